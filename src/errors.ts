@@ -1,0 +1,109 @@
+/**
+ * What went wrong, for programs. Each code has a heading in `docs/errors.md` and a number of its own in JSON-RPC error
+ * responses, outside the range that JSON-RPC and MCP reserve (-32768..-32000).
+ */
+export const errorNumbers = {
+  CATALOG_INVALID: 1001,
+  SERVER_UNKNOWN: 1002,
+  SERVER_DISABLED: 1003,
+  NOT_AUTHORIZED: 1004,
+  START_FAILED: 1101,
+  START_TIMEOUT: 1102,
+  SERVER_EXITED: 1201,
+  SERVER_STOPPED: 1202,
+  STOP_FAILED: 1203,
+  REQUEST_TIMEOUT: 1301,
+  MESSAGE_INVALID: 1302,
+  MESSAGE_TOO_LARGE: 1303,
+  TRANSPORT_NOT_STARTED: 1401,
+  TRANSPORT_CLOSED: 1402,
+  GATEWAY_CLOSED: 1403,
+} as const;
+
+/** The code of a {@link GatewayError}. */
+export type GatewayErrorCode = keyof typeof errorNumbers;
+
+/** How a server ended. */
+export interface ExitInfo {
+  /** The exit code, when the server ended by itself. */
+  readonly code?: number | undefined;
+  /** The signal that ended it, such as `SIGKILL`. */
+  readonly signal?: string | undefined;
+  /** Why, when the runtime knows more than code and signal: `oom`, `evicted`, `stdout-closed`, … */
+  readonly reason?: string | undefined;
+  /** The last part of what the server wrote to stderr, bounded; secrets of the catalog are replaced. */
+  readonly stderrTail: string;
+}
+
+/** One problem of a catalog. */
+export interface CatalogIssue {
+  /** Where, as in `servers[0].runtime.url`; empty for the document itself. */
+  readonly path: string;
+  /** What is wrong and how to mend it. Never holds a resolved `${VAR}`. */
+  readonly message: string;
+  /** The id of the server concerned, when the entry has one. */
+  readonly server?: string | undefined;
+  /** Line in the text, from 1; only for catalogs that were parsed from text. */
+  readonly line?: number | undefined;
+  /** Column in that line, from 1. */
+  readonly column?: number | undefined;
+}
+
+/** What a {@link GatewayError} carries besides its code and message. */
+export interface GatewayErrorOptions {
+  readonly server?: string | undefined;
+  readonly cause?: unknown;
+  readonly exit?: ExitInfo | undefined;
+  readonly issues?: readonly CatalogIssue[] | undefined;
+  /** Had the request been handed to the server? `false` is safe to retry. */
+  readonly delivered?: boolean | 'unknown' | undefined;
+  /** HTTP status, for servers reached over HTTP. */
+  readonly status?: number | undefined;
+}
+
+const brand = Symbol.for('open-mcp-gateway.error');
+
+/**
+ * Every failure of this library. Told apart by `code`; the original error, if any, is in `cause`.
+ *
+ * MCP errors that a server answers are not turned into this class: they pass through as they are.
+ */
+export class GatewayError extends Error {
+  readonly code: GatewayErrorCode;
+  /** The id of the catalog entry concerned. */
+  readonly server: string | undefined;
+  /** How the server ended, when it did. */
+  readonly exit: ExitInfo | undefined;
+  /** Every problem of the catalog, for `CATALOG_INVALID`. */
+  readonly issues: readonly CatalogIssue[] | undefined;
+  /** Had the request been handed to the server? `false` is safe to retry; `'unknown'` is not. */
+  readonly delivered: boolean | 'unknown' | undefined;
+  /** HTTP status, for servers reached over HTTP. */
+  readonly status: number | undefined;
+
+  constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
+    super(
+      options.server === undefined ? message : `"${options.server}": ${message}`,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
+    this.name = 'GatewayError';
+    this.code = code;
+    this.server = options.server;
+    this.exit = options.exit;
+    this.issues = options.issues;
+    this.delivered = options.delivered;
+    this.status = options.status;
+    Object.defineProperty(this, brand, { value: true });
+  }
+
+  /** True for errors of any loaded copy of this library, ESM or CJS. */
+  static is(value: unknown): value is GatewayError {
+    return value instanceof Error && brand in value;
+  }
+}
+
+/** `"; stderr: …"` for a message, or nothing when the server wrote nothing. */
+export function stderrSuffix(tail: string): string {
+  const text = tail.trim();
+  return text === '' ? '' : `; stderr ends with: ${text.length > 2000 ? `…${text.slice(-2000)}` : text}`;
+}

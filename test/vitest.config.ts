@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/bench/**', '**/node_modules/**'],
+    // A guard against hanging, not a measure of speed.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Two cores: more workers only disturb the tests that start processes.
+    maxWorkers: 2,
+  },
+});
