@@ -18,6 +18,7 @@ export const errorNumbers = {
   TRANSPORT_NOT_STARTED: 1401,
   TRANSPORT_CLOSED: 1402,
   GATEWAY_CLOSED: 1403,
+  LIMIT_REACHED: 1404,
 } as const;
 
 /** The code of a {@link GatewayError}. */

@@ -1,0 +1,207 @@
+import type { ChildProcess } from 'node:child_process';
+import { resolve } from 'node:path';
+import spawn from 'cross-spawn';
+import * as v from 'valibot';
+import { GatewayError } from '../errors.js';
+import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
+import { StreamTransport } from '../transport/stream-transport.js';
+import { parseDuration } from '../util/quantity.js';
+import { childEnv, pathOf } from './local-process/child-env.js';
+import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
+import { type FoundCommand, findCommand } from './local-process/find-command.js';
+import { Guardian } from './local-process/guardian.js';
+
+const duration = v.pipe(
+  v.string(),
+  v.check((text) => parseDuration(text) !== undefined, 'is not a duration; write it as 500ms, 2s or 1m'),
+);
+
+/** The fields of a `local-process` runtime in a catalog. */
+export const localProcessSpec = v.strictObject({
+  command: v.pipe(v.string(), v.nonEmpty('is empty; name a program')),
+  args: v.optional(v.array(v.string())),
+  working_dir: v.optional(v.pipe(v.string(), v.nonEmpty('is empty; leave it out or name a directory'))),
+  inherit_env: v.optional(v.union([v.boolean(), v.array(v.pipe(v.string(), v.nonEmpty()))])),
+  stop_timeout: v.optional(
+    v.strictObject({
+      stdin: v.optional(duration),
+      sigterm: v.optional(duration),
+      sigkill: v.optional(duration),
+    }),
+  ),
+});
+
+/** The runtime's part of a `local-process` entry. */
+export interface LocalProcessSpec {
+  /** A program: a name that is looked up in the server's PATH, or a path (relative ones start at the catalog's folder). */
+  readonly command: string;
+  /** Its arguments, handed over as they are: no shell is involved. */
+  readonly args?: readonly string[] | undefined;
+  /**
+   * Where the server runs; a relative path starts at the catalog's folder.
+   *
+   * @default the catalog's folder
+   */
+  readonly working_dir?: string | undefined;
+  /**
+   * `true` hands down all of the host's environment, a list of names those besides the usual short list.
+   *
+   * @default false
+   */
+  readonly inherit_env?: boolean | readonly string[] | undefined;
+  /**
+   * How long each step of stopping waits, as `500ms` or `2s`: after stdin was closed, after SIGTERM, after SIGKILL.
+   *
+   * @default { stdin: '2s', sigterm: '3s', sigkill: '1s' }
+   */
+  readonly stop_timeout?:
+    | {
+        readonly stdin?: string | undefined;
+        readonly sigterm?: string | undefined;
+        readonly sigkill?: string | undefined;
+      }
+    | undefined;
+}
+
+/** Settings of a {@link LocalProcessRuntime}. */
+export interface LocalProcessOptions {
+  /**
+   * The environment that servers may inherit from.
+   *
+   * @default process.env, read at each start
+   */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /**
+   * Whether a small shell ends what is left when the host is killed by SIGKILL (POSIX only).
+   *
+   * @default true
+   */
+  readonly guardian?: boolean | undefined;
+}
+
+/**
+ * Runs servers as child processes and speaks to them over stdin and stdout: type `local-process`.
+ *
+ * No shell is involved. Each server is a process group of its own, so that what a wrapper (`npx`, `uvx`, `sh -c`) started
+ * ends with it. Stopping closes stdin, then sends SIGTERM, then SIGKILL, to the group, as the stdio transport of the MCP
+ * specification asks ("Transports", "stdio", "Shutdown").
+ */
+export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
+  readonly type = 'local-process';
+  readonly spec = localProcessSpec;
+
+  readonly #hostEnv: Readonly<Record<string, string | undefined>> | undefined;
+  readonly #guardian: Guardian | undefined;
+
+  constructor(options: LocalProcessOptions = {}) {
+    this.#hostEnv = options.env;
+    this.#guardian = options.guardian === false ? undefined : new Guardian();
+  }
+
+  /** Looks for the command and the working directory. Starts nothing. */
+  async check(spec: LocalProcessSpec, context: RuntimeContext): Promise<CheckResult> {
+    const found = await this.#find(spec, context);
+    context.signal.throwIfAborted();
+    return 'problem' in found ? { ok: false, problems: [found.problem] } : { ok: true, problems: [] };
+  }
+
+  describe(
+    spec: LocalProcessSpec,
+    context: Pick<RuntimeContext, 'server' | 'env' | 'baseDir'>,
+  ): Record<string, unknown> {
+    return {
+      argv: [spec.command, ...(spec.args ?? [])],
+      working_dir: workingDir(spec, context),
+      env: Object.keys(this.#env(spec, context)).sort(),
+    };
+  }
+
+  /**
+   * Starts the process.
+   *
+   * @throws `GatewayError` `START_FAILED` that tells a missing command, a missing directory, a file that is not executable
+   * and a missing interpreter apart.
+   */
+  async open(spec: LocalProcessSpec, context: RuntimeContext): Promise<RuntimeTransport> {
+    const { server, signal, clock, limits } = context;
+    signal.throwIfAborted();
+    context.report('starting');
+    const found = await this.#find(spec, context);
+    signal.throwIfAborted();
+    if ('problem' in found) {
+      throw new GatewayError('START_FAILED', found.problem, { server });
+    }
+    this.#guardian?.prepare();
+    const child = await this.#spawn(found.file, spec, context);
+    const peer = new ChildPeer(child, {
+      server,
+      clock,
+      timeouts: stopTimeouts(spec),
+      stderrTailBytes: limits.stderrTailBytes,
+      released: (pid) => this.#guardian?.release(pid),
+    });
+    if (signal.aborted) {
+      await peer.kill();
+      throw signal.reason;
+    }
+    return new StreamTransport(peer, { server, maxMessageBytes: limits.maxMessageBytes, clock });
+  }
+
+  /** Ends the guardian. */
+  async close(): Promise<void> {
+    await this.#guardian?.close();
+  }
+
+  /** Resolves once the system runs the program. */
+  async #spawn(file: string, spec: LocalProcessSpec, context: RuntimeContext): Promise<ChildProcess> {
+    const posix = process.platform !== 'win32';
+    try {
+      const child = spawn(file, [...(spec.args ?? [])], {
+        cwd: workingDir(spec, context),
+        env: this.#env(spec, context),
+        detached: posix,
+        windowsHide: true,
+        stdio: 'pipe',
+      });
+      // In the same turn as the start, so that hardly a moment is left in which a killed host would leave it unguarded.
+      if (posix && child.pid !== undefined) {
+        this.#guardian?.guard(child.pid);
+      }
+      await new Promise<void>((resolve, reject) => {
+        child.once('spawn', resolve).once('error', reject);
+      });
+      return child;
+    } catch (error) {
+      // The system's own error holds all arguments, so it does not become the cause.
+      const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
+      throw new GatewayError('START_FAILED', `the system could not start ${file}: ${code}`, { server: context.server });
+    }
+  }
+
+  #env(spec: LocalProcessSpec, context: Pick<RuntimeContext, 'env'>): Record<string, string> {
+    return childEnv(this.#hostEnv ?? process.env, context.env, spec.inherit_env ?? false, process.platform);
+  }
+
+  async #find(spec: LocalProcessSpec, context: RuntimeContext): Promise<FoundCommand> {
+    const path = pathOf(this.#env(spec, context), process.platform);
+    if (process.platform === 'win32') {
+      // cross-spawn looks the command up by Windows' own rules.
+      return { file: /[\\/]/.test(spec.command) ? resolve(context.baseDir, spec.command) : spec.command };
+    }
+    return findCommand(spec.command, workingDir(spec, context), context.baseDir, path);
+  }
+}
+
+function workingDir(spec: LocalProcessSpec, context: Pick<RuntimeContext, 'baseDir'>): string {
+  return resolve(context.baseDir, spec.working_dir ?? '.');
+}
+
+function stopTimeouts(spec: LocalProcessSpec): StopTimeouts {
+  const wait = (text: string | undefined, otherwise: number) =>
+    text === undefined ? otherwise : (parseDuration(text) ?? otherwise);
+  return {
+    stdinMs: wait(spec.stop_timeout?.stdin, 2_000),
+    sigtermMs: wait(spec.stop_timeout?.sigterm, 3_000),
+    sigkillMs: wait(spec.stop_timeout?.sigkill, 1_000),
+  };
+}

@@ -1,0 +1,133 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { type ExitInfo, GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import type { StreamPeer } from '../../transport/stream-transport.js';
+import { settledWithin } from '../../util/abort.js';
+import { once } from '../../util/once.js';
+import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
+
+/** How long each step of stopping waits, in milliseconds. */
+export interface StopTimeouts {
+  readonly stdinMs: number;
+  readonly sigtermMs: number;
+  readonly sigkillMs: number;
+}
+
+export interface ChildPeerOptions {
+  readonly server: string;
+  readonly clock: Clock;
+  readonly timeouts: StopTimeouts;
+  readonly stderrTailBytes: number;
+  /** Told once the whole group is gone. */
+  released(pid: number): void;
+}
+
+// What is left of a group after its leader ended by itself has lost its purpose and gets only a moment.
+const leftoverMs = 250;
+
+const posix = process.platform !== 'win32';
+
+/** A child process that the system has just started, and that leads a group of its own. */
+export class ChildPeer implements StreamPeer {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr: OptionalReadable;
+  readonly pid: number;
+  readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
+  readonly stderrEnded: Promise<void>;
+
+  readonly #options: ChildPeerOptions;
+  readonly #tail: StderrTail;
+  #hasExited = false;
+
+  constructor(child: ChildProcess, options: ChildPeerOptions) {
+    this.stdin = child.stdin as Writable;
+    this.stdout = child.stdout as Readable;
+    this.pid = child.pid as number;
+    this.#options = options;
+    this.#tail = new StderrTail(options.stderrTailBytes);
+    this.stderr = new OptionalReadable();
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        this.#hasExited = true;
+        resolve(signal === null ? { code: code ?? undefined } : { signal });
+      });
+    });
+    // Always drained: a server blocks once the pipe is full. The other two streams get an error listener each at once,
+    // as a broken pipe without one would end the host.
+    const stderr = child.stderr as Readable;
+    stderr.on('data', (chunk: Buffer) => {
+      this.#tail.push(chunk);
+      this.stderr.offer(chunk);
+    });
+    stderr.on('error', () => {});
+    stderr.once('close', () => this.stderr.finish());
+    this.stdin.on('error', () => {});
+    this.stdout.on('error', () => {});
+    const stderrClosed = new Promise((resolve) => stderr.once('close', resolve));
+    this.stderrEnded = this.exited.then(async () => {
+      // A helper of the server may hold stderr for long; what the server itself wrote arrives within a moment.
+      await settledWithin(stderrClosed, leftoverMs, options.clock);
+      stderr.destroy();
+    });
+  }
+
+  stderrTail(): string {
+    return this.#tail.toString();
+  }
+
+  readonly stop = once(async () => {
+    const { timeouts, server } = this.#options;
+    if (this.#hasExited) {
+      await this.#endGroup(0, leftoverMs, timeouts.sigkillMs);
+    } else {
+      this.stdin.end();
+      await this.#endGroup(timeouts.stdinMs, timeouts.sigtermMs, timeouts.sigkillMs);
+    }
+    const left = posix ? await livingMembers(this.pid) : this.#hasExited ? [] : [this.pid];
+    if (left.length > 0) {
+      throw new GatewayError('STOP_FAILED', `processes ${left.join(', ')} are still there after SIGKILL`, { server });
+    }
+    this.#options.released(this.pid);
+  });
+
+  /** Ends the group at once, for a start that nobody wants any more. */
+  async kill(): Promise<void> {
+    this.stdin.destroy();
+    await this.#endGroup(0, 0, this.#options.timeouts.sigkillMs);
+    this.#options.released(this.pid);
+    this.stdout.destroy();
+  }
+
+  async #endGroup(stdinMs: number, sigtermMs: number, sigkillMs: number): Promise<void> {
+    if (await this.#gone(stdinMs)) {
+      return;
+    }
+    await this.#signal('SIGTERM');
+    if (await this.#gone(sigtermMs)) {
+      return;
+    }
+    await this.#signal('SIGKILL');
+    await this.#gone(sigkillMs);
+  }
+
+  async #signal(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    if (posix) {
+      signalGroup(this.pid, signal);
+    } else if (!this.#hasExited) {
+      await killTree(this.pid, signal === 'SIGKILL');
+    }
+  }
+
+  /** True once the leader has ended and nobody of its group is alive. */
+  async #gone(ms: number): Promise<boolean> {
+    const { clock } = this.#options;
+    const start = clock.now();
+    if (!this.#hasExited && !(await settledWithin(this.exited, ms, clock))) {
+      return false;
+    }
+    return !posix || groupGone(this.pid, Math.max(0, ms - (clock.now() - start)), clock);
+  }
+}

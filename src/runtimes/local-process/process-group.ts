@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import type { Clock } from '../../options.js';
+
+const pollMs = [2, 5, 10, 20, 50];
+
+/**
+ * Sends `signal` to every process of a group.
+ *
+ * @returns false when there was nobody left
+ */
+export function signalGroup(pgid: number, signal: NodeJS.Signals | 0): boolean {
+  // 0 would be our own group and 1 everybody.
+  if (!(pgid > 1)) {
+    return false;
+  }
+  try {
+    process.kill(-pgid, signal);
+    return true;
+  } catch (error) {
+    // EPERM: members that changed their user are still there.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** True once no process of the group is alive, false when `ms` went by first. */
+export async function groupGone(pgid: number, ms: number, clock: Clock): Promise<boolean> {
+  const end = clock.now() + ms;
+  for (let turn = 0; ; turn += 1) {
+    if ((await livingMembers(pgid)).length === 0) {
+      return true;
+    }
+    const left = end - clock.now();
+    if (left <= 0) {
+      return false;
+    }
+    const wait = Math.min(left, pollMs[Math.min(turn, pollMs.length - 1)] ?? 50);
+    await new Promise<void>((resolve) => clock.setTimeout(resolve, wait));
+  }
+}
+
+/**
+ * The processes of a group that are alive. A dead one that its parent has not waited for still answers signals, so on
+ * Linux the kernel's table decides; elsewhere the group itself stands for its members.
+ */
+export async function livingMembers(pgid: number): Promise<number[]> {
+  if (!signalGroup(pgid, 0)) {
+    return [];
+  }
+  if (process.platform !== 'linux') {
+    return [pgid];
+  }
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const members: number[] = [];
+  for (const pid of pids) {
+    // "pid (command) state ppid pgrp …"; the command may hold anything, also ")".
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+    const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (Number(group) === pgid && state !== 'Z' && state !== 'X') {
+      members.push(Number(pid));
+    }
+  }
+  return members;
+}
+
+/** Windows has no groups and no SIGTERM: ends a process and its descendants. */
+export function killTree(pid: number, force: boolean): Promise<void> {
+  return new Promise((resolve) => {
+    spawn('taskkill', ['/PID', String(pid), '/T', ...(force ? ['/F'] : [])], { windowsHide: true, stdio: 'ignore' })
+      .once('error', () => resolve())
+      .once('exit', () => resolve());
+  });
+}

@@ -1,0 +1,31 @@
+import type { JSONRPCMessage } from '../sdk.js';
+
+/**
+ * True for what may travel as a JSON-RPC 2.0 message: a request, a notification, a result or an error. Looks at the
+ * envelope alone; what is inside is for the two ends to judge. Member names are exact, so `ID` is not `id`.
+ */
+export function isJsonRpcMessage(value: unknown): value is JSONRPCMessage {
+  if (typeof value !== 'object' || value === null || (value as { jsonrpc?: unknown }).jsonrpc !== '2.0') {
+    return false;
+  }
+  const { id, method, params, result, error } = value as Record<string, unknown>;
+  if (method !== undefined) {
+    return (
+      typeof method === 'string' &&
+      (id === undefined ? !('id' in value) : isId(id)) &&
+      (params === undefined || (typeof params === 'object' && params !== null)) &&
+      result === undefined &&
+      error === undefined
+    );
+  }
+  if (!isId(id)) {
+    return false;
+  }
+  return error === undefined
+    ? typeof result === 'object' && result !== null
+    : typeof error === 'object' && error !== null && result === undefined;
+}
+
+function isId(id: unknown): boolean {
+  return typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id));
+}

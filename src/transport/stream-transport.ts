@@ -1,0 +1,287 @@
+import type { Readable, Writable } from 'node:stream';
+import { type ExitInfo, GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import type { RuntimeTransport } from '../runtime.js';
+import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
+import { settledWithin } from '../util/abort.js';
+import { isJsonRpcMessage } from './json-rpc.js';
+import { LineBuffer } from './line-buffer.js';
+import { LineWriter } from './line-writer.js';
+
+/** A running server with three byte streams, whatever runs it: a process, a container, a pod. */
+export interface StreamPeer {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr: Readable | null;
+  /** The operating system's id, null where there is none here. */
+  readonly pid: number | null;
+  /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
+  readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
+  /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */
+  readonly stderrEnded: Promise<void>;
+  /** The bounded end of what was written to stderr. */
+  stderrTail(): string;
+  /** Ends the server and all it started; resolves when they are gone. May be called twice. Rejects with `STOP_FAILED`. */
+  stop(): Promise<void>;
+}
+
+export interface StreamTransportOptions {
+  readonly server: string;
+  readonly maxMessageBytes: number;
+  readonly clock: Clock;
+}
+
+// How long output may stay silent after the server's end before we stop waiting for more: a grandchild may hold the pipe.
+const drainSilenceMs = 250;
+const drainTotalMs = 2_000;
+// How long the end of stdout may precede the end of the server before it counts as an end of its own.
+const exitGraceMs = 250;
+
+/**
+ * JSON-RPC over byte streams: one message a line, as the stdio transport of the MCP specification frames it
+ * (2025-11-25 and 2026-07-28, "Transports", "stdio").
+ *
+ * Keeps the promises of {@link RuntimeTransport}. A line that is not JSON-RPC is reported to `onerror` and skipped; a line
+ * over the limit ends the transport with `MESSAGE_TOO_LARGE`.
+ */
+export class StreamTransport implements RuntimeTransport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  readonly #peer: StreamPeer;
+  readonly #options: StreamTransportOptions;
+  readonly #lines: LineBuffer;
+  readonly #writer: LineWriter;
+  readonly #outputEnded: Promise<void>;
+  #noise = { lines: 0, characters: 0 };
+  #started = false;
+  #ending: Promise<void> | undefined;
+  #endReason: GatewayError | undefined;
+  #lastOutput = 0;
+
+  constructor(peer: StreamPeer, options: StreamTransportOptions) {
+    this.#peer = peer;
+    this.#options = options;
+    this.#lines = new LineBuffer(options.maxMessageBytes);
+    this.#writer = new LineWriter(peer.stdin, options, () => settledWithin(peer.exited, exitGraceMs, options.clock));
+    this.#outputEnded = new Promise((resolve) => {
+      peer.stdout.once('end', resolve).once('close', resolve).once('error', resolve);
+    });
+  }
+
+  get pid(): number | null {
+    return this.#peer.pid;
+  }
+
+  get stderr(): Readable | null {
+    return this.#peer.stderr;
+  }
+
+  async start(): Promise<void> {
+    if (this.#ending !== undefined) {
+      throw this.#endReason ?? this.#closedError();
+    }
+    if (this.#started) {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; open a new one', {
+        server: this.#options.server,
+      });
+    }
+    this.#started = true;
+    this.#peer.stdout.on('data', (chunk: Buffer) => this.#read(chunk));
+    void this.#awaitEnd();
+  }
+
+  send(message: JSONRPCMessage): Promise<void> {
+    if (this.#ending !== undefined) {
+      return Promise.reject(this.#endReason ?? this.#closedError());
+    }
+    if (!this.#started) {
+      return Promise.reject(
+        new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', {
+          server: this.#options.server,
+          delivered: false,
+        }),
+      );
+    }
+    return this.#writer.write(message);
+  }
+
+  /** Stops the server and all it started. */
+  close(): Promise<void> {
+    return this.#end(undefined);
+  }
+
+  /** Rejects unless the server runs and still reads its input. */
+  async health(): Promise<void> {
+    if (this.#ending !== undefined || !this.#peer.stdin.writable) {
+      throw this.#endReason ?? this.#closedError();
+    }
+  }
+
+  /** Stops reading: the server waits once the pipe is full. */
+  pause(): void {
+    this.#peer.stdout.pause();
+  }
+
+  /** Reads on after {@link pause}. */
+  resume(): void {
+    if (this.#started) {
+      this.#peer.stdout.resume();
+    }
+  }
+
+  #read(chunk: Buffer): void {
+    this.#lastOutput = this.#options.clock.now();
+    if (this.#ending !== undefined) {
+      return;
+    }
+    const fits = this.#lines.push(chunk, (line) => this.#receive(line));
+    this.#reportNoise();
+    if (!fits) {
+      void this.#end(
+        this.#error('MESSAGE_TOO_LARGE', `the server wrote a line of more than ${this.#options.maxMessageBytes} bytes`),
+      );
+    }
+  }
+
+  #receive(line: string): void {
+    // The end may have come between two lines of one chunk, by a close() inside onmessage.
+    if (this.#ending !== undefined) {
+      return;
+    }
+    const text = line.trim();
+    if (text === '') {
+      return;
+    }
+    // Revision 2025-03-26 lets a server answer in batches.
+    const value = parseJson(text);
+    for (const message of Array.isArray(value) ? value : [value]) {
+      if (isJsonRpcMessage(message)) {
+        this.#deliver(message);
+      } else {
+        this.#noise.lines += 1;
+        this.#noise.characters += text.length;
+      }
+    }
+  }
+
+  #deliver(message: JSONRPCMessage): void {
+    try {
+      this.onmessage?.(message);
+    } catch (error) {
+      this.onerror?.(error as Error);
+    }
+  }
+
+  /** One report a chunk: a server that floods stdout must not cost an error object a line. */
+  #reportNoise(): void {
+    const { lines, characters } = this.#noise;
+    if (lines === 0 || this.#ending !== undefined) {
+      return;
+    }
+    this.#noise = { lines: 0, characters: 0 };
+    this.onerror?.(
+      new GatewayError(
+        'MESSAGE_INVALID',
+        `skipped ${lines} ${lines === 1 ? 'line' : 'lines'} (${characters} characters) on stdout that are not JSON-RPC`,
+        { server: this.#options.server },
+      ),
+    );
+  }
+
+  /** Waits for the first of: the server's end, the end of its output. */
+  async #awaitEnd(): Promise<void> {
+    await Promise.race([this.#peer.exited, this.#outputEnded]);
+    if (!(await settledWithin(this.#peer.exited, exitGraceMs, this.#options.clock))) {
+      await this.#end(
+        this.#error('SERVER_EXITED', 'the server closed its stdout while it was running', 'stdout-closed'),
+      );
+      return;
+    }
+    await Promise.all([this.#drainOutput(), this.#peer.stderrEnded]);
+    const exit = await this.#peer.exited;
+    const how = exit.signal === undefined ? `with code ${exit.code}` : `by signal ${exit.signal}`;
+    const why = exit.reason === undefined ? '' : ` (${exit.reason})`;
+    await this.#end(this.#error('SERVER_EXITED', `the server ended ${how}${why}`, exit.reason, exit));
+  }
+
+  /** What the server wrote before its end is still in the pipe: reads it, but does not wait for those who hold the pipe open. */
+  async #drainOutput(): Promise<void> {
+    const { clock } = this.#options;
+    const end = clock.now() + drainTotalMs;
+    let seen: number;
+    do {
+      seen = this.#lastOutput;
+      if (await settledWithin(this.#outputEnded, drainSilenceMs, clock)) {
+        return;
+      }
+      // Timers run before input after the event loop was blocked: let it read once more before we judge.
+      await new Promise((resolve) => setImmediate(resolve));
+      await new Promise((resolve) => setImmediate(resolve));
+    } while (this.#lastOutput !== seen && clock.now() < end);
+  }
+
+  #end(reason: GatewayError | undefined): Promise<void> {
+    if (this.#ending === undefined) {
+      this.#endReason = reason;
+      this.#ending = this.#shutDown(reason);
+    }
+    return this.#ending;
+  }
+
+  async #shutDown(reason: GatewayError | undefined): Promise<void> {
+    // Callbacks run after the caller of close() or send() has its promise.
+    await Promise.resolve();
+    this.#lines.clear();
+    this.#writer.fail(reason ?? this.#closedError());
+    if (reason !== undefined) {
+      this.onerror?.(reason);
+    }
+    // Nobody reads on: without this a server that writes could not come to its end.
+    this.#peer.stdout.resume();
+    let failure: unknown;
+    await this.#peer.stop().catch((error) => {
+      failure = error;
+      this.onerror?.(error);
+    });
+    this.#peer.stdout.destroy();
+    this.#peer.stdin.destroy();
+    this.onclose?.();
+    if (failure !== undefined && reason === undefined) {
+      throw failure;
+    }
+  }
+
+  #error(
+    code: 'SERVER_EXITED' | 'MESSAGE_TOO_LARGE',
+    message: string,
+    reason?: string,
+    exit?: Omit<ExitInfo, 'stderrTail'>,
+  ): GatewayError {
+    const stderrTail = this.#peer.stderrTail();
+    return new GatewayError(code, message, {
+      server: this.#options.server,
+      exit: { ...exit, reason, stderrTail },
+    });
+  }
+
+  #closedError(): GatewayError {
+    return new GatewayError('TRANSPORT_CLOSED', 'the transport is closed', {
+      server: this.#options.server,
+      delivered: false,
+    });
+  }
+}
+
+/** The value of `text`, or undefined when it is not JSON; a throw is dear, so the plain cases are told by their first character. */
+function parseJson(text: string): unknown {
+  if (text[0] !== '{' && text[0] !== '[') {
+    return undefined;
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,21 @@
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const sizeUnits: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** Milliseconds of `500ms`, `30s`, `5m`, `2h`, `1d` or `0`; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  return parseQuantity(text, durationUnits);
+}
+
+/** Bytes of `512B`, `64KiB`, `16MiB`, `1GiB` or `0`; undefined for anything else. */
+export function parseSize(text: string): number | undefined {
+  return parseQuantity(text, sizeUnits);
+}
+
+function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
+  if (text === '0') {
+    return 0;
+  }
+  const match = /^(\d{1,12}(?:\.\d{1,3})?)([A-Za-z]{1,3})$/.exec(text);
+  const unit = match?.[2] === undefined || !Object.hasOwn(units, match[2]) ? undefined : units[match[2]];
+  return unit === undefined ? undefined : Math.round(Number(match?.[1]) * unit);
+}
