@@ -1,0 +1,75 @@
+import { GatewayError } from '../errors.js';
+import type { JSONRPCMessage, Transport } from '../sdk.js';
+import { runCallback } from './callback.js';
+import { copyMessage } from './copy-message.js';
+import { Inbox } from './inbox.js';
+
+/**
+ * Two transports joined in memory: what one sends, the other receives.
+ *
+ * - Messages that come before `start()` wait, and are delivered in order; so does the end of the other side.
+ * - A message is copied as if it had been JSON on its way: neither side sees what the other does to it afterwards.
+ * - Nothing is delivered inside `send()`; a callback that throws is reported to the `onerror` beside it.
+ * - Closing one side closes the other, after it has received what was sent before.
+ */
+export function createLinkedPair(): [Transport, Transport] {
+  const left = new LinkedTransport();
+  const right = new LinkedTransport();
+  left.link(right);
+  right.link(left);
+  return [left, right];
+}
+
+class LinkedTransport implements Transport {
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  onmessage?: NonNullable<Transport['onmessage']>;
+
+  readonly #inbox = new Inbox();
+  #peer: LinkedTransport | undefined;
+  #started = false;
+  #closed = false;
+
+  link(peer: LinkedTransport): void {
+    this.#peer = peer;
+  }
+
+  async start(): Promise<void> {
+    if (this.#closed) throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed');
+    this.#started = true;
+    this.#inbox.open();
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    const peer = this.#peer;
+    if (peer === undefined) throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed');
+    if (!this.#started) throw new GatewayError('TRANSPORT_NOT_STARTED', 'send() came before start()');
+    let copy: JSONRPCMessage;
+    try {
+      copy = copyMessage(message);
+    } catch (cause) {
+      throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause });
+    }
+    peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(copy)));
+  }
+
+  async close(): Promise<void> {
+    const peer = this.#peer;
+    this.#peer = undefined;
+    this.#inbox.clear();
+    if (peer !== undefined) peer.#endOfPeer();
+    this.#end();
+  }
+
+  /** Nothing more comes from the other side: no more sends, and `onclose` after what has already come. */
+  #endOfPeer(): void {
+    this.#peer = undefined;
+    this.#inbox.put(() => this.#end());
+  }
+
+  #end(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    runCallback(this, () => this.onclose?.());
+  }
+}
