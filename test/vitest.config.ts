@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { CountsReporter } from './counts-reporter.js';
 
 export default defineConfig({
   test: {
@@ -9,5 +10,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Two cores: more workers only disturb the tests that start processes.
     maxWorkers: 2,
+    reporters: ['default', new CountsReporter()],
   },
 });
