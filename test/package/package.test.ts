@@ -1,0 +1,179 @@
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const entries = ['open-mcp-gateway', 'open-mcp-gateway/testing'];
+
+/** A project that has installed the packed tarball, with the dependencies and peers it names and nothing else. */
+let project: string;
+let installed: string;
+
+beforeAll(() => {
+  if (!existsSync(join(root, 'dist/index.js'))) {
+    throw new Error('these tests read the built package: run `npm run build` first');
+  }
+  project = mkdtempSync(join(tmpdir(), 'open-mcp-gateway-package-'));
+  installed = join(project, 'node_modules/open-mcp-gateway');
+  mkdirSync(installed, { recursive: true });
+  execFileSync('npm', ['pack', '--silent', '--offline', '--pack-destination', project], { cwd: root });
+  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'));
+  if (tarball === undefined) throw new Error('npm pack wrote no tarball');
+  execFileSync('tar', ['-xzf', join(project, tarball), '-C', installed, '--strip-components=1']);
+
+  const { dependencies, peerDependencies } = readJson(join(installed, 'package.json')) as Record<string, object>;
+  for (const name of Object.keys({ ...dependencies, ...peerDependencies })) {
+    const link = join(project, 'node_modules', name);
+    mkdirSync(join(link, '..'), { recursive: true });
+    symlinkSync(join(root, 'node_modules', name), link, 'dir');
+  }
+});
+
+afterAll(() => {
+  if (project !== undefined) rmSync(project, { recursive: true, force: true });
+});
+
+function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(file, 'utf8'));
+}
+
+/** Runs a program in the project and returns what it wrote to stdout; anything on stderr is a failure. */
+function run(extension: 'mjs' | 'cjs', program: string, ...args: string[]): string {
+  const file = join(project, `program.${extension}`);
+  writeFileSync(file, program);
+  // stderr is sent to stdout, so that a warning shows in the comparison.
+  return execFileSync('sh', ['-c', 'exec "$@" 2>&1', 'sh', process.execPath, ...args, file], {
+    cwd: project,
+    encoding: 'utf8',
+  }).trim();
+}
+
+describe('the tarball', () => {
+  test('holds the build and the papers, and no sources or tests', () => {
+    const top = readdirSync(installed).sort();
+    expect(top).toEqual(
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'dist', 'package.json']
+        .concat(existsSync(join(root, 'catalog.schema.json')) ? ['catalog.schema.json'] : [])
+        .sort(),
+    );
+  });
+
+  test('has no dependency at an address', () => {
+    const { dependencies } = readJson(join(installed, 'package.json')) as { dependencies: Record<string, string> };
+    expect(Object.values(dependencies).filter((range) => /[:/]/.test(range))).toEqual([]);
+  });
+});
+
+describe.each(entries)('%s', (entry) => {
+  const report =
+    'process.stdout.write(JSON.stringify(Object.keys(entry).filter((name) => name !== "default").sort()));';
+
+  test('has the same exports for import and require', () => {
+    const imported = run('mjs', `import * as entry from '${entry}';\n${report}`);
+    const required = run('cjs', `const entry = require('${entry}');\n${report}`);
+    expect(JSON.parse(imported)).not.toEqual([]);
+    expect(JSON.parse(required)).toEqual(JSON.parse(imported));
+  });
+
+  test.each(['import', 'require'])('prints nothing, installs nothing and keeps nothing alive on %s', (how) => {
+    const load = how === 'import' ? `await import('${entry}')` : `createRequire(import.meta.url)('${entry}')`;
+    const program = `
+      import { createRequire } from 'node:module';
+      const look = () => JSON.stringify({
+        handlers: process.eventNames().map((name) => [String(name), process.listenerCount(name)]),
+        globals: Object.getOwnPropertyNames(globalThis).sort(),
+        resources: process.getActiveResourcesInfo(),
+        env: process.env,
+      });
+      const before = look();
+      ${load};
+      if (look() !== before) throw new Error('changed: ' + before + ' → ' + look());
+    `;
+    expect(run('mjs', program)).toBe('');
+  });
+});
+
+describe('both formats in one process', () => {
+  test.each([
+    ['ESM', 'CJS', 'esm', 'cjs'],
+    ['CJS', 'ESM', 'cjs', 'esm'],
+  ])('%s errors are recognised by %s', (_maker, _judge, maker, judge) => {
+    const program = `
+      import { createRequire } from 'node:module';
+      import * as esm from 'open-mcp-gateway';
+      const cjs = createRequire(import.meta.url)('open-mcp-gateway');
+      const error = new ${maker}.GatewayError('START_FAILED', 'no');
+      console.log(esm.GatewayError !== cjs.GatewayError, ${judge}.GatewayError.is(error), error instanceof ${judge}.GatewayError);
+    `;
+    expect(run('mjs', program)).toBe('true true false');
+  });
+});
+
+describe('nothing else is importable', () => {
+  test.each([
+    'open-mcp-gateway/package.json',
+    'open-mcp-gateway/dist/index.js',
+    'open-mcp-gateway/dist/testing.cjs',
+    'open-mcp-gateway/runtimes/local-process',
+    'open-mcp-gateway/index',
+  ])('%s', (path) => {
+    const program = `
+      import { createRequire } from 'node:module';
+      const code = (error) => error.code;
+      console.log(await import('${path}').catch(code));
+      try { createRequire(import.meta.url)('${path}'); } catch (error) { console.log(code(error)); }
+    `;
+    expect(run('mjs', program)).toBe('ERR_PACKAGE_PATH_NOT_EXPORTED\nERR_PACKAGE_PATH_NOT_EXPORTED');
+  });
+});
+
+describe('what is loaded', () => {
+  // Prints the packages whose modules were loaded, by import or by require.
+  const watch = `
+    import { registerHooks } from 'node:module';
+    const packages = new Set();
+    registerHooks({
+      load(url, context, next) {
+        const found = /.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)\\//.exec(url);
+        if (found) packages.add(found[1]);
+        return next(url, context);
+      },
+    });
+    process.on('exit', () => console.log([...packages].sort().join(' ')));
+  `;
+  const heavy = ['yaml', 'ky', 'undici', '@kubernetes/client-node', '@modelcontextprotocol/sdk'];
+
+  function packagesOf(program: string, extension: 'mjs' | 'cjs' = 'mjs'): string[] {
+    const file = join(project, 'watch.mjs');
+    writeFileSync(file, watch);
+    return run(extension, program, '--import', `file://${file}`).split(' ');
+  }
+
+  test.each(['import', 'require'] as const)('the entry alone loads nothing heavy on %s', (how) => {
+    const packages =
+      how === 'import' ? packagesOf(`import 'open-mcp-gateway';`) : packagesOf(`require('open-mcp-gateway');`, 'cjs');
+    expect(packages).toContain('open-mcp-gateway');
+    expect(packages.filter((name) => heavy.includes(name))).toEqual([]);
+  });
+
+  test.each(['import', 'require'] as const)('a catalog in YAML loads the parser on %s', (how) => {
+    const use = `parseCatalog('servers: []').then((catalog) => { if (catalog.servers.length !== 0) process.exitCode = 1; });`;
+    const packages =
+      how === 'import'
+        ? packagesOf(`import { parseCatalog } from 'open-mcp-gateway';\n${use}`)
+        : packagesOf(`const { parseCatalog } = require('open-mcp-gateway');\n${use}`, 'cjs');
+    expect(packages).toContain('yaml');
+  });
+});
