@@ -1,0 +1,104 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { describeIssue, isValibotIssue } from './describe-issue.js';
+import type { Path } from './issues.js';
+import { redact } from './redact.js';
+import { unknownKeys } from './unknown-keys.js';
+
+/** One problem that a schema found. */
+export interface SchemaProblem {
+  readonly path: Path;
+  readonly message: string;
+  readonly atKey: boolean;
+}
+
+/** What a schema made of a value. */
+export interface Checked {
+  readonly value: unknown;
+  readonly problems: readonly SchemaProblem[];
+}
+
+/** What helps to write good messages. */
+export interface CheckContext {
+  /** Values that a message must not show. */
+  readonly secrets: ReadonlyMap<string, string>;
+  /** A number or boolean as the catalog has it: `1e3`, not 1000. */
+  written(path: Path): string | undefined;
+}
+
+/**
+ * Checks `value` with any Standard Schema, and with ours finds every unknown key at once. Never throws; no message
+ * shows a secret.
+ */
+export function checkSchema(schema: StandardSchemaV1, value: unknown, context: CheckContext): Checked {
+  let result: StandardSchemaV1.Result<unknown> | Promise<StandardSchemaV1.Result<unknown>>;
+  try {
+    result = schema['~standard'].validate(value);
+  } catch (error) {
+    return failed(`could not be checked, its schema threw: ${foreign(textOf(error), context)}`);
+  }
+  if (isThenable(result)) {
+    // Nobody waits for it, and its rejection must not reach the host.
+    Promise.resolve(result).catch(() => {});
+    return failed("could not be checked, its schema answers asynchronously: a runtime's schema must be synchronous");
+  }
+  if (typeof result !== 'object' || result === null) {
+    return failed('could not be checked, its schema gave no result');
+  }
+  if (result.issues === undefined) {
+    return { value: result.value, problems: [] };
+  }
+  const unknown = unknownKeys(schema, value);
+  const problems: SchemaProblem[] = [...unknown];
+  for (const issue of Array.isArray(result.issues) ? result.issues : []) {
+    const path = pathOf(issue);
+    if (isValibotIssue(issue)) {
+      // Valibot stops at the first unknown key of an object, and says of a union only that nothing fits.
+      const covered = unknown.some((other) => startsWith(other.path, path));
+      if (covered && (issue.expected === 'never' || issue.type === 'union')) {
+        continue;
+      }
+      const own = describeIssue(issue, context.written(path));
+      problems.push({ path, message: own ?? foreign(issue.message, context), atKey: issue.expected === 'never' });
+    } else {
+      problems.push({ path, message: foreign(textOf(issue), context), atKey: false });
+    }
+  }
+  return problems.length > 0
+    ? { value: undefined, problems }
+    : failed('is refused by its schema, which gives no reason');
+}
+
+function failed(message: string): Checked {
+  return { value: undefined, problems: [{ path: [], message, atKey: false }] };
+}
+
+function pathOf(issue: StandardSchemaV1.Issue): PropertyKey[] {
+  const path = Array.isArray(issue?.path) ? issue.path : [];
+  return path.map((part: unknown) => {
+    const key = typeof part === 'object' && part !== null && 'key' in part ? part.key : part;
+    return typeof key === 'number' || typeof key === 'symbol' ? key : String(key);
+  });
+}
+
+/** A message that others wrote: it may hold anything, of any length. */
+function foreign(message: string, { secrets }: CheckContext): string {
+  const safe = redact(message, secrets);
+  return safe.length > 500 ? `${safe.slice(0, 499)}…` : safe;
+}
+
+function textOf(error: unknown): string {
+  try {
+    const message: unknown = typeof error === 'object' && error !== null && 'message' in error ? error.message : error;
+    return String(message);
+  } catch {
+    return 'is not valid';
+  }
+}
+
+function isThenable(value: unknown): value is Promise<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
+function startsWith(path: Path, start: Path): boolean {
+  return start.every((key, index) => String(path[index]) === String(key));
+}

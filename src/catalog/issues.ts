@@ -1,0 +1,102 @@
+import { type CatalogIssue, GatewayError } from '../errors.js';
+import { locate, type Position } from './source.js';
+
+/** A path into a catalog: keys and indexes. */
+export type Path = readonly PropertyKey[];
+
+/** What is known about a problem besides its message. */
+export interface IssueDetails {
+  /** The key itself is wrong, not what it holds. */
+  readonly atKey?: boolean | undefined;
+  readonly server?: string | undefined;
+  /** Where, when the catalog's objects do not know. */
+  readonly position?: Position | undefined;
+  /** Nothing at this path or below it can be judged any more. */
+  readonly settles?: boolean | undefined;
+}
+
+/** Collects every problem of a catalog, to be thrown as one error. */
+export class Issues {
+  readonly #root: () => unknown;
+  readonly #found = new Map<string, CatalogIssue>();
+  readonly #settled = new Set<string>();
+
+  /** @param root - the catalog, to look up lines and columns */
+  constructor(root: () => unknown) {
+    this.#root = root;
+  }
+
+  get size(): number {
+    return this.#found.size;
+  }
+
+  add(path: Path, message: string, details: IssueDetails = {}): void {
+    if (this.isSettled(path)) {
+      return;
+    }
+    const shown = formatPath(path);
+    const position = details.position ?? locate(this.#root(), path, details.atKey === true ? 'key' : 'value');
+    this.#found.set(`${shown}\n${message}`, {
+      path: shown,
+      message,
+      ...(details.server === undefined ? {} : { server: details.server }),
+      ...(position === undefined ? {} : { line: position.line, column: position.column }),
+    });
+    if (details.settles === true) {
+      this.#settled.add(shown);
+    }
+  }
+
+  /** Says that `path` cannot be judged, without a problem of its own. */
+  settle(path: Path): void {
+    this.#settled.add(formatPath(path));
+  }
+
+  /** Has this path, or something around it, been judged already? */
+  isSettled(path: Path): boolean {
+    if (this.#settled.size === 0) {
+      return false;
+    }
+    return Array.from({ length: path.length + 1 }, (_, length) => formatPath(path.slice(0, length))).some((part) =>
+      this.#settled.has(part),
+    );
+  }
+
+  /** @throws `GatewayError` `CATALOG_INVALID` with every problem, when there is one. */
+  throwIfAny(name = 'the catalog'): void {
+    if (this.#found.size > 0) {
+      throw catalogError([...this.#found.values()], name);
+    }
+  }
+}
+
+/** One error that lists all of `issues`. */
+export function catalogError(issues: readonly CatalogIssue[], name = 'the catalog', cause?: unknown): GatewayError {
+  const count = issues.length === 1 ? '1 problem' : `${issues.length} problems`;
+  const lines = issues.map(({ path, message, line, column }) => {
+    const place = line === undefined || column === undefined ? '' : `(${line}:${column})`;
+    const where = [path, place].filter((part) => part !== '').join(' ');
+    return where === '' ? message : `${where}: ${message}`;
+  });
+  return new GatewayError('CATALOG_INVALID', `${name} is not valid, ${count}:\n${lines.join('\n')}`, { issues, cause });
+}
+
+/** `servers[0].runtime.url`; a key that is no plain word is quoted. */
+export function formatPath(path: Path): string {
+  let text = '';
+  for (const key of path) {
+    if (typeof key === 'number') {
+      text += `[${key}]`;
+    } else if (/^[A-Za-z_][\w-]{0,63}$/.test(String(key))) {
+      text += text === '' ? String(key) : `.${String(key)}`;
+    } else {
+      text += `[${quote(String(key))}]`;
+    }
+  }
+  return text;
+}
+
+/** A word of the catalog in a message: quoted, on one line, not too long. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 63)}…` : text);
+}

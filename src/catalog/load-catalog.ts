@@ -1,0 +1,91 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Catalog, Environment } from './catalog.js';
+import { largestText } from './decode.js';
+import { catalogError } from './issues.js';
+import { parse } from './parse-catalog.js';
+
+/** How `loadCatalog` reads a file. */
+export interface LoadCatalogOptions {
+  /**
+   * Also reports variables that are not set here. Nothing is replaced: `createGateway` does that, with its own `env`.
+   */
+  readonly env?: Environment | undefined;
+}
+
+/**
+ * Reads a catalog from a file: JSON when its name ends in `.json`, otherwise YAML. Relative paths in it are resolved
+ * against the file's folder.
+ *
+ * @param path - a path or a `file:` URL
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column
+ */
+export async function loadCatalog(path: string | URL, options: LoadCatalogOptions = {}): Promise<Catalog> {
+  const file = toFile(path);
+  const bytes = await readFile(file);
+  const format = /\.json$/i.test(file) ? 'json' : 'yaml';
+  return parse(bytes, { format, env: options.env }, { name: file, folder: dirname(file) });
+}
+
+function toFile(path: string | URL): string {
+  const text = String(path);
+  if (text.includes('\0')) {
+    throw catalogError([{ path: '', message: 'the path of a catalog holds a NUL character' }]);
+  }
+  if (!(path instanceof URL) && !/^[A-Za-z][A-Za-z0-9+.-]+:\/\//.test(text)) {
+    return resolve(text);
+  }
+  // The URL itself may hold a password.
+  try {
+    const url = new URL(text);
+    if (url.protocol === 'file:') {
+      return fileURLToPath(url);
+    }
+    const message = `catalogs are not loaded over ${url.protocol.slice(0, -1)}: fetch it, and use parseCatalog`;
+    throw catalogError([{ path: '', message }]);
+  } catch (error) {
+    if (error instanceof TypeError) {
+      throw catalogError([{ path: '', message: 'the URL of a catalog is not valid' }], undefined, error);
+    }
+    throw error;
+  }
+}
+
+async function readFile(file: string): Promise<Uint8Array> {
+  let handle: FileHandle | undefined;
+  try {
+    // A named pipe would otherwise block until somebody writes.
+    handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    if (!(await handle.stat()).isFile()) {
+      throw catalogError([{ path: '', message: 'cannot be read: it is not a file' }], file);
+    }
+    // One byte more than allowed is enough to tell that it is too large, however large it is or becomes.
+    const buffer = Buffer.alloc(largestText + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+      read = (await handle.read(buffer, length, buffer.length - length, length)).bytesRead;
+    }
+    if (length > largestText) {
+      throw catalogError([{ path: '', message: 'is larger than 1 MiB: split it' }], file);
+    }
+    return buffer.subarray(0, length);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+    if (code === undefined || code === 'CATALOG_INVALID') {
+      throw error;
+    }
+    throw catalogError([{ path: '', message: `cannot be read: ${reasons[code] ?? code}` }], file, error);
+  } finally {
+    await handle?.close();
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'a part of its path is not a folder',
+  EISDIR: 'it is a folder',
+  EACCES: 'permission is denied',
+  EPERM: 'permission is denied',
+};

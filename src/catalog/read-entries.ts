@@ -1,0 +1,132 @@
+import { parseDuration } from '../util/quantity.js';
+import type { Environment } from './catalog.js';
+import { checkSchema } from './check-schema.js';
+import { kindOf } from './describe-issue.js';
+import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelope.js';
+import type { Issues, Path } from './issues.js';
+import { formatPath, quote } from './issues.js';
+import { isPlainObject, replaceVariables } from './replace-variables.js';
+import { Secrets } from './secrets.js';
+import { writtenAt } from './source.js';
+import { didYouMean } from './suggest.js';
+
+/** An entry as far as it could be read. */
+export interface ReadEntry {
+  readonly path: Path;
+  /** As it was written. */
+  readonly written: Readonly<Record<string, unknown>>;
+  /** With variables replaced; may still be wrong in any way. */
+  readonly replaced: Readonly<Record<string, unknown>>;
+  /** Undefined when something in the envelope is wrong. */
+  readonly envelope: Envelope | undefined;
+  /** The id, when it is valid. */
+  readonly server: string | undefined;
+  readonly secrets: Secrets;
+}
+
+/**
+ * Reads the envelopes of a catalog and reports their problems.
+ *
+ * @param env - where variables are looked up; without it strings that hold a `${VAR}` are not judged
+ */
+export function readEntries(catalog: unknown, env: Environment | undefined, issues: Issues): ReadEntry[] {
+  const servers = serversOf(catalog, issues);
+  const entries: ReadEntry[] = [];
+  const seen = new Map<string, Path>();
+  for (const [index, written] of servers.entries()) {
+    const path = ['servers', index];
+    if (!isPlainObject(written)) {
+      issues.add(path, `must be an object with the keys id and runtime, not ${kindOf(written)}`, { settles: true });
+      continue;
+    }
+    let entry: ReadEntry;
+    try {
+      entry = readEntry(written, path, env, issues);
+    } catch {
+      // A getter or proxy that throws. What it throws may hold anything.
+      issues.add(path, 'cannot be read: reading one of its properties threw an error', { settles: true });
+      continue;
+    }
+    entries.push(entry);
+    const id = entry.server?.toLowerCase();
+    const first = id === undefined ? undefined : seen.get(id);
+    if (first !== undefined) {
+      const message = `is taken by ${formatPath(first)}: choose another id; case makes no difference`;
+      issues.add([...path, 'id'], message, { server: entry.server });
+    } else if (id !== undefined) {
+      seen.set(id, path);
+    }
+  }
+  return entries;
+}
+
+function serversOf(catalog: unknown, issues: Issues): readonly unknown[] {
+  if (!isPlainObject(catalog)) {
+    issues.add([], `a catalog is an object with the key "servers", not ${kindOf(catalog)}`);
+    return [];
+  }
+  for (const key of Object.keys(catalog)) {
+    if (!catalogKeys.includes(key)) {
+      const hint = didYouMean(key, ['servers']);
+      const remedy = hint === '' ? '; a catalog has the key "servers"' : hint;
+      issues.add([key], `is not a known key${remedy}`, { atKey: true });
+    }
+  }
+  const { servers } = catalog;
+  if (Array.isArray(servers)) {
+    // Not every index of a list that was written in code need be there.
+    return Array.from(servers);
+  }
+  if (servers === undefined || servers === null) {
+    issues.add(['servers'], 'is missing: write "servers: []" for a catalog without servers');
+  } else {
+    issues.add(['servers'], `must be a list of servers, not ${kindOf(servers)}`);
+  }
+  return [];
+}
+
+function readEntry(
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  env: Environment | undefined,
+  issues: Issues,
+): ReadEntry {
+  const server = typeof written.id === 'string' && idPattern.test(written.id) ? written.id : undefined;
+  const secrets = new Secrets();
+  const before = issues.size;
+  const { id, ...rest } = written;
+  const replaced = replaceVariables(rest, path, {
+    env,
+    secrets,
+    report: (at, message, atKey) => issues.add(at, message, { server, atKey, settles: true }),
+    skip: (at) => issues.settle(at),
+  }) as Record<string, unknown>;
+  if (id === null) {
+    issues.add([...path, 'id'], 'has no value: every server needs an id', { settles: true });
+  } else if (id !== undefined) {
+    replaced.id = id;
+  }
+  const { problems } = checkSchema(envelopeSchema, replaced, {
+    secrets: new Map(),
+    written: (at) => writtenAt(written, at),
+  });
+  for (const problem of problems) {
+    issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
+  }
+  checkTogether(replaced, path, server, issues);
+  const envelope = issues.size === before && problems.length === 0 ? (replaced as Envelope) : undefined;
+  return { path, written, replaced, envelope, server, secrets };
+}
+
+/** What two keys say against each other. */
+function checkTogether(entry: Record<string, unknown>, path: Path, server: string | undefined, issues: Issues): void {
+  const { restart } = entry;
+  if (isPlainObject(restart) && typeof restart.backoff === 'string' && typeof restart.max_backoff === 'string') {
+    const shortest = parseDuration(restart.backoff);
+    const longest = parseDuration(restart.max_backoff);
+    if (shortest !== undefined && longest !== undefined && longest < shortest) {
+      const message = `must not be shorter than backoff, which is ${quote(restart.backoff)}`;
+      issues.add([...path, 'restart', 'max_backoff'], message, { server });
+    }
+  }
+}

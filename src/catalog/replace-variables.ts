@@ -1,0 +1,88 @@
+import type { Environment } from './catalog.js';
+import { interpolate } from './interpolate.js';
+import type { Path } from './issues.js';
+import type { Secrets } from './secrets.js';
+
+/** Deeper than any catalog needs; keeps recursion away from the end of the stack. */
+export const deepest = 64;
+
+/** Names that mean something to JavaScript and nothing to a catalog. */
+export const forbiddenKeys: ReadonlySet<PropertyKey> = new Set(['__proto__', 'constructor', 'prototype']);
+
+/** What `replaceVariables` works with. */
+export interface Replacement {
+  /** Without it nothing is replaced, and only the form of each `${…}` is checked. */
+  readonly env: Environment | undefined;
+  readonly secrets: Secrets;
+  /** Takes a problem; what is at `path` cannot be judged any further. */
+  report(path: Path, message: string, atKey?: boolean): void;
+  /** Takes a path whose final value is not known yet. */
+  skip(path: Path): void;
+}
+
+/**
+ * Copies lists and plain objects with `${VAR}` replaced in their strings, and reports what no part of a catalog may
+ * hold: `null`, NUL, endless nesting, keys such as `__proto__`. Everything else (functions, instances) stays as it is.
+ */
+export function replaceVariables(value: unknown, path: Path, replacement: Replacement): unknown {
+  if (typeof value === 'string') {
+    return replaceString(value, path, replacement);
+  }
+  if (value === null) {
+    replacement.report(path, 'has no value: give it one, or leave the key out');
+    return undefined;
+  }
+  if (!Array.isArray(value) && !isPlainObject(value)) {
+    return value;
+  }
+  if (path.length > deepest) {
+    replacement.report(path, `is nested more than ${deepest} levels deep`);
+    return undefined;
+  }
+  if (Array.isArray(value)) {
+    return Array.from(value, (item, index) => replaceVariables(item, [...path, index], replacement));
+  }
+  const copy: Record<string, unknown> = Object.create(null);
+  for (const [key, part] of Object.entries(value)) {
+    const below = [...path, key];
+    if (forbiddenKeys.has(key)) {
+      replacement.report(below, `the key ${JSON.stringify(key)} is not allowed: choose another name`, true);
+    } else if (key.includes('\0')) {
+      replacement.report(below, 'the key holds a NUL character: remove it', true);
+    } else if (part !== undefined) {
+      copy[key] = replaceVariables(part, below, replacement);
+    }
+  }
+  return copy;
+}
+
+function replaceString(text: string, path: Path, { env, secrets, report, skip }: Replacement): string {
+  const { value, problems, used } = interpolate(text, env);
+  for (const variable of used) {
+    secrets.addVariable(variable);
+  }
+  for (const problem of problems) {
+    report(path, problem);
+  }
+  if (value.includes('\0')) {
+    report(path, 'holds a NUL character: remove it');
+  }
+  if (env === undefined && problems.length === 0 && text.includes('${')) {
+    skip(path);
+  }
+  // Where nothing was put in, the text itself may be a credential.
+  if (used.length === 0) {
+    secrets.addLiteral(path, value);
+  }
+  return value;
+}
+
+/** An object that was written as `{ … }`, or parsed from text. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) {
+    return false;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // An object from another realm has an Object.prototype of its own, whose prototype is null as well.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}

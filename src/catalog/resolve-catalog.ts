@@ -1,0 +1,80 @@
+import { resolve } from 'node:path';
+import type { RuntimeFactory } from '../runtime.js';
+import type { Catalog, CatalogInput, Environment, ServerDefinition } from './catalog.js';
+import { checkSchema } from './check-schema.js';
+import { toDefinition } from './definition.js';
+import { Issues, quote } from './issues.js';
+import { type ReadEntry, readEntries } from './read-entries.js';
+import { isPlainObject } from './replace-variables.js';
+import { folderOf, writtenAt } from './source.js';
+import { didYouMean } from './suggest.js';
+
+/** What a catalog is resolved with. */
+export interface ResolveOptions {
+  /** The registered runtimes by type. */
+  readonly factories: ReadonlyMap<string, RuntimeFactory>;
+  /** Where `${VAR}` is looked up. */
+  readonly env: Environment;
+  /** The folder for relative paths of entries that were not read from a file. */
+  readonly cwd: string;
+}
+
+/**
+ * Checks a whole catalog, replaces its variables and fills in its defaults.
+ *
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`
+ */
+export function resolveCatalog(catalog: CatalogInput<unknown> | Catalog, options: ResolveOptions): ServerDefinition[] {
+  const issues = new Issues(() => catalog);
+  const definitions: ServerDefinition[] = [];
+  for (const entry of readEntries(catalog, options.env, issues)) {
+    const runtime = resolveRuntime(entry, options, issues);
+    if (entry.envelope !== undefined && runtime !== undefined) {
+      definitions.push({
+        ...toDefinition(entry.envelope),
+        runtime,
+        baseDir: resolve(options.cwd, folderOf(entry.written) ?? '.'),
+        secrets: entry.secrets.values,
+      });
+    }
+  }
+  issues.throwIfAny();
+  return definitions;
+}
+
+function resolveRuntime(
+  entry: ReadEntry,
+  { factories }: ResolveOptions,
+  issues: Issues,
+): ServerDefinition['runtime'] | undefined {
+  const { server, secrets, replaced, written } = entry;
+  if (!isPlainObject(replaced.runtime) || typeof replaced.runtime.type !== 'string') {
+    return undefined;
+  }
+  const path = [...entry.path, 'runtime'];
+  const { type, ...body } = replaced.runtime;
+  const factory = factories.get(type);
+  if (factory === undefined) {
+    // As it was written: what a variable put in must not show.
+    const shown = isPlainObject(written.runtime) ? String(written.runtime.type) : type;
+    issues.add([...path, 'type'], unknownType(shown, [...factories.keys()]), { server });
+    return undefined;
+  }
+  if (factory.supports?.env === false && replaced.env !== undefined) {
+    const message = `is not possible here: a ${type} runtime starts no process that could get it; remove it`;
+    issues.add([...entry.path, 'env'], message, { server, atKey: true });
+  }
+  const { value, problems } = checkSchema(factory.spec, body, {
+    secrets: secrets.values,
+    written: (at) => writtenAt(written, ['runtime', ...at]),
+  });
+  for (const problem of problems) {
+    issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
+  }
+  return { type, spec: value };
+}
+
+function unknownType(type: string, registered: readonly string[]): string {
+  const list = registered.length === 0 ? 'none is registered' : `registered are ${registered.map(quote).join(', ')}`;
+  return `unknown runtime type ${quote(type)}${didYouMean(type, registered)} (${list})`;
+}

@@ -1,0 +1,50 @@
+import type { Variable } from './interpolate.js';
+
+// Shorter values are found in every message: replacing them would only spoil the text.
+const shortest = 4;
+
+const credentialWords =
+  /pass(?:word|wd|phrase)|secret|token|credential|authorization|cookie|api[_-]?key|(?:access|private|signing|encryption|account|auth)[_-]?key/i;
+const credentialSegments = /(?:^|[_-])(?:pwd|pass|auth|pat|bearer)(?:$|[_-])|[_-]key$/i;
+
+/** Does a key of this name usually hold a credential? */
+export function looksLikeCredential(key: string): boolean {
+  return credentialWords.test(key) || credentialSegments.test(key);
+}
+
+/** Remembers the values that must not show, each with what stands for it. */
+export class Secrets {
+  readonly values = new Map<string, string>();
+
+  /** A variable from the environment; the catalog's own default only when its name says that it is a credential. */
+  addVariable({ name, value, isDefault }: Variable): void {
+    if (!isDefault || looksLikeCredential(name)) {
+      this.#add(value, name);
+    }
+  }
+
+  /** A string that stands in the catalog itself. */
+  addLiteral(path: readonly PropertyKey[], value: string): void {
+    const key = String(path.at(-1));
+    // Only these hold values: elsewhere a key with "secret" in its name usually names one that lives somewhere else.
+    const holder = path.at(-2);
+    if ((holder === 'env' || holder === 'headers') && looksLikeCredential(key)) {
+      this.#add(value, key);
+      // "Bearer abc": the part after the scheme is the secret.
+      const credential = /^[A-Za-z]+ +(\S+)$/.exec(value.slice(0, 8192))?.[1];
+      if (credential !== undefined) {
+        this.#add(credential, key);
+      }
+    }
+    if (value.includes('://') && value.includes('@') && URL.canParse(value)) {
+      const { password } = new URL(value);
+      this.#add(password, `${key} password`);
+    }
+  }
+
+  #add(value: string, name: string): void {
+    if (value.length >= shortest && !this.values.has(value)) {
+      this.values.set(value, `\${${name}}`);
+    }
+  }
+}
