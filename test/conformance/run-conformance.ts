@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+
+/** One check of a scenario, as the tool writes it down. */
+export interface ConformanceCheck {
+  readonly id: string;
+  readonly description: string;
+  readonly status: 'SUCCESS' | 'FAILURE' | 'WARNING' | 'INFO' | 'SKIPPED';
+  readonly errorMessage?: string;
+}
+
+/** A scenario that ran. */
+export interface ConformanceScenario {
+  readonly name: string;
+  /** True when at least one check succeeded, and none failed or warned. */
+  readonly ok: boolean;
+  /** Empty when the scenario could not be run. */
+  readonly checks: readonly ConformanceCheck[];
+}
+
+/** What a run of the conformance tool found. */
+export interface ConformanceResult {
+  readonly exitCode: number | null;
+  readonly scenarios: readonly ConformanceScenario[];
+  /** How many checks succeeded. */
+  readonly passed: number;
+  /** How many checks failed or warned. */
+  readonly failed: number;
+  /** What is wrong, a line each: empty when all is well. */
+  readonly problems: readonly string[];
+  /** What the tool printed. */
+  readonly output: string;
+}
+
+export interface ConformanceOptions {
+  /**
+   * Which scenarios.
+   *
+   * @default 'active'
+   */
+  readonly suite?: 'active' | 'all' | 'pending' | undefined;
+  /**
+   * A guard against hanging: how long the run may take before it is killed.
+   *
+   * @default 120_000
+   */
+  readonly timeoutMs?: number | undefined;
+}
+
+const tool = fileURLToPath(new URL('../../node_modules/.bin/conformance', import.meta.url));
+
+/** Runs the server scenarios of the conformance tool against a URL. */
+export function runConformance(url: string, options: ConformanceOptions = {}): Promise<ConformanceResult> {
+  return run(['server', '--url', url, '--suite', options.suite ?? 'active'], 'server-', options);
+}
+
+/** Runs the tool with `args`; each folder of its results is named `prefix`, scenario, time. */
+async function run(args: readonly string[], prefix: string, options: ConformanceOptions): Promise<ConformanceResult> {
+  const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
+  try {
+    const child = spawn(process.execPath, [tool, ...args, '--output-dir', folder], {
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: options.timeoutMs ?? 120_000,
+      killSignal: 'SIGKILL',
+    });
+    const exit = new Promise<number | null>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', resolve);
+    });
+    const [exitCode, stdout, stderr] = await Promise.all([exit, text(child.stdout), text(child.stderr)]);
+    const output = stdout + stderr;
+    return summarize(exitCode, output, await readResults(folder, prefix));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readResults(folder: string, prefix: string): Promise<Map<string, ConformanceCheck[]>> {
+  const results = new Map<string, ConformanceCheck[]>();
+  for (const entry of await readdir(folder)) {
+    const name = new RegExp(`^${prefix}(.+)-\\d{4}-\\d\\d-\\d\\dT[\\d-]+Z$`).exec(entry)?.[1];
+    if (name === undefined) continue;
+    // A scenario that threw has a folder without a file in it.
+    const json = await readFile(join(folder, entry, 'checks.json'), 'utf8').catch(() => '[]');
+    results.set(name, JSON.parse(json) as ConformanceCheck[]);
+  }
+  return results;
+}
+
+function summarize(
+  exitCode: number | null,
+  output: string,
+  results: ReadonlyMap<string, ConformanceCheck[]>,
+): ConformanceResult {
+  const problems: string[] = [];
+  const scenarios = [...results].map(([name, checks]): ConformanceScenario => {
+    const bad = checks.filter(isBad);
+    const ok = bad.length === 0 && checks.some((check) => check.status === 'SUCCESS');
+    if (!ok && bad.length === 0) problems.push(`${name}: no check succeeded`);
+    problems.push(...bad.map((check) => `${name}: ${check.id}: ${check.errorMessage ?? check.description}`));
+    return { name, ok, checks };
+  });
+  if (exitCode !== 0) problems.push(`the conformance tool ended with ${exitCode ?? 'a signal'}`);
+
+  const all = scenarios.flatMap((scenario) => scenario.checks);
+  return {
+    exitCode,
+    scenarios,
+    passed: all.filter((check) => check.status === 'SUCCESS').length,
+    failed: all.filter(isBad).length,
+    problems,
+    output,
+  };
+}
+
+function isBad(check: ConformanceCheck): boolean {
+  return check.status === 'FAILURE' || check.status === 'WARNING';
+}
