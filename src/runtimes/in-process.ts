@@ -42,7 +42,7 @@ export const inProcessSpec = v.strictObject({
  */
 export class InProcessRuntime implements RuntimeFactory<InProcessSpec> {
   readonly type = 'in-process';
-  readonly spec: StandardSchemaV1<unknown, InProcessSpec> = inProcessSpec;
+  readonly spec: StandardSchemaV1<InProcessSpec> = inProcessSpec;
   readonly supports = { env: true, stderr: false, exit: false } as const;
 
   describe(spec: InProcessSpec): Readonly<Record<string, unknown>> {

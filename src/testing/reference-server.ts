@@ -127,10 +127,16 @@ class Conversation {
     const { around } = this;
     const early = this.#mode === 'early' ? 100 : this.#mode === 'early-exit' ? 3 : 0;
     for (let number = 0; number < early; number++) this.notify(number);
-    around.flush(() => this.#beacon?.write('sent\n'));
     if (this.#mode === 'noisy') around.noise('Reference server, ready to answer\n\n{}\n');
     if (this.#mode === 'exit') around.stderr('reference server ends at once\n');
-    if (this.#mode === 'exit' || this.#mode === 'early-exit') around.flush(() => around.end({ code: 7 }));
+    const ends = this.#mode === 'exit' || this.#mode === 'early-exit';
+    around.flush(() => this.#signal('sent\n', () => ends && around.end({ code: 7 })));
+  }
+
+  /** Calls `done` also when there is nobody to see it. */
+  #signal(text: string, done: () => void): void {
+    if (this.#beacon === undefined) done();
+    else this.#beacon.write(text, () => done());
   }
 
   stop(): void {

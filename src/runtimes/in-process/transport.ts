@@ -112,8 +112,11 @@ export class InProcessTransport implements RuntimeTransport {
 
   #endWith(reason: GatewayError): void {
     this.#ended ??= reason;
-    for (const reject of this.#sending) reject(this.#ended);
-    this.#sending.clear();
+    const ended = this.#ended;
+    // Not at once: a message that was taken has a promise that is on its way to say so.
+    setImmediate(() => {
+      for (const reject of this.#sending) reject(ended);
+    });
   }
 
   #tellEnd(): void {
