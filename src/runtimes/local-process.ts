@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
 import spawn from 'cross-spawn';
 import * as v from 'valibot';
 import { GatewayError } from '../errors.js';
@@ -88,7 +89,7 @@ export interface LocalProcessOptions {
  */
 export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   readonly type = 'local-process';
-  readonly spec = localProcessSpec;
+  readonly spec: StandardSchemaV1<LocalProcessSpec> = localProcessSpec;
 
   readonly #hostEnv: Readonly<Record<string, string | undefined>> | undefined;
   readonly #guardian: Guardian | undefined;

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import { type ExitInfo, GatewayError } from '../errors.js';
+import { type ExitInfo, GatewayError, stderrSuffix } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
@@ -260,7 +260,7 @@ export class StreamTransport implements RuntimeTransport {
     exit?: Omit<ExitInfo, 'stderrTail'>,
   ): GatewayError {
     const stderrTail = this.#peer.stderrTail();
-    return new GatewayError(code, message, {
+    return new GatewayError(code, `${message}${stderrSuffix(stderrTail)}`, {
       server: this.#options.server,
       exit: { ...exit, reason, stderrTail },
     });

@@ -1,0 +1,44 @@
+import type { GatewayErrorCode } from './errors.js';
+import type { RuntimeProgress } from './runtime.js';
+
+/**
+ * What an instance is doing. `idle` is the resting state and healthy: the server starts when somebody needs it.
+ * `failed` and `crash-loop` wait for the next try.
+ */
+export type Phase = 'idle' | 'pulling' | 'starting' | 'ready' | 'stopping' | 'failed' | 'crash-loop';
+
+/** An instance went from one phase to another. */
+export interface PhaseEvent {
+  readonly type: 'phase';
+  readonly server: string;
+  readonly instance: string;
+  readonly from: Phase;
+  readonly to: Phase;
+  /** Why, when the reason is a failure; secrets of the catalog are replaced. */
+  readonly reason?: { readonly code: GatewayErrorCode; readonly message: string } | undefined;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** A pull or start has come further. */
+export interface ProgressEvent {
+  readonly type: 'progress';
+  readonly server: string;
+  readonly instance: string;
+  readonly phase: 'pulling' | 'starting';
+  readonly progress: RuntimeProgress;
+  readonly at: number;
+}
+
+/** Something went wrong that ended nothing, such as a line on stdout that is no message. */
+export interface TroubleEvent {
+  readonly type: 'trouble';
+  readonly server: string;
+  readonly instance: string;
+  readonly code: GatewayErrorCode | 'UNKNOWN';
+  readonly message: string;
+  readonly at: number;
+}
+
+/** What a gateway tells its host. Events hold no message payloads and no secrets of the catalog. */
+export type GatewayEvent = PhaseEvent | ProgressEvent | TroubleEvent;

@@ -1,0 +1,317 @@
+import { randomBytes } from 'node:crypto';
+import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
+import { fingerprint } from './catalog/fingerprint.js';
+import { resolveCatalog } from './catalog/resolve-catalog.js';
+import { GatewayError } from './errors.js';
+import type { GatewayEvent } from './events.js';
+import { ServerConnection } from './instance/connection.js';
+import { createRedactor, type Redactor } from './instance/redact.js';
+import { type ServerStatus, Supervisor } from './instance/supervisor.js';
+import { type Clock, systemClock } from './options.js';
+import type { Caller, CheckResult, RuntimeFactory } from './runtime.js';
+import { InProcessRuntime } from './runtimes/in-process.js';
+import { LocalProcessRuntime } from './runtimes/local-process.js';
+import type { Transport } from './sdk.js';
+import { once } from './util/once.js';
+
+/** The factories that every gateway has unless `builtins` is false. */
+export type BuiltinRuntime = LocalProcessRuntime | InProcessRuntime;
+
+/** What exactly a catalog entry would start. Starts nothing. */
+export interface ServerDescription {
+  readonly id: string;
+  readonly type: string;
+  /** The same as long as the same thing would be started: changes with the spec and the names of variables. */
+  readonly fingerprint: string;
+  /** As the runtime tells it: argv, mounts, image, names of environment variables. Secrets are replaced. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Settings of {@link createGateway}. */
+export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = readonly RuntimeFactory[]> {
+  /** More runtimes; one with the type of a built-in one takes its place. The gateway closes them. */
+  readonly runtimes?: Runtimes | undefined;
+  /**
+   * Whether the runtimes of this library are there.
+   *
+   * @default true
+   */
+  readonly builtins?: boolean | undefined;
+  /**
+   * Where `${VAR}` of the catalog is looked up.
+   *
+   * @default process.env, read when the gateway is created
+   */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Receives typed events. What it throws is ignored. */
+  readonly onEvent?: ((event: GatewayEvent) => void) | undefined;
+  /**
+   * Asked before the first start of each fingerprint; false (or a throw) refuses it with `NOT_AUTHORIZED`.
+   *
+   * @default everything may start
+   */
+  readonly authorize?: ((description: ServerDescription) => boolean | Promise<boolean>) | undefined;
+  /**
+   * Time, for tests.
+   *
+   * @default the real time
+   */
+  readonly clock?: Clock | undefined;
+}
+
+/** Settings of a connection. */
+export interface ConnectOptions {
+  /** Who connects; without it each connection is a caller of its own. */
+  readonly caller?: Caller | undefined;
+}
+
+/** Settings of a stop. */
+export interface StopOptions {
+  /**
+   * How long open requests may go on before they are answered with `SERVER_STOPPED`, in milliseconds.
+   *
+   * @default 5000
+   */
+  readonly graceMs?: number | undefined;
+}
+
+/** Owns the servers of a catalog: everything it starts ends with `close()`. */
+export interface Gateway extends AsyncDisposable {
+  /**
+   * A transport to one server, with the server's own names, messages untouched. Starts nothing: the transport's `start()`
+   * does, which SDK clients call. One transport is one session with a server of its own.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`
+   */
+  connect(id: string, options?: ConnectOptions): Transport;
+  /** Starts a server ahead of its use; the next connection takes it. */
+  start(id: string): Promise<void>;
+  /** Stops all instances of a server: new requests are refused, open ones get their grace. */
+  stop(id: string, options?: StopOptions): Promise<void>;
+  /** Can each entry be started? Starts nothing. */
+  check(id?: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly ServerCheck[]>;
+  /** Every entry, touched or not, in the order of the catalog. */
+  status(): readonly ServerStatus[];
+  /** @throws `GatewayError` `SERVER_UNKNOWN` */
+  status(id: string): ServerStatus;
+  /** Says what exactly would be started. @throws `GatewayError` `SERVER_UNKNOWN` */
+  describe(id: string): ServerDescription;
+  /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
+  close(options?: StopOptions): Promise<void>;
+}
+
+/** The answer of a check for one entry. */
+export interface ServerCheck extends CheckResult {
+  readonly server: string;
+}
+
+interface Entry {
+  readonly definition: ServerDefinition;
+  readonly factory: RuntimeFactory;
+  readonly redactor: Redactor;
+  readonly supervisor: Supervisor;
+}
+
+const defaultGraceMs = 5_000;
+
+/**
+ * Makes a gateway for the servers of a catalog. Starts nothing.
+ *
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog
+ */
+export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
+  catalog: CatalogInput<RuntimeInputOf<BuiltinRuntime | Runtimes[number]>> | Catalog,
+  options: GatewayOptions<Runtimes> = {},
+): Gateway {
+  return new CatalogGateway(catalog as CatalogInput, options);
+}
+
+class CatalogGateway implements Gateway {
+  readonly #id = randomBytes(6).toString('hex');
+  readonly #factories: ReadonlyMap<string, RuntimeFactory>;
+  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #options: GatewayOptions;
+  readonly #permits = new Map<string, Promise<void>>();
+  #instances = 0;
+  #graceMs = defaultGraceMs;
+
+  constructor(catalog: CatalogInput, options: GatewayOptions) {
+    this.#options = options;
+    const builtins = options.builtins === false ? [] : [new LocalProcessRuntime(), new InProcessRuntime()];
+    this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
+    const definitions = resolveCatalog(catalog, {
+      factories: this.#factories,
+      env: options.env ?? process.env,
+      cwd: process.cwd(),
+    });
+    this.#entries = new Map(definitions.map((definition) => [definition.id, this.#createEntry(definition)]));
+  }
+
+  connect(id: string, options: ConnectOptions = {}): Transport {
+    const { definition, factory, supervisor } = this.#entry(id);
+    return new ServerConnection({
+      server: id,
+      requestTimeoutMs: definition.requestTimeoutMs,
+      clock: this.#options.clock ?? systemClock,
+      stream: factory.supports?.stderr !== false,
+      acquire: (signal) => supervisor.acquire(options.caller, signal),
+    });
+  }
+
+  start(id: string): Promise<void> {
+    return this.#entry(id).supervisor.start();
+  }
+
+  stop(id: string, options: StopOptions = {}): Promise<void> {
+    return this.#entry(id).supervisor.stop(options.graceMs ?? defaultGraceMs);
+  }
+
+  async check(
+    id?: string,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly ServerCheck[]> {
+    const signal = options.signal ?? new AbortController().signal;
+    const entries = id === undefined ? [...this.#entries.values()] : [this.#entry(id)];
+    return Promise.all(
+      entries.map(async ({ definition, supervisor }) => ({
+        server: definition.id,
+        ...(await supervisor.check(signal)),
+      })),
+    );
+  }
+
+  status(): readonly ServerStatus[];
+  status(id: string): ServerStatus;
+  status(id?: string): ServerStatus | readonly ServerStatus[] {
+    return id === undefined
+      ? [...this.#entries.values()].map(({ supervisor }) => supervisor.status())
+      : this.#entry(id).supervisor.status();
+  }
+
+  describe(id: string): ServerDescription {
+    return describe(this.#entry(id));
+  }
+
+  close(options: StopOptions = {}): Promise<void> {
+    this.#graceMs = options.graceMs ?? defaultGraceMs;
+    return this.#close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #close = once(async () => {
+    const supervisors = [...this.#entries.values()].map(({ supervisor }) => supervisor.close(this.#graceMs));
+    const stopped = await Promise.allSettled(supervisors);
+    const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
+    const closed = await Promise.allSettled(factories);
+    const failures = [...stopped, ...closed].flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    if (failures.length > 0) {
+      throw new AggregateError(failures, `closing the gateway failed: ${failures.map(String).join('; ')}`);
+    }
+  });
+
+  #createEntry(definition: ServerDefinition): Entry {
+    const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
+    const redactor = createRedactor(definition.secrets);
+    const supervisor = new Supervisor({
+      definition,
+      factory,
+      redactor,
+      enabled: definition.enabled,
+      displayName: definition.displayName,
+      gatewayId: this.#id,
+      clock: this.#options.clock ?? systemClock,
+      nextInstanceId: (server) => {
+        this.#instances += 1;
+        // Names of containers and Jobs know no capitals and no "_".
+        return `${this.#id}-${server.toLowerCase().replaceAll('_', '-')}-${this.#instances}`;
+      },
+      authorize: () => this.#authorize({ definition, factory, redactor }),
+      emit: (event) => this.#emit(event),
+    });
+    return { definition, factory, redactor, supervisor };
+  }
+
+  #entry(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) {
+      const known = [...this.#entries.keys()].join(', ');
+      throw new GatewayError(
+        'SERVER_UNKNOWN',
+        `there is no server "${id}" in the catalog; there are: ${known || 'none'}`,
+      );
+    }
+    return entry;
+  }
+
+  /** Asks the host's policy once for each thing that would be started; a refusal is asked again next time. */
+  #authorize(entry: Omit<Entry, 'supervisor'>): Promise<void> {
+    const { authorize } = this.#options;
+    if (authorize === undefined) {
+      return Promise.resolve();
+    }
+    const description = describe(entry);
+    const key = `${description.id} ${description.fingerprint}`;
+    let permit = this.#permits.get(key);
+    if (permit === undefined) {
+      permit = ask(authorize, description);
+      permit.catch(() => this.#permits.delete(key));
+      this.#permits.set(key, permit);
+    }
+    return permit;
+  }
+
+  #emit(event: GatewayEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch {
+      // A host's listener must not change what happens to its servers.
+    }
+  }
+}
+
+async function ask(authorize: NonNullable<GatewayOptions['authorize']>, description: ServerDescription): Promise<void> {
+  const server = description.id;
+  let allowed: boolean;
+  try {
+    allowed = await authorize(description);
+  } catch (cause) {
+    throw new GatewayError('NOT_AUTHORIZED', 'the authorize function of the host failed', {
+      server,
+      cause,
+      delivered: false,
+    });
+  }
+  if (allowed !== true) {
+    throw new GatewayError('NOT_AUTHORIZED', 'the host does not allow this server to be started', {
+      server,
+      delivered: false,
+    });
+  }
+}
+
+function describe({ definition, factory, redactor }: Omit<Entry, 'supervisor'>): ServerDescription {
+  const { id, env, baseDir, runtime } = definition;
+  const details = factory.describe?.(runtime.spec, { server: id, env, baseDir }) ?? {};
+  return {
+    id,
+    type: runtime.type,
+    fingerprint: fingerprint(definition),
+    details: redactDeep(details, redactor) as Record<string, unknown>,
+  };
+}
+
+function redactDeep(value: unknown, redactor: Redactor): unknown {
+  if (typeof value === 'string') {
+    return redactor.text(value);
+  }
+  if (Array.isArray(value)) {
+    return value.map((item) => redactDeep(item, redactor));
+  }
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redactDeep(item, redactor)]));
+  }
+  return value;
+}

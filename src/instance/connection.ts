@@ -1,0 +1,295 @@
+import { GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import type { RuntimeTransport } from '../runtime.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+  type Transport,
+  type TransportSendOptions,
+} from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { once } from '../util/once.js';
+import type { Instance, InstanceUser } from './instance.js';
+import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
+
+export interface ConnectionOptions {
+  readonly server: string;
+  readonly requestTimeoutMs: number;
+  readonly clock: Clock;
+  /** The runtime speaks over byte streams: the transport then shows `pid` and `stderr`, by which SDK v2 knows stdio. */
+  readonly stream: boolean;
+  /** Starts or finds an instance for this connection alone. */
+  acquire(signal: AbortSignal): Promise<Instance>;
+}
+
+/**
+ * What `gateway.connect(id)` returns: one MCP session with one server, its messages untouched.
+ *
+ * - `start()` starts the server; nothing happens before.
+ * - Every request gets one answer: the server's, or an error response of ours, whose `data` says whether the request had
+ *   been delivered. Answers that nobody waits for are dropped.
+ * - `send()` rejects only for a message that was never accepted: not started, closed, not JSON, an id that is in use.
+ * - When the server ends, requests are answered first, then `onerror` gets the reason, then `onclose` fires, once.
+ */
+export class ServerConnection implements Transport, InstanceUser {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  readonly #options: ConnectionOptions;
+  readonly #ledger: RequestLedger;
+  readonly #abort = new AbortController();
+  readonly #drained: (() => void)[] = [];
+  #instance: Instance | undefined;
+  #starting: Promise<void> | undefined;
+  #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
+  #reason: GatewayError | undefined;
+  #initialized = false;
+  #initializeId: RequestId | undefined;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#ledger = new RequestLedger(options.requestTimeoutMs, options.clock, (request) => this.#onOverdue(request));
+    if (options.stream) {
+      // Own properties: `'pid' in transport` must be false for the others.
+      Object.defineProperties(this, {
+        pid: { enumerable: true, get: () => this.#instance?.pid ?? null },
+        stderr: { enumerable: true, get: (): RuntimeTransport['stderr'] => this.#instance?.stderr ?? null },
+      });
+    }
+  }
+
+  /** Undefined until `initialize` is answered: SDK v1 takes an id before that for a resumed session. */
+  get sessionId(): string | undefined {
+    return this.#initialized ? this.#instance?.transport.sessionId : undefined;
+  }
+
+  get inFlight(): number {
+    return this.#ledger.size;
+  }
+
+  /**
+   * Starts the server. Makes no MCP handshake: the client that uses this transport does.
+   *
+   * @throws `GatewayError` of the failed start, after `onclose`
+   */
+  start(): Promise<void> {
+    if (this.#state !== 'new') {
+      return Promise.reject(
+        this.#error('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one'),
+      );
+    }
+    this.#state = 'starting';
+    this.#starting = this.#start();
+    return this.#starting;
+  }
+
+  async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    if (this.#state === 'new' || this.#instance === undefined) {
+      throw this.#state === 'new' || this.#state === 'starting'
+        ? this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()')
+        : this.#closedError();
+    }
+    if (this.#state === 'ending' || this.#state === 'closed') {
+      throw this.#closedError();
+    }
+    if (isRequest(message)) {
+      return this.#sendRequest(this.#instance, message, options);
+    }
+    if ('method' in message && message.method === 'notifications/cancelled') {
+      const id = message.params?.requestId as RequestId | undefined;
+      if (id !== undefined && this.#ledger.take(id) !== undefined) {
+        this.#settleDrain();
+      }
+    }
+    await this.#instance.transport.send(message, options).catch((error: GatewayError) => {
+      if (error.code === 'MESSAGE_INVALID') {
+        throw error;
+      }
+      // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
+      this.onTrouble(error);
+    });
+  }
+
+  setProtocolVersion(version: string): void {
+    this.#instance?.transport.setProtocolVersion(version);
+  }
+
+  /** Ends the session and the server behind it; open requests are abandoned. */
+  readonly close = once(async () => {
+    this.#abort.abort(this.#closedError());
+    this.#ledger.takeAll();
+    if (this.#state === 'new') {
+      this.onClosed();
+      return;
+    }
+    if (this.#state === 'open' || this.#state === 'draining') {
+      this.#state = 'ending';
+    }
+    this.#settleDrain();
+    // A start that is under way ends by the signal, and fires onclose itself.
+    await this.#starting?.catch(() => {});
+    await this.#instance?.stop();
+  });
+
+  /** Takes no more requests; resolves when the last open one is answered. */
+  drain(): Promise<void> {
+    if (this.#state === 'open') {
+      this.#state = 'draining';
+    }
+    return new Promise((resolve) => {
+      this.#drained.push(resolve);
+      this.#settleDrain();
+    });
+  }
+
+  /** @internal */
+  onMessage(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    if (this.#state === 'ending' || this.#state === 'closed') {
+      return;
+    }
+    if (isResponse(message)) {
+      const request = message.id === undefined ? undefined : this.#ledger.take(message.id);
+      if (request === undefined) {
+        return;
+      }
+      this.#initialized ||= request.id === this.#initializeId && 'result' in message;
+      this.#deliver(message, extra);
+      this.#settleDrain();
+      return;
+    }
+    if (message.method === 'notifications/progress') {
+      this.#ledger.extend(message.params?.progressToken);
+    }
+    this.#deliver(message, extra);
+  }
+
+  /** @internal */
+  onTrouble(error: GatewayError): void {
+    if (this.#state !== 'closed') {
+      runCallback({}, () => this.onerror?.(error));
+    }
+  }
+
+  /** @internal */
+  onEnding(reason: GatewayError | undefined): void {
+    if (this.#state === 'ending' || this.#state === 'closed') {
+      return;
+    }
+    const why = reason ?? this.#error('SERVER_STOPPED', 'the server was stopped');
+    const open = this.#ledger.takeAll();
+    for (const request of open) {
+      this.#answer(request, why);
+    }
+    this.#state = 'ending';
+    this.#reason = why;
+    this.#settleDrain();
+    runCallback({}, () => this.onerror?.(why));
+  }
+
+  /** @internal */
+  onClosed(): void {
+    if (this.#state === 'closed') {
+      return;
+    }
+    this.#state = 'closed';
+    this.#ledger.takeAll();
+    this.#settleDrain();
+    runCallback({}, () => this.onclose?.());
+  }
+
+  async #start(): Promise<void> {
+    try {
+      this.#instance = await this.#options.acquire(this.#abort.signal);
+      this.#abort.signal.throwIfAborted();
+      await this.#instance.use(this);
+      if (this.#reason !== undefined) {
+        throw this.#reason;
+      }
+    } catch (error) {
+      await this.#instance?.stop().catch(() => {});
+      this.onClosed();
+      throw error;
+    }
+    this.#state = 'open';
+  }
+
+  async #sendRequest(instance: Instance, message: JSONRPCRequest, options: TransportSendOptions | undefined) {
+    if (this.#ledger.has(message.id)) {
+      throw this.#error('MESSAGE_INVALID', `the request id ${JSON.stringify(message.id)} is in use by an open request`);
+    }
+    const request = this.#ledger.add(message);
+    if (this.#state === 'draining') {
+      this.#refuse(request, this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'));
+      return;
+    }
+    if (message.method === 'initialize') {
+      this.#initializeId = message.id;
+    }
+    try {
+      await instance.transport.send(message, options);
+      request.delivered = true;
+    } catch (error) {
+      const failure = error as GatewayError;
+      if (failure.code === 'MESSAGE_INVALID') {
+        this.#ledger.take(message.id);
+        throw failure;
+      }
+      this.#refuse(request, failure);
+    }
+  }
+
+  /** Answers a request that was not handed over, unless the end of the server has answered it already. */
+  #refuse(request: OpenRequest, error: GatewayError): void {
+    if (this.#ledger.take(request.id) === request) {
+      this.#answer(request, error);
+      this.#settleDrain();
+    }
+  }
+
+  #answer(request: OpenRequest, error: GatewayError): void {
+    const step = `${request.method} waited for its answer: `;
+    const message = error.message.replace(/^("[^"]*": )?/, `$1${step}`);
+    const delivered = request.delivered ? 'unknown' : (error.delivered ?? false);
+    this.#deliver(toErrorResponse(request.id, error, message, delivered), undefined);
+  }
+
+  #onOverdue(request: OpenRequest): void {
+    const error = this.#error(
+      'REQUEST_TIMEOUT',
+      `no answer within request_timeout (${this.#options.requestTimeoutMs} ms)`,
+    );
+    this.#answer(request, error);
+    this.#settleDrain();
+    if (request.method !== 'initialize') {
+      const params = { requestId: request.id, reason: 'request_timeout' };
+      this.#instance?.transport
+        .send({ jsonrpc: '2.0', method: 'notifications/cancelled', params })
+        .catch((failure: GatewayError) => this.onTrouble(failure));
+    }
+  }
+
+  #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    runCallback(this, () => this.onmessage?.(message, extra));
+  }
+
+  #settleDrain(): void {
+    if (this.#ledger.size === 0) {
+      for (const resolve of this.#drained.splice(0)) {
+        resolve();
+      }
+    }
+  }
+
+  #closedError(): GatewayError {
+    return this.#reason ?? this.#error('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one');
+  }
+
+  #error(code: GatewayError['code'], message: string): GatewayError {
+    return new GatewayError(code, message, { server: this.#options.server, delivered: false });
+  }
+}

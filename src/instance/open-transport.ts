@@ -1,0 +1,107 @@
+import { GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import type { Caller, RuntimeContext, RuntimeFactory, RuntimeProgress, RuntimeTransport } from '../runtime.js';
+import { abortable } from '../util/abort.js';
+import type { Redactor } from './redact.js';
+import { StrictTransport } from './strict-transport.js';
+
+/** How much of the end of stderr is kept. */
+const stderrTailBytes = 64 * 1024;
+
+/** What an instance needs to know of its catalog entry. */
+export interface InstanceDefinition {
+  readonly id: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly runtime: { readonly type: string; readonly spec: unknown };
+  readonly baseDir: string;
+  readonly startTimeoutMs: number;
+  readonly pullTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly maxMessageBytes: number;
+}
+
+export interface OpenOptions {
+  readonly definition: InstanceDefinition;
+  readonly factory: RuntimeFactory;
+  readonly gatewayId: string;
+  readonly instanceId: string;
+  readonly caller: Caller | undefined;
+  readonly clock: Clock;
+  readonly redactor: Redactor;
+  readonly signal: AbortSignal;
+  onPhase(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void;
+}
+
+/** The context that a runtime gets, apart from what only `open` needs. */
+export function createContext(options: Omit<OpenOptions, 'onPhase' | 'redactor' | 'factory'>): RuntimeContext {
+  const { definition, gatewayId, instanceId, caller, clock, signal } = options;
+  return {
+    server: definition.id,
+    env: definition.env,
+    baseDir: definition.baseDir,
+    instanceId,
+    gatewayId,
+    caller,
+    signal,
+    report() {},
+    limits: { maxMessageBytes: definition.maxMessageBytes, stderrTailBytes },
+    clock,
+  };
+}
+
+/**
+ * Opens a transport within its time limits: the start has one, and a pull, which does not count for it, has its own. A
+ * runtime that ignores its signal holds nobody up, and what it returns too late is closed.
+ */
+export async function openTransport(options: OpenOptions): Promise<StrictTransport> {
+  const { definition, factory, clock, redactor, signal } = options;
+  const server = definition.id;
+  const timeout = new AbortController();
+  const either = AbortSignal.any([signal, timeout.signal]);
+  let timer: unknown;
+  let phase: 'pulling' | 'starting' | undefined;
+  const enter = (next: 'pulling' | 'starting') => {
+    if (phase === next) {
+      return;
+    }
+    phase = next;
+    clock.clearTimeout(timer);
+    const ms = next === 'pulling' ? definition.pullTimeoutMs : definition.startTimeoutMs;
+    const what =
+      next === 'pulling' ? 'pulling took longer than pull_timeout' : 'the start took longer than start_timeout';
+    timer = clock.setTimeout(() => {
+      timeout.abort(new GatewayError('START_TIMEOUT', `${what} (${ms} ms)`, { server, delivered: false }));
+    }, ms);
+  };
+  enter('starting');
+  const context: RuntimeContext = {
+    ...createContext({ ...options, signal: either }),
+    report(next, progress) {
+      if (!either.aborted) {
+        enter(next);
+        options.onPhase(next, progress);
+      }
+    },
+  };
+  const opening = openSafely(factory, definition.runtime.spec, context);
+  try {
+    return new StrictTransport(await abortable(opening, either), server, redactor);
+  } catch (error) {
+    if (either.aborted) {
+      opening.then((late) => late.close()).catch(() => {});
+      throw either.reason;
+    }
+    if (GatewayError.is(error)) {
+      throw redactor.error(error);
+    }
+    const detail = error instanceof Error ? error.message : String(error);
+    throw redactor.error(new GatewayError('START_FAILED', detail, { server, cause: error, delivered: false }));
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
+
+// A factory of somebody else may throw before it returns a promise.
+async function openSafely(factory: RuntimeFactory, spec: unknown, context: RuntimeContext): Promise<RuntimeTransport> {
+  return factory.open(spec, context);
+}

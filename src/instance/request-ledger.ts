@@ -1,0 +1,133 @@
+import { errorNumbers, type GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
+
+/** A request that waits for its answer. */
+export interface OpenRequest {
+  readonly id: RequestId;
+  readonly method: string;
+  readonly progressToken: RequestId | undefined;
+  /** False until the transport has taken the message. */
+  delivered: boolean;
+  deadline: number;
+  extensions: number;
+}
+
+/** How often progress may restart a request's time-out. */
+const maxExtensions = 10;
+
+/**
+ * The requests that wait for an answer on one connection. Knows for each message whether anybody still waits for it, and
+ * tells which requests are overdue.
+ */
+export class RequestLedger {
+  // 0 in a catalog means never.
+  readonly #timeoutMs: number;
+  readonly #clock: Clock;
+  readonly #onOverdue: (request: OpenRequest) => void;
+  // In the order of their deadlines: all have the same time-out, and who gets a new deadline moves to the end.
+  readonly #open = new Map<RequestId, OpenRequest>();
+  readonly #tokens = new Map<RequestId, OpenRequest>();
+  #timer: unknown;
+
+  constructor(timeoutMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
+    this.#timeoutMs = timeoutMs === 0 ? Number.POSITIVE_INFINITY : timeoutMs;
+    this.#clock = clock;
+    this.#onOverdue = onOverdue;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  has(id: RequestId): boolean {
+    return this.#open.has(id);
+  }
+
+  add(request: JSONRPCRequest): OpenRequest {
+    const progressToken = request.params?._meta?.progressToken;
+    const open: OpenRequest = {
+      id: request.id,
+      method: request.method,
+      progressToken,
+      delivered: false,
+      deadline: this.#clock.now() + this.#timeoutMs,
+      extensions: 0,
+    };
+    this.#open.set(open.id, open);
+    if (progressToken !== undefined) {
+      this.#tokens.set(progressToken, open);
+    }
+    this.#arm();
+    return open;
+  }
+
+  /** Takes a request out; undefined when nobody waits for it any more. */
+  take(id: RequestId): OpenRequest | undefined {
+    const open = this.#open.get(id);
+    if (open !== undefined) {
+      this.#open.delete(id);
+      if (open.progressToken !== undefined && this.#tokens.get(open.progressToken) === open) {
+        this.#tokens.delete(open.progressToken);
+      }
+    }
+    return open;
+  }
+
+  /** Takes all requests out, oldest first. */
+  takeAll(): OpenRequest[] {
+    const all = [...this.#open.values()];
+    this.#open.clear();
+    this.#tokens.clear();
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    return all;
+  }
+
+  /** Gives the request of a progress token more time, a bounded number of times. */
+  extend(progressToken: unknown): void {
+    const open = this.#tokens.get(progressToken as RequestId);
+    if (open !== undefined && open.extensions < maxExtensions) {
+      open.extensions += 1;
+      open.deadline = this.#clock.now() + this.#timeoutMs;
+      this.#open.delete(open.id);
+      this.#open.set(open.id, open);
+    }
+  }
+
+  // One timer for all: it wakes for the request that stood first when it was set, and is then set anew.
+  #arm(): void {
+    if (this.#timer !== undefined) {
+      return;
+    }
+    const first = this.#open.values().next().value;
+    if (first !== undefined && first.deadline !== Number.POSITIVE_INFINITY) {
+      this.#timer = this.#clock.setTimeout(() => this.#expire(), Math.max(0, first.deadline - this.#clock.now()));
+    }
+  }
+
+  #expire(): void {
+    this.#timer = undefined;
+    const now = this.#clock.now();
+    for (const open of this.#open.values()) {
+      if (open.deadline > now) {
+        break;
+      }
+      this.take(open.id);
+      this.#onOverdue(open);
+    }
+    this.#arm();
+  }
+}
+
+/** The answer that a request gets from us when the server has none for it. */
+export function toErrorResponse(
+  id: RequestId,
+  error: GatewayError,
+  message: string,
+  delivered: boolean | 'unknown',
+): JSONRPCErrorResponse {
+  const { code, server, status, exit } = error;
+  const data = { code, server, delivered, ...(status !== undefined && { status }), ...(exit && { exit }) };
+  return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
+}

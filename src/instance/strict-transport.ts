@@ -1,0 +1,198 @@
+import { GatewayError } from '../errors.js';
+import type { RuntimeTransport } from '../runtime.js';
+import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
+import { once } from '../util/once.js';
+import type { Redactor } from './redact.js';
+
+/** Who listens to a {@link StrictTransport}. */
+export interface StrictTransportListener {
+  onMessage(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void;
+  /** Something went wrong that ended nothing. */
+  onTrouble(error: GatewayError): void;
+  /** The server has ended, or is about to: no message follows. The reason is missing after our own `close`. */
+  onEnding(reason: GatewayError | undefined): void;
+  /** All resources are gone. Once, after `onEnding`. */
+  onClosed(): void;
+}
+
+/**
+ * Holds whatever a runtime returned to the contract of {@link RuntimeTransport}: messages wait for `start`, the end comes
+ * once and has a reason, nothing follows the end, `send` and `close` settle, errors hold no secrets. What is built on it
+ * need not trust the runtime.
+ */
+export class StrictTransport {
+  readonly #inner: RuntimeTransport;
+  readonly #server: string;
+  readonly #redactor: Redactor;
+  #listener: StrictTransportListener | undefined;
+  readonly #early: { message: JSONRPCMessage; extra: MessageExtraInfo | undefined }[] = [];
+  #reason: GatewayError | undefined;
+  #state: 'open' | 'ending' | 'closed' = 'open';
+  readonly #sending = new Set<(error: GatewayError) => void>();
+
+  constructor(inner: RuntimeTransport, server: string, redactor: Redactor) {
+    this.#inner = inner;
+    this.#server = server;
+    this.#redactor = redactor;
+    inner.onmessage = (message, extra) => this.#receive(message, extra);
+    inner.onerror = (error) => this.#onError(error);
+    inner.onclose = () => this.#onClose();
+  }
+
+  get pid(): number | null | undefined {
+    return this.#inner.pid;
+  }
+
+  get stderr(): RuntimeTransport['stderr'] {
+    return this.#inner.stderr;
+  }
+
+  /** True for byte streams, by the rule of SDK v2: both properties are there. */
+  get isStream(): boolean {
+    return 'pid' in this.#inner && 'stderr' in this.#inner;
+  }
+
+  get sessionId(): string | undefined {
+    return this.#inner.sessionId;
+  }
+
+  setProtocolVersion(version: string): void {
+    this.#inner.setProtocolVersion?.(version);
+  }
+
+  get ended(): boolean {
+    return this.#state !== 'open';
+  }
+
+  /** Begins delivery. */
+  async start(listener: StrictTransportListener): Promise<void> {
+    this.#listener = listener;
+    if (this.#state === 'open') {
+      await this.#inner.start().catch((error: unknown) => {
+        throw this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
+      });
+    }
+    // One stays in the queue while it is delivered, so that what arrives meanwhile lines up behind it.
+    for (let next = this.#early[0]; next !== undefined; next = this.#early[0]) {
+      listener.onMessage(next.message, next.extra);
+      this.#early.shift();
+    }
+    if (this.#state !== 'open') {
+      listener.onEnding(this.#reason);
+      if (this.#state === 'closed') {
+        listener.onClosed();
+      }
+    }
+  }
+
+  /** Rejects with a `GatewayError`; settles at the latest when the server ends. */
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    if (this.#state !== 'open') {
+      return Promise.reject(this.#reason ?? this.#closed());
+    }
+    return new Promise((resolve, reject) => {
+      this.#sending.add(reject);
+      this.#inner.send(message, options).then(
+        () => {
+          this.#sending.delete(reject);
+          resolve();
+        },
+        (error: unknown) => {
+          this.#sending.delete(reject);
+          reject(this.#toGatewayError(error, 'TRANSPORT_CLOSED', 'the message could not be sent'));
+        },
+      );
+    });
+  }
+
+  async health(signal: AbortSignal): Promise<void> {
+    if (this.#state !== 'open') {
+      throw this.#reason ?? this.#closed();
+    }
+    await this.#inner.health?.(signal);
+  }
+
+  pause(): void {
+    (this.#inner as { pause?(): void }).pause?.();
+  }
+
+  resume(): void {
+    (this.#inner as { resume?(): void }).resume?.();
+  }
+
+  readonly close = once(async () => {
+    this.#onEnding(undefined);
+    try {
+      await this.#inner.close();
+    } catch (error) {
+      throw this.#toGatewayError(error, 'STOP_FAILED', 'the server could not be stopped');
+    } finally {
+      this.#onClose();
+    }
+  });
+
+  #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    if (this.#state !== 'open') {
+      return;
+    }
+    if (this.#listener === undefined || this.#early.length > 0) {
+      this.#early.push({ message, extra });
+    } else {
+      this.#listener.onMessage(message, extra);
+    }
+  }
+
+  #onError(error: Error): void {
+    const reason = this.#toGatewayError(error, undefined, 'the runtime reported an error');
+    if (reason.exit !== undefined || reason.code === 'MESSAGE_TOO_LARGE') {
+      this.#onEnding(reason);
+    } else if (this.#state !== 'closed') {
+      this.#listener?.onTrouble(reason);
+    }
+  }
+
+  #onEnding(reason: GatewayError | undefined): void {
+    if (this.#state !== 'open') {
+      return;
+    }
+    this.#state = 'ending';
+    this.#reason = reason;
+    const error = reason ?? this.#closed();
+    for (const reject of this.#sending) {
+      reject(error);
+    }
+    this.#sending.clear();
+    this.#listener?.onEnding(reason);
+  }
+
+  #onClose(): void {
+    if (this.#state === 'closed') {
+      return;
+    }
+    this.#onEnding(
+      new GatewayError('SERVER_EXITED', 'the connection to the server ended without a reason', {
+        server: this.#server,
+        exit: { stderrTail: '' },
+      }),
+    );
+    this.#state = 'closed';
+    this.#listener?.onClosed();
+  }
+
+  #toGatewayError(error: unknown, code: 'START_FAILED' | 'STOP_FAILED' | 'TRANSPORT_CLOSED' | undefined, what: string) {
+    if (GatewayError.is(error)) {
+      return this.#redactor.error(error);
+    }
+    const detail = error instanceof Error ? error.message : String(error);
+    return this.#redactor.error(
+      new GatewayError(code ?? 'MESSAGE_INVALID', `${what}: ${detail}`, { server: this.#server, cause: error }),
+    );
+  }
+
+  #closed(): GatewayError {
+    return new GatewayError('TRANSPORT_CLOSED', 'the connection to the server is closed', {
+      server: this.#server,
+      delivered: false,
+    });
+  }
+}
