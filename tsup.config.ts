@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { build, defineConfig } from 'tsup';
+import { defineConfig } from 'tsup';
 
 // Here and not by `clean`: two builds that run side by side would clean away each other's files.
 rmSync('dist', { recursive: true, force: true });
@@ -14,6 +14,10 @@ export default defineConfig([
     target: 'node22.19',
     sourcemap: true,
     treeshake: true,
+    // The CommonJS build has no `import.meta`; what uses it looks at `__dirname` there.
+    esbuildOptions: (options) => {
+      options.logOverride = { 'empty-import-meta': 'silent' };
+    },
   },
   {
     // A program of its own that can be copied anywhere, so it shares no chunk with the entries.

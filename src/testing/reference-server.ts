@@ -22,12 +22,37 @@ export type ReferenceMode =
   /** Writes lines that are no JSON-RPC, then answers requests. */
   | 'noisy';
 
+/** Arguments of all tools: the suite sends what a tool needs, so nothing is checked. */
+interface ToolArguments {
+  readonly text: string;
+  readonly name: string;
+  readonly bytes: number;
+  readonly count: number;
+  readonly steps: number;
+  readonly times?: number;
+  readonly ms?: number;
+  readonly code?: number;
+  readonly signal?: string;
+  readonly partial?: boolean;
+  readonly stderr?: string;
+}
+
+interface Params {
+  readonly name?: string;
+  readonly arguments?: ToolArguments;
+  readonly number?: number;
+  readonly progress?: number;
+  readonly total?: number;
+  readonly progressToken?: number | string;
+  readonly protocolVersion?: string;
+  readonly _meta?: { readonly progressToken?: number | string };
+}
+
 interface Message {
   readonly jsonrpc: '2.0';
   readonly id?: number | string;
   readonly method?: string;
-  // biome-ignore lint/suspicious/noExplicitAny: arguments of many tools, checked by none
-  readonly params?: any;
+  readonly params?: Params;
   readonly result?: unknown;
   readonly error?: unknown;
 }
@@ -47,8 +72,7 @@ interface Surroundings {
   end(how: { readonly code?: number; readonly signal?: string; readonly partial?: boolean }): void;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: as above
-type Tool = (args: any, server: Conversation, message: Message) => unknown;
+type Tool = (args: ToolArguments, server: Conversation, message: Message) => unknown;
 
 /** Returns the result's text, or undefined when the tool answers by itself or never. */
 const tools: Record<string, Tool> = {
@@ -63,12 +87,8 @@ const tools: Record<string, Tool> = {
   },
   progress: ({ steps }, { around }, { params }) => {
     for (let progress = 1; progress <= steps; progress++) {
-      const { progressToken } = params._meta;
-      around.send({
-        jsonrpc: '2.0',
-        method: 'notifications/progress',
-        params: { progressToken, progress, total: steps },
-      });
+      const report = { ...params?._meta, progress, total: steps };
+      around.send({ jsonrpc: '2.0', method: 'notifications/progress', params: report });
     }
     return 'done';
   },
@@ -102,6 +122,8 @@ const tools: Record<string, Tool> = {
     server.around.flush(() => server.around.end({ code: 7 }));
   },
 };
+
+const noArguments: ToolArguments = { text: '', name: '', bytes: 0, count: 0, steps: 0 };
 
 function content(text: string): object {
   return { content: [{ type: 'text', text }] };
@@ -156,7 +178,7 @@ class Conversation {
     if (method === undefined) {
       this.asked.get(String(id))?.(message.result);
     } else if (id === undefined) {
-      if (method === 'notifications/reference') this.seen.push(params.number);
+      if (method === 'notifications/reference') this.seen.push(params?.number ?? -1);
     } else if (method === 'initialize') {
       this.answer(message, {
         protocolVersion: params?.protocolVersion ?? '2025-11-25',
@@ -169,8 +191,8 @@ class Conversation {
       this.answer(message, { params });
     } else if (method === 'tools/list') {
       this.answer(message, { tools: Object.keys(tools).map((name) => ({ name, inputSchema: { type: 'object' } })) });
-    } else if (method === 'tools/call' && Object.hasOwn(tools, params.name)) {
-      const text = tools[params.name]?.(params.arguments ?? {}, this, message);
+    } else if (method === 'tools/call' && Object.hasOwn(tools, params?.name ?? '')) {
+      const text = tools[params?.name ?? '']?.(params?.arguments ?? noArguments, this, message);
       if (typeof text === 'string') this.answer(message, content(text));
     } else {
       const code = method === 'tools/call' ? -32602 : -32601;
