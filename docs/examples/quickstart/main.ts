@@ -1,0 +1,72 @@
+/**
+ * Starts the servers of `catalog.yaml` and one in this process, asks each for its tools, calls one tool on each, and ends
+ * everything.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { createGateway, loadCatalog } from 'open-mcp-gateway';
+import { createClock } from './clock.ts';
+import { createProcessCount } from './process-count.ts';
+import { formatTable } from './table.ts';
+
+const calls = [
+  { server: 'everything', tool: 'echo', arguments: { message: 'hello' } },
+  { server: 'files', tool: 'read_text_file', arguments: { path: 'hello.txt' } },
+  {
+    server: 'memory',
+    tool: 'create_entities',
+    arguments: { entities: [{ name: 'gateway', entityType: 'library', observations: ['runs MCP servers'] }] },
+  },
+  { server: 'clock', tool: 'year', arguments: { date: '2026-07-28' } },
+];
+
+const began = performance.now();
+const processes = createProcessCount();
+const folder = await mkdtemp(join(tmpdir(), 'quickstart-'));
+const fromFile = await loadCatalog(new URL('./catalog.yaml', import.meta.url));
+const catalog = {
+  servers: [
+    ...fromFile.servers,
+    { id: 'clock', display_name: 'In this process', runtime: { type: 'in-process', server: createClock } },
+  ],
+};
+
+const gateway = createGateway(catalog, { env: { MEMORY_FILE: join(folder, 'memory.jsonl') } });
+try {
+  const clients = await Promise.all(
+    calls.map(async ({ server }) => {
+      const client = new Client({ name: 'quickstart', version: '1.0.0' });
+      const start = performance.now();
+      await client.connect(gateway.connect(server));
+      return { server, client, startMs: performance.now() - start };
+    }),
+  );
+
+  const rows = await Promise.all(
+    clients.map(async ({ server, client, startMs }) => {
+      const { tools } = await client.listTools();
+      const { displayName, phase } = gateway.status(server);
+      return [server, displayName, phase, `${Math.round(startMs)} ms`, String(tools.length)];
+    }),
+  );
+  console.log(formatTable(['server', 'name', 'phase', 'started in', 'tools'], rows));
+
+  for (const [index, { server, tool, arguments: args }] of calls.entries()) {
+    const result = await clients[index]?.client.callTool({ name: tool, arguments: args });
+    console.log(`\n${server} ${tool} answers:\n  ${textOf(result).replaceAll('\n', '\n  ')}`);
+  }
+  console.log(`\n${processes.count()} processes run now`);
+} finally {
+  await gateway.close();
+  await rm(folder, { recursive: true });
+}
+console.log(`${processes.count()} processes left after ${((performance.now() - began) / 1000).toFixed(1)} s`);
+
+function textOf(result: unknown): string {
+  const { content, isError } = result as { content: { type: string; text?: string }[]; isError?: boolean };
+  const text = content.map((item) => item.text ?? `(${item.type})`).join('\n');
+  if (isError) throw new Error(text);
+  return text.trim();
+}

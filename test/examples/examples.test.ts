@@ -1,0 +1,35 @@
+import { describe, expect, test } from 'vitest';
+import { runExample } from './run-example.js';
+
+describe('the examples of the README and the docs do what they show', () => {
+  test.each([
+    ['smallest-gateway.ts', "{ content: [ { type: 'text', text: 'Echo: hello' } ] }\n"],
+    ['without-await-using.ts', 'ready\n'],
+    [
+      'two-runtimes.ts',
+      "everything can be started\nclock can be started\n{ content: [ { type: 'text', text: '2026' } ] }\n",
+    ],
+    ['use-node-script-runtime.ts', 'true\n'],
+  ])('%s', async (file, stdout) => {
+    expect(await runExample(file)).toEqual({ code: 0, stdout, stderr: '' });
+  });
+
+  test('errors.ts', async () => {
+    expect(await runExample('errors.ts')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: expect.stringMatching(/^CATALOG_INVALID servers\[0\]\.runtime\.command \S/),
+    });
+  });
+
+  test.each(['in-process.test.ts', 'node-script-runtime.test.ts'])('%s passes under node:test', async (file) => {
+    const { code, stdout } = await runExample(file, '--test', '--test-reporter=tap');
+    const count = (name: string) => Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(stdout)?.[1]);
+    expect({ code, failed: count('fail'), output: code === 0 ? '' : stdout }).toEqual({
+      code: 0,
+      failed: 0,
+      output: '',
+    });
+    expect(count('pass')).toBeGreaterThan(0);
+  });
+});
