@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { describeIssue, isValibotIssue } from './describe-issue.js';
-import type { Path } from './issues.js';
+import { formatPath, type Path } from './issues.js';
 import { redact } from './redact.js';
-import { unknownKeys } from './unknown-keys.js';
+import { type Walked, walkSchema } from './walk-schema.js';
 
 /** One problem that a schema found. */
 export interface SchemaProblem {
@@ -44,28 +44,40 @@ export function checkSchema(schema: StandardSchemaV1, value: unknown, context: C
   if (typeof result !== 'object' || result === null) {
     return failed('could not be checked, its schema gave no result');
   }
-  if (result.issues === undefined) {
+  const walked = walkSchema(schema, value);
+  if (result.issues === undefined && walked.problems.length === 0) {
     return { value: result.value, problems: [] };
   }
-  const unknown = unknownKeys(schema, value);
-  const problems: SchemaProblem[] = [...unknown];
-  for (const issue of Array.isArray(result.issues) ? result.issues : []) {
-    const path = pathOf(issue);
-    if (isValibotIssue(issue)) {
-      // Valibot stops at the first unknown key of an object, and says of a union only that nothing fits.
-      const covered = unknown.some((other) => startsWith(other.path, path));
-      if (covered && (issue.expected === 'never' || issue.type === 'union')) {
-        continue;
-      }
-      const own = describeIssue(issue, context.written(path));
-      problems.push({ path, message: own ?? foreign(issue.message, context), atKey: issue.expected === 'never' });
-    } else {
-      problems.push({ path, message: foreign(textOf(issue), context), atKey: false });
-    }
-  }
+  const found = Array.isArray(result.issues) ? result.issues : [];
+  const problems = [...walked.problems, ...found.flatMap((issue) => describe(issue, [], walked, context))];
   return problems.length > 0
     ? { value: undefined, problems }
     : failed('is refused by its schema, which gives no reason');
+}
+
+function describe(
+  issue: StandardSchemaV1.Issue,
+  around: Path,
+  walked: Walked,
+  context: CheckContext,
+): readonly SchemaProblem[] {
+  const path = [...around, ...pathOf(issue)];
+  if (!isValibotIssue(issue)) {
+    return [{ path, message: foreign(textOf(issue), context), atKey: false }];
+  }
+  if (issue.expected === 'never' && walked.problems.some((other) => formatPath(other.path) === formatPath(path))) {
+    return [];
+  }
+  // Of a union Valibot says that nothing fits; what is wrong with the option that was meant says more.
+  const narrowed = issue.type === 'union' ? walked.narrowed.get(formatPath(path)) : undefined;
+  const inner = narrowed?.option['~standard'].validate(narrowed.value);
+  if (inner !== undefined && 'issues' in inner && inner.issues !== undefined) {
+    return inner.issues.flatMap((part) => describe(part, path, walked, context));
+  }
+  const own = describeIssue(issue, context.written(path));
+  const last: object | undefined = issue.path?.at(-1) as object | undefined;
+  const atKey = last !== undefined && 'origin' in last && last.origin === 'key';
+  return [{ path, message: own ?? foreign(issue.message, context), atKey }];
 }
 
 function failed(message: string): Checked {
@@ -97,8 +109,4 @@ function textOf(error: unknown): string {
 
 function isThenable(value: unknown): value is Promise<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
-}
-
-function startsWith(path: Path, start: Path): boolean {
-  return start.every((key, index) => String(path[index]) === String(key));
 }

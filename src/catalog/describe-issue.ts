@@ -19,7 +19,7 @@ export function describeIssue(issue: BaseIssue<unknown>, written: string | undef
   }
   const { input, expected } = issue;
   if (input === undefined && issue.kind === 'schema') {
-    return 'is missing';
+    return 'is required: add it';
   }
   if (expected === 'string' && isUnquoted(input)) {
     return `must be a string: quote it, as in "${written ?? String(input)}"`;
@@ -30,7 +30,7 @@ export function describeIssue(issue: BaseIssue<unknown>, written: string | undef
     // One long list of choices is enough: nobody needs the input repeated, which may be a secret.
     const near = typeof input === 'string' ? nearest(input, choices) : undefined;
     const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-    return `must be ${choices.map((choice) => `"${choice}"`).join(', ')}${hint}`;
+    return `must be ${choices.length > 1 ? 'one of ' : ''}${choices.map((choice) => `"${choice}"`).join(', ')}${hint}`;
   }
   if (issue.kind === 'schema') {
     return `must be ${nameOf(expected ?? 'something else')}, not ${kindOf(input)}`;
@@ -68,5 +68,9 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) {
     return 'a list';
   }
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+  if (typeof value !== 'object') {
+    return `a ${typeof value}`;
+  }
+  const { name } = value.constructor ?? {};
+  return typeof name !== 'string' || name === 'Object' ? 'an object' : `an object of class ${name}`;
 }

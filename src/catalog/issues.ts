@@ -4,6 +4,9 @@ import { locate, type Position } from './source.js';
 /** A path into a catalog: keys and indexes. */
 export type Path = readonly PropertyKey[];
 
+// Beyond this nobody reads on, and one mistake in a loop must not cost the memory of a million messages.
+const mostIssues = 1000;
+
 /** What is known about a problem besides its message. */
 export interface IssueDetails {
   /** The key itself is wrong, not what it holds. */
@@ -20,21 +23,30 @@ export class Issues {
   readonly #root: () => unknown;
   readonly #found = new Map<string, CatalogIssue>();
   readonly #settled = new Set<string>();
+  #count = 0;
 
   /** @param root - the catalog, to look up lines and columns */
   constructor(root: () => unknown) {
     this.#root = root;
   }
 
-  get size(): number {
-    return this.#found.size;
+  /** How many problems were added. */
+  get count(): number {
+    return this.#count;
   }
 
   add(path: Path, message: string, details: IssueDetails = {}): void {
     if (this.isSettled(path)) {
       return;
     }
+    this.#count++;
     const shown = formatPath(path);
+    if (details.settles === true) {
+      this.#settled.add(shown);
+    }
+    if (this.#found.size >= mostIssues) {
+      return;
+    }
     const position = details.position ?? locate(this.#root(), path, details.atKey === true ? 'key' : 'value');
     this.#found.set(`${shown}\n${message}`, {
       path: shown,
@@ -42,9 +54,6 @@ export class Issues {
       ...(details.server === undefined ? {} : { server: details.server }),
       ...(position === undefined ? {} : { line: position.line, column: position.column }),
     });
-    if (details.settles === true) {
-      this.#settled.add(shown);
-    }
   }
 
   /** Says that `path` cannot be judged, without a problem of its own. */
@@ -64,8 +73,12 @@ export class Issues {
 
   /** @throws `GatewayError` `CATALOG_INVALID` with every problem, when there is one. */
   throwIfAny(name = 'the catalog'): void {
-    if (this.#found.size > 0) {
-      throw catalogError([...this.#found.values()], name);
+    const issues = [...this.#found.values()];
+    if (issues.length === mostIssues && this.#count > mostIssues) {
+      issues.push({ path: '', message: `and ${this.#count - mostIssues} more problems` });
+    }
+    if (issues.length > 0) {
+      throw catalogError(issues, name);
     }
   }
 }

@@ -93,7 +93,7 @@ function readEntry(
 ): ReadEntry {
   const server = typeof written.id === 'string' && idPattern.test(written.id) ? written.id : undefined;
   const secrets = new Secrets();
-  const before = issues.size;
+  const before = issues.count;
   const { id, ...rest } = written;
   const replaced = replaceVariables(rest, path, {
     env,
@@ -114,7 +114,7 @@ function readEntry(
     issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
   }
   checkTogether(replaced, path, server, issues);
-  const envelope = issues.size === before && problems.length === 0 ? (replaced as Envelope) : undefined;
+  const envelope = issues.count === before && problems.length === 0 ? (replaced as Envelope) : undefined;
   return { path, written, replaced, envelope, server, secrets };
 }
 

@@ -38,12 +38,21 @@ export async function readYaml(text: string): Promise<ReadText> {
   return { data: reader.read(document), problems: reader.problems };
 }
 
+const plainTags: ReadonlySet<string> = new Set([
+  '!',
+  ...['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => `tag:yaml.org,2002:${name}`),
+]);
+const unsupportedTag = 'has a tag that is not supported: remove the "!…"';
+
 const messages: Partial<Record<YAMLError['code'], string>> = {
   BAD_ALIAS: 'aliases are not supported: write the value out',
+  BAD_SCALAR_START: 'begins with a character that means something else in YAML: quote it',
+  BLOCK_AS_IMPLICIT_KEY: 'has a ":" too many: quote the value, or indent the lines below it',
   BAD_DQ_ESCAPE: 'has a wrong escape in double quotes: use single quotes, or write \\\\ for a backslash',
+  KEY_OVER_1024_CHARS: 'has a key of more than 1024 characters',
   MULTIPLE_DOCS: 'a catalog is one document: remove the "---" between documents',
   TAB_AS_INDENT: 'is indented by a tab: use spaces',
-  TAG_RESOLVE_FAILED: 'has a tag that is not supported: remove the "!…"',
+  TAG_RESOLVE_FAILED: unsupportedTag,
 };
 
 /** What the parser says, without the piece of text that it may repeat: that may be a secret. */
@@ -51,6 +60,9 @@ function describe({ code, message }: YAMLError): string {
   const own = messages[code];
   if (own !== undefined) {
     return own;
+  }
+  if (message.startsWith('Missing closing')) {
+    return 'is not YAML: a quoted string has no end';
   }
   const safe = message.split(/: |["'`]|\n/, 1)[0]?.trim() ?? '';
   return `is not YAML: ${safe === '' ? code : safe}`;
@@ -78,6 +90,11 @@ class YamlReader {
     if (isAlias(node) || node.anchor !== undefined) {
       const message = 'anchors and aliases are not supported: write the value out';
       this.#report({ path, message, position: this.#position(node) });
+      return undefined;
+    }
+    // The parser also knows tags of YAML 1.1, such as !!binary and !!set.
+    if (node.tag !== undefined && !plainTags.has(node.tag)) {
+      this.#report({ path, message: unsupportedTag, position: this.#position(node) });
       return undefined;
     }
     if (isMap(node)) {

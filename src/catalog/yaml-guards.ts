@@ -53,10 +53,18 @@ function limitPassed(parser: Parser, count: number): string | undefined {
     return 'has too many parts: split it';
   }
   const top = parser.stack.at(-1);
+  if (isMap(top) && top.items.length > 2 * textLimits.keys) {
+    return `has more than ${textLimits.keys} keys`;
+  }
   if (blanksOf(top) > mostBlanks) {
     return 'has too many empty lines, comments or marks in a row: remove some';
   }
   return undefined;
+}
+
+// Comments and empty lines may count as items here; the exact number is looked at when the data are read.
+function isMap(token: CST.Token | undefined): token is CST.BlockMap | CST.FlowCollection {
+  return token?.type === 'block-map' || (token?.type === 'flow-collection' && token.start.source === '{');
 }
 
 function blanksOf(token: CST.Token | undefined): number {

@@ -1,0 +1,102 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { kindOf } from './describe-issue.js';
+import { formatPath, type Path } from './issues.js';
+import { isPlainObject } from './replace-variables.js';
+import { didYouMean } from './suggest.js';
+
+// What we read of a Valibot schema. All of it is public in Valibot, and a schema of another library has none of it.
+interface SchemaShape extends StandardSchemaV1 {
+  readonly type: string;
+  readonly entries?: Readonly<Record<string, unknown>>;
+  readonly wrapped?: unknown;
+  readonly item?: unknown;
+  readonly value?: unknown;
+  readonly options?: readonly unknown[];
+}
+
+/** What a Valibot schema does not say about a value by itself. */
+export interface Walked {
+  /** Every key that a `strictObject` does not know (Valibot stops at the first), and lists in place of objects. */
+  readonly problems: { readonly path: Path; readonly message: string; readonly atKey: boolean }[];
+  /** By path: the only option of a union that has the shape of the value there. */
+  readonly narrowed: Map<string, { readonly option: StandardSchemaV1; readonly value: unknown }>;
+}
+
+/** Goes through a Valibot schema and a value side by side; finds nothing in schemas of other libraries. */
+export function walkSchema(schema: unknown, value: unknown): Walked {
+  const walked: Walked = { problems: [], narrowed: new Map() };
+  walk(schema, value, [], walked);
+  return walked;
+}
+
+function walk(schema: unknown, value: unknown, path: Path, walked: Walked): void {
+  if (!isSchemaShape(schema) || typeof value !== 'object' || value === null) {
+    return;
+  }
+  if (schema.wrapped !== undefined) {
+    walk(schema.wrapped, value, path, walked);
+  } else if (Array.isArray(schema.options)) {
+    const option = fitting(schema.options, value);
+    if (option !== undefined) {
+      walked.narrowed.set(formatPath(path), { option, value });
+      walk(option, value, path, walked);
+    }
+  } else if (schema.type === 'array') {
+    if (Array.isArray(value)) {
+      value.forEach((item, index) => {
+        walk(schema.item, item, [...path, index], walked);
+      });
+    }
+  } else if (schema.entries !== undefined || schema.type === 'record') {
+    walkObject(schema, value, path, walked);
+  }
+}
+
+function walkObject(schema: SchemaShape, value: object, path: Path, { problems, narrowed }: Walked): void {
+  if (!isPlainObject(value)) {
+    // To Valibot every object is one, a list too.
+    if (Array.isArray(value) || schema.type === 'record') {
+      problems.push({ path, message: `must be an object, not ${kindOf(value)}`, atKey: false });
+    }
+    return;
+  }
+  for (const [key, part] of Object.entries(value)) {
+    if (schema.entries === undefined) {
+      walk(schema.value, part, [...path, key], { problems, narrowed });
+    } else if (Object.hasOwn(schema.entries, key)) {
+      walk(schema.entries[key], part, [...path, key], { problems, narrowed });
+    } else if (schema.type === 'strict_object') {
+      const message = unknownKeyMessage(key, Object.keys(schema.entries));
+      problems.push({ path: [...path, key], message, atKey: true });
+    }
+  }
+}
+
+function unknownKeyMessage(key: string, known: readonly string[]): string {
+  const hint = didYouMean(key, known);
+  return `is not a known key${hint === '' ? `; known are ${known.join(', ')}` : hint}`;
+}
+
+/** The one option of a union that has the shape of `value`, if it is only one. */
+function fitting(options: readonly unknown[], value: object): SchemaShape | undefined {
+  const shapes = options.filter(isSchemaShape).filter((option) => {
+    const shape = innermost(option);
+    return Array.isArray(value) ? shape.type === 'array' : shape.entries !== undefined || shape.type === 'record';
+  });
+  return shapes.length === 1 ? shapes[0] : undefined;
+}
+
+function innermost(schema: SchemaShape): SchemaShape {
+  return isSchemaShape(schema.wrapped) ? innermost(schema.wrapped) : schema;
+}
+
+function isSchemaShape(schema: unknown): schema is SchemaShape {
+  return (
+    typeof schema === 'object' &&
+    schema !== null &&
+    'kind' in schema &&
+    schema.kind === 'schema' &&
+    'type' in schema &&
+    typeof schema.type === 'string'
+  );
+}

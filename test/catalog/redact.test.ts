@@ -1,0 +1,66 @@
+import { describe, expect, test } from 'vitest';
+import { redact } from '../../src/catalog/redact.js';
+import { looksLikeCredential } from '../../src/catalog/secrets.js';
+
+describe('redact', () => {
+  test('finds a secret as it is, in JSON and in a URL', () => {
+    const secret = 'a "b"\\/ c';
+    const secrets = new Map([[secret, '${S}']]);
+    const text = `<${secret}> ${JSON.stringify({ secret })} ${encodeURIComponent(secret)}`;
+    expect(redact(text, secrets)).toBe('<${S}> {"secret":"${S}"} ${S}');
+  });
+
+  test('takes the longest of several that fit, and looks once', () => {
+    const secrets = new Map([
+      ['abcd', '${A}'],
+      ['abcdefgh', '${B}'],
+      ['${B}', '${C}'],
+    ]);
+    expect(redact('abcdefgh abcd', secrets)).toBe('${B} ${A}');
+  });
+
+  test('takes no character for a pattern', () => {
+    expect(redact('a.c* aXc*', new Map([['a.c*', '${A}']]))).toBe('${A} aXc*');
+    expect(redact('x\uD800y', new Map([['x\uD800y', '${A}']]))).toBe('${A}');
+    expect(redact('$& (', new Map([['(', '$&']]))).toBe('$& $&');
+  });
+
+  test('finds the lines of a key', () => {
+    const key = '-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----\n';
+    const secrets = new Map([[key, '${KEY}']]);
+    expect(redact('line AQEFAASCBKcwggSjAgEAAoIB of it', secrets)).toBe('line ${KEY} of it');
+    expect(redact('-----BEGIN KEY-----', secrets)).toBe('-----BEGIN KEY-----');
+  });
+
+  test('sees a secret that was added later', () => {
+    const secrets = new Map([['first', '${A}']]);
+    expect(redact('first second', secrets)).toBe('${A} second');
+    secrets.set('second', '${B}');
+    expect(redact('first second', secrets)).toBe('${A} ${B}');
+    expect(redact('first', new Map())).toBe('first');
+  });
+});
+
+test.each([
+  ['PGPASSWORD', true],
+  ['API_KEY', true],
+  ['apiKey', true],
+  ['X-Api-Key', true],
+  ['Authorization', true],
+  ['GITHUB_TOKEN', true],
+  ['client_secret', true],
+  ['Cookie', true],
+  ['GH_PAT', true],
+  ['OPENAI_KEY', true],
+  ['DB_PWD', true],
+  ['AWS_SECRET_ACCESS_KEY', true],
+  ['PATH', false],
+  ['PORT', false],
+  ['AUTHOR', false],
+  ['KEYBOARD', false],
+  ['X-Tenant-ID', false],
+  ['key', false],
+  ['COMPASS', false],
+])('%s looks like a credential: %s', (key, expected) => {
+  expect(looksLikeCredential(key)).toBe(expected);
+});
