@@ -1,0 +1,72 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { parseCatalog } from '../../src/catalog/parse-catalog.js';
+import { findBlocks, findLinks, headingIds, readRegion } from './markdown.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const pages = [
+  'README.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    // The reports are made by a tool from the declarations.
+    .filter((name) => name.endsWith('.md') && !name.startsWith('api'))
+    .map((name) => join('docs', name)),
+].map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
+
+const blocks = pages.flatMap(({ path, text }) =>
+  findBlocks(text).map((block) => ({ ...block, at: `${path}:${block.line}` })),
+);
+const marked = blocks.flatMap(({ example, ...block }) => (example === undefined ? [] : [{ ...block, example }]));
+const unmarked = blocks.filter(({ example }) => example === undefined);
+
+describe('each block that names an example is a region of that file', () => {
+  test.each(marked)('$at $example', ({ example, text }) => {
+    const [path = '', region] = example.split('#');
+    expect(text).toBe(readRegion(readFileSync(join(root, path), 'utf8'), region));
+  });
+
+  test('there are such blocks', () => {
+    expect(marked.length).toBeGreaterThan(0);
+  });
+});
+
+test('every block of code names the example it is taken from', () => {
+  const code = ['ts', 'typescript', 'js', 'javascript', 'mjs', 'json'];
+  expect(unmarked.filter(({ language }) => code.includes(language)).map(({ at }) => at)).toEqual([]);
+});
+
+test('every other block of YAML is a catalog', async () => {
+  for (const { at, text } of unmarked.filter(({ language }) => language === 'yaml')) {
+    await expect(parseCatalog(text), at).resolves.toHaveProperty('servers');
+  }
+});
+
+describe('links lead somewhere', () => {
+  test.each(pages)('$path', ({ path, text }) => {
+    const broken = findLinks(text)
+      .filter((link) => !/^[a-z]+:/.test(link))
+      .filter((link) => {
+        const [file = '', id] = link.split('#');
+        const target = file === '' ? path : normalize(join(dirname(path), file));
+        if (!existsSync(join(root, target))) return true;
+        return id !== undefined && !headingIds(readFileSync(join(root, target), 'utf8')).includes(id);
+      });
+    expect(broken).toEqual([]);
+  });
+});
+
+test('the README has less than 200 lines', () => {
+  expect(readFileSync(join(root, 'README.md'), 'utf8').split('\n').length).toBeLessThan(200);
+});
+
+test('every script that a page tells to run is there', () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object };
+  const told = pages.flatMap(({ text }) =>
+    [...text.matchAll(/npm (?:run ([\w:-]+)|(test)\b)/g)].map((m) => m[1] ?? m[2]),
+  );
+  expect(told.length).toBeGreaterThan(0);
+  expect(told.filter((name) => name !== undefined && !(name in scripts))).toEqual([]);
+});
