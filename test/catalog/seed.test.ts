@@ -2,22 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parseCatalog } from '../../src/catalog/parse-catalog.js';
 import { resolve } from './runtimes.js';
+import { toCatalog, yamlBlocks } from './yaml-blocks.js';
 
 const page = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');
-const blocks = [...page.matchAll(/```yaml\n(.*?)```/gs)].map(([, block]) => block ?? '');
-
-/** Blocks show a catalog, one of its entries, or the runtime of one. */
-function toCatalog(block: string): string {
-  if (block.startsWith('servers:')) {
-    return block;
-  }
-  const entry = block.startsWith('- id:') ? block : `- id: server\n${indent(block)}`;
-  return `servers:\n${indent(entry)}`;
-}
-
-function indent(text: string): string {
-  return text.replaceAll(/^(?=.)/gm, '  ');
-}
+const blocks = yamlBlocks(page);
 
 const env = { DB_PASSWORD: 'db-password', TOKEN: 'the-token', API_TOKEN: 'api-token', TENANT_ID: 'tenant-7' };
 

@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs';
+import { Ajv, type AnySchemaObject } from 'ajv';
+import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { envelopeSchema } from '../../src/catalog/envelope.js';
+import { localProcessSpec } from '../../src/runtimes/local-process.js';
+import { catalogJsonSchema } from './write-schema.js';
+
+// Every built-in runtime that a text can name. `npm run schema` writes the file again.
+const schema = catalogJsonSchema([{ type: 'local-process', schema: localProcessSpec }]);
+const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
+const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');
+
+describe('docs/catalog.schema.json', () => {
+  test('is up to date: npm run schema', async () => {
+    await expect(`${JSON.stringify(schema, undefined, 2)}\n`).toMatchFileSnapshot('../../docs/catalog.schema.json');
+  });
+
+  test.each([
+    ['no list', {}],
+    ['an unknown key', { servers: [], server: [] }],
+    ['no id', { servers: [{ runtime: { type: 'docker' } }] }],
+    ['a bad id', { servers: [{ id: 'a__b', runtime: { type: 'docker' } }] }],
+    ['an unknown key of an entry', { servers: [{ id: 'a', isolaton: 'x', runtime: { type: 'docker' } }] }],
+    ['an unknown key of a spec', { servers: [{ id: 'a', runtime: { type: 'local-process', command: 'x', arg: [] } }] }],
+    ['a spec without what it needs', { servers: [{ id: 'a', runtime: { type: 'local-process' } }] }],
+    ['a number in env', { servers: [{ id: 'a', env: { A: 1 }, runtime: { type: 'docker' } }] }],
+    ['a number as duration', { servers: [{ id: 'a', idle_timeout: 5, runtime: { type: 'docker' } }] }],
+    ['a bad duration', { servers: [{ id: 'a', idle_timeout: '5', runtime: { type: 'docker' } }] }],
+    ['a runtime without type', { servers: [{ id: 'a', runtime: {} }] }],
+  ])('refuses %s', (_, catalog) => {
+    expect(validate(catalog)).toBe(false);
+  });
+
+  test('accepts the documented catalog that mixes runtimes, and every documented runtime', () => {
+    for (const [, block] of seed.matchAll(/```yaml\n(.*?)```/gs)) {
+      const data = parse(block ?? '');
+      const catalog = Array.isArray(data)
+        ? { servers: data }
+        : data.servers
+          ? data
+          : { servers: [{ id: 'a', ...data }] };
+      expect(validate(catalog), JSON.stringify(validate.errors)).toBe(true);
+    }
+  });
+
+  test('accepts variables, 0 and $schema', () => {
+    const entry = {
+      id: 'a',
+      idle_timeout: 0,
+      start_timeout: '${T:-5s}',
+      runtime: { type: 'local-process', command: 'x' },
+    };
+    expect(validate({ $schema: './catalog.schema.json', servers: [entry] }), JSON.stringify(validate.errors)).toBe(
+      true,
+    );
+  });
+
+  test('names every key of an entry', () => {
+    const { items } = Object(schema.properties?.servers);
+    expect(Object.keys(items.properties).sort()).toEqual(Object.keys(envelopeSchema.entries).sort());
+  });
+});

@@ -1,0 +1,50 @@
+import * as v from 'valibot';
+import { describe, expectTypeOf, test } from 'vitest';
+import type { Catalog, CatalogInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
+import type { envelopeSchema } from '../../src/catalog/envelope.js';
+import type { RuntimeFactory } from '../../src/runtime.js';
+
+class Mine {
+  readonly type = 'mine';
+  readonly spec = v.strictObject({ color: v.picklist(['red', 'blue']), size: v.optional(v.number()) });
+  open(): Promise<never> {
+    return Promise.reject(new Error('not for opening'));
+  }
+}
+
+class Other {
+  readonly type = 'other';
+  readonly spec = v.strictObject({ url: v.string() });
+  open(): Promise<never> {
+    return Promise.reject(new Error('not for opening'));
+  }
+}
+
+type Input = CatalogInput<RuntimeInputOf<Mine | Other>>;
+
+describe('types of a catalog', () => {
+  test('follow the factories', () => {
+    expectTypeOf<Mine>().toExtend<RuntimeFactory>();
+    expectTypeOf<{ servers: [{ id: 'a'; runtime: { type: 'mine'; color: 'red' } }] }>().toExtend<Input>();
+    expectTypeOf<{ servers: [{ id: 'a'; runtime: { type: 'other'; url: string } }] }>().toExtend<Input>();
+    expectTypeOf<{ servers: [{ id: 'a'; runtime: { type: 'mine'; color: 'green' } }] }>().not.toExtend<Input>();
+    expectTypeOf<{ servers: [{ id: 'a'; runtime: { type: 'mine'; url: string } }] }>().not.toExtend<Input>();
+    expectTypeOf<{ servers: [{ id: 'a'; runtime: { type: 'none' } }] }>().not.toExtend<Input>();
+    expectTypeOf<Input['servers'][number]['runtime']['type']>().toEqualTypeOf<'mine' | 'other'>();
+  });
+
+  test('are those of the schema', () => {
+    type Schema = v.InferInput<typeof envelopeSchema>;
+    expectTypeOf<keyof ServerInput>().toEqualTypeOf<keyof Schema>();
+    expectTypeOf<Schema['id']>().toEqualTypeOf<ServerInput['id']>();
+    expectTypeOf<Schema['isolation']>().toEqualTypeOf<ServerInput['isolation']>();
+    expectTypeOf<Schema['on_reload']>().toEqualTypeOf<ServerInput['on_reload']>();
+    expectTypeOf<Schema['protocol']>().toEqualTypeOf<ServerInput['protocol']>();
+    expectTypeOf<keyof NonNullable<Schema['restart']>>().toEqualTypeOf<keyof NonNullable<ServerInput['restart']>>();
+    expectTypeOf<keyof NonNullable<Schema['health']>>().toEqualTypeOf<keyof NonNullable<ServerInput['health']>>();
+  });
+
+  test('let a parsed catalog be part of one in code', () => {
+    expectTypeOf<Catalog>().toExtend<CatalogInput>();
+  });
+});
