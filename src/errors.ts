@@ -19,6 +19,7 @@ export const errorNumbers = {
   TRANSPORT_CLOSED: 1402,
   GATEWAY_CLOSED: 1403,
   LIMIT_REACHED: 1404,
+  INTERCEPTED: 1501,
 } as const;
 
 /** The code of a {@link GatewayError}. */

@@ -40,5 +40,22 @@ export interface TroubleEvent {
   readonly at: number;
 }
 
+/** A merged list lacks the part of one server. */
+export interface ListIncompleteEvent {
+  readonly type: 'list-incomplete';
+  readonly server: string;
+  readonly list: 'tools' | 'prompts' | 'resources' | 'resourceTemplates';
+  readonly reason: { readonly code: GatewayErrorCode | 'UNKNOWN'; readonly message: string };
+  readonly at: number;
+}
+
+/** A server offers a URI that an earlier one of the catalog offers too; the merged peer shows it under an alias. */
+export interface UriConflictEvent {
+  readonly type: 'uri-conflict';
+  readonly server: string;
+  readonly uri: string;
+  readonly at: number;
+}
+
 /** What a gateway tells its host. Events hold no message payloads and no secrets of the catalog. */
-export type GatewayEvent = PhaseEvent | ProgressEvent | TroubleEvent;
+export type GatewayEvent = PhaseEvent | ProgressEvent | TroubleEvent | ListIncompleteEvent | UriConflictEvent;

@@ -2,17 +2,24 @@ import { randomBytes } from 'node:crypto';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
+import { Endpoint, type EndpointServer } from './endpoint/endpoint.js';
+import type { Interceptor } from './endpoint/intercept.js';
+import { type EndpointFactory, MergedTransport } from './endpoint/merged-transport.js';
+import { createNames, type NameOrigin, type Names, type NamingFunction } from './endpoint/names.js';
+import { serveEndpoint } from './endpoint/serve.js';
+import { type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import { ServerConnection } from './instance/connection.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
 import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import { type Clock, systemClock } from './options.js';
-import type { Caller, CheckResult, RuntimeFactory } from './runtime.js';
+import type { Caller, CheckResult, RuntimeFactory, RuntimeProgress } from './runtime.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
+import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
 export type BuiltinRuntime = LocalProcessRuntime | InProcessRuntime;
@@ -52,6 +59,20 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
    */
   readonly authorize?: ((description: ServerDescription) => boolean | Promise<boolean>) | undefined;
   /**
+   * A function around each request on its way to a server: to allow, deny, audit, limit or filter.
+   *
+   * @default requests pass as they are
+   */
+  readonly intercept?: Interceptor | undefined;
+  /**
+   * The name under which the merged peer shows a tool or prompt. A name that is taken already gives way to the default.
+   *
+   * @default `<server>__<name>`, at most 64 characters of `[a-zA-Z0-9_-]`
+   */
+  readonly names?: NamingFunction | undefined;
+  /** What an earlier gateway's `snapshot()` returned: lists are answered from it without starting any server. */
+  readonly snapshot?: GatewaySnapshot | undefined;
+  /**
    * Time, for tests.
    *
    * @default the real time
@@ -63,6 +84,30 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
 export interface ConnectOptions {
   /** Who connects; without it each connection is a caller of its own. */
   readonly caller?: Caller | undefined;
+}
+
+/** Which servers the merged peer holds, and for whom. */
+export interface MergedOptions extends ConnectOptions {
+  /**
+   * Only these, by id.
+   *
+   * @default every enabled server
+   */
+  readonly servers?: readonly string[] | undefined;
+  /** Only servers that have one of these tags. */
+  readonly tags?: readonly string[] | undefined;
+}
+
+/** Tells where the names of the merged peer come from. */
+export interface GatewayNames {
+  /** The name under which callers of the merged peer see a tool of a server. */
+  tool(server: string, name: string): string;
+  /** The name under which callers of the merged peer see a prompt of a server. */
+  prompt(server: string, name: string): string;
+  /** Where a tool of the merged peer comes from; undefined when it is nobody's, or not seen yet. */
+  toolOrigin(qualified: string): NameOrigin | undefined;
+  /** Where a prompt of the merged peer comes from. */
+  promptOrigin(qualified: string): NameOrigin | undefined;
 }
 
 /** Settings of a stop. */
@@ -84,6 +129,22 @@ export interface Gateway extends AsyncDisposable {
    * @throws `GatewayError` `SERVER_UNKNOWN`
    */
   connect(id: string, options?: ConnectOptions): Transport;
+  /**
+   * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
+   * needed. It outlives its servers; each connection is a session of its own.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`
+   */
+  connect(options?: MergedOptions): Transport;
+  /**
+   * Serves the merged peer on a server-side transport of the host, once per session. Resolves when the transport has
+   * started; the session ends with it.
+   */
+  serve(transport: Transport, options?: MergedOptions): Promise<void>;
+  /** Where the names of the merged peer come from. */
+  readonly names: GatewayNames;
+  /** What is known of the servers whose lists are the same for all callers, to be given to a later gateway. Plain JSON. */
+  snapshot(): GatewaySnapshot;
   /** Starts a server ahead of its use; the next connection takes it. */
   start(id: string): Promise<void>;
   /** Stops all instances of a server: new requests are refused, open ones get their grace. */
@@ -110,7 +171,11 @@ interface Entry {
   readonly factory: RuntimeFactory;
   readonly redactor: Redactor;
   readonly supervisor: Supervisor;
+  readonly fingerprint: string;
 }
+
+// Owner of what is the same for all callers.
+const everybody = 'everybody';
 
 const defaultGraceMs = 5_000;
 
@@ -131,6 +196,11 @@ class CatalogGateway implements Gateway {
   readonly #factories: ReadonlyMap<string, RuntimeFactory>;
   readonly #entries: ReadonlyMap<string, Entry>;
   readonly #options: GatewayOptions;
+  readonly names: GatewayNames;
+  readonly #names: Names;
+  readonly #snapshots: SnapshotStore;
+  readonly #peers = new Set<{ close(): Promise<void> }>();
+  #closed = false;
   readonly #permits = new Map<string, Promise<void>>();
   #instances = 0;
   #graceMs = defaultGraceMs;
@@ -145,17 +215,42 @@ class CatalogGateway implements Gateway {
       cwd: process.cwd(),
     });
     this.#entries = new Map(definitions.map((definition) => [definition.id, this.#createEntry(definition)]));
+    this.#snapshots = new SnapshotStore(options.snapshot);
+    const names = createNames((id) => this.#entries.has(id), options.names);
+    this.#names = names;
+    this.names = {
+      tool: (server, name) => names.qualify('tool', server, name),
+      prompt: (server, name) => names.qualify('prompt', server, name),
+      toolOrigin: (qualified) => names.resolve('tool', qualified),
+      promptOrigin: (qualified) => names.resolve('prompt', qualified),
+    };
   }
 
-  connect(id: string, options: ConnectOptions = {}): Transport {
-    const { definition, factory, supervisor } = this.#entry(id);
-    return new ServerConnection({
-      server: id,
-      requestTimeoutMs: definition.requestTimeoutMs,
-      clock: this.#options.clock ?? systemClock,
-      stream: factory.supports?.stderr !== false,
-      acquire: (signal) => supervisor.acquire(options.caller, signal),
-    });
+  connect(id: string, options?: ConnectOptions): Transport;
+  connect(options?: MergedOptions): Transport;
+  connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
+    if (typeof idOrOptions === 'string') {
+      return this.#connectServer(this.#entry(idOrOptions), options.caller);
+    }
+    const transport = new MergedTransport(this.#endpointFactory(idOrOptions ?? {}), (closed) =>
+      this.#peers.delete(closed),
+    );
+    this.#peers.add(transport);
+    return transport;
+  }
+
+  async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
+    const session = await serveEndpoint(transport, this.#endpointFactory(options), (closed) =>
+      this.#peers.delete(closed),
+    );
+    this.#peers.add(session);
+    if (this.#closed) {
+      await session.close();
+    }
+  }
+
+  snapshot(): GatewaySnapshot {
+    return this.#snapshots.export(everybody);
   }
 
   start(id: string): Promise<void> {
@@ -202,15 +297,75 @@ class CatalogGateway implements Gateway {
   }
 
   readonly #close = once(async () => {
+    this.#closed = true;
     const supervisors = [...this.#entries.values()].map(({ supervisor }) => supervisor.close(this.#graceMs));
     const stopped = await Promise.allSettled(supervisors);
+    const peers = await Promise.allSettled([...this.#peers].map((peer) => peer.close()));
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
     const closed = await Promise.allSettled(factories);
-    const failures = [...stopped, ...closed].flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const failures = [...stopped, ...peers, ...closed].flatMap((result) =>
+      result.status === 'rejected' ? [result.reason] : [],
+    );
     if (failures.length > 0) {
       throw new AggregateError(failures, `closing the gateway failed: ${failures.map(String).join('; ')}`);
     }
   });
+
+  #connectServer(
+    { definition, factory, supervisor }: Entry,
+    caller: Caller | undefined,
+    onProgress?: (progress: RuntimeProgress) => void,
+  ): Transport {
+    return new ServerConnection({
+      server: definition.id,
+      requestTimeoutMs: definition.requestTimeoutMs,
+      clock: this.#options.clock ?? systemClock,
+      stream: factory.supports?.stderr !== false,
+      acquire: (signal) => supervisor.acquire(caller, signal, onProgress),
+    });
+  }
+
+  #endpointFactory({ caller = {}, servers, tags }: MergedOptions): EndpointFactory {
+    const wanted = servers === undefined ? undefined : new Set(servers.map((id) => this.#entry(id).definition.id));
+    const entries = [...this.#entries.values()].filter(
+      ({ definition }) =>
+        definition.enabled &&
+        (wanted === undefined || wanted.has(definition.id)) &&
+        (tags === undefined || tags.some((tag) => definition.tags.includes(tag))),
+    );
+    return (send) =>
+      new Endpoint({
+        servers: entries.map((entry) => this.#toEndpointServer(entry)),
+        caller,
+        names: this.#names,
+        snapshots: this.#snapshots,
+        intercept: this.#options.intercept,
+        clock: this.#options.clock ?? systemClock,
+        version,
+        emit: (event) => this.#emit(event),
+        send,
+      });
+  }
+
+  #toEndpointServer(entry: Entry): EndpointServer {
+    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = entry.definition;
+    return {
+      id,
+      displayName,
+      fingerprint: entry.fingerprint,
+      listTimeoutMs,
+      startTimeoutMs,
+      restart,
+      tools,
+      snapshotOwner: (caller) =>
+        isolation === 'shared'
+          ? everybody
+          : isolation === 'principal'
+            ? caller.principal && `principal ${caller.principal}`
+            : caller.id && `caller ${caller.id}`,
+      connect: (caller, onProgress) => this.#connectServer(entry, caller, onProgress),
+    };
+  }
 
   #createEntry(definition: ServerDefinition): Entry {
     const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
@@ -231,7 +386,7 @@ class CatalogGateway implements Gateway {
       authorize: () => this.#authorize({ definition, factory, redactor }),
       emit: (event) => this.#emit(event),
     });
-    return { definition, factory, redactor, supervisor };
+    return { definition, factory, redactor, supervisor, fingerprint: fingerprint(definition) };
   }
 
   #entry(id: string): Entry {
@@ -247,7 +402,7 @@ class CatalogGateway implements Gateway {
   }
 
   /** Asks the host's policy once for each thing that would be started; a refusal is asked again next time. */
-  #authorize(entry: Omit<Entry, 'supervisor'>): Promise<void> {
+  #authorize(entry: Pick<Entry, 'definition' | 'factory' | 'redactor'>): Promise<void> {
     const { authorize } = this.#options;
     if (authorize === undefined) {
       return Promise.resolve();
@@ -292,7 +447,11 @@ async function ask(authorize: NonNullable<GatewayOptions['authorize']>, descript
   }
 }
 
-function describe({ definition, factory, redactor }: Omit<Entry, 'supervisor'>): ServerDescription {
+function describe({
+  definition,
+  factory,
+  redactor,
+}: Pick<Entry, 'definition' | 'factory' | 'redactor'>): ServerDescription {
   const { id, env, baseDir, runtime } = definition;
   const details = factory.describe?.(runtime.spec, { server: id, env, baseDir }) ?? {};
   return {

@@ -1,25 +1,49 @@
 export type {
   Catalog,
   CatalogInput,
+  Duration,
+  Environment,
+  HealthInput,
+  Isolation,
+  OnReload,
+  Protocol,
+  RestartInput,
   RuntimeInput,
+  RuntimeInputOf,
   ServerInput,
+  ToolsInput,
 } from './catalog/catalog.js';
 export { type LoadCatalogOptions, loadCatalog } from './catalog/load-catalog.js';
 export { type ParseCatalogOptions, parseCatalog } from './catalog/parse-catalog.js';
+export type { InterceptedRequest, Interceptor } from './endpoint/intercept.js';
+export { ServerError } from './endpoint/link.js';
+export type { NameKind, NameOrigin, NamingFunction } from './endpoint/names.js';
+export type { GatewaySnapshot, ServerSnapshot } from './endpoint/snapshot.js';
 export {
   type CatalogIssue,
   type ExitInfo,
+  errorNumbers,
   GatewayError,
   type GatewayErrorCode,
   type GatewayErrorOptions,
 } from './errors.js';
-export type { GatewayEvent, Phase, PhaseEvent, ProgressEvent, TroubleEvent } from './events.js';
+export type {
+  GatewayEvent,
+  ListIncompleteEvent,
+  Phase,
+  PhaseEvent,
+  ProgressEvent,
+  TroubleEvent,
+  UriConflictEvent,
+} from './events.js';
 export {
   type BuiltinRuntime,
   type ConnectOptions,
   createGateway,
   type Gateway,
+  type GatewayNames,
   type GatewayOptions,
+  type MergedOptions,
   type ServerCheck,
   type ServerDescription,
   type StopOptions,

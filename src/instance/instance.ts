@@ -36,6 +36,8 @@ export class Instance {
   failure: GatewayError | undefined;
   lastExit: ExitInfo | undefined;
   user: InstanceUser | undefined;
+  /** Told how far the start has come. */
+  onProgress: ((progress: RuntimeProgress) => void) | undefined;
   /** From the start until the runtime had it open. */
   startDurationMs: number | undefined;
 
@@ -154,7 +156,9 @@ export class Instance {
 
   #report(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void {
     this.#enter(phase);
-    if (progress !== undefined) {
+    if (progress === undefined) {
+      this.onProgress?.({ message: phase });
+    } else {
       const message = progress.message === undefined ? undefined : this.#env.redactor.text(progress.message);
       this.progress = { ...progress, message };
       const { definition, clock } = this.#env;
@@ -166,6 +170,7 @@ export class Instance {
         progress: this.progress,
         at: clock.date(),
       });
+      this.onProgress?.(this.progress);
     }
   }
 

@@ -71,10 +71,15 @@ export class Supervisor {
    *
    * @throws `GatewayError`: what the start failed with
    */
-  async acquire(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
+  async acquire(
+    caller: Caller | undefined,
+    signal: AbortSignal,
+    onProgress?: (progress: RuntimeProgress) => void,
+  ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     const spare = this.#spare.shift();
     const instance = spare ?? this.#create(caller);
+    instance.onProgress = onProgress;
     try {
       await abortable(instance.open(), signal);
     } catch (error) {

@@ -1,0 +1,34 @@
+/** A map that forgets what was set longest ago once it is full. */
+export class BoundedMap<Key, Value> {
+  readonly #map = new Map<Key, Value>();
+  readonly #max: number;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get(key: Key): Value | undefined {
+    return this.#map.get(key);
+  }
+
+  set(key: Key, value: Value): void {
+    this.#map.delete(key);
+    if (this.#map.size >= this.#max) {
+      this.#map.delete(this.#map.keys().next().value as Key);
+    }
+    this.#map.set(key, value);
+  }
+
+  delete(key: Key): void {
+    this.#map.delete(key);
+  }
+
+  /** Forgets every entry that `matches`. */
+  deleteWhere(matches: (value: Value, key: Key) => boolean): void {
+    for (const [key, value] of this.#map) {
+      if (matches(value, key)) {
+        this.#map.delete(key);
+      }
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { errorNumbers, GatewayError } from '../errors.js';
+import type { Caller } from '../runtime.js';
+import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
+import { ServerError } from './link.js';
+
+/** A request on its way to a server, as an interceptor sees it. */
+export interface InterceptedRequest {
+  /** Who asks. */
+  readonly caller: Caller;
+  /** What the host's server transport found out about the sender of this very message, as the SDK's `AuthInfo`. */
+  readonly authInfo: unknown;
+  /** The id of the server that will get it. */
+  readonly server: string;
+  /** The method, such as `tools/call`; lists are asked of each server on its own. */
+  readonly method: string;
+  /** As the server will get them: with the server's own names. */
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Stands around each request: looks at it, passes it on with `next` (with other params, if it likes), looks at the result
+ * or replaces it, or refuses by throwing.
+ *
+ * A thrown error whose `code` is an integer becomes an error response with this code, message and `data`; a
+ * {@link ServerError} passes through as the server sent it; anything else is answered with `INTERCEPTED`.
+ */
+export type Interceptor = (
+  request: InterceptedRequest,
+  next: (params?: Readonly<Record<string, unknown>>) => Promise<Readonly<Record<string, unknown>>>,
+) => Promise<Readonly<Record<string, unknown>>>;
+
+/** The error response for what an interceptor, or the server behind it, has thrown. */
+export function toResponse(id: RequestId, server: string, thrown: unknown): JSONRPCErrorResponse {
+  if (thrown instanceof ServerError) {
+    return { jsonrpc: '2.0', id, error: thrown.error };
+  }
+  if (GatewayError.is(thrown)) {
+    const { code, message } = thrown;
+    const data = { code, server, delivered: thrown.delivered ?? 'unknown' };
+    return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
+  }
+  const { code, message, data } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as Record<
+    string,
+    unknown
+  >;
+  const text = typeof message === 'string' ? message : String(thrown);
+  if (Number.isInteger(code)) {
+    return { jsonrpc: '2.0', id, error: { code: code as number, message: text, ...(data !== undefined && { data }) } };
+  }
+  const ours = new GatewayError('INTERCEPTED', text, { server });
+  return {
+    jsonrpc: '2.0',
+    id,
+    error: {
+      code: errorNumbers.INTERCEPTED,
+      message: ours.message,
+      data: { code: 'INTERCEPTED', server, delivered: 'unknown' },
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import type { JSONRPCRequest } from '../sdk.js';
+import type { ServerSnapshot } from './snapshot.js';
+
+/** The revisions of the legacy era, newest first. */
+const revisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07'];
+
+/** What a caller said of itself in `initialize`. */
+export interface CallerHandshake {
+  /** Its params, as every server gets them, with the revision that was agreed on. */
+  readonly params: NonNullable<JSONRPCRequest['params']>;
+  readonly protocolVersion: string;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+}
+
+/** Reads the params of `initialize` and agrees on a revision: the caller's when it is known, else the newest. */
+export function readInitialize(params: JSONRPCRequest['params']): CallerHandshake {
+  const asked = params?.protocolVersion;
+  const protocolVersion = typeof asked === 'string' && revisions.includes(asked) ? asked : (revisions[0] as string);
+  const given = params?.capabilities;
+  const capabilities = typeof given === 'object' && given !== null ? (given as Record<string, unknown>) : {};
+  const clientInfo = params?.clientInfo ?? { name: 'open-mcp-gateway', version: '0' };
+  return { params: { ...params, protocolVersion, capabilities, clientInfo }, protocolVersion, capabilities };
+}
+
+// Any server may have any of these: nobody was asked yet.
+const anything = {
+  tools: { listChanged: true },
+  prompts: { listChanged: true },
+  resources: { subscribe: true, listChanged: true },
+  completions: {},
+  logging: {},
+};
+
+/**
+ * The answer to `initialize`, without waiting for any server: from what is known of all of them, else with everything
+ * that the merged peer can pass on.
+ */
+export function initializeResult(
+  caller: CallerHandshake,
+  version: string,
+  known: readonly { readonly server: string; readonly snapshot: ServerSnapshot | undefined }[],
+): Record<string, unknown> {
+  const result = {
+    protocolVersion: caller.protocolVersion,
+    serverInfo: { name: 'open-mcp-gateway', version },
+  };
+  if (known.length === 0 || known.some(({ snapshot }) => snapshot === undefined)) {
+    return { ...result, capabilities: anything };
+  }
+  const instructions = known
+    .flatMap(({ server, snapshot }) => (snapshot?.instructions ? [`# ${server}\n\n${snapshot.instructions}`] : []))
+    .join('\n\n');
+  const capabilities = known.reduce<Record<string, unknown>>(
+    (all, { snapshot }) => mergeObjects(all, snapshot?.capabilities ?? {}),
+    {},
+  );
+  for (const name of ['tools', 'prompts', 'resources']) {
+    if (capabilities[name] !== undefined) {
+      capabilities[name] = { ...(capabilities[name] as object), listChanged: true };
+    }
+  }
+  return { ...result, capabilities, ...(instructions !== '' && { instructions }) };
+}
+
+function mergeObjects(
+  a: Readonly<Record<string, unknown>>,
+  b: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    const own = Object.hasOwn(merged, key) ? merged[key] : undefined;
+    merged[key] =
+      isObject(own) && isObject(value) ? mergeObjects(own, value) : value === false ? (own ?? value) : value;
+  }
+  return merged;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Whether a server may send this request: only what the caller has declared to be able to answer. */
+export function isDeclared(caller: CallerHandshake | undefined, method: string): boolean {
+  const capability = {
+    'sampling/createMessage': 'sampling',
+    'elicitation/create': 'elicitation',
+    'roots/list': 'roots',
+  }[method];
+  const needed = capability ?? (method.startsWith('tasks/') ? 'tasks' : undefined);
+  return needed === undefined || caller?.capabilities[needed] !== undefined;
+}

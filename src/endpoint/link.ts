@@ -1,0 +1,340 @@
+import { errorNumbers, GatewayError } from '../errors.js';
+import { toErrorResponse } from '../instance/request-ledger.js';
+import type { Clock } from '../options.js';
+import {
+  isResponse,
+  type JSONRPCErrorResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type JSONRPCResultResponse,
+  type RequestId,
+  type Transport,
+} from '../sdk.js';
+import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+
+export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+/** A request of the caller that waits for a server. */
+export interface Exchange {
+  /** The caller's id; undefined for what the endpoint asks on its own account. */
+  readonly callerId?: RequestId | undefined;
+  /** Gets the one answer, under the link's own id. */
+  onAnswer(response: Response): void;
+  /** Gets progress with the params of the server, which still hold the link's own token. */
+  onProgress?(params: Params): void;
+}
+
+/** The caller's side of a link. */
+export interface LinkOwner {
+  readonly clock: Clock;
+  /** What the server gets as params of `initialize`: the caller's own. */
+  initializeParams(): Params;
+  /** Sent to each server once it is initialized: what the caller had asked for before. */
+  onOpen(link: Link): void;
+  onRequest(link: Link, request: JSONRPCRequest): void;
+  onNotification(link: Link, notification: JSONRPCNotification): void;
+  onEnd(link: Link, reason: GatewayError | undefined): void;
+}
+
+export interface LinkOptions {
+  readonly server: string;
+  readonly startTimeoutMs: number;
+  connect(): Transport;
+}
+
+/** What a server answered to `initialize`. */
+export interface Handshake {
+  readonly protocolVersion: string;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions: string | undefined;
+}
+
+// A server that pages for ever must not keep a list open for ever.
+const maxPages = 1_000;
+
+/**
+ * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
+ * way back for each answer. Opens when it is first needed, and again after its server has ended.
+ */
+export class Link {
+  readonly server: string;
+  readonly #options: LinkOptions;
+  readonly #owner: LinkOwner;
+  readonly #exchanges = new Map<RequestId, Exchange>();
+  #transport: Transport | undefined;
+  #opening: Promise<Handshake> | undefined;
+  #handshake: Handshake | undefined;
+  #lastError: GatewayError | undefined;
+  // From 1: SDK v1 ignores a cancellation of request 0.
+  #nextId = 1;
+
+  constructor(options: LinkOptions, owner: LinkOwner) {
+    this.server = options.server;
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  /** What the server said of itself; undefined unless the link is open. */
+  get handshake(): Handshake | undefined {
+    return this.#handshake;
+  }
+
+  /** The caller's request that was sent last and is still open: what the server asks on its own belongs to it best. */
+  get latestCallerId(): RequestId | undefined {
+    let latest: RequestId | undefined;
+    for (const { callerId } of this.#exchanges.values()) {
+      latest = callerId ?? latest;
+    }
+    return latest;
+  }
+
+  /** Opens the session, or waits for it to open. Rejects with a `GatewayError`. */
+  open(): Promise<Handshake> {
+    this.#opening ??= this.#open().catch(async (error: unknown) => {
+      const transport = this.#transport;
+      this.#forget();
+      await transport?.close().catch(() => {});
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  /**
+   * Sends a request under an id of the link's own, and its progress token, if it has one, with it. Opens the link first
+   * when it is not open.
+   *
+   * @returns the id under which it can be cancelled
+   */
+  request(message: JSONRPCRequest, exchange: Exchange): RequestId {
+    const id = this.#nextId++;
+    if (this.#handshake === undefined) {
+      this.#exchanges.set(id, exchange);
+      this.open().then(
+        () => this.#exchanges.has(id) && this.#send(id, message),
+        (error: GatewayError) => this.#answer(toFailure(id, error)),
+      );
+    } else {
+      this.#exchanges.set(id, exchange);
+      this.#send(id, message);
+    }
+    return id;
+  }
+
+  /** Forgets a request and tells the server. A late answer goes nowhere. */
+  cancel(id: RequestId, params: Params | undefined): void {
+    if (this.#exchanges.delete(id) && this.#handshake !== undefined) {
+      this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
+    }
+  }
+
+  /** Sends a notification or an answer, when the link is open. */
+  notify(message: JSONRPCMessage): void {
+    // A failure here is the end of the server, which is reported on its own.
+    this.#transport?.send(message).catch(() => {});
+  }
+
+  /** Asks for something on the endpoint's own account. Rejects with the server's error or a `GatewayError`. */
+  ask(method: string, params: Params | undefined): Promise<Readonly<Record<string, unknown>>> {
+    return new Promise((resolve, reject) => {
+      this.request(
+        { jsonrpc: '2.0', id: 0, method, ...(params && { params }) },
+        {
+          onAnswer: (response) =>
+            'result' in response
+              ? resolve(response.result)
+              : reject(new ServerError(this.server, method, response.error)),
+        },
+      );
+    });
+  }
+
+  /** All pages of a list; empty without a question when the server does not have such lists. */
+  async list(kind: ListKind): Promise<ListItem[]> {
+    const { method, capability } = listKinds[kind];
+    const { capabilities } = await this.open();
+    if (capabilities[capability] === undefined) {
+      return [];
+    }
+    const items: ListItem[] = [];
+    const seen = new Set<unknown>();
+    let cursor: unknown;
+    for (let page = 0; page < maxPages; page += 1) {
+      const result = await this.ask(method, cursor === undefined ? undefined : { cursor });
+      const part = result[kind];
+      if (!Array.isArray(part)) {
+        throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, {
+          server: this.server,
+        });
+      }
+      // One at a time: a page may hold more items than a call can have arguments.
+      for (const item of part) {
+        if (typeof item === 'object' && item !== null) {
+          items.push(item as ListItem);
+        }
+      }
+      cursor = result.nextCursor;
+      if (cursor === undefined || cursor === null || seen.has(cursor)) {
+        return items;
+      }
+      seen.add(cursor);
+    }
+    throw new GatewayError('LIMIT_REACHED', `${method} has more than ${maxPages} pages`, { server: this.server });
+  }
+
+  async close(): Promise<void> {
+    this.#exchanges.clear();
+    const transport = this.#transport;
+    this.#forget();
+    await transport?.close();
+  }
+
+  async #open(): Promise<Handshake> {
+    const transport = this.#options.connect();
+    this.#transport = transport;
+    this.#lastError = undefined;
+    transport.onmessage = (message) => this.#receive(message);
+    transport.onerror = (error) => {
+      this.#lastError = GatewayError.is(error) ? error : this.#lastError;
+    };
+    const ended = new Promise<never>((_, reject) => {
+      transport.onclose = () => {
+        reject(this.#lastError ?? this.#error('SERVER_EXITED', 'the server ended before it answered initialize'));
+        this.#onClose(transport);
+      };
+    });
+    ended.catch(() => {});
+    await transport.start();
+    this.#handshake = await Promise.race([this.#initialize(transport), ended]);
+    this.#owner.onOpen(this);
+    return this.#handshake;
+  }
+
+  async #initialize(transport: Transport): Promise<Handshake> {
+    const { clock } = this.#owner;
+    const { startTimeoutMs } = this.#options;
+    const id = this.#nextId++;
+    const params = this.#owner.initializeParams();
+    const response = await new Promise<Response>((resolve, reject) => {
+      const timer = clock.setTimeout(
+        () =>
+          reject(this.#error('START_TIMEOUT', `no answer to initialize within start_timeout (${startTimeoutMs} ms)`)),
+        startTimeoutMs,
+      );
+      const onAnswer = (answer: Response) => {
+        clock.clearTimeout(timer);
+        resolve(answer);
+      };
+      this.#exchanges.set(id, { onAnswer });
+      transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(reject);
+    });
+    if ('error' in response) {
+      throw (
+        toGatewayError(this.server, response.error) ??
+        this.#error('START_FAILED', `the server refused initialize: ${response.error.message}`)
+      );
+    }
+    const { protocolVersion, capabilities, instructions } = response.result;
+    if (typeof protocolVersion !== 'string' || typeof capabilities !== 'object' || capabilities === null) {
+      throw this.#error('START_FAILED', 'the answer to initialize has no protocolVersion or no capabilities');
+    }
+    transport.setProtocolVersion?.(protocolVersion);
+    await transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' });
+    return {
+      protocolVersion,
+      capabilities: capabilities as Readonly<Record<string, unknown>>,
+      instructions: typeof instructions === 'string' ? instructions : undefined,
+    };
+  }
+
+  #send(id: RequestId, message: JSONRPCRequest): void {
+    const transport = this.#transport as Transport;
+    transport.send(withOwnIds(message, id)).catch((error: unknown) => {
+      const failure = GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error));
+      this.#answer(toFailure(id, failure));
+    });
+  }
+
+  #receive(message: JSONRPCMessage): void {
+    if (isResponse(message)) {
+      this.#answer(message);
+    } else if ('id' in message) {
+      if (message.method === 'ping') {
+        this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
+      } else {
+        this.#owner.onRequest(this, message);
+      }
+    } else if (message.method === 'notifications/progress') {
+      const params = message.params as Params;
+      this.#exchanges.get(params?.progressToken as RequestId)?.onProgress?.(params);
+    } else {
+      this.#owner.onNotification(this, message);
+    }
+  }
+
+  #answer(response: Response): void {
+    const id = response.id as RequestId;
+    const exchange = this.#exchanges.get(id);
+    if (exchange !== undefined) {
+      this.#exchanges.delete(id);
+      exchange.onAnswer(response);
+    }
+  }
+
+  #onClose(transport: Transport): void {
+    if (this.#transport !== transport) {
+      return;
+    }
+    const reason = this.#lastError;
+    this.#forget();
+    this.#owner.onEnd(this, reason);
+  }
+
+  #forget(): void {
+    this.#transport = undefined;
+    this.#opening = undefined;
+    this.#handshake = undefined;
+  }
+
+  #error(code: GatewayError['code'], message: string): GatewayError {
+    return new GatewayError(code, message, { server: this.server, delivered: false });
+  }
+}
+
+/** An error that a server answered, kept as it came. */
+export class ServerError extends Error {
+  readonly server: string;
+  readonly error: JSONRPCErrorResponse['error'];
+
+  constructor(server: string, method: string, error: JSONRPCErrorResponse['error']) {
+    super(`"${server}": ${method} was answered with error ${error.code}: ${error.message}`);
+    this.name = 'ServerError';
+    this.server = server;
+    this.error = error;
+  }
+}
+
+/** The request with the link's id, which is the progress token too where the caller wants progress. */
+function withOwnIds(message: JSONRPCRequest, id: RequestId): JSONRPCRequest {
+  const meta = message.params?._meta;
+  return meta?.progressToken === undefined
+    ? { ...message, id }
+    : { ...message, id, params: { ...message.params, _meta: { ...meta, progressToken: id } } };
+}
+
+/** The error response for a request that never reached its server. */
+function toFailure(id: RequestId, error: GatewayError): JSONRPCErrorResponse {
+  return toErrorResponse(id, error, error.message, error.delivered ?? false);
+}
+
+/** The `GatewayError` behind an error response of our own; undefined for a server's. */
+function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
+  const code = (error.data as { code?: unknown } | undefined)?.code;
+  if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
+    return undefined;
+  }
+  const message = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
+  const { exit } = error.data as { exit?: GatewayError['exit'] };
+  return new GatewayError(code as GatewayError['code'], message, { server, exit, delivered: false });
+}

@@ -1,0 +1,231 @@
+import { GatewayError } from '../errors.js';
+import type { GatewayEvent } from '../events.js';
+import type { Clock } from '../options.js';
+import { BoundedMap } from './bounded-map.js';
+import type { EndpointServer } from './endpoint.js';
+import { isToolAllowed } from './glob.js';
+import type { Link } from './link.js';
+import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import type { Names } from './names.js';
+import type { ResourceOwners } from './resource-owners.js';
+import type { ServerSnapshot } from './snapshot.js';
+
+export interface MergedListsOptions {
+  readonly servers: readonly EndpointServer[];
+  readonly names: Names;
+  readonly owners: ResourceOwners;
+  readonly clock: Clock;
+  link(server: EndpointServer): Link;
+  snapshot(server: EndpointServer): ServerSnapshot | undefined;
+  /** Asks one server for all of a list, by way of the interceptor. */
+  ask(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]>;
+  emit(event: GatewayEvent): void;
+  /** Tells the caller that a list has changed. */
+  onChanged(method: string): void;
+}
+
+/** One page of a merged list. */
+export interface Page {
+  readonly items: readonly ListItem[];
+  readonly nextCursor: string | undefined;
+}
+
+const pageSize = 1_000;
+// How many long lists a caller may be in the middle of.
+const maxUnfinished = 8;
+const debounceMs = 20;
+
+/**
+ * The lists of all servers as one, in the order of the catalog. A server that does not answer within its `list_timeout`
+ * costs its own part alone; when it answers later, or comes back, the caller is told that the list has changed.
+ */
+export class MergedLists {
+  readonly #options: MergedListsOptions;
+  readonly #unfinished = new BoundedMap<string, readonly ListItem[]>(maxUnfinished);
+  readonly #missing = new Map<string, { attempts: number }>();
+  readonly #changed = new Set<string>();
+  readonly #timers = new Set<unknown>();
+  #nextList = 1;
+  #debounce: unknown;
+  #closed = false;
+
+  constructor(options: MergedListsOptions) {
+    this.#options = options;
+  }
+
+  /** The first page of a list as it is now. */
+  async first(kind: ListKind): Promise<Page> {
+    const { servers } = this.#options;
+    const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
+    const items = this.#merge(
+      kind,
+      servers.map((server, index) => [server, parts[index] ?? []]),
+    );
+    return this.#page(`${this.#nextList++}`, items, 0);
+  }
+
+  /** A later page; undefined for a cursor that is not ours, or of a list that was forgotten. */
+  next(cursor: unknown): Page | undefined {
+    const [list = '', offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
+    const items = this.#unfinished.get(list);
+    const start = Number(offset);
+    return items === undefined || !Number.isInteger(start) || start <= 0 || start >= items.length
+      ? undefined
+      : this.#page(list, items, start);
+  }
+
+  /** A server says that one of its lists has changed. */
+  changed(kind: ListKind): void {
+    if (this.#closed) {
+      return;
+    }
+    const { clock, onChanged } = this.#options;
+    this.#changed.add(listKinds[kind].changed);
+    this.#debounce ??= clock.setTimeout(() => {
+      this.#debounce = undefined;
+      const methods = [...this.#changed];
+      this.#changed.clear();
+      for (const method of methods) {
+        onChanged(method);
+      }
+    }, debounceMs);
+  }
+
+  close(): void {
+    this.#closed = true;
+    const { clock } = this.#options;
+    clock.clearTimeout(this.#debounce);
+    for (const timer of this.#timers) {
+      clock.clearTimeout(timer);
+    }
+  }
+
+  async #part(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]> {
+    const { clock, link, snapshot } = this.#options;
+    if (link(server).handshake === undefined) {
+      const known = snapshot(server);
+      if (known !== undefined) {
+        return known.lists[kind] ?? [];
+      }
+    }
+    let late = false;
+    const asking = this.#options.ask(server, kind).then(
+      (items) => {
+        this.#missing.delete(server.id);
+        if (late) {
+          this.changed(kind);
+        }
+        return items;
+      },
+      (error: unknown) => {
+        this.#miss(server, kind, error);
+        return [];
+      },
+    );
+    return new Promise((resolve) => {
+      const timer = clock.setTimeout(() => {
+        late = true;
+        const error = new GatewayError('REQUEST_TIMEOUT', `no list within list_timeout (${server.listTimeoutMs} ms)`, {
+          server: server.id,
+        });
+        this.#report(server, kind, error);
+        resolve([]);
+      }, server.listTimeoutMs);
+      void asking.then((items) => {
+        clock.clearTimeout(timer);
+        resolve(items);
+      });
+    });
+  }
+
+  /** A server could not be asked: tries again now and then, as often as its entry allows restarts. */
+  #miss(server: EndpointServer, kind: ListKind, error: unknown): void {
+    this.#report(server, kind, error);
+    const { max, backoffMs, maxBackoffMs } = server.restart;
+    const isOurs = GatewayError.is(error);
+    if (this.#closed || !isOurs || this.#missing.has(server.id)) {
+      return;
+    }
+    const state = { attempts: 0 };
+    this.#missing.set(server.id, state);
+    const again = () => {
+      if (state.attempts >= max || this.#closed || this.#missing.get(server.id) !== state) {
+        this.#missing.delete(server.id);
+        return;
+      }
+      const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
+      state.attempts += 1;
+      const timer = this.#options.clock.setTimeout(() => {
+        this.#timers.delete(timer);
+        this.#options
+          .link(server)
+          .open()
+          .then(
+            ({ capabilities }) => {
+              this.#missing.delete(server.id);
+              for (const each of allListKinds) {
+                if (capabilities[listKinds[each].capability] !== undefined) {
+                  this.changed(each);
+                }
+              }
+            },
+            () => again(),
+          );
+      }, wait);
+      this.#timers.add(timer);
+    };
+    again();
+  }
+
+  #report(server: EndpointServer, kind: ListKind, error: unknown): void {
+    this.#options.emit({
+      type: 'list-incomplete',
+      server: server.id,
+      list: kind,
+      reason: {
+        code: GatewayError.is(error) ? error.code : 'UNKNOWN',
+        message: error instanceof Error ? error.message : String(error),
+      },
+      at: this.#options.clock.date(),
+    });
+  }
+
+  #merge(kind: ListKind, parts: readonly (readonly [EndpointServer, readonly ListItem[]])[]): readonly ListItem[] {
+    const { owners, emit, clock } = this.#options;
+    const lists = parts.map(([server, items]) => [server.id, items] as const);
+    const onConflict = ({ server, uri }: { server: string; uri: string }) =>
+      emit({ type: 'uri-conflict', server, uri, at: clock.date() });
+    switch (kind) {
+      case 'resources':
+        return owners.list(lists, onConflict);
+      case 'resourceTemplates':
+        return owners.listTemplates(lists, onConflict);
+      default:
+        return parts.flatMap(([server, items]) => this.#qualify(kind === 'tools' ? 'tool' : 'prompt', server, items));
+    }
+  }
+
+  #qualify(kind: 'tool' | 'prompt', server: EndpointServer, items: readonly ListItem[]): ListItem[] {
+    const seen = new Set<string>();
+    return items.flatMap((item) => {
+      const { name } = item;
+      if (typeof name !== 'string' || seen.has(name) || (kind === 'tool' && !isToolAllowed(server.tools, name))) {
+        return [];
+      }
+      seen.add(name);
+      return [{ ...item, name: this.#options.names.qualify(kind, server.id, name) }];
+    });
+  }
+
+  #page(list: string, items: readonly ListItem[], start: number): Page {
+    const end = start + pageSize;
+    const more = end < items.length;
+    if (more) {
+      this.#unfinished.set(list, items);
+    }
+    return {
+      items: start === 0 && !more ? items : items.slice(start, end),
+      nextCursor: more ? `${list}.${end}` : undefined,
+    };
+  }
+}

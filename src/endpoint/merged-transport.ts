@@ -1,0 +1,81 @@
+import { GatewayError } from '../errors.js';
+import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { isRequest } from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { once } from '../util/once.js';
+import type { Endpoint } from './endpoint.js';
+
+/** Makes the endpoint whose messages go to `send`. */
+export type EndpointFactory = (
+  send: (message: JSONRPCMessage, relatedRequestId: string | number | undefined) => void,
+) => Endpoint;
+
+/**
+ * What `gateway.connect()` returns: the merged peer as a transport for a client in the same process. It outlives the
+ * servers behind it; only `close()`, or the gateway's, ends it.
+ */
+export class MergedTransport implements Transport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  readonly #endpoint: Endpoint;
+  readonly #onClosed: (transport: MergedTransport) => void;
+  readonly #outgoing: JSONRPCMessage[] = [];
+  #state: 'new' | 'open' | 'closed' = 'new';
+
+  /** @param onClosed - called once, when all its sessions have ended */
+  constructor(create: EndpointFactory, onClosed: (transport: MergedTransport) => void) {
+    this.#endpoint = create((message) => this.#deliver(message));
+    this.#onClosed = onClosed;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+    }
+    this.#state = 'open';
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    if (this.#state !== 'open') {
+      throw this.#state === 'new'
+        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
+        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
+            delivered: false,
+          });
+    }
+    if (isRequest(message) && this.#endpoint.isOpen(message.id)) {
+      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
+      throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+    }
+    this.#endpoint.receive(message);
+  }
+
+  readonly close = once(async () => {
+    this.#state = 'closed';
+    this.#outgoing.length = 0;
+    try {
+      await this.#endpoint.close();
+    } finally {
+      this.#onClosed(this);
+      runCallback(this, () => this.onclose?.());
+    }
+  });
+
+  // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn.
+  #deliver(message: JSONRPCMessage): void {
+    if (this.#outgoing.push(message) === 1) {
+      queueMicrotask(() => this.#flush());
+    }
+  }
+
+  #flush(): void {
+    const messages = this.#outgoing.splice(0);
+    for (const message of messages) {
+      if (this.#state === 'open') {
+        runCallback(this, () => this.onmessage?.(message));
+      }
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+
+/** What has a qualified name. */
+export type NameKind = 'tool' | 'prompt';
+
+/** Where a name of the merged peer comes from. */
+export interface NameOrigin {
+  readonly server: string;
+  /** The server's own name. */
+  readonly name: string;
+}
+
+/** A host's own way to name tools and prompts. Should give different names for different origins. */
+export type NamingFunction = (origin: NameOrigin & { readonly kind: NameKind }) => string;
+
+/** Tells the names of the merged peer and where they come from. */
+export interface Names {
+  /** The name under which callers of the merged peer see a server's tool or prompt. */
+  qualify(kind: NameKind, server: string, name: string): string;
+  /**
+   * Where a qualified name comes from; undefined for a name that belongs to no server, and for a shortened one, or one of
+   * the host's own naming, that was not seen yet.
+   */
+  resolve(kind: NameKind, qualified: string): NameOrigin | undefined;
+  /** The server whose list may hold a name that cannot be resolved yet; undefined when any server's may. */
+  candidate(qualified: string): string | undefined;
+}
+
+const separator = '__';
+const maxLength = 64;
+const hashed = /_[0-9a-f]{10}$/;
+const hashLength = 10;
+// More names than any caller can hold in mind; a server that makes up new ones all the time cannot fill our memory.
+const maxRemembered = 200_000;
+
+/**
+ * `<server>__<name>`, the same in every process: at most 64 characters of `[a-zA-Z0-9_-]`. A name that does not fit is
+ * shortened and gets a hash of what it stands for. As no server id holds `__` or ends with `_`, the first `__` ends the
+ * server id, so no server can make a name that belongs to another.
+ */
+export function qualifiedName(server: string, name: string): string {
+  const plain = server + separator + name;
+  if (plain.length <= maxLength && isPlain(name)) {
+    return plain;
+  }
+  const hash = createHash('sha256').update(`${server}\0${name}`).digest('hex').slice(0, hashLength);
+  const room = maxLength - server.length - separator.length - hashLength - 1;
+  return `${server}${separator}${name.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, Math.max(0, room))}_${hash}`;
+}
+
+function isPlain(name: string): boolean {
+  return name !== '' && !/[^a-zA-Z0-9_-]/.test(name);
+}
+
+/** @param isServer - whether the catalog has a server of this id */
+export function createNames(isServer: (id: string) => boolean, naming?: NamingFunction): Names {
+  const remembered: Record<NameKind, Map<string, NameOrigin>> = { tool: new Map(), prompt: new Map() };
+
+  const remember = (kind: NameKind, qualified: string, origin: NameOrigin): boolean => {
+    const known = remembered[kind].get(qualified);
+    if (known !== undefined) {
+      return known.server === origin.server && known.name === origin.name;
+    }
+    if (remembered[kind].size >= maxRemembered) {
+      const oldest = remembered[kind].keys().next().value;
+      remembered[kind].delete(oldest as string);
+    }
+    remembered[kind].set(qualified, origin);
+    return true;
+  };
+
+  return {
+    qualify(kind, server, name) {
+      const origin = { server, name };
+      if (naming !== undefined) {
+        const own = naming({ ...origin, kind });
+        if (typeof own === 'string' && own !== '' && remember(kind, own, origin)) {
+          return own;
+        }
+        // Taken by another origin: a collision must not hide either of the two.
+      }
+      const qualified = qualifiedName(server, name);
+      remember(kind, qualified, origin);
+      return qualified;
+    },
+    resolve(kind, qualified) {
+      const known = remembered[kind].get(qualified);
+      if (known !== undefined || naming !== undefined || hashed.test(qualified)) {
+        return known;
+      }
+      const server = serverOf(qualified);
+      return server === undefined ? undefined : { server, name: qualified.slice(server.length + separator.length) };
+    },
+    candidate: serverOf,
+  };
+
+  function serverOf(qualified: string): string | undefined {
+    const end = qualified.indexOf(separator);
+    return end > 0 && isServer(qualified.slice(0, end)) ? qualified.slice(0, end) : undefined;
+  }
+}

@@ -1,0 +1,145 @@
+import { BoundedMap } from './bounded-map.js';
+import type { ListItem } from './list-kinds.js';
+
+const scheme = 'mcp-gateway://';
+const maxSeen = 10_000;
+
+/** Where a URI of the merged peer leads. */
+export interface ResourceOrigin {
+  readonly server: string;
+  /** The server's own URI. */
+  readonly uri: string;
+}
+
+/** The form in which a URI shows that another server, earlier in the catalog, offers too. */
+export function aliasUri(server: string, uri: string): string {
+  return `${scheme}${server}/${encodeURIComponent(uri)}`;
+}
+
+// A template keeps its braces, and what is filled in is encoded by the caller, so it is not encoded once more.
+function aliasTemplate(server: string, template: string): string {
+  return `${scheme}${server}/${template}`;
+}
+
+function readAlias(uri: string): ResourceOrigin | undefined {
+  const end = uri.startsWith(scheme) ? uri.indexOf('/', scheme.length) : -1;
+  if (end === -1) {
+    return undefined;
+  }
+  const rest = uri.slice(end + 1);
+  const server = uri.slice(scheme.length, end);
+  // An encoded URI holds no ":"; an expanded template does, after its scheme.
+  if (rest.includes(':')) {
+    return { server, uri: rest };
+  }
+  try {
+    return { server, uri: decodeURIComponent(rest) };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Knows, for one caller, which server a URI belongs to. URIs keep their own form; where two servers list the same one, the
+ * first in the order of the catalog keeps it and the others show under an alias. A URI that was only seen in a result
+ * leads to the server that sent it, unless a list says otherwise.
+ */
+export class ResourceOwners {
+  #listed = new Map<string, string>();
+  #templates = new Map<string, { readonly server: string; readonly prefix: string }>();
+  readonly #seen = new BoundedMap<string, string>(maxSeen);
+  readonly #isServer: (id: string) => boolean;
+
+  constructor(isServer: (id: string) => boolean) {
+    this.#isServer = isServer;
+  }
+
+  /**
+   * Takes the resources of all servers, in the order of the catalog.
+   *
+   * @param onConflict - told of each URI that shows under an alias
+   */
+  list(
+    lists: readonly (readonly [server: string, items: readonly ListItem[]])[],
+    onConflict: (origin: ResourceOrigin) => void,
+  ) {
+    this.#listed = new Map();
+    return lists.flatMap(([server, items]) =>
+      items.map((item) => {
+        const uri = String(item.uri);
+        const owner = this.#listed.get(uri);
+        if (owner === undefined || owner === server) {
+          this.#listed.set(uri, server);
+          return item;
+        }
+        onConflict({ server, uri });
+        return { ...item, uri: aliasUri(server, uri) };
+      }),
+    );
+  }
+
+  /** The same for templates. */
+  listTemplates(
+    lists: readonly (readonly [server: string, items: readonly ListItem[]])[],
+    onConflict: (origin: ResourceOrigin) => void,
+  ) {
+    this.#templates = new Map();
+    return lists.flatMap(([server, items]) =>
+      items.map((item) => {
+        const template = String(item.uriTemplate);
+        const owner = this.#templates.get(template);
+        if (owner === undefined || owner.server === server) {
+          const brace = template.indexOf('{');
+          this.#templates.set(template, { server, prefix: brace === -1 ? template : template.slice(0, brace) });
+          return item;
+        }
+        onConflict({ server, uri: template });
+        return { ...item, uriTemplate: aliasTemplate(server, template) };
+      }),
+    );
+  }
+
+  /** Remembers the URIs in the content of a result. */
+  see(server: string, result: Readonly<Record<string, unknown>>): void {
+    for (const part of asArray(result.content)) {
+      this.#seeUri(server, part.type === 'resource_link' ? part.uri : asObject(part.resource)?.uri);
+    }
+    for (const part of asArray(result.contents)) {
+      this.#seeUri(server, part.uri);
+    }
+  }
+
+  find(uri: string): ResourceOrigin | undefined {
+    const alias = readAlias(uri);
+    if (alias !== undefined && this.#isServer(alias.server)) {
+      return alias;
+    }
+    const server =
+      this.#listed.get(uri) ?? this.#seen.get(uri) ?? this.#templates.get(uri)?.server ?? this.#matchTemplate(uri);
+    return server === undefined ? undefined : { server, uri };
+  }
+
+  #matchTemplate(uri: string): string | undefined {
+    let best: { readonly server: string; readonly prefix: string } | undefined;
+    for (const template of this.#templates.values()) {
+      if (uri.startsWith(template.prefix) && (best === undefined || template.prefix.length > best.prefix.length)) {
+        best = template;
+      }
+    }
+    return best?.prefix === '' ? undefined : best?.server;
+  }
+
+  #seeUri(server: string, uri: unknown): void {
+    if (typeof uri === 'string') {
+      this.#seen.set(uri, server);
+    }
+  }
+}
+
+function asArray(value: unknown): readonly Readonly<Record<string, unknown>>[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'object' && item !== null) : [];
+}
+
+function asObject(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
+}

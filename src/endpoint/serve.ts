@@ -1,0 +1,55 @@
+import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { once } from '../util/once.js';
+import type { Endpoint } from './endpoint.js';
+import type { EndpointFactory } from './merged-transport.js';
+
+/** A session of the merged peer on a transport of the host. */
+export interface ServedSession {
+  readonly endpoint: Endpoint;
+  /** Closes the transport and everything behind it. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the merged peer on a server-side transport of the host. Resolves when the transport has started; the session ends
+ * with the transport. Callbacks that the host had set on it are called first.
+ */
+export async function serveEndpoint(
+  transport: Transport,
+  create: EndpointFactory,
+  onClosed: (session: ServedSession) => void,
+): Promise<ServedSession> {
+  const endpoint = create((message, relatedRequestId) => {
+    const options = relatedRequestId === undefined ? undefined : { relatedRequestId };
+    // A caller that has gone cannot be told; its transport says so by onclose.
+    Promise.resolve(transport.send(message, options)).catch((error) => transport.onerror?.(error));
+  });
+  const { onclose, onmessage } = transport;
+  const end = once(async () => {
+    await endpoint.close();
+    onClosed(session);
+  });
+  const session: ServedSession = {
+    endpoint,
+    close: once(async () => {
+      const ended = end();
+      await transport.close();
+      await ended;
+    }),
+  };
+  transport.onmessage = (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
+    onmessage?.(message, extra);
+    endpoint.receive(message, extra);
+  };
+  transport.onclose = () => {
+    onclose?.();
+    void end().catch((error) => transport.onerror?.(error));
+  };
+  try {
+    await transport.start();
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  return session;
+}

@@ -1,0 +1,110 @@
+import { errorNumbers } from '../errors.js';
+import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
+import { BoundedMap } from './bounded-map.js';
+import { type CallerHandshake, isDeclared } from './legacy-initialize.js';
+import type { Link } from './link.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+interface OpenRequest {
+  readonly link: Link;
+  readonly id: RequestId;
+  readonly progressToken: RequestId | undefined;
+}
+
+// A server that asks without end must not fill the caller's memory or ours.
+const maxOpen = 1_000;
+const maxTasks = 10_000;
+
+/**
+ * The requests of servers to one caller: sampling, elicitation, roots. Gives each an id and a progress token that no other
+ * server of the caller uses, and leads the answer back to the server that asked.
+ */
+export class ServerRequests {
+  readonly #send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void;
+  readonly #open = new Map<RequestId, OpenRequest>();
+  // Tasks that the caller runs for a server: no other server may ask for them.
+  readonly #tasks = new BoundedMap<string, string>(maxTasks);
+  #nextId = 1;
+
+  constructor(send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void) {
+    this.#send = send;
+  }
+
+  receive(link: Link, request: JSONRPCRequest, caller: CallerHandshake | undefined): void {
+    const refuse = (code: number, message: string) =>
+      link.notify({ jsonrpc: '2.0', id: request.id, error: { code, message } });
+    const { taskId } = (request.params ?? {}) as { taskId?: unknown };
+    if (!isDeclared(caller, request.method)) {
+      refuse(-32601, `the client has not declared a capability for ${request.method}`);
+      return;
+    }
+    const foreignTask = typeof taskId === 'string' && this.#tasks.get(taskId) !== link.server;
+    if (request.method === 'tasks/list' || (request.method.startsWith('tasks/') && foreignTask)) {
+      refuse(-32602, 'the client runs no such task for this server');
+      return;
+    }
+    if (this.#open.size >= maxOpen) {
+      refuse(errorNumbers.LIMIT_REACHED, `${maxOpen} requests wait for the client already`);
+      return;
+    }
+    const id = this.#nextId++;
+    const meta = request.params?._meta;
+    const progressToken = meta?.progressToken;
+    this.#open.set(id, { link, id: request.id, progressToken });
+    const params =
+      progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
+    this.#send({ ...request, id, ...(params && { params }) }, link.latestCallerId);
+  }
+
+  /** Leads an answer of the caller back; one that nobody waits for goes nowhere. */
+  answer(response: JSONRPCResultResponse | JSONRPCErrorResponse): void {
+    const open = response.id === undefined ? undefined : this.#open.get(response.id);
+    if (open === undefined) {
+      return;
+    }
+    this.#open.delete(response.id as RequestId);
+    const task = 'result' in response ? (response.result.task as { taskId?: unknown } | undefined) : undefined;
+    if (typeof task?.taskId === 'string') {
+      this.#tasks.set(task.taskId, open.link.server);
+    }
+    open.link.notify({ ...response, id: open.id });
+  }
+
+  /** Leads progress of the caller back to the server that asked for it. */
+  progress(params: Params | undefined): void {
+    const open = this.#open.get(params?.progressToken as RequestId);
+    if (open?.progressToken !== undefined) {
+      open.link.notify({
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { ...params, progressToken: open.progressToken },
+      });
+    }
+  }
+
+  /** A server no longer waits for an answer. */
+  cancel(link: Link, params: Params | undefined): void {
+    for (const [id, open] of this.#open) {
+      if (open.link === link && open.id === params?.requestId) {
+        this.#open.delete(id);
+        this.#cancel(id, params);
+        return;
+      }
+    }
+  }
+
+  /** The server of a link has ended: nobody waits for its answers any more. */
+  end(link: Link): void {
+    for (const [id, open] of this.#open) {
+      if (open.link === link) {
+        this.#open.delete(id);
+        this.#cancel(id, { reason: `the server "${link.server}" has ended` });
+      }
+    }
+  }
+
+  #cancel(id: RequestId, params: Params): void {
+    this.#send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } }, undefined);
+  }
+}

@@ -1,0 +1,84 @@
+import type { Handshake, Link } from './link.js';
+import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
+
+/** What is known of a server without asking it: taken when it was asked last. Plain JSON. */
+export interface ServerSnapshot {
+  /** Of the definition that it was taken from; a snapshot of another definition is not used. */
+  readonly fingerprint: string;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions?: string | undefined;
+  /** The server's own names; complete lists only. */
+  readonly lists: Readonly<Partial<Record<ListKind, readonly ListItem[]>>>;
+}
+
+/** Snapshots by server id, as a host stores them between runs. */
+export type GatewaySnapshot = Readonly<Record<string, ServerSnapshot>>;
+
+/**
+ * The snapshots of one gateway. Lists of an entry whose callers share instances are everybody's; others are kept for the
+ * caller (or principal) that they were taken for, since a server may show each caller other things.
+ */
+export class SnapshotStore {
+  readonly #given: GatewaySnapshot;
+  readonly #taken = new Map<string, ServerSnapshot>();
+  readonly #max: number;
+
+  constructor(given: GatewaySnapshot | undefined, max = 10_000) {
+    this.#given = given ?? {};
+    this.#max = max;
+  }
+
+  /** @param owner - for whom it was taken; undefined for a caller that nobody can recognise */
+  get(server: string, fingerprint: string, owner: string | undefined): ServerSnapshot | undefined {
+    const taken = owner === undefined ? undefined : this.#taken.get(keyOf(server, owner));
+    const snapshot = taken ?? (Object.hasOwn(this.#given, server) ? this.#given[server] : undefined);
+    return snapshot?.fingerprint === fingerprint ? snapshot : undefined;
+  }
+
+  set(server: string, owner: string | undefined, snapshot: ServerSnapshot): void {
+    if (owner === undefined) {
+      return;
+    }
+    const key = keyOf(server, owner);
+    this.#taken.delete(key);
+    if (this.#taken.size >= this.#max) {
+      this.#taken.delete(this.#taken.keys().next().value as string);
+    }
+    this.#taken.set(key, snapshot);
+  }
+
+  /** Everything that is the same for all callers, for the host to keep. */
+  export(owner: string): GatewaySnapshot {
+    const all: Record<string, ServerSnapshot> = { ...this.#given };
+    for (const [key, snapshot] of this.#taken) {
+      const [taken, server] = JSON.parse(key) as [string, string];
+      if (taken === owner) {
+        all[server] = snapshot;
+      }
+    }
+    return all;
+  }
+}
+
+function keyOf(server: string, owner: string): string {
+  return JSON.stringify([owner, server]);
+}
+
+/** Asks an open link for everything that a snapshot holds. */
+export async function takeSnapshot(link: Link, handshake: Handshake, fingerprint: string): Promise<ServerSnapshot> {
+  const kinds = allListKinds.filter((kind) => handshake.capabilities[listKinds[kind].capability] !== undefined);
+  const lists = await Promise.all(kinds.map(async (kind) => [kind, await link.list(kind)] as const));
+  return {
+    fingerprint,
+    capabilities: handshake.capabilities,
+    ...(handshake.instructions !== undefined && { instructions: handshake.instructions }),
+    lists: Object.fromEntries(lists),
+  };
+}
+
+/** The kinds of lists in which two snapshots differ. */
+export function changedKinds(before: ServerSnapshot, after: ServerSnapshot): ListKind[] {
+  return allListKinds.filter(
+    (kind) => JSON.stringify(before.lists[kind] ?? []) !== JSON.stringify(after.lists[kind] ?? []),
+  );
+}

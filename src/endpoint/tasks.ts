@@ -1,0 +1,75 @@
+import { BoundedMap } from './bounded-map.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Where a task of the merged peer runs. */
+export interface TaskOrigin {
+  readonly server: string;
+  /** The server's own task id. */
+  readonly taskId: string;
+}
+
+const maxTasks = 10_000;
+const relatedTask = 'io.modelcontextprotocol/related-task';
+
+/**
+ * Knows, for one caller, which server each task belongs to (revision 2025-11-25, "Tasks", experimental). Task ids keep
+ * their own form; should two servers give out the same one, the later shows under an alias.
+ */
+export class TaskOwners {
+  readonly #origins = new BoundedMap<string, TaskOrigin>(maxTasks);
+  readonly #aliases = new BoundedMap<string, string>(maxTasks);
+
+  find(taskId: unknown): TaskOrigin | undefined {
+    return typeof taskId === 'string' ? this.#origins.get(taskId) : undefined;
+  }
+
+  /** A result or the params of a notification, in which task ids have become the caller's. Remembers them. */
+  translate<T extends Fields>(server: string, fields: T): T {
+    let changed: Record<string, unknown> | undefined;
+    const replace = (key: string, value: unknown) => {
+      changed ??= { ...fields };
+      changed[key] = value;
+    };
+    if (typeof fields.taskId === 'string') {
+      const visible = this.#see(server, fields.taskId);
+      visible !== fields.taskId && replace('taskId', visible);
+    }
+    const { task, tasks, _meta: meta } = fields as { task?: Fields; tasks?: unknown; _meta?: Fields };
+    if (typeof task?.taskId === 'string') {
+      const visible = this.#see(server, task.taskId);
+      visible !== task.taskId && replace('task', { ...task, taskId: visible });
+    }
+    if (Array.isArray(tasks)) {
+      const list = tasks.map((item: Fields) =>
+        typeof item?.taskId === 'string' ? this.translate(server, item) : item,
+      );
+      list.some((item, index) => item !== tasks[index]) && replace('tasks', list);
+    }
+    const related = meta?.[relatedTask] as Fields | undefined;
+    if (typeof related?.taskId === 'string') {
+      const visible = this.#see(server, related.taskId);
+      visible !== related.taskId && replace('_meta', { ...meta, [relatedTask]: { ...related, taskId: visible } });
+    }
+    return (changed as T | undefined) ?? fields;
+  }
+
+  #see(server: string, taskId: string): string {
+    const known = this.#origins.get(taskId);
+    if (known === undefined) {
+      this.#origins.set(taskId, { server, taskId });
+      return taskId;
+    }
+    if (known.server === server && known.taskId === taskId) {
+      return taskId;
+    }
+    const key = JSON.stringify([server, taskId]);
+    let alias = this.#aliases.get(key);
+    if (alias === undefined) {
+      alias = `${server}__${taskId}`;
+      this.#aliases.set(key, alias);
+      this.#origins.set(alias, { server, taskId });
+    }
+    return alias;
+  }
+}
