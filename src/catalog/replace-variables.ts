@@ -25,35 +25,51 @@ export interface Replacement {
  * hold: `null`, NUL, endless nesting, keys such as `__proto__`. Everything else (functions, instances) stays as it is.
  */
 export function replaceVariables(value: unknown, path: Path, replacement: Replacement): unknown {
+  return replace(value, [...path], replacement);
+}
+
+/** @param path - is changed on the way and as it was at the end: a catalog has too many values to copy it for each */
+function replace(value: unknown, path: PropertyKey[], replacement: Replacement): unknown {
   if (typeof value === 'string') {
     return replaceString(value, path, replacement);
   }
   if (value === null) {
-    replacement.report(path, 'has no value: give it one, or leave the key out');
+    replacement.report([...path], 'has no value: give it one, or leave the key out');
     return undefined;
   }
-  if (!Array.isArray(value) && !isPlainObject(value)) {
+  const isList = Array.isArray(value);
+  if (!isList && !isPlainObject(value)) {
     return value;
   }
   if (path.length > deepest) {
-    replacement.report(path, `is nested more than ${deepest} levels deep`);
+    replacement.report([...path], `is nested more than ${deepest} levels deep`);
     return undefined;
   }
-  if (Array.isArray(value)) {
-    return Array.from(value, (item, index) => replaceVariables(item, [...path, index], replacement));
+  if (isList) {
+    return Array.from(value, (item, index) => replaceBelow(item, path, index, replacement));
   }
-  const copy: Record<string, unknown> = Object.create(null);
-  for (const [key, part] of Object.entries(value)) {
-    const below = [...path, key];
+  const copy: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) {
     if (forbiddenKeys.has(key)) {
-      replacement.report(below, `the key ${JSON.stringify(key)} is not allowed: choose another name`, true);
+      const message = `the key ${JSON.stringify(key)} is not allowed: choose another name`;
+      replacement.report([...path, key], message, true);
     } else if (key.includes('\0')) {
-      replacement.report(below, 'the key holds a NUL character: remove it', true);
-    } else if (part !== undefined) {
-      copy[key] = replaceVariables(part, below, replacement);
+      replacement.report([...path, key], 'the key holds a NUL character: remove it', true);
+    } else {
+      const part = value[key];
+      if (part !== undefined) {
+        copy[key] = replaceBelow(part, path, key, replacement);
+      }
     }
   }
   return copy;
+}
+
+function replaceBelow(value: unknown, path: PropertyKey[], key: PropertyKey, replacement: Replacement): unknown {
+  path.push(key);
+  const replaced = replace(value, path, replacement);
+  path.pop();
+  return replaced;
 }
 
 function replaceString(text: string, path: Path, { env, secrets, report, skip }: Replacement): string {
@@ -62,13 +78,13 @@ function replaceString(text: string, path: Path, { env, secrets, report, skip }:
     secrets.addVariable(variable);
   }
   for (const problem of problems) {
-    report(path, problem);
+    report([...path], problem);
   }
   if (value.includes('\0')) {
-    report(path, 'holds a NUL character: remove it');
+    report([...path], 'holds a NUL character: remove it');
   }
   if (env === undefined && problems.length === 0 && text.includes('${')) {
-    skip(path);
+    skip([...path]);
   }
   // Where nothing was put in, the text itself may be a credential.
   if (used.length === 0) {

@@ -29,7 +29,8 @@ export function walkSchema(schema: unknown, value: unknown): Walked {
   return walked;
 }
 
-function walk(schema: unknown, value: unknown, path: Path, walked: Walked): void {
+/** @param path - is changed on the way, and as it was at the end */
+function walk(schema: unknown, value: unknown, path: PropertyKey[], walked: Walked): void {
   if (!isSchemaShape(schema) || typeof value !== 'object' || value === null) {
     return;
   }
@@ -43,32 +44,41 @@ function walk(schema: unknown, value: unknown, path: Path, walked: Walked): void
     }
   } else if (schema.type === 'array') {
     if (Array.isArray(value)) {
-      value.forEach((item, index) => {
-        walk(schema.item, item, [...path, index], walked);
-      });
+      for (const [index, item] of value.entries()) {
+        walkBelow(schema.item, item, path, index, walked);
+      }
     }
   } else if (schema.entries !== undefined || schema.type === 'record') {
     walkObject(schema, value, path, walked);
   }
 }
 
-function walkObject(schema: SchemaShape, value: object, path: Path, { problems, narrowed }: Walked): void {
+function walkObject(schema: SchemaShape, value: object, path: PropertyKey[], walked: Walked): void {
   if (!isPlainObject(value)) {
     // To Valibot every object is one, a list too.
     if (Array.isArray(value) || schema.type === 'record') {
-      problems.push({ path, message: `must be an object, not ${kindOf(value)}`, atKey: false });
+      walked.problems.push({ path: [...path], message: `must be an object, not ${kindOf(value)}`, atKey: false });
     }
     return;
   }
-  for (const [key, part] of Object.entries(value)) {
+  for (const key of Object.keys(value)) {
     if (schema.entries === undefined) {
-      walk(schema.value, part, [...path, key], { problems, narrowed });
+      walkBelow(schema.value, value[key], path, key, walked);
     } else if (Object.hasOwn(schema.entries, key)) {
-      walk(schema.entries[key], part, [...path, key], { problems, narrowed });
+      walkBelow(schema.entries[key], value[key], path, key, walked);
     } else if (schema.type === 'strict_object') {
       const message = unknownKeyMessage(key, Object.keys(schema.entries));
-      problems.push({ path: [...path, key], message, atKey: true });
+      walked.problems.push({ path: [...path, key], message, atKey: true });
     }
+  }
+}
+
+function walkBelow(schema: unknown, value: unknown, path: PropertyKey[], key: PropertyKey, walked: Walked): void {
+  // Most values are strings: nothing lies below them.
+  if (typeof value === 'object') {
+    path.push(key);
+    walk(schema, value, path, walked);
+    path.pop();
   }
 }
 
