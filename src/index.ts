@@ -17,6 +17,7 @@ export { type LoadCatalogOptions, loadCatalog } from './catalog/load-catalog.js'
 export { type ParseCatalogOptions, parseCatalog } from './catalog/parse-catalog.js';
 export type { InterceptedRequest, Interceptor } from './endpoint/intercept.js';
 export { ServerError } from './endpoint/link.js';
+export type { ListItem, ListKind } from './endpoint/list-kinds.js';
 export type { NameKind, NameOrigin, NamingFunction } from './endpoint/names.js';
 export type { GatewaySnapshot, ServerSnapshot } from './endpoint/snapshot.js';
 export {

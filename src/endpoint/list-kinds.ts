@@ -1,3 +1,6 @@
+/** The member of a list result that holds its items. */
+export type ListKind = 'tools' | 'prompts' | 'resources' | 'resourceTemplates';
+
 /** The four lists of the protocol, and what differs between them. */
 export const listKinds = {
   tools: { method: 'tools/list', capability: 'tools', changed: 'notifications/tools/list_changed' },
@@ -8,10 +11,7 @@ export const listKinds = {
     capability: 'resources',
     changed: 'notifications/resources/list_changed',
   },
-} as const;
-
-/** The member of a list result that holds its items. */
-export type ListKind = keyof typeof listKinds;
+} as const satisfies Record<ListKind, object>;
 
 /** An entry of a list, as the server sent it. */
 export type ListItem = Readonly<Record<string, unknown>>;

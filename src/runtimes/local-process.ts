@@ -10,12 +10,14 @@ import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
 import { type FoundCommand, findCommand } from './local-process/find-command.js';
-import { Guardian } from './local-process/guardian.js';
+import { Guardian, markVariable } from './local-process/guardian.js';
 
 const duration = v.pipe(
   v.string(),
   v.check((text) => parseDuration(text) !== undefined, 'is not a duration; write it as 500ms, 2s or 1m'),
 );
+
+const posix = process.platform !== 'win32';
 
 /** The fields of a `local-process` runtime in a catalog. */
 export const localProcessSpec = v.strictObject({
@@ -53,7 +55,7 @@ export interface LocalProcessSpec {
   /**
    * How long each step of stopping waits, as `500ms` or `2s`: after stdin was closed, after SIGTERM, after SIGKILL.
    *
-   * @default { stdin: '2s', sigterm: '3s', sigkill: '1s' }
+   * @default `{ stdin: '2s', sigterm: '3s', sigkill: '1s' }`
    */
   readonly stop_timeout?:
     | {
@@ -96,7 +98,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
 
   constructor(options: LocalProcessOptions = {}) {
     this.#hostEnv = options.env;
-    this.#guardian = options.guardian === false ? undefined : new Guardian();
+    this.#guardian = options.guardian === false || !posix ? undefined : new Guardian();
   }
 
   /** Looks for the command and the working directory. Starts nothing. */
@@ -113,7 +115,9 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     return {
       argv: [spec.command, ...(spec.args ?? [])],
       working_dir: workingDir(spec, context),
-      env: Object.keys(this.#env(spec, context)).sort(),
+      env: Object.keys(this.#env(spec, context))
+        .concat(this.#guardian === undefined ? [] : markVariable)
+        .sort(),
     };
   }
 
@@ -132,7 +136,6 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     if ('problem' in found) {
       throw new GatewayError('START_FAILED', found.problem, { server });
     }
-    this.#guardian?.prepare();
     const child = await this.#spawn(found.file, spec, context);
     const peer = new ChildPeer(child, {
       server,
@@ -155,27 +158,35 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
 
   /** Resolves once the system runs the program. */
   async #spawn(file: string, spec: LocalProcessSpec, context: RuntimeContext): Promise<ChildProcess> {
-    const posix = process.platform !== 'win32';
+    const env = this.#env(spec, context);
+    // Announced before it starts: a host that is killed in between leaves nothing unguarded.
+    const mark = this.#guardian?.expect();
+    if (mark !== undefined) {
+      env[markVariable] = mark;
+    }
     try {
       const child = spawn(file, [...(spec.args ?? [])], {
         cwd: workingDir(spec, context),
-        env: this.#env(spec, context),
+        env,
         detached: posix,
         windowsHide: true,
         stdio: 'pipe',
       });
-      // In the same turn as the start, so that hardly a moment is left in which a killed host would leave it unguarded.
-      if (posix && child.pid !== undefined) {
-        this.#guardian?.guard(child.pid);
+      if (mark !== undefined && child.pid !== undefined) {
+        this.#guardian?.guard(child.pid, mark);
       }
       await new Promise<void>((resolve, reject) => {
         child.once('spawn', resolve).once('error', reject);
       });
       return child;
     } catch (error) {
+      if (mark !== undefined) {
+        this.#guardian?.forget(mark);
+      }
       // The system's own error holds all arguments, so it does not become the cause.
-      const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
-      throw new GatewayError('START_FAILED', `the system could not start ${file}: ${code}`, { server: context.server });
+      throw new GatewayError('START_FAILED', `the system could not start ${file}: ${whyNot(error)}`, {
+        server: context.server,
+      });
     }
   }
 
@@ -191,6 +202,25 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     }
     return findCommand(spec.command, workingDir(spec, context), context.baseDir, path);
   }
+}
+
+const remedies: Readonly<Record<string, string>> = {
+  E2BIG: 'args and environment are too long together; shorten them, or leave out inherit_env',
+  EACCES: 'permission denied; check the rights of the file, of its folder and of working_dir',
+  EAGAIN: 'there are too many processes; raise the limit (ulimit -u)',
+  EMFILE: 'the host has too many open files; raise the limit (ulimit -n)',
+  ENFILE: 'the system has too many open files',
+  ENOENT: 'its interpreter or loader is missing; is it built for this system?',
+  ENOEXEC: 'it is no program for this machine; install the build for its processor',
+  ENOMEM: 'there is not enough memory',
+  ERR_INVALID_ARG_VALUE: 'a NUL character stands in command, args, env or working_dir; remove it',
+  ETXTBSY: 'the file is being written; try again when that is done',
+};
+
+function whyNot(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
+  const remedy = Object.hasOwn(remedies, code) ? remedies[code] : undefined;
+  return remedy === undefined ? code : `${remedy} (${code})`;
 }
 
 function workingDir(spec: LocalProcessSpec, context: Pick<RuntimeContext, 'baseDir'>): string {
