@@ -2,23 +2,19 @@ import { GatewayError } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
 import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
-import type { EndpointServer } from './endpoint.js';
+import type { EndpointServer } from './endpoint-server.js';
 import { isToolAllowed } from './glob.js';
-import type { Link } from './link.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { Names } from './names.js';
 import type { ResourceOwners } from './resource-owners.js';
-import type { ServerSnapshot } from './snapshot.js';
+import type { ServerLinks } from './server-links.js';
 
 export interface MergedListsOptions {
   readonly servers: readonly EndpointServer[];
   readonly names: Names;
   readonly owners: ResourceOwners;
   readonly clock: Clock;
-  link(server: EndpointServer): Link;
-  snapshot(server: EndpointServer): ServerSnapshot | undefined;
-  /** Asks one server for all of a list, by way of the interceptor. */
-  ask(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]>;
+  readonly links: ServerLinks;
   emit(event: GatewayEvent): void;
   /** Tells the caller that a list has changed. */
   onChanged(method: string): void;
@@ -101,15 +97,15 @@ export class MergedLists {
   }
 
   async #part(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]> {
-    const { clock, link, snapshot } = this.#options;
-    if (link(server).handshake === undefined) {
-      const known = snapshot(server);
+    const { clock, links } = this.#options;
+    if (links.to(server).handshake === undefined) {
+      const known = links.snapshot(server);
       if (known !== undefined) {
         return known.lists[kind] ?? [];
       }
     }
     let late = false;
-    const asking = this.#options.ask(server, kind).then(
+    const asking = links.list(server, kind).then(
       (items) => {
         this.#missing.delete(server.id);
         if (late) {
@@ -157,8 +153,8 @@ export class MergedLists {
       state.attempts += 1;
       const timer = this.#options.clock.setTimeout(() => {
         this.#timers.delete(timer);
-        this.#options
-          .link(server)
+        this.#options.links
+          .to(server)
           .open()
           .then(
             ({ capabilities }) => {

@@ -1,0 +1,97 @@
+import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
+import type { Response } from './link.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+/** A request of the caller that waits for its answer. */
+export interface Call {
+  readonly id: RequestId;
+  readonly progressToken: RequestId | undefined;
+  /** The id of the server that it is for, once that is known. */
+  readonly server: string | undefined;
+  /** Tells the server that the caller no longer waits. */
+  cancel(params: Params | undefined): void;
+}
+
+const nothing = () => {};
+
+/** The open requests of one caller: each is answered once, and never after it was cancelled. */
+export class Calls {
+  readonly #open = new Map<RequestId, Call>();
+  readonly #send: (message: JSONRPCMessage, relatedRequestId: RequestId) => void;
+  #progressSteps = 0;
+
+  constructor(send: (message: JSONRPCMessage, relatedRequestId: RequestId) => void) {
+    this.#send = send;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  has(id: RequestId): boolean {
+    return this.#open.has(id);
+  }
+
+  open(request: JSONRPCRequest, server?: string): Call {
+    const call: Call = { id: request.id, progressToken: request.params?._meta?.progressToken, server, cancel: nothing };
+    this.#open.set(call.id, call);
+    return call;
+  }
+
+  /** Answers a call, if it still waits. */
+  finish(call: Call, response: Response): void {
+    if (this.take(call)) {
+      this.#send({ ...response, id: call.id }, call.id);
+    }
+  }
+
+  /** Takes a call out unanswered; false when it no longer waits. */
+  take(call: Call): boolean {
+    return this.#open.get(call.id) === call && this.#open.delete(call.id);
+  }
+
+  /** Answers a request that was never opened. */
+  answer(request: JSONRPCRequest, result: Record<string, unknown>): void {
+    this.#send({ jsonrpc: '2.0', id: request.id, result }, request.id);
+  }
+
+  /** Answers a request that was never opened with an error. */
+  refuse(request: JSONRPCRequest, code: number, message: string, data?: unknown): void {
+    this.#send(
+      { jsonrpc: '2.0', id: request.id, error: { code, message, ...(data !== undefined && { data }) } },
+      request.id,
+    );
+  }
+
+  /** The caller no longer waits for a request. */
+  cancel(params: Params | undefined): void {
+    const call = this.#open.get(params?.requestId as RequestId);
+    if (call !== undefined) {
+      this.#open.delete(call.id);
+      call.cancel(params);
+    }
+  }
+
+  /** Passes on what a server says of the progress of a call. */
+  progress({ id, progressToken }: Call, params: Params): void {
+    if (progressToken !== undefined) {
+      this.#send({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }, id);
+    }
+  }
+
+  /** Tells who waits for the start of a server how far it is. */
+  starting(server: string, message: string): void {
+    for (const call of this.#open.values()) {
+      if (call.server === server) {
+        // Always more than before, and below all that a server would send.
+        this.#progressSteps += 1;
+        this.progress(call, { progress: -1 / this.#progressSteps, message });
+      }
+    }
+  }
+
+  clear(): void {
+    this.#open.clear();
+  }
+}

@@ -1,0 +1,18 @@
+import type { Caller, RuntimeProgress } from '../runtime.js';
+import type { Transport } from '../sdk.js';
+import type { ToolFilter } from './glob.js';
+
+/** One server of the merged peer. */
+export interface EndpointServer {
+  readonly id: string;
+  readonly displayName: string;
+  readonly fingerprint: string;
+  readonly listTimeoutMs: number;
+  readonly startTimeoutMs: number;
+  readonly restart: { readonly max: number; readonly backoffMs: number; readonly maxBackoffMs: number };
+  readonly tools: ToolFilter;
+  /** For whom a snapshot of its lists is good; undefined: for nobody but the caller of this one connection. */
+  snapshotOwner(caller: Caller): string | undefined;
+  /** A transport to an instance for this caller. */
+  connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): Transport;
+}

@@ -1,0 +1,183 @@
+import type { JSONRPCRequest, MessageExtraInfo } from '../sdk.js';
+import type { Calls } from './calls.js';
+import type { EndpointServer } from './endpoint-server.js';
+import type { Forwarder } from './forwarder.js';
+import { isToolAllowed } from './glob.js';
+import type { ListItem } from './list-kinds.js';
+import type { NameKind, Names } from './names.js';
+import type { ResourceOwners } from './resource-owners.js';
+import type { Subscriptions } from './subscriptions.js';
+import type { TaskOwners } from './tasks.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+type Fields = Readonly<Record<string, unknown>>;
+type Extra = MessageExtraInfo | undefined;
+
+export interface RouterOptions {
+  /** In the order of the catalog. */
+  readonly servers: ReadonlyMap<string, EndpointServer>;
+  readonly calls: Calls;
+  readonly names: Names;
+  readonly owners: ResourceOwners;
+  readonly tasks: TaskOwners;
+  readonly subscriptions: Subscriptions;
+  readonly forwarder: Forwarder;
+  list(server: EndpointServer, kind: 'tools' | 'prompts'): Promise<readonly ListItem[]>;
+  /** Asks all servers for their resources and templates, so that their owners are known. */
+  listResources(): Promise<unknown>;
+}
+
+/** Finds the server of a request by the name, URI or task in it, and hands it on under the server's own. */
+export class Router {
+  readonly #options: RouterOptions;
+
+  constructor(options: RouterOptions) {
+    this.#options = options;
+  }
+
+  /** Routes what belongs to one server; an error response says so when nothing leads anywhere. */
+  route(request: JSONRPCRequest, extra: Extra): void {
+    const { params } = request;
+    switch (request.method) {
+      case 'tools/call':
+        return this.#byName(request, 'tool', extra);
+      case 'prompts/get':
+        return this.#byName(request, 'prompt', extra);
+      case 'resources/read':
+      case 'resources/subscribe':
+      case 'resources/unsubscribe':
+        return this.#byUri(request, params?.uri, (uri) => ({ ...params, uri }), extra);
+      case 'completion/complete':
+        return this.#byReference(request, extra);
+      case 'tasks/get':
+      case 'tasks/result':
+      case 'tasks/cancel':
+        return this.#byTask(request, extra);
+      default:
+        return this.#unknown(request, extra);
+    }
+  }
+
+  #byName(request: JSONRPCRequest, kind: NameKind, extra: Extra): void {
+    const { name } = request.params ?? {};
+    this.#resolveName(request, kind, name, (server, own) => {
+      if (kind === 'tool' && !isToolAllowed(server.tools, own)) {
+        return this.#options.calls.refuse(request, -32602, `unknown tool: ${String(name)}`);
+      }
+      this.#options.forwarder.forward(request, server, { ...request.params, name: own }, extra);
+    });
+  }
+
+  /** Finds the origin of a name; one that is not known yet, but may be in a list, is looked up there first. */
+  #resolveName(
+    request: JSONRPCRequest,
+    kind: NameKind,
+    name: unknown,
+    found: (server: EndpointServer, own: string) => void,
+    listed = false,
+  ): void {
+    const { names, servers, calls } = this.#options;
+    const origin = typeof name === 'string' ? names.resolve(kind, name) : undefined;
+    const server = origin && servers.get(origin.server);
+    if (origin !== undefined && server !== undefined) {
+      return found(server, origin.name);
+    }
+    if (listed || origin !== undefined || typeof name !== 'string') {
+      return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}`);
+    }
+    const candidate = names.candidate(name);
+    const asked = [...servers.values()].filter(({ id }) => candidate === undefined || id === candidate);
+    const call = calls.open(request);
+    void Promise.allSettled(asked.map((each) => this.#learnNames(each, kind))).then(() => {
+      if (calls.take(call)) {
+        this.#resolveName(request, kind, name, found, true);
+      }
+    });
+  }
+
+  async #learnNames(server: EndpointServer, kind: NameKind): Promise<void> {
+    for (const { name } of await this.#options.list(server, kind === 'tool' ? 'tools' : 'prompts')) {
+      if (typeof name === 'string') {
+        this.#options.names.qualify(kind, server.id, name);
+      }
+    }
+  }
+
+  #byUri(request: JSONRPCRequest, uri: unknown, toParams: (uri: string) => Params, extra: Extra, listed = false): void {
+    const { owners, servers, calls, forwarder } = this.#options;
+    const origin = typeof uri === 'string' ? owners.find(uri) : undefined;
+    const server = origin && servers.get(origin.server);
+    if (origin !== undefined && server !== undefined) {
+      return forwarder.forward(request, server, toParams(origin.uri), extra, (result) =>
+        this.#resourceAnswered(request, server.id, origin.uri, result),
+      );
+    }
+    if (listed || typeof uri !== 'string') {
+      return calls.refuse(request, -32002, `no server offers the resource ${String(uri)}`, { uri });
+    }
+    // Nobody has listed yet, or the resource is new: ask, then look again.
+    const call = calls.open(request);
+    void this.#options.listResources().then(() => {
+      if (calls.take(call)) {
+        this.#byUri(request, uri, toParams, extra, true);
+      }
+    });
+  }
+
+  #byTask(request: JSONRPCRequest, extra: Extra): void {
+    const { tasks, servers, calls, forwarder } = this.#options;
+    const taskId = request.params?.taskId;
+    const origin = tasks.find(taskId);
+    const server = origin && servers.get(origin.server);
+    if (origin === undefined || server === undefined) {
+      return calls.refuse(request, -32602, `unknown task: ${String(taskId)}`);
+    }
+    forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra);
+  }
+
+  #byReference(request: JSONRPCRequest, extra: Extra): void {
+    const ref = request.params?.ref as Fields | undefined;
+    if (ref?.type === 'ref/prompt') {
+      return this.#resolveName(request, 'prompt', ref.name, (server, name) =>
+        this.#options.forwarder.forward(request, server, { ...request.params, ref: { ...ref, name } }, extra),
+      );
+    }
+    if (ref?.type === 'ref/resource') {
+      return this.#byUri(request, ref.uri, (uri) => ({ ...request.params, ref: { ...ref, uri } }), extra);
+    }
+    this.#options.calls.refuse(request, -32602, 'params.ref must be a ref/prompt or a ref/resource');
+  }
+
+  /** A method that we do not know goes where its name, URI or task leads. */
+  #unknown(request: JSONRPCRequest, extra: Extra): void {
+    const { names, servers, owners, tasks, calls } = this.#options;
+    const { name, uri, taskId } = request.params ?? {};
+    for (const kind of ['tool', 'prompt'] as const) {
+      const origin = typeof name === 'string' ? names.resolve(kind, name) : undefined;
+      if (origin !== undefined && servers.has(origin.server)) {
+        return this.#byName(request, kind, extra);
+      }
+    }
+    if (typeof uri === 'string' && owners.find(uri) !== undefined) {
+      return this.#byUri(request, uri, (own) => ({ ...request.params, uri: own }), extra);
+    }
+    if (tasks.find(taskId) !== undefined) {
+      return this.#byTask(request, extra);
+    }
+    calls.refuse(request, -32601, `method not found: ${request.method}`);
+  }
+
+  #resourceAnswered({ method, params }: JSONRPCRequest, server: string, uri: string, result: Fields): Fields {
+    const { subscriptions } = this.#options;
+    const asked = params?.uri as string;
+    if (method === 'resources/subscribe') {
+      subscriptions.add(server, uri, asked);
+    } else if (method === 'resources/unsubscribe') {
+      subscriptions.remove(server, uri, asked);
+    } else if (method === 'resources/read' && asked !== uri && Array.isArray(result.contents)) {
+      const contents = result.contents.map((part: Fields) => (part?.uri === uri ? { ...part, uri: asked } : part));
+      return { ...result, contents };
+    }
+    return result;
+  }
+}
