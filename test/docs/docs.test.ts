@@ -38,9 +38,10 @@ test('every block of code names the example it is taken from', () => {
   expect(unmarked.filter(({ language }) => code.includes(language)).map(({ at }) => at)).toEqual([]);
 });
 
-test('every other block of YAML is a catalog', async () => {
+test('every other block of YAML is a catalog, or some of its entries', async () => {
   for (const { at, text } of unmarked.filter(({ language }) => language === 'yaml')) {
-    await expect(parseCatalog(text), at).resolves.toHaveProperty('servers');
+    const catalog = text.startsWith('- ') ? `servers:\n${text}` : text;
+    await expect(parseCatalog(catalog), at).resolves.toHaveProperty('servers');
   }
 });
 

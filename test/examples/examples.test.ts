@@ -9,6 +9,7 @@ describe('the examples of the README and the docs do what they show', () => {
       'two-runtimes.ts',
       "everything can be started\nclock can be started\n{ content: [ { type: 'text', text: '2026' } ] }\n",
     ],
+    ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
     ['use-node-script-runtime.ts', 'true\n'],
   ])('%s', async (file, stdout) => {
     expect(await runExample(file)).toEqual({ code: 0, stdout, stderr: '' });
