@@ -26,9 +26,9 @@ export class Beacon implements AsyncDisposable {
     return beacon;
   }
 
-  /** The argument that sends a reference server here. */
-  get argument(): string {
-    return `--beacon=${(this.#server.address() as AddressInfo).port}`;
+  /** The argument that sends a reference server here, under a name. */
+  argument(name = 'server'): string {
+    return `--beacon=${(this.#server.address() as AddressInfo).port}:${name}`;
   }
 
   /** How many servers have been seen so far. */
@@ -36,9 +36,9 @@ export class Beacon implements AsyncDisposable {
     return this.#lights.length;
   }
 
-  /** Settles when `count` servers have been seen; false when they perhaps cannot be seen at all. */
-  async lit(count = 1): Promise<boolean> {
-    return this.#sign(() => this.#lights.length >= count);
+  /** Settles when a server of that name has been seen; false when servers perhaps cannot be seen at all. */
+  async lit(name = 'server'): Promise<boolean> {
+    return this.#sign(() => this.#lights.some((light) => light.text.includes(`hello ${name}\n`)));
   }
 
   /** Settles when a server has sent everything it sends at its start; false as with {@link lit}. */

@@ -40,7 +40,8 @@ export class Scene implements AsyncDisposable {
   readonly beacon: Beacon;
   readonly guardMs: number;
   readonly #options: RuntimeContractOptions<unknown>;
-  readonly #peers: Peer[] = [];
+  /** Every transport that was opened. */
+  readonly peers: Peer[] = [];
 
   private constructor(options: RuntimeContractOptions<unknown>, guardMs: number, beacon: Beacon) {
     this.#options = options;
@@ -58,8 +59,8 @@ export class Scene implements AsyncDisposable {
     return createRuntimeContext(overrides);
   }
 
-  async working(mode: ReferenceMode = 'answer'): Promise<unknown> {
-    return this.#options.working([mode, this.beacon.argument]);
+  async working(mode: ReferenceMode = 'answer', name?: string): Promise<unknown> {
+    return this.#options.working([mode, this.beacon.argument(name)]);
   }
 
   async broken(): Promise<unknown> {
@@ -70,7 +71,7 @@ export class Scene implements AsyncDisposable {
   async tryOpen(spec: unknown, context: RuntimeContext): Promise<Peer> {
     const transport = await within(this.factory.open(spec, context), this.guardMs, 'open()');
     const peer = new Peer(transport, this.guardMs);
-    this.#peers.push(peer);
+    this.peers.push(peer);
     return peer;
   }
 
@@ -86,15 +87,28 @@ export class Scene implements AsyncDisposable {
     return peer;
   }
 
+  /**
+   * Opens and closes one more server, and waits until it has shown itself: by then, one that was started before and
+   * forgotten has had the time to do so as well.
+   */
+  async openOneMore(): Promise<void> {
+    const peer = await this.tryOpen(await this.working('answer', 'one-more'), this.context());
+    await peer.start();
+    await peer.call('echo', { text: 'one more' });
+    await this.beacon.lit('one-more');
+    await peer.close();
+    await peer.closed();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      for (const peer of this.#peers) await peer.close();
-      for (const peer of this.#peers) await peer.closed();
+      for (const peer of this.peers) await peer.close();
+      for (const peer of this.peers) await peer.closed();
       if (this.factory.close !== undefined) await within(this.factory.close(), this.guardMs, "the factory's close()");
       await this.beacon.assertDark('at the end of the case');
       await turns();
-      for (const peer of this.#peers) assert.equal(peer.closes, 1, 'onclose fires once, whatever else happens');
-      for (const peer of this.#peers) assert.equal(peer.log.at(-1), 'close', 'nothing comes after onclose');
+      for (const peer of this.peers) assert.equal(peer.closes, 1, 'onclose fires once, whatever else happens');
+      for (const peer of this.peers) assert.equal(peer.log.at(-1), 'close', 'nothing comes after onclose');
     } finally {
       await this.beacon[Symbol.asyncDispose]();
     }

@@ -22,6 +22,8 @@ export class Peer {
   readonly log: ('message' | 'error' | 'reason' | 'close')[] = [];
   readonly #guardMs: number;
   readonly #waiters: Waiters;
+  readonly #answers = new Map<unknown, Response>();
+  #closes = 0;
   #nextId = 1;
 
   constructor(transport: RuntimeTransport, guardMs: number) {
@@ -30,6 +32,7 @@ export class Peer {
     this.#waiters = new Waiters(guardMs);
     transport.onmessage = (message) => {
       this.messages.push(message);
+      if (isResponse(message)) this.#answers.set(message.id, message);
       this.#note('message');
     };
     transport.onerror = (error) => {
@@ -41,7 +44,7 @@ export class Peer {
 
   /** How often `onclose` has fired. */
   get closes(): number {
-    return this.log.filter((entry) => entry === 'close').length;
+    return this.#closes;
   }
 
   /** Why the server ended, when it did by itself and `onerror` was told. */
@@ -80,7 +83,7 @@ export class Peer {
     const outcome = await this.send({ jsonrpc: '2.0', id, method, params });
     if (outcome.status === 'rejected') throw outcome.reason;
     return this.until(`the answer to ${method}`, () => {
-      const answer = this.messages.filter(isResponse).find((message) => message.id === id);
+      const answer = this.#answers.get(id);
       if (answer === undefined && this.closes > 0) {
         throw new AssertionError({ message: `the transport closed before the answer to ${method}` });
       }
@@ -133,6 +136,7 @@ export class Peer {
 
   #note(entry: Peer['log'][number]): void {
     this.log.push(entry);
+    if (entry === 'close') this.#closes++;
     this.#waiters.wake();
   }
 }

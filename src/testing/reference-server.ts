@@ -141,8 +141,8 @@ class Conversation {
   constructor(args: readonly string[], around: Surroundings) {
     this.around = around;
     this.#mode = args[0] ?? 'answer';
-    const port = args.find((arg) => arg.startsWith('--beacon='))?.slice('--beacon='.length);
-    this.#beacon = port === undefined ? undefined : connectBeacon(Number(port));
+    const [, port, name] = args.map((arg) => /^--beacon=(\d+):(.*)$/.exec(arg)).find(Boolean) ?? [];
+    this.#beacon = port === undefined ? undefined : connectBeacon(Number(port), name);
   }
 
   begin(): void {
@@ -202,13 +202,13 @@ class Conversation {
 }
 
 /** Tells the suite that this server lives, and answers for as long as it does. */
-function connectBeacon(port: number): Socket {
+function connectBeacon(port: number, name = ''): Socket {
   const socket = connect(port, '127.0.0.1');
   socket.unref();
   // Where the suite cannot be reached, there is just no beacon.
   socket.on('error', () => {});
   socket.on('data', () => socket.write('pong\n'));
-  socket.write('hello\n');
+  socket.write(`hello ${name}\n`);
   return socket;
 }
 

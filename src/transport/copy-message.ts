@@ -22,7 +22,8 @@ function copyPlain(value: unknown): unknown {
       if (value === null) return null;
       return Array.isArray(value) ? copyArray(value) : copyObject(value);
     case 'number':
-      return Number.isFinite(value) ? value : null;
+      // JSON knows no negative zero.
+      return Number.isFinite(value) ? value + 0 : null;
     case 'bigint':
       throw new TypeError('a bigint cannot be written as JSON');
     case 'function':
