@@ -7,6 +7,7 @@ import type { EndpointServer } from './endpoint/endpoint-server.js';
 import type { Interceptor } from './endpoint/intercept.js';
 import { type EndpointFactory, MergedTransport } from './endpoint/merged-transport.js';
 import { createNames, type NameOrigin, type Names, type NamingFunction } from './endpoint/names.js';
+import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
@@ -231,7 +232,15 @@ class CatalogGateway implements Gateway {
   connect(options?: MergedOptions): Transport;
   connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
-      return this.#connectServer(this.#entry(idOrOptions), options.caller);
+      const entry = this.#entry(idOrOptions);
+      const transport = this.#connectServer(entry, options.caller);
+      const policy = {
+        server: entry.definition.id,
+        caller: options.caller ?? {},
+        tools: entry.definition.tools,
+        intercept: this.#options.intercept,
+      };
+      return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
     const transport = new MergedTransport(this.#endpointFactory(idOrOptions ?? {}), (closed) =>
       this.#peers.delete(closed),
@@ -254,11 +263,11 @@ class CatalogGateway implements Gateway {
     return this.#snapshots.export(everybody);
   }
 
-  start(id: string): Promise<void> {
+  async start(id: string): Promise<void> {
     return this.#entry(id).supervisor.start();
   }
 
-  stop(id: string, options: StopOptions = {}): Promise<void> {
+  async stop(id: string, options: StopOptions = {}): Promise<void> {
     return this.#entry(id).supervisor.stop(options.graceMs ?? defaultGraceMs);
   }
 

@@ -2,7 +2,7 @@ import type { Caller } from '../runtime.js';
 import type { JSONRPCRequest, MessageExtraInfo } from '../sdk.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
-import { type Interceptor, toResponse } from './intercept.js';
+import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
 import { type Response, ServerError } from './link.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
@@ -87,7 +87,11 @@ export class Forwarder {
       { ...request, params },
       { callerId: call.id, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
     );
-    call.cancel = (reason) => link.cancel(id, reason);
+    call.cancel = (reason) => {
+      link.cancel(id, reason);
+      // An interceptor that waits for the answer must come to its end.
+      onAnswer(cancelledResponse(call.id, server.id));
+    };
   }
 
   #translate(server: string, response: Response, onResult: ((result: Fields) => Fields) | undefined): Response {

@@ -58,3 +58,8 @@ export function toResponse(id: RequestId, server: string, thrown: unknown): JSON
     },
   };
 }
+
+/** What an interceptor gets from `next` when the caller has cancelled the request. */
+export function cancelledResponse(id: RequestId, server: string): JSONRPCErrorResponse {
+  return toResponse(id, server, new GatewayError('REQUEST_CANCELLED', 'the caller cancelled the request', { server }));
+}
