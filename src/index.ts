@@ -16,7 +16,6 @@ export type {
 export { type LoadCatalogOptions, loadCatalog } from './catalog/load-catalog.js';
 export { type ParseCatalogOptions, parseCatalog } from './catalog/parse-catalog.js';
 export type { InterceptedRequest, Interceptor } from './endpoint/intercept.js';
-export { ServerError } from './endpoint/link.js';
 export type { ListItem, ListKind } from './endpoint/list-kinds.js';
 export type { NameKind, NameOrigin, NamingFunction } from './endpoint/names.js';
 export type { GatewaySnapshot, ServerSnapshot } from './endpoint/snapshot.js';
@@ -49,6 +48,7 @@ export {
   type ServerDescription,
   type StopOptions,
 } from './gateway.js';
+export { ServerError } from './instance/link.js';
 export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
 export type { Clock } from './options.js';
 export type {

@@ -1,5 +1,5 @@
+import type { Response } from '../instance/link.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
-import type { Response } from './link.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 

@@ -1,4 +1,5 @@
 import type { GatewayEvent } from '../events.js';
+import type { Link, LinkOwner } from '../instance/link.js';
 import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -15,7 +16,6 @@ import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import { type Interceptor, toResponse } from './intercept.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
-import type { Link, LinkOwner } from './link.js';
 import { type ListKind, listKindOf } from './list-kinds.js';
 import { MergedLists, type Page } from './merged-lists.js';
 import type { Names } from './names.js';

@@ -1,9 +1,9 @@
+import { type Response, ServerError } from '../instance/link.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCRequest, MessageExtraInfo } from '../sdk.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
-import { type Response, ServerError } from './link.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
 import type { TaskOwners } from './tasks.js';

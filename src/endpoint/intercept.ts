@@ -1,7 +1,7 @@
 import { errorNumbers, GatewayError } from '../errors.js';
+import { ServerError } from '../instance/link.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
-import { ServerError } from './link.js';
 
 /** A request on its way to a server, as an interceptor sees it. */
 export interface InterceptedRequest {

@@ -1,3 +1,4 @@
+import { type Response, ServerError } from '../instance/link.js';
 import type { Caller } from '../runtime.js';
 import {
   isRequest,
@@ -12,7 +13,6 @@ import {
 import { runCallback } from '../transport/callback.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
-import { type Response, ServerError } from './link.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;

@@ -1,7 +1,8 @@
+import { Link, type LinkOwner } from '../instance/link.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Interceptor } from './intercept.js';
-import { Link, type LinkOwner } from './link.js';
+import { listAll } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
@@ -70,7 +71,7 @@ export class ServerLinks {
     const { intercept, caller } = this.#options;
     const link = this.to(server);
     if (intercept === undefined) {
-      return link.list(kind);
+      return listAll(link, kind);
     }
     const request = {
       caller,
@@ -79,7 +80,7 @@ export class ServerLinks {
       method: listKinds[kind].method,
       params: {},
     };
-    const result = await intercept(request, async () => ({ [kind]: await link.list(kind) }));
+    const result = await intercept(request, async () => ({ [kind]: await listAll(link, kind) }));
     return Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [];
   }
 }

@@ -1,8 +1,8 @@
 import { errorNumbers } from '../errors.js';
+import type { Link } from '../instance/link.js';
 import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
 import { BoundedMap } from './bounded-map.js';
 import { type CallerHandshake, isDeclared } from './legacy-initialize.js';
-import type { Link } from './link.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 

@@ -1,4 +1,5 @@
-import type { Handshake, Link } from './link.js';
+import type { Handshake, Link } from '../instance/link.js';
+import { listAll } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
 /** What is known of a server without asking it: taken when it was asked last. Plain JSON. */
@@ -67,7 +68,7 @@ function keyOf(server: string, owner: string): string {
 /** Asks an open link for everything that a snapshot holds. */
 export async function takeSnapshot(link: Link, handshake: Handshake, fingerprint: string): Promise<ServerSnapshot> {
   const kinds = allListKinds.filter((kind) => handshake.capabilities[listKinds[kind].capability] !== undefined);
-  const lists = await Promise.all(kinds.map(async (kind) => [kind, await link.list(kind)] as const));
+  const lists = await Promise.all(kinds.map(async (kind) => [kind, await listAll(link, kind)] as const));
   return {
     fingerprint,
     capabilities: handshake.capabilities,

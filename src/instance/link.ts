@@ -1,5 +1,4 @@
 import { errorNumbers, GatewayError } from '../errors.js';
-import { toErrorResponse } from '../instance/request-ledger.js';
 import type { Clock } from '../options.js';
 import {
   isResponse,
@@ -11,7 +10,7 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
-import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import { toErrorResponse } from './request-ledger.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -50,9 +49,6 @@ export interface Handshake {
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | undefined;
 }
-
-// A server that pages for ever must not keep a list open for ever.
-const maxPages = 1_000;
 
 /**
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
@@ -148,39 +144,6 @@ export class Link {
         },
       );
     });
-  }
-
-  /** All pages of a list; empty without a question when the server does not have such lists. */
-  async list(kind: ListKind): Promise<ListItem[]> {
-    const { method, capability } = listKinds[kind];
-    const { capabilities } = await this.open();
-    if (capabilities[capability] === undefined) {
-      return [];
-    }
-    const items: ListItem[] = [];
-    const seen = new Set<unknown>();
-    let cursor: unknown;
-    for (let page = 0; page < maxPages; page += 1) {
-      const result = await this.ask(method, cursor === undefined ? undefined : { cursor });
-      const part = result[kind];
-      if (!Array.isArray(part)) {
-        throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, {
-          server: this.server,
-        });
-      }
-      // One at a time: a page may hold more items than a call can have arguments.
-      for (const item of part) {
-        if (typeof item === 'object' && item !== null) {
-          items.push(item as ListItem);
-        }
-      }
-      cursor = result.nextCursor;
-      if (cursor === undefined || cursor === null || seen.has(cursor)) {
-        return items;
-      }
-      seen.add(cursor);
-    }
-    throw new GatewayError('LIMIT_REACHED', `${method} has more than ${maxPages} pages`, { server: this.server });
   }
 
   async close(): Promise<void> {

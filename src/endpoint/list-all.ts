@@ -1,0 +1,38 @@
+import { GatewayError } from '../errors.js';
+import type { Link } from '../instance/link.js';
+import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+
+// A server that pages for ever must not keep a list open for ever.
+const maxPages = 1_000;
+
+/** All pages of a server's list; empty without a question when the server does not have such lists. */
+export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
+  const { server } = link;
+  const { method, capability } = listKinds[kind];
+  const { capabilities } = await link.open();
+  if (capabilities[capability] === undefined) {
+    return [];
+  }
+  const items: ListItem[] = [];
+  const seen = new Set<unknown>();
+  let cursor: unknown;
+  for (let page = 0; page < maxPages; page += 1) {
+    const result = await link.ask(method, cursor === undefined ? undefined : { cursor });
+    const part = result[kind];
+    if (!Array.isArray(part)) {
+      throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
+    }
+    // One at a time: a page may hold more items than a call can have arguments.
+    for (const item of part) {
+      if (typeof item === 'object' && item !== null) {
+        items.push(item as ListItem);
+      }
+    }
+    cursor = result.nextCursor;
+    if (cursor === undefined || cursor === null || seen.has(cursor)) {
+      return items;
+    }
+    seen.add(cursor);
+  }
+  throw new GatewayError('LIMIT_REACHED', `${method} has more than ${maxPages} pages`, { server });
+}
