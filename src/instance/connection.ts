@@ -12,6 +12,8 @@ import {
   type TransportSendOptions,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
+import { isJsonRpcMessage } from '../transport/json-rpc.js';
+import { messageOf } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
@@ -97,6 +99,9 @@ export class ServerConnection implements Transport, InstanceUser {
     if (this.#state === 'ending' || this.#state === 'closed') {
       throw this.#closedError();
     }
+    if (!isJsonRpcMessage(message)) {
+      throw this.#error('MESSAGE_INVALID', 'this is not a JSON-RPC message');
+    }
     if (isRequest(message)) {
       return this.#sendRequest(this.#instance, message, options);
     }
@@ -127,13 +132,10 @@ export class ServerConnection implements Transport, InstanceUser {
       this.onClosed();
       return;
     }
-    if (this.#state === 'open' || this.#state === 'draining') {
-      this.#state = 'ending';
-    }
+    this.#endQuietly();
     this.#settleDrain();
-    // A start that is under way ends by the signal, and fires onclose itself.
-    await this.#starting?.catch(() => {});
-    await this.#instance?.stop();
+    // A start that is under way ends by the signal, or with its instance, and fires onclose itself.
+    await Promise.all([this.#instance?.stop(), this.#starting?.catch(() => {})]);
   });
 
   /** Takes no more requests; resolves when the last open one is answered. */
@@ -181,9 +183,9 @@ export class ServerConnection implements Transport, InstanceUser {
       return;
     }
     const why = reason ?? this.#error('SERVER_STOPPED', 'the server was stopped');
-    const open = this.#ledger.takeAll();
-    for (const request of open) {
-      this.#answer(request, why);
+    for (const request of this.#ledger.takeAll()) {
+      // What the runtime was still sending may have arrived.
+      this.#answer(request, why, request.delivered || 'unknown');
     }
     this.#state = 'ending';
     this.#reason = why;
@@ -210,7 +212,10 @@ export class ServerConnection implements Transport, InstanceUser {
       if (this.#reason !== undefined) {
         throw this.#reason;
       }
+      this.#abort.signal.throwIfAborted();
     } catch (error) {
+      // Whoever started is told by the rejection.
+      this.#endQuietly();
       await this.#instance?.stop().catch(() => {});
       this.onClosed();
       throw error;
@@ -232,7 +237,7 @@ export class ServerConnection implements Transport, InstanceUser {
     }
     try {
       await instance.transport.send(message, options);
-      request.delivered = true;
+      this.#ledger.delivered(request);
     } catch (error) {
       const failure = error as GatewayError;
       if (failure.code === 'MESSAGE_INVALID') {
@@ -246,15 +251,15 @@ export class ServerConnection implements Transport, InstanceUser {
   /** Answers a request that was not handed over, unless the end of the server has answered it already. */
   #refuse(request: OpenRequest, error: GatewayError): void {
     if (this.#ledger.take(request.id) === request) {
-      this.#answer(request, error);
+      this.#answer(request, error, error.delivered ?? 'unknown');
       this.#settleDrain();
     }
   }
 
-  #answer(request: OpenRequest, error: GatewayError): void {
-    const step = `${request.method} waited for its answer: `;
-    const message = error.message.replace(/^("[^"]*": )?/, `$1${step}`);
-    const delivered = request.delivered ? 'unknown' : (error.delivered ?? false);
+  #answer(request: OpenRequest, error: GatewayError, delivered: boolean | 'unknown'): void {
+    const outcome = delivered === false ? 'was not delivered' : 'got no answer, outcome unknown';
+    const server = error.server === undefined ? '' : `"${error.server}": `;
+    const message = `${server}${request.method} ${outcome}: ${messageOf(error)}`;
     this.#deliver(toErrorResponse(request.id, error, message, delivered), undefined);
   }
 
@@ -263,7 +268,7 @@ export class ServerConnection implements Transport, InstanceUser {
       'REQUEST_TIMEOUT',
       `no answer within request_timeout (${this.#options.requestTimeoutMs} ms)`,
     );
-    this.#answer(request, error);
+    this.#answer(request, error, request.delivered || 'unknown');
     this.#settleDrain();
     if (request.method !== 'initialize') {
       const params = { requestId: request.id, reason: 'request_timeout' };
@@ -275,6 +280,13 @@ export class ServerConnection implements Transport, InstanceUser {
 
   #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
     runCallback(this, () => this.onmessage?.(message, extra));
+  }
+
+  /** What follows is expected: only `onclose` tells of it. */
+  #endQuietly(): void {
+    if (this.#state !== 'closed') {
+      this.#state = 'ending';
+    }
   }
 
   #settleDrain(): void {

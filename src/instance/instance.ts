@@ -2,10 +2,14 @@ import { type ExitInfo, GatewayError } from '../errors.js';
 import type { GatewayEvent, Phase } from '../events.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
+import { settledWithin } from '../util/abort.js';
 import { once } from '../util/once.js';
 import { type InstanceDefinition, openTransport } from './open-transport.js';
 import type { Redactor } from './redact.js';
 import type { StrictTransport, StrictTransportListener } from './strict-transport.js';
+
+// Longer than a runtime needs to stop what it has started, whatever its server does.
+const clearWithinMs = 15_000;
 
 /** What all instances of one entry share. */
 export interface InstanceEnvironment {
@@ -44,15 +48,23 @@ export class Instance {
   readonly #env: InstanceEnvironment;
   readonly #caller: Caller | undefined;
   readonly #onGone: () => void;
+  readonly #gone: Promise<void>;
   readonly #abort = new AbortController();
   #transport: StrictTransport | undefined;
+  /** Resolves when nothing is left of a start that was given up. */
+  #cleared: Promise<void> | undefined;
 
   /** @param onGone - called once, when nothing of the instance is left */
   constructor(env: InstanceEnvironment, id: string, caller: Caller | undefined, onGone: () => void) {
     this.#env = env;
     this.id = id;
     this.#caller = caller;
-    this.#onGone = once(async () => onGone());
+    const gone = Promise.withResolvers<void>();
+    this.#gone = gone.promise;
+    this.#onGone = once(async () => {
+      onGone();
+      gone.resolve();
+    });
     this.since = env.clock.date();
   }
 
@@ -68,6 +80,16 @@ export class Instance {
 
   get ready(): boolean {
     return this.phase === 'ready' && this.#transport?.ended === false;
+  }
+
+  /** True when a connection may still take it. */
+  get available(): boolean {
+    return this.user === undefined && !this.#abort.signal.aborted && !['stopping', 'failed'].includes(this.phase);
+  }
+
+  /** Rejects when the server has ended since it was started. */
+  async health(signal: AbortSignal): Promise<void> {
+    await this.transport.health(signal);
   }
 
   get stderr(): StrictTransport['stderr'] {
@@ -94,17 +116,30 @@ export class Instance {
         redactor,
         signal: this.#abort.signal,
         onPhase: (phase, progress) => this.#report(phase, progress),
+        onAbandoned: (cleared) => {
+          this.#cleared = cleared;
+        },
       });
     } catch (error) {
-      this.failure = error as GatewayError;
-      this.#enter('failed', this.failure);
-      this.#onGone();
+      // A stop on purpose is no failure.
+      this.failure = this.#abort.signal.aborted ? undefined : (error as GatewayError);
+      void this.#settleStart();
       throw error;
     }
     this.startDurationMs = clock.now() - start;
     this.progress = undefined;
     this.#enter('ready');
   });
+
+  /** A start that failed leaves the stage when the runtime has cleared it; one that never does is waited for no longer than this. */
+  async #settleStart(): Promise<void> {
+    if (this.#cleared !== undefined) {
+      this.#enter('stopping', this.failure);
+      await settledWithin(this.#cleared, clearWithinMs, this.#env.clock);
+    }
+    this.#enter(this.failure === undefined ? 'idle' : 'failed', this.failure);
+    this.#onGone();
+  }
 
   /** Gives the instance to `user` and begins delivery. */
   async use(user: InstanceUser): Promise<void> {
@@ -139,6 +174,7 @@ export class Instance {
     );
     await this.open().catch(() => {});
     if (this.#transport === undefined) {
+      await this.#gone;
       return;
     }
     if (this.user === undefined) {

@@ -30,10 +30,14 @@ export interface OpenOptions {
   readonly redactor: Redactor;
   readonly signal: AbortSignal;
   onPhase(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void;
+  /** The start was given up; `cleared` resolves when the runtime has taken away what it had started. Never rejects. */
+  onAbandoned(cleared: Promise<void>): void;
 }
 
 /** The context that a runtime gets, apart from what only `open` needs. */
-export function createContext(options: Omit<OpenOptions, 'onPhase' | 'redactor' | 'factory'>): RuntimeContext {
+export function createContext(
+  options: Omit<OpenOptions, 'onPhase' | 'onAbandoned' | 'redactor' | 'factory'>,
+): RuntimeContext {
   const { definition, gatewayId, instanceId, caller, clock, signal } = options;
   return {
     server: definition.id,
@@ -88,7 +92,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     return new StrictTransport(await abortable(opening, either), server, redactor);
   } catch (error) {
     if (either.aborted) {
-      opening.then((late) => late.close()).catch(() => {});
+      options.onAbandoned(opening.then((late) => late.close()).catch(() => {}));
       throw either.reason;
     }
     if (GatewayError.is(error)) {

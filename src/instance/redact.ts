@@ -1,4 +1,7 @@
-import { GatewayError } from '../errors.js';
+import { redact } from '../catalog/redact.js';
+import { type GatewayError, stderrSuffix } from '../errors.js';
+import { withoutControls } from '../transport/stderr-tail.js';
+import { copyError, messageOf } from '../util/copy-error.js';
 
 /** Replaces secrets in texts and errors. */
 export interface Redactor {
@@ -7,30 +10,76 @@ export interface Redactor {
   error(error: GatewayError): GatewayError;
 }
 
+// Where a text was cut, part of a secret may be left: from this many characters on it counts as one.
+const shortestPart = 4;
+
 /** @param secrets - each secret value, and what stands in its place, such as `${DB_PASSWORD}` */
-export function createRedactor(secrets: ReadonlyMap<string, string>): Redactor {
-  // Longest first: one secret may be part of another.
-  const entries = [...secrets].sort(([a], [b]) => b.length - a.length);
-  const text = (value: string) => entries.reduce((result, [secret, name]) => result.replaceAll(secret, name), value);
+export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
+  const secrets = new Map(given);
+  for (const [value, name] of given) {
+    // As it stands in the tail of stderr, from which control characters are removed.
+    const plain = withoutControls(value);
+    if (plain.length >= shortestPart && !secrets.has(plain)) {
+      secrets.set(plain, name);
+    }
+  }
+  const text = (value: string) => redact(value, secrets);
+  const cut = (value: string) => text(cutParts(value, secrets));
+  // One reason may be told to hundreds of requests.
+  const known = new WeakMap<GatewayError, GatewayError>();
+
+  const redactError = (error: GatewayError): GatewayError => {
+    const { exit, cause } = error;
+    // The message may end with a part of the tail, cut off anywhere: that part is made anew.
+    const suffix = exit === undefined ? '' : stderrSuffix(exit.stderrTail);
+    const message = messageOf(error);
+    const tail = exit === undefined ? undefined : cut(exit.stderrTail);
+    return copyError(error, {
+      message:
+        suffix !== '' && message.endsWith(suffix)
+          ? text(message.slice(0, -suffix.length)) + stderrSuffix(tail ?? '')
+          : cut(message),
+      exit: exit && { ...exit, stderrTail: tail ?? '' },
+      cause: cause === undefined ? undefined : withoutSecrets(cause, text),
+    });
+  };
+
   return {
     text,
     error(error) {
-      if (entries.length === 0) {
+      if (secrets.size === 0) {
         return error;
       }
-      const { code, server, exit, issues, delivered, status, cause } = error;
-      const prefix = server === undefined ? '' : `"${server}": `;
-      const message = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message;
-      return new GatewayError(code, text(message), {
-        server,
-        exit: exit && { ...exit, stderrTail: text(exit.stderrTail) },
-        issues,
-        delivered,
-        status,
-        cause: cause === undefined ? undefined : withoutSecrets(cause, text),
-      });
+      let redacted = known.get(error);
+      if (redacted === undefined) {
+        redacted = redactError(error);
+        known.set(error, redacted).set(redacted, redacted);
+      }
+      return redacted;
     },
   };
+}
+
+/** Takes away the end of a secret at the start of `text`, and the start of one at its end: there a text may have been cut. */
+function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
+  // A character may have been cut too, which leaves the replacement character.
+  const text = whole.replaceAll(/^\ufffd+|\ufffd+$/g, '');
+  let start = 0;
+  let end = text.length;
+  for (const secret of secrets.keys()) {
+    const longest = Math.min(secret.length - 1, text.length);
+    for (let length = longest; length >= shortestPart; length -= 1) {
+      if (length > start && text.startsWith(secret.slice(-length))) {
+        start = length;
+      }
+      if (text.length - length < end && text.endsWith(secret.slice(0, length))) {
+        end = text.length - length;
+      }
+    }
+  }
+  return start === 0 && end === text.length
+    ? text
+    : `${start > 0 ? '…' : ''}${text.slice(start, Math.max(start, end))}`;
 }
 
 // Errors of the system and of libraries carry arguments and headers in properties of their own.

@@ -7,7 +7,7 @@ export interface OpenRequest {
   readonly id: RequestId;
   readonly method: string;
   readonly progressToken: RequestId | undefined;
-  /** False until the transport has taken the message. */
+  /** True once the transport has handed the message over. */
   delivered: boolean;
   deadline: number;
   extensions: number;
@@ -84,15 +84,27 @@ export class RequestLedger {
     return all;
   }
 
+  /** The time-out counts from here: until now the request waited for its server to read. */
+  delivered(open: OpenRequest): void {
+    open.delivered = true;
+    if (this.#open.get(open.id) === open) {
+      this.#restart(open);
+    }
+  }
+
   /** Gives the request of a progress token more time, a bounded number of times. */
   extend(progressToken: unknown): void {
     const open = this.#tokens.get(progressToken as RequestId);
     if (open !== undefined && open.extensions < maxExtensions) {
       open.extensions += 1;
-      open.deadline = this.#clock.now() + this.#timeoutMs;
-      this.#open.delete(open.id);
-      this.#open.set(open.id, open);
+      this.#restart(open);
     }
+  }
+
+  #restart(open: OpenRequest): void {
+    open.deadline = this.#clock.now() + this.#timeoutMs;
+    this.#open.delete(open.id);
+    this.#open.set(open.id, open);
   }
 
   // One timer for all: it wakes for the request that stood first when it was set, and is then set anew.

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
+import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Redactor } from './redact.js';
 
@@ -25,7 +26,11 @@ export class StrictTransport {
   readonly #server: string;
   readonly #redactor: Redactor;
   #listener: StrictTransportListener | undefined;
-  readonly #early: { message: JSONRPCMessage; extra: MessageExtraInfo | undefined }[] = [];
+  /** Came before the start had settled; taken out one by one, so that what comes meanwhile lines up behind. */
+  #early: { message: JSONRPCMessage; extra: MessageExtraInfo | undefined }[] | undefined = [];
+  #earlyNext = 0;
+  /** Told of the end while a start is under way. */
+  #wakeStart: (() => void) | undefined;
   #reason: GatewayError | undefined;
   #state: 'open' | 'ending' | 'closed' = 'open';
   readonly #sending = new Set<(error: GatewayError) => void>();
@@ -67,22 +72,23 @@ export class StrictTransport {
   /** Begins delivery. */
   async start(listener: StrictTransportListener): Promise<void> {
     this.#listener = listener;
-    if (this.#state === 'open') {
-      await this.#inner.start().catch((error: unknown) => {
-        throw this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
-      });
-    }
-    // One stays in the queue while it is delivered, so that what arrives meanwhile lines up behind it.
-    for (let next = this.#early[0]; next !== undefined; next = this.#early[0]) {
-      listener.onMessage(next.message, next.extra);
-      this.#early.shift();
-    }
     if (this.#state !== 'open') {
+      this.#deliverEarly();
       listener.onEnding(this.#reason);
       if (this.#state === 'closed') {
         listener.onClosed();
       }
+      return;
     }
+    // The end may come before the runtime's start has settled, if it ever does.
+    const ended = new Promise<void>((resolve) => {
+      this.#wakeStart = resolve;
+    });
+    const started = (async () => this.#inner.start())();
+    await Promise.race([started, ended]).catch((error: unknown) => {
+      throw this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
+    });
+    this.#deliverEarly();
   }
 
   /** Rejects with a `GatewayError`; settles at the latest when the server ends. */
@@ -92,7 +98,8 @@ export class StrictTransport {
     }
     return new Promise((resolve, reject) => {
       this.#sending.add(reject);
-      this.#inner.send(message, options).then(
+      // A runtime of somebody else may throw before it returns a promise.
+      (async () => this.#inner.send(message, options))().then(
         () => {
           this.#sending.delete(reject);
           resolve();
@@ -123,7 +130,7 @@ export class StrictTransport {
   readonly close = once(async () => {
     this.#onEnding(undefined);
     try {
-      await this.#inner.close();
+      await (async () => this.#inner.close())();
     } catch (error) {
       throw this.#toGatewayError(error, 'STOP_FAILED', 'the server could not be stopped');
     } finally {
@@ -135,17 +142,27 @@ export class StrictTransport {
     if (this.#state !== 'open') {
       return;
     }
-    if (this.#listener === undefined || this.#early.length > 0) {
+    if (this.#early !== undefined) {
       this.#early.push({ message, extra });
     } else {
-      this.#listener.onMessage(message, extra);
+      this.#listener?.onMessage(message, extra);
     }
+  }
+
+  #deliverEarly(): void {
+    for (let next = this.#early?.[this.#earlyNext]; next !== undefined; next = this.#early?.[this.#earlyNext]) {
+      this.#earlyNext += 1;
+      this.#listener?.onMessage(next.message, next.extra);
+    }
+    this.#early = undefined;
   }
 
   #onError(error: Error): void {
     const reason = this.#toGatewayError(error, undefined, 'the runtime reported an error');
-    if (reason.exit !== undefined || reason.code === 'MESSAGE_TOO_LARGE') {
+    if (reason.exit !== undefined && this.#state === 'open') {
       this.#onEnding(reason);
+      // It says itself that it has ended: whatever it does now, the end comes.
+      void this.close().catch(() => {});
     } else if (this.#state !== 'closed') {
       this.#listener?.onTrouble(reason);
     }
@@ -155,9 +172,14 @@ export class StrictTransport {
     if (this.#state !== 'open') {
       return;
     }
+    if (this.#listener !== undefined) {
+      this.#deliverEarly();
+    }
     this.#state = 'ending';
     this.#reason = reason;
-    const error = reason ?? this.#closed();
+    this.#wakeStart?.();
+    // What has not been settled by the runtime may have reached the server.
+    const error = copyError(reason ?? this.#closed(), { delivered: 'unknown' });
     for (const reject of this.#sending) {
       reject(error);
     }

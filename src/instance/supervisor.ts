@@ -77,22 +77,45 @@ export class Supervisor {
     onProgress?: (progress: RuntimeProgress) => void,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
-    const spare = this.#spare.shift();
-    const instance = spare ?? this.#create(caller);
+    for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
+      spare.onProgress = onProgress;
+      await this.#open(spare, signal);
+      const healthy = await abortable(spare.health(signal), signal).then(
+        () => true,
+        () => false,
+      );
+      if (healthy) {
+        return spare;
+      }
+      // It ended while it waited for somebody.
+      await spare.stop().catch(() => {});
+      signal.throwIfAborted();
+    }
+    const instance = this.#create(caller);
     instance.onProgress = onProgress;
+    await this.#open(instance, signal);
+    return instance;
+  }
+
+  /** What was started for nobody in particular does not fit a caller whom the runtime may have to know. */
+  #takeSpare(caller: Caller | undefined): Instance | undefined {
+    const index = caller === undefined ? this.#spare.findIndex((spare) => spare.available) : -1;
+    return index === -1 ? undefined : this.#spare.splice(index, 1)[0];
+  }
+
+  async #open(instance: Instance, signal: AbortSignal): Promise<void> {
     try {
       await abortable(instance.open(), signal);
     } catch (error) {
-      await instance.stop();
+      await instance.stop().catch(() => {});
       throw error;
     }
-    return instance;
   }
 
   /** Starts an instance ahead of its use; without effect while one waits already. */
   async start(): Promise<void> {
     await this.#permit();
-    let instance = this.#spare.find((spare) => spare.phase !== 'stopping');
+    let instance = this.#spare.find((spare) => spare.available);
     if (instance === undefined) {
       instance = this.#create(undefined);
       this.#spare.push(instance);

@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream';
 import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage } from '../sdk.js';
+import { copyError } from '../util/copy-error.js';
 
 export interface LineWriterOptions {
   readonly server: string;
@@ -12,53 +13,67 @@ interface Waiter {
   reject(error: GatewayError): void;
 }
 
-const settled = Promise.resolve();
+/** Lines that go out, or wait to go out, as one. */
+interface Batch {
+  readonly lines: string[];
+  readonly waiters: Waiter[];
+  length: number;
+  /** Some of it may have left already. */
+  begun: boolean;
+}
+
 // Joining larger texts would cost more than the write that it saves.
 const joinLimit = 32 * 1024;
+// What a message that waits costs besides its text.
+const overheadPerMessage = 256;
 
 /**
  * Writes messages as lines. What is sent in one turn of the event loop goes out in one write; when the other side does not
- * read, `write` waits, and what waits is bounded. Each promise settles, also when the stream breaks.
+ * read, `write` waits, and what waits is bounded. Each promise settles, also when the stream breaks: its error then says
+ * whether the message had left.
  */
 export class LineWriter {
   readonly #stream: Writable;
   readonly #options: LineWriterOptions;
-  readonly #maxQueuedBytes: number;
-  #batch: string[] = [];
-  #batchLength = 0;
-  #blocked = false;
-  #waiting: Waiter[] = [];
+  readonly #maxQueued: number;
+  #batch: Batch = emptyBatch();
+  /** Handed to the stream, in order. */
+  readonly #writing: Batch[] = [];
+  /** Length of all that has not been written yet. */
+  #queued = 0;
   #broken: GatewayError | undefined;
 
-  /** @param ended - asked when the stream breaks; while it is pending, the reason for the break may still come by `fail` */
-  constructor(stream: Writable, options: LineWriterOptions, ended: () => Promise<unknown>) {
+  /**
+   * @param ended - asked when the stream breaks; true when the server has ended, so that the reason will come by `fail`
+   */
+  constructor(stream: Writable, options: LineWriterOptions, ended: () => Promise<boolean>) {
     this.#stream = stream;
     this.#options = options;
-    this.#maxQueuedBytes = Math.max(4 * options.maxMessageBytes, 64 * 1024 * 1024);
-    const broke = () => {
-      this.#blocked = true;
-      void ended().then(() => this.fail(this.#error('TRANSPORT_CLOSED', 'the server has closed its stdin')));
-    };
-    stream.on('error', broke);
-    stream.on('close', broke);
-    stream.on('drain', () => {
-      if (this.#broken === undefined && stream.writable) {
-        this.#release();
+    this.#maxQueued = Math.max(4 * options.maxMessageBytes, 64 * 1024 * 1024);
+    const broke = async () => {
+      if (this.#broken === undefined && !(await ended())) {
+        this.fail(this.#error('TRANSPORT_CLOSED', 'the server has closed its stdin'));
       }
-    });
+    };
+    stream.once('error', broke).once('close', broke);
   }
 
-  /** Resolves once the stream has taken the message. */
+  /** Resolves once the operating system has taken the message. */
   write(message: JSONRPCMessage): Promise<void> {
     if (this.#broken !== undefined) {
       return Promise.reject(this.#broken);
     }
-    let line: string;
+    let line: string | undefined;
+    let cause: unknown;
     try {
       line = JSON.stringify(message);
     } catch (error) {
-      return Promise.reject(this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', error));
+      cause = error;
     }
+    if (line === undefined) {
+      return Promise.reject(this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', cause));
+    }
+    const text = line;
     const { maxMessageBytes } = this.#options;
     if (
       line.length > maxMessageBytes ||
@@ -68,61 +83,76 @@ export class LineWriter {
         this.#error('MESSAGE_TOO_LARGE', `the message has more than ${maxMessageBytes} bytes (max_message)`),
       );
     }
-    if (this.#blocked && this.#stream.writableLength + this.#batchLength > this.#maxQueuedBytes) {
+    if (this.#queued > this.#maxQueued) {
       return Promise.reject(
-        this.#error('LIMIT_REACHED', `the server does not read: ${this.#maxQueuedBytes} bytes wait for it`),
+        this.#error('LIMIT_REACHED', `the server does not read: ${this.#maxQueued} bytes wait for it`),
       );
     }
-    this.#enqueue(line);
-    return this.#blocked
-      ? new Promise((resolve, reject) => {
-          this.#waiting.push({ resolve, reject });
-        })
-      : settled;
+    return new Promise((resolve, reject) => this.#enqueue(text, { resolve, reject }));
   }
 
   /** Ends everything that waits, and all later writes, with `error`. The first reason stays. */
   fail(error: GatewayError): void {
-    // What was accepted before is still owed to a server that lives.
-    this.#flush();
-    this.#broken ??= error;
-    this.#batch = [];
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { reject } of waiting) {
-      reject(this.#broken);
+    if (this.#broken !== undefined) {
+      return;
     }
+    // What was accepted before is still owed to a server that lives: it may get it after all.
+    this.#flush();
+    const lives = this.#stream.writable;
+    const begun = copyError(error, { delivered: 'unknown' });
+    const waiting = copyError(error, { delivered: false });
+    this.#broken = waiting;
+    for (const batch of [...this.#writing.splice(0), this.#batch]) {
+      for (const { reject } of batch.waiters) {
+        reject(lives || batch.begun ? begun : waiting);
+      }
+    }
+    this.#batch = emptyBatch();
+    this.#queued = 0;
   }
 
-  #enqueue(line: string): void {
-    if (this.#batch.length === 0) {
+  #enqueue(line: string, waiter: Waiter): void {
+    const batch = this.#batch;
+    if (batch.lines.length === 0) {
       // Runs when this turn's promise jobs are done, so that a burst of sends leaves in one system call.
       process.nextTick(() => this.#flush());
     }
-    this.#batch.push(line, '\n');
-    this.#batchLength += line.length;
-    if (line.length > joinLimit || this.#batchLength > 4 * joinLimit) {
+    batch.lines.push(line, '\n');
+    batch.waiters.push(waiter);
+    batch.length += line.length + overheadPerMessage;
+    this.#queued += line.length + overheadPerMessage;
+    if (line.length > joinLimit || batch.length > 4 * joinLimit) {
       this.#flush();
     }
   }
 
   #flush(): void {
     const batch = this.#batch;
-    if (batch.length === 0 || !this.#stream.writable) {
+    const { lines } = batch;
+    if (lines.length === 0 || !this.#stream.writable) {
       return;
     }
-    this.#batch = [];
-    this.#batchLength = 0;
-    if (!this.#stream.write(batch.length === 2 ? `${batch[0]}\n` : batch.join(''))) {
-      this.#blocked = true;
-    }
+    this.#batch = emptyBatch();
+    batch.begun = this.#writing.length === 0;
+    this.#writing.push(batch);
+    const text = lines.length === 2 ? `${lines[0]}\n` : lines.join('');
+    lines.length = 0;
+    this.#stream.write(text, (error) => {
+      // Batches that a broken stream gives back are settled by `fail`, which knows why.
+      if (!error && this.#writing[0] === batch) {
+        this.#written(batch);
+      }
+    });
   }
 
-  #release(): void {
-    this.#blocked = false;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { resolve } of waiting) {
+  #written(batch: Batch): void {
+    this.#writing.shift();
+    this.#queued -= batch.length;
+    // The stream now writes all it has in one go.
+    for (let index = 0; this.#writing[index]?.begun === false; index += 1) {
+      (this.#writing[index] as Batch).begun = true;
+    }
+    for (const { resolve } of batch.waiters) {
       resolve();
     }
   }
@@ -134,4 +164,8 @@ export class LineWriter {
   ): GatewayError {
     return new GatewayError(code, message, { server: this.#options.server, delivered: false, cause });
   }
+}
+
+function emptyBatch(): Batch {
+  return { lines: [], waiters: [], length: 0, begun: false };
 }

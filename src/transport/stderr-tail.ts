@@ -5,6 +5,11 @@ import { Readable } from 'node:stream';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to remove
 const unsafe = /\u001b\[[0-?]*[ -/]*[@-~]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g;
 
+/** `text` without control characters and escape sequences; ends of lines and tabs stay. */
+export function withoutControls(text: string): string {
+  return text.replaceAll('\r\n', '\n').replace(unsafe, '');
+}
+
 /** Keeps the end of what a server wrote to stderr. */
 export class StderrTail {
   readonly #maxBytes: number;
@@ -29,7 +34,7 @@ export class StderrTail {
   /** The tail as text without control characters; begins at a line's start when something was cut off before it. */
   toString(): string {
     this.#trim();
-    const text = Buffer.concat(this.#chunks).toString('utf8').replaceAll('\r\n', '\n').replace(unsafe, '');
+    const text = withoutControls(Buffer.concat(this.#chunks).toString('utf8'));
     if (!this.#cut) {
       return text;
     }

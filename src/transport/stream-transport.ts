@@ -4,6 +4,7 @@ import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
+import { runCallback } from './callback.js';
 import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
@@ -36,6 +37,12 @@ const drainSilenceMs = 250;
 const drainTotalMs = 2_000;
 // How long the end of stdout may precede the end of the server before it counts as an end of its own.
 const exitGraceMs = 250;
+// How long lines may be delivered in one go before everybody else in the process gets a turn.
+const sliceMs = 8;
+// Smaller chunks hold too few lines to be worth a look at the time.
+const longChunkBytes = 16 * 1024;
+
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * JSON-RPC over byte streams: one message a line, as the stdio transport of the MCP specification frames it
@@ -58,7 +65,13 @@ export class StreamTransport implements RuntimeTransport {
   #started = false;
   #ending: Promise<void> | undefined;
   #endReason: GatewayError | undefined;
-  #lastOutput = 0;
+  /** Counts what is done with output, to tell silence from work. */
+  #activity = 0;
+  #exited = false;
+  #paused = false;
+  #yielding = false;
+  #sliceEnd: number | undefined;
+  readonly #holdOutput = () => {};
 
   constructor(peer: StreamPeer, options: StreamTransportOptions) {
     this.#peer = peer;
@@ -67,6 +80,11 @@ export class StreamTransport implements RuntimeTransport {
     this.#writer = new LineWriter(peer.stdin, options, () => settledWithin(peer.exited, exitGraceMs, options.clock));
     this.#outputEnded = new Promise((resolve) => {
       peer.stdout.once('end', resolve).once('close', resolve).once('error', resolve);
+    });
+    // Node reads on when a child has ended, and drops what nobody takes; not while somebody listens for 'readable'.
+    peer.stdout.on('readable', this.#holdOutput);
+    void peer.exited.then(() => {
+      this.#exited = true;
     });
   }
 
@@ -88,7 +106,10 @@ export class StreamTransport implements RuntimeTransport {
       });
     }
     this.#started = true;
-    this.#peer.stdout.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#peer.stdout.off('readable', this.#holdOutput).on('data', (chunk: Buffer) => this.#read(chunk));
+    if (!this.#paused) {
+      this.#peer.stdout.resume();
+    }
     void this.#awaitEnd();
   }
 
@@ -114,35 +135,82 @@ export class StreamTransport implements RuntimeTransport {
 
   /** Rejects unless the server runs and still reads its input. */
   async health(): Promise<void> {
-    if (this.#ending !== undefined || !this.#peer.stdin.writable) {
+    if (this.#ending !== undefined || this.#exited || !this.#peer.stdin.writable) {
       throw this.#endReason ?? this.#closedError();
     }
   }
 
-  /** Stops reading: the server waits once the pipe is full. */
+  /** Stops delivery and reading: the server waits once the pipe is full. */
   pause(): void {
+    this.#paused = true;
     this.#peer.stdout.pause();
   }
 
-  /** Reads on after {@link pause}. */
+  /** Goes on after {@link pause}. */
   resume(): void {
+    this.#paused = false;
     if (this.#started) {
-      this.#peer.stdout.resume();
+      this.#yield();
     }
   }
 
   #read(chunk: Buffer): void {
-    this.#lastOutput = this.#options.clock.now();
+    this.#activity += 1;
     if (this.#ending !== undefined) {
       return;
     }
-    const fits = this.#lines.push(chunk, (line) => this.#receive(line));
+    this.#lines.feed(chunk);
+    if (!this.#yielding && !this.#paused) {
+      this.#deliverLines(chunk.length >= longChunkBytes);
+    }
+  }
+
+  /** Delivers what has come, and lets others run when that takes long: a flood of tiny lines must not hold up the host. */
+  #deliverLines(long: boolean): void {
+    if (long && this.#sliceEnd === undefined) {
+      this.#sliceEnd = performance.now() + sliceMs;
+      // One slice for all chunks of this turn of the event loop.
+      setImmediate(() => {
+        this.#sliceEnd = undefined;
+      });
+    }
+    let count = 0;
+    for (let line = this.#lines.next(); line !== undefined; line = this.#lines.next()) {
+      this.#receive(line);
+      count += 1;
+      const late = count % 16 === 0 && this.#sliceEnd !== undefined && performance.now() > this.#sliceEnd;
+      if (late || this.#paused || this.#ending !== undefined) {
+        break;
+      }
+    }
     this.#reportNoise();
-    if (!fits) {
+    if (this.#lines.overflow) {
       void this.#end(
         this.#error('MESSAGE_TOO_LARGE', `the server wrote a line of more than ${this.#options.maxMessageBytes} bytes`),
       );
+    } else if (this.#lines.hasInput && !this.#paused) {
+      this.#yield();
     }
+  }
+
+  /** Goes on with the next turn of the event loop. */
+  #yield(): void {
+    if (this.#yielding || this.#ending !== undefined) {
+      return;
+    }
+    this.#yielding = true;
+    this.#peer.stdout.pause();
+    setImmediate(() => {
+      this.#yielding = false;
+      this.#activity += 1;
+      if (this.#ending !== undefined || this.#paused) {
+        return;
+      }
+      this.#deliverLines(true);
+      if (!this.#yielding && !this.#paused) {
+        this.#peer.stdout.resume();
+      }
+    });
   }
 
   #receive(line: string): void {
@@ -156,22 +224,26 @@ export class StreamTransport implements RuntimeTransport {
     }
     // Revision 2025-03-26 lets a server answer in batches.
     const value = parseJson(text);
+    let clean = true;
     for (const message of Array.isArray(value) ? value : [value]) {
-      if (isJsonRpcMessage(message)) {
+      if (!isJsonRpcMessage(message)) {
+        clean = false;
+      } else if (this.#ending === undefined) {
         this.#deliver(message);
-      } else {
-        this.#noise.lines += 1;
-        this.#noise.characters += text.length;
       }
+    }
+    if (!clean) {
+      this.#noise.lines += 1;
+      this.#noise.characters += text.length;
     }
   }
 
   #deliver(message: JSONRPCMessage): void {
-    try {
-      this.onmessage?.(message);
-    } catch (error) {
-      this.onerror?.(error as Error);
-    }
+    runCallback(this, () => this.onmessage?.(message));
+  }
+
+  #report(error: Error): void {
+    runCallback({}, () => this.onerror?.(error));
   }
 
   /** One report a chunk: a server that floods stdout must not cost an error object a line. */
@@ -181,7 +253,7 @@ export class StreamTransport implements RuntimeTransport {
       return;
     }
     this.#noise = { lines: 0, characters: 0 };
-    this.onerror?.(
+    this.#report(
       new GatewayError(
         'MESSAGE_INVALID',
         `skipped ${lines} ${lines === 1 ? 'line' : 'lines'} (${characters} characters) on stdout that are not JSON-RPC`,
@@ -193,6 +265,9 @@ export class StreamTransport implements RuntimeTransport {
   /** Waits for the first of: the server's end, the end of its output. */
   async #awaitEnd(): Promise<void> {
     await Promise.race([this.#peer.exited, this.#outputEnded]);
+    if (this.#ending !== undefined) {
+      return;
+    }
     if (!(await settledWithin(this.#peer.exited, exitGraceMs, this.#options.clock))) {
       await this.#end(
         this.#error('SERVER_EXITED', 'the server closed its stdout while it was running', 'stdout-closed'),
@@ -210,16 +285,21 @@ export class StreamTransport implements RuntimeTransport {
   async #drainOutput(): Promise<void> {
     const { clock } = this.#options;
     const end = clock.now() + drainTotalMs;
+    // Nothing is left to hold back: what comes now is bounded by the pipe.
+    this.resume();
     let seen: number;
     do {
-      seen = this.#lastOutput;
+      seen = this.#activity;
       if (await settledWithin(this.#outputEnded, drainSilenceMs, clock)) {
-        return;
+        break;
       }
       // Timers run before input after the event loop was blocked: let it read once more before we judge.
-      await new Promise((resolve) => setImmediate(resolve));
-      await new Promise((resolve) => setImmediate(resolve));
-    } while (this.#lastOutput !== seen && clock.now() < end);
+      await nextTurn();
+      await nextTurn();
+    } while (this.#activity !== seen && clock.now() < end);
+    while (this.#lines.hasInput && !this.#paused && this.#ending === undefined) {
+      await nextTurn();
+    }
   }
 
   #end(reason: GatewayError | undefined): Promise<void> {
@@ -236,18 +316,20 @@ export class StreamTransport implements RuntimeTransport {
     this.#lines.clear();
     this.#writer.fail(reason ?? this.#closedError());
     if (reason !== undefined) {
-      this.onerror?.(reason);
+      // Whoever waits in send() learns first what became of that message.
+      await nextTurn();
+      this.#report(reason);
     }
     // Nobody reads on: without this a server that writes could not come to its end.
-    this.#peer.stdout.resume();
+    this.#peer.stdout.off('readable', this.#holdOutput).resume();
     let failure: unknown;
     await this.#peer.stop().catch((error) => {
       failure = error;
-      this.onerror?.(error);
+      this.#report(error);
     });
     this.#peer.stdout.destroy();
     this.#peer.stdin.destroy();
-    this.onclose?.();
+    runCallback(this, () => this.onclose?.());
     if (failure !== undefined && reason === undefined) {
       throw failure;
     }

@@ -38,11 +38,13 @@ export class ChildPeer implements StreamPeer {
   readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
   readonly stderrEnded: Promise<void>;
 
+  readonly #child: ChildProcess;
   readonly #options: ChildPeerOptions;
   readonly #tail: StderrTail;
   #hasExited = false;
 
   constructor(child: ChildProcess, options: ChildPeerOptions) {
+    this.#child = child;
     this.stdin = child.stdin as Writable;
     this.stdout = child.stdout as Readable;
     this.pid = child.pid as number;
@@ -78,27 +80,39 @@ export class ChildPeer implements StreamPeer {
     return this.#tail.toString();
   }
 
-  readonly stop = once(async () => {
-    const { timeouts, server } = this.#options;
-    if (this.#hasExited) {
-      await this.#endGroup(0, leftoverMs, timeouts.sigkillMs);
-    } else {
-      this.stdin.end();
-      await this.#endGroup(timeouts.stdinMs, timeouts.sigtermMs, timeouts.sigkillMs);
-    }
-    const left = posix ? await livingMembers(this.pid) : this.#hasExited ? [] : [this.pid];
-    if (left.length > 0) {
-      throw new GatewayError('STOP_FAILED', `processes ${left.join(', ')} are still there after SIGKILL`, { server });
-    }
-    this.#options.released(this.pid);
+  readonly stop = once(() => {
+    this.stdin.end();
+    const { stdinMs, sigtermMs, sigkillMs } = this.#options.timeouts;
+    return this.#finish(() =>
+      this.#hasExited ? this.#endGroup(0, leftoverMs, sigkillMs) : this.#endGroup(stdinMs, sigtermMs, sigkillMs),
+    );
   });
 
   /** Ends the group at once, for a start that nobody wants any more. */
   async kill(): Promise<void> {
     this.stdin.destroy();
-    await this.#endGroup(0, 0, this.#options.timeouts.sigkillMs);
-    this.#options.released(this.pid);
     this.stdout.destroy();
+    await this.#finish(() => this.#endGroup(0, 0, this.#options.timeouts.sigkillMs));
+  }
+
+  async #finish(end: () => Promise<void>): Promise<void> {
+    // The clock's timers let the process end; a host that waits for us must not end before we are done.
+    const hold = setInterval(() => {}, 60_000);
+    try {
+      await end();
+      const left = posix ? await livingMembers(this.pid) : this.#hasExited ? [] : [this.pid];
+      if (left.length > 0) {
+        // They may never end: nobody is to wait for them.
+        this.#child.unref();
+        this.#child.stderr?.destroy();
+        throw new GatewayError('STOP_FAILED', `processes ${left.join(', ')} are still there after SIGKILL`, {
+          server: this.#options.server,
+        });
+      }
+      this.#options.released(this.pid);
+    } finally {
+      clearInterval(hold);
+    }
   }
 
   async #endGroup(stdinMs: number, sigtermMs: number, sigkillMs: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { access, open, stat } from 'node:fs/promises';
-import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { basename, delimiter, isAbsolute, join, resolve } from 'node:path';
 
 /** Where a command was found, or why it cannot run, in a sentence that says how to mend it. */
 export type FoundCommand = { readonly file: string } | { readonly problem: string };
@@ -23,10 +23,16 @@ export async function findCommand(
   if (!directory.isDirectory()) {
     return { problem: `the working directory ${workingDir} is not a directory; change working_dir` };
   }
+  if (!(await isExecutable(workingDir))) {
+    return { problem: `the working directory ${workingDir} may not be entered; change its rights or working_dir` };
+  }
   const file = command.includes('/') ? resolve(baseDir, command) : await searchPath(command, path, workingDir);
   if (file === undefined) {
-    const where = path === '' ? 'PATH is empty' : `PATH is ${path}`;
-    return { problem: `command "${command}" was not found; install it or give its path in command (${where})` };
+    const folders = path.split(delimiter).length;
+    const where = path === '' ? 'its PATH is empty' : `its PATH has ${folders} folders`;
+    return {
+      problem: `command "${printable(command)}" was not found; install it or give its path in command (${where})`,
+    };
   }
   const found = await stat(file).catch(() => undefined);
   if (found === undefined) {
@@ -38,12 +44,20 @@ export async function findCommand(
   if (!(await isExecutable(file))) {
     return { problem: `command ${file} is not executable; run chmod +x on it` };
   }
-  const interpreter = await missingInterpreter(file);
-  return interpreter === undefined
-    ? { file }
+  const interpreter = await missingInterpreter(file, workingDir, path);
+  if (interpreter === undefined) {
+    return { file };
+  }
+  return interpreter.endsWith('\r')
+    ? { problem: `the first line of command ${file} ends with a carriage return; save the file with LF line ends` }
     : {
-        problem: `command ${file} needs the interpreter ${interpreter} of its first line, which does not exist; install it`,
+        problem: `command ${file} needs the interpreter ${interpreter} of its first line, which was not found; install it`,
       };
+}
+
+// A message must not carry control characters into somebody's terminal.
+function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, '\ufffd');
 }
 
 async function searchPath(command: string, path: string, workingDir: string): Promise<string | undefined> {
@@ -69,18 +83,38 @@ function isExecutable(file: string): Promise<boolean> {
   );
 }
 
-async function missingInterpreter(file: string): Promise<string | undefined> {
-  const handle = await open(file).catch(() => undefined);
-  if (handle === undefined) {
+/** The program that a script's first line names, when it is not there; for `env NAME` the one that env would look up. */
+async function missingInterpreter(file: string, workingDir: string, path: string): Promise<string | undefined> {
+  const line = await firstLine(file);
+  const [, interpreter, rest = ''] = /^#![ \t]*([^ \t\n]+)([^\n]*)/.exec(line) ?? [];
+  if (interpreter === undefined) {
     return undefined;
   }
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(256), 0, 256, 0);
-    const interpreter = /^#![ \t]*(\S+)/.exec(buffer.toString('latin1', 0, bytesRead))?.[1];
-    return interpreter === undefined || (await isExecutable(interpreter)) ? undefined : interpreter;
-  } catch {
+  if (!(await isExecutable(resolve(workingDir, interpreter)))) {
+    return interpreter;
+  }
+  if (basename(interpreter) !== 'env') {
     return undefined;
+  }
+  const [name] = rest
+    .trim()
+    .replace(/^-S[ \t]*/, '')
+    .split(/[ \t]+/);
+  // Options and assignments are for env to understand.
+  if (name === undefined || !/^[\w.+-]+$/.test(name) || name.startsWith('-')) {
+    return undefined;
+  }
+  return (await searchPath(name, path, workingDir)) === undefined ? name : undefined;
+}
+
+async function firstLine(file: string): Promise<string> {
+  const handle = await open(file).catch(() => undefined);
+  try {
+    const read = await handle?.read(Buffer.alloc(256), 0, 256, 0);
+    return read?.buffer.toString('latin1', 0, read.bytesRead) ?? '';
+  } catch {
+    return '';
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }

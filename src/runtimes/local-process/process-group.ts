@@ -50,17 +50,51 @@ export async function livingMembers(pgid: number): Promise<number[]> {
   if (process.platform !== 'linux') {
     return [pgid];
   }
-  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
-  const members: number[] = [];
-  for (const pid of pids) {
+  const groups = await readGroups();
+  // Without a table (no /proc in here) the group stands for itself, as elsewhere.
+  return groups === undefined ? [pgid] : (groups.get(pgid) ?? []);
+}
+
+type Groups = ReadonlyMap<number, number[]>;
+let reading: Promise<Groups | undefined> | undefined;
+let next: Promise<Groups | undefined> | undefined;
+
+/** Reads the table; those who ask while it is being read share the next reading, which begins after they asked. */
+function readGroups(): Promise<Groups | undefined> {
+  if (reading === undefined) {
+    reading = readTable().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  }
+  next ??= reading.then(() => {
+    next = undefined;
+    return readGroups();
+  });
+  return next;
+}
+
+async function readTable(): Promise<Groups | undefined> {
+  const groups = new Map<number, number[]>();
+  let self = false;
+  for (const pid of await readdir('/proc').catch(() => [])) {
+    if (!/^\d+$/.test(pid)) {
+      continue;
+    }
     // "pid (command) state ppid pgrp …"; the command may hold anything, also ")".
     const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
     const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (Number(group) === pgid && state !== 'Z' && state !== 'X') {
-      members.push(Number(pid));
+    self ||= stat !== '' && pid === String(process.pid);
+    if (group !== undefined && state !== 'Z' && state !== 'X') {
+      const members = groups.get(Number(group));
+      if (members === undefined) {
+        groups.set(Number(group), [Number(pid)]);
+      } else {
+        members.push(Number(pid));
+      }
     }
   }
-  return members;
+  return self ? groups : undefined;
 }
 
 /** Windows has no groups and no SIGTERM: ends a process and its descendants. */

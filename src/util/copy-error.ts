@@ -1,0 +1,17 @@
+import { GatewayError, type GatewayErrorOptions } from '../errors.js';
+
+/** A copy of `error`, with some of what it carries replaced. The message is given without the server's name before it. */
+export function copyError(
+  error: GatewayError,
+  changes: GatewayErrorOptions & { readonly message?: string | undefined },
+): GatewayError {
+  const { server, cause, exit, issues, delivered, status } = error;
+  const { message = messageOf(error), ...options } = changes;
+  return new GatewayError(error.code, message, { server, cause, exit, issues, delivered, status, ...options });
+}
+
+/** The message of `error` without the server's name before it. */
+export function messageOf({ message, server }: GatewayError): string {
+  const prefix = server === undefined ? '' : `"${server}": `;
+  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
+}
