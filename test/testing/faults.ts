@@ -470,7 +470,7 @@ export const faults: Record<string, KnownFault> = {
     transport(_outer, inner) {
       const { onmessage, onerror } = inner;
       inner.onerror = (error) => {
-        onmessage?.({ jsonrpc: '2.0', method: 'notifications/reference' });
+        if (GatewayError.is(error)) onmessage?.({ jsonrpc: '2.0', method: 'notifications/reference' });
         onerror?.(error);
       };
     },
@@ -486,7 +486,7 @@ export const faults: Record<string, KnownFault> = {
     transport(_outer, inner) {
       const { onmessage, onerror } = inner;
       inner.onerror = (error) => {
-        onmessage?.({ jsonrpc: '2.0', id: 1, error: { code: 1, message: 'gone' } });
+        if (GatewayError.is(error)) onmessage?.({ jsonrpc: '2.0', id: 1, error: { code: 1, message: 'gone' } });
         onerror?.(error);
       };
     },
