@@ -1,7 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { redact } from '../util/redact.js';
 import { describeIssue, isValibotIssue } from './describe-issue.js';
 import { formatPath, type Path } from './issues.js';
-import { redact } from './redact.js';
 import { type Walked, walkSchema } from './walk-schema.js';
 
 /** One problem that a schema found. */

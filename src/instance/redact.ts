@@ -1,7 +1,7 @@
-import { redact } from '../catalog/redact.js';
 import { type GatewayError, stderrSuffix } from '../errors.js';
 import { withoutControls } from '../transport/stderr-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
+import { redact } from '../util/redact.js';
 
 /** Replaces secrets in texts and errors. */
 export interface Redactor {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { redact } from '../../src/catalog/redact.js';
 import { looksLikeCredential } from '../../src/catalog/secrets.js';
+import { redact } from '../../src/util/redact.js';
 
 describe('redact', () => {
   test('finds a secret as it is, in JSON and in a URL', () => {
