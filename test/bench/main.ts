@@ -1,0 +1,40 @@
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [--full] [--library <file>]
+import { EventEmitter } from 'node:events';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { largeMessages } from './large-messages.ts';
+import { type Library, loadLibrary } from './library.ts';
+import { mergedCalls } from './merged-calls.ts';
+import { mergedCosts } from './merged-costs.ts';
+import { type Row, toTable } from './report.ts';
+import { roundTrips } from './round-trips.ts';
+import { starts } from './starts.ts';
+
+const groups: Record<string, (library: Library, options: { readonly full: boolean }) => Promise<Row[]>> = {
+  'large-messages': largeMessages,
+  'round-trips': roundTrips,
+  starts,
+  'merged-calls': mergedCalls,
+  'merged-costs': mergedCosts,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { full: { type: 'boolean', default: false }, library: { type: 'string' } },
+});
+const unknown = positionals.filter((name) => !(name in groups));
+if (unknown.length > 0) {
+  throw new Error(`no group is named ${unknown.join(', ')}; there are: ${Object.keys(groups).join(', ')}`);
+}
+// The SDK's transports add a listener for each send that waits; warnings about that would be measured as theirs.
+EventEmitter.defaultMaxListeners = 0;
+const library = await loadLibrary(values.library);
+const rows: Row[] = [];
+for (const [name, measure] of Object.entries(groups)) {
+  if (positionals.length === 0 || positionals.includes(name)) {
+    console.error(`measuring ${name} …`);
+    rows.push(...(await measure(library, values)));
+  }
+}
+console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}, ${cpus().length} cores\n`);
+console.log(toTable(rows));
