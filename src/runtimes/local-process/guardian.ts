@@ -43,9 +43,9 @@ for mark in $marks; do
     done
   fi
 done 2>/dev/null
-for one in $groups; do [ "$one" -gt 1 ] && kill -TERM -- "-$one"; done 2>/dev/null
+for one in $groups; do [ "$one" -gt 1 ] && kill -TERM "-$one"; done 2>/dev/null
 sleep 3
-for one in $groups; do [ "$one" -gt 1 ] && kill -KILL -- "-$one"; done 2>/dev/null
+for one in $groups; do [ "$one" -gt 1 ] && kill -KILL "-$one"; done 2>/dev/null
 `;
 
 /**
