@@ -9,9 +9,11 @@ export const errorNumbers = {
   NOT_AUTHORIZED: 1004,
   START_FAILED: 1101,
   START_TIMEOUT: 1102,
+  CRASH_LOOP: 1103,
   SERVER_EXITED: 1201,
   SERVER_STOPPED: 1202,
   STOP_FAILED: 1203,
+  SERVER_UNHEALTHY: 1204,
   REQUEST_TIMEOUT: 1301,
   MESSAGE_INVALID: 1302,
   MESSAGE_TOO_LARGE: 1303,
@@ -21,6 +23,12 @@ export const errorNumbers = {
   GATEWAY_CLOSED: 1403,
   LIMIT_REACHED: 1404,
   INTERCEPTED: 1501,
+  CONNECTION_FAILED: 1601,
+  HTTP_STATUS: 1602,
+  ANSWER_INVALID: 1603,
+  SESSION_LOST: 1604,
+  AUTH_REQUIRED: 1605,
+  AUTH_FAILED: 1606,
 } as const;
 
 /** The code of a {@link GatewayError}. */
@@ -52,6 +60,16 @@ export interface CatalogIssue {
   readonly column?: number | undefined;
 }
 
+/** Where a person can grant access, for `AUTH_REQUIRED`: what the SDK's `auth()` needs to go on. */
+export interface AuthInfo {
+  /** The URL of the server, as in the catalog. */
+  readonly serverUrl: string;
+  /** Where the server describes who grants access to it, when it said so. */
+  readonly resourceMetadataUrl?: string | undefined;
+  /** The scope that the server asks for, when it said so. */
+  readonly scope?: string | undefined;
+}
+
 /** What a {@link GatewayError} carries besides its code and message. */
 export interface GatewayErrorOptions {
   readonly server?: string | undefined;
@@ -62,6 +80,10 @@ export interface GatewayErrorOptions {
   readonly delivered?: boolean | 'unknown' | undefined;
   /** HTTP status, for servers reached over HTTP. */
   readonly status?: number | undefined;
+  /** How long a server over HTTP asks to wait (429, 503). */
+  readonly retryAfterMs?: number | undefined;
+  /** Where a person can grant access, for `AUTH_REQUIRED`. */
+  readonly auth?: AuthInfo | undefined;
 }
 
 const brand = Symbol.for('open-mcp-gateway.error');
@@ -83,6 +105,10 @@ export class GatewayError extends Error {
   readonly delivered: boolean | 'unknown' | undefined;
   /** HTTP status, for servers reached over HTTP. */
   readonly status: number | undefined;
+  /** How long the server asks to wait before the next try, when it said so (429, 503). */
+  readonly retryAfterMs: number | undefined;
+  /** Where a person can grant access, for `AUTH_REQUIRED`. */
+  readonly auth: AuthInfo | undefined;
 
   constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
     super(
@@ -96,6 +122,8 @@ export class GatewayError extends Error {
     this.issues = options.issues;
     this.delivered = options.delivered;
     this.status = options.status;
+    this.retryAfterMs = options.retryAfterMs;
+    this.auth = options.auth;
     Object.defineProperty(this, brand, { value: true });
   }
 

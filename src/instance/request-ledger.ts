@@ -139,7 +139,15 @@ export function toErrorResponse(
   message: string,
   delivered: boolean | 'unknown',
 ): JSONRPCErrorResponse {
-  const { code, server, status, exit } = error;
-  const data = { code, server, delivered, ...(status !== undefined && { status }), ...(exit && { exit }) };
+  const { code, server, status, exit, retryAfterMs, auth } = error;
+  const data = {
+    code,
+    server,
+    delivered,
+    ...(status !== undefined && { status }),
+    ...(exit && { exit }),
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(auth && { auth }),
+  };
   return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
 }

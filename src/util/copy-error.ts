@@ -5,9 +5,10 @@ export function copyError(
   error: GatewayError,
   changes: GatewayErrorOptions & { readonly message?: string | undefined },
 ): GatewayError {
-  const { server, cause, exit, issues, delivered, status } = error;
+  const { server, cause, exit, issues, delivered, status, retryAfterMs, auth } = error;
   const { message = messageOf(error), ...options } = changes;
-  return new GatewayError(error.code, message, { server, cause, exit, issues, delivered, status, ...options });
+  const kept = { server, cause, exit, issues, delivered, status, retryAfterMs, auth };
+  return new GatewayError(error.code, message, { ...kept, ...options });
 }
 
 /** The message of `error` without the server's name before it. */
