@@ -12,21 +12,24 @@ const runtimes = {
   'in-process': { type: 'in-process', server: () => createConformanceServer() },
 } as const;
 
-describe.each(Object.keys(runtimes) as (keyof typeof runtimes)[])('conformance with %s behind the merged peer', (type) => {
-  const gateways: Gateway[] = [];
-  afterAll(() => Promise.all(gateways.map((gateway) => gateway.close({ graceMs: 0 }))));
+describe.each(Object.keys(runtimes) as (keyof typeof runtimes)[])(
+  'conformance with %s behind the merged peer',
+  (type) => {
+    const gateways: Gateway[] = [];
+    afterAll(() => Promise.all(gateways.map((gateway) => gateway.close({ graceMs: 0 }))));
 
-  test('all 30 active scenarios pass', async () => {
-    // The scenarios know the tools by their own names.
-    const gateway = createGateway(
-      { servers: [{ id: 'fixture', runtime: runtimes[type] }] },
-      { names: ({ name }) => name },
-    );
-    gateways.push(gateway);
-    await using host = await createHttpHost((transport) => gateway.serve(transport));
-    const result = await runConformance(host.url);
-    expect(result.problems, result.output).toEqual([]);
-    expect(result.scenarios).toHaveLength(30);
-    expect(result.exitCode).toBe(0);
-  });
-});
+    test('all 30 active scenarios pass', async () => {
+      // The scenarios know the tools by their own names.
+      const gateway = createGateway(
+        { servers: [{ id: 'fixture', runtime: runtimes[type] }] },
+        { names: ({ name }) => name },
+      );
+      gateways.push(gateway);
+      await using host = await createHttpHost((transport) => gateway.serve(transport));
+      const result = await runConformance(host.url);
+      expect(result.problems, result.output).toEqual([]);
+      expect(result.scenarios).toHaveLength(30);
+      expect(result.exitCode).toBe(0);
+    });
+  },
+);
