@@ -1,0 +1,156 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { GatewayError } from '../../src/errors.js';
+import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
+import { createRuntimeContext } from '../../src/testing/index.js';
+import { count } from '../support/counts.js';
+import { type Host, startHost } from '../support/host.js';
+import { createTag, livingWithTag, tagVariable, untilLiving } from '../support/processes.js';
+import { nodeTrees, shellTrees } from '../support/trees.js';
+
+const trees = { ...shellTrees, ...nodeTrees };
+const quick = { stdin: '300ms', sigterm: '300ms', sigkill: '5s' };
+
+async function open(spec: LocalProcessSpec, tag: string) {
+  const runtime = new LocalProcessRuntime();
+  const transport = await runtime.open(spec, createRuntimeContext({ env: { [tagVariable]: tag } }));
+  return { runtime, transport };
+}
+
+describe.concurrent('close() leaves nobody of', () => {
+  for (const [name, spec] of Object.entries(trees)) {
+    test(name, async ({ expect }) => {
+      const tag = createTag();
+      const { runtime, transport } = await open({ ...spec, stop_timeout: quick }, tag);
+      let closes = 0;
+      transport.onclose = () => {
+        closes += 1;
+        expect(livingWithTag(tag)).toEqual([]);
+      };
+      expect((await untilLiving(tag, (living) => living > 0, 20_000)).length).toBeGreaterThan(0);
+      await transport.start();
+      await Promise.all([transport.close(), transport.close()]);
+      await transport.close();
+      expect(livingWithTag(tag)).toEqual([]);
+      expect(closes).toBe(1);
+      await runtime.close();
+    });
+  }
+});
+
+describe('stop_timeout', () => {
+  test('gives each step its time: a server that needs a moment at end of input is not sent a signal', async () => {
+    const script = `trap 'echo term >&2; exit 9' TERM; cat >/dev/null; sleep 0.5; exit 5`;
+    const { transport } = await open(
+      { command: '/bin/sh', args: ['-c', script], stop_timeout: { stdin: '20s' } },
+      createTag(),
+    );
+    let stderr = '';
+    (transport.stderr as NodeJS.ReadableStream).on('data', (chunk) => {
+      stderr += chunk;
+    });
+    await transport.start();
+    await transport.close();
+    expect(stderr).toBe('');
+  });
+
+  test('goes to SIGKILL when all steps are 0', async () => {
+    const tag = createTag();
+    const spec = { ...(shellTrees['a server that ignores both, and stops nothing'] as LocalProcessSpec) };
+    const { transport } = await open({ ...spec, stop_timeout: { stdin: '0', sigterm: '0', sigkill: '10s' } }, tag);
+    await transport.start();
+    await transport.close();
+    expect(livingWithTag(tag)).toEqual([]);
+  });
+});
+
+test('STOP_FAILED names who is left, closes all the same, and keeps the host from nothing', async () => {
+  // A server whose memory takes longer to give back than sigkill allows.
+  const script = 'globalThis.a = Buffer.alloc(1.5e9, 1); process.stdout.write("{}\\n"); process.stdin.resume()';
+  const spec = {
+    command: process.execPath,
+    args: ['-e', script],
+    stop_timeout: { stdin: '0', sigterm: '0', sigkill: '0' },
+  };
+  const tag = createTag();
+  const { runtime, transport } = await open(spec, tag);
+  const ready = Promise.withResolvers<void>();
+  const errors: Error[] = [];
+  let closes = 0;
+  transport.onerror = (error) => {
+    errors.push(error);
+    ready.resolve();
+  };
+  transport.onclose = () => {
+    closes += 1;
+  };
+  await transport.start();
+  await ready.promise;
+  const failure: unknown = await transport.close().catch((error: unknown) => error);
+  expect(GatewayError.is(failure) && failure.code).toBe('STOP_FAILED');
+  expect(String(failure)).toMatch(/processes \d+ are still there after SIGKILL/);
+  expect(closes).toBe(1);
+  expect(await untilLiving(tag, (living) => living === 0, 20_000)).toEqual([]);
+  await runtime.close();
+});
+
+describe('a host that is killed by SIGKILL', () => {
+  test('leaves nobody, whatever it was doing', { timeout: 240_000 }, async () => {
+    const hosts = count(12, 100);
+    const tag = createTag();
+    let seed = 20_250_318;
+    const random = () => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fffffff;
+      return seed / 0x7fffffff;
+    };
+    const kill = async () => {
+      const host = startHost('churn', [tag]);
+      await host.lines.next();
+      await sleep(random() * 700);
+      host.child.kill('SIGKILL');
+      expect(await host.ended(30_000)).toBe('SIGKILL');
+    };
+    let seen = 0;
+    for (let started = 0; started < hosts; started += 4) {
+      await Promise.all(Array.from({ length: Math.min(4, hosts - started) }, kill));
+      seen = Math.max(seen, livingWithTag(tag).length);
+    }
+    expect(seen).toBeGreaterThan(0);
+    // Guardians first give a server time to end by itself; only then is it certain that nobody appears any more.
+    await sleep(6_000);
+    expect(await untilLiving(tag, (living) => living === 0, 4_000)).toEqual([]);
+  });
+
+  test('leaves nobody that had just been started, and not yet noted', async () => {
+    const tag = createTag();
+    const host = startHost('unnoted', [tag]);
+    await host.lines.next();
+    host.child.kill('SIGKILL');
+    await host.ended(20_000);
+    expect(livingWithTag(tag).length).toBeGreaterThan(0);
+    expect(await untilLiving(tag, (living) => living === 0, 10_000)).toEqual([]);
+  });
+});
+
+describe('a host', () => {
+  const clean = async (host: Host) => {
+    const code = await host.ended(20_000);
+    expect(host.stderr()).toBe('');
+    expect(code).toBe(0);
+  };
+
+  test.each(['local-process', 'in-process', 'failing', 'wrapper'])('ends by itself after close(): %s', async (kind) => {
+    const tag = createTag();
+    const host = startHost('closes', [kind, tag]);
+    expect(await host.lines.next()).toMatchObject({ value: 'closed' });
+    expect(livingWithTag(tag)).toEqual([]);
+    await clean(host);
+  });
+
+  test('that ends with process.exit() and never closes leaves nobody', async () => {
+    const tag = createTag();
+    const host = startHost('exits', [tag]);
+    await clean(host);
+    expect(await untilLiving(tag, (living) => living === 0, 10_000)).toEqual([]);
+  });
+});

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { expect, test, vi } from 'vitest';
+import { LineBuffer } from '../../src/transport/line-buffer.js';
+
+const limit = 1024 * 1024;
+
+function cut(chunks: readonly Buffer[], maxBytes = limit): { lines: string[]; overflow: boolean } {
+  const buffer = new LineBuffer(maxBytes);
+  const lines: string[] = [];
+  for (const chunk of chunks) {
+    buffer.feed(chunk);
+    for (let line = buffer.next(); line !== undefined; line = buffer.next()) {
+      lines.push(line);
+    }
+  }
+  return { lines, overflow: buffer.overflow };
+}
+
+/** What it must be: all bytes at once, by the plainest code. */
+function expected(bytes: Buffer): string[] {
+  const lines: string[] = [];
+  let start = 0;
+  for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, start)) {
+    lines.push(bytes.subarray(start, end).toString('utf8'));
+    start = end + 1;
+  }
+  return lines;
+}
+
+function splitAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+  const sorted = [...new Set(cuts.map((at) => at % (bytes.length + 1)))].sort((a, b) => a - b);
+  return [0, ...sorted].map((at, index) => bytes.subarray(at, sorted[index] ?? bytes.length));
+}
+
+const corpus = Buffer.from('{"a":"é"}\r\n\n{"b":"漢字"}\n{"c":"👩‍👩‍👧‍👦"}\n\ufeff{"d":1}\nrest of ü');
+
+test('every cut in two gives the same lines', () => {
+  for (let at = 0; at <= corpus.length; at += 1) {
+    expect(cut([corpus.subarray(0, at), corpus.subarray(at)]).lines).toEqual(expected(corpus));
+  }
+});
+
+test('one byte at a time gives the same lines', () => {
+  expect(cut([...corpus].map((byte) => Buffer.from([byte]))).lines).toEqual(expected(corpus));
+});
+
+test('any bytes in any chunks give the same lines, and bytes that are not UTF-8 become U+FFFD', () => {
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 300 }),
+    fc
+      .array(fc.constantFrom(10, 13, 0x61, 0xc3, 0xa9, 0xf0, 0x9f, 0xff), { maxLength: 300 })
+      .map((list) => Uint8Array.from(list)),
+    // Around the sizes at which pieces are gathered.
+    fc.integer({ min: 3_000, max: 9_000 }).map((length) => new Uint8Array(length).fill(0x62)),
+  );
+  const input = fc.tuple(fc.array(bytes, { maxLength: 6 }), fc.array(fc.nat(20_000), { maxLength: 40 }));
+  fc.assert(
+    fc.property(input, ([parts, cuts]) => {
+      const whole = Buffer.concat([...parts, Buffer.from('\n')]);
+      expect(cut(splitAt(whole, cuts)).lines).toEqual(expected(whole));
+    }),
+    { numRuns: 2_000 },
+  );
+  expect(cut([Buffer.from([0x61, 0xff, 0x62, 10])]).lines).toEqual(['a\ufffdb']);
+});
+
+test('a line of just the limit fits, one byte more does not, however it comes', () => {
+  for (const size of [1, 7, 64, 100, 101]) {
+    const inPieces = (length: number) => {
+      const whole = Buffer.from(`${'x'.repeat(length)}\n`);
+      return Array.from({ length: Math.ceil(whole.length / size) }, (_, n) => whole.subarray(n * size, (n + 1) * size));
+    };
+    expect(cut(inPieces(100), 100)).toEqual({ lines: ['x'.repeat(100)], overflow: false });
+    expect(cut(inPieces(101), 100)).toEqual({ lines: [], overflow: true });
+  }
+});
+
+test('the limit is noticed before the line has ended, and what came before it is delivered', () => {
+  expect(cut([Buffer.from(`ok\n${'x'.repeat(11)}`)], 10)).toEqual({ lines: ['ok'], overflow: true });
+});
+
+test('each byte is copied at most twice, whatever the chunks', () => {
+  let copied = 0;
+  const concat = Buffer.concat;
+  vi.spyOn(Buffer, 'concat').mockImplementation((list, length) => {
+    copied += list.reduce((sum, item) => sum + item.length, 0);
+    return concat(list, length);
+  });
+  const { copy } = Buffer.prototype;
+  vi.spyOn(Buffer.prototype, 'copy').mockImplementation(function (this: Buffer, ...args) {
+    copied += this.length;
+    return copy.apply(this, args as Parameters<typeof copy>);
+  });
+  try {
+    for (const size of [1, 100, 5_000, 65_536]) {
+      copied = 0;
+      const line = Buffer.from(`${'y'.repeat(limit - 1)}\n`);
+      const chunks = Array.from({ length: Math.ceil(limit / size) }, (_, n) => line.subarray(n * size, (n + 1) * size));
+      expect(cut(chunks).lines[0]?.length).toBe(limit - 1);
+      expect(copied).toBeGreaterThan(0);
+      expect(copied).toBeLessThanOrEqual(2 * limit);
+    }
+  } finally {
+    vi.restoreAllMocks();
+  }
+});
+
+test('pieces of one byte cost no object each', () => {
+  const buffer = new LineBuffer(64 * limit);
+  const piece = Buffer.from('z');
+  for (let n = 0; n < 1_000_000; n += 1) {
+    buffer.feed(piece);
+    buffer.next();
+  }
+  const concat = vi.spyOn(Buffer, 'concat');
+  buffer.feed(Buffer.from('\n'));
+  expect(buffer.next()?.length).toBe(1_000_000);
+  expect(concat.mock.calls[0]?.[0].length).toBeLessThan(100);
+  concat.mockRestore();
+});
