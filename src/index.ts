@@ -20,6 +20,7 @@ export type { ListItem, ListKind } from './endpoint/list-kinds.js';
 export type { NameKind, NameOrigin, NamingFunction } from './endpoint/names.js';
 export type { GatewaySnapshot, ServerSnapshot } from './endpoint/snapshot.js';
 export {
+  type AuthInfo,
   type CatalogIssue,
   type ExitInfo,
   errorNumbers,
