@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { channel } from 'node:diagnostics_channel';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
@@ -13,7 +14,10 @@ import { type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import { ServerConnection } from './instance/connection.js';
+import { Places } from './instance/limits.js';
+import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
+import { SessionPool } from './instance/session-pool.js';
 import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import { type Clock, systemClock } from './options.js';
 import type { Caller, CheckResult, RuntimeFactory, RuntimeProgress } from './runtime.js';
@@ -74,12 +78,35 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
   readonly names?: NamingFunction | undefined;
   /** What an earlier gateway's `snapshot()` returned: lists are answered from it without starting any server. */
   readonly snapshot?: GatewaySnapshot | undefined;
+  readonly limits?: GatewayLimits | undefined;
   /**
    * Time, for tests.
    *
    * @default the real time
    */
   readonly clock?: Clock | undefined;
+  /**
+   * Chance, for tests: a number from 0 up to 1.
+   *
+   * @default Math.random
+   */
+  readonly random?: (() => number) | undefined;
+}
+
+/** How much a gateway may run. Over a limit a start waits until `start_timeout`, then fails with `LIMIT_REACHED`. */
+export interface GatewayLimits {
+  /**
+   * Starts at once.
+   *
+   * @default 8
+   */
+  readonly starting?: number | undefined;
+  /**
+   * Instances at once, over all entries.
+   *
+   * @default no limit
+   */
+  readonly instances?: number | undefined;
 }
 
 /** Settings of a connection. */
@@ -151,6 +178,8 @@ export interface Gateway extends AsyncDisposable {
   start(id: string): Promise<void>;
   /** Stops all instances of a server: new requests are refused, open ones get their grace. */
   stop(id: string, options?: StopOptions): Promise<void>;
+  /** Stops all instances of a server like `stop`, forgets earlier failures and starts one ahead. */
+  restart(id: string, options?: StopOptions): Promise<void>;
   /** Can each entry be started? Starts nothing. */
   check(id?: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly ServerCheck[]>;
   /** Every entry, touched or not, in the order of the catalog. */
@@ -173,6 +202,7 @@ interface Entry {
   readonly factory: RuntimeFactory;
   readonly redactor: Redactor;
   readonly supervisor: Supervisor;
+  readonly sessions: SessionPool;
   readonly fingerprint: string;
 }
 
@@ -180,6 +210,8 @@ interface Entry {
 const everybody = 'everybody';
 
 const defaultGraceMs = 5_000;
+// Where every gateway of the process tells its events too.
+const events = channel('open-mcp-gateway');
 
 /**
  * Makes a gateway for the servers of a catalog. Starts nothing.
@@ -202,6 +234,8 @@ class CatalogGateway implements Gateway {
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
   readonly #peers = new Set<{ close(): Promise<void> }>();
+  readonly #starting: Places;
+  readonly #places: Places;
   #closed = false;
   readonly #permits = new Map<string, Promise<void>>();
   #instances = 0;
@@ -211,6 +245,9 @@ class CatalogGateway implements Gateway {
     this.#options = options;
     const builtins = options.builtins === false ? [] : [new LocalProcessRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
+    const clock = options.clock ?? systemClock;
+    this.#starting = new Places('limits.starting', options.limits?.starting ?? 8, clock);
+    this.#places = new Places('limits.instances', options.limits?.instances ?? Number.POSITIVE_INFINITY, clock);
     const definitions = resolveCatalog(catalog, {
       factories: this.#factories,
       env: options.env ?? process.env,
@@ -233,7 +270,7 @@ class CatalogGateway implements Gateway {
   connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
       const entry = this.#entry(idOrOptions);
-      const transport = this.#connectServer(entry, options.caller);
+      const transport = this.#connectRaw(entry, options.caller);
       const policy = {
         server: entry.definition.id,
         caller: options.caller ?? {},
@@ -265,6 +302,10 @@ class CatalogGateway implements Gateway {
 
   async start(id: string): Promise<void> {
     return this.#entry(id).supervisor.start();
+  }
+
+  async restart(id: string, options: StopOptions = {}): Promise<void> {
+    return this.#entry(id).supervisor.restart(options.graceMs ?? defaultGraceMs);
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<void> {
@@ -310,7 +351,10 @@ class CatalogGateway implements Gateway {
     this.#closed = true;
     const supervisors = [...this.#entries.values()].map(({ supervisor }) => supervisor.close(this.#graceMs));
     const stopped = await Promise.allSettled(supervisors);
-    const peers = await Promise.allSettled([...this.#peers].map((peer) => peer.close()));
+    const peers = await Promise.allSettled([
+      ...[...this.#peers].map((peer) => peer.close()),
+      ...[...this.#entries.values()].map(({ sessions }) => sessions.close()),
+    ]);
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
     const closed = await Promise.allSettled(factories);
     const failures = [...stopped, ...peers, ...closed].flatMap((result) =>
@@ -321,11 +365,28 @@ class CatalogGateway implements Gateway {
     }
   });
 
+  #connectRaw(entry: Entry, caller: Caller | undefined): Transport {
+    const { id, isolation } = entry.definition;
+    switch (isolation) {
+      case 'caller':
+        return this.#connectServer(entry, caller);
+      case 'request':
+        throw new GatewayError(
+          'ISOLATION_UNSUPPORTED',
+          'isolation: request is for the merged peer: call connect() without an id, or serve()',
+          { server: id },
+        );
+      default:
+        return entry.sessions.connectShared(caller ?? {});
+    }
+  }
+
+  /** A connection with an instance of its own. */
   #connectServer(
-    { definition, factory, supervisor }: Entry,
+    { definition, factory, supervisor }: Pick<Entry, 'definition' | 'factory' | 'supervisor'>,
     caller: Caller | undefined,
     onProgress?: (progress: RuntimeProgress) => void,
-  ): Transport {
+  ): ServerConnection {
     return new ServerConnection({
       server: definition.id,
       requestTimeoutMs: definition.requestTimeoutMs,
@@ -345,7 +406,7 @@ class CatalogGateway implements Gateway {
     );
     return (send) =>
       new Endpoint({
-        servers: entries.map((entry) => this.#toEndpointServer(entry)),
+        servers: entries.map((entry) => this.#toEndpointServer(entry, caller)),
         caller,
         names: this.#names,
         snapshots: this.#snapshots,
@@ -357,7 +418,7 @@ class CatalogGateway implements Gateway {
       });
   }
 
-  #toEndpointServer(entry: Entry): EndpointServer {
+  #toEndpointServer(entry: Entry, caller: Caller): EndpointServer {
     const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = entry.definition;
     return {
       id,
@@ -367,27 +428,30 @@ class CatalogGateway implements Gateway {
       startTimeoutMs,
       restart,
       tools,
-      snapshotOwner: (caller) =>
+      snapshotOwner: () =>
         isolation === 'shared'
           ? everybody
           : isolation === 'principal'
             ? caller.principal && `principal ${caller.principal}`
             : caller.id && `caller ${caller.id}`,
-      connect: (caller, onProgress) => this.#connectServer(entry, caller, onProgress),
+      // What is shared is watched once, by the session that shares it.
+      watch: entry.sessions.watches(caller) ? toWatch(entry.definition) : undefined,
+      connect: (who, onProgress) => entry.sessions.connect(who, onProgress),
     };
   }
 
   #createEntry(definition: ServerDefinition): Entry {
     const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
     const redactor = createRedactor(definition.secrets);
+    const clock = this.#options.clock ?? systemClock;
     const supervisor = new Supervisor({
       definition,
       factory,
       redactor,
       enabled: definition.enabled,
-      displayName: definition.displayName,
+      displayName: redactor.text(definition.displayName),
       gatewayId: this.#id,
-      clock: this.#options.clock ?? systemClock,
+      clock,
       nextInstanceId: (server) => {
         this.#instances += 1;
         // Names of containers and Jobs know no capitals and no "_".
@@ -395,8 +459,21 @@ class CatalogGateway implements Gateway {
       },
       authorize: () => this.#authorize({ definition, factory, redactor }),
       emit: (event) => this.#emit(event),
+      restart: definition.restart,
+      idleTimeoutMs: definition.idleTimeoutMs,
+      starting: this.#starting,
+      instances: this.#places,
+      random: this.#options.random ?? Math.random,
     });
-    return { definition, factory, redactor, supervisor, fingerprint: fingerprint(definition) };
+    const sessions = new SessionPool({
+      server: definition.id,
+      isolation: definition.isolation,
+      startTimeoutMs: definition.startTimeoutMs,
+      watch: toWatch(definition),
+      clock,
+      connect: (caller, onProgress) => this.#connectServer({ definition, factory, supervisor }, caller, onProgress),
+    });
+    return { definition, factory, redactor, supervisor, sessions, fingerprint: fingerprint(definition) };
   }
 
   #entry(id: string): Entry {
@@ -431,10 +508,16 @@ class CatalogGateway implements Gateway {
   #emit(event: GatewayEvent): void {
     try {
       this.#options.onEvent?.(event);
+      // Subscribers throw into their own process, not into ours: Node reports it to the host.
+      events.publish(event);
     } catch {
       // A host's listener must not change what happens to its servers.
     }
   }
+}
+
+function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
+  return { idleTimeoutMs, maxLifetimeMs, health };
 }
 
 async function ask(authorize: NonNullable<GatewayOptions['authorize']>, description: ServerDescription): Promise<void> {

@@ -42,6 +42,7 @@ export {
   type ConnectOptions,
   createGateway,
   type Gateway,
+  type GatewayLimits,
   type GatewayNames,
   type GatewayOptions,
   type MergedOptions,

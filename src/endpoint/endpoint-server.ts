@@ -1,5 +1,6 @@
+import type { LinkTransport } from '../instance/link.js';
+import type { LinkWatchSettings } from '../instance/link-watch.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
-import type { Transport } from '../sdk.js';
 import type { ToolFilter } from './glob.js';
 
 /** One server of the merged peer. */
@@ -9,10 +10,12 @@ export interface EndpointServer {
   readonly fingerprint: string;
   readonly listTimeoutMs: number;
   readonly startTimeoutMs: number;
+  /** Undefined where callers share what watches over itself. */
+  readonly watch: LinkWatchSettings | undefined;
   readonly restart: { readonly max: number; readonly backoffMs: number; readonly maxBackoffMs: number };
   readonly tools: ToolFilter;
   /** For whom a snapshot of its lists is good; undefined: for nobody but the caller of this one connection. */
   snapshotOwner(caller: Caller): string | undefined;
   /** A transport to an instance for this caller. */
-  connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): Transport;
+  connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): LinkTransport;
 }

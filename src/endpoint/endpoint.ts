@@ -1,5 +1,6 @@
 import type { GatewayEvent } from '../events.js';
 import type { Link, LinkOwner } from '../instance/link.js';
+import type { LinkActivity } from '../instance/link-watch.js';
 import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -140,6 +141,14 @@ export class Endpoint implements LinkOwner {
   }
 
   /** @internal */
+  activity({ server }: Link): LinkActivity {
+    if (this.#tasks.isRunning(server) || this.#serverRequests.isWaiting(server)) {
+      return 'working';
+    }
+    return this.#subscriptions.of(server).length > 0 ? 'subscribed' : 'none';
+  }
+
+  /** @internal */
   onOpen(link: Link): void {
     if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
       link.ask('logging/setLevel', { level: this.#level }).catch(nothing);
@@ -183,6 +192,7 @@ export class Endpoint implements LinkOwner {
   /** @internal */
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
+    this.#tasks.end(link.server);
   }
 
   #dispatch(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): void {

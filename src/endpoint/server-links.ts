@@ -27,9 +27,9 @@ export class ServerLinks {
     let link = this.#links.get(server.id);
     if (link === undefined) {
       const { caller, owner, onProgress } = this.#options;
-      const { id, startTimeoutMs } = server;
+      const { id, startTimeoutMs, watch } = server;
       const connect = () => server.connect(caller, (progress) => onProgress(server, progress));
-      link = new Link({ server: id, startTimeoutMs, connect }, owner);
+      link = new Link({ server: id, startTimeoutMs, watch, connect }, owner);
       this.#links.set(id, link);
     }
     return link;

@@ -31,6 +31,16 @@ export class ServerRequests {
     this.#send = send;
   }
 
+  /** Whether the caller still owes this server an answer. */
+  isWaiting(server: string): boolean {
+    for (const { link } of this.#open.values()) {
+      if (link.server === server) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   receive(link: Link, request: JSONRPCRequest, caller: CallerHandshake | undefined): void {
     const refuse = (code: number, message: string) =>
       link.notify({ jsonrpc: '2.0', id: request.id, error: { code, message } });

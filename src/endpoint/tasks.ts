@@ -10,6 +10,7 @@ export interface TaskOrigin {
 }
 
 const maxTasks = 10_000;
+const ended = new Set(['completed', 'failed', 'cancelled']);
 const relatedTask = 'io.modelcontextprotocol/related-task';
 
 /**
@@ -18,7 +19,18 @@ const relatedTask = 'io.modelcontextprotocol/related-task';
  */
 export class TaskOwners {
   readonly #origins = new BoundedMap<string, TaskOrigin>(maxTasks);
+  readonly #running = new Map<string, Set<unknown>>();
   readonly #aliases = new BoundedMap<string, string>(maxTasks);
+
+  /** Whether a task of this server has not ended, as far as the caller has heard. */
+  isRunning(server: string): boolean {
+    return (this.#running.get(server)?.size ?? 0) > 0;
+  }
+
+  /** The server has ended, and its tasks with it. */
+  end(server: string): void {
+    this.#running.delete(server);
+  }
 
   find(taskId: unknown): TaskOrigin | undefined {
     return typeof taskId === 'string' ? this.#origins.get(taskId) : undefined;
@@ -33,11 +45,13 @@ export class TaskOwners {
     };
     if (typeof fields.taskId === 'string') {
       const visible = this.#see(server, fields.taskId);
+      this.#note(server, fields);
       visible !== fields.taskId && replace('taskId', visible);
     }
     const { task, tasks, _meta: meta } = fields as { task?: Fields; tasks?: unknown; _meta?: Fields };
     if (typeof task?.taskId === 'string') {
       const visible = this.#see(server, task.taskId);
+      this.#note(server, task);
       visible !== task.taskId && replace('task', { ...task, taskId: visible });
     }
     if (Array.isArray(tasks)) {
@@ -52,6 +66,15 @@ export class TaskOwners {
       visible !== related.taskId && replace('_meta', { ...meta, [relatedTask]: { ...related, taskId: visible } });
     }
     return (changed as T | undefined) ?? fields;
+  }
+
+  #note(server: string, { taskId, status }: Fields): void {
+    const running = this.#running.get(server) ?? new Set();
+    if (ended.has(status as string)) {
+      running.delete(taskId);
+    } else if (status !== undefined) {
+      this.#running.set(server, running.add(taskId));
+    }
   }
 
   #see(server: string, taskId: string): string {

@@ -138,6 +138,11 @@ export class ServerConnection implements Transport, InstanceUser {
     await Promise.all([this.#instance?.stop(), this.#starting?.catch(() => {})]);
   });
 
+  /** Ends the session for a reason of ours: open requests are answered with it, and the server is stopped. */
+  fail(reason: GatewayError): void {
+    this.#instance?.fail(reason);
+  }
+
   /** Takes no more requests; resolves when the last open one is answered. */
   drain(): Promise<void> {
     if (this.#state === 'open') {
@@ -160,6 +165,7 @@ export class ServerConnection implements Transport, InstanceUser {
         return;
       }
       this.#initialized ||= request.id === this.#initializeId && 'result' in message;
+      this.#instance?.prove();
       this.#deliver(message, extra);
       this.#settleDrain();
       return;

@@ -5,6 +5,7 @@ import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
 import { settledWithin } from '../util/abort.js';
 import { once } from '../util/once.js';
 import { type InstanceDefinition, openTransport } from './open-transport.js';
+import { PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
 import type { StrictTransport, StrictTransportListener } from './strict-transport.js';
 
@@ -19,6 +20,10 @@ export interface InstanceEnvironment {
   readonly clock: Clock;
   readonly redactor: Redactor;
   emit(event: GatewayEvent): void;
+  /** An instance could not be started, or ended by itself after it had been ready for so long. */
+  onFailure(failure: GatewayError, livedMs: number): 'failed' | 'crash-loop';
+  /** An instance has answered a request. */
+  onProof(): void;
 }
 
 /** Who uses an instance: told of its messages and its end. */
@@ -32,7 +37,6 @@ export interface InstanceUser extends StrictTransportListener {
 /** One running server behind a catalog entry, from its start to its end. */
 export class Instance {
   readonly id: string;
-  phase: Phase = 'idle';
   /** When it entered its phase, in milliseconds since the epoch. */
   since: number;
   progress: RuntimeProgress | undefined;
@@ -50,6 +54,11 @@ export class Instance {
   readonly #onGone: () => void;
   readonly #gone: Promise<void>;
   readonly #abort = new AbortController();
+  readonly #phases: PhaseMachine;
+  #readyAt: number | undefined;
+  #proved = false;
+  // Where a failure leads to, once everything is gone.
+  #end: 'idle' | 'failed' | 'crash-loop' = 'idle';
   #transport: StrictTransport | undefined;
   /** Resolves when nothing is left of a start that was given up. */
   #cleared: Promise<void> | undefined;
@@ -66,6 +75,11 @@ export class Instance {
       gone.resolve();
     });
     this.since = env.clock.date();
+    this.#phases = new PhaseMachine((transition) => this.#onTransition(transition));
+  }
+
+  get phase(): Phase {
+    return this.#phases.phase;
   }
 
   /** The open connection; only from `ready` on. */
@@ -92,6 +106,19 @@ export class Instance {
     await this.transport.health(signal);
   }
 
+  /** It has answered a request: what was started works. */
+  prove(): void {
+    if (!this.#proved) {
+      this.#proved = true;
+      this.#env.onProof();
+    }
+  }
+
+  /** Ends it for a reason of ours. */
+  fail(reason: GatewayError): void {
+    this.#transport?.fail(reason);
+  }
+
   get stderr(): StrictTransport['stderr'] {
     return this.#transport?.stderr;
   }
@@ -104,7 +131,7 @@ export class Instance {
   readonly open = once(async () => {
     const { definition, factory, gatewayId, clock, redactor } = this.#env;
     const start = clock.now();
-    this.#enter('starting');
+    this.#phases.enter('starting');
     try {
       this.#transport = await openTransport({
         definition,
@@ -122,22 +149,25 @@ export class Instance {
       });
     } catch (error) {
       // A stop on purpose is no failure.
-      this.failure = this.#abort.signal.aborted ? undefined : (error as GatewayError);
+      if (!this.#abort.signal.aborted) {
+        this.#fail(error as GatewayError);
+      }
       void this.#settleStart();
       throw error;
     }
-    this.startDurationMs = clock.now() - start;
+    this.#readyAt = clock.now();
+    this.startDurationMs = this.#readyAt - start;
     this.progress = undefined;
-    this.#enter('ready');
+    this.#phases.enter('ready');
   });
 
   /** A start that failed leaves the stage when the runtime has cleared it; one that never does is waited for no longer than this. */
   async #settleStart(): Promise<void> {
     if (this.#cleared !== undefined) {
-      this.#enter('stopping', this.failure);
+      this.#phases.enter('stopping', this.failure);
       await settledWithin(this.#cleared, clearWithinMs, this.#env.clock);
     }
-    this.#enter(this.failure === undefined ? 'idle' : 'failed', this.failure);
+    this.#phases.enter(this.#end, this.failure);
     this.#onGone();
   }
 
@@ -152,12 +182,14 @@ export class Instance {
       },
       onEnding: (reason) => {
         this.lastExit = reason?.exit;
-        this.failure = reason;
-        this.#enter('stopping', reason);
+        if (reason !== undefined) {
+          this.#fail(reason);
+        }
+        this.#phases.enter('stopping', reason);
         user.onEnding(reason);
       },
       onClosed: () => {
-        this.#enter(this.failure === undefined ? 'idle' : 'failed', this.failure);
+        this.#phases.enter(this.#end, this.failure);
         user.onClosed();
         this.#onGone();
       },
@@ -178,20 +210,20 @@ export class Instance {
       return;
     }
     if (this.user === undefined) {
-      this.#enter('stopping');
+      this.#phases.enter('stopping');
     }
     try {
       await this.#transport.close();
     } finally {
       if (this.user === undefined) {
-        this.#enter('idle');
+        this.#phases.enter('idle');
         this.#onGone();
       }
     }
   });
 
   #report(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void {
-    this.#enter(phase);
+    this.#phases.enter(phase);
     if (progress === undefined) {
       this.onProgress?.({ message: phase });
     } else {
@@ -210,12 +242,13 @@ export class Instance {
     }
   }
 
-  #enter(to: Phase, failure?: GatewayError): void {
-    if (this.phase === to) {
-      return;
-    }
-    const from = this.phase;
-    this.phase = to;
+  #fail(reason: GatewayError): void {
+    this.failure = reason;
+    const livedMs = this.#readyAt === undefined ? 0 : this.#env.clock.now() - this.#readyAt;
+    this.#end = this.#env.onFailure(reason, livedMs);
+  }
+
+  #onTransition({ from, to, reason }: Transition): void {
     this.since = this.#env.clock.date();
     this.#env.emit({
       type: 'phase',
@@ -223,7 +256,7 @@ export class Instance {
       instance: this.id,
       from,
       to,
-      reason: failure && { code: failure.code, message: failure.message },
+      reason: reason && { code: reason.code, message: reason.message },
       at: this.since,
     });
   }

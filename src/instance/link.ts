@@ -10,6 +10,7 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
+import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
@@ -17,6 +18,8 @@ type Params = NonNullable<JSONRPCRequest['params']>;
 
 /** A request of the caller that waits for a server. */
 export interface Exchange {
+  /** A check of ours: it does not count as use. */
+  readonly isProbe?: boolean;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
   /** Gets the one answer, under the link's own id. */
@@ -28,6 +31,8 @@ export interface Exchange {
 /** The caller's side of a link. */
 export interface LinkOwner {
   readonly clock: Clock;
+  /** What besides open requests keeps the link open. */
+  activity(link: Link): LinkActivity;
   /** What the server gets as params of `initialize`: the caller's own. */
   initializeParams(): Params;
   /** Sent to each server once it is initialized: what the caller had asked for before. */
@@ -40,7 +45,14 @@ export interface LinkOwner {
 export interface LinkOptions {
   readonly server: string;
   readonly startTimeoutMs: number;
-  connect(): Transport;
+  /** Undefined where somebody below watches already. */
+  readonly watch: LinkWatchSettings | undefined;
+  connect(): LinkTransport;
+}
+
+/** What a link sends on; `fail` ends it for a reason of ours. */
+export interface LinkTransport extends Transport {
+  fail?(reason: GatewayError): void;
 }
 
 /** What a server answered to `initialize`. */
@@ -48,6 +60,8 @@ export interface Handshake {
   readonly protocolVersion: string;
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | undefined;
+  /** The whole answer. */
+  readonly result: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -59,7 +73,10 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
   readonly #exchanges = new Map<RequestId, Exchange>();
-  #transport: Transport | undefined;
+  readonly #watch: LinkWatch | undefined;
+  #transport: LinkTransport | undefined;
+  #closing: Promise<void> | undefined;
+  #isClosed = false;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
   #lastError: GatewayError | undefined;
@@ -70,6 +87,17 @@ export class Link {
     this.server = options.server;
     this.#options = options;
     this.#owner = owner;
+    this.#watch =
+      options.watch &&
+      new LinkWatch(options.watch, owner.clock, {
+        activity: () => this.#activity(),
+        rest: () => this.#rest(),
+        probe: () => this.ask('ping', undefined, true),
+        fail: (failures) => {
+          const message = `the server did not answer ${failures} health checks in a row`;
+          this.#transport?.fail?.(this.#error('SERVER_UNHEALTHY', message));
+        },
+      });
   }
 
   /** What the server said of itself; undefined unless the link is open. */
@@ -132,11 +160,12 @@ export class Link {
   }
 
   /** Asks for something on the endpoint's own account. Rejects with the server's error or a `GatewayError`. */
-  ask(method: string, params: Params | undefined): Promise<Readonly<Record<string, unknown>>> {
+  ask(method: string, params: Params | undefined, isProbe = false): Promise<Readonly<Record<string, unknown>>> {
     return new Promise((resolve, reject) => {
       this.request(
         { jsonrpc: '2.0', id: 0, method, ...(params && { params }) },
         {
+          isProbe,
           onAnswer: (response) =>
             'result' in response
               ? resolve(response.result)
@@ -146,20 +175,61 @@ export class Link {
     });
   }
 
+  /** Tells that something that kept the link open has ended. */
+  used(): void {
+    this.#watch?.used();
+  }
+
+  /** For good. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#exchanges.clear();
     const transport = this.#transport;
     this.#forget();
-    await transport?.close();
+    await Promise.all([transport?.close(), this.#closing]);
+  }
+
+  /** Ends the server; the next request starts another one. What the caller is subscribed to, another one takes over at once. */
+  #rest(): void {
+    const transport = this.#transport;
+    const activity = this.#activity();
+    this.#forget();
+    const closing = Promise.resolve(transport?.close())
+      .catch(() => {})
+      .then(() => {
+        if (this.#closing === closing) {
+          this.#closing = undefined;
+        }
+      });
+    this.#closing = closing;
+    this.#owner.onEnd(this, undefined);
+    if (activity === 'subscribed') {
+      this.open().catch(() => {});
+    }
+  }
+
+  #activity(): LinkActivity {
+    for (const { isProbe } of this.#exchanges.values()) {
+      if (isProbe !== true) {
+        return 'working';
+      }
+    }
+    return this.#owner.activity(this);
   }
 
   async #open(): Promise<Handshake> {
+    // One that ends now may hold what the next one needs: a file, a port, a container's name.
+    await this.#closing;
+    if (this.#isClosed) {
+      throw this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
+    }
     const transport = this.#options.connect();
     this.#transport = transport;
     this.#lastError = undefined;
     transport.onmessage = (message) => this.#receive(message);
     transport.onerror = (error) => {
-      this.#lastError = GatewayError.is(error) ? error : this.#lastError;
+      // A line that was skipped ends nothing.
+      this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
     };
     const ended = new Promise<never>((_, reject) => {
       transport.onclose = () => {
@@ -170,6 +240,7 @@ export class Link {
     ended.catch(() => {});
     await transport.start();
     this.#handshake = await Promise.race([this.#initialize(transport), ended]);
+    this.#watch?.start();
     this.#owner.onOpen(this);
     return this.#handshake;
   }
@@ -208,6 +279,7 @@ export class Link {
       protocolVersion,
       capabilities: capabilities as Readonly<Record<string, unknown>>,
       instructions: typeof instructions === 'string' ? instructions : undefined,
+      result: response.result,
     };
   }
 
@@ -242,6 +314,9 @@ export class Link {
     if (exchange !== undefined) {
       this.#exchanges.delete(id);
       exchange.onAnswer(response);
+      if (exchange.isProbe !== true) {
+        this.#watch?.used();
+      }
     }
   }
 
@@ -255,6 +330,7 @@ export class Link {
   }
 
   #forget(): void {
+    this.#watch?.stop();
     this.#transport = undefined;
     this.#opening = undefined;
     this.#handshake = undefined;

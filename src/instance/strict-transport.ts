@@ -127,6 +127,12 @@ export class StrictTransport {
     (this.#inner as { resume?(): void }).resume?.();
   }
 
+  /** Ends the server for a reason of ours. */
+  fail(reason: GatewayError): void {
+    this.#onEnding(reason);
+    this.close().catch(() => {});
+  }
+
   readonly close = once(async () => {
     this.#onEnding(undefined);
     try {

@@ -3,9 +3,19 @@ import type { Phase } from '../events.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
 import { abortable, settledWithin } from '../util/abort.js';
 import { Instance, type InstanceEnvironment } from './instance.js';
+import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
+import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 
-export interface SupervisorOptions extends InstanceEnvironment {
+export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
+  readonly restart: RestartSettings;
+  /** How long an instance that was started ahead waits for somebody; 0: for ever. */
+  readonly idleTimeoutMs: number;
+  /** How many starts may be under way in the gateway. */
+  readonly starting: Places;
+  /** How many instances the gateway may have. */
+  readonly instances: Places;
+  readonly random: () => number;
   readonly enabled: boolean;
   readonly displayName: string;
   /** An id that no other instance of this gateway has, fit for names of containers and Jobs. */
@@ -36,11 +46,13 @@ export interface ServerStatus {
   readonly displayName: string;
   readonly type: string;
   readonly enabled: boolean;
-  /** The phase of its liveliest instance; without one, `failed` after a failure and else `idle`. */
+  /** The phase of its liveliest instance; without one, `failed` or `crash-loop` after failures, and else `idle`. */
   readonly phase: Phase;
   readonly since: number;
   /** Requests that wait for an answer, over all instances. */
   readonly inFlight: number;
+  /** How often a start followed a failure, since the gateway was made. */
+  readonly restarts: number;
   /** How the last instance that ended by itself ended. */
   readonly lastExit: ExitInfo | undefined;
   /** The last failure of a start or of a running server. */
@@ -53,17 +65,28 @@ const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping']
 /** Starts, counts and stops the instances of one catalog entry. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
+  readonly #environment: InstanceEnvironment;
+  readonly #policy: RestartPolicy;
   readonly #instances = new Set<Instance>();
   // Started ahead by start(), and not given to anybody yet.
   readonly #spare: Instance[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
   #lastError: GatewayError | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#since = options.clock.date();
+    const { definition, restart, clock, random } = options;
+    const policy = new RestartPolicy(definition.id, restart, clock, random);
+    this.#policy = policy;
+    this.#environment = {
+      ...options,
+      // That a person has to consent is no fault of the server.
+      onFailure: ({ code }, livedMs) => ((code as string) === 'AUTH_REQUIRED' ? 'failed' : policy.failed(livedMs)),
+      onProof: () => policy.proved(),
+    };
   }
 
   /**
@@ -91,7 +114,7 @@ export class Supervisor {
       await spare.stop().catch(() => {});
       signal.throwIfAborted();
     }
-    const instance = this.#create(caller);
+    const instance = await this.#create(caller, signal);
     instance.onProgress = onProgress;
     await this.#open(instance, signal);
     return instance;
@@ -104,23 +127,51 @@ export class Supervisor {
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
+    const { starting, definition } = this.#options;
+    let place: Place | undefined;
     try {
+      // One that was started ahead has its place, or needs none any more.
+      place =
+        instance.phase === 'idle' ? await starting.take(definition.id, definition.startTimeoutMs, signal) : undefined;
       await abortable(instance.open(), signal);
     } catch (error) {
       await instance.stop().catch(() => {});
       throw error;
+    } finally {
+      place?.();
     }
   }
 
-  /** Starts an instance ahead of its use; without effect while one waits already. */
+  /** Starts an instance ahead of its use; without effect while one waits already. Forgets earlier failures. */
   async start(): Promise<void> {
     await this.#permit();
+    this.#policy.reset();
     let instance = this.#spare.find((spare) => spare.available);
     if (instance === undefined) {
-      instance = this.#create(undefined);
+      const { signal } = this.#closing;
+      instance = await this.#create(undefined, signal);
       this.#spare.push(instance);
+      await this.#open(instance, signal);
+      this.#stopSpareLater(instance);
     }
     await instance.open();
+  }
+
+  /** Stops every instance, forgets earlier failures and starts one ahead. */
+  async restart(graceMs: number): Promise<void> {
+    await this.stop(graceMs);
+    await this.start();
+  }
+
+  #stopSpareLater(instance: Instance): void {
+    const { idleTimeoutMs, clock } = this.#options;
+    if (idleTimeoutMs > 0) {
+      clock.setTimeout(() => {
+        if (this.#spare.includes(instance)) {
+          instance.stop().catch(() => {});
+        }
+      }, idleTimeoutMs);
+    }
   }
 
   /** Lets open requests end within `graceMs`, then stops every instance. */
@@ -144,7 +195,7 @@ export class Supervisor {
 
   /** Refuses all later starts, then stops. */
   close(graceMs: number): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort(this.#closedError());
     return this.stop(graceMs);
   }
 
@@ -180,9 +231,12 @@ export class Supervisor {
       displayName,
       type: definition.runtime.type,
       enabled,
-      phase: leading?.phase ?? (this.#lastError === undefined ? 'idle' : 'failed'),
+      phase:
+        leading?.phase ??
+        (this.#lastError === undefined ? 'idle' : this.#policy.phase === 'crash-loop' ? 'crash-loop' : 'failed'),
       since: leading?.since ?? this.#since,
       inFlight: instances.reduce((sum, instance) => sum + (instance.user?.inFlight ?? 0), 0),
+      restarts: this.#policy.restarts,
       lastExit: this.#lastExit,
       lastError,
       instances: instances.map((instance) => ({
@@ -199,9 +253,7 @@ export class Supervisor {
 
   async #permit(): Promise<void> {
     const { definition, enabled, authorize } = this.#options;
-    if (this.#closed) {
-      throw new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { server: definition.id, delivered: false });
-    }
+    this.#closing.signal.throwIfAborted();
     if (!enabled) {
       throw new GatewayError('SERVER_DISABLED', 'the entry says enabled: false', {
         server: definition.id,
@@ -211,12 +263,17 @@ export class Supervisor {
     await authorize();
   }
 
-  #create(caller: Caller | undefined): Instance {
-    const { definition, clock, nextInstanceId } = this.#options;
-    if (this.#closed) {
-      throw new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { server: definition.id, delivered: false });
+  async #create(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
+    const { definition, clock, nextInstanceId, instances } = this.#options;
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    await this.#policy.admit(either);
+    const place = await instances.take(definition.id, definition.startTimeoutMs, either);
+    if (either.aborted) {
+      place();
+      throw either.reason;
     }
-    const instance = new Instance(this.#options, nextInstanceId(definition.id), caller, () => {
+    const instance = new Instance(this.#environment, nextInstanceId(definition.id), caller, () => {
+      place();
       this.#instances.delete(instance);
       const spare = this.#spare.indexOf(instance);
       if (spare !== -1) {
@@ -228,5 +285,12 @@ export class Supervisor {
     });
     this.#instances.add(instance);
     return instance;
+  }
+
+  #closedError(): GatewayError {
+    return new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', {
+      server: this.#options.definition.id,
+      delivered: false,
+    });
   }
 }

@@ -1,0 +1,134 @@
+import type { Clock } from '../options.js';
+
+export interface LinkWatchSettings {
+  /** 0: never. */
+  readonly idleTimeoutMs: number;
+  /** 0: never. */
+  readonly maxLifetimeMs: number;
+  /** `intervalMs` 0: no checks. */
+  readonly health: { readonly intervalMs: number; readonly timeoutMs: number; readonly failures: number };
+}
+
+/** What keeps a link open. */
+export type LinkActivity = 'working' | 'subscribed' | 'none';
+
+/** What a watch sees and does of its link. */
+export interface WatchedLink {
+  /**
+   * `working`: a request waits for its answer, or a task runs. `subscribed`: it has to run, but could be replaced by
+   * another. `none`: nobody needs it.
+   */
+  activity(): LinkActivity;
+  /** Has been idle, or has lived, for long enough. */
+  rest(): void;
+  /** Rejects when the server does not answer. */
+  probe(): Promise<unknown>;
+  /** Did not answer so many times in a row. */
+  fail(failures: number): void;
+}
+
+/**
+ * Watches an open link: lets it rest when nobody has used it for a while, replaces it when it has lived long enough, and
+ * asks now and then whether the server is alive. Its own questions are no use.
+ */
+export class LinkWatch {
+  readonly #settings: LinkWatchSettings;
+  readonly #clock: Clock;
+  readonly #link: WatchedLink;
+  readonly #timers = new Map<'idle' | 'lifetime' | 'health', unknown>();
+  #lastUse = 0;
+  #overdue = false;
+  #failures = 0;
+  // Which opening of the link a check belongs to; undefined while it is closed.
+  #opening: symbol | undefined;
+
+  constructor(settings: LinkWatchSettings, clock: Clock, link: WatchedLink) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#link = link;
+  }
+
+  /** The link has opened. */
+  start(): void {
+    const { idleTimeoutMs, maxLifetimeMs } = this.#settings;
+    this.#opening = Symbol('opening');
+    this.#overdue = false;
+    this.#failures = 0;
+    this.#lastUse = this.#clock.now();
+    if (idleTimeoutMs > 0) {
+      this.#set('idle', idleTimeoutMs, () => this.#checkIdle());
+    }
+    if (maxLifetimeMs > 0) {
+      this.#set('lifetime', maxLifetimeMs, () => {
+        this.#overdue = true;
+        this.used();
+      });
+    }
+    this.#scheduleHealth();
+  }
+
+  /** A request has just been answered, or a subscription or task has ended. */
+  used(): void {
+    this.#lastUse = this.#clock.now();
+    if (this.#overdue && this.#link.activity() !== 'working') {
+      this.#link.rest();
+    }
+  }
+
+  /** The link has closed. */
+  stop(): void {
+    this.#opening = undefined;
+    for (const timer of this.#timers.values()) {
+      this.#clock.clearTimeout(timer);
+    }
+    this.#timers.clear();
+  }
+
+  #checkIdle(): void {
+    const { idleTimeoutMs } = this.#settings;
+    const left = this.#lastUse + idleTimeoutMs - this.#clock.now();
+    if (this.#link.activity() !== 'none') {
+      this.#set('idle', idleTimeoutMs, () => this.#checkIdle());
+    } else if (left > 0) {
+      this.#set('idle', left, () => this.#checkIdle());
+    } else {
+      this.#link.rest();
+    }
+  }
+
+  #scheduleHealth(): void {
+    const { intervalMs } = this.#settings.health;
+    if (intervalMs > 0) {
+      this.#set('health', intervalMs, () => void this.#checkHealth());
+    }
+  }
+
+  async #checkHealth(): Promise<void> {
+    const { timeoutMs, failures } = this.#settings.health;
+    const opening = this.#opening;
+    const alive = await new Promise<boolean>((resolve) => {
+      const timer = this.#clock.setTimeout(() => resolve(false), timeoutMs);
+      const done = (answer: boolean) => {
+        this.#clock.clearTimeout(timer);
+        resolve(answer);
+      };
+      this.#link.probe().then(
+        () => done(true),
+        () => done(false),
+      );
+    });
+    if (this.#opening !== opening) {
+      return;
+    }
+    this.#failures = alive ? 0 : this.#failures + 1;
+    if (this.#failures >= failures) {
+      this.#link.fail(this.#failures);
+    } else {
+      this.#scheduleHealth();
+    }
+  }
+
+  #set(name: 'idle' | 'lifetime' | 'health', ms: number, run: () => void): void {
+    this.#timers.set(name, this.#clock.setTimeout(run, ms));
+  }
+}

@@ -1,0 +1,179 @@
+import { GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+  type Transport,
+} from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { once } from '../util/once.js';
+import { Link, type LinkOptions, type LinkOwner, type Response } from './link.js';
+import type { LinkActivity } from './link-watch.js';
+import { toErrorResponse } from './request-ledger.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+/**
+ * A connection to an entry with `isolation: request`: each request gets a fresh instance, which ends with the answer. The
+ * instance of the handshake serves the first request.
+ */
+export class RequestTransport implements Transport, LinkOwner {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  readonly clock: Clock;
+  readonly #options: LinkOptions;
+  readonly #links = new Set<Link>();
+  readonly #open = new Map<RequestId, { link: Link; linkId: RequestId }>();
+  readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId }>();
+  #fresh: Link | undefined;
+  #initializeParams: Params = {};
+  #nextServerRequest = 1;
+  #state: 'new' | 'open' | 'closed' = 'new';
+
+  constructor(options: LinkOptions, clock: Clock) {
+    this.#options = options;
+    this.clock = clock;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before');
+    }
+    this.#state = 'open';
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    if (this.#state !== 'open') {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport is not open', { delivered: false });
+    }
+    if (isResponse(message)) {
+      const asked = this.#serverRequests.get(message.id as RequestId);
+      this.#serverRequests.delete(message.id as RequestId);
+      asked?.link.notify({ ...message, id: asked.id });
+    } else if (!isRequest(message)) {
+      this.#notify(message);
+    } else if (message.method === 'initialize') {
+      this.#initialize(message);
+    } else {
+      this.#request(message);
+    }
+  }
+
+  readonly close = once(async () => {
+    this.#state = 'closed';
+    this.#open.clear();
+    await Promise.all([...this.#links].map((link) => link.close()));
+    runCallback({}, () => this.onclose?.());
+  });
+
+  /** @internal */
+  activity(): LinkActivity {
+    return 'none';
+  }
+
+  /** @internal */
+  initializeParams(): Params {
+    return this.#initializeParams;
+  }
+
+  /** @internal */
+  onOpen(): void {}
+
+  /** @internal */
+  onRequest(link: Link, request: JSONRPCRequest): void {
+    const id = this.#nextServerRequest++;
+    this.#serverRequests.set(id, { link, id: request.id });
+    this.#deliver({ ...request, id });
+  }
+
+  /** @internal */
+  onNotification(_link: Link, message: JSONRPCNotification): void {
+    this.#deliver(message);
+  }
+
+  /** @internal */
+  onEnd(link: Link): void {
+    this.#release(link);
+  }
+
+  #initialize({ id, params }: JSONRPCRequest): void {
+    this.#initializeParams = params ?? {};
+    const link = this.#take();
+    link.open().then(
+      ({ result }) => {
+        this.#fresh = link;
+        this.#deliver({ jsonrpc: '2.0', id, result: result as Record<string, unknown> });
+      },
+      (error: GatewayError) => {
+        this.#release(link);
+        this.#deliver(toErrorResponse(id, error, error.message, error.delivered ?? false));
+      },
+    );
+  }
+
+  #request(request: JSONRPCRequest): void {
+    const link = this.#take();
+    const finish = (response: Response) => {
+      const open = this.#open.get(request.id);
+      if (open?.link === link) {
+        this.#open.delete(request.id);
+        this.#deliver({ ...response, id: request.id });
+      }
+      this.#release(link);
+      link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+    };
+    const progressToken = request.params?._meta?.progressToken;
+    const linkId = link.request(request, {
+      callerId: request.id,
+      onAnswer: finish,
+      onProgress: (params) =>
+        progressToken !== undefined &&
+        this.#deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }),
+    });
+    this.#open.set(request.id, { link, linkId });
+  }
+
+  #notify(message: JSONRPCNotification): void {
+    const open = this.#open.get(message.params?.requestId as RequestId);
+    if (message.method === 'notifications/cancelled' && open !== undefined) {
+      this.#open.delete(message.params?.requestId as RequestId);
+      open.link.cancel(open.linkId, message.params);
+      this.#release(open.link);
+      // Nobody waits for what it does: it ends at once.
+      open.link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+    }
+  }
+
+  #take(): Link {
+    const fresh = this.#fresh;
+    this.#fresh = undefined;
+    if (fresh?.handshake !== undefined) {
+      return fresh;
+    }
+    const link = new Link(this.#options, this);
+    this.#links.add(link);
+    return link;
+  }
+
+  #release(link: Link): void {
+    this.#links.delete(link);
+    for (const [id, asked] of this.#serverRequests) {
+      if (asked.link === link) {
+        this.#serverRequests.delete(id);
+      }
+    }
+  }
+
+  #deliver(message: JSONRPCMessage): void {
+    if (this.#state === 'open') {
+      runCallback(this, () => this.onmessage?.(message));
+    }
+  }
+}

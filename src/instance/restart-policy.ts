@@ -1,0 +1,140 @@
+import { GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+
+export interface RestartSettings {
+  /** More failures than this within the window are a crash loop. */
+  readonly max: number;
+  readonly windowMs: number;
+  readonly backoffMs: number;
+  readonly maxBackoffMs: number;
+  readonly cooldownMs: number;
+}
+
+// Shares of a delay by which it is made longer or shorter, so that many entries do not start in step.
+const jitter = 0.2;
+
+/**
+ * When the server of an entry may be started again after it failed: later each time, and in a crash loop once a cool-down.
+ *
+ * Failures are counted by entry: an instance that has lived for the whole window, or a start by hand, makes them forgotten.
+ */
+export class RestartPolicy {
+  readonly #server: string;
+  readonly #settings: RestartSettings;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #waiting = new Set<() => void>();
+  /** When the failures of the window happened. */
+  #failures: number[] = [];
+  #inRow = 0;
+  #nextAt = 0;
+  #loop = false;
+  #restarts = 0;
+
+  constructor(server: string, settings: RestartSettings, clock: Clock, random: () => number) {
+    this.#server = server;
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** Where the entry stands between two starts. */
+  get phase(): 'idle' | 'failed' | 'crash-loop' {
+    return this.#loop ? 'crash-loop' : this.#inRow > 0 ? 'failed' : 'idle';
+  }
+
+  /** How often a start followed a failure. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /**
+   * Resolves when a start may be made. After a failure, starts are let through one by one, a delay apart, until one of
+   * them has proved that the server works.
+   *
+   * @throws `GatewayError` `CRASH_LOOP`; `signal.reason` once aborted
+   */
+  async admit(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#inRow === 0) {
+        return;
+      }
+      const wait = this.#nextAt - this.#clock.now();
+      if (wait <= 0) {
+        this.#nextAt = this.#clock.now() + (this.#loop ? this.#settings.cooldownMs : this.#delay());
+        this.#restarts += 1;
+        return;
+      }
+      if (this.#loop) {
+        throw new GatewayError(
+          'CRASH_LOOP',
+          `the server failed more than ${this.#settings.max} times within ${this.#settings.windowMs} ms; the next try is in ${Math.ceil(wait)} ms, or start or restart it by hand`,
+          { server: this.#server, delivered: false },
+        );
+      }
+      await this.#change(wait, signal);
+    }
+  }
+
+  /**
+   * An instance could not be started, or ended by itself.
+   *
+   * @param livedMs - how long it had been ready
+   */
+  failed(livedMs: number): 'failed' | 'crash-loop' {
+    const { max, windowMs, cooldownMs } = this.#settings;
+    const now = this.#clock.now();
+    if (livedMs >= windowMs) {
+      this.reset();
+    }
+    this.#failures = this.#failures.filter((at) => now - at < windowMs);
+    this.#failures.push(now);
+    this.#inRow += 1;
+    this.#loop ||= this.#failures.length > max;
+    this.#nextAt = now + (this.#loop ? cooldownMs : this.#delay());
+    return this.#loop ? 'crash-loop' : 'failed';
+  }
+
+  /** An instance answered: who waits may go on. What it did before still counts, should it fail again soon. */
+  proved(): void {
+    this.#loop = false;
+    this.#inRow = 0;
+    this.#wake();
+  }
+
+  /** Forgets all failures. */
+  reset(): void {
+    this.#failures = [];
+    this.proved();
+  }
+
+  #delay(): number {
+    const { backoffMs, maxBackoffMs } = this.#settings;
+    // A row that goes on after a proof, within the window, is as long as the window remembers.
+    const row = Math.max(this.#inRow, this.#failures.length);
+    const plain = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(row - 1, 30));
+    return plain * (1 - jitter + 2 * jitter * this.#random());
+  }
+
+  /** Resolves after `ms`, or earlier when something has changed. */
+  #change(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#clock.clearTimeout(timer);
+        this.#waiting.delete(done);
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      const timer = this.#clock.setTimeout(done, ms);
+      this.#waiting.add(done);
+      signal.addEventListener('abort', done, { once: true });
+    });
+  }
+
+  #wake(): void {
+    for (const done of [...this.#waiting]) {
+      done();
+    }
+  }
+}

@@ -1,0 +1,402 @@
+import { GatewayError } from '../errors.js';
+import type { Clock } from '../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+  type Transport,
+} from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { once } from '../util/once.js';
+import { Link, type LinkOptions, type LinkOwner, type Response, ServerError } from './link.js';
+import type { LinkActivity } from './link-watch.js';
+import { toErrorResponse } from './request-ledger.js';
+import { SharedTasks } from './shared-tasks.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+/**
+ * Who shares an instance. `callers`: anybody, so the server is offered nothing that a caller would have to answer, and what
+ * it says to nobody in particular reaches nobody. `one-caller`: several connections of one and the same caller, which may
+ * answer for each other.
+ */
+export type Sharing = 'callers' | 'one-caller';
+
+export interface SharedSessionOptions {
+  readonly link: LinkOptions;
+  readonly sharing: Sharing;
+  readonly clock: Clock;
+  /** Nobody is attached any more, and nothing runs. */
+  onUnused(): void;
+}
+
+// What a caller hears of without having asked for it: it is the same for everybody.
+const publicNotifications = new Set([
+  'notifications/tools/list_changed',
+  'notifications/prompts/list_changed',
+  'notifications/resources/list_changed',
+]);
+
+/**
+ * One session with one server that several connections use: one handshake, and ids, progress tokens, subscriptions and
+ * tasks kept apart, so that no answer and no notification reaches anybody else.
+ */
+export class SharedSession implements LinkOwner {
+  readonly clock: Clock;
+  readonly #options: SharedSessionOptions;
+  readonly #link: Link;
+  readonly #attached = new Set<SharedTransport>();
+  readonly #tasks = new SharedTasks<SharedTransport>();
+  readonly #serverRequests = new Map<RequestId, { id: RequestId; to: SharedTransport }>();
+  #initializeParams: Params | undefined;
+  #latest: SharedTransport | undefined;
+  #nextServerRequest = 1;
+
+  constructor(options: SharedSessionOptions) {
+    this.#options = options;
+    this.clock = options.clock;
+    this.#link = new Link(options.link, this);
+  }
+
+  /** A connection of its own to the shared server. */
+  attach(): Transport {
+    return new SharedTransport(this);
+  }
+
+  /** Ends the server and every connection. */
+  async close(): Promise<void> {
+    await this.#link.close();
+    for (const transport of [...this.#attached]) {
+      await transport.close();
+    }
+  }
+
+  /** @internal */
+  enter(transport: SharedTransport): void {
+    this.#attached.add(transport);
+  }
+
+  /** @internal */
+  async leave(transport: SharedTransport): Promise<void> {
+    this.#attached.delete(transport);
+    this.#tasks.forget(transport);
+    for (const uri of transport.subscriptions) {
+      transport.subscriptions.delete(uri);
+      this.#unsubscribe(uri);
+    }
+    for (const [id, request] of this.#serverRequests) {
+      if (request.to === transport) {
+        this.#serverRequests.delete(id);
+        this.#refuse(request.id, -32603, 'the client has disconnected');
+      }
+    }
+    if (this.#latest === transport) {
+      this.#latest = [...this.#attached].at(-1);
+    }
+    if (this.#attached.size === 0 && this.#options.sharing === 'one-caller') {
+      // The caller has gone, and with it the only one who may use this server; should it come back, it gets a new one.
+      this.#options.onUnused();
+      await this.#link.close();
+      return;
+    }
+    this.#link.used();
+    this.#reportUnused();
+  }
+
+  /** @internal The answer to `initialize`, from the one handshake that all share. */
+  async initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>> {
+    this.#initializeParams ??= this.#options.sharing === 'one-caller' ? params : undefined;
+    const { result } = await this.#link.open();
+    return result;
+  }
+
+  /** @internal */
+  request(
+    from: SharedTransport,
+    request: JSONRPCRequest,
+    onAnswer: (response: Response) => void,
+  ): RequestId | undefined {
+    this.#latest = from;
+    const { method, params } = request;
+    if (method === 'logging/setLevel' && this.#options.sharing === 'callers') {
+      // One caller's wish must not change what the others get; and log messages reach nobody here.
+      onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
+      return undefined;
+    }
+    if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from, params?.taskId)) {
+      const error = { code: -32602, message: `unknown task: ${String(params?.taskId)}` };
+      onAnswer({ jsonrpc: '2.0', id: request.id, error });
+      return undefined;
+    }
+    const uri = params?.uri;
+    if (method === 'resources/unsubscribe' && typeof uri === 'string' && from.subscriptions.delete(uri)) {
+      if (this.#isSubscribed(uri)) {
+        onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
+        return undefined;
+      }
+    }
+    return this.#link.request(request, {
+      callerId: request.id,
+      onAnswer: (response) => {
+        if ('result' in response) {
+          if (method === 'resources/subscribe' && typeof uri === 'string') {
+            from.subscriptions.add(uri);
+          }
+          this.#tasks.see(from, response.result);
+          const result = method === 'tasks/list' ? this.#tasks.onlyOf(from, response.result) : response.result;
+          onAnswer(result === response.result ? response : { ...response, result: result as Record<string, unknown> });
+        } else {
+          onAnswer(response);
+        }
+      },
+      onProgress: (progress) => from.progress(request, progress),
+    });
+  }
+
+  /** @internal */
+  cancel(id: RequestId, params: Params | undefined): void {
+    this.#link.cancel(id, params);
+  }
+
+  /** @internal A caller answers what the server had asked. */
+  answer(from: SharedTransport, response: Response): void {
+    const open = response.id === undefined ? undefined : this.#serverRequests.get(response.id);
+    if (open?.to === from) {
+      this.#serverRequests.delete(response.id as RequestId);
+      this.#link.notify({ ...response, id: open.id });
+    }
+  }
+
+  /** @internal */
+  notify(message: JSONRPCNotification): void {
+    if (this.#options.sharing === 'one-caller' && message.method === 'notifications/roots/list_changed') {
+      this.#link.notify(message);
+    }
+  }
+
+  /** @internal */
+  activity(): LinkActivity {
+    if (this.#serverRequests.size > 0 || this.#tasks.running) {
+      return 'working';
+    }
+    return [...this.#attached].some(({ subscriptions }) => subscriptions.size > 0) ? 'subscribed' : 'none';
+  }
+
+  /** @internal */
+  initializeParams(): Params {
+    return (
+      this.#initializeParams ?? {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 'open-mcp-gateway', version: '0' },
+      }
+    );
+  }
+
+  /** @internal */
+  onOpen(): void {
+    const uris = new Set([...this.#attached].flatMap(({ subscriptions }) => [...subscriptions]));
+    for (const uri of uris) {
+      this.#link.ask('resources/subscribe', { uri }).catch(() => {});
+    }
+  }
+
+  /** @internal */
+  onRequest(_link: Link, request: JSONRPCRequest): void {
+    const to = this.#latest;
+    if (this.#options.sharing === 'callers' || to === undefined) {
+      this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
+      return;
+    }
+    const id = this.#nextServerRequest++;
+    this.#serverRequests.set(id, { id: request.id, to });
+    to.deliver({ ...request, id });
+  }
+
+  /** @internal */
+  onNotification(_link: Link, message: JSONRPCNotification): void {
+    for (const transport of this.#receivers(message)) {
+      transport.deliver(message);
+    }
+  }
+
+  /** @internal */
+  onEnd(_link: Link, reason: GatewayError | undefined): void {
+    this.#serverRequests.clear();
+    this.#tasks.clear();
+    if (reason !== undefined) {
+      for (const transport of [...this.#attached]) {
+        transport.end(reason);
+      }
+    }
+    this.#reportUnused();
+  }
+
+  #receivers(message: JSONRPCNotification): readonly SharedTransport[] {
+    const all = [...this.#attached];
+    if (message.method === 'notifications/resources/updated') {
+      const uri = String(message.params?.uri);
+      return all.filter(({ subscriptions }) => [...subscriptions].some((own) => uri.startsWith(own)));
+    }
+    if (message.method === 'notifications/tasks/status') {
+      const owner = this.#tasks.ownerOf(message.params?.taskId);
+      this.#tasks.see(owner, message.params ?? {});
+      return owner === undefined ? [] : [owner];
+    }
+    return this.#options.sharing === 'one-caller' || publicNotifications.has(message.method) ? all : [];
+  }
+
+  #isSubscribed(uri: string): boolean {
+    return [...this.#attached].some(({ subscriptions }) => subscriptions.has(uri));
+  }
+
+  #unsubscribe(uri: string): void {
+    if (!this.#isSubscribed(uri) && this.#link.handshake !== undefined) {
+      this.#link.ask('resources/unsubscribe', { uri }).catch(() => {});
+    }
+  }
+
+  #refuse(id: RequestId, code: number, message: string): void {
+    this.#link.notify({ jsonrpc: '2.0', id, error: { code, message } });
+  }
+
+  #reportUnused(): void {
+    if (this.#attached.size === 0 && this.#link.handshake === undefined) {
+      this.#options.onUnused();
+    }
+  }
+}
+
+/** One connection to a server that others use too. */
+export class SharedTransport implements Transport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  /** The URIs that it is subscribed to. */
+  readonly subscriptions = new Set<string>();
+  readonly #session: SharedSession;
+  readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
+  #state: 'new' | 'open' | 'closed' = 'new';
+
+  constructor(session: SharedSession) {
+    this.#session = session;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+    }
+    this.#state = 'open';
+    this.#session.enter(this);
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    if (this.#state !== 'open') {
+      throw this.#state === 'new'
+        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
+        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
+            delivered: false,
+          });
+    }
+    if (isResponse(message)) {
+      this.#session.answer(this, message);
+    } else if (!isRequest(message)) {
+      this.#notify(message);
+    } else if (this.#open.has(message.id)) {
+      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
+      throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+    } else {
+      this.#request(message);
+    }
+  }
+
+  readonly close = once(async () => {
+    if (this.#state === 'closed') {
+      return;
+    }
+    this.#state = 'closed';
+    for (const { linkId } of this.#open.values()) {
+      if (linkId !== undefined) {
+        this.#session.cancel(linkId, { reason: 'the client has disconnected' });
+      }
+    }
+    this.#open.clear();
+    await this.#session.leave(this);
+    runCallback({}, () => this.onclose?.());
+  });
+
+  /** @internal The server has ended; open requests have their answers. */
+  end(reason: GatewayError): void {
+    if (this.#state === 'open') {
+      runCallback({}, () => this.onerror?.(reason));
+      void this.close();
+    }
+  }
+
+  /** @internal */
+  deliver(message: JSONRPCMessage): void {
+    if (this.#state === 'open') {
+      runCallback(this, () => this.onmessage?.(message));
+    }
+  }
+
+  /** @internal */
+  progress(request: JSONRPCRequest, params: Params): void {
+    const progressToken = request.params?._meta?.progressToken;
+    if (progressToken !== undefined && this.#open.has(request.id)) {
+      this.deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } });
+    }
+  }
+
+  #request(request: JSONRPCRequest): void {
+    const { id } = request;
+    const open: { linkId: RequestId | undefined } = { linkId: undefined };
+    this.#open.set(id, open);
+    const finish = (response: Response) => {
+      if (this.#open.get(id) === open) {
+        this.#open.delete(id);
+        this.deliver({ ...response, id });
+      }
+    };
+    if (request.method === 'initialize') {
+      this.#session.initialize(request.params).then(
+        (result) => finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> }),
+        (error: unknown) => finish(toFailure(id, error)),
+      );
+    } else {
+      // What is answered on the spot must not arrive inside send().
+      queueMicrotask(() => {
+        if (this.#open.get(id) === open) {
+          open.linkId = this.#session.request(this, request, finish);
+        }
+      });
+    }
+  }
+
+  #notify(message: JSONRPCNotification): void {
+    if (message.method !== 'notifications/cancelled') {
+      this.#session.notify(message);
+      return;
+    }
+    const open = this.#open.get(message.params?.requestId as RequestId);
+    if (open !== undefined) {
+      this.#open.delete(message.params?.requestId as RequestId);
+      if (open.linkId !== undefined) {
+        this.#session.cancel(open.linkId, message.params);
+      }
+    }
+  }
+}
+
+function toFailure(id: RequestId, error: unknown): Response {
+  if (error instanceof ServerError) {
+    return { jsonrpc: '2.0', id, error: error.error };
+  }
+  const failure = GatewayError.is(error) ? error : new GatewayError('START_FAILED', String(error), { cause: error });
+  return toErrorResponse(id, failure, failure.message, failure.delivered ?? false);
+}

@@ -1,0 +1,66 @@
+type Fields = Readonly<Record<string, unknown>>;
+
+const ended = new Set(['completed', 'failed', 'cancelled']);
+// Tasks that nobody asks for any more are forgotten at some point.
+const maxTasks = 10_000;
+
+/** Whose each task of a shared server is (revision 2025-11-25, "Tasks"), and whether one still runs. */
+export class SharedTasks<Owner> {
+  readonly #owners = new Map<string, Owner>();
+  readonly #running = new Set<string>();
+
+  get running(): boolean {
+    return this.#running.size > 0;
+  }
+
+  ownerOf(taskId: unknown): Owner | undefined {
+    return this.#owners.get(taskId as string);
+  }
+
+  owns(owner: Owner, taskId: unknown): boolean {
+    return this.ownerOf(taskId) === owner;
+  }
+
+  /** Notes a task in a result or notification for `owner`; one that another owns already stays theirs. */
+  see(owner: Owner | undefined, fields: Fields): void {
+    const task = (fields.task ?? fields) as { taskId?: unknown; status?: unknown } | null;
+    if (owner === undefined || typeof task?.taskId !== 'string') {
+      return;
+    }
+    if (!this.#owners.has(task.taskId)) {
+      if (this.#owners.size >= maxTasks) {
+        const oldest = this.#owners.keys().next().value as string;
+        this.#owners.delete(oldest);
+        this.#running.delete(oldest);
+      }
+      this.#owners.set(task.taskId, owner);
+    }
+    if (ended.has(task.status as string)) {
+      this.#running.delete(task.taskId);
+    } else if (task.status !== undefined) {
+      this.#running.add(task.taskId);
+    }
+  }
+
+  /** A list of tasks without those of others. */
+  onlyOf(owner: Owner, result: Fields): Fields {
+    return Array.isArray(result.tasks)
+      ? { ...result, tasks: result.tasks.filter((task: { taskId?: unknown } | null) => this.owns(owner, task?.taskId)) }
+      : result;
+  }
+
+  /** An owner has gone; its tasks are nobody's. */
+  forget(owner: Owner): void {
+    for (const [taskId, own] of this.#owners) {
+      if (own === owner) {
+        this.#owners.delete(taskId);
+        this.#running.delete(taskId);
+      }
+    }
+  }
+
+  clear(): void {
+    this.#owners.clear();
+    this.#running.clear();
+  }
+}
