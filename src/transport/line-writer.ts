@@ -13,13 +13,11 @@ interface Waiter {
   reject(error: GatewayError): void;
 }
 
-/** Lines that go out, or wait to go out, as one. */
+/** Lines that go out as one. */
 interface Batch {
   readonly lines: string[];
   readonly waiters: Waiter[];
   length: number;
-  /** Some of it may have left already. */
-  begun: boolean;
 }
 
 // Joining larger texts would cost more than the write that it saves.
@@ -36,9 +34,11 @@ export class LineWriter {
   readonly #stream: Writable;
   readonly #options: LineWriterOptions;
   readonly #maxQueued: number;
+  /** Still growing: sends of this turn of the event loop, or of all turns while the stream is busy. */
   #batch: Batch = emptyBatch();
-  /** Handed to the stream, in order. */
-  readonly #writing: Batch[] = [];
+  /** Full ones. The stream gets one at a time, so that it is known of the others that they have not left. */
+  #waiting: Batch[] = [];
+  #writing: Batch | undefined;
   /** Length of all that has not been written yet. */
   #queued = 0;
   #broken: GatewayError | undefined;
@@ -91,22 +91,31 @@ export class LineWriter {
     return new Promise((resolve, reject) => this.#enqueue(text, { resolve, reject }));
   }
 
-  /** Ends everything that waits, and all later writes, with `error`. The first reason stays. */
-  fail(error: GatewayError): void {
+  /**
+   * Ends everything that waits, and all later writes, with `error`. The first reason stays.
+   *
+   * @param owed - the server lives, and gets what was accepted before
+   */
+  fail(error: GatewayError, owed = false): void {
     if (this.#broken !== undefined) {
       return;
     }
-    // What was accepted before is still owed to a server that lives: it may get it after all.
-    this.#flush();
-    const lives = this.#stream.writable;
     const begun = copyError(error, { delivered: 'unknown' });
     const waiting = copyError(error, { delivered: false });
     this.#broken = waiting;
-    for (const batch of [...this.#writing.splice(0), this.#batch]) {
-      for (const { reject } of batch.waiters) {
-        reject(lives || batch.begun ? begun : waiting);
-      }
+    const batches = [...this.#waiting, this.#batch];
+    const sent = owed && this.#stream.writable;
+    if (sent) {
+      this.#stream.write(batches.map(({ lines }) => lines.join('')).join(''));
     }
+    for (const { reject } of this.#writing?.waiters ?? []) {
+      reject(begun);
+    }
+    for (const { reject } of batches.flatMap(({ waiters }) => waiters)) {
+      reject(sent ? begun : waiting);
+    }
+    this.#writing = undefined;
+    this.#waiting = [];
     this.#batch = emptyBatch();
     this.#queued = 0;
   }
@@ -122,39 +131,39 @@ export class LineWriter {
     batch.length += line.length + overheadPerMessage;
     this.#queued += line.length + overheadPerMessage;
     if (line.length > joinLimit || batch.length > 4 * joinLimit) {
+      this.#waiting.push(batch);
+      this.#batch = emptyBatch();
       this.#flush();
     }
   }
 
   #flush(): void {
-    const batch = this.#batch;
-    const { lines } = batch;
-    if (lines.length === 0 || !this.#stream.writable) {
+    if (this.#writing !== undefined || !this.#stream.writable) {
       return;
     }
-    this.#batch = emptyBatch();
-    batch.begun = this.#writing.length === 0;
-    this.#writing.push(batch);
+    if (this.#waiting.length === 0 && this.#batch.lines.length > 0) {
+      this.#waiting.push(this.#batch);
+      this.#batch = emptyBatch();
+    }
+    const batch = this.#waiting.shift();
+    if (batch === undefined) {
+      return;
+    }
+    const { lines, waiters, length } = batch;
+    this.#writing = batch;
     const text = lines.length === 2 ? `${lines[0]}\n` : lines.join('');
-    lines.length = 0;
     this.#stream.write(text, (error) => {
-      // Batches that a broken stream gives back are settled by `fail`, which knows why.
-      if (!error && this.#writing[0] === batch) {
-        this.#written(batch);
+      // What a broken stream gives back is settled by `fail`, which knows why.
+      if (error || this.#writing !== batch) {
+        return;
       }
+      this.#writing = undefined;
+      this.#queued -= length;
+      for (const { resolve } of waiters) {
+        resolve();
+      }
+      this.#flush();
     });
-  }
-
-  #written(batch: Batch): void {
-    this.#writing.shift();
-    this.#queued -= batch.length;
-    // The stream now writes all it has in one go.
-    for (let index = 0; this.#writing[index]?.begun === false; index += 1) {
-      (this.#writing[index] as Batch).begun = true;
-    }
-    for (const { resolve } of batch.waiters) {
-      resolve();
-    }
   }
 
   #error(
@@ -167,5 +176,5 @@ export class LineWriter {
 }
 
 function emptyBatch(): Batch {
-  return { lines: [], waiters: [], length: 0, begun: false };
+  return { lines: [], waiters: [], length: 0 };
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
+import { copyError } from '../util/copy-error.js';
 import { runCallback } from './callback.js';
 import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
@@ -115,7 +116,7 @@ export class StreamTransport implements RuntimeTransport {
 
   send(message: JSONRPCMessage): Promise<void> {
     if (this.#ending !== undefined) {
-      return Promise.reject(this.#endReason ?? this.#closedError());
+      return Promise.reject(copyError(this.#endReason ?? this.#closedError(), { delivered: false }));
     }
     if (!this.#started) {
       return Promise.reject(
@@ -314,7 +315,7 @@ export class StreamTransport implements RuntimeTransport {
     // Callbacks run after the caller of close() or send() has its promise.
     await Promise.resolve();
     this.#lines.clear();
-    this.#writer.fail(reason ?? this.#closedError());
+    this.#writer.fail(reason ?? this.#closedError(), !this.#exited);
     if (reason !== undefined) {
       // Whoever waits in send() learns first what became of that message.
       await nextTurn();
