@@ -57,7 +57,7 @@ export const limitCalls = (max: number): Interceptor => {
 
 // #region filter
 /** Takes numbers that look like card numbers out of every text that a tool answers. */
-export const withoutCardNumbers: Interceptor = async (request, next) => {
+export const withoutCardNumbers: Interceptor = async (_request, next) => {
   const result = await next();
   if (!Array.isArray(result.content)) {
     return result;
