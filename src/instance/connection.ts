@@ -13,7 +13,7 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
-import { messageOf } from '../util/copy-error.js';
+import { copyError, messageOf } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
@@ -304,7 +304,9 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   #closedError(): GatewayError {
-    return this.#reason ?? this.#error('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one');
+    return this.#reason === undefined
+      ? this.#error('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one')
+      : copyError(this.#reason, { delivered: false });
   }
 
   #error(code: GatewayError['code'], message: string): GatewayError {

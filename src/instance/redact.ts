@@ -18,9 +18,10 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   const secrets = new Map(given);
   for (const [value, name] of given) {
     // As it stands in the tail of stderr, from which control characters are removed.
-    const plain = withoutControls(value);
-    if (plain.length >= shortestPart && !secrets.has(plain)) {
-      secrets.set(plain, name);
+    for (const plain of [withoutControls(value), value.replaceAll(/[^\P{Cc}\n\t]/gu, '')]) {
+      if (plain.length >= shortestPart && !secrets.has(plain)) {
+        secrets.set(plain, name);
+      }
     }
   }
   const text = (value: string) => redact(value, secrets);
@@ -66,13 +67,16 @@ function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
   const text = whole.replaceAll(/^\ufffd+|\ufffd+$/g, '');
   let start = 0;
   let end = text.length;
-  for (const secret of secrets.keys()) {
-    const longest = Math.min(secret.length - 1, text.length);
-    for (let length = longest; length >= shortestPart; length -= 1) {
-      if (length > start && text.startsWith(secret.slice(-length))) {
+  const all = [...secrets.keys()];
+  // A whole one is replaced as such: what it begins or ends with is no part of another.
+  const wholeStart = all.some((secret) => text.startsWith(secret));
+  const wholeEnd = all.some((secret) => text.endsWith(secret));
+  for (const secret of all) {
+    for (let length = Math.min(secret.length - 1, text.length); length >= shortestPart; length -= 1) {
+      if (!wholeStart && length > start && text.startsWith(secret.slice(-length))) {
         start = length;
       }
-      if (text.length - length < end && text.endsWith(secret.slice(0, length))) {
+      if (!wholeEnd && text.length - length < end && text.endsWith(secret.slice(0, length))) {
         end = text.length - length;
       }
     }

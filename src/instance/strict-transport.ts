@@ -94,7 +94,7 @@ export class StrictTransport {
   /** Rejects with a `GatewayError`; settles at the latest when the server ends. */
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (this.#state !== 'open') {
-      return Promise.reject(this.#reason ?? this.#closed());
+      return Promise.reject(copyError(this.#reason ?? this.#closed(), { delivered: false }));
     }
     return new Promise((resolve, reject) => {
       this.#sending.add(reject);

@@ -1,0 +1,470 @@
+import { existsSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { createGateway, type Gateway, GatewayError, type GatewayOptions } from '../../src/index.js';
+import type { JSONRPCMessage } from '../../src/sdk.js';
+import { FakeClock } from '../support/fake-clock.js';
+import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
+import { ScriptedRuntime } from '../support/scripted-runtime.js';
+import { serverPath } from '../support/trees.js';
+
+type Raw = ReturnType<Gateway['connect']>;
+type Answer = {
+  id: unknown;
+  result?: unknown;
+  error?: { code: number; message: string; data: Record<string, unknown> };
+};
+
+/** Writes down what a connection tells. */
+function listen(transport: Raw) {
+  const log: string[] = [];
+  const answers: Answer[] = [];
+  const errors: GatewayError[] = [];
+  const closed = Promise.withResolvers<void>();
+  transport.onmessage = (message) => {
+    log.push('message');
+    answers.push(message as Answer);
+  };
+  transport.onerror = (error) => {
+    log.push('error');
+    errors.push(error as GatewayError);
+  };
+  transport.onclose = () => {
+    log.push('close');
+    closed.resolve();
+  };
+  return { log, answers, errors, closed: closed.promise };
+}
+
+function scripted(entry: Record<string, unknown> = {}, options: GatewayOptions = {}) {
+  const runtime = new ScriptedRuntime();
+  const gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'scripted' }, ...entry }] } as never, {
+    ...options,
+    runtimes: [runtime],
+  });
+  return { runtime, gateway };
+}
+
+const request = (id: number | string, method = 'tools/call', params: Record<string, unknown> = {}): JSONRPCMessage => ({
+  jsonrpc: '2.0',
+  id,
+  method,
+  params,
+});
+const result = (id: number | string): JSONRPCMessage => ({ jsonrpc: '2.0', id, result: {} });
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error as GatewayError,
+  );
+
+describe('start and send', () => {
+  test('nothing starts before start(); send() before it and after close() rejects', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    expect(await failure(transport.send(request(1)))).toMatchObject({
+      code: 'TRANSPORT_NOT_STARTED',
+      delivered: false,
+    });
+    expect(runtime.contexts).toEqual([]);
+    await transport.start();
+    expect(await failure(transport.start())).toMatchObject({ code: 'TRANSPORT_CLOSED' });
+    await transport.send(request(1));
+    await transport.close();
+    expect(await failure(transport.send(request(2)))).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
+    expect(await failure(transport.start())).toMatchObject({ code: 'TRANSPORT_CLOSED' });
+    await gateway.close();
+  });
+
+  test('close() without start() fires onclose once, and starts nothing', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { log } = listen(transport);
+    await Promise.all([transport.close(), transport.close()]);
+    expect(log).toEqual(['close']);
+    expect(runtime.contexts).toEqual([]);
+    await gateway.close();
+  });
+
+  test.each([
+    ['the policy is asked', 'authorize'],
+    ['the runtime opens it', 'open'],
+    ['the runtime opens it, and does not look at its signal', 'deaf open'],
+    ['its transport starts', 'start'],
+  ])('close() while %s ends the start, and fires onclose once, alone', async (_name, step) => {
+    const never = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    const hang = () => {
+      reached.resolve();
+      return never.promise;
+    };
+    const { runtime, gateway } = scripted(
+      {},
+      { authorize: () => (step === 'authorize' ? hang().then(() => true) : true) },
+    );
+    runtime.onopen = async (context, transport) => {
+      if (step === 'start') transport.onstart = hang;
+      if (step === 'deaf open') await hang();
+      if (step === 'open') {
+        const aborted = new Promise((_resolve, reject) => {
+          context.signal.addEventListener('abort', () => reject(context.signal.reason));
+        });
+        await Promise.race([hang(), aborted]);
+      }
+    };
+    const transport = gateway.connect('a');
+    const { log } = listen(transport);
+    const starting = failure(transport.start());
+    await reached.promise;
+    const closing = transport.close();
+    if (step === 'deaf open') never.resolve();
+    await closing;
+    expect(await starting).toMatchObject({ code: 'TRANSPORT_CLOSED' });
+    expect(log).toEqual(['close']);
+    expect(runtime.opened.every(({ closes }) => closes > 0)).toBe(true);
+    expect(gateway.status('a')).toMatchObject({ phase: 'idle', lastError: undefined, instances: [] });
+    never.resolve();
+    await gateway.close();
+  });
+
+  test('an id that is in use is refused; 0 and texts are ids; what is no message is refused', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { answers } = listen(transport);
+    await transport.start();
+    await transport.send(request(0));
+    await transport.send(request('0'));
+    expect(await failure(transport.send(request(0)))).toMatchObject({ code: 'MESSAGE_INVALID' });
+    for (const bad of [
+      {},
+      { jsonrpc: '2.0', id: undefined, method: 'x' },
+      { jsonrpc: '2.0', id: null, method: 'x' },
+      1,
+    ]) {
+      expect(await failure(transport.send(bad as never))).toMatchObject({ code: 'MESSAGE_INVALID', delivered: false });
+    }
+    expect(runtime.last.sent.length).toBe(2);
+    runtime.last.say(result('0'));
+    runtime.last.say(result(0));
+    runtime.last.say(result(0));
+    runtime.last.say(result(7));
+    expect(answers.map(({ id }) => id)).toEqual(['0', 0]);
+    await transport.send(request(0));
+    await gateway.close();
+  });
+});
+
+describe('request_timeout', () => {
+  const setUp = async () => {
+    const clock = new FakeClock();
+    const { runtime, gateway } = scripted({ request_timeout: '10s' }, { clock });
+    const transport = gateway.connect('a');
+    const heard = listen(transport);
+    await transport.start();
+    return { clock, runtime, gateway, transport, ...heard };
+  };
+
+  test('answers the caller, cancels at the server, and drops the late answer', async () => {
+    const { clock, runtime, gateway, transport, answers } = await setUp();
+    await transport.send(request(1));
+    await clock.advance(9_999);
+    expect(answers).toEqual([]);
+    await clock.advance(1);
+    expect(answers[0]).toMatchObject({
+      id: 1,
+      error: { code: 1301, data: { code: 'REQUEST_TIMEOUT', server: 'a', delivered: true } },
+    });
+    expect(runtime.last.sent.at(-1)).toMatchObject({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    runtime.last.say(result(1));
+    expect(answers.length).toBe(1);
+    await gateway.close();
+  });
+
+  test('never cancels initialize', async () => {
+    const { clock, runtime, gateway, transport, answers } = await setUp();
+    await transport.send(request(1, 'initialize'));
+    await clock.advance(10_000);
+    expect(answers.length).toBe(1);
+    expect(runtime.last.sent.length).toBe(1);
+    await gateway.close();
+  });
+
+  test('progress restarts it, ten times at most', async () => {
+    const { clock, runtime, gateway, transport, answers } = await setUp();
+    await transport.send(request(1, 'tools/call', { _meta: { progressToken: 0 } }));
+    for (let step = 0; step < 10; step += 1) {
+      await clock.advance(9_999);
+      runtime.last.say({
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { progressToken: 0, progress: step },
+      });
+    }
+    await clock.advance(9_999);
+    expect(answers.filter((answer) => 'id' in answer)).toEqual([]);
+    runtime.last.say({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 0, progress: 11 } });
+    await clock.advance(1);
+    expect(answers.at(-1)).toMatchObject({ id: 1, error: { data: { code: 'REQUEST_TIMEOUT' } } });
+    await gateway.close();
+  });
+
+  test('counts from delivery: what waits behind a server that does not read has its time still before it', async () => {
+    const { clock, runtime, gateway, transport, answers } = await setUp();
+    const taken = Promise.withResolvers<void>();
+    runtime.last.onsend = () => taken.promise;
+    const sending = transport.send(request(1));
+    await clock.advance(9_000);
+    taken.resolve();
+    await sending;
+    await clock.advance(9_999);
+    expect(answers).toEqual([]);
+    await clock.advance(1);
+    expect(answers.length).toBe(1);
+    await gateway.close();
+  });
+
+  test('each request has its own, and the caller may cancel before it', async () => {
+    const { clock, runtime, gateway, transport, answers } = await setUp();
+    await transport.send(request(1));
+    await clock.advance(5_000);
+    await transport.send(request(2));
+    await transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+    await clock.advance(9_999);
+    expect(answers).toEqual([]);
+    runtime.last.say(result(1));
+    expect(answers).toEqual([]);
+    await clock.advance(1);
+    expect(answers.map(({ id }) => id)).toEqual([2]);
+    expect(clock.waiting).toBe(0);
+    await gateway.close();
+  });
+});
+
+describe('the end of the server', () => {
+  test('answers each open request once, then tells the reason, then closes', async () => {
+    const gateway = createGateway({
+      servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: [serverPath('echo')] } }],
+    });
+    const transport = gateway.connect('a');
+    const { log, answers, errors, closed } = listen(transport);
+    await transport.start();
+    for (const id of [1, 'two', 3]) await transport.send(request(id, 'never'));
+    await transport.send(request(4, 'stderr', { text: 'oh no\n' }));
+    await transport.send(request(5, 'exit', { code: 9 }));
+    await closed;
+    expect(log).toEqual(['message', 'message', 'message', 'message', 'message', 'error', 'close']);
+    expect(answers.map(({ id }) => id)).toEqual([4, 1, 'two', 3, 5]);
+    for (const { error } of answers.slice(1)) {
+      expect(error?.code).toBe(1201);
+      expect(error?.message).toMatch(/^"a": (never|exit) got no answer, outcome unknown: the server ended with code 9/);
+      expect(error?.data).toEqual({
+        code: 'SERVER_EXITED',
+        server: 'a',
+        delivered: true,
+        exit: { code: 9, stderrTail: 'oh no\n' },
+      });
+    }
+    expect(errors[0]).toMatchObject({ code: 'SERVER_EXITED', server: 'a', exit: { code: 9 } });
+    expect(await failure(transport.send(request(6)))).toMatchObject({ code: 'SERVER_EXITED', delivered: false });
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastExit: { code: 9 }, instances: [] });
+    await gateway.close();
+  });
+
+  test('with 200 requests behind a full pipe: each is answered or was never accepted, not both', async () => {
+    const script = 'process.on("SIGUSR2", () => process.exit(5)); console.log("{}"); setInterval(() => {}, 9e5)';
+    const gateway = createGateway({
+      servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: ['-e', script] } }],
+    });
+    const transport = gateway.connect('a') as Raw & { pid: number };
+    const { answers, closed, log } = listen(transport);
+    const ready = Promise.withResolvers<void>();
+    const { onerror } = transport;
+    transport.onerror = (error) => {
+      ready.resolve();
+      onerror?.(error);
+    };
+    await transport.start();
+    await ready.promise;
+    const text = 'x'.repeat(64 * 1024);
+    const sends = Array.from({ length: 200 }, (_, id) => failure(transport.send(request(id, 'big', { text }))));
+    await sends[0];
+    process.kill(transport.pid, 'SIGUSR2');
+    await closed;
+    expect((await Promise.all(sends)).filter(Boolean)).toEqual([]);
+    expect(answers.map(({ id }) => id).sort((a, b) => Number(a) - Number(b))).toEqual(
+      Array.from({ length: 200 }, (_, id) => id),
+    );
+    const delivered = answers.map(({ error }) => error?.data.delivered);
+    expect(delivered.filter((value) => value === 'unknown').length).toBeLessThanOrEqual(1);
+    expect(delivered.filter((value) => value === false).length).toBeGreaterThan(150);
+    expect(new Set(answers.map(({ error }) => JSON.stringify(error?.data.exit)))).toEqual(
+      new Set(['{"code":5,"stderrTail":""}']),
+    );
+    expect(log.slice(-2)).toEqual(['error', 'close']);
+    await gateway.close();
+  });
+
+  test('a runtime that breaks its word: throws in send, ends in start, never closes', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { answers, log, closed } = listen(transport);
+    await transport.start();
+    runtime.last.onsend = () => {
+      throw new Error('from send');
+    };
+    await transport.send(request(1));
+    expect(answers[0]).toMatchObject({ id: 1, error: { data: { code: 'TRANSPORT_CLOSED' } } });
+    // It tells its end, and does nothing else: it is closed.
+    runtime.last.onerror?.(new GatewayError('SERVER_EXITED', 'gone', { exit: { stderrTail: '' } }));
+    await closed;
+    expect(runtime.last.closes).toBe(1);
+    expect(log).toEqual(['message', 'error', 'close']);
+
+    runtime.onopen = async (_context, opened) => {
+      opened.onstart = () => {
+        opened.onclose?.();
+        return new Promise(() => {});
+      };
+    };
+    const second = gateway.connect('a');
+    const heard = listen(second);
+    expect(await failure(second.start())).toMatchObject({ code: 'SERVER_EXITED' });
+    expect(heard.log.filter((entry) => entry === 'close')).toEqual(['close']);
+    await gateway.close();
+  });
+});
+
+describe('the gateway', () => {
+  test('authorize is asked once for each fingerprint, refuses with NOT_AUTHORIZED, and nothing starts', async () => {
+    const asked: string[] = [];
+    let allowed = false;
+    const { runtime, gateway } = scripted(
+      {},
+      {
+        authorize: ({ fingerprint }) => {
+          asked.push(fingerprint);
+          return allowed;
+        },
+      },
+    );
+    expect(await failure(gateway.connect('a').start())).toMatchObject({ code: 'NOT_AUTHORIZED', server: 'a' });
+    expect(runtime.contexts).toEqual([]);
+    allowed = true;
+    await Promise.all([1, 2, 3].map(() => gateway.connect('a').start()));
+    await gateway.connect('a').start();
+    expect(asked.length).toBe(2);
+    expect(new Set(asked)).toEqual(new Set([gateway.describe('a').fingerprint]));
+    await gateway.close();
+  });
+
+  test('a disabled server, a closed gateway and an unknown id are refused', async () => {
+    const { gateway } = scripted({ enabled: false });
+    expect(await failure(gateway.connect('a').start())).toMatchObject({ code: 'SERVER_DISABLED' });
+    expect(await failure(gateway.start('a'))).toMatchObject({ code: 'SERVER_DISABLED' });
+    expect(await failure(gateway.start('b'))).toMatchObject({ code: 'SERVER_UNKNOWN' });
+    expect(await failure(gateway.stop('b'))).toMatchObject({ code: 'SERVER_UNKNOWN' });
+    await gateway.close();
+    const transport = gateway.connect('a');
+    const { log } = listen(transport);
+    expect(await failure(transport.start())).toMatchObject({ code: 'GATEWAY_CLOSED' });
+    expect(log).toEqual(['close']);
+  });
+
+  test('check(), describe() and status() start nothing', async () => {
+    const tag = createTag();
+    const entry = {
+      env: { [tagVariable]: tag },
+      runtime: { type: 'local-process', command: process.execPath, args: ['-e', ''] },
+    };
+    const { gateway } = scripted(entry);
+    expect(await gateway.check()).toEqual([{ server: 'a', ok: true, problems: [] }]);
+    expect(gateway.describe('a').details).toMatchObject({ argv: [process.execPath, '-e', ''] });
+    expect(gateway.status('a')).toMatchObject({ phase: 'idle', instances: [] });
+    expect(livingWithTag(tag)).toEqual([]);
+    await gateway.close();
+  });
+
+  test('stop() lets open requests end within their grace, refuses new ones, and answers the rest', async () => {
+    const clock = new FakeClock();
+    const { runtime, gateway } = scripted({}, { clock });
+    const transport = gateway.connect('a');
+    const { answers, errors, log } = listen(transport);
+    await transport.start();
+    await transport.send(request(1));
+    await transport.send(request(2));
+    const stopping = gateway.stop('a', { graceMs: 1_000 });
+    await turn();
+    await transport.send(request(3));
+    expect(answers[0]).toMatchObject({ id: 3, error: { data: { code: 'SERVER_STOPPED', delivered: false } } });
+    runtime.last.say(result(1));
+    await clock.advance(999);
+    expect(answers.map(({ id }) => id)).toEqual([3, 1]);
+    expect(runtime.last.closes).toBe(0);
+    await clock.advance(1);
+    await stopping;
+    expect(answers.at(-1)).toMatchObject({
+      id: 2,
+      error: { code: 1202, data: { code: 'SERVER_STOPPED', delivered: true } },
+    });
+    expect(errors.map(({ code }) => code)).toEqual(['SERVER_STOPPED']);
+    expect(log.at(-1)).toBe('close');
+    await gateway.connect('a').start();
+    expect(runtime.opened.length).toBe(2);
+    await gateway.close();
+  });
+
+  test('a server that was started ahead and died meanwhile is not given to anybody', async () => {
+    const gateway = createGateway({
+      servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: [serverPath('echo')] } }],
+    });
+    await gateway.start('a');
+    const [{ pid } = { pid: undefined }] = gateway.status('a').instances;
+    process.kill(pid as number, 'SIGKILL');
+    const transport = gateway.connect('a') as Raw & { pid: number };
+    const { answers } = listen(transport);
+    // Gone from the table once this process has been told of the end.
+    while (existsSync(`/proc/${pid}`)) await turn();
+    await transport.start();
+    expect(transport.pid).not.toBe(pid);
+    await transport.send(request(1, 'ping'));
+    while (answers.length === 0) await turn();
+    expect(answers[0]).toMatchObject({ id: 1, result: { method: 'ping' } });
+    await gateway.close();
+  });
+
+  test('close() ends 20 deaf servers side by side', async () => {
+    const tag = createTag();
+    const servers = Array.from({ length: 20 }, (_, n) => ({
+      id: `s${n}`,
+      env: { [tagVariable]: tag },
+      runtime: {
+        type: 'local-process' as const,
+        command: '/bin/sh',
+        args: ['-c', "trap '' TERM; while :; do sleep 1; done"],
+        stop_timeout: { stdin: '500ms', sigterm: '500ms' },
+      },
+    }));
+    const gateway = createGateway({ servers }, { limits: { starting: 20 } });
+    await Promise.all(servers.map(({ id }) => gateway.connect(id).start()));
+    expect(livingWithTag(tag).length).toBeGreaterThanOrEqual(20);
+    const start = performance.now();
+    await Promise.all([gateway.close(), gateway.close()]);
+    // One after the other they would take 20 s.
+    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(livingWithTag(tag)).toEqual([]);
+  });
+
+  test('close() fails with all that could not be stopped, and closes everything else', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { log } = listen(transport);
+    await transport.start();
+    runtime.last.close = async () => {
+      throw new GatewayError('STOP_FAILED', 'still there');
+    };
+    const error = await failure(gateway.close());
+    expect(error).toBeInstanceOf(AggregateError);
+    expect((error as unknown as AggregateError).errors).toMatchObject([{ code: 'STOP_FAILED' }]);
+    expect(log.at(-1)).toBe('close');
+  });
+});

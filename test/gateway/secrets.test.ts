@@ -1,0 +1,132 @@
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { createGateway, type GatewayEvent } from '../../src/index.js';
+
+// No piece of eight characters of any of these may be seen anywhere.
+const canaries = {
+  PLAIN: 'CanaryPlain-0123456789abcdef',
+  QUOTED: 'Canary"Quoted"\\-0123456789',
+  SYMBOLS: 'Canary$&(.*)[x]-0123456789',
+  LINES: '-----BEGIN CANARY-----\nQ2FuYXJ5TGluZU9uZTAxMjM0\nQ2FuYXJ5TGluZVR3bzAxMjM0\n-----END CANARY-----',
+  UNICODE: 'Känärie-漢字-ß-0123456789',
+  CONTROL: 'Canary\u0007Control\u001b[1m-0123456789',
+  LONG: `CanaryLong${'0123456789'.repeat(400)}`,
+};
+const frames = ['-----BEGIN CANARY-----', '-----END CANARY-----'];
+
+/** Every place in which text of ours can hide: messages, stacks, causes, own and hidden fields. */
+function everywhere(value: unknown): string {
+  const error = value instanceof Error ? `${value.message}\n${value.stack}\n${String(value.cause)}` : '';
+  return `${inspect(value, { depth: 12, showHidden: true, maxStringLength: null, maxArrayLength: null })}\n${JSON.stringify(value)}\n${error}`;
+}
+
+function expectNone(shown: string, secrets: readonly string[]): void {
+  const plain = shown.replaceAll('\\n', '\n');
+  for (const secret of secrets) {
+    for (let at = 0; at + 8 <= secret.length; at += 1) {
+      const piece = secret.slice(at, at + 8);
+      // What frames a key is no secret.
+      if (!frames.some((frame) => frame.includes(piece.trim()))) {
+        expect(plain.includes(piece), `"${piece}" of a secret shows in: ${plain.slice(0, 3000)}`).toBe(false);
+      }
+    }
+  }
+}
+
+// Writes what it got to stderr, in the way its first argument says, and dies.
+const tell = `
+const all = [...process.argv.slice(2), process.env.SECRET ?? '', process.cwd()].join('\\n');
+const how = process.argv[1];
+const out = (text, then) => process.stderr.write(text, then);
+if (how === 'whole') out(all + '\\n', () => process.exit(3));
+if (how === 'split') { let n = 0; const bytes = Buffer.from(all); const next = () => n < bytes.length ? out(bytes.subarray(n, n += 7), () => setTimeout(next, 1)) : process.exit(3); next(); }
+if (how === 'cut-by-death') { const bytes = Buffer.from(process.env.SECRET); out('last words: ' + '', () => out(bytes.subarray(0, bytes.length - 5), () => process.exit(3))); }
+if (how.startsWith('cut-by-tail')) { const fill = Number(how.split('-')[3]); out(process.env.SECRET + 'x'.repeat(fill), () => process.exit(3)); }
+if (how === 'coloured') out(all.split('').join('\\u001b[0m'), () => process.exit(3));
+process.stdin.resume();
+`;
+
+async function provoke(
+  how: string,
+  secret: string,
+  spec: Record<string, unknown> = {},
+  entry: Record<string, unknown> = {},
+) {
+  const events: GatewayEvent[] = [];
+  const seen: unknown[] = [];
+  const gateway = createGateway(
+    {
+      servers: [
+        {
+          id: 'a',
+          env: { SECRET: '${CANARY}' },
+          runtime: {
+            type: 'local-process',
+            command: process.execPath,
+            args: ['-e', tell, how, '${CANARY}', 'x${CANARY}y'],
+            ...spec,
+          },
+          ...entry,
+        },
+      ],
+    } as never,
+    { env: { ...process.env, CANARY: secret }, onEvent: (event) => events.push(event) },
+  );
+  seen.push(gateway.describe('a'), await gateway.check());
+  const transport = gateway.connect('a');
+  const closed = new Promise<void>((resolve) => {
+    transport.onclose = resolve;
+  });
+  transport.onerror = (error) => seen.push(error);
+  transport.onmessage = (message) => seen.push(message);
+  try {
+    await transport.start();
+    await transport.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: {} });
+    await closed;
+    await transport.send({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: {} });
+  } catch (error) {
+    seen.push(error);
+  }
+  seen.push(gateway.status(), gateway.status('a'));
+  await gateway.close();
+  expect(events.length).toBeGreaterThan(1);
+  return { shown: [...seen, ...events].map(everywhere).join('\n'), seen };
+}
+
+describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
+  test.each(['whole', 'split', 'coloured'])('that a server echoes (%s) shows nowhere', async (how) => {
+    const { shown } = await provoke(how, secret);
+    expect(shown).toContain('${CANARY}');
+    expectNone(shown, [secret]);
+  });
+
+  test('that a server had written in part when it died shows nowhere', async () => {
+    const { shown } = await provoke('cut-by-death', secret);
+    expect(shown).toContain('last words');
+    expectNone(shown, [secret]);
+  });
+
+  test('of which the tail, or what a message holds of it, begins in the middle shows nowhere', async () => {
+    const bytes = Buffer.byteLength(secret);
+    // The tail keeps 64 KiB, a message shows its last 2000 characters.
+    for (const kept of [
+      64 * 1024 - Math.floor(bytes / 2),
+      64 * 1024 - bytes + 1,
+      2000 - Math.floor(secret.length / 2),
+    ]) {
+      const { shown } = await provoke(`cut-by-tail-${Math.max(0, kept)}`, secret);
+      expectNone(shown, [secret]);
+    }
+  });
+});
+
+test.each([
+  ['a command that is not there', { command: '/nowhere/${CANARY}' }],
+  ['a name that is not in PATH', { command: 'program-${CANARY}' }],
+  ['a directory that is not there', { working_dir: '/nowhere/${CANARY}' }],
+  ['arguments that are too long', { args: ['${CANARY}', 'x'.repeat(200_000)] }],
+])('a secret in %s shows nowhere', async (_name, spec) => {
+  const { shown } = await provoke('whole', canaries.PLAIN, spec);
+  expect(shown).toContain('START_FAILED');
+  expectNone(shown, [canaries.PLAIN]);
+});
