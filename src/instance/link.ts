@@ -116,12 +116,7 @@ export class Link {
 
   /** Opens the session, or waits for it to open. Rejects with a `GatewayError`. */
   open(): Promise<Handshake> {
-    this.#opening ??= this.#open().catch(async (error: unknown) => {
-      const transport = this.#transport;
-      this.#forget();
-      await transport?.close().catch(() => {});
-      throw error;
-    });
+    this.#opening ??= this.#open();
     return this.#opening;
   }
 
@@ -183,9 +178,12 @@ export class Link {
   /** For good. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#exchanges.clear();
     const transport = this.#transport;
     this.#forget();
+    const error = this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
+    for (const id of [...this.#exchanges.keys()]) {
+      this.#answer(toErrorResponse(id, error, error.message, 'unknown'));
+    }
     await Promise.all([transport?.close(), this.#closing]);
   }
 
@@ -225,6 +223,26 @@ export class Link {
     }
     const transport = this.#options.connect();
     this.#transport = transport;
+    try {
+      const handshake = await this.#shakeHands(transport);
+      if (this.#transport !== transport) {
+        throw this.#endedError('just after it had answered initialize');
+      }
+      this.#handshake = handshake;
+    } catch (error) {
+      // It may have ended by itself, and another one may be under way already.
+      if (this.#transport === transport) {
+        this.#forget();
+      }
+      await transport.close().catch(() => {});
+      throw error;
+    }
+    this.#watch?.start();
+    this.#owner.onOpen(this);
+    return this.#handshake;
+  }
+
+  async #shakeHands(transport: LinkTransport): Promise<Handshake> {
     this.#lastError = undefined;
     transport.onmessage = (message) => this.#receive(message);
     transport.onerror = (error) => {
@@ -233,35 +251,33 @@ export class Link {
     };
     const ended = new Promise<never>((_, reject) => {
       transport.onclose = () => {
-        reject(this.#lastError ?? this.#error('SERVER_EXITED', 'the server ended before it answered initialize'));
+        reject(this.#endedError('before it answered initialize'));
         this.#onClose(transport);
       };
     });
     ended.catch(() => {});
     await transport.start();
-    this.#handshake = await Promise.race([this.#initialize(transport), ended]);
-    this.#watch?.start();
-    this.#owner.onOpen(this);
-    return this.#handshake;
+    return this.#initialize(transport, ended);
   }
 
-  async #initialize(transport: Transport): Promise<Handshake> {
+  async #initialize(transport: Transport, ended: Promise<never>): Promise<Handshake> {
     const { clock } = this.#owner;
     const { startTimeoutMs } = this.#options;
     const id = this.#nextId++;
     const params = this.#owner.initializeParams();
+    let timer: unknown;
     const response = await new Promise<Response>((resolve, reject) => {
-      const timer = clock.setTimeout(
+      timer = clock.setTimeout(
         () =>
           reject(this.#error('START_TIMEOUT', `no answer to initialize within start_timeout (${startTimeoutMs} ms)`)),
         startTimeoutMs,
       );
-      const onAnswer = (answer: Response) => {
-        clock.clearTimeout(timer);
-        resolve(answer);
-      };
-      this.#exchanges.set(id, { onAnswer });
+      this.#exchanges.set(id, { onAnswer: resolve });
+      ended.catch(reject);
       transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(reject);
+    }).finally(() => {
+      clock.clearTimeout(timer);
+      this.#exchanges.delete(id);
     });
     if ('error' in response) {
       throw (
@@ -284,7 +300,12 @@ export class Link {
   }
 
   #send(id: RequestId, message: JSONRPCRequest): void {
-    const transport = this.#transport as Transport;
+    const transport = this.#transport;
+    if (transport === undefined) {
+      // It has ended between its handshake and this turn.
+      this.#answer(toFailure(id, this.#endedError('before it was sent the request')));
+      return;
+    }
     transport.send(withOwnIds(message, id)).catch((error: unknown) => {
       const failure = GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error));
       this.#answer(toFailure(id, failure));
@@ -334,6 +355,10 @@ export class Link {
     this.#transport = undefined;
     this.#opening = undefined;
     this.#handshake = undefined;
+  }
+
+  #endedError(when: string): GatewayError {
+    return this.#lastError ?? this.#error('SERVER_EXITED', `the server ended ${when}`);
   }
 
   #error(code: GatewayError['code'], message: string): GatewayError {

@@ -330,9 +330,14 @@ export class SharedTransport implements Transport {
     runCallback({}, () => this.onclose?.());
   });
 
-  /** @internal The server has ended; open requests have their answers. */
+  /** @internal The server has ended. */
   end(reason: GatewayError): void {
     if (this.#state === 'open') {
+      // What was under way has its answer; what was about to be sent has none.
+      for (const [id, { linkId }] of [...this.#open]) {
+        this.#open.delete(id);
+        this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
+      }
       runCallback({}, () => this.onerror?.(reason));
       void this.close();
     }
@@ -348,7 +353,8 @@ export class SharedTransport implements Transport {
   /** @internal */
   progress(request: JSONRPCRequest, params: Params): void {
     const progressToken = request.params?._meta?.progressToken;
-    if (progressToken !== undefined && this.#open.has(request.id)) {
+    // Also after the answer, when that was a task: progress goes on until the task ends.
+    if (progressToken !== undefined) {
       this.deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } });
     }
   }
