@@ -70,6 +70,8 @@ export class Supervisor {
   readonly #instances = new Set<Instance>();
   // Started ahead by start(), and not given to anybody yet.
   readonly #spare: Instance[] = [];
+  /** A start ahead that is under way. */
+  #ahead: Promise<void> | undefined;
   #since: number;
   #lastExit: ExitInfo | undefined;
   #lastError: GatewayError | undefined;
@@ -146,15 +148,23 @@ export class Supervisor {
   async start(): Promise<void> {
     await this.#permit();
     this.#policy.reset();
-    let instance = this.#spare.find((spare) => spare.available);
-    if (instance === undefined) {
-      const { signal } = this.#closing;
-      instance = await this.#create(undefined, signal);
-      this.#spare.push(instance);
-      await this.#open(instance, signal);
-      this.#stopSpareLater(instance);
+    const waiting = this.#spare.find((spare) => spare.available);
+    if (waiting !== undefined) {
+      await waiting.open();
+      return;
     }
-    await instance.open();
+    this.#ahead ??= this.#startAhead().finally(() => {
+      this.#ahead = undefined;
+    });
+    await this.#ahead;
+  }
+
+  async #startAhead(): Promise<void> {
+    const { signal } = this.#closing;
+    const instance = await this.#create(undefined, signal);
+    this.#spare.push(instance);
+    await this.#open(instance, signal);
+    this.#stopSpareLater(instance);
   }
 
   /** Stops every instance, forgets earlier failures and starts one ahead. */

@@ -105,8 +105,9 @@ export class LineWriter {
     this.#broken = waiting;
     const batches = [...this.#waiting, this.#batch];
     const sent = owed && this.#stream.writable;
-    if (sent) {
-      this.#stream.write(batches.map(({ lines }) => lines.join('')).join(''));
+    const rest = batches.map(({ lines }) => lines.join('')).join('');
+    if (sent && rest !== '') {
+      this.#stream.write(rest);
     }
     for (const { reject } of this.#writing?.waiters ?? []) {
       reject(begun);

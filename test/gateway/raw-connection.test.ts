@@ -413,6 +413,18 @@ describe('the gateway', () => {
     await gateway.close();
   });
 
+  test('start() starts one server ahead, however often it is called, and the next connection takes it', async () => {
+    const { runtime, gateway } = scripted();
+    await Promise.all([gateway.start('a'), gateway.start('a')]);
+    await gateway.start('a');
+    expect(gateway.status('a')).toMatchObject({ phase: 'ready', instances: [{ phase: 'ready' }] });
+    await gateway.connect('a').start();
+    expect(runtime.opened.length).toBe(1);
+    await gateway.connect('a', { caller: { id: 'somebody' } }).start();
+    expect(runtime.contexts.map(({ caller }) => caller?.id)).toEqual([undefined, 'somebody']);
+    await gateway.close();
+  });
+
   test('a server that was started ahead and died meanwhile is not given to anybody', async () => {
     const gateway = createGateway({
       servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: [serverPath('echo')] } }],
