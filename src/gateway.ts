@@ -1,26 +1,36 @@
 import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
+import { Authorizer, describe } from './authorize.js';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { Endpoint } from './endpoint/endpoint.js';
 import type { EndpointServer } from './endpoint/endpoint-server.js';
-import type { Interceptor } from './endpoint/intercept.js';
 import { type EndpointFactory, MergedTransport } from './endpoint/merged-transport.js';
-import { createNames, type NameOrigin, type Names, type NamingFunction } from './endpoint/names.js';
+import { createNames, type Names } from './endpoint/names.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
+import type {
+  ConnectOptions,
+  Gateway,
+  GatewayNames,
+  GatewayOptions,
+  MergedOptions,
+  ServerCheck,
+  ServerDescription,
+  StopOptions,
+} from './gateway-api.js';
 import { ServerConnection } from './instance/connection.js';
 import { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
 import { SessionPool } from './instance/session-pool.js';
 import { type ServerStatus, Supervisor } from './instance/supervisor.js';
-import { type Clock, systemClock } from './options.js';
-import type { Caller, CheckResult, RuntimeFactory, RuntimeProgress } from './runtime.js';
+import { systemClock } from './options.js';
+import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import type { Transport } from './sdk.js';
@@ -29,173 +39,6 @@ import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
 export type BuiltinRuntime = LocalProcessRuntime | InProcessRuntime;
-
-/** What exactly a catalog entry would start. Starts nothing. */
-export interface ServerDescription {
-  readonly id: string;
-  readonly type: string;
-  /** The same as long as the same thing would be started: changes with the spec and the names of variables. */
-  readonly fingerprint: string;
-  /** As the runtime tells it: argv, mounts, image, names of environment variables. Secrets are replaced. */
-  readonly details: Readonly<Record<string, unknown>>;
-}
-
-/** Settings of {@link createGateway}. */
-export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = readonly RuntimeFactory[]> {
-  /** More runtimes; one with the type of a built-in one takes its place. The gateway closes them. */
-  readonly runtimes?: Runtimes | undefined;
-  /**
-   * Whether the runtimes of this library are there.
-   *
-   * @default true
-   */
-  readonly builtins?: boolean | undefined;
-  /**
-   * Where `${VAR}` of the catalog is looked up.
-   *
-   * @default process.env, read when the gateway is created
-   */
-  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
-  /** Receives typed events. What it throws is ignored. */
-  readonly onEvent?: ((event: GatewayEvent) => void) | undefined;
-  /**
-   * Asked before the first start of each fingerprint; false (or a throw) refuses it with `NOT_AUTHORIZED`.
-   *
-   * @default everything may start
-   */
-  readonly authorize?: ((description: ServerDescription) => boolean | Promise<boolean>) | undefined;
-  /**
-   * A function around each request on its way to a server: to allow, deny, audit, limit or filter.
-   *
-   * @default requests pass as they are
-   */
-  readonly intercept?: Interceptor | undefined;
-  /**
-   * The name under which the merged peer shows a tool or prompt. A name that is taken already gives way to the default.
-   *
-   * @default `<server>__<name>`, at most 64 characters of `[a-zA-Z0-9_-]`
-   */
-  readonly names?: NamingFunction | undefined;
-  /** What an earlier gateway's `snapshot()` returned: lists are answered from it without starting any server. */
-  readonly snapshot?: GatewaySnapshot | undefined;
-  readonly limits?: GatewayLimits | undefined;
-  /**
-   * Time, for tests.
-   *
-   * @default the real time
-   */
-  readonly clock?: Clock | undefined;
-  /**
-   * Chance, for tests: a number from 0 up to 1.
-   *
-   * @default Math.random
-   */
-  readonly random?: (() => number) | undefined;
-}
-
-/** How much a gateway may run. Over a limit a start waits until `start_timeout`, then fails with `LIMIT_REACHED`. */
-export interface GatewayLimits {
-  /**
-   * Starts at once.
-   *
-   * @default 8
-   */
-  readonly starting?: number | undefined;
-  /**
-   * Instances at once, over all entries.
-   *
-   * @default no limit
-   */
-  readonly instances?: number | undefined;
-}
-
-/** Settings of a connection. */
-export interface ConnectOptions {
-  /** Who connects; without it each connection is a caller of its own. */
-  readonly caller?: Caller | undefined;
-}
-
-/** Which servers the merged peer holds, and for whom. */
-export interface MergedOptions extends ConnectOptions {
-  /**
-   * Only these, by id.
-   *
-   * @default every enabled server
-   */
-  readonly servers?: readonly string[] | undefined;
-  /** Only servers that have one of these tags. */
-  readonly tags?: readonly string[] | undefined;
-}
-
-/** Tells where the names of the merged peer come from. */
-export interface GatewayNames {
-  /** The name under which callers of the merged peer see a tool of a server. */
-  tool(server: string, name: string): string;
-  /** The name under which callers of the merged peer see a prompt of a server. */
-  prompt(server: string, name: string): string;
-  /** Where a tool of the merged peer comes from; undefined when it is nobody's, or not seen yet. */
-  toolOrigin(qualified: string): NameOrigin | undefined;
-  /** Where a prompt of the merged peer comes from. */
-  promptOrigin(qualified: string): NameOrigin | undefined;
-}
-
-/** Settings of a stop. */
-export interface StopOptions {
-  /**
-   * How long open requests may go on before they are answered with `SERVER_STOPPED`, in milliseconds.
-   *
-   * @default 5000
-   */
-  readonly graceMs?: number | undefined;
-}
-
-/** Owns the servers of a catalog: everything it starts ends with `close()`. */
-export interface Gateway extends AsyncDisposable {
-  /**
-   * A transport to one server, with the server's own names, messages untouched. Starts nothing: the transport's `start()`
-   * does, which SDK clients call. One transport is one session with a server of its own.
-   *
-   * @throws `GatewayError` `SERVER_UNKNOWN`
-   */
-  connect(id: string, options?: ConnectOptions): Transport;
-  /**
-   * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
-   * needed. It outlives its servers; each connection is a session of its own.
-   *
-   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`
-   */
-  connect(options?: MergedOptions): Transport;
-  /**
-   * Serves the merged peer on a server-side transport of the host, once per session. Resolves when the transport has
-   * started; the session ends with it.
-   */
-  serve(transport: Transport, options?: MergedOptions): Promise<void>;
-  /** Where the names of the merged peer come from. */
-  readonly names: GatewayNames;
-  /** What is known of the servers whose lists are the same for all callers, to be given to a later gateway. Plain JSON. */
-  snapshot(): GatewaySnapshot;
-  /** Starts a server ahead of its use; the next connection takes it. */
-  start(id: string): Promise<void>;
-  /** Stops all instances of a server: new requests are refused, open ones get their grace. */
-  stop(id: string, options?: StopOptions): Promise<void>;
-  /** Stops all instances of a server like `stop`, forgets earlier failures and starts one ahead. */
-  restart(id: string, options?: StopOptions): Promise<void>;
-  /** Can each entry be started? Starts nothing. */
-  check(id?: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly ServerCheck[]>;
-  /** Every entry, touched or not, in the order of the catalog. */
-  status(): readonly ServerStatus[];
-  /** @throws `GatewayError` `SERVER_UNKNOWN` */
-  status(id: string): ServerStatus;
-  /** Says what exactly would be started. @throws `GatewayError` `SERVER_UNKNOWN` */
-  describe(id: string): ServerDescription;
-  /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
-  close(options?: StopOptions): Promise<void>;
-}
-
-/** The answer of a check for one entry. */
-export interface ServerCheck extends CheckResult {
-  readonly server: string;
-}
 
 interface Entry {
   readonly definition: ServerDefinition;
@@ -237,12 +80,13 @@ class CatalogGateway implements Gateway {
   readonly #starting: Places;
   readonly #places: Places;
   #closed = false;
-  readonly #permits = new Map<string, Promise<void>>();
+  readonly #authorizer: Authorizer;
   #instances = 0;
   #graceMs = defaultGraceMs;
 
   constructor(catalog: CatalogInput, options: GatewayOptions) {
     this.#options = options;
+    this.#authorizer = new Authorizer(options.authorize);
     const builtins = options.builtins === false ? [] : [new LocalProcessRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
     const clock = options.clock ?? systemClock;
@@ -457,7 +301,7 @@ class CatalogGateway implements Gateway {
         // Names of containers and Jobs know no capitals and no "_".
         return `${this.#id}-${server.toLowerCase().replaceAll('_', '-')}-${this.#instances}`;
       },
-      authorize: () => this.#authorize({ definition, factory, redactor }),
+      authorize: () => this.#authorizer.permit({ definition, factory, redactor }),
       emit: (event) => this.#emit(event),
       restart: definition.restart,
       idleTimeoutMs: definition.idleTimeoutMs,
@@ -488,23 +332,6 @@ class CatalogGateway implements Gateway {
     return entry;
   }
 
-  /** Asks the host's policy once for each thing that would be started; a refusal is asked again next time. */
-  #authorize(entry: Pick<Entry, 'definition' | 'factory' | 'redactor'>): Promise<void> {
-    const { authorize } = this.#options;
-    if (authorize === undefined) {
-      return Promise.resolve();
-    }
-    const description = describe(entry);
-    const key = `${description.id} ${description.fingerprint}`;
-    let permit = this.#permits.get(key);
-    if (permit === undefined) {
-      permit = ask(authorize, description);
-      permit.catch(() => this.#permits.delete(key));
-      this.#permits.set(key, permit);
-    }
-    return permit;
-  }
-
   #emit(event: GatewayEvent): void {
     try {
       this.#options.onEvent?.(event);
@@ -518,52 +345,4 @@ class CatalogGateway implements Gateway {
 
 function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
   return { idleTimeoutMs, maxLifetimeMs, health };
-}
-
-async function ask(authorize: NonNullable<GatewayOptions['authorize']>, description: ServerDescription): Promise<void> {
-  const server = description.id;
-  let allowed: boolean;
-  try {
-    allowed = await authorize(description);
-  } catch (cause) {
-    throw new GatewayError('NOT_AUTHORIZED', 'the authorize function of the host failed', {
-      server,
-      cause,
-      delivered: false,
-    });
-  }
-  if (allowed !== true) {
-    throw new GatewayError('NOT_AUTHORIZED', 'the host does not allow this server to be started', {
-      server,
-      delivered: false,
-    });
-  }
-}
-
-function describe({
-  definition,
-  factory,
-  redactor,
-}: Pick<Entry, 'definition' | 'factory' | 'redactor'>): ServerDescription {
-  const { id, env, baseDir, runtime } = definition;
-  const details = factory.describe?.(runtime.spec, { server: id, env, baseDir }) ?? {};
-  return {
-    id,
-    type: runtime.type,
-    fingerprint: fingerprint(definition),
-    details: redactDeep(details, redactor) as Record<string, unknown>,
-  };
-}
-
-function redactDeep(value: unknown, redactor: Redactor): unknown {
-  if (typeof value === 'string') {
-    return redactor.text(value);
-  }
-  if (Array.isArray(value)) {
-    return value.map((item) => redactDeep(item, redactor));
-  }
-  if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redactDeep(item, redactor)]));
-  }
-  return value;
 }

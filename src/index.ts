@@ -37,19 +37,18 @@ export type {
   TroubleEvent,
   UriConflictEvent,
 } from './events.js';
-export {
-  type BuiltinRuntime,
-  type ConnectOptions,
-  createGateway,
-  type Gateway,
-  type GatewayLimits,
-  type GatewayNames,
-  type GatewayOptions,
-  type MergedOptions,
-  type ServerCheck,
-  type ServerDescription,
-  type StopOptions,
-} from './gateway.js';
+export { type BuiltinRuntime, createGateway } from './gateway.js';
+export type {
+  ConnectOptions,
+  Gateway,
+  GatewayLimits,
+  GatewayNames,
+  GatewayOptions,
+  MergedOptions,
+  ServerCheck,
+  ServerDescription,
+  StopOptions,
+} from './gateway-api.js';
 export { ServerError } from './instance/link.js';
 export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
 export type { Clock } from './options.js';
