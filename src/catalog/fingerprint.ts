@@ -6,12 +6,13 @@ const identities = new WeakMap<object, number>();
 let lastIdentity = 0;
 
 /**
- * Says what would be started, in 64 hexadecimal digits: the same for two definitions whose runtime, spec and names of
- * environment variables are the same. Values of variables and what does not change the server (names, tags, times)
+ * Says what would be started, in 64 hexadecimal digits: the same for two definitions whose runtime, spec, folder and names
+ * of environment variables are the same. Values of variables and what does not change the server (names, tags, times)
  * do not count. A function or instance in the spec counts by identity.
  */
-export function fingerprint({ runtime, env }: Pick<ServerDefinition, 'runtime' | 'env'>): string {
-  const parts = [runtime.type, canonical(runtime.spec, new Set()), canonical(Object.keys(env).sort(), new Set())];
+export function fingerprint({ runtime, env, baseDir }: Pick<ServerDefinition, 'runtime' | 'env' | 'baseDir'>): string {
+  const names = Object.keys(env).sort();
+  const parts = [runtime.type, canonical(runtime.spec, new Set()), canonical(names, new Set()), baseDir];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
 }
 

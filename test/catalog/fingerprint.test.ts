@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { fingerprint } from '../../src/catalog/fingerprint.js';
 
-const of = (spec: unknown, env: Record<string, string> = {}, type = 'x') =>
-  fingerprint({ runtime: { type, spec }, env });
+const of = (spec: unknown, env: Record<string, string> = {}, type = 'x', baseDir = '/catalogs') =>
+  fingerprint({ runtime: { type, spec }, env, baseDir });
 
 describe('fingerprint', () => {
   test('is the same for the same, whatever the order of keys', () => {
@@ -19,6 +19,8 @@ describe('fingerprint', () => {
     cycle.self = cycle;
     const all = [
       of({}),
+      // A relative path in the spec leads elsewhere.
+      of({}, {}, 'x', '/elsewhere'),
       of([]),
       of(null),
       of(undefined),
