@@ -123,20 +123,24 @@ class CatalogGateway implements Gateway {
       };
       return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
-    const transport = new MergedTransport(this.#endpointFactory(idOrOptions ?? {}), (closed) =>
-      this.#peers.delete(closed),
+    const transport = new MergedTransport(
+      this.#endpointFactory(idOrOptions ?? {}),
+      (closed) => this.#peers.delete(closed),
+      () => this.#refuseWhenClosed(),
     );
     this.#peers.add(transport);
     return transport;
   }
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
+    this.#refuseWhenClosed();
     const session = await serveEndpoint(transport, this.#endpointFactory(options), (closed) =>
       this.#peers.delete(closed),
     );
     this.#peers.add(session);
     if (this.#closed) {
       await session.close();
+      this.#refuseWhenClosed();
     }
   }
 
@@ -330,6 +334,12 @@ class CatalogGateway implements Gateway {
       );
     }
     return entry;
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closed) {
+      throw new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { delivered: false });
+    }
   }
 
   #emit(event: GatewayEvent): void {

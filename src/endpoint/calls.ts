@@ -39,6 +39,10 @@ export class Calls {
     return call;
   }
 
+  waits(call: Call): boolean {
+    return this.#open.get(call.id) === call;
+  }
+
   /** Answers a call, if it still waits. */
   finish(call: Call, response: Response): void {
     if (this.take(call)) {
@@ -48,7 +52,7 @@ export class Calls {
 
   /** Takes a call out unanswered; false when it no longer waits. */
   take(call: Call): boolean {
-    return this.#open.get(call.id) === call && this.#open.delete(call.id);
+    return this.waits(call) && this.#open.delete(call.id);
   }
 
   /** Answers a request that was never opened. */

@@ -17,6 +17,7 @@ import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import { type Interceptor, toResponse } from './intercept.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
+import { listTasks } from './list-all.js';
 import { type ListKind, listKindOf } from './list-kinds.js';
 import { MergedLists, type Page } from './merged-lists.js';
 import type { Names } from './names.js';
@@ -59,6 +60,7 @@ export class Endpoint implements LinkOwner {
   readonly #links: ServerLinks;
   readonly #lists: MergedLists;
   readonly #router: Router;
+  readonly #owners: ResourceOwners;
   readonly #serverRequests: ServerRequests;
   readonly #subscriptions = new Subscriptions();
   readonly #tasks = new TaskOwners();
@@ -72,6 +74,7 @@ export class Endpoint implements LinkOwner {
     this.clock = clock;
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
+    this.#owners = owners;
     const send = (message: JSONRPCMessage, related: RequestId | undefined) => this.#send(message, related);
     const calls = new Calls(send);
     const links = new ServerLinks({
@@ -103,6 +106,7 @@ export class Endpoint implements LinkOwner {
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
       list: (server, kind) => links.list(server, kind),
+      learnNames: (kind) => this.#lists.learnNames(kind),
       listResources: () => Promise.allSettled([this.#lists.first('resources'), this.#lists.first('resourceTemplates')]),
     });
   }
@@ -113,7 +117,7 @@ export class Endpoint implements LinkOwner {
       return;
     }
     if (isResponse(message)) {
-      this.#serverRequests.answer(message);
+      this.#serverRequests.answer(message, (server, result) => this.#tasks.restore(server, result));
     } else if (!isRequest(message)) {
       this.#notified(message);
     } else if (!this.#calls.has(message.id)) {
@@ -172,18 +176,18 @@ export class Endpoint implements LinkOwner {
   onNotification(link: Link, message: JSONRPCNotification): void {
     switch (message.method) {
       case 'notifications/tools/list_changed':
-        return this.#lists.changed('tools');
       case 'notifications/prompts/list_changed':
-        return this.#lists.changed('prompts');
       case 'notifications/resources/list_changed':
-        return this.#lists.changed('resources');
+        return this.#lists.changedBy(link.server, message.method);
       case 'notifications/cancelled':
         return this.#serverRequests.cancel(link, message.params);
-      case 'notifications/resources/updated':
-        for (const translated of this.#subscriptions.translate(link.server, message)) {
+      case 'notifications/resources/updated': {
+        const formOf = (uri: string) => this.#owners.formOf(link.server, uri);
+        for (const translated of this.#subscriptions.translate(link.server, message, formOf)) {
           this.#send(translated, undefined);
         }
         return;
+      }
       default:
         this.#send(this.#translateTasks(link, message), link.latestCallerId);
     }
@@ -220,6 +224,8 @@ export class Endpoint implements LinkOwner {
         return this.#calls.cancel(message.params);
       case 'notifications/progress':
         return this.#serverRequests.progress(message.params);
+      case 'notifications/tasks/status':
+        return this.#serverRequests.taskChanged(message);
       case 'notifications/roots/list_changed':
         for (const link of this.#links.open()) {
           link.notify(message);
@@ -243,7 +249,7 @@ export class Endpoint implements LinkOwner {
   #list(request: JSONRPCRequest, kind: ListKind): void {
     const cursor = request.params?.cursor;
     if (cursor !== undefined) {
-      const page = this.#lists.next(cursor);
+      const page = this.#lists.next(kind, cursor);
       return page === undefined
         ? this.#calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')
         : this.#calls.answer(request, toListResult(kind, page));
@@ -277,8 +283,8 @@ export class Endpoint implements LinkOwner {
       const { tasks } =
         capability?.list === undefined
           ? { tasks: [] }
-          : this.#tasks.translate(link.server, await link.ask('tasks/list', undefined));
-      return Array.isArray(tasks) ? tasks : [];
+          : this.#tasks.translate(link.server, { tasks: await listTasks(link) });
+      return tasks;
     });
     void Promise.allSettled(parts).then((results) => {
       const tasks = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));

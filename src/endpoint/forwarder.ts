@@ -59,11 +59,17 @@ export class Forwarder {
   ): Promise<Response> {
     const { caller } = this.#options;
     const { id, method } = request;
+    const exchanges: (() => void)[] = [];
     const next = (changed: Fields = params) =>
       new Promise<Fields>((resolve, reject) => {
-        this.#exchange(call, request, server, changed as Params, (response) =>
+        if (!this.#options.calls.waits(call)) {
+          reject(new ServerError(server.id, method, cancelledResponse(id, server.id).error));
+          return;
+        }
+        const stop = this.#exchange(call, request, server, changed as Params, (response) =>
           'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error)),
         );
+        exchanges.push(stop);
       });
     try {
       const authInfo = extra?.authInfo ?? caller.authInfo;
@@ -71,16 +77,22 @@ export class Forwarder {
       return { jsonrpc: '2.0', id, result: result as Record<string, unknown> };
     } catch (error) {
       return toResponse(id, server.id, error);
+    } finally {
+      // Whatever it has not waited for is in vain.
+      for (const stop of exchanges) {
+        stop();
+      }
     }
   }
 
+  /** @returns tells the server, unless it has answered, that nobody waits any more */
   #exchange(
     call: Call,
     request: JSONRPCRequest,
     server: EndpointServer,
     params: Params,
     onAnswer: (response: Response) => void,
-  ): void {
+  ): () => void {
     const { links, calls } = this.#options;
     const link = links.to(server);
     const id = link.request(
@@ -92,6 +104,7 @@ export class Forwarder {
       // An interceptor that waits for the answer must come to its end.
       onAnswer(cancelledResponse(call.id, server.id));
     };
+    return () => link.cancel(id, { reason: 'the answer is no longer needed' });
   }
 
   #translate(server: string, response: Response, onResult: ((result: Fields) => Fields) | undefined): Response {

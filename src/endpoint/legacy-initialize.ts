@@ -89,3 +89,10 @@ export function isDeclared(caller: CallerHandshake | undefined, method: string):
   const needed = capability ?? (method.startsWith('tasks/') ? 'tasks' : undefined);
   return needed === undefined || caller?.capabilities[needed] !== undefined;
 }
+
+/** Whether a caller answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
+export function hasMode(caller: CallerHandshake | undefined, mode: unknown): boolean {
+  const declared = caller?.capabilities.elicitation as Readonly<Record<string, unknown>> | undefined;
+  const modes = declared?.form === undefined && declared?.url === undefined ? { form: {} } : declared;
+  return mode === 'url' ? modes.url !== undefined : modes.form !== undefined;
+}

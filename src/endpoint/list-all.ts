@@ -1,9 +1,10 @@
 import { GatewayError } from '../errors.js';
-import type { Link } from '../instance/link.js';
+import { type Link, ServerError } from '../instance/link.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
 // A server that pages for ever must not keep a list open for ever.
 const maxPages = 1_000;
+const methodNotFound = -32601;
 
 /** All pages of a server's list; empty without a question when the server does not have such lists. */
 export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
@@ -17,8 +18,14 @@ export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
   const seen = new Set<unknown>();
   let cursor: unknown;
   for (let page = 0; page < maxPages; page += 1) {
-    const result = await link.ask(method, cursor === undefined ? undefined : { cursor });
-    const part = result[kind];
+    const result = await link.ask(method, cursor === undefined ? undefined : { cursor }).catch((error: unknown) => {
+      // A server with resources need not know of templates.
+      if (error instanceof ServerError && error.error.code === methodNotFound) {
+        return { [kind]: [] };
+      }
+      throw error;
+    });
+    const part: unknown = result[kind];
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
     }
@@ -28,11 +35,27 @@ export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
         items.push(item as ListItem);
       }
     }
-    cursor = result.nextCursor;
+    cursor = 'nextCursor' in result ? result.nextCursor : undefined;
     if (cursor === undefined || cursor === null || seen.has(cursor)) {
       return items;
     }
     seen.add(cursor);
   }
   throw new GatewayError('LIMIT_REACHED', `${method} has more than ${maxPages} pages`, { server });
+}
+
+/** All pages of a server's tasks. */
+export async function listTasks(link: Link): Promise<unknown[]> {
+  const items: unknown[] = [];
+  const seen = new Set<unknown>();
+  let cursor: unknown;
+  do {
+    seen.add(cursor);
+    const { tasks, nextCursor } = await link.ask('tasks/list', cursor === undefined ? undefined : { cursor });
+    for (const task of Array.isArray(tasks) ? tasks : []) {
+      items.push(task);
+    }
+    cursor = nextCursor ?? undefined;
+  } while (!seen.has(cursor) && seen.size < maxPages);
+  return items;
 }

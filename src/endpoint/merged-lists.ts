@@ -41,6 +41,8 @@ export class MergedLists {
   readonly #missing = new Map<string, { attempts: number }>();
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
+  // Lists that came after their list_timeout, for the next question: a server may be as slow each time.
+  readonly #late = new Map<string, readonly ListItem[]>();
   #nextList = 1;
   #debounce: unknown;
   #closed = false;
@@ -51,19 +53,15 @@ export class MergedLists {
 
   /** The first page of a list as it is now. */
   async first(kind: ListKind): Promise<Page> {
-    const { servers } = this.#options;
-    const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
-    const items = this.#merge(
-      kind,
-      servers.map((server, index) => [server, parts[index] ?? []]),
-    );
-    return this.#page(`${this.#nextList++}`, items, 0);
+    const items = await this.#all(kind);
+    return this.#page(`${kind}.${this.#nextList++}`, items, 0);
   }
 
-  /** A later page; undefined for a cursor that is not ours, or of a list that was forgotten. */
-  next(cursor: unknown): Page | undefined {
-    const [list = '', offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
-    const items = this.#unfinished.get(list);
+  /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
+  next(kind: ListKind, cursor: unknown): Page | undefined {
+    const [of, number, offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
+    const list = `${of}.${number}`;
+    const items = of === kind ? this.#unfinished.get(list) : undefined;
     const start = Number(offset);
     return items === undefined || !Number.isInteger(start) || start <= 0 || start >= items.length
       ? undefined
@@ -71,6 +69,16 @@ export class MergedLists {
   }
 
   /** A server says that one of its lists has changed. */
+  changedBy(server: string, method: string): void {
+    for (const kind of allListKinds) {
+      if (listKinds[kind].changed === method) {
+        this.#late.delete(`${kind} ${server}`);
+        this.changed(kind);
+      }
+    }
+  }
+
+  /** A list is not what the caller has last seen. */
   changed(kind: ListKind): void {
     if (this.#closed) {
       return;
@@ -94,21 +102,38 @@ export class MergedLists {
     for (const timer of this.#timers) {
       clock.clearTimeout(timer);
     }
+    this.#timers.clear();
+    this.#late.clear();
+  }
+
+  /** Makes the names of all servers known that answer within their `list_timeout`. */
+  async learnNames(kind: 'tools' | 'prompts'): Promise<void> {
+    await this.#all(kind);
+  }
+
+  async #all(kind: ListKind): Promise<readonly ListItem[]> {
+    const { servers } = this.#options;
+    const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
+    return this.#merge(
+      kind,
+      servers.map((server, index) => [server, parts[index] ?? []]),
+    );
   }
 
   async #part(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]> {
     const { clock, links } = this.#options;
-    if (links.to(server).handshake === undefined) {
-      const known = links.snapshot(server);
-      if (known !== undefined) {
-        return known.lists[kind] ?? [];
-      }
+    const key = `${kind} ${server.id}`;
+    const kept = this.#late.get(key);
+    if (kept !== undefined) {
+      this.#late.delete(key);
+      return kept;
     }
     let late = false;
-    const asking = links.list(server, kind).then(
+    const asking = links.list(server, kind, true).then(
       (items) => {
         this.#missing.delete(server.id);
-        if (late) {
+        if (late && !this.#closed) {
+          this.#late.set(key, items);
           this.changed(kind);
         }
         return items;
@@ -121,13 +146,16 @@ export class MergedLists {
     return new Promise((resolve) => {
       const timer = clock.setTimeout(() => {
         late = true;
+        this.#timers.delete(timer);
         const error = new GatewayError('REQUEST_TIMEOUT', `no list within list_timeout (${server.listTimeoutMs} ms)`, {
           server: server.id,
         });
         this.#report(server, kind, error);
         resolve([]);
       }, server.listTimeoutMs);
+      this.#timers.add(timer);
       void asking.then((items) => {
+        this.#timers.delete(timer);
         clock.clearTimeout(timer);
         resolve(items);
       });
@@ -136,10 +164,14 @@ export class MergedLists {
 
   /** A server could not be asked: tries again now and then, as often as its entry allows restarts. */
   #miss(server: EndpointServer, kind: ListKind, error: unknown): void {
+    if (this.#closed) {
+      return;
+    }
     this.#report(server, kind, error);
     const { max, backoffMs, maxBackoffMs } = server.restart;
-    const isOurs = GatewayError.is(error);
-    if (this.#closed || !isOurs || this.#missing.has(server.id)) {
+    // A server that runs has had its say; what it says the next time is not to be waited for.
+    const isDown = GatewayError.is(error) && this.#options.links.to(server).handshake === undefined;
+    if (!isDown || this.#missing.has(server.id)) {
       return;
     }
     const state = { attempts: 0 };

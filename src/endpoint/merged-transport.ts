@@ -20,12 +20,17 @@ export class MergedTransport implements Transport {
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
 
   readonly #endpoint: Endpoint;
+  readonly #refuse: () => void;
   readonly #onClosed: (transport: MergedTransport) => void;
   readonly #outgoing: JSONRPCMessage[] = [];
   #state: 'new' | 'open' | 'closed' = 'new';
 
-  /** @param onClosed - called once, when all its sessions have ended */
-  constructor(create: EndpointFactory, onClosed: (transport: MergedTransport) => void) {
+  /**
+   * @param onClosed - called once, when all its sessions have ended
+   * @param refuse - throws when the gateway takes no more peers
+   */
+  constructor(create: EndpointFactory, onClosed: (transport: MergedTransport) => void, refuse: () => void) {
+    this.#refuse = refuse;
     this.#endpoint = create((message) => this.#deliver(message));
     this.#onClosed = onClosed;
   }
@@ -33,6 +38,12 @@ export class MergedTransport implements Transport {
   async start(): Promise<void> {
     if (this.#state !== 'new') {
       throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+    }
+    try {
+      this.#refuse();
+    } catch (error) {
+      await this.close();
+      throw error;
     }
     this.#state = 'open';
   }

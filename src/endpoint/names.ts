@@ -22,8 +22,8 @@ export interface Names {
    * the host's own naming, that was not seen yet.
    */
   resolve(kind: NameKind, qualified: string): NameOrigin | undefined;
-  /** The server whose list may hold a name that cannot be resolved yet; undefined when any server's may. */
-  candidate(qualified: string): string | undefined;
+  /** Whose list may hold a name that cannot be resolved yet: one server's, anybody's, or nobody's. */
+  candidate(qualified: string): { readonly server: string } | 'anybody' | undefined;
 }
 
 const separator = '__';
@@ -43,6 +43,10 @@ export function qualifiedName(server: string, name: string): string {
   if (plain.length <= maxLength && isPlain(name)) {
     return plain;
   }
+  return hashedName(server, name);
+}
+
+function hashedName(server: string, name: string): string {
   const hash = createHash('sha256').update(`${server}\0${name}`).digest('hex').slice(0, hashLength);
   const room = maxLength - server.length - separator.length - hashLength - 1;
   return `${server}${separator}${name.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, Math.max(0, room))}_${hash}`;
@@ -80,8 +84,13 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
         // Taken by another origin: a collision must not hide either of the two.
       }
       const qualified = qualifiedName(server, name);
-      remember(kind, qualified, origin);
-      return qualified;
+      if (remember(kind, qualified, origin)) {
+        return qualified;
+      }
+      // The host's own name for something else is just the same.
+      const hashed = hashedName(server, name);
+      remember(kind, hashed, origin);
+      return hashed;
     },
     resolve(kind, qualified) {
       const known = remembered[kind].get(qualified);
@@ -91,7 +100,10 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       const server = serverOf(qualified);
       return server === undefined ? undefined : { server, name: qualified.slice(server.length + separator.length) };
     },
-    candidate: serverOf,
+    candidate(qualified) {
+      const server = serverOf(qualified);
+      return naming !== undefined ? 'anybody' : server === undefined ? undefined : { server };
+    },
   };
 
   function serverOf(qualified: string): string | undefined {

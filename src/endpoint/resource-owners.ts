@@ -65,15 +65,18 @@ export class ResourceOwners {
   ) {
     this.#listed = new Map();
     return lists.flatMap(([server, items]) =>
-      items.map((item) => {
-        const uri = String(item.uri);
+      items.flatMap((item) => {
+        const { uri } = item;
+        if (typeof uri !== 'string') {
+          return [];
+        }
         const owner = this.#listed.get(uri);
         if (owner === undefined || owner === server) {
           this.#listed.set(uri, server);
-          return item;
+          return [item];
         }
         onConflict({ server, uri });
-        return { ...item, uri: aliasUri(server, uri) };
+        return [{ ...item, uri: aliasUri(server, uri) }];
       }),
     );
   }
@@ -85,28 +88,41 @@ export class ResourceOwners {
   ) {
     this.#templates = new Map();
     return lists.flatMap(([server, items]) =>
-      items.map((item) => {
-        const template = String(item.uriTemplate);
+      items.flatMap((item) => {
+        const { uriTemplate: template } = item;
+        if (typeof template !== 'string') {
+          return [];
+        }
         const owner = this.#templates.get(template);
         if (owner === undefined || owner.server === server) {
           const brace = template.indexOf('{');
           this.#templates.set(template, { server, prefix: brace === -1 ? template : template.slice(0, brace) });
-          return item;
+          return [item];
         }
         onConflict({ server, uri: template });
-        return { ...item, uriTemplate: aliasTemplate(server, template) };
+        return [{ ...item, uriTemplate: aliasTemplate(server, template) }];
       }),
     );
   }
 
   /** Remembers the URIs in the content of a result. */
   see(server: string, result: Readonly<Record<string, unknown>>): void {
-    for (const part of asArray(result.content)) {
+    // Of a tool; and of a prompt, whose messages hold one part or several.
+    const messages = asArray(result.messages).flatMap(({ content }) =>
+      asArray(Array.isArray(content) ? content : [content]),
+    );
+    for (const part of [...asArray(result.content), ...messages]) {
       this.#seeUri(server, part.type === 'resource_link' ? part.uri : asObject(part.resource)?.uri);
     }
     for (const part of asArray(result.contents)) {
       this.#seeUri(server, part.uri);
     }
+  }
+
+  /** The form in which the caller knows a URI of this server. */
+  formOf(server: string, uri: string): string {
+    const owner = this.find(uri);
+    return owner === undefined || owner.server === server ? uri : aliasUri(server, uri);
   }
 
   find(uri: string): ResourceOrigin | undefined {

@@ -3,6 +3,7 @@ import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
 import { isToolAllowed } from './glob.js';
+import { toResponse } from './intercept.js';
 import type { ListItem } from './list-kinds.js';
 import type { NameKind, Names } from './names.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -22,7 +23,10 @@ export interface RouterOptions {
   readonly tasks: TaskOwners;
   readonly subscriptions: Subscriptions;
   readonly forwarder: Forwarder;
+  /** All of one server's list. */
   list(server: EndpointServer, kind: 'tools' | 'prompts'): Promise<readonly ListItem[]>;
+  /** Asks all servers for a list, so that their names are known. */
+  learnNames(kind: 'tools' | 'prompts'): Promise<unknown>;
   /** Asks all servers for their resources and templates, so that their owners are known. */
   listResources(): Promise<unknown>;
 }
@@ -86,28 +90,41 @@ export class Router {
       return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}`);
     }
     const candidate = names.candidate(name);
-    const asked = [...servers.values()].filter(({ id }) => candidate === undefined || id === candidate);
-    const call = calls.open(request);
-    void Promise.allSettled(asked.map((each) => this.#learnNames(each, kind))).then(() => {
-      if (calls.take(call)) {
-        this.#resolveName(request, kind, name, found, true);
-      }
-    });
+    const asked = typeof candidate === 'object' ? servers.get(candidate.server) : candidate;
+    if (asked === undefined) {
+      return calls.refuse(request, -32602, `unknown ${kind}: ${name}`);
+    }
+    const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
+    this.#learnNames(asked, kind).then(
+      () => calls.take(call) && this.#resolveName(request, kind, name, found, true),
+      (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
+    );
   }
 
-  async #learnNames(server: EndpointServer, kind: NameKind): Promise<void> {
-    for (const { name } of await this.#options.list(server, kind === 'tool' ? 'tools' : 'prompts')) {
+  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind): Promise<void> {
+    const { names, list, learnNames } = this.#options;
+    const lists = kind === 'tool' ? 'tools' : 'prompts';
+    if (asked === 'anybody') {
+      await learnNames(lists);
+      return;
+    }
+    for (const { name } of await list(asked, lists)) {
       if (typeof name === 'string') {
-        this.#options.names.qualify(kind, server.id, name);
+        names.qualify(kind, asked.id, name);
       }
     }
   }
 
   #byUri(request: JSONRPCRequest, uri: unknown, toParams: (uri: string) => Params, extra: Extra, listed = false): void {
-    const { owners, servers, calls, forwarder } = this.#options;
+    const { owners, servers, calls, forwarder, subscriptions } = this.#options;
     const origin = typeof uri === 'string' ? owners.find(uri) : undefined;
     const server = origin && servers.get(origin.server);
     if (origin !== undefined && server !== undefined) {
+      if (request.method === 'resources/unsubscribe' && subscriptions.hasOther(server.id, origin.uri, uri as string)) {
+        // The server knows of one subscription, which has to stay.
+        subscriptions.remove(server.id, origin.uri, uri as string);
+        return calls.answer(request, {});
+      }
       return forwarder.forward(request, server, toParams(origin.uri), extra, (result) =>
         this.#resourceAnswered(request, server.id, origin.uri, result),
       );

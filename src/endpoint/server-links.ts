@@ -18,6 +18,9 @@ export interface ServerLinksOptions {
 export class ServerLinks {
   readonly #options: ServerLinksOptions;
   readonly #links = new Map<string, Link>();
+  // Of servers whose lists are for this connection alone; better than one given by the host that turned out wrong.
+  readonly #own = new Map<string, ServerSnapshot>();
+  #closed = false;
 
   constructor(options: ServerLinksOptions) {
     this.#options = options;
@@ -31,6 +34,10 @@ export class ServerLinks {
       const connect = () => server.connect(caller, (progress) => onProgress(server, progress));
       link = new Link({ server: id, startTimeoutMs, watch, connect }, owner);
       this.#links.set(id, link);
+      if (this.#closed) {
+        // For an interceptor that goes on after its caller has left: everything fails, nothing starts.
+        link.close().catch(() => {});
+      }
     }
     return link;
   }
@@ -41,12 +48,23 @@ export class ServerLinks {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#links.values()].map((link) => link.close()));
   }
 
   snapshot(server: EndpointServer): ServerSnapshot | undefined {
     const { snapshots, caller } = this.#options;
-    return snapshots.get(server.id, server.fingerprint, server.snapshotOwner(caller));
+    return this.#own.get(server.id) ?? snapshots.get(server.id, server.fingerprint, server.snapshotOwner(caller));
+  }
+
+  #keep(server: EndpointServer, snapshot: ServerSnapshot): void {
+    const { snapshots, caller } = this.#options;
+    const owner = server.snapshotOwner(caller);
+    if (owner === undefined) {
+      this.#own.set(server.id, snapshot);
+    } else {
+      snapshots.set(server.id, owner, snapshot);
+    }
   }
 
   /**
@@ -55,23 +73,26 @@ export class ServerLinks {
    * @returns the kinds of lists in which an earlier snapshot was wrong
    */
   async refreshSnapshot(link: Link, server: EndpointServer): Promise<ListKind[]> {
-    const { snapshots, caller } = this.#options;
-    const owner = server.snapshotOwner(caller);
+    const owner = server.snapshotOwner(this.#options.caller);
     const before = this.snapshot(server);
     if (link.handshake === undefined || (before === undefined && owner === undefined)) {
       return [];
     }
     const after = await takeSnapshot(link, link.handshake, server.fingerprint);
-    snapshots.set(server.id, owner, after);
+    this.#keep(server, after);
     return before === undefined ? [] : changedKinds(before, after);
   }
 
-  /** All of one server's list, by way of the interceptor. */
-  async list(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]> {
+  /**
+   * All of one server's list, by way of the interceptor.
+   *
+   * @param known - what a server that does not run has said before will do
+   */
+  async list(server: EndpointServer, kind: ListKind, known = false): Promise<readonly ListItem[]> {
     const { intercept, caller } = this.#options;
-    const link = this.to(server);
+    const ask = () => this.#ask(server, kind, known);
     if (intercept === undefined) {
-      return listAll(link, kind);
+      return ask();
     }
     const request = {
       caller,
@@ -80,7 +101,21 @@ export class ServerLinks {
       method: listKinds[kind].method,
       params: {},
     };
-    const result = await intercept(request, async () => ({ [kind]: await listAll(link, kind) }));
+    const result = await intercept(request, async () => ({ [kind]: await ask() }));
     return Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [];
+  }
+
+  async #ask(server: EndpointServer, kind: ListKind, known: boolean): Promise<readonly ListItem[]> {
+    const link = this.to(server);
+    const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;
+    if (before !== undefined) {
+      return before.lists[kind] ?? [];
+    }
+    const items = await listAll(link, kind);
+    const snapshot = this.snapshot(server);
+    if (snapshot?.lists[kind] !== undefined && !this.#closed) {
+      this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: items } });
+    }
+    return items;
   }
 }

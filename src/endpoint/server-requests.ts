@@ -1,8 +1,16 @@
 import { errorNumbers } from '../errors.js';
 import type { Link } from '../instance/link.js';
-import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
+import { hasEnded } from '../instance/task-status.js';
+import type {
+  JSONRPCErrorResponse,
+  JSONRPCMessage,
+  JSONRPCNotification,
+  JSONRPCRequest,
+  JSONRPCResultResponse,
+  RequestId,
+} from '../sdk.js';
 import { BoundedMap } from './bounded-map.js';
-import { type CallerHandshake, isDeclared } from './legacy-initialize.js';
+import { type CallerHandshake, hasMode, isDeclared } from './legacy-initialize.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -24,7 +32,9 @@ export class ServerRequests {
   readonly #send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void;
   readonly #open = new Map<RequestId, OpenRequest>();
   // Tasks that the caller runs for a server: no other server may ask for them.
-  readonly #tasks = new BoundedMap<string, string>(maxTasks);
+  readonly #tasks = new BoundedMap<string, { readonly id: RequestId; readonly open: OpenRequest }>(maxTasks);
+  // Progress goes on until such a task ends.
+  readonly #ofTasks = new BoundedMap<RequestId, OpenRequest>(maxTasks);
   #nextId = 1;
 
   constructor(send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void) {
@@ -49,9 +59,13 @@ export class ServerRequests {
       refuse(-32601, `the client has not declared a capability for ${request.method}`);
       return;
     }
-    const foreignTask = typeof taskId === 'string' && this.#tasks.get(taskId) !== link.server;
+    const foreignTask = typeof taskId === 'string' && this.#tasks.get(taskId)?.open.link !== link;
     if (request.method === 'tasks/list' || (request.method.startsWith('tasks/') && foreignTask)) {
       refuse(-32602, 'the client runs no such task for this server');
+      return;
+    }
+    if (request.method === 'elicitation/create' && !hasMode(caller, request.params?.mode)) {
+      refuse(-32602, `the client has not declared elicitation of this mode`);
       return;
     }
     if (this.#open.size >= maxOpen) {
@@ -67,23 +81,45 @@ export class ServerRequests {
     this.#send({ ...request, id, ...(params && { params }) }, link.latestCallerId);
   }
 
-  /** Leads an answer of the caller back; one that nobody waits for goes nowhere. */
-  answer(response: JSONRPCResultResponse | JSONRPCErrorResponse): void {
+  /**
+   * Leads an answer of the caller back; one that nobody waits for goes nowhere.
+   *
+   * @param restore - gives a result the names that its server knows
+   */
+  answer(
+    response: JSONRPCResultResponse | JSONRPCErrorResponse,
+    restore: (server: string, result: JSONRPCResultResponse['result']) => JSONRPCResultResponse['result'],
+  ): void {
     const open = response.id === undefined ? undefined : this.#open.get(response.id);
     if (open === undefined) {
       return;
     }
     this.#open.delete(response.id as RequestId);
-    const task = 'result' in response ? (response.result.task as { taskId?: unknown } | undefined) : undefined;
-    if (typeof task?.taskId === 'string') {
-      this.#tasks.set(task.taskId, open.link.server);
+    if (!('result' in response)) {
+      open.link.notify({ ...response, id: open.id });
+      return;
     }
-    open.link.notify({ ...response, id: open.id });
+    const task = response.result.task as { taskId?: unknown } | undefined;
+    if (typeof task?.taskId === 'string') {
+      this.#tasks.set(task.taskId, { id: response.id, open });
+      this.#ofTasks.set(response.id, open);
+    }
+    open.link.notify({ ...response, id: open.id, result: restore(open.link.server, response.result) });
+  }
+
+  /** Leads what the caller says of a task to the server that it runs for. */
+  taskChanged(message: JSONRPCNotification): void {
+    const task = this.#tasks.get(message.params?.taskId as string);
+    task?.open.link.notify(message);
+    if (task !== undefined && hasEnded(message.params?.status)) {
+      this.#ofTasks.delete(task.id);
+    }
   }
 
   /** Leads progress of the caller back to the server that asked for it. */
   progress(params: Params | undefined): void {
-    const open = this.#open.get(params?.progressToken as RequestId);
+    const token = params?.progressToken as RequestId;
+    const open = this.#open.get(token) ?? this.#ofTasks.get(token);
     if (open?.progressToken !== undefined) {
       open.link.notify({
         jsonrpc: '2.0',
@@ -106,6 +142,8 @@ export class ServerRequests {
 
   /** The server of a link has ended: nobody waits for its answers any more. */
   end(link: Link): void {
+    this.#tasks.deleteWhere(({ open }) => open.link === link);
+    this.#ofTasks.deleteWhere((open) => open.link === link);
     for (const [id, open] of this.#open) {
       if (open.link === link) {
         this.#open.delete(id);

@@ -28,10 +28,20 @@ export class Subscriptions {
     return [...(this.#forms.get(server)?.keys() ?? [])];
   }
 
-  /** `notifications/resources/updated` as the caller is to see it: once for each form, or as it is for a part of one. */
-  translate(server: string, message: JSONRPCNotification): JSONRPCNotification[] {
+  /** Whether the caller is subscribed to a URI in another form as well. */
+  hasOther(server: string, uri: string, form: string): boolean {
+    const forms = this.#forms.get(server)?.get(uri);
+    return forms !== undefined && forms.size > (forms.has(form) ? 1 : 0);
+  }
+
+  /**
+   * `notifications/resources/updated` as the caller is to see it: once for each form.
+   *
+   * @param formOf - the form of a URI that nobody subscribed to, such as a part of one
+   */
+  translate(server: string, message: JSONRPCNotification, formOf: (uri: string) => string): JSONRPCNotification[] {
     const uri = message.params?.uri;
-    const forms = this.#forms.get(server)?.get(uri as string) ?? [uri];
+    const forms = this.#forms.get(server)?.get(uri as string) ?? [typeof uri === 'string' ? formOf(uri) : uri];
     return [...forms].map((form) =>
       form === uri ? message : { ...message, params: { ...message.params, uri: form } },
     );

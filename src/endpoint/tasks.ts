@@ -1,3 +1,4 @@
+import { hasEnded } from '../instance/task-status.js';
 import { BoundedMap } from './bounded-map.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -10,7 +11,6 @@ export interface TaskOrigin {
 }
 
 const maxTasks = 10_000;
-const ended = new Set(['completed', 'failed', 'cancelled']);
 const relatedTask = 'io.modelcontextprotocol/related-task';
 
 /**
@@ -34,6 +34,16 @@ export class TaskOwners {
 
   find(taskId: unknown): TaskOrigin | undefined {
     return typeof taskId === 'string' ? this.#origins.get(taskId) : undefined;
+  }
+
+  /** What the caller answers to a server, in which the task id has become the server's own again. */
+  restore<T extends Fields>(server: string, fields: T): T {
+    const meta = fields._meta as Fields | undefined;
+    const related = meta?.[relatedTask] as Fields | undefined;
+    const origin = this.find(related?.taskId);
+    return origin === undefined || origin.server !== server || origin.taskId === related?.taskId
+      ? fields
+      : { ...fields, _meta: { ...meta, [relatedTask]: { ...related, taskId: origin.taskId } } };
   }
 
   /** A result or the params of a notification, in which task ids have become the caller's. Remembers them. */
@@ -70,7 +80,7 @@ export class TaskOwners {
 
   #note(server: string, { taskId, status }: Fields): void {
     const running = this.#running.get(server) ?? new Set();
-    if (ended.has(status as string)) {
+    if (hasEnded(status)) {
       running.delete(taskId);
     } else if (status !== undefined) {
       this.#running.set(server, running.add(taskId));
@@ -90,6 +100,10 @@ export class TaskOwners {
     let alias = this.#aliases.get(key);
     if (alias === undefined) {
       alias = `${server}__${taskId}`;
+      // A server may well have made up just this id.
+      while (this.#origins.get(alias) !== undefined) {
+        alias = `${server}__${alias}`;
+      }
       this.#aliases.set(key, alias);
       this.#origins.set(alias, { server, taskId });
     }

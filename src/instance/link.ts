@@ -12,6 +12,7 @@ import {
 } from '../sdk.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
+import { TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -73,6 +74,7 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
   readonly #exchanges = new Map<RequestId, Exchange>();
+  readonly #taskProgress = new TaskProgress();
   readonly #watch: LinkWatch | undefined;
   #transport: LinkTransport | undefined;
   #closing: Promise<void> | undefined;
@@ -323,8 +325,11 @@ export class Link {
       }
     } else if (message.method === 'notifications/progress') {
       const params = message.params as Params;
-      this.#exchanges.get(params?.progressToken as RequestId)?.onProgress?.(params);
+      const token = params?.progressToken as RequestId;
+      const exchange = this.#exchanges.get(token);
+      (exchange === undefined ? this.#taskProgress.of(token) : exchange.onProgress)?.(params);
     } else {
+      this.#taskProgress.see(message);
       this.#owner.onNotification(this, message);
     }
   }
@@ -334,6 +339,7 @@ export class Link {
     const exchange = this.#exchanges.get(id);
     if (exchange !== undefined) {
       this.#exchanges.delete(id);
+      this.#taskProgress.see(response, exchange.onProgress);
       exchange.onAnswer(response);
       if (exchange.isProbe !== true) {
         this.#watch?.used();
@@ -352,6 +358,7 @@ export class Link {
 
   #forget(): void {
     this.#watch?.stop();
+    this.#taskProgress.clear();
     this.#transport = undefined;
     this.#opening = undefined;
     this.#handshake = undefined;

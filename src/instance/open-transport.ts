@@ -2,6 +2,7 @@ import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeContext, RuntimeFactory, RuntimeProgress, RuntimeTransport } from '../runtime.js';
 import { abortable } from '../util/abort.js';
+import { copyError } from '../util/copy-error.js';
 import type { Redactor } from './redact.js';
 import { StrictTransport } from './strict-transport.js';
 
@@ -96,7 +97,8 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
       throw either.reason;
     }
     if (GatewayError.is(error)) {
-      throw redactor.error(error);
+      // Nothing could be handed to a server that did not start.
+      throw redactor.error(copyError(error, { delivered: false }));
     }
     const detail = error instanceof Error ? error.message : String(error);
     throw redactor.error(new GatewayError('START_FAILED', detail, { server, cause: error, delivered: false }));

@@ -1,0 +1,504 @@
+import { describe, expect, test } from 'vitest';
+import { createLinkedPair } from '../../src/transport/linked-pair.js';
+import { settle } from './fake-clock.js';
+import { hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
+import { setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
+
+const script: Script = { tools: [{ name: 'x' }], resources: [{ uri: 'x://1', name: '1' }] };
+const held: Script = { ...script, on: { 'tools/call': () => hold } };
+
+describe('a start that fails', () => {
+  test('answers the call that wanted it, with a typed error; the next call tries again', async () => {
+    await using t = setUp({
+      a: {
+        ...script,
+        open: (_, opens) => {
+          if (opens === 1) throw new Error('no luck');
+        },
+      },
+    });
+    await using caller = await t.caller();
+    const error = await caller.error('tools/call', { name: 'a__x' });
+    expect(error).toMatchObject({ data: { code: 'START_FAILED', server: 'a', delivered: false } });
+    expect(error.message).toMatch(/^"a": .*no luck/);
+    expect(error.code < -32768 || error.code > -32000).toBe(true);
+    await t.clock.advance(60_000);
+    expect(await caller.result('tools/call', { name: 'a__x' })).toMatchObject({ content: [] });
+    expect(caller.closed).toBe(0);
+  });
+
+  test('a refusal of initialize is one', async () => {
+    const refusing = new ScriptedServer({ ...script });
+    refusing.script.on = {
+      initialize: (request, instance) => {
+        instance.say({ id: request.id, error: { code: -32602, message: 'unsupported' } });
+        return hold;
+      },
+    };
+    await using t = setUp({ a: refusing });
+    await using caller = await t.caller();
+    const error = await caller.error('tools/call', { name: 'a__x' });
+    expect(error).toMatchObject({ data: { code: 'START_FAILED', server: 'a', delivered: false } });
+    expect(error.message).toContain('unsupported');
+    await settle();
+    expect(refusing.live).toEqual([]);
+  });
+
+  test('a server that never answers initialize is stopped after start_timeout', async () => {
+    const silent = new ScriptedServer({ ...script, on: { initialize: () => hold } });
+    await using t = setUp({ a: silent }, { entry: { start_timeout: '2s' } });
+    await using caller = await t.caller();
+    const calling = caller.error('tools/call', { name: 'a__x' });
+    await t.clock.advance(2_000);
+    expect(await calling).toMatchObject({ data: { code: 'START_TIMEOUT', server: 'a', delivered: false } });
+    await settle();
+    expect(silent.live).toEqual([]);
+  });
+
+  test('a server that ends in its handshake, or just after it, costs only the calls that waited', async () => {
+    for (const answers of [false, true]) {
+      const fickle = new ScriptedServer({ ...script });
+      fickle.script.on = {
+        initialize: (request, instance) => {
+          const result = {
+            protocolVersion: '2025-11-25',
+            capabilities: { tools: {} },
+            serverInfo: { name: 'a', version: '1' },
+          };
+          (answers || fickle.opens > 1) && instance.answer(request, result);
+          fickle.opens === 1 && instance.die();
+          return hold;
+        },
+      };
+      await using t = setUp({ a: fickle });
+      await using caller = await t.caller();
+      const errors = await Promise.all([1, 2].map(() => caller.error('tools/call', { name: 'a__x' })));
+      expect(errors).toMatchObject(Array(2).fill({ data: { code: 'SERVER_EXITED', server: 'a', delivered: false } }));
+      await t.clock.advance(60_000);
+      expect(await caller.result('tools/call', { name: 'a__x' })).toMatchObject({ content: [] });
+      expect(fickle.opens).toBe(2);
+    }
+  });
+
+  test('what the host does not allow is said', async () => {
+    await using t = setUp({ a: script }, { authorize: () => false });
+    await using caller = await t.caller();
+    expect(await caller.error('tools/call', { name: 'a__x' })).toMatchObject({
+      data: { code: 'NOT_AUTHORIZED', delivered: false },
+    });
+    expect(t.server('a').opens).toBe(0);
+  });
+});
+
+describe('a server that dies', () => {
+  test('answers each open request once, says whether it was delivered, and hurts no other server', async () => {
+    await using t = setUp({ a: held, b: held });
+    await using caller = await t.caller();
+    const first = caller.request('tools/call', { name: 'a__x' }, 1);
+    const second = caller.request('tools/call', { name: 'a__x' }, 2);
+    const other = caller.request('tools/call', { name: 'b__x' }, 3);
+    const { instance } = await t.server('a').request('tools/call', 1);
+    const b = await t.server('b').request('tools/call');
+    instance.die(7);
+    for (const answer of await Promise.all([first, second])) {
+      expect(answer.error).toMatchObject({
+        data: { code: 'SERVER_EXITED', server: 'a', delivered: 'unknown', exit: { code: 7 } },
+      });
+    }
+    b.instance.answer(b.request, { content: [] });
+    expect(await other).toMatchObject({ result: { content: [] } });
+    await settle();
+    for (const id of [1, 2, 3]) {
+      expect(caller.answers(id)).toHaveLength(1);
+    }
+    expect(caller.closed).toBe(0);
+  });
+
+  test('comes back with the next call, with the log level and subscriptions of its caller', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller();
+    await caller.result('logging/setLevel', { level: 'error' });
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    await caller.result('resources/subscribe', { uri: 'x://1?2' }).catch(() => {});
+    t.server('a').only.die();
+    await t.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'a__x' });
+    await settle();
+    const { only, instances } = t.server('a');
+    expect(instances).toHaveLength(2);
+    expect(only.requests('logging/setLevel').map(({ params }) => params)).toEqual([{ level: 'error' }]);
+    expect(only.requests('resources/subscribe').map(({ params }) => params)).toEqual([{ uri: 'x://1' }]);
+    only.notify('notifications/resources/updated', { uri: 'x://1' });
+    expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: 'x://1' });
+    expect(caller.notifications('notifications/message')).toEqual([]);
+  });
+
+  test('has no subscription left that was ended', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    await caller.result('resources/unsubscribe', { uri: 'x://1' });
+    t.server('a').only.die();
+    await t.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'a__x' });
+    await settle();
+    expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
+  });
+});
+
+describe('time', () => {
+  test('request_timeout: a typed error, a cancellation for the server, and the late answer goes nowhere', async () => {
+    await using t = setUp({ a: held }, { entry: { request_timeout: '5s' } });
+    await using caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__x' }, 1);
+    const { instance, request } = await t.server('a').request('tools/call');
+    await t.clock.advance(5_000);
+    expect((await calling).error).toMatchObject({
+      data: { code: 'REQUEST_TIMEOUT', server: 'a', delivered: true },
+    });
+    expect(instance.notifications('notifications/cancelled')[0]?.params).toMatchObject({ requestId: request.id });
+    instance.answer(request, { content: [] });
+    await settle();
+    expect(caller.answers(1)).toHaveLength(1);
+    expect(instance.closed).toBe(false);
+  });
+
+  test('progress restarts request_timeout', async () => {
+    await using t = setUp({ a: held }, { entry: { request_timeout: '5s' } });
+    await using caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__x', _meta: { progressToken: 'p' } }, 1);
+    const { instance, request } = await t.server('a').request('tools/call');
+    for (let step = 0; step < 5; step += 1) {
+      await t.clock.advance(4_000);
+      const progressToken = request.params?._meta?.progressToken;
+      instance.notify('notifications/progress', { progressToken, progress: step });
+      await settle();
+    }
+    instance.answer(request, { content: [] });
+    expect(await calling).toMatchObject({ result: { content: [] } });
+  });
+
+  test('the progress of a start comes to the calls that wait for it, under their own tokens', async () => {
+    let go = () => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    await using t = setUp({
+      a: {
+        ...script,
+        open: async (context) => {
+          context.report('pulling', { message: 'layer 1 of 2', current: 1, total: 2 });
+          context.report('starting', { message: 'nearly' });
+          await gate;
+        },
+      },
+      b: held,
+    });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 'p' } } });
+    await caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x' } });
+    const messages = () => caller.notifications('notifications/progress').map(({ message }) => message);
+    await caller.until(() => (messages().includes('nearly') ? true : undefined));
+    expect(messages()).toContain('layer 1 of 2');
+    const all = caller.notifications('notifications/progress');
+    expect(new Set(all.map(({ progressToken }) => progressToken))).toEqual(new Set(['p']));
+    const steps = all.map(({ progress }) => progress as number);
+    expect(steps).toEqual([...new Set(steps)].sort((x, y) => x - y));
+    expect(Math.max(...steps)).toBeLessThan(0);
+    expect(other.notifications('notifications/progress')).toEqual([]);
+    go();
+    expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { content: [] } });
+  });
+});
+
+describe('callers', () => {
+  test('who leaves takes its servers with it, and nobody else’s', async () => {
+    await using t = setUp({ a: held, b: script });
+    const caller = await t.caller();
+    await using other = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await other.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await caller.result('tools/call', { name: 'b__x' });
+    const { instance, request } = await t.server('a').request('tools/call', 1);
+    expect(t.server('a').live).toHaveLength(2);
+    await caller.close();
+    expect(caller.closed).toBe(1);
+    expect(t.server('a').live).toHaveLength(1);
+    expect(t.server('b').live).toEqual([]);
+    expect(caller.answers(1)).toEqual([]);
+    instance.answer(request, { content: [] });
+    expect(await other.until(() => other.answers(1)[0])).toMatchObject({ result: { content: [] } });
+    await expect(caller.send({ id: 2, method: 'ping' })).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+  });
+
+  test('who leaves while a server starts leaves nothing behind', async () => {
+    let go = () => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    await using t = setUp({ a: { ...script, open: () => gate }, b: { ...script, on: { initialize: () => hold } } });
+    const caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await caller.send({ id: 2, method: 'tools/call', params: { name: 'b__x' } });
+    await caller.send({ id: 3, method: 'tools/list' });
+    await t.server('b').request('initialize');
+    await caller.close();
+    go();
+    await settle();
+    expect([...t.server('a').live, ...t.server('b').live]).toEqual([]);
+    expect(t.clock.waiting).toBe(0);
+    const before = t.events.length;
+    await t.clock.advance(3_600_000);
+    expect(t.events.slice(before)).toEqual([]);
+  });
+
+  test('who leaves while an interceptor thinks starts nothing afterwards', async () => {
+    let go = () => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const outcomes: string[] = [];
+    await using t = setUp(
+      { a: script },
+      {
+        intercept: async (_, next) => {
+          await gate;
+          return next().finally(() => outcomes.push('done'));
+        },
+      },
+    );
+    const caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await caller.send({ id: 2, method: 'tools/list' });
+    await caller.close();
+    go();
+    await settle();
+    expect(t.server('a').opens).toBe(0);
+    // The interceptor is told, too: it may hold something.
+    expect(outcomes.length).toBeGreaterThan(0);
+  });
+
+  test('a call that is cancelled while an interceptor thinks never reaches its server', async () => {
+    let go = () => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    await using t = setUp(
+      { a: script },
+      {
+        intercept: async ({ params }, next) => {
+          (params.arguments as Json | undefined)?.wait && (await gate);
+          return next();
+        },
+      },
+    );
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', arguments: { wait: true } } });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    go();
+    await caller.result('tools/call', { name: 'a__x', arguments: {} });
+    expect(t.server('a').only.requests('tools/call')).toHaveLength(1);
+    expect(caller.answers(1)).toEqual([]);
+  });
+
+  test('an interceptor that answers first: the server is told to stop, and its progress goes nowhere', async () => {
+    await using t = setUp(
+      { a: held },
+      {
+        intercept: (_, next) => Promise.race([next(), settle().then(() => ({ content: [], early: true }))]),
+      },
+    );
+    await using caller = await t.caller();
+    await caller.send({ id: 0, method: 'tools/call', params: { name: 'a__x' } });
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 'p' } } });
+    expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { early: true } });
+    await settle();
+    const { instance, request } = await t.server('a').request('tools/call', 1);
+    expect(instance.notifications('notifications/cancelled').map(({ params }) => params?.requestId)).toContain(
+      request.id,
+    );
+    instance.notify('notifications/progress', { progressToken: request.id, progress: 1, total: 2 });
+    await settle();
+    expect(caller.notifications('notifications/progress').filter(({ total }) => total !== undefined)).toEqual([]);
+  });
+
+  test('20 served sessions have servers of their own, and end with their transports', async () => {
+    await using t = setUp({ a: script });
+    const sessions = await Promise.all(
+      Array.from({ length: 20 }, async (_, index) => {
+        const [near, far] = createLinkedPair();
+        await t.gateway.serve(far, { caller: { data: index } });
+        return TestCaller.open(near);
+      }),
+    );
+    const answers = await Promise.all(
+      sessions.map((caller, index) => caller.result('tools/call', { name: 'a__x', arguments: { index } })),
+    );
+    expect(answers.map(({ structuredContent }) => (structuredContent as Json).params)).toEqual(
+      Array.from({ length: 20 }, (_, index) => ({ name: 'x', arguments: { index } })),
+    );
+    expect(
+      t
+        .server('a')
+        .instances.map(({ context }) => context.caller?.data)
+        .sort(),
+    ).toEqual(Array.from({ length: 20 }, (_, index) => index).sort());
+    for (const caller of sessions.slice(0, 19)) {
+      await caller.close();
+    }
+    await settle();
+    expect(t.server('a').live).toHaveLength(1);
+    expect(await sessions[19]?.result('ping')).toEqual({});
+  });
+
+  test('a transport that cannot start rejects serve, and leaves nothing', async () => {
+    await using t = setUp({ a: script });
+    const [near] = createLinkedPair();
+    near.start = () => Promise.reject(new Error('port in use'));
+    await expect(t.gateway.serve(near)).rejects.toThrow('port in use');
+  });
+
+  test('a served session whose transport throws on send survives it', async () => {
+    await using t = setUp({ a: script });
+    const [near, far] = createLinkedPair();
+    const errors: Error[] = [];
+    far.onerror = (error) => errors.push(error);
+    await t.gateway.serve(far);
+    const caller = await TestCaller.open(near);
+    const { send } = far;
+    far.send = () => {
+      throw new Error('broken pipe');
+    };
+    await caller.send({ id: 5, method: 'ping' });
+    await settle();
+    expect(errors.map(({ message }) => message)).toEqual(['broken pipe']);
+    far.send = send;
+    expect(await caller.result('ping')).toEqual({});
+  });
+});
+
+describe('scopes', () => {
+  const scripts = { a: script, b: script, c: script };
+  const entries = { a: { tags: ['red'] }, b: { tags: ['red', 'blue'] }, c: { enabled: false, tags: ['red'] } };
+
+  test.each([
+    [{}, ['a__x', 'b__x']],
+    [{ servers: ['b'] }, ['b__x']],
+    [{ servers: ['b', 'a'] }, ['a__x', 'b__x']],
+    [{ servers: [] }, []],
+    [{ tags: ['blue'] }, ['b__x']],
+    [{ tags: ['red', 'nothing'] }, ['a__x', 'b__x']],
+    [{ tags: ['red'], servers: ['a'] }, ['a__x']],
+    [{ tags: [] }, []],
+  ])('%j', async (options, names) => {
+    await using t = setUp(scripts, { entries });
+    await using caller = await t.caller({}, options);
+    expect(await caller.toolNames()).toEqual(names);
+    // Nor can what is outside be called, read, or asked in another way.
+    for (const id of ['a', 'b', 'c'].filter((each) => !names.includes(`${each}__x`))) {
+      const uri = `mcp-gateway://${id}/x%3A%2F%2F1`;
+      expect(await caller.error('tools/call', { name: `${id}__x` })).toMatchObject({ code: -32602 });
+      expect(await caller.error('resources/read', { uri })).toMatchObject({ code: -32002 });
+      expect(await caller.error('vendor/x', { name: `${id}__x`, uri })).toMatchObject({ code: -32601 });
+      expect(t.server(id).opens).toBe(0);
+    }
+  });
+
+  test('an unknown server is an error at once', () => {
+    const t = setUp(scripts);
+    expect(() => t.gateway.connect({ servers: ['nobody'] })).toThrow(
+      expect.objectContaining({ code: 'SERVER_UNKNOWN' }),
+    );
+  });
+});
+
+describe('closing the gateway', () => {
+  test('lets open calls finish, refuses new ones, then ends every peer', async () => {
+    await using t = setUp({ a: held });
+    const caller = await t.caller();
+    const [near, far] = createLinkedPair();
+    await t.gateway.serve(far);
+    const served = await TestCaller.open(near);
+    const first = caller.request('tools/call', { name: 'a__x' }, 1);
+    const second = served.request('tools/call', { name: 'a__x' }, 1);
+    await t.server('a').request('tools/call', 1);
+    const closing = t.gateway.close({ graceMs: 10_000 });
+    await settle();
+    expect(await caller.error('tools/call', { name: 'a__x' })).toMatchObject({
+      data: { code: expect.stringMatching(/SERVER_STOPPED|GATEWAY_CLOSED/), delivered: false },
+    });
+    for (const instance of t.server('a').live) {
+      for (const request of instance.requests('tools/call')) {
+        instance.answer(request, { content: [], finished: true });
+      }
+    }
+    expect(await first).toMatchObject({ result: { finished: true } });
+    expect(await second).toMatchObject({ result: { finished: true } });
+    await closing;
+    await settle();
+    expect([caller.closed, served.closed]).toEqual([1, 1]);
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('answers what does not finish in time', async () => {
+    await using t = setUp({ a: held });
+    const caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__x' }, 1);
+    await t.server('a').request('tools/call');
+    const closing = t.gateway.close({ graceMs: 1_000 });
+    await t.clock.advance(1_000);
+    await closing;
+    expect((await calling).error).toMatchObject({
+      data: { code: 'SERVER_STOPPED', server: 'a', delivered: true },
+    });
+    expect(caller.closed).toBe(1);
+  });
+
+  test('ends peers that have not done anything, and refuses new ones', async () => {
+    const t = setUp({ a: script });
+    const idle = new TestCaller(t.gateway.connect());
+    await t.gateway.close();
+    expect(idle.closed).toBe(1);
+    const late = new TestCaller(t.gateway.connect());
+    await expect(late.transport.start()).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+    expect(late.closed).toBe(1);
+    const [near, far] = createLinkedPair();
+    const served = new TestCaller(near);
+    await expect(t.gateway.serve(far)).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+    expect(served.closed).toBeLessThanOrEqual(1);
+  });
+});
+
+test('a thousand callers that came and went leave nothing', async () => {
+  await using t = setUp({ a: script, b: script });
+  const gone: WeakRef<object>[] = [];
+  for (let round = 0; round < 20; round += 1) {
+    await Promise.all(
+      Array.from({ length: 50 }, async () => {
+        const caller = await t.caller({ sampling: {} });
+        await caller.list('tools');
+        await caller.result('tools/call', { name: 'b__x' });
+        gone.push(new WeakRef(caller.transport));
+        await caller.close();
+      }),
+    );
+    for (const server of Object.values(t.servers)) {
+      expect(server.live).toEqual([]);
+      server.instances.length = 0;
+    }
+  }
+  await settle();
+  expect(t.clock.waiting).toBe(0);
+  const { setFlagsFromString } = await import('node:v8');
+  const { runInNewContext } = await import('node:vm');
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await settle();
+  collect();
+  await settle();
+  collect();
+  const left = gone.filter((each) => each.deref() !== undefined).length;
+  expect(left).toBeLessThan(50);
+});

@@ -1,0 +1,156 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { createNames, qualifiedName } from '../../src/endpoint/names.js';
+import { setUp } from './setup.js';
+
+const tools = (...names: string[]) => ({ tools: names.map((name) => ({ name })) });
+const fits = /^[a-zA-Z0-9_-]{1,64}$/;
+const long = 'n'.repeat(100);
+
+describe('names', () => {
+  test('are short and plain, whatever the server calls its tools, and no two are equal', () => {
+    const serverId = fc
+      .stringMatching(/^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,46}[a-zA-Z0-9-])?$/)
+      .filter((id) => !id.includes('__'));
+    const origin = fc.record({ server: serverId, name: fc.string({ unit: 'grapheme', maxLength: 120 }) });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(origin, { maxLength: 20, selector: ({ server, name }) => `${server}\0${name}` }),
+        (all) => {
+          const names = all.map(({ server, name }) => qualifiedName(server, name));
+          for (const name of names) {
+            expect(name).toMatch(fits);
+          }
+          expect(new Set(names).size).toBe(names.length);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  test('lead back to where they come from', () => {
+    const names = createNames((id) => id === 'a' || id === 'a-b');
+    for (const name of ['x', 'x__y', '__', '_', 'ü', '', long, `${'x'.repeat(50)}_0123456789`, 'x_0123456789']) {
+      for (const server of ['a', 'a-b']) {
+        expect(names.resolve('tool', names.qualify('tool', server, name))).toEqual({ server, name });
+      }
+    }
+    expect(names.resolve('prompt', 'c__x')).toBeUndefined();
+  });
+
+  test('are the same in every process', () => {
+    expect(qualifiedName('files', 'read')).toBe('files__read');
+    expect(qualifiedName('files', 'read it')).toBe('files__read_it_378669d6d2');
+    expect(qualifiedName('a', long)).toBe(qualifiedName('a', long));
+    expect(qualifiedName('a', long)).toHaveLength(64);
+    expect(qualifiedName('a', `${long}1`)).not.toBe(qualifiedName('a', `${long}2`));
+  });
+
+  test('cannot be made to look like those of another server', async () => {
+    await using t = setUp({ a: tools('b__x', '_b__x', 'x'), b: tools('x') });
+    await using caller = await t.caller();
+    const all = await caller.toolNames();
+    expect(new Set(all).size).toBe(4);
+    for (const name of all) {
+      const origin = t.gateway.names.toolOrigin(name);
+      expect(await caller.result('tools/call', { name })).toMatchObject({
+        structuredContent: { server: origin?.server, params: { name: origin?.name } },
+      });
+    }
+  });
+
+  test('the table is the gateway’s, for tools and prompts', async () => {
+    await using t = setUp({ a: tools('x') });
+    expect(t.gateway.names.tool('a', 'x')).toBe('a__x');
+    expect(t.gateway.names.prompt('a', 'p q')).toMatch(/^a__p_q_[0-9a-f]{10}$/);
+    expect(t.gateway.names.promptOrigin(t.gateway.names.prompt('a', 'p q'))).toEqual({ server: 'a', name: 'p q' });
+    expect(t.gateway.names.toolOrigin('a__x')).toEqual({ server: 'a', name: 'x' });
+    expect(t.gateway.names.toolOrigin('nobody__x')).toBeUndefined();
+    expect(t.gateway.names.promptOrigin('')).toBeUndefined();
+  });
+});
+
+describe('a shortened name that was never listed here', () => {
+  test('is found by asking its server, and no other', async () => {
+    await using t = setUp({ a: tools(long, 'odd name'), b: tools(long) });
+    await using caller = await t.caller();
+    for (const name of [long, 'odd name']) {
+      expect(await caller.result('tools/call', { name: qualifiedName('a', name) })).toMatchObject({
+        structuredContent: { server: 'a', params: { name } },
+      });
+    }
+    expect(t.server('b').opens).toBe(0);
+  });
+
+  test('is refused when its server has none such', async () => {
+    await using t = setUp({ a: tools('x'), b: tools(long) });
+    await using caller = await t.caller();
+    expect(await caller.error('tools/call', { name: qualifiedName('a', long) })).toMatchObject({ code: -32602 });
+    expect(await caller.error('prompts/get', { name: qualifiedName('a', long) })).toMatchObject({ code: -32602 });
+  });
+
+  test('is answered with the failure of its server when that cannot be asked', async () => {
+    await using t = setUp({ a: { ...tools(long), open: () => Promise.reject(new Error('broken')) } });
+    await using caller = await t.caller();
+    expect(await caller.error('tools/call', { name: qualifiedName('a', long) })).toMatchObject({
+      data: { code: 'START_FAILED', server: 'a', delivered: false },
+    });
+  });
+
+  test('a tool that is denied is not found either', async () => {
+    await using t = setUp({ a: tools(long) }, { entry: { tools: { deny: ['n*'] } } });
+    await using caller = await t.caller();
+    expect(await caller.error('tools/call', { name: qualifiedName('a', long) })).toMatchObject({ code: -32602 });
+    expect(t.server('a').only.requests('tools/call')).toEqual([]);
+  });
+});
+
+describe('a host’s own naming', () => {
+  const naming = ({ name }: { readonly name: string }) => name;
+
+  test('shows and calls by its names; where two collide, the later shows under the default', async () => {
+    const scripts = { a: tools('x', 'only'), b: tools('x', 'other') };
+    for (let run = 0; run < 2; run += 1) {
+      await using t = setUp(scripts, { names: naming });
+      await using caller = await t.caller();
+      expect(await caller.toolNames()).toEqual(['x', 'only', 'b__x', 'other']);
+      for (const [name, server] of [
+        ['x', 'a'],
+        ['b__x', 'b'],
+        ['other', 'b'],
+      ] as const) {
+        expect(await caller.result('tools/call', { name })).toMatchObject({ structuredContent: { server } });
+      }
+    }
+  });
+
+  test('a name that was never listed is found by asking', async () => {
+    await using t = setUp({ a: tools('x'), b: tools('y') }, { names: naming });
+    await using caller = await t.caller();
+    expect(await caller.result('tools/call', { name: 'y' })).toMatchObject({ structuredContent: { server: 'b' } });
+    expect(await caller.error('tools/call', { name: 'z' })).toMatchObject({ code: -32602 });
+  });
+
+  test('a name with two underscores may come from any server', async () => {
+    await using t = setUp(
+      { a: tools('x'), b: tools('y') },
+      { names: ({ server, name }) => (server === 'b' ? `a__${name}` : name) },
+    );
+    await using caller = await t.caller();
+    expect(await caller.result('tools/call', { name: 'a__y' })).toMatchObject({ structuredContent: { server: 'b' } });
+  });
+
+  test('cannot lead a default name to another server', async () => {
+    // The one takes the default name of the other, whose own is refused.
+    await using t = setUp({ a: tools('x'), b: tools('x') }, { names: ({ server }) => (server === 'a' ? 'b__x' : '') });
+    await using caller = await t.caller();
+    const all = await caller.toolNames();
+    expect(new Set(all).size).toBe(2);
+    const servers = [];
+    for (const name of all) {
+      const { structuredContent } = await caller.result('tools/call', { name });
+      servers.push((structuredContent as { server: string }).server);
+    }
+    expect(servers).toEqual(['a', 'b']);
+  });
+});

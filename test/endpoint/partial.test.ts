@@ -1,0 +1,300 @@
+import { describe, expect, test } from 'vitest';
+import { settle } from './fake-clock.js';
+import type { Handler, Json, Script } from './scripted-server.js';
+import { setUp } from './setup.js';
+import type { TestCaller } from './test-caller.js';
+
+const good: Script = { tools: [{ name: 'x' }] };
+const never = () => new Promise<never>(() => {});
+const listChanged = (caller: TestCaller) => caller.notifications('notifications/tools/list_changed').length;
+
+test('initialize waits for no server, nor do servers start for it', async () => {
+  await using t = setUp({ a: { open: never }, b: { open: () => Promise.reject(new Error('broken')) } });
+  await using caller = await t.caller();
+  expect(caller.received).toHaveLength(1);
+  expect(caller.received[0]).toMatchObject({
+    result: {
+      capabilities: {
+        tools: { listChanged: true },
+        prompts: { listChanged: true },
+        resources: { listChanged: true, subscribe: true },
+        completions: {},
+        logging: {},
+      },
+    },
+  });
+  expect(t.server('a').opens + t.server('b').opens).toBe(0);
+});
+
+describe('a server that cannot start', () => {
+  test('costs only its own tools, at once, and an event tells of it', async () => {
+    await using t = setUp({ a: good, b: { ...good, open: () => Promise.reject(new Error('broken')) }, c: good });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x', 'c__x']);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { server: 'b', list: 'tools', reason: { code: 'START_FAILED' } },
+    ]);
+    expect(await caller.result('tools/call', { name: 'a__x' })).toMatchObject({ content: [] });
+  });
+
+  test('is tried again, and list_changed follows when it is back', async () => {
+    let broken = true;
+    await using t = setUp({
+      a: good,
+      b: {
+        ...good,
+        open: () => {
+          if (broken) throw new Error('broken');
+        },
+      },
+    });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await t.clock.advance(500);
+    expect(listChanged(caller)).toBe(0);
+    broken = false;
+    await t.clock.advance(60_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+    await t.clock.advance(600_000);
+    expect(listChanged(caller)).toBe(1);
+  });
+
+  test('is not tried for ever', async () => {
+    await using t = setUp(
+      { b: { ...good, open: () => Promise.reject(new Error('broken')) } },
+      {
+        entry: { restart: { max: 3, backoff: '1s', max_backoff: '2s' } },
+      },
+    );
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual([]);
+    await t.clock.advance(3_600_000);
+    expect(t.server('b').opens).toBeLessThanOrEqual(1 + 3);
+    expect(listChanged(caller)).toBe(0);
+  });
+});
+
+describe('a slow server', () => {
+  test('costs only its own tools within list_timeout; its late list is announced, and is there the next time', async () => {
+    let answer = (_: Json) => {};
+    const slow: Handler = () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      });
+    await using t = setUp(
+      { a: good, b: { ...good, on: { 'tools/list': slow } } },
+      {
+        entries: { b: { list_timeout: '2s' } },
+      },
+    );
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    await t.clock.advance(1_999);
+    expect(caller.answers(1001)).toEqual([]);
+    await t.clock.advance(1);
+    expect(await listing).toEqual(['a__x']);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { server: 'b', reason: { code: 'REQUEST_TIMEOUT' } },
+    ]);
+    answer({ tools: [{ name: 'late' }] });
+    await t.clock.advance(100);
+    expect(listChanged(caller)).toBe(1);
+    // As slow as before: what it has just said counts.
+    const again = caller.toolNames();
+    await t.clock.advance(2_000);
+    expect(await again).toEqual(['a__x', 'b__late']);
+    await t.clock.advance(60_000);
+    expect(listChanged(caller)).toBe(1);
+  });
+
+  test('that never starts costs its own tools within list_timeout', async () => {
+    await using t = setUp(
+      { a: good, b: { ...good, open: never } },
+      { entry: { list_timeout: '3s', start_timeout: '5s' } },
+    );
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    await t.clock.advance(3_000);
+    expect(await listing).toEqual(['a__x']);
+  });
+
+  test('holds up no call to another, whatever the names look like', async () => {
+    const lookup: Script = { tools: [{ name: 'x_0123456789' }, { name: 'plain' }] };
+    await using t = setUp(
+      { a: lookup, b: { ...good, open: never } },
+      {
+        entry: { list_timeout: '3s' },
+        names: ({ name }) => name,
+      },
+    );
+    await using caller = await t.caller();
+    const calling = caller.result('tools/call', { name: 'plain' });
+    await t.clock.advance(3_000);
+    expect(await calling).toMatchObject({ structuredContent: { server: 'a' } });
+  });
+
+  test('a call while a list is open is not held up', async () => {
+    await using t = setUp({ a: good, b: { ...good, on: { 'tools/list': never } } });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    expect(await caller.result('tools/call', { name: 'b__x' })).toMatchObject({ structuredContent: { server: 'b' } });
+    await t.clock.advance(10_000);
+    expect(await listing).toEqual(['a__x']);
+  });
+});
+
+describe('a server that returns rubbish', () => {
+  test.each<[string, unknown]>([
+    ['no array', { tools: { x: 1 } }],
+    ['nothing', {}],
+    ['null', { tools: null }],
+    ['text', { tools: 'x' }],
+  ])('%s: costs its own part, says so once, and is not asked again and again', async (_, result) => {
+    await using t = setUp({ a: good, b: { ...good, on: { 'tools/list': () => result as Json } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { server: 'b', reason: { code: 'MESSAGE_INVALID' } },
+    ]);
+    // Longer than any back-off, and shorter than it takes to be idle.
+    await t.clock.advance(240_000);
+    expect(listChanged(caller)).toBe(0);
+    expect(t.server('b').only.requests('tools/list')).toHaveLength(1);
+  });
+
+  test('items without a name or URI are left out, and those of others stay', async () => {
+    const items = [null, 7, 'x', [], {}, { name: 5 }, { name: '', title: 'empty' }, { name: 'ok' }, { name: 'ok' }];
+    const uris = [null, {}, { uri: 5, name: 'n' }, { uri: 'x://ok', name: 'ok' }];
+    const templates = [null, {}, { uriTemplate: null }, { uriTemplate: 'x://{ok}', name: 'ok' }];
+    await using t = setUp({
+      a: {
+        tools: items as Json[],
+        prompts: items as Json[],
+        resources: uris as Json[],
+        resourceTemplates: templates as Json[],
+      },
+      b: { ...good, resources: [{ uri: 'undefined', name: 'real' }] },
+    });
+    await using caller = await t.caller();
+    expect((await caller.toolNames()).filter((name) => !/^a___[0-9a-f]{10}$/.test(name))).toEqual(['a__ok', 'b__x']);
+    expect((await caller.list('prompts')).map(({ name }) => name)).toContain('a__ok');
+    expect((await caller.list('resources')).map(({ uri }) => uri)).toEqual(['x://ok', 'undefined']);
+    expect((await caller.list('resourceTemplates')).map(({ uriTemplate }) => uriTemplate)).toEqual(['x://{ok}']);
+  });
+
+  test('5,000 pages cost its own part alone', async () => {
+    let pages = 0;
+    const endless: Handler = () => ({ tools: [{ name: `t${pages}` }], nextCursor: `${++pages}` });
+    await using t = setUp({ a: good, b: { ...good, on: { 'tools/list': endless } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    expect(pages).toBeLessThanOrEqual(1_000);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { reason: { code: 'LIMIT_REACHED' } },
+    ]);
+    await t.clock.advance(3_600_000);
+    expect(pages).toBeLessThanOrEqual(1_000);
+  });
+
+  test('a cursor that comes again ends the list', async () => {
+    const circle: Handler = ({ params }) => ({
+      tools: [{ name: `t${String(params?.cursor)}` }],
+      nextCursor: params?.cursor === 'p' ? 'q' : 'p',
+    });
+    await using t = setUp({ b: { ...good, on: { 'tools/list': circle } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['b__tundefined', 'b__tp', 'b__tq']);
+  });
+
+  test('an error for templates, which it does not know, is not worth an event', async () => {
+    await using t = setUp({
+      a: {
+        resources: [{ uri: 'x://1', name: '1' }],
+        on: {
+          'resources/templates/list': (request, instance) => {
+            instance.say({ id: request.id, error: { code: -32601, message: 'Method not found' } });
+            return never();
+          },
+        },
+      },
+    });
+    await using caller = await t.caller();
+    expect(await caller.list('resourceTemplates')).toEqual([]);
+    expect(await caller.list('resources')).toHaveLength(1);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toEqual([]);
+  });
+
+  test('an initialize without capabilities fails its start alone', async () => {
+    await using t = setUp({ a: good, b: { ...good, on: { initialize: () => ({ hello: 1 }) } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    expect(await caller.error('tools/call', { name: 'b__x' })).toMatchObject({
+      data: { code: 'START_FAILED', server: 'b', delivered: false },
+    });
+  });
+
+  test('messages that are none are survived', async () => {
+    await using t = setUp({ a: good });
+    await using caller = await t.caller();
+    await caller.toolNames();
+    const instance = t.server('a').only;
+    for (const message of [
+      { id: null, error: { code: 1, message: 'x' } },
+      { id: 77, result: null },
+      { method: 'notifications/resources/updated' },
+      { method: 'notifications/cancelled' },
+      { method: 'notifications/progress', params: null },
+      { method: 'notifications/tasks/status', params: { task: null, tasks: [null], _meta: null } },
+      { id: 1, method: 'sampling/createMessage' },
+    ]) {
+      instance.say(message as Json);
+    }
+    await settle();
+    expect(await caller.result('tools/call', { name: 'a__x' })).toMatchObject({ content: [] });
+  });
+
+  test.each([
+    { result: { content: null, contents: 5, tasks: {}, task: 'x', _meta: null } },
+    { result: { content: [null, 5, { type: 'resource', resource: null }], task: null, taskId: 7 } },
+    { result: { messages: [null, { content: null }, { content: [null] }] } },
+  ])('an odd result passes as it came: $result', async ({ result }) => {
+    await using t = setUp({ a: { ...good, on: { 'tools/call': () => result as Json } } });
+    await using caller = await t.caller();
+    expect(await caller.result('tools/call', { name: 'a__x' })).toEqual(result);
+  });
+});
+
+describe('long lists', () => {
+  const tools = Array.from({ length: 2_500 }, (_, index) => ({ name: `t${index}` }));
+  const paged: Handler = ({ params }) => {
+    const start = Number(params?.cursor ?? 0);
+    const end = start + 400;
+    return { tools: tools.slice(start, end), ...(end < tools.length && { nextCursor: String(end) }) };
+  };
+
+  test('come in pages, whatever the pages of the servers', async () => {
+    await using t = setUp({ a: good, b: { tools: [], on: { 'tools/list': paged } } });
+    await using caller = await t.caller();
+    const first = await caller.result('tools/list');
+    expect(first.tools).toHaveLength(1_000);
+    expect(await caller.toolNames()).toEqual(['a__x', ...tools.map(({ name }) => `b__${name}`)]);
+  });
+
+  test('a cursor that is unknown, expired, of another list or of another caller is refused', async () => {
+    await using t = setUp({ b: { tools: [], prompts: [], on: { 'tools/list': paged } } });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    const { nextCursor: cursor } = await caller.result('tools/list');
+    expect(await caller.result('tools/list', { cursor })).toMatchObject({ nextCursor: expect.any(String) });
+    for (const bad of ['', 'x', `${String(cursor)}1`, 7, null, {}]) {
+      expect(await caller.error('tools/list', { cursor: bad }), JSON.stringify(bad)).toMatchObject({ code: -32602 });
+    }
+    expect(await caller.error('prompts/list', { cursor })).toMatchObject({ code: -32602 });
+    expect(await other.error('tools/list', { cursor })).toMatchObject({ code: -32602 });
+    for (let times = 0; times < 20; times += 1) {
+      await caller.result('tools/list');
+    }
+    expect(await caller.error('tools/list', { cursor })).toMatchObject({ code: -32602 });
+  });
+});

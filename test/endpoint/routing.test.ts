@@ -1,0 +1,737 @@
+import { describe, expect, test } from 'vitest';
+import { errorNumbers } from '../../src/errors.js';
+import { settle } from './fake-clock.js';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
+
+const tool = (name: string, more: Json = {}) => ({ name, inputSchema: { type: 'object' }, ...more });
+
+describe('what cannot be routed', () => {
+  test('an unknown method is answered with -32601, and starts nobody', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller();
+    expect(await caller.error('no/such/method', { some: 'thing' })).toMatchObject({ code: -32601 });
+    expect(t.server('a').opens).toBe(0);
+  });
+
+  test('a name of no server is refused at once, and starts nobody', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] }, b: { tools: [tool('y')] } });
+    await using caller = await t.caller();
+    for (const name of ['x', 'c__x', '', '__x', 7, undefined, null]) {
+      expect(await caller.error('tools/call', { name }), String(name)).toMatchObject({ code: -32602 });
+      expect(await caller.error('prompts/get', { name }), String(name)).toMatchObject({ code: -32602 });
+    }
+    expect(t.server('a').opens + t.server('b').opens).toBe(0);
+  });
+
+  test('a resource of nobody is answered with -32002, and says which', async () => {
+    await using t = setUp({ a: { resources: [] } });
+    await using caller = await t.caller();
+    const error = await caller.error('resources/read', { uri: 'x://nobody' });
+    expect(error).toMatchObject({ code: -32002, data: { uri: 'x://nobody' } });
+  });
+
+  test('a second initialize is refused', async () => {
+    await using t = setUp({});
+    await using caller = await t.caller();
+    expect(await caller.error('initialize', {})).toMatchObject({ code: -32600 });
+  });
+
+  test('a log level that does not exist is refused', async () => {
+    await using t = setUp({ a: {} });
+    await using caller = await t.caller();
+    expect(await caller.error('logging/setLevel', { level: 'loud' })).toMatchObject({ code: -32602 });
+  });
+
+  test('a completion of nothing, and a task of nobody', async () => {
+    await using t = setUp({ a: {} });
+    await using caller = await t.caller();
+    expect(await caller.error('completion/complete', { ref: { type: 'ref/other' } })).toMatchObject({ code: -32602 });
+    expect(await caller.error('completion/complete', {})).toMatchObject({ code: -32602 });
+    expect(await caller.error('tasks/get', { taskId: 'nobody' })).toMatchObject({ code: -32602 });
+    expect(t.server('a').opens).toBe(0);
+  });
+
+  test('a send with an id that is in use is rejected, and the first request still gets its answer', async () => {
+    await using t = setUp({ a: { tools: [tool('x')], on: { 'tools/call': () => hold } } });
+    await using caller = await t.caller();
+    const first = caller.request('tools/call', { name: 'a__x' }, 7);
+    const { instance, request } = await t.server('a').request('tools/call');
+    await expect(caller.send({ id: 7, method: 'ping' })).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+    instance.answer(request, { content: [] });
+    expect(await first).toMatchObject({ id: 7, result: { content: [] } });
+  });
+});
+
+describe('what passes unchanged', () => {
+  test('unknown fields, _meta and the whole result, both ways', async () => {
+    const result = {
+      content: [{ type: 'text', text: 'ü', annotations: { x: 1 }, odd: null }],
+      structuredContent: { deep: [{ a: [] }] },
+      isError: true,
+      _meta: { 'example.com/a': { b: [1, 2, null] } },
+      surprise: { __proto__x: 1 },
+    };
+    await using t = setUp({ a: { tools: [tool('x')], on: { 'tools/call': () => result } } });
+    await using caller = await t.caller();
+    const params = {
+      name: 'a__x',
+      arguments: { name: 'inner', uri: 'x://y', _meta: { z: 1 } },
+      _meta: { 'example.com/trace': 'abc', progressToken: 'mine' },
+      future: { field: [null, true] },
+    };
+    await caller.send({ id: 'q', method: 'tools/call', params, extension: { top: 1 } });
+    const answer = await caller.until(() => caller.answers('q')[0]);
+    expect(answer).toEqual({ jsonrpc: '2.0', id: 'q', result });
+    const [got] = t.server('a').only.requests('tools/call');
+    const { _meta, ...rest } = (got?.params ?? {}) as Json;
+    expect(rest).toEqual({ name: 'x', arguments: params.arguments, future: params.future });
+    expect(_meta).toEqual({ 'example.com/trace': 'abc', progressToken: got?.id });
+    expect((got as unknown as Json).extension).toEqual({ top: 1 });
+  });
+
+  test('unknown fields beside the result or the error of an answer', async () => {
+    await using t = setUp({ a: { tools: [tool('x')], on: { 'tools/call': () => hold } } });
+    await using caller = await t.caller();
+    const waiting = caller.request('tools/call', { name: 'a__x' }, 1);
+    const { instance, request } = await t.server('a').request('tools/call');
+    instance.say({ id: request.id, result: { content: [] }, extension: 5 });
+    expect(await waiting).toEqual({ jsonrpc: '2.0', id: 1, result: { content: [] }, extension: 5 });
+  });
+
+  test.each([
+    { code: -32602, message: 'bad "a__x"', data: { nested: [1, { x: null }] } },
+    { code: -32042, message: 'URL elicitation required', data: { elicitations: [{ mode: 'url', url: 'https://x' }] } },
+    { code: 0, message: '' },
+    { code: 99_999, message: 'their own', data: 'text' },
+    { code: -32700, message: 'parse', data: null },
+  ])('an error as the server sent it: $code', async (error) => {
+    await using t = setUp({
+      a: {
+        tools: [tool('x')],
+        on: {
+          'tools/call': () => {
+            throw Object.assign(new RpcError(0, ''), { error });
+          },
+        },
+      },
+    });
+    await using caller = await t.caller();
+    expect((await caller.request('tools/call', { name: 'a__x' })).error).toEqual(error);
+  });
+
+  test('items of lists, apart from their names', async () => {
+    const item = tool('x', { title: 'X', icons: [{ src: 'y' }], execution: { taskSupport: 'optional' }, odd: [null] });
+    await using t = setUp({ a: { tools: [item], prompts: [{ name: 'p', arguments: [{ name: 'q' }], odd: 1 }] } });
+    await using caller = await t.caller();
+    expect(await caller.list('tools')).toEqual([{ ...item, name: 'a__x' }]);
+    expect(await caller.list('prompts')).toEqual([{ name: 'a__p', arguments: [{ name: 'q' }], odd: 1 }]);
+  });
+
+  test('what the caller answers to a server: results, errors and fields of its own', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller({ sampling: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const instance = t.server('a').only;
+    const first = instance.ask('s1', 'sampling/createMessage', { messages: [], odd: { a: null }, _meta: { k: 1 } });
+    const request = await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    expect(request.params).toEqual({ messages: [], odd: { a: null }, _meta: { k: 1 } });
+    await caller.send({ id: request.id, result: { role: 'assistant', odd: [null], _meta: { z: 2 } } });
+    expect(await first).toEqual({
+      jsonrpc: '2.0',
+      id: 's1',
+      result: { role: 'assistant', odd: [null], _meta: { z: 2 } },
+    });
+    const second = instance.ask(0, 'sampling/createMessage', {});
+    const again = await caller.until(() => caller.requests('sampling/createMessage')[1]);
+    const error = { code: -1, message: 'User rejected sampling request', data: { x: [1] } };
+    await caller.send({ id: again.id, error });
+    expect(await second).toEqual({ jsonrpc: '2.0', id: 0, error });
+  });
+
+  test('experimental capabilities and client info reach each server', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    const capabilities = { experimental: { 'x/y': { z: 1 } }, sampling: { tools: {} }, elicitation: { form: {} } };
+    const caller = await t.caller(capabilities);
+    await caller.result('tools/call', { name: 'a__x' });
+    expect(t.server('a').only.requests('initialize')[0]?.params).toEqual({
+      protocolVersion: '2025-11-25',
+      capabilities,
+      clientInfo: { name: 'test', version: '1' },
+    });
+    expect(t.server('a').only.notifications('notifications/initialized')).toHaveLength(1);
+  });
+
+  test.each(['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'])('revision %s is agreed on', async (revision) => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using second = new TestCaller(t.gateway.connect());
+    await second.transport.start();
+    expect(await second.initialize({}, { protocolVersion: revision })).toMatchObject({ protocolVersion: revision });
+    await second.result('tools/call', { name: 'a__x' });
+    expect(t.server('a').only.requests('initialize')[0]?.params).toMatchObject({ protocolVersion: revision });
+  });
+});
+
+describe('calls, prompts and unknown methods', () => {
+  test('two servers with the same tool name are both there, and each call reaches its own', async () => {
+    await using t = setUp({ a: { tools: [tool('same')] }, b: { tools: [tool('same')] } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__same', 'b__same']);
+    for (const server of ['b', 'a']) {
+      const { structuredContent } = await caller.result('tools/call', { name: `${server}__same` });
+      expect(structuredContent).toMatchObject({ server, params: { name: 'same' } });
+    }
+  });
+
+  test('a prompt is fetched under its own name', async () => {
+    await using t = setUp({
+      a: {},
+      b: {
+        prompts: [{ name: 'p' }],
+        on: { 'prompts/get': ({ params }) => ({ messages: [], description: String(params?.name) }) },
+      },
+    });
+    await using caller = await t.caller();
+    expect(await caller.result('prompts/get', { name: 'b__p', arguments: { q: '1' } })).toMatchObject({
+      description: 'p',
+    });
+    expect(t.server('a').opens).toBe(0);
+  });
+
+  test('an unknown method that names a tool, a prompt, a resource or a task is routed', async () => {
+    const answer = ({ params }: { params?: unknown }) => ({ got: params }) as Json;
+    const on = { 'vendor/tool': answer, 'vendor/resource': answer, 'vendor/task': answer };
+    await using t = setUp({
+      a: { tools: [tool('x')], on },
+      b: {
+        tools: [tool('y')],
+        resources: [{ uri: 'x://b', name: 'b' }],
+        on: { ...on, 'tools/call': () => ({ task: { taskId: 't1', status: 'working' } }) },
+      },
+    });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    expect(await caller.result('vendor/tool', { name: 'b__y', more: 1 })).toEqual({ got: { name: 'y', more: 1 } });
+    expect(await caller.result('vendor/resource', { uri: 'x://b' })).toEqual({ got: { uri: 'x://b' } });
+    await caller.result('tools/call', { name: 'b__y', task: {} });
+    expect(await caller.result('vendor/task', { taskId: 't1', z: 1 })).toEqual({ got: { taskId: 't1', z: 1 } });
+    expect(t.server('a').only.requests('vendor/tool')).toEqual([]);
+  });
+
+  test('ping is answered both ways, and never passed on', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller();
+    expect(await caller.result('ping')).toEqual({});
+    await caller.result('tools/call', { name: 'a__x' });
+    expect(await t.server('a').only.ask('p', 'ping')).toEqual({ jsonrpc: '2.0', id: 'p', result: {} });
+    expect(caller.requests('ping')).toEqual([]);
+    expect(t.server('a').only.requests('ping')).toEqual([]);
+  });
+});
+
+describe('tool filters', () => {
+  const entry = { tools: { allow: ['query*', 'drop_all'], deny: ['drop_*'] } };
+  const script = {
+    tools: [tool('query_one'), tool('drop_all'), tool('other'), tool('query')],
+    on: { 'vendor/tool': () => ({ reached: true }) },
+  };
+
+  test('hold for lists and for calls, whatever the method', async () => {
+    await using t = setUp({ a: script }, { entry });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__query_one', 'a__query']);
+    for (const name of ['a__drop_all', 'a__other', 'a__never_listed']) {
+      expect(await caller.error('tools/call', { name })).toMatchObject({
+        code: -32602,
+        message: `unknown tool: ${name}`,
+      });
+      expect(await caller.error('vendor/tool', { name })).toMatchObject({ code: -32602 });
+    }
+    const { structuredContent } = await caller.result('tools/call', { name: 'a__query' });
+    expect(structuredContent).toMatchObject({ params: { name: 'query' } });
+    expect(t.server('a').only.requests('vendor/tool')).toEqual([]);
+  });
+
+  test('a denied call starts nobody', async () => {
+    await using t = setUp({ a: script }, { entry });
+    await using caller = await t.caller();
+    expect(await caller.error('tools/call', { name: 'a__drop_all' })).toMatchObject({ code: -32602 });
+    expect(t.server('a').opens).toBe(0);
+  });
+});
+
+describe('cancellation and progress', () => {
+  const held: Script = { tools: [tool('x')], on: { 'tools/call': () => hold } };
+
+  test('a cancellation reaches the one server with its own id, and a late answer goes nowhere', async () => {
+    await using t = setUp({ a: held, b: held });
+    await using caller = await t.caller();
+    await caller.send({ id: 5, method: 'tools/call', params: { name: 'b__x' } });
+    await caller.send({ id: 6, method: 'tools/call', params: { name: 'a__x' } });
+    const { instance, request } = await t.server('b').request('tools/call');
+    const other = await t.server('a').request('tools/call');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 5, reason: 'why', odd: 1 } });
+    await settle();
+    expect(instance.notifications('notifications/cancelled').map(({ params }) => params)).toEqual([
+      { requestId: request.id, reason: 'why', odd: 1 },
+    ]);
+    expect(other.instance.notifications('notifications/cancelled')).toEqual([]);
+    instance.answer(request, { content: [] });
+    other.instance.answer(other.request, { content: [] });
+    await caller.until(() => caller.answers(6)[0]);
+    expect(caller.answers(5)).toEqual([]);
+  });
+
+  test('the cancellation of an unknown request reaches nobody', async () => {
+    await using t = setUp({ a: held });
+    await using caller = await t.caller();
+    await caller.send({ id: 5, method: 'tools/call', params: { name: 'a__x' } });
+    const { instance } = await t.server('a').request('tools/call');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    await caller.send({ method: 'notifications/cancelled' });
+    await settle();
+    expect(instance.notifications('notifications/cancelled')).toEqual([]);
+  });
+
+  test('a call that is cancelled before its server runs never reaches it', async () => {
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    await using t = setUp({ a: { tools: [tool('x')], open: () => gate } });
+    await using caller = await t.caller();
+    await caller.send({ id: 5, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 5 } });
+    open();
+    await caller.result('tools/call', { name: 'a__x' });
+    expect(t.server('a').only.requests('tools/call')).toHaveLength(1);
+    expect(caller.answers(5)).toEqual([]);
+  });
+
+  test('an id that was cancelled and used again gets the new answer alone, also when the name is looked up first', async () => {
+    const name = 'x_0123456789'; // like a shortened one
+    const lists: (() => void)[] = [];
+    await using t = setUp({
+      a: {
+        tools: [tool(name)],
+        on: { 'tools/list': () => new Promise((resolve) => lists.push(() => resolve({ tools: [tool(name)] }))) },
+      },
+    });
+    await using caller = await t.caller();
+    await caller.send({ id: 5, method: 'tools/call', params: { name: `a__${name}`, arguments: { n: 1 } } });
+    await t.server('a').request('tools/list');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 5 } });
+    await caller.send({ id: 5, method: 'tools/call', params: { name: `a__${name}`, arguments: { n: 2 } } });
+    await settle();
+    for (const answer of lists) {
+      answer();
+    }
+    await caller.until(() => caller.answers(5)[0]);
+    await settle();
+    expect(caller.answers(5)).toHaveLength(1);
+    expect(caller.answers(5)[0]).toMatchObject({ result: { structuredContent: { params: { arguments: { n: 2 } } } } });
+    expect(t.server('a').only.requests('tools/call')).toHaveLength(1);
+  });
+
+  test('progress comes under the token of the caller, to its request alone, and ends with the answer', async () => {
+    await using t = setUp({ a: held, b: held });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    for (const [who, name] of [
+      [caller, 'a__x'],
+      [other, 'b__x'],
+    ] as const) {
+      await who.send({ id: 1, method: 'tools/call', params: { name, _meta: { progressToken: 't' } } });
+    }
+    const { instance, request } = await t.server('a').request('tools/call');
+    const progressToken = request.params?._meta?.progressToken;
+    instance.notify('notifications/progress', { progressToken, progress: 1, total: 2, message: 'm', odd: 1 });
+    const ofServer = () => caller.notifications('notifications/progress').filter(({ total }) => total !== undefined);
+    await caller.until(() => ofServer()[0]);
+    expect(ofServer()).toEqual([{ progressToken: 't', progress: 1, total: 2, message: 'm', odd: 1 }]);
+    instance.answer(request, { content: [] });
+    await caller.until(() => caller.answers(1)[0]);
+    instance.notify('notifications/progress', { progressToken, progress: 2, total: 2 });
+    await settle();
+    expect(ofServer()).toHaveLength(1);
+    expect(other.notifications('notifications/progress').filter(({ total }) => total !== undefined)).toEqual([]);
+  });
+
+  test('a request without a token gets no progress, whatever the server sends', async () => {
+    await using t = setUp({ a: held });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    const { instance, request } = await t.server('a').request('tools/call');
+    instance.notify('notifications/progress', { progressToken: request.id, progress: 1 });
+    instance.notify('notifications/progress', {});
+    instance.notify('notifications/progress');
+    await settle();
+    expect(caller.notifications('notifications/progress')).toEqual([]);
+  });
+});
+
+describe('resources', () => {
+  const read = {
+    'resources/read': ({ params }: { params?: Json | undefined }) => ({
+      contents: [{ uri: params?.uri, text: 'content' }],
+    }),
+  };
+  const shared = { uri: 'file:///a b.txt', name: 'same' };
+  const template = { uriTemplate: 'db://{table}/{id}', name: 'row' };
+
+  test('each is read from its owner, also when nobody has listed yet', async () => {
+    await using t = setUp({
+      a: { resources: [{ uri: 'x://a', name: 'a' }], on: read },
+      b: { resources: [{ uri: 'x://b', name: 'b' }], on: read },
+    });
+    await using caller = await t.caller();
+    expect(await caller.result('resources/read', { uri: 'x://b' })).toEqual({
+      contents: [{ uri: 'x://b', text: 'content' }],
+    });
+    expect(t.server('a').only.requests('resources/read')).toEqual([]);
+    expect(t.server('b').only.requests('resources/read')).toHaveLength(1);
+  });
+
+  test('a URI of two servers stays with the first; the later shows, is read and tells of updates under an alias', async () => {
+    await using t = setUp({ a: { resources: [shared], on: read }, b: { resources: [shared], on: read } });
+    await using caller = await t.caller();
+    const alias = 'mcp-gateway://b/file%3A%2F%2F%2Fa%20b.txt';
+    expect((await caller.list('resources')).map(({ uri }) => uri)).toEqual([shared.uri, alias]);
+    expect(t.events).toContainEqual(expect.objectContaining({ type: 'uri-conflict', server: 'b', uri: shared.uri }));
+
+    const { contents } = (await caller.result('resources/read', { uri: alias })) as { contents: Json[] };
+    expect(contents).toEqual([{ uri: alias, text: 'content' }]);
+    expect(t.server('b').only.requests('resources/read')[0]?.params).toEqual({ uri: shared.uri });
+    expect(t.server('a').only.requests('resources/read')).toEqual([]);
+
+    await caller.result('resources/subscribe', { uri: alias });
+    t.server('b').only.notify('notifications/resources/updated', { uri: shared.uri, odd: 1 });
+    expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: alias, odd: 1 });
+    await caller.result('resources/unsubscribe', { uri: alias });
+    expect(t.server('b').only.requests('resources/unsubscribe')[0]?.params).toEqual({ uri: shared.uri });
+    expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
+  });
+
+  test('an update of the later server without a subscription does not pass for one of the first', async () => {
+    await using t = setUp({ a: { resources: [shared], on: read }, b: { resources: [shared], on: read } });
+    await using caller = await t.caller();
+    const [, second] = await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: shared.uri });
+    t.server('b').only.notify('notifications/resources/updated', { uri: shared.uri });
+    t.server('a').only.notify('notifications/resources/updated', { uri: shared.uri });
+    await caller.notification('notifications/resources/updated', 1);
+    const uris = caller.notifications('notifications/resources/updated').map(({ uri }) => uri);
+    expect(uris.sort()).toEqual([shared.uri, second?.uri].sort());
+  });
+
+  test('a template of two servers: the second shows under an alias that can be filled in', async () => {
+    await using t = setUp({
+      a: { resourceTemplates: [template], on: read },
+      b: { resourceTemplates: [template], on: read },
+    });
+    await using caller = await t.caller();
+    expect((await caller.list('resourceTemplates')).map(({ uriTemplate }) => uriTemplate)).toEqual([
+      'db://{table}/{id}',
+      'mcp-gateway://b/db://{table}/{id}',
+    ]);
+    await caller.result('resources/read', { uri: 'mcp-gateway://b/db://users/7%20x' });
+    expect(t.server('b').only.requests('resources/read')[0]?.params).toEqual({ uri: 'db://users/7%20x' });
+    await caller.result('resources/read', { uri: 'db://users/8' });
+    expect(t.server('a').only.requests('resources/read')[0]?.params).toEqual({ uri: 'db://users/8' });
+  });
+
+  test('a URI seen in a result leads to its server, and never takes a listed one away', async () => {
+    const link = (uri: string) => ({ type: 'resource_link', uri, name: 'l' });
+    await using t = setUp({
+      a: { resources: [{ uri: 'x://a', name: 'a' }], on: read },
+      b: {
+        tools: [tool('links')],
+        resources: [],
+        on: {
+          ...read,
+          'tools/call': () => ({
+            content: [
+              link('x://made'),
+              link('x://a'),
+              { type: 'resource', resource: { uri: 'x://embedded', text: '' } },
+            ],
+          }),
+        },
+      },
+    });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    await caller.list('resources');
+    await caller.result('tools/call', { name: 'b__links' });
+    for (const [uri, server] of [
+      ['x://made', 'b'],
+      ['x://embedded', 'b'],
+      ['x://a', 'a'],
+    ] as const) {
+      await caller.result('resources/read', { uri });
+      expect(
+        t
+          .server(server)
+          .live.flatMap((each) => each.requests('resources/read'))
+          .at(-1)?.params,
+      ).toEqual({ uri });
+    }
+    // What one caller has seen is nothing to another.
+    expect(await other.error('resources/read', { uri: 'x://made' })).toMatchObject({ code: -32002 });
+  });
+
+  test('a URI in the messages of a prompt leads to its server too', async () => {
+    await using t = setUp({
+      a: { resources: [] },
+      b: {
+        prompts: [{ name: 'p' }],
+        resources: [],
+        on: {
+          ...read,
+          'prompts/get': () => ({
+            messages: [{ role: 'user', content: { type: 'resource_link', uri: 'x://from-prompt', name: 'l' } }],
+          }),
+        },
+      },
+    });
+    await using caller = await t.caller();
+    await caller.result('prompts/get', { name: 'b__p' });
+    await caller.result('resources/read', { uri: 'x://from-prompt' });
+    expect(t.server('b').only.requests('resources/read')).toHaveLength(1);
+  });
+
+  test('two forms of one URI: one subscription at the server until the last form is gone', async () => {
+    await using t = setUp({ a: { resources: [shared], on: read } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    const alias = 'mcp-gateway://a/file%3A%2F%2F%2Fa%20b.txt';
+    await caller.result('resources/subscribe', { uri: shared.uri });
+    await caller.result('resources/subscribe', { uri: alias });
+    await caller.result('resources/unsubscribe', { uri: alias });
+    expect(t.server('a').only.requests('resources/unsubscribe')).toEqual([]);
+    await caller.result('resources/unsubscribe', { uri: shared.uri });
+    expect(t.server('a').only.requests('resources/unsubscribe')).toHaveLength(1);
+  });
+});
+
+describe('completions', () => {
+  const on = {
+    'completion/complete': ({ params }: { params?: Json | undefined }) =>
+      ({ completion: { values: [] }, params }) as Json,
+  };
+
+  test('for a prompt and for a template reach their server with its own names', async () => {
+    await using t = setUp({
+      a: { prompts: [{ name: 'p' }], resourceTemplates: [{ uriTemplate: 'x://{id}', name: 't' }], on },
+      b: { prompts: [{ name: 'p' }], resourceTemplates: [{ uriTemplate: 'x://{id}', name: 't' }], on },
+    });
+    await using caller = await t.caller();
+    await caller.list('resourceTemplates');
+    const argument = { name: 'id', value: '1' };
+    const context = { arguments: { z: '1' } };
+    const prompt = { ref: { type: 'ref/prompt', name: 'b__p', title: 'T' }, argument, context };
+    expect(await caller.result('completion/complete', prompt)).toMatchObject({
+      params: { ref: { type: 'ref/prompt', name: 'p', title: 'T' }, argument, context },
+    });
+    for (const [uri, server] of [
+      ['x://{id}', 'a'],
+      ['mcp-gateway://b/x://{id}', 'b'],
+    ] as const) {
+      const before = t.server(server).only.requests('completion/complete').length;
+      const { params } = await caller.result('completion/complete', { ref: { type: 'ref/resource', uri }, argument });
+      expect(params).toEqual({ ref: { type: 'ref/resource', uri: 'x://{id}' }, argument });
+      expect(t.server(server).only.requests('completion/complete')).toHaveLength(before + 1);
+    }
+  });
+});
+
+describe('logging', () => {
+  test('the level reaches the servers that log, those that start later too, and messages come to their caller alone', async () => {
+    const script = { tools: [tool('x')] };
+    await using t = setUp({ a: script, b: script, c: { ...script, capabilities: { tools: {} } } });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    await other.result('tools/call', { name: 'a__x' });
+    const [ofCaller, ofOther] = t.server('a').instances;
+    expect(await caller.result('logging/setLevel', { level: 'warning' })).toEqual({});
+    await caller.result('tools/call', { name: 'b__x' });
+    await caller.result('tools/call', { name: 'c__x' });
+    await settle();
+    expect(ofCaller?.requests('logging/setLevel').map(({ params }) => params)).toEqual([{ level: 'warning' }]);
+    expect(
+      t
+        .server('b')
+        .only.requests('logging/setLevel')
+        .map(({ params }) => params),
+    ).toEqual([{ level: 'warning' }]);
+    expect(t.server('c').only.requests('logging/setLevel')).toEqual([]);
+    expect(ofOther?.requests('logging/setLevel')).toEqual([]);
+    const params = { level: 'error', logger: 'l', data: { any: ['thing'] }, odd: 1 };
+    ofCaller?.notify('notifications/message', params);
+    expect(await caller.notification('notifications/message')).toEqual(params);
+    await settle();
+    expect(other.notifications('notifications/message')).toEqual([]);
+  });
+});
+
+describe('what servers ask', () => {
+  const script = { tools: [tool('x')] };
+
+  test.each([
+    ['sampling/createMessage', { roots: {}, elicitation: {} }],
+    ['elicitation/create', { roots: {}, sampling: {} }],
+    ['roots/list', { elicitation: {}, sampling: {} }],
+    ['tasks/get', { elicitation: {}, sampling: {}, roots: {} }],
+  ])('%s is refused for a caller that has not declared it', async (method, capabilities) => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller(capabilities);
+    await caller.result('tools/call', { name: 'a__x' });
+    const instance = t.server('a').only;
+    expect(await instance.ask(1, method, {})).toMatchObject({ id: 1, error: { code: -32601 } });
+    expect(caller.requests(method)).toEqual([]);
+    expect(instance.requests('initialize')[0]?.params?.capabilities).toEqual(capabilities);
+  });
+
+  test('elicitation by URL is refused for a caller that has only declared forms', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller({ elicitation: { form: {} } });
+    await using plain = await t.caller({ elicitation: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    await plain.result('tools/call', { name: 'a__x' });
+    for (const instance of t.server('a').live) {
+      const url = { mode: 'url', url: 'https://example.com', elicitationId: 'e', message: 'm' };
+      expect(await instance.ask('e', 'elicitation/create', url)).toMatchObject({ error: { code: -32602 } });
+    }
+    expect([...caller.requests('elicitation/create'), ...plain.requests('elicitation/create')]).toEqual([]);
+  });
+
+  test('equal ids and tokens of several servers are told apart, and each gets its own answer', async () => {
+    await using t = setUp({ a: script, b: script });
+    await using caller = await t.caller({ sampling: {}, elicitation: {}, roots: {} });
+    const instances = [];
+    for (const server of ['a', 'b']) {
+      await caller.result('tools/call', { name: `${server}__x` });
+      instances.push(t.server(server).only);
+    }
+    for (const method of ['sampling/createMessage', 'elicitation/create', 'roots/list']) {
+      const asked = instances.map((instance) =>
+        instance.ask(`${method} 0`, method, { from: instance.context.server, _meta: { progressToken: 't' } }),
+      );
+      await caller.until(() => caller.requests(method)[1]);
+      const requests = caller.requests(method) as { id: number; params: Json }[];
+      expect(new Set(requests.map(({ id }) => id)).size).toBe(2);
+      expect(new Set(requests.map(({ params }) => (params._meta as Json).progressToken)).size).toBe(2);
+      for (const { id, params } of [...requests].reverse()) {
+        const { progressToken } = params._meta as Json;
+        await caller.send({
+          method: 'notifications/progress',
+          params: { progressToken, progress: 1, to: params.from },
+        });
+        await caller.send({ id, result: { to: params.from } });
+      }
+      const answers = await Promise.all(asked);
+      expect(answers.map(({ result }) => result)).toEqual([{ to: 'a' }, { to: 'b' }]);
+    }
+    for (const instance of instances) {
+      const progress = instance.notifications('notifications/progress').map(({ params }) => params);
+      expect(progress).toEqual(Array(3).fill({ progressToken: 't', progress: 1, to: instance.context.server }));
+    }
+  });
+
+  test('the caller hears when a server withdraws its request, or ends', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller({ elicitation: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const instance = t.server('a').only;
+    instance.say({ id: 'e1', method: 'elicitation/create', params: {} });
+    instance.say({ id: 'e2', method: 'elicitation/create', params: {} });
+    await caller.until(() => caller.requests('elicitation/create')[1]);
+    const [first, second] = caller.requests('elicitation/create');
+    instance.notify('notifications/cancelled', { requestId: 'e1', reason: 'no longer' });
+    expect(await caller.notification('notifications/cancelled')).toEqual({ requestId: first?.id, reason: 'no longer' });
+    instance.die();
+    expect(await caller.notification('notifications/cancelled', 1)).toMatchObject({ requestId: second?.id });
+    await caller.send({ id: second?.id, result: { action: 'accept' } });
+    await caller.result('ping');
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('a server that asks without end is refused at some point, and the caller is not flooded', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller({ sampling: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const instance = t.server('a').only;
+    for (let id = 0; id < 1_100; id += 1) {
+      instance.say({ id, method: 'sampling/createMessage', params: {} });
+    }
+    await settle();
+    expect(caller.requests('sampling/createMessage')).toHaveLength(1_000);
+    expect(instance.answers(1_099)).toMatchObject([{ error: { code: errorNumbers.LIMIT_REACHED } }]);
+  });
+
+  test('roots/list_changed reaches every open server, and opens none', async () => {
+    await using t = setUp({ a: script, b: script, c: script });
+    await using caller = await t.caller({ roots: { listChanged: true } });
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.result('tools/call', { name: 'b__x' });
+    await caller.send({ method: 'notifications/roots/list_changed', params: { _meta: { x: 1 } } });
+    await settle();
+    for (const server of ['a', 'b']) {
+      expect(t.server(server).only.notifications('notifications/roots/list_changed')).toMatchObject([
+        { params: { _meta: { x: 1 } } },
+      ]);
+    }
+    expect(t.server('c').opens).toBe(0);
+  });
+
+  test('elicitation/complete comes to the caller of the server alone', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller({ elicitation: { form: {}, url: {} } });
+    await using other = await t.caller({ elicitation: { form: {}, url: {} } });
+    await caller.result('tools/call', { name: 'a__x' });
+    await other.result('tools/call', { name: 'a__x' });
+    caller.onRequest = () => ({ action: 'accept' });
+    const [instance] = t.server('a').instances;
+    const url = { mode: 'url', url: 'https://example.com', elicitationId: 'e', message: 'm' };
+    expect(await instance?.ask('e', 'elicitation/create', url)).toMatchObject({ result: { action: 'accept' } });
+    instance?.notify('notifications/elicitation/complete', { elicitationId: 'e' });
+    expect(await caller.notification('notifications/elicitation/complete')).toEqual({ elicitationId: 'e' });
+    await settle();
+    expect(other.notifications('notifications/elicitation/complete')).toEqual([]);
+  });
+
+  test('unknown notifications of a server come to its caller', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    t.server('a').only.notify('notifications/vendor/thing', { any: [1] });
+    expect(await caller.notification('notifications/vendor/thing')).toEqual({ any: [1] });
+  });
+});
+
+describe('list_changed', () => {
+  test('comes once for many, to the caller of the server alone', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] }, b: { tools: [tool('x')], prompts: [] } });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    await caller.list('tools');
+    const [a] = t.server('a').instances;
+    const [b] = t.server('b').instances;
+    for (let times = 0; times < 10; times += 1) {
+      a?.notify('notifications/tools/list_changed');
+      b?.notify('notifications/tools/list_changed');
+    }
+    b?.notify('notifications/prompts/list_changed');
+    await t.clock.advance(1_000);
+    expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    expect(caller.notifications('notifications/prompts/list_changed')).toHaveLength(1);
+    expect(caller.notifications('notifications/resources/list_changed')).toEqual([]);
+    expect(other.notifications('notifications/tools/list_changed')).toEqual([]);
+    a?.notify('notifications/tools/list_changed');
+    await t.clock.advance(1_000);
+    expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(2);
+  });
+});

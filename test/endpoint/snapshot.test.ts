@@ -1,0 +1,225 @@
+import { describe, expect, test } from 'vitest';
+import type { GatewaySnapshot } from '../../src/index.js';
+import { settle } from './fake-clock.js';
+import { type Script, ScriptedServer } from './scripted-server.js';
+import { setUp } from './setup.js';
+
+const full: Script = {
+  tools: [{ name: 'x' }],
+  prompts: [{ name: 'p' }],
+  resources: [{ uri: 'x://1', name: '1' }],
+  resourceTemplates: [{ uriTemplate: 'x://{id}', name: 't' }],
+  instructions: 'Use x with care.',
+};
+const shared = { isolation: 'shared' };
+const kinds = ['tools', 'prompts', 'resources', 'resourceTemplates'] as const;
+
+/** What a gateway knows of these servers after each was used once. */
+async function snapshotOf(scripts: Readonly<Record<string, Script>>): Promise<GatewaySnapshot> {
+  await using t = setUp(scripts, { entry: shared });
+  await using caller = await t.caller();
+  await caller.list('tools');
+  await settle();
+  return t.gateway.snapshot();
+}
+
+describe('given by the host', () => {
+  test('answers initialize and all lists of 50 servers, and starts none', async () => {
+    const scripts = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`s${index}`, full]));
+    const snapshot = JSON.parse(JSON.stringify(await snapshotOf(scripts))) as GatewaySnapshot;
+    expect(Object.keys(snapshot)).toHaveLength(50);
+    await using t = setUp(scripts, { entry: shared, snapshot });
+    await using caller = await t.caller();
+    const counts = [];
+    for (const kind of kinds) {
+      counts.push((await caller.list(kind)).length);
+    }
+    // Equal URIs and templates are all there, the later ones under an alias.
+    expect(counts).toEqual([50, 50, 50, 50]);
+    expect(Object.values(t.servers).reduce((sum, { opens }) => sum + opens, 0)).toBe(0);
+    // Only who is called starts.
+    await caller.result('tools/call', { name: 's7__x' });
+    expect(Object.values(t.servers).reduce((sum, { opens }) => sum + opens, 0)).toBe(1);
+  });
+
+  test('tells initialize what the servers can do, and what they want to be known', async () => {
+    const scripts: Record<string, Script> = {
+      a: { ...full, capabilities: { tools: {}, logging: {} } },
+      b: {
+        prompts: [],
+        capabilities: { prompts: { listChanged: false }, experimental: { e: {} }, tasks: { list: {} } },
+      },
+    };
+    const snapshot = await snapshotOf(scripts);
+    await using t = setUp(scripts, { entry: shared, entries: { a: { display_name: 'Server A' } }, snapshot });
+    await using caller = await t.caller();
+    const [answer] = caller.received;
+    expect((answer as unknown as { result: object }).result).toMatchObject({
+      capabilities: {
+        tools: { listChanged: true },
+        logging: {},
+        prompts: { listChanged: true },
+        experimental: { e: {} },
+        tasks: { list: {} },
+      },
+      instructions: '# Server A\n\nUse x with care.',
+    });
+    expect((answer as unknown as { result: { capabilities: object } }).result.capabilities).not.toHaveProperty(
+      'resources',
+    );
+  });
+
+  test('of another definition counts for nothing', async () => {
+    const snapshot = await snapshotOf({ a: full });
+    const other = { a: { ...snapshot.a, fingerprint: 'another' } } as GatewaySnapshot;
+    await using t = setUp({ a: full }, { entry: shared, snapshot: other });
+    await using caller = await t.caller();
+    await caller.list('tools');
+    expect(t.server('a').opens).toBe(1);
+  });
+
+  test('of a server that is not there, or of none, harms nobody', async () => {
+    const snapshot = await snapshotOf({ gone: full });
+    await using t = setUp({ a: full }, { snapshot });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+  });
+
+  test('is compared at the first start: list_changed for what differs, and the new list from then on', async () => {
+    const snapshot = await snapshotOf({ a: full });
+    const now = new ScriptedServer({ ...full, tools: [{ name: 'x' }, { name: 'new' }] });
+    await using t = setUp({ a: now }, { entry: shared, snapshot });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await caller.result('tools/call', { name: 'a__x' });
+    await t.clock.advance(1_000);
+    expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    expect(caller.notifications('notifications/prompts/list_changed')).toEqual([]);
+    expect(caller.notifications('notifications/resources/list_changed')).toEqual([]);
+    expect(await caller.toolNames()).toEqual(['a__x', 'a__new']);
+    // Also when it does not run any more, and for callers that come later.
+    now.only.die();
+    await settle();
+    expect(await caller.toolNames()).toEqual(['a__x', 'a__new']);
+    await using later = await t.caller();
+    expect(await later.toolNames()).toEqual(['a__x', 'a__new']);
+    expect(now.opens).toBe(1);
+    expect(t.gateway.snapshot().a?.lists.tools).toHaveLength(2);
+  });
+
+  test('that is still true says nothing', async () => {
+    const snapshot = await snapshotOf({ a: full });
+    await using t = setUp({ a: full }, { entry: shared, snapshot });
+    await using caller = await t.caller();
+    await caller.list('tools');
+    await caller.result('tools/call', { name: 'a__x' });
+    await t.clock.advance(1_000);
+    expect(caller.received.filter((message) => 'method' in message && message.method.endsWith('list_changed'))).toEqual(
+      [],
+    );
+  });
+
+  test('that turned out wrong is not shown again to a caller that nobody can recognise', async () => {
+    const snapshot = await snapshotOf({ a: full });
+    const now = new ScriptedServer({ ...full, tools: [{ name: 'new' }] });
+    await using t = setUp({ a: now }, { snapshot }); // isolation: caller, and no caller.id
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await caller.result('tools/call', { name: 'a__new' });
+    await t.clock.advance(1_000);
+    expect(await caller.toolNames()).toEqual(['a__new']);
+    now.only.die();
+    await settle();
+    expect(await caller.toolNames()).toEqual(['a__new']);
+  });
+});
+
+describe('in memory', () => {
+  test('what a server says of its list later is remembered too', async () => {
+    const server = new ScriptedServer({ ...full, tools: [{ name: 'x' }] });
+    await using t = setUp({ a: server }, { entry: shared });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    server.script.tools = [{ name: 'y' }];
+    server.only.notify('notifications/tools/list_changed');
+    await t.clock.advance(1_000);
+    expect(await caller.toolNames()).toEqual(['a__y']);
+    server.only.die();
+    await settle();
+    expect(await caller.toolNames()).toEqual(['a__y']);
+    expect(server.opens).toBe(1);
+  });
+
+  test('a server without templates has a snapshot too', async () => {
+    const server = new ScriptedServer({ tools: [{ name: 'x' }], resources: [{ uri: 'x://1', name: '1' }] });
+    server.script.on = {
+      'resources/templates/list': (request, instance) => {
+        instance.say({ id: request.id, error: { code: -32601, message: 'Method not found' } });
+        return new Promise<never>(() => {});
+      },
+    };
+    await using t = setUp({ a: server }, { entry: shared });
+    await using caller = await t.caller();
+    await caller.list('tools');
+    await settle();
+    expect(Object.keys(t.gateway.snapshot())).toEqual(['a']);
+  });
+
+  test('serves a returning caller, and only that one', async () => {
+    // Shows each caller what is its own.
+    const server = new ScriptedServer({
+      ...full,
+      on: { 'tools/list': (_, { context }) => ({ tools: [{ name: `of-${context.caller?.id ?? 'nobody'}` }] }) },
+    });
+    await using t = setUp({ a: server });
+    const first = await t.caller({}, { caller: { id: 'ann' } });
+    expect(await first.toolNames()).toEqual(['a__of-ann']);
+    await settle();
+    await first.close();
+    expect(server.opens).toBe(1);
+
+    await using again = await t.caller({}, { caller: { id: 'ann' } });
+    expect(await again.toolNames()).toEqual(['a__of-ann']);
+    expect(server.opens).toBe(1);
+    await using bob = await t.caller({}, { caller: { id: 'bob' } });
+    expect(await bob.toolNames()).toEqual(['a__of-bob']);
+    await using nobody = await t.caller();
+    expect(await nobody.toolNames()).toEqual(['a__of-nobody']);
+    await using nobodyElse = await t.caller();
+    expect(await nobodyElse.toolNames()).toEqual(['a__of-nobody']);
+    expect(server.opens).toBe(4);
+    // Nor does it leave the gateway.
+    expect(t.gateway.snapshot()).toEqual({});
+  });
+
+  test('is kept per principal where instances are', async () => {
+    const server = new ScriptedServer({
+      ...full,
+      on: { 'tools/list': (_, { context }) => ({ tools: [{ name: `of-${context.caller?.principal ?? 'nobody'}` }] }) },
+    });
+    await using t = setUp({ a: server }, { entry: { isolation: 'principal' } });
+    await using one = await t.caller({}, { caller: { id: '1', principal: 'acme' } });
+    expect(await one.toolNames()).toEqual(['a__of-acme']);
+    await settle();
+    await using two = await t.caller({}, { caller: { id: '2', principal: 'acme' } });
+    expect(await two.toolNames()).toEqual(['a__of-acme']);
+    expect(server.opens).toBe(1);
+    await using three = await t.caller({}, { caller: { id: '2', principal: 'other' } });
+    expect(await three.toolNames()).toEqual(['a__of-other']);
+    expect(t.gateway.snapshot()).toEqual({});
+  });
+
+  test('the lists of one caller are filtered by the tools of the entry all the same', async () => {
+    const snapshot = await snapshotOf({ a: { tools: [{ name: 'x' }, { name: 'drop' }] } });
+    await using t = setUp(
+      { a: { tools: [{ name: 'x' }, { name: 'drop' }] } },
+      {
+        entry: { ...shared, tools: { deny: ['drop'] } },
+        snapshot,
+      },
+    );
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    expect(t.server('a').opens).toBe(0);
+  });
+});

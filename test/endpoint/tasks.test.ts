@@ -1,0 +1,153 @@
+import { describe, expect, test } from 'vitest';
+import { settle } from './fake-clock.js';
+import type { Json, Script, ScriptedInstance } from './scripted-server.js';
+import { setUp } from './setup.js';
+
+const relatedTask = 'io.modelcontextprotocol/related-task';
+const task = (taskId: string, status = 'working') => ({ taskId, status, ttl: 1000 });
+
+/** A server whose every call becomes a task of this id. */
+function taskServer(taskId: string, more: Script['on'] = {}): Script {
+  return {
+    tools: [{ name: 'x' }],
+    capabilities: { tools: {}, tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } } },
+    on: {
+      'tools/call': () => ({ task: task(taskId) }),
+      'tasks/get': ({ params }, { context }) => ({ ...task(String(params?.taskId)), statusMessage: context.server }),
+      'tasks/result': ({ params }, { context }) => ({
+        content: [{ type: 'text', text: context.server }],
+        _meta: { [relatedTask]: { taskId: params?.taskId } },
+      }),
+      'tasks/cancel': ({ params }, { context }) => ({
+        ...task(String(params?.taskId), 'cancelled'),
+        statusMessage: context.server,
+      }),
+      'tasks/list': () => ({ tasks: [task(taskId)] }),
+      ...more,
+    },
+  };
+}
+
+const taskIdOf = (result: Json) => (result.task as Json).taskId;
+
+describe('tasks that servers run', () => {
+  test('two servers with one task id: each is asked for its own', async () => {
+    await using t = setUp({ a: taskServer('same'), b: taskServer('same') });
+    await using caller = await t.caller();
+    const ofA = taskIdOf(await caller.result('tools/call', { name: 'a__x', task: { ttl: 1 } }));
+    const ofB = taskIdOf(await caller.result('tools/call', { name: 'b__x', task: { ttl: 1 } }));
+    expect(ofA).toBe('same');
+    expect(ofB).not.toBe('same');
+    for (const [taskId, server] of [
+      [ofA, 'a'],
+      [ofB, 'b'],
+    ]) {
+      expect(await caller.result('tasks/get', { taskId })).toMatchObject({ taskId, statusMessage: server });
+      expect(await caller.result('tasks/result', { taskId })).toEqual({
+        content: [{ type: 'text', text: server }],
+        _meta: { [relatedTask]: { taskId } },
+      });
+      expect(await caller.result('tasks/cancel', { taskId })).toMatchObject({ taskId, statusMessage: server });
+    }
+    expect(t.server('b').only.requests('tasks/get')[0]?.params).toEqual({ taskId: 'same' });
+    const { tasks } = await caller.result('tasks/list');
+    expect((tasks as Json[]).map(({ taskId }) => taskId)).toEqual([ofA, ofB]);
+  });
+
+  test('a task of one caller is nothing to another', async () => {
+    await using t = setUp({ a: taskServer('t') });
+    await using caller = await t.caller();
+    await using other = await t.caller();
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    expect(await other.error('tasks/get', { taskId: 't' })).toMatchObject({ code: -32602 });
+    expect(await other.result('tasks/list')).toEqual({ tasks: [] });
+  });
+
+  test('a server cannot take the task of another by naming it', async () => {
+    // b's own id is what a's would be shown as.
+    await using t = setUp({ a: taskServer('t'), b: taskServer('t'), c: taskServer('b__t') });
+    await using caller = await t.caller();
+    const shown = new Map<string, unknown>();
+    for (const server of ['c', 'a', 'b']) {
+      shown.set(server, taskIdOf(await caller.result('tools/call', { name: `${server}__x`, task: {} })));
+    }
+    expect(new Set(shown.values()).size).toBe(3);
+    for (const [server, taskId] of shown) {
+      expect(await caller.result('tasks/get', { taskId })).toMatchObject({ statusMessage: server });
+    }
+  });
+
+  test('status notifications and related messages speak of the task as the caller knows it', async () => {
+    await using t = setUp({ a: taskServer('same'), b: taskServer('same') });
+    await using caller = await t.caller({ elicitation: {} });
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    const taskId = taskIdOf(await caller.result('tools/call', { name: 'b__x', task: {} }));
+    const instance = t.server('b').only;
+    instance.notify('notifications/tasks/status', { ...task('same', 'completed'), odd: 1 });
+    expect(await caller.notification('notifications/tasks/status')).toEqual({
+      ...task(String(taskId), 'completed'),
+      odd: 1,
+    });
+    const asked = instance.ask('e', 'elicitation/create', {
+      message: 'm',
+      _meta: { [relatedTask]: { taskId: 'same' } },
+    });
+    const request = await caller.until(() => caller.requests('elicitation/create')[0]);
+    expect((request.params as { _meta: Json })._meta[relatedTask]).toEqual({ taskId });
+    await caller.send({ id: request.id, result: { action: 'accept', _meta: { [relatedTask]: { taskId } } } });
+    expect((await asked).result).toEqual({ action: 'accept', _meta: { [relatedTask]: { taskId: 'same' } } });
+  });
+
+  test('progress goes on after the task was created, and ends with the task', async () => {
+    await using t = setUp({ a: taskServer('t') });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x', task: {}, _meta: { progressToken: 'p' } });
+    const instance = t.server('a').only;
+    const progressToken = instance.requests('tools/call')[0]?.params?._meta?.progressToken;
+    instance.notify('notifications/progress', { progressToken, progress: 1, total: 3 });
+    const ofServer = () => caller.notifications('notifications/progress').filter(({ total }) => total !== undefined);
+    await caller.until(() => ofServer()[0]);
+    instance.notify('notifications/tasks/status', task('t', 'completed'));
+    await caller.notification('notifications/tasks/status');
+    instance.notify('notifications/progress', { progressToken, progress: 2, total: 3 });
+    await settle();
+    expect(ofServer()).toEqual([{ progressToken: 'p', progress: 1, total: 3 }]);
+  });
+
+  test('all pages of all servers are listed, and one that fails costs its own part', async () => {
+    const paged = taskServer('x', {
+      'tasks/list': ({ params }) =>
+        params?.cursor === undefined ? { tasks: [task('t1')], nextCursor: 'more' } : { tasks: [task('t2')] },
+    });
+    const broken = taskServer('x', { 'tasks/list': () => ({ tasks: 'rubbish' }) });
+    await using t = setUp({ a: broken, b: paged });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.result('tools/call', { name: 'b__x' });
+    const { tasks } = await caller.result('tasks/list');
+    expect((tasks as Json[]).map(({ taskId }) => taskId)).toEqual(['t1', 't2']);
+  });
+});
+
+describe('tasks that the caller runs for a server', () => {
+  const capabilities = { sampling: {}, tasks: { list: {}, cancel: {}, requests: { sampling: { createMessage: {} } } } };
+
+  test('are there for the server that asked, and for no other', async () => {
+    await using t = setUp({ a: { tools: [{ name: 'x' }] }, b: { tools: [{ name: 'x' }] } });
+    await using caller = await t.caller(capabilities);
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.result('tools/call', { name: 'b__x' });
+    caller.onRequest = (method) => (method === 'sampling/createMessage' ? { task: task('mine') } : { ...task('mine') });
+    const [a, b] = [t.server('a').only, t.server('b').only] as [ScriptedInstance, ScriptedInstance];
+    await a.ask(1, 'sampling/createMessage', { task: {}, _meta: { progressToken: 'p' } });
+    expect(await a.ask(2, 'tasks/get', { taskId: 'mine' })).toMatchObject({ result: { taskId: 'mine' } });
+    expect(await b.ask(1, 'tasks/get', { taskId: 'mine' })).toMatchObject({ error: { code: -32602 } });
+    expect(await b.ask(2, 'tasks/list', {})).toMatchObject({ error: { code: -32602 } });
+    await caller.send({ method: 'notifications/tasks/status', params: { ...task('mine', 'completed') } });
+    await settle();
+    expect(a.notifications('notifications/tasks/status').map(({ params }) => params)).toEqual([
+      task('mine', 'completed'),
+    ]);
+    expect(b.notifications('notifications/tasks/status')).toEqual([]);
+  });
+});
