@@ -22,9 +22,10 @@ export type Samples = ReadonlyMap<string, readonly number[]>;
 export async function interleave(variants: readonly Variant[], { rounds, warmUp }: Rounds): Promise<Samples> {
   const samples = new Map(variants.map(({ name }) => [name, [] as number[]]));
   for (let round = -warmUp; round < rounds; round++) {
+    collectGarbage();
     for (let turn = 0; turn < variants.length; turn++) {
       const variant = variants[(turn + round + warmUp) % variants.length] as Variant;
-      collectGarbage();
+      collectYoungGarbage();
       const sample = await variant.run();
       if (round >= 0) {
         samples.get(variant.name)?.push(sample);
@@ -34,9 +35,16 @@ export async function interleave(variants: readonly Variant[], { rounds, warmUp 
   return samples;
 }
 
-/** Garbage of one variant must not be collected on another one's time. */
+type Gc = (options?: { type: 'minor' }) => void;
+
 export function collectGarbage(): void {
-  (globalThis as { gc?: () => void }).gc?.();
+  (globalThis as { gc?: Gc }).gc?.();
+}
+
+// What one variant leaves behind must not be collected on another one's time. A full collection would take longer than
+// most samples do.
+function collectYoungGarbage(): void {
+  (globalThis as { gc?: Gc }).gc?.({ type: 'minor' });
 }
 
 /** How long `work` takes, in milliseconds. */
