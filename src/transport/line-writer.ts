@@ -123,10 +123,6 @@ export class LineWriter {
 
   #enqueue(line: string, waiter: Waiter): void {
     const batch = this.#batch;
-    if (batch.lines.length === 0) {
-      // Runs when this turn's promise jobs are done, so that a burst of sends leaves in one system call.
-      process.nextTick(() => this.#flush());
-    }
     batch.lines.push(line, '\n');
     batch.waiters.push(waiter);
     batch.length += line.length + overheadPerMessage;
@@ -134,8 +130,10 @@ export class LineWriter {
     if (line.length > joinLimit || batch.length > 4 * joinLimit) {
       this.#waiting.push(batch);
       this.#batch = emptyBatch();
-      this.#flush();
     }
+    // The first message of a burst leaves at once, so that the server works while we do; the others leave together when
+    // the stream has taken it.
+    this.#flush();
   }
 
   #flush(): void {
