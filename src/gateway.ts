@@ -33,12 +33,13 @@ import { systemClock } from './options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
+import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
-export type BuiltinRuntime = LocalProcessRuntime | InProcessRuntime;
+export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | InProcessRuntime;
 
 interface Entry {
   readonly definition: ServerDefinition;
@@ -87,7 +88,8 @@ class CatalogGateway implements Gateway {
   constructor(catalog: CatalogInput, options: GatewayOptions) {
     this.#options = options;
     this.#authorizer = new Authorizer(options.authorize);
-    const builtins = options.builtins === false ? [] : [new LocalProcessRuntime(), new InProcessRuntime()];
+    const builtins =
+      options.builtins === false ? [] : [new LocalProcessRuntime(), new RemoteSseRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
     const clock = options.clock ?? systemClock;
     this.#starting = new Places('limits.starting', options.limits?.starting ?? 8, clock);
@@ -134,14 +136,7 @@ class CatalogGateway implements Gateway {
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
-    const session = await serveEndpoint(transport, this.#endpointFactory(options), (closed) =>
-      this.#peers.delete(closed),
-    );
-    this.#peers.add(session);
-    if (this.#closed) {
-      await session.close();
-      this.#refuseWhenClosed();
-    }
+    await serveEndpoint(transport, this.#endpointFactory(options), this.#peers);
   }
 
   snapshot(): GatewaySnapshot {

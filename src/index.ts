@@ -63,3 +63,9 @@ export type {
 } from './runtime.js';
 export { InProcessRuntime, type InProcessServer, type InProcessSpec } from './runtimes/in-process.js';
 export { type LocalProcessOptions, LocalProcessRuntime, type LocalProcessSpec } from './runtimes/local-process.js';
+export {
+  type RemoteSseOptions,
+  RemoteSseRuntime,
+  type RemoteSseSpec,
+  type TlsOptions,
+} from './runtimes/remote-sse.js';

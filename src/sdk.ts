@@ -1,6 +1,8 @@
 /**
- * The only file that imports the MCP SDK, and it imports types alone: at run time the library needs no SDK code.
+ * The only file that imports the MCP SDK: types, and one part at run time, which is loaded when a server over HTTP asks for
+ * authorization.
  */
+import type { OAuthClientProvider } from '@modelcontextprotocol/sdk/client/auth.js';
 import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js';
 import type {
   JSONRPCErrorResponse,
@@ -19,6 +21,7 @@ export type {
   JSONRPCRequest,
   JSONRPCResultResponse,
   MessageExtraInfo,
+  OAuthClientProvider,
   RequestId,
   Transport,
   TransportSendOptions,
@@ -37,4 +40,9 @@ export function isNotification(message: JSONRPCMessage): message is JSONRPCNotif
 /** An answer: a result, or an error. */
 export function isResponse(message: JSONRPCMessage): message is JSONRPCResultResponse | JSONRPCErrorResponse {
   return !('method' in message);
+}
+
+/** The SDK's OAuth client. */
+export function loadAuth(): Promise<typeof import('@modelcontextprotocol/sdk/client/auth.js')> {
+  return import('@modelcontextprotocol/sdk/client/auth.js');
 }

@@ -17,17 +17,18 @@ export interface ServedSession {
 export async function serveEndpoint(
   transport: Transport,
   create: EndpointFactory,
-  onClosed: (session: ServedSession) => void,
-): Promise<ServedSession> {
+  sessions: Pick<Set<Pick<ServedSession, 'close'>>, 'add' | 'delete'>,
+): Promise<void> {
   const endpoint = create((message, relatedRequestId) => {
     const options = relatedRequestId === undefined ? undefined : { relatedRequestId };
     // A caller that has gone cannot be told; its transport says so by onclose.
-    Promise.resolve(transport.send(message, options)).catch((error) => transport.onerror?.(error));
+    // A transport of somebody else may throw before it returns a promise.
+    (async () => transport.send(message, options))().catch((error) => transport.onerror?.(error));
   });
   const { onclose, onmessage } = transport;
   const end = once(async () => {
     await endpoint.close();
-    onClosed(session);
+    sessions.delete(session);
   });
   const session: ServedSession = {
     endpoint,
@@ -45,11 +46,11 @@ export async function serveEndpoint(
     onclose?.();
     void end().catch((error) => transport.onerror?.(error));
   };
+  sessions.add(session);
   try {
     await transport.start();
   } catch (error) {
     await end();
     throw error;
   }
-  return session;
 }

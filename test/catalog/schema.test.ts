@@ -4,10 +4,14 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
 import { localProcessSpec } from '../../src/runtimes/local-process.js';
+import { remoteSseSpec } from '../../src/runtimes/remote-sse/spec.js';
 import { catalogJsonSchema } from './write-schema.js';
 
 // Every built-in runtime that a text can name. `npm run schema` writes the file again.
-const schema = catalogJsonSchema([{ type: 'local-process', schema: localProcessSpec }]);
+const schema = catalogJsonSchema([
+  { type: 'local-process', schema: localProcessSpec },
+  { type: 'remote-sse', schema: remoteSseSpec },
+]);
 const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
 const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');
 

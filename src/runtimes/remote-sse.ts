@@ -1,0 +1,212 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { GatewayError } from '../errors.js';
+import { systemClock } from '../options.js';
+import type { Caller, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
+import type { OAuthClientProvider } from '../sdk.js';
+import { Connections, type TlsOptions } from '../transport/http/connections.js';
+import { loadEventParser } from '../transport/http/load.js';
+import { describeNetworkError } from '../transport/http/network.js';
+import { showUrl } from '../transport/http/status.js';
+import { HttpTransport } from '../transport/http-transport.js';
+import { abortable } from '../util/abort.js';
+import { createAuthFetch } from './remote-sse/auth-fetch.js';
+import { Authorizers } from './remote-sse/authorize.js';
+import { findProblem } from './remote-sse/reachability.js';
+import { type RemoteSseSpec, remoteSseSpec, toHeaders } from './remote-sse/spec.js';
+
+export type { TlsOptions } from '../transport/http/connections.js';
+export type { RemoteSseSpec } from './remote-sse/spec.js';
+
+/** Settings of a {@link RemoteSseRuntime}. */
+export interface RemoteSseOptions {
+  /**
+   * Headers besides those of the catalog, asked for before each request; they win over the catalog's. Not for
+   * `Authorization` where an `authProvider` gives it.
+   *
+   * @param server - id of the catalog entry
+   * @param caller - for whom, unless callers share the connection
+   */
+  readonly headers?:
+    | ((
+        server: string,
+        caller: Caller | undefined,
+      ) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>)
+    | undefined;
+  /**
+   * The host's part of OAuth, as the SDK's clients take it. A token that the server refuses is renewed with the SDK's
+   * `auth()`, once for all requests that wait for it.
+   *
+   * @param server - id of the catalog entry
+   * @param caller - for whom, unless callers share the connection
+   */
+  readonly authProvider?: ((server: string, caller: Caller | undefined) => OAuthClientProvider | undefined) | undefined;
+  /** Certificates; a function gives each server its own. */
+  readonly tls?: TlsOptions | ((server: string) => TlsOptions | undefined) | undefined;
+  /**
+   * `env` follows `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of this process; `false` goes straight; else the URL of a
+   * proxy.
+   *
+   * @default 'env'
+   */
+  readonly proxy?: 'env' | false | (string & {}) | undefined;
+  /**
+   * How long a connection may take to come about, TLS included.
+   *
+   * @default 10_000
+   */
+  readonly connectTimeoutMs?: number | undefined;
+  /**
+   * How long the server may take to answer what needs no work: `initialize`, a notification, the opening of a stream.
+   * Other requests have the entry's `request_timeout`, and streams may be silent for ever.
+   *
+   * @default 60_000
+   */
+  readonly headersTimeoutMs?: number | undefined;
+  /**
+   * How many connections to one origin at once. A session may hold one for its stream, so this is a limit of sessions too.
+   *
+   * @default no limit
+   */
+  readonly maxConnections?: number | undefined;
+}
+
+/**
+ * Connects to servers that already run, over Streamable HTTP or the older HTTP+SSE: type `remote-sse`.
+ *
+ * A message is sent once. Redirects are followed within the origin alone; no header of the catalog goes anywhere else.
+ */
+export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
+  readonly type = 'remote-sse';
+  readonly spec: StandardSchemaV1<RemoteSseSpec> = remoteSseSpec;
+  readonly supports = { env: false, stderr: false, exit: false } as const;
+
+  readonly #options: RemoteSseOptions;
+  readonly #authorizers = new Authorizers();
+  /** One for all servers, and one for each with certificates of its own. */
+  readonly #connections = new Map<string, Promise<Connections>>();
+
+  constructor(options: RemoteSseOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Where it goes; values of headers and of the query do not show. */
+  describe(spec: RemoteSseSpec): Record<string, unknown> {
+    return {
+      url: showUrl(new URL(spec.url)),
+      headers: Object.keys(spec.headers ?? {}).sort(),
+      transport: spec.transport ?? 'auto',
+    };
+  }
+
+  /** Asks whether the address answers. */
+  async check(spec: RemoteSseSpec, context: RuntimeContext): Promise<CheckResult> {
+    const { server, signal } = context;
+    signal.throwIfAborted();
+    const connections = await this.#connectionsOf(server);
+    const headers = await this.#headers(spec, context)();
+    const token = await this.#options.authProvider?.(server, context.caller)?.tokens();
+    const problem = await findProblem(
+      new URL(spec.url),
+      { ...headers, ...(token !== undefined && { authorization: `Bearer ${token.access_token}` }) },
+      spec.transport === 'sse' ? 'options' : 'get',
+      connections,
+      signal,
+    );
+    return problem === undefined ? { ok: true, problems: [] } : { ok: false, problems: [problem] };
+  }
+
+  /**
+   * Opens a connection; over HTTP+SSE the session's stream as well.
+   *
+   * @throws `GatewayError` `START_FAILED` that tells DNS, refusal, time-out and TLS apart; `AUTH_REQUIRED` or `AUTH_FAILED`
+   */
+  async open(spec: RemoteSseSpec, context: RuntimeContext): Promise<RuntimeTransport> {
+    const { server, signal, clock, limits, caller } = context;
+    signal.throwIfAborted();
+    context.report('starting');
+    signal.throwIfAborted();
+    const url = new URL(spec.url);
+    const [connections, createEventParser] = await Promise.all([this.#connectionsOf(server), loadEventParser()]);
+    signal.throwIfAborted();
+    const { dispatcher } = connections;
+    const provider = this.#options.authProvider?.(server, caller);
+    const transport = new HttpTransport({
+      server,
+      url,
+      mode: spec.transport ?? 'auto',
+      dispatcher,
+      createEventParser,
+      headers: this.#headers(spec, context),
+      authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
+      maxMessageBytes: limits.maxMessageBytes,
+      clock,
+      random: Math.random,
+      headersTimeoutMs: this.#options.headersTimeoutMs ?? 60_000,
+    });
+    try {
+      // The stream is a connection of its own: another would only wait.
+      if (spec.transport === 'sse') await abortable(transport.connect(), signal);
+      else await connections.connectAhead(url, signal);
+      return transport;
+    } catch (error) {
+      await transport.close();
+      signal.throwIfAborted();
+      throw startError(error, url, server);
+    }
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    const all = [...this.#connections.values()];
+    this.#connections.clear();
+    await Promise.all(all.map(async (connections) => (await connections).close()));
+  }
+
+  #connectionsOf(server: string): Promise<Connections> {
+    const { tls, proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = this.#options;
+    const own = typeof tls === 'function' ? tls(server) : tls;
+    const key = typeof tls === 'function' && own !== undefined ? `server ${server}` : 'all';
+    let connections = this.#connections.get(key);
+    if (connections === undefined) {
+      connections = Connections.create({ proxy, tls: own, connectTimeoutMs, maxConnections, clock: systemClock });
+      this.#connections.set(key, connections);
+    }
+    return connections;
+  }
+
+  #headers(spec: RemoteSseSpec, { server, caller }: RuntimeContext) {
+    const fixed = toHeaders(spec.headers ?? {}) ?? {};
+    const { headers } = this.#options;
+    if (headers === undefined) return () => fixed;
+    return async () => {
+      let given: unknown;
+      try {
+        given = await headers(server, caller);
+      } catch (cause) {
+        throw new GatewayError('AUTH_FAILED', 'the headers function of the host failed', {
+          server,
+          cause,
+          delivered: false,
+        });
+      }
+      const valid = toHeaders(given);
+      if (valid === undefined) {
+        const message =
+          'the headers function of the host gave a header that cannot be sent, or that the library sets itself';
+        throw new GatewayError('AUTH_FAILED', message, { server, delivered: false });
+      }
+      return { ...fixed, ...valid };
+    };
+  }
+}
+
+function startError(error: unknown, url: URL, server: string): GatewayError {
+  if (!GatewayError.is(error)) {
+    const message = `could not connect to ${showUrl(url)}: ${describeNetworkError(error, url)}`;
+    return new GatewayError('START_FAILED', message, { server, cause: error, delivered: false });
+  }
+  if (error.code === 'AUTH_REQUIRED' || error.code === 'AUTH_FAILED') return error;
+  const { cause, status, retryAfterMs } = error;
+  const message = error.message.replace(`"${server}": `, '');
+  return new GatewayError('START_FAILED', message, { server, cause, status, retryAfterMs, delivered: false });
+}

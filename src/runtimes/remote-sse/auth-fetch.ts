@@ -1,0 +1,67 @@
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import type { Dispatcher } from 'undici';
+import { loadUndici } from '../../transport/http/load.js';
+
+const mostBytes = 1024 * 1024;
+const timeoutMs = 30_000;
+const mostRedirects = 3;
+
+/**
+ * The fetch that authorization uses. Its addresses come from servers, so they are judged: http and https alone, no
+ * link-local address (where clouds keep credentials), short bodies, and none of the catalog's headers.
+ */
+export function createAuthFetch(dispatcher: Dispatcher): (url: string | URL, init?: RequestInit) => Promise<Response> {
+  return async (input, init) => {
+    const { fetch } = await loadUndici();
+    let url = new URL(input);
+    for (let hop = 0; ; hop++) {
+      await judge(url);
+      const answer = await fetch(url, {
+        ...(init as object),
+        dispatcher,
+        redirect: 'manual',
+        signal: AbortSignal.timeout(timeoutMs),
+      });
+      const location = answer.status >= 300 && answer.status < 400 ? answer.headers.get('location') : null;
+      // Nothing but a question without secrets may be sent on to another address.
+      if (location !== null && hop < mostRedirects && (init?.method ?? 'GET') === 'GET') {
+        await answer.body?.cancel();
+        url = new URL(location, url);
+        continue;
+      }
+      const body = await readBounded(answer.body as AsyncIterable<Uint8Array> | null);
+      const headers = [...answer.headers].filter(([name]) => !/^(?:content-encoding|content-length)$/.test(name));
+      const bodyless = answer.status === 204 || answer.status === 304;
+      return new Response(bodyless ? null : body, { status: answer.status, statusText: answer.statusText, headers });
+    }
+  };
+}
+
+async function judge(url: URL): Promise<void> {
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
+    throw new Error(`authorization at ${url.protocol} addresses is refused`);
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const addresses = isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [{ address: host }];
+  if (addresses.some(({ address }) => isLinkLocal(address))) {
+    throw new Error(`authorization at ${url.host} is refused: it is a link-local address`);
+  }
+}
+
+function isLinkLocal(address: string): boolean {
+  return (
+    /^(?:::ffff:)?169\.254\./i.test(address) || /^fe[89ab][0-9a-f]:/i.test(address) || /^fd00:ec2::254$/i.test(address)
+  );
+}
+
+async function readBounded(body: AsyncIterable<Uint8Array> | null): Promise<Buffer<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length;
+    if (bytes > mostBytes) throw new Error(`an answer of more than ${mostBytes} bytes is refused`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,320 @@
+import { GatewayError } from '../errors.js';
+import type { RuntimeTransport } from '../runtime.js';
+import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, RequestId, TransportSendOptions } from '../sdk.js';
+import { isResponse } from '../sdk.js';
+import { once } from '../util/once.js';
+import { runCallback } from './callback.js';
+import { discard } from './http/body.js';
+import { modernVersion } from './http/era.js';
+import { Exchange } from './http/exchange.js';
+import { LegacySseWire } from './http/legacy-sse.js';
+import { StreamableWire } from './http/streamable.js';
+import type { HttpMessageInfo, HttpSendOptions, Wire, WireOptions } from './http/wire.js';
+import { Inbox } from './inbox.js';
+
+/** Which of the two ways over HTTP: `auto` tries Streamable HTTP first. */
+export type HttpMode = 'auto' | 'streamable-http' | 'sse';
+
+/** What an {@link HttpTransport} needs. */
+export interface HttpTransportOptions extends Omit<WireOptions, 'onMessage' | 'onTrouble' | 'onLost'> {
+  readonly mode: HttpMode;
+}
+
+const probePrefix = 'open-mcp-gateway:health:';
+
+/**
+ * A client's transport to a server over HTTP: Streamable HTTP, or the older HTTP+SSE.
+ *
+ * Keeps the promises of {@link RuntimeTransport}. `send()` of a request settles with the request: it rejects when there
+ * will be no answer, and says whether the server may have seen it. A failed request ends only itself; a session that the
+ * server no longer knows ends the transport.
+ */
+export class HttpTransport implements RuntimeTransport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  /** For SDK v2: each request has an HTTP request of its own, which its signal can end. */
+  readonly hasPerRequestStream = true;
+
+  readonly #options: WireOptions;
+  readonly #inbox = new Inbox();
+  readonly #streamable: StreamableWire;
+  #wire: Wire;
+  #mode: HttpMode;
+  #fallback: Promise<void> | undefined;
+  #started = false;
+  #initializeId: RequestId | undefined;
+  #initialized = false;
+  /** The revision of the stateless era that was spoken last. */
+  #modern: string | undefined;
+  #protocolVersion: string | undefined;
+  readonly #probes = new Map<RequestId, () => void>();
+  #probeCount = 0;
+  /** Why nothing can be sent any more. */
+  #ended: GatewayError | undefined;
+  /** The same, when the server ended by itself, until somebody was told. */
+  #untold: GatewayError | undefined;
+  #closed = false;
+
+  constructor({ mode, ...options }: HttpTransportOptions) {
+    this.#mode = mode;
+    this.#options = {
+      ...options,
+      onMessage: (message, info) => this.#receive(message, info),
+      onTrouble: (error) => this.#inbox.put(() => runCallback({}, () => this.onerror?.(error))),
+      onLost: (reason) => this.#lost(reason),
+    };
+    this.#streamable = new StreamableWire(this.#options);
+    this.#wire = this.#streamable;
+  }
+
+  /** Undefined until `initialize` is answered: SDK v1 takes an id before that for a resumed session. */
+  get sessionId(): string | undefined {
+    return this.#initialized ? this.#wire.sessionId : undefined;
+  }
+
+  readonly setProtocolVersion = (version: string): void => {
+    this.#protocolVersion = version;
+    this.#wire.setProtocolVersion(version);
+  };
+
+  /** Opens the stream of HTTP+SSE, where that is the mode; nothing otherwise. */
+  async connect(): Promise<void> {
+    if (this.#mode === 'sse') await this.#useLegacy();
+  }
+
+  async start(): Promise<void> {
+    if (this.#closed || this.#started) {
+      throw this.#error(
+        'TRANSPORT_CLOSED',
+        this.#closed ? 'the transport is closed' : 'the transport was started before',
+      );
+    }
+    this.#started = true;
+    this.#inbox.open();
+  }
+
+  async send(message: JSONRPCMessage, options: TransportSendOptions = {}): Promise<void> {
+    if (this.#ended !== undefined) {
+      const { exit } = this.#ended;
+      throw this.#error('TRANSPORT_CLOSED', 'the connection is closed', { exit, cause: this.#ended });
+    }
+    if (!this.#started) throw this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()');
+    const body = this.#toJson(message);
+    if ('method' in message && 'id' in message) {
+      if (message.method === 'initialize') this.#initializeId = message.id;
+      this.#modern = modernVersion(message);
+    }
+    await this.#send(message, body, options);
+  }
+
+  /** Ends the session; resolves when nothing of it is left here. */
+  readonly close = once(async () => {
+    this.#ended ??= this.#error('TRANSPORT_CLOSED', 'the transport was closed');
+    this.#untold = undefined;
+    this.#inbox.clear();
+    this.#endProbes();
+    try {
+      await this.#closeWires();
+    } finally {
+      this.#tellEnd();
+    }
+  });
+
+  /**
+   * Asks the server for a sign of life: `ping`, in the stateless era `server/discover`, and before either any answer to
+   * an HTTP request.
+   *
+   * @throws `GatewayError` of what failed; `signal.reason` once aborted
+   */
+  async health(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#ended !== undefined) throw this.#ended;
+    const stop = new AbortController();
+    const alive = this.#initialized || this.#modern !== undefined ? this.#probe(stop.signal) : this.#reach(stop.signal);
+    alive.catch(() => {});
+    let abort = () => {};
+    const aborted = new Promise<never>((_resolve, reject) => {
+      abort = () => reject(signal.reason);
+      signal.addEventListener('abort', abort, { once: true });
+    });
+    try {
+      await Promise.race([alive, aborted]);
+    } finally {
+      signal.removeEventListener('abort', abort);
+      stop.abort();
+    }
+  }
+
+  async #send(message: JSONRPCMessage, body: string, options: HttpSendOptions): Promise<void> {
+    const wire = this.#wire;
+    try {
+      await wire.send(message, body, options);
+    } catch (error) {
+      if (!this.#mayFallBack(wire, error)) throw error;
+      await this.#fallBack(error as GatewayError);
+      await this.#wire.send(message, body, options);
+    }
+  }
+
+  /** An older server refuses the first POST, and says nothing that Streamable HTTP would say. */
+  #mayFallBack(wire: Wire, error: unknown): boolean {
+    return (
+      this.#mode === 'auto' &&
+      wire === this.#streamable &&
+      !this.#streamable.spoken &&
+      this.#ended === undefined &&
+      GatewayError.is(error) &&
+      error.code === 'HTTP_STATUS' &&
+      (error.status === 400 || error.status === 404 || error.status === 405)
+    );
+  }
+
+  #fallBack(refusal: GatewayError): Promise<void> {
+    this.#fallback ??= this.#useLegacy().catch((error: unknown) => {
+      this.#fallback = undefined;
+      this.#wire = this.#streamable;
+      if (!GatewayError.is(error) || this.#ended !== undefined) throw error;
+      const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${plain(refusal)}; then ${plain(error)}`;
+      throw this.#error(error.code === 'AUTH_REQUIRED' ? 'AUTH_REQUIRED' : 'HTTP_STATUS', message, {
+        status: refusal.status,
+        cause: error,
+        auth: error.auth,
+      });
+    });
+    return this.#fallback;
+  }
+
+  async #useLegacy(): Promise<void> {
+    const wire = new LegacySseWire(this.#options);
+    this.#wire = wire;
+    if (this.#protocolVersion !== undefined) wire.setProtocolVersion(this.#protocolVersion);
+    try {
+      await wire.connect();
+    } catch (error) {
+      await wire.close();
+      throw error;
+    }
+    this.#mode = 'sse';
+  }
+
+  #toJson(message: JSONRPCMessage): string {
+    let body: string;
+    try {
+      body = JSON.stringify(message);
+    } catch (cause) {
+      throw this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause });
+    }
+    const { maxMessageBytes } = this.#options;
+    if (body.length * 3 > maxMessageBytes && Buffer.byteLength(body) > maxMessageBytes) {
+      throw this.#error('MESSAGE_TOO_LARGE', `the message has more than ${maxMessageBytes} bytes (max_message)`);
+    }
+    return body;
+  }
+
+  #receive(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
+    if (this.#ended !== undefined) return;
+    if (isResponse(message) && message.id !== undefined) {
+      const probe = this.#probes.get(message.id);
+      if (probe !== undefined) {
+        probe();
+        return;
+      }
+      if (message.id === this.#initializeId && 'result' in message) {
+        this.#inbox.put(() => {
+          this.#initialized = true;
+        });
+      }
+    }
+    this.#inbox.put(() => runCallback(this, () => this.onmessage?.(message, info)));
+  }
+
+  #lost(reason: GatewayError): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason;
+    this.#untold = reason;
+    this.#endProbes();
+    const tell = () => this.#inbox.put(() => this.#tellEnd());
+    this.#closeWires().then(tell, tell);
+  }
+
+  async #closeWires(): Promise<void> {
+    await Promise.all([this.#streamable.close(), this.#wire.close()]);
+  }
+
+  #tellEnd(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#inbox.clear();
+    const reason = this.#untold;
+    this.#untold = undefined;
+    if (reason !== undefined) runCallback({}, () => this.onerror?.(reason));
+    runCallback(this, () => this.onclose?.());
+  }
+
+  /** Asks as a client would, with an id of our own whose answer goes nowhere else. */
+  async #probe(signal: AbortSignal): Promise<void> {
+    this.#probeCount += 1;
+    const id = `${probePrefix}${this.#probeCount}`;
+    const params = this.#modern === undefined ? undefined : { _meta: modernMeta(this.#modern) };
+    const request: JSONRPCRequest = {
+      jsonrpc: '2.0',
+      id,
+      method: this.#modern === undefined ? 'ping' : 'server/discover',
+      ...(params && { params }),
+    };
+    const answered = new Promise<void>((resolve) => {
+      this.#probes.set(id, resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    try {
+      // Over HTTP+SSE the answer comes later than the end of send().
+      await Promise.all([answered, this.#wire.send(request, JSON.stringify(request), { requestSignal: signal })]);
+      if (this.#ended !== undefined) throw this.#ended;
+    } finally {
+      this.#probes.delete(id);
+    }
+  }
+
+  async #reach(signal: AbortSignal): Promise<void> {
+    const { url, headersTimeoutMs } = this.#options;
+    const exchange = new Exchange(
+      { ...this.#options, authorizer: undefined },
+      { url, method: 'OPTIONS', step: 'OPTIONS (health)', headers: {}, headersTimeoutMs },
+    );
+    signal.addEventListener('abort', () => exchange.abort(), { once: true });
+    const answer = await exchange.answer;
+    discard(answer);
+    if (answer.status >= 500) {
+      throw this.#error('HTTP_STATUS', `OPTIONS (health) was answered with HTTP ${answer.status}`, {
+        status: answer.status,
+      });
+    }
+  }
+
+  #endProbes(): void {
+    for (const probe of this.#probes.values()) probe();
+  }
+
+  #error(
+    code: GatewayError['code'],
+    message: string,
+    options: ConstructorParameters<typeof GatewayError>[2] = {},
+  ): GatewayError {
+    return new GatewayError(code, message, { server: this.#options.server, delivered: false, ...options });
+  }
+}
+
+function modernMeta(version: string): Record<string, unknown> {
+  return {
+    'io.modelcontextprotocol/protocolVersion': version,
+    'io.modelcontextprotocol/clientCapabilities': {},
+    'io.modelcontextprotocol/clientInfo': { name: 'open-mcp-gateway', version: '0' },
+  };
+}
+
+function plain({ message, server }: GatewayError): string {
+  const prefix = `"${server}": `;
+  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
+}

@@ -1,0 +1,58 @@
+import type { Clock } from '../../options.js';
+
+const quickMs = [100, 200, 400];
+const floorMs = 1_000;
+const capMs = 30_000;
+const growth = 1.5;
+/** A stream that lasted this long was a good one: the next break is the first again. */
+const goodMs = 10_000;
+
+/**
+ * How long to wait before a stream is opened again: three quick tries, then never less than a second, and longer each
+ * time up to half a minute. What the server asks for is kept to between those bounds.
+ */
+export class Backoff {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #tries = 0;
+  #openedAt: number | undefined;
+  #askedMs: number | undefined;
+
+  /** @param random - from 0 to 1: without it, all clients of a server that was restarted would come back at once */
+  constructor(clock: Clock, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** How often in a row the stream has broken. */
+  get tries(): number {
+    return this.#tries;
+  }
+
+  opened(): void {
+    this.#openedAt = this.#clock.now();
+  }
+
+  asked(ms: number): void {
+    this.#askedMs = ms;
+  }
+
+  /** The stream did its work, whatever becomes of it. */
+  reset(): void {
+    this.#tries = 0;
+  }
+
+  /** @param clean - the server ended the stream in good order: then what it asked for is enough */
+  next(clean: boolean): number {
+    if (this.#openedAt !== undefined && this.#clock.now() - this.#openedAt >= goodMs) this.#tries = 0;
+    this.#openedAt = undefined;
+    const tries = this.#tries;
+    this.#tries += 1;
+    const quick = quickMs[tries];
+    const own = quick ?? Math.min(capMs, floorMs * growth ** (tries - quickMs.length));
+    const asked = Math.min(capMs, this.#askedMs ?? 0);
+    const base = clean && this.#askedMs !== undefined ? Math.max(asked, quick ?? floorMs) : Math.max(own, asked);
+    // Only ever later, so the floor stays one.
+    return base * (1 + this.#random() / 4);
+  }
+}

@@ -1,0 +1,122 @@
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { BodySink, HttpAnswer } from './call.js';
+
+/** More layers than this nobody needs but an attacker. */
+const mostLayers = 2;
+
+/** A body is longer than allowed. */
+export class BodyTooLarge extends Error {
+  readonly limitBytes: number;
+
+  constructor(limitBytes: number) {
+    super(`the body is larger than ${limitBytes} bytes`);
+    this.name = 'BodyTooLarge';
+    this.limitBytes = limitBytes;
+  }
+}
+
+/** Reads a body, decompressed. Returns what ends the reading, after which the sink hears no more. */
+export function readBody(answer: HttpAnswer, sink: BodySink): () => void {
+  const encodings = (answer.header('content-encoding') ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && name !== 'identity');
+  if (encodings.length === 0) {
+    answer.read(sink);
+    return () => answer.abort();
+  }
+  const unknown = encodings.find((name) => decoders[name] === undefined);
+  if (unknown !== undefined || encodings.length > mostLayers) {
+    answer.abort();
+    const what = unknown === undefined ? `${encodings.length} layers of compression` : 'an unknown compression';
+    queueMicrotask(() => sink.fail(new Error(`the answer has ${what}`)));
+    return () => {};
+  }
+  return decompress(answer, sink, encodings.reverse());
+}
+
+const decoders: Readonly<Record<string, (() => ReturnType<typeof createGunzip>) | undefined>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+};
+
+function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly string[]): () => void {
+  const layers = encodings.flatMap((name) => decoders[name]?.() ?? []);
+  let over = false;
+  const abort = () => {
+    over = true;
+    answer.abort();
+    for (const layer of layers) layer.destroy();
+  };
+  const fail = (error: Error) => {
+    if (over) return;
+    abort();
+    sink.fail(error);
+  };
+  for (const [index, layer] of layers.entries()) {
+    layer.on('error', fail);
+    const next = layers[index + 1];
+    if (next !== undefined) layer.pipe(next);
+  }
+  const first = layers[0];
+  const last = layers.at(-1);
+  last?.on('data', (chunk: Buffer) => {
+    if (!over) sink.data(chunk);
+  });
+  last?.on('end', () => {
+    if (over) return;
+    over = true;
+    sink.end();
+  });
+  first?.on('drain', () => answer.resume());
+  answer.read({
+    data(chunk) {
+      if (first?.write(chunk) === false) answer.pause();
+    },
+    end: () => first?.end(),
+    fail,
+  });
+  return abort;
+}
+
+/** The whole of a body as text. Rejects with {@link BodyTooLarge}, or with what cut it off. */
+export function readText(answer: HttpAnswer, limitBytes: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const abort = readBody(answer, {
+      data(chunk) {
+        bytes += chunk.length;
+        if (bytes <= limitBytes) {
+          chunks.push(chunk);
+        } else {
+          chunks.length = 0;
+          // Not inside the reader's own callback: it may still be setting up.
+          queueMicrotask(() => abort());
+          reject(new BodyTooLarge(limitBytes));
+        }
+      },
+      end: () => resolve((chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes)).toString()),
+      fail: reject,
+    });
+  });
+}
+
+/** What a body that nobody needs may hold before its connection is given up rather than read to its end. */
+const worthReading = 64 * 1024;
+
+/** Lets a body go by, so that its connection can be used again. */
+export function discard(answer: HttpAnswer): void {
+  let bytes = 0;
+  answer.read({
+    data(chunk) {
+      bytes += chunk.length;
+      if (bytes > worthReading) answer.abort();
+    },
+    end() {},
+    fail() {},
+  });
+}

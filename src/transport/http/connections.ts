@@ -1,0 +1,170 @@
+import type { Socket } from 'node:net';
+import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import type { buildConnector, Dispatcher } from 'undici';
+import type { Clock } from '../../options.js';
+import { loadUndici } from './load.js';
+
+/** Certificates for TLS, as PEM. */
+export interface TlsOptions {
+  /** Authorities to trust besides those that Node knows. */
+  readonly ca?: string | readonly string[] | undefined;
+  /** A client's certificate, for servers that ask for one. */
+  readonly cert?: string | undefined;
+  /** Its key. */
+  readonly key?: string | undefined;
+  /** What the key is locked with. */
+  readonly passphrase?: string | undefined;
+}
+
+export interface ConnectionsOptions {
+  /** `env` follows HTTP_PROXY, HTTPS_PROXY and NO_PROXY; `false` goes straight; else the URL of a proxy. */
+  readonly proxy: 'env' | false | string;
+  readonly tls: TlsOptions | undefined;
+  readonly connectTimeoutMs: number;
+  /** How many connections to one origin at once, streams included; no limit when undefined. */
+  readonly maxConnections: number | undefined;
+  readonly clock: Clock;
+}
+
+/** How long a connection that was opened ahead waits for its first request: less than servers wait. */
+const keptMs = 3_000;
+/** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
+const keepAliveMs = 15_000;
+
+type Connector = ReturnType<typeof buildConnector>;
+
+/** The connections of one runtime: shared by its sessions, closed with it. */
+export class Connections {
+  readonly dispatcher: Dispatcher;
+  readonly #connector: Connector;
+  readonly #proxied: boolean;
+  readonly #clock: Clock;
+  readonly #ahead = new Map<string, Set<Socket>>();
+
+  private constructor(
+    { proxy, tls, connectTimeoutMs, maxConnections, clock }: ConnectionsOptions,
+    { buildConnector, EnvHttpProxyAgent, Agent }: Awaited<ReturnType<typeof loadUndici>>,
+  ) {
+    this.#clock = clock;
+    const secureContext = tls && toSecureContext(tls);
+    const socket = {
+      timeout: connectTimeoutMs,
+      keepAliveInitialDelay: keepAliveMs,
+      allowH2: false,
+      ...(secureContext && { secureContext }),
+    };
+    this.#connector = buildConnector(socket);
+    const options = {
+      allowH2: false,
+      connect: ((request, callback) => this.#connect(request, callback)) as Connector,
+      ...(maxConnections !== undefined && { connections: maxConnections }),
+    };
+    const { env } = process;
+    const fromEnv = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => env[name]);
+    this.#proxied = proxy === 'env' ? fromEnv : proxy !== false;
+    this.dispatcher = this.#proxied
+      ? new EnvHttpProxyAgent({
+          ...options,
+          connectTimeout: connectTimeoutMs,
+          ...(secureContext && { requestTls: { secureContext }, proxyTls: { secureContext } }),
+          ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
+        })
+      : new Agent(options);
+  }
+
+  static async create(options: ConnectionsOptions): Promise<Connections> {
+    return new Connections(options, await loadUndici());
+  }
+
+  /**
+   * Opens a connection, TLS included, which the next request to that origin takes. Through a proxy it does nothing: there
+   * the first request finds out.
+   *
+   * @throws what the connection failed with; `signal.reason` once aborted
+   */
+  async connectAhead(url: URL, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#proxied) return;
+    const { host, hostname, protocol, port } = url;
+    const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+    const name = hostname.replace(/^\[(.*)\]$/, '$1');
+    const request = {
+      host,
+      hostname: name,
+      protocol,
+      port,
+      servername: undefined as unknown as string,
+      localAddress: null,
+    };
+    const socket = this.#connector(request as Parameters<Connector>[0], (error, connected) => {
+      if (connected === null || connected === undefined) reject(error);
+      else resolve(connected);
+    }) as unknown as Socket;
+    const abort = () => {
+      socket.destroy();
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      await promise;
+      signal.throwIfAborted();
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+    this.#keep(`${protocol}//${host}`, socket);
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    for (const sockets of this.#ahead.values()) for (const socket of sockets) socket.destroy();
+    this.#ahead.clear();
+    await this.dispatcher.destroy();
+  }
+
+  #keep(origin: string, socket: Socket): void {
+    const kept = this.#ahead.get(origin) ?? new Set();
+    this.#ahead.set(origin, kept);
+    kept.add(socket);
+    // Nobody waits for it, so it must not keep the process.
+    socket.unref();
+    const timer = this.#clock.setTimeout(() => socket.destroy(), keptMs);
+    const forget = () => {
+      this.#clock.clearTimeout(timer);
+      kept.delete(socket);
+      if (kept.size === 0) this.#ahead.delete(origin);
+    };
+    // Its end, or bytes that nobody asked for: not fit for a request.
+    const drop = () => {
+      forget();
+      socket.destroy();
+    };
+    socket.once('close', drop).once('readable', drop);
+    this.#release.set(socket, () => {
+      forget();
+      socket.off('close', drop).off('readable', drop).ref();
+    });
+  }
+
+  readonly #release = new WeakMap<Socket, () => void>();
+
+  readonly #connect: Connector = (request, callback) => {
+    const kept = this.#ahead.get(`${request.protocol}//${request.host}`);
+    for (const socket of kept ?? []) {
+      this.#release.get(socket)?.();
+      if (socket.destroyed || !socket.readable || !socket.writable) continue;
+      queueMicrotask(() => callback(null, socket));
+      return;
+    }
+    this.#connector(request, callback);
+  };
+}
+
+function toSecureContext({ ca, cert, key, passphrase }: TlsOptions): SecureContext {
+  return createSecureContext({
+    // Node replaces its own authorities by those given.
+    ...(ca !== undefined && { ca: [...rootCertificates, ...(typeof ca === 'string' ? [ca] : ca)] }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+    ...(passphrase !== undefined && { passphrase }),
+  });
+}

@@ -1,0 +1,138 @@
+import type { Dispatcher } from 'undici';
+import { GatewayError } from '../../errors.js';
+import { discard } from './body.js';
+import { CallFailure, type HttpAnswer, HttpCall, type HttpRequest } from './call.js';
+import { describeNetworkError } from './network.js';
+import { showUrl } from './status.js';
+
+/** Gives requests their credentials. */
+export interface Authorizer {
+  /** What to send as `Authorization`, if anything. */
+  token(): Promise<string | undefined>;
+  /**
+   * The server refused the token. Resolves when another try has a chance.
+   *
+   * @throws `GatewayError` `AUTH_REQUIRED` or `AUTH_FAILED`
+   */
+  refused(challenge: Challenge, step: string): Promise<void>;
+}
+
+/** How a server refused a request for want of access. */
+export interface Challenge {
+  readonly status: number;
+  /** The `WWW-Authenticate` header. */
+  readonly header: string | undefined;
+  /** What was sent as `Authorization`. */
+  readonly token: string | undefined;
+  /** How often this request was sent, this time included. */
+  readonly tries: number;
+}
+
+export interface ExchangeOptions {
+  readonly server: string;
+  readonly dispatcher: Dispatcher;
+  /** Headers of the catalog and of the host, names in lower case. */
+  headers(): Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
+  readonly authorizer: Authorizer | undefined;
+}
+
+/** A request as the transport wants it, before credentials. */
+export interface Request extends HttpRequest {
+  /** For messages, as in `POST tools/call`. */
+  readonly step: string;
+  /** These win against what catalog and host set. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const mostRedirects = 5;
+
+/** The answer of a request, and how to end it. */
+export class Exchange {
+  readonly answer: Promise<HttpAnswer>;
+  readonly #options: ExchangeOptions;
+  readonly #request: Request;
+  #call: HttpCall | undefined;
+  #aborted = false;
+
+  constructor(options: ExchangeOptions, request: Request) {
+    this.#options = options;
+    this.#request = request;
+    this.answer = this.#run();
+    this.answer.catch(() => {});
+  }
+
+  /** True after {@link abort}: what then fails is no failure. */
+  get aborted(): boolean {
+    return this.#aborted;
+  }
+
+  /** Ends the request and the reading of its answer. */
+  abort(): void {
+    this.#aborted = true;
+    this.#call?.abort();
+  }
+
+  /** The error for what cut the connection while the answer was read. */
+  failure(cause: unknown): GatewayError {
+    const { step, url } = this.#request;
+    const delivered = cause instanceof CallFailure ? cause.delivered : 'unknown';
+    const original = cause instanceof CallFailure ? cause.cause : cause;
+    const how = delivered === false ? `could not reach ${showUrl(url)}` : `got no whole answer from ${showUrl(url)}`;
+    const message = `${step} ${how}: ${describeNetworkError(original, url)}`;
+    return new GatewayError('CONNECTION_FAILED', message, { server: this.#options.server, cause: original, delivered });
+  }
+
+  async #run(): Promise<HttpAnswer> {
+    const { authorizer } = this.#options;
+    let url = this.#request.url;
+    let redirects = 0;
+    for (let tries = 1; ; ) {
+      const token = authorizer === undefined ? undefined : await authorizer.token();
+      const answer = await this.#send(url, token);
+      const { status } = answer;
+      if ((status === 401 || status === 403) && authorizer !== undefined) {
+        const challenge = { status, header: answer.header('www-authenticate'), token, tries };
+        if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
+        // Its body may be endless, and asking for access takes time.
+        discard(answer);
+        await authorizer.refused(challenge, this.#request.step);
+        tries += 1;
+        continue;
+      }
+      const next = redirect(answer, url, this.#request.method);
+      if (next === undefined || redirects === mostRedirects) return answer;
+      discard(answer);
+      redirects += 1;
+      url = next;
+    }
+  }
+
+  async #send(url: URL, token: string | undefined): Promise<HttpAnswer> {
+    const given = this.#options.headers();
+    const extra = given instanceof Promise ? await given : given;
+    const { method, body, headersTimeoutMs } = this.#request;
+    const headers = { ...extra, ...(token !== undefined && { authorization: token }), ...this.#request.headers };
+    if (this.#aborted) throw new GatewayError('TRANSPORT_CLOSED', 'the request was aborted', { delivered: false });
+    const call = new HttpCall(this.#options.dispatcher, { url, method, body, headers, headersTimeoutMs });
+    this.#call = call;
+    try {
+      return await call.answer;
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+}
+
+function asksForScope(header: string | undefined): boolean {
+  return header !== undefined && /\berror="?insufficient_scope\b/i.test(header);
+}
+
+/** Where to go instead: within the origin only, and never so that a POST would become something else. */
+function redirect(answer: HttpAnswer, from: URL, method: string): URL | undefined {
+  const { status } = answer;
+  const keepsMethod = status === 307 || status === 308;
+  const followed = keepsMethod || (method === 'GET' && (status === 301 || status === 302 || status === 303));
+  const location = followed ? answer.header('location') : undefined;
+  const to = location === undefined ? null : URL.parse(location, from.href);
+  return to !== null && to.origin === from.origin ? to : undefined;
+}

@@ -1,0 +1,195 @@
+import { GatewayError } from '../../errors.js';
+import { isNotification, type JSONRPCMessage } from '../../sdk.js';
+import { discard, readText } from './body.js';
+import type { HttpAnswer } from './call.js';
+import { readEvents } from './events.js';
+import { Exchange } from './exchange.js';
+import { mediaType, type Step, showUrl, statusError } from './status.js';
+import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
+
+const errorBodyBytes = 64 * 1024;
+
+/**
+ * MCP over HTTP+SSE, as revision 2024-11-05 has it: one stream for all that the server sends, which names the address
+ * that messages are posted to. The stream is the session: when it ends, so does the session.
+ */
+export class LegacySseWire implements Wire {
+  readonly sessionId = undefined;
+  readonly #options: WireOptions;
+  readonly #posts = new Set<Exchange>();
+  #stream: Exchange | undefined;
+  #endpoint: URL | undefined;
+  #protocolVersion: string | undefined;
+  /** Notifications on their way: what comes after them waits, because connections keep no order among each other. */
+  #ahead: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: WireOptions) {
+    this.#options = options;
+  }
+
+  setProtocolVersion(version: string): void {
+    this.#protocolVersion = version;
+  }
+
+  /**
+   * Opens the stream, and waits until the server has named the address.
+   *
+   * @throws `GatewayError`; nothing is left open then
+   */
+  async connect(): Promise<void> {
+    const { server, url, headersTimeoutMs } = this.#options;
+    const step: Step = { server, url, name: 'GET (stream of HTTP+SSE)' };
+    const stream = new Exchange(this.#options, {
+      url,
+      method: 'GET',
+      step: step.name,
+      headers: { accept: 'text/event-stream', 'accept-encoding': 'identity' },
+      headersTimeoutMs,
+    });
+    this.#stream = stream;
+    const answer = await stream.answer;
+    const type = mediaType(answer.header('content-type'));
+    if (answer.status !== 200) {
+      throw statusError(answer, await readText(answer, errorBodyBytes).catch(() => ''), step, this.#options.clock);
+    }
+    if (type !== 'text/event-stream') {
+      answer.abort();
+      const what = type === '' ? 'no content type' : type;
+      throw this.#invalid(`${step.name}: ${showUrl(url)} answered with ${what} instead of an event stream`);
+    }
+    this.#endpoint = await this.#read(stream, answer);
+  }
+
+  send(message: JSONRPCMessage, body: string): Promise<void> {
+    const ahead = this.#ahead;
+    const post = () => this.#post(message, body);
+    const sent = ahead === undefined ? post() : ahead.then(post);
+    if (isNotification(message)) {
+      const settled = sent.then(
+        () => {},
+        () => {},
+      );
+      this.#ahead = settled;
+      void settled.then(() => {
+        if (this.#ahead === settled) this.#ahead = undefined;
+      });
+    }
+    return sent;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const post of this.#posts) post.abort();
+    this.#stream?.abort();
+  }
+
+  /** Resolves with the address for messages; what comes later is handed on. */
+  #read(stream: Exchange, answer: HttpAnswer): Promise<URL> {
+    const { server, url, maxMessageBytes, createEventParser } = this.#options;
+    return new Promise((resolve, reject) => {
+      let named = false;
+      readEvents(answer, createEventParser, maxMessageBytes, {
+        event: (type, data) => {
+          if (type === 'message') {
+            this.#receive(data);
+          } else if (type === 'endpoint' && !named) {
+            named = true;
+            const endpoint = URL.parse(data, url.href);
+            if (endpoint !== null && endpoint.origin === url.origin) {
+              resolve(endpoint);
+            } else {
+              stream.abort();
+              const where = endpoint === null ? 'no address' : endpoint.origin;
+              reject(
+                this.#invalid(`the server wants messages to go to ${where}, which is not its own origin; refused`),
+              );
+            }
+          }
+        },
+        id() {},
+        retry() {},
+        end: (cause) => {
+          if (this.#closed) {
+            reject(new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false }));
+            return;
+          }
+          const failure = cause && readFailure(cause, stream, 'an event of the server', server);
+          if (!named) {
+            reject(
+              failure ?? this.#invalid(`${showUrl(url)} ended its stream before it named the address for messages`),
+            );
+          } else {
+            this.#lost(failure);
+          }
+        },
+      });
+    });
+  }
+
+  #receive(data: string): void {
+    const parsed = parseMessages(data);
+    for (const message of parsed?.messages ?? []) this.#options.onMessage(message, undefined);
+    if (parsed?.clean !== true) {
+      const { server } = this.#options;
+      const message = 'the server sent an event that is no JSON-RPC message; it was skipped';
+      this.#options.onTrouble(new GatewayError('MESSAGE_INVALID', message, { server }));
+    }
+  }
+
+  async #post(message: JSONRPCMessage, body: string): Promise<void> {
+    const { server, headersTimeoutMs, clock } = this.#options;
+    const url = this.#endpoint;
+    if (this.#closed || url === undefined) {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed', { server, delivered: false });
+    }
+    const step: Step = { server, url, name: `POST ${'method' in message ? message.method : 'of an answer'}` };
+    const post = new Exchange(this.#options, {
+      url,
+      method: 'POST',
+      step: step.name,
+      body,
+      headers: {
+        'content-type': 'application/json',
+        ...(this.#protocolVersion !== undefined && { 'mcp-protocol-version': this.#protocolVersion }),
+      },
+      headersTimeoutMs,
+    });
+    this.#posts.add(post);
+    try {
+      const answer = await post.answer;
+      if (answer.status < 300) {
+        discard(answer);
+        return;
+      }
+      const text = await readText(answer, errorBodyBytes).catch(() => '');
+      throw statusError(answer, text, step, clock);
+    } catch (error) {
+      if (!this.#closed || !GatewayError.is(error)) throw error;
+      const { delivered } = error;
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered });
+    } finally {
+      this.#posts.delete(post);
+    }
+  }
+
+  #lost(cause: GatewayError | undefined): void {
+    const { server } = this.#options;
+    const tooLarge = cause?.code === 'MESSAGE_TOO_LARGE';
+    const message = tooLarge
+      ? 'the server sent an event that is larger than max_message; the session is over'
+      : `the stream of the server ended${cause === undefined ? '' : ` (${cause.message})`}; connect again`;
+    this.#options.onLost(
+      new GatewayError(tooLarge ? 'MESSAGE_TOO_LARGE' : 'SESSION_LOST', message, {
+        server,
+        cause,
+        exit: { reason: tooLarge ? 'message-too-large' : 'stream-ended', stderrTail: '' },
+        delivered: 'unknown',
+      }),
+    );
+  }
+
+  #invalid(message: string): GatewayError {
+    return new GatewayError('ANSWER_INVALID', message, { server: this.#options.server, delivered: false });
+  }
+}

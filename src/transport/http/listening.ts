@@ -1,0 +1,151 @@
+import { GatewayError } from '../../errors.js';
+import type { JSONRPCMessage } from '../../sdk.js';
+import { Backoff } from './backoff.js';
+import { discard, readText } from './body.js';
+import type { HttpAnswer } from './call.js';
+import { readEvents } from './events.js';
+import { Exchange } from './exchange.js';
+import { mediaType, type Step, statusError } from './status.js';
+import { parseMessages, readFailure, type WireOptions } from './wire.js';
+
+const errorBodyBytes = 64 * 1024;
+
+/**
+ * The stream on which a server sends what belongs to no request: opened by GET, and opened again, from the last event on,
+ * each time it ends. Servers need not offer it.
+ */
+export class ListeningStream {
+  readonly #options: WireOptions;
+  readonly #headers: () => Record<string, string>;
+  readonly #backoff: Backoff;
+  #exchange: Exchange | undefined;
+  #timer: unknown;
+  #lastEventId: string | undefined;
+  #everOpen = false;
+  /** So that an outage of hours is reported once. */
+  #troubled = false;
+  #closed = false;
+
+  constructor(options: WireOptions, headers: () => Record<string, string>) {
+    this.#options = options;
+    this.#headers = headers;
+    this.#backoff = new Backoff(options.clock, options.random);
+    void this.#open();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#options.clock.clearTimeout(this.#timer);
+    this.#exchange?.abort();
+  }
+
+  async #open(): Promise<void> {
+    const { url } = this.#options;
+    const exchange = new Exchange(this.#options, {
+      url,
+      method: 'GET',
+      step: 'GET (messages of the server)',
+      headers: {
+        ...this.#headers(),
+        accept: 'text/event-stream',
+        // Compressed events tend to be held back until a block is full.
+        'accept-encoding': 'identity',
+        ...(this.#lastEventId !== undefined && { 'last-event-id': this.#lastEventId }),
+      },
+      // Some servers send no headers before the first event.
+      headersTimeoutMs: 0,
+    });
+    this.#exchange = exchange;
+    try {
+      const answer = await exchange.answer;
+      if (this.#closed) answer.abort();
+      else if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') {
+        this.#read(exchange, answer);
+      } else {
+        await this.#refused(answer);
+      }
+    } catch (error) {
+      if (this.#closed) return;
+      const failure = GatewayError.is(error) ? error : exchange.failure(error);
+      this.#trouble(failure);
+      // Without access there is nothing to listen to; the next request says so too.
+      if (failure.code === 'CONNECTION_FAILED') this.#openAgain(false);
+    }
+  }
+
+  #read(exchange: Exchange, answer: HttpAnswer): void {
+    const { server, maxMessageBytes, createEventParser } = this.#options;
+    this.#everOpen = true;
+    this.#troubled = false;
+    this.#backoff.opened();
+    readEvents(answer, createEventParser, maxMessageBytes, {
+      event: (type, data) => {
+        if (type === 'message' && data !== '') this.#receive(data);
+      },
+      id: (id) => {
+        this.#lastEventId = id === '' ? undefined : id;
+      },
+      retry: (ms) => this.#backoff.asked(ms),
+      end: (cause) => {
+        if (this.#closed) return;
+        const failure = cause && readFailure(cause, exchange, 'an event of the server', server);
+        if (failure?.code === 'MESSAGE_TOO_LARGE') {
+          // The same event would come again. A code of its own ends a transport, which this does not.
+          this.#lastEventId = undefined;
+          this.#trouble(new GatewayError('MESSAGE_INVALID', `${failure.message}; it was skipped`));
+        }
+        this.#openAgain(cause === undefined);
+      },
+    });
+  }
+
+  #receive(data: string): void {
+    const { server } = this.#options;
+    const parsed = parseMessages(data);
+    for (const message of parsed?.messages ?? ([] as JSONRPCMessage[])) this.#options.onMessage(message, undefined);
+    if (parsed?.clean !== true) {
+      this.#options.onTrouble(
+        new GatewayError('MESSAGE_INVALID', 'the server sent an event that is no JSON-RPC message; it was skipped', {
+          server,
+        }),
+      );
+    }
+  }
+
+  async #refused(answer: HttpAnswer): Promise<void> {
+    const { server, url, clock } = this.#options;
+    const step: Step = { server, url, name: 'GET (messages of the server)' };
+    const { status } = answer;
+    if (status === 405 || (!this.#everOpen && (status < 300 || notOffered.has(status)))) {
+      // Not every server has something to say by itself; many do not know the right status for that.
+      if (status < 300) answer.abort();
+      else discard(answer);
+      return;
+    }
+    const body = await readText(answer, errorBodyBytes).catch(() => '');
+    if (this.#closed) return;
+    const error = statusError(answer, body, step, clock);
+    if (status === 404 || status === 400) {
+      this.#options.onLost(error);
+      return;
+    }
+    this.#trouble(error);
+    if (status >= 500 || status === 429) {
+      this.#backoff.asked(error.retryAfterMs ?? 0);
+      this.#openAgain(false);
+    }
+  }
+
+  #trouble(error: GatewayError): void {
+    if (this.#troubled) return;
+    this.#troubled = true;
+    this.#options.onTrouble(error);
+  }
+
+  #openAgain(clean: boolean): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.setTimeout(() => void this.#open(), this.#backoff.next(clean));
+  }
+}
+
+const notOffered: ReadonlySet<number> = new Set([400, 404, 405, 406, 415, 501]);

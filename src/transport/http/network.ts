@@ -1,0 +1,58 @@
+/** What went wrong on the way to a server, in words that say what to look at. Names no header and no query. */
+export function describeNetworkError(error: unknown, url: URL): string {
+  const code = codeOf(error);
+  const known = Object.hasOwn(problems, code) ? problems[code] : undefined;
+  if (known !== undefined) return `${known(url)} (${code})`;
+  if (code.startsWith('HPE_')) return `what answers at ${url.host} does not speak HTTP (${code})`;
+  if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')) return `TLS with ${url.host} failed (${code})`;
+  const message = error instanceof Error ? error.message : String(error);
+  const proxy = /Proxy response \((\d+)\)/.exec(message)?.[1];
+  if (proxy === '407') return 'the proxy asks for credentials (407): put them into the URL of the proxy';
+  if (proxy !== undefined) return `the proxy refused the connection (${proxy})`;
+  return code === '' ? message : `${message} (${code})`;
+}
+
+const problems: Readonly<Record<string, (url: URL) => string>> = {
+  ENOTFOUND: ({ hostname }) => `the name ${hostname} is not known; check the host in url, and DNS`,
+  EAI_AGAIN: ({ hostname }) => `the name ${hostname} could not be looked up; is DNS reachable?`,
+  ECONNREFUSED: ({ host }) => `nobody listens at ${host}; does the server run, is the port right?`,
+  ECONNRESET: ({ host }) => `${host} cut the connection`,
+  EPIPE: ({ host }) => `${host} cut the connection`,
+  UND_ERR_SOCKET: ({ host }) => `${host} cut the connection`,
+  UND_ERR_CLOSED: () => 'the runtime is closed',
+  UND_ERR_DESTROYED: () => 'the runtime is closed',
+  UND_ERR_PRX_TLS: () => 'TLS with the proxy failed; check its certificate',
+  UND_ERR_CONNECT_TIMEOUT: ({ host }) => `no connection to ${host} within the time allowed; is a firewall in between?`,
+  ETIMEDOUT: ({ host }) => `${host} does not answer; is a firewall in between?`,
+  EHOSTUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
+  ENETUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
+  UND_ERR_HEADERS_TIMEOUT: ({ host }) => `${host} took the request and sent no answer within the time allowed`,
+  CERT_HAS_EXPIRED: ({ host }) => `TLS: the certificate of ${host} has expired; renew it`,
+  CERT_NOT_YET_VALID: ({ host }) => `TLS: the certificate of ${host} is not valid yet; check the clocks`,
+  DEPTH_ZERO_SELF_SIGNED_CERT: ({ host }) => `TLS: ${host} signed its certificate itself; give it in the option tls.ca`,
+  SELF_SIGNED_CERT_IN_CHAIN: ({ host }) =>
+    `TLS: the authority that signed the certificate of ${host} is not known; give its certificate in the option tls.ca`,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ({ host }) =>
+    `TLS: the authority that signed the certificate of ${host} is not known; give its certificate in the option tls.ca`,
+  UNABLE_TO_GET_ISSUER_CERT: ({ host }) => `TLS: the chain of the certificate of ${host} is not complete`,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ({ host }) =>
+    `TLS: the authority that signed the certificate of ${host} is not known; give its certificate in the option tls.ca`,
+  ERR_TLS_CERT_ALTNAME_INVALID: ({ host, hostname }) =>
+    `TLS: the certificate of ${host} is not for ${hostname}; use a name that stands in it`,
+  ERR_SSL_WRONG_VERSION_NUMBER: ({ host }) => `TLS: ${host} does not speak TLS; is it http instead of https?`,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: ({ host }) => `TLS: ${host} does not speak TLS; is it http instead of https?`,
+  EPROTO: ({ host }) => `TLS: ${host} does not speak TLS as we do; is it http instead of https?`,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: ({ host }) =>
+    `TLS: ${host} asks for a client certificate; give one in the options tls.cert and tls.key`,
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: ({ host }) =>
+    `TLS: ${host} refused the handshake; does it ask for a client certificate?`,
+};
+
+/** The code of an error, or of what caused it. */
+function codeOf(error: unknown): string {
+  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
+    const { code } = at as NodeJS.ErrnoException;
+    if (typeof code === 'string' && code !== 'UND_ERR_ABORTED') return code;
+  }
+  return '';
+}

@@ -1,0 +1,146 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { createGateway } from '../../src/index.js';
+import { runConformance } from '../conformance/run-conformance.js';
+import { createConformanceServer } from '../fixtures/conformance/server.js';
+import { createHttpHost } from '../hosts/http-host.js';
+
+const everything = fileURLToPath(
+  new URL('../../node_modules/@modelcontextprotocol/server-everything/dist/index.js', import.meta.url),
+);
+const loopback = fileURLToPath(new URL('../fixtures/http/loopback.mjs', import.meta.url));
+
+/** An HTTP server of the test on loopback, which answers as it likes. */
+async function listen(answer: RequestListener) {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}/mcp`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function createRemoteGateway(runtime: { url: string; headers?: Record<string, string>; transport?: 'sse' }, env = {}) {
+  return createGateway({ servers: [{ id: 'remote', runtime: { type: 'remote-sse', ...runtime } }] }, { env });
+}
+
+describe('a server that misbehaves is told by its failure', () => {
+  test.each([
+    [401, 'AUTH_REQUIRED'],
+    [403, 'HTTP_STATUS'],
+    [500, 'HTTP_STATUS'],
+    [503, 'HTTP_STATUS'],
+  ])('status %i', async (status, code) => {
+    await using server = await listen((request, response) => {
+      request.resume();
+      response.writeHead(status, { 'content-type': 'text/html' }).end('<h1>no</h1>');
+    });
+    await using gateway = createRemoteGateway({ url: server.url });
+    const client = new Client({ name: 'test', version: '1' });
+    const failure = await client.connect(gateway.connect('remote')).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure).toMatchObject({ message: expect.stringContaining('"remote"') });
+    expect(String(failure)).toContain(String(status));
+    expect(failure).toMatchObject({ data: { server: 'remote', status, code } });
+  });
+
+  test('nobody listens', async () => {
+    const { url } = await (async () => {
+      await using server = await listen(() => {});
+      return server;
+    })();
+    await using gateway = createRemoteGateway({ url });
+    await expect(gateway.connect('remote').start()).rejects.toMatchObject({
+      code: 'START_FAILED',
+      message: expect.stringMatching(/refused/i),
+    });
+  });
+
+  test('a secret in a header reaches the server and no error', async () => {
+    const seen: unknown[] = [];
+    await using server = await listen((request, response) => {
+      seen.push(request.headers.authorization);
+      request.resume();
+      response.writeHead(500, { 'content-type': 'text/plain' }).end(String(request.headers.authorization));
+    });
+    await using gateway = createRemoteGateway(
+      { url: server.url, headers: { Authorization: `Bearer $${'{TOKEN}'}` } },
+      { TOKEN: 'canary-7d1f' },
+    );
+    const client = new Client({ name: 'test', version: '1' });
+    const failure = await client.connect(gateway.connect('remote')).catch((error: unknown) => error);
+    expect(seen).toContain('Bearer canary-7d1f');
+    expect(`${String(failure)} ${JSON.stringify(failure)} ${JSON.stringify(gateway.status())}`).not.toContain('canary');
+  });
+});
+
+describe('server-everything', () => {
+  const children: ChildProcess[] = [];
+  afterAll(() => {
+    for (const child of children) {
+      child.kill('SIGKILL');
+    }
+  });
+
+  /** Starts it on a free port of loopback; resolves when it listens. */
+  async function start(mode: 'streamableHttp' | 'sse'): Promise<number> {
+    const free = createServer();
+    await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve));
+    const { port } = free.address() as AddressInfo;
+    await new Promise((resolve) => free.close(resolve));
+    const child = spawn(process.execPath, ['--import', loopback, everything, mode], {
+      env: { ...process.env, PORT: String(port) },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    children.push(child);
+    await new Promise<void>((resolve, reject) => {
+      const ready = (chunk: Buffer) => /listening|running/i.test(chunk.toString()) && resolve();
+      child.stdout?.on('data', ready);
+      child.stderr?.on('data', ready);
+      child.once('exit', (code) => reject(new Error(`server-everything ended with code ${code}`)));
+    });
+    return port;
+  }
+
+  test.each([
+    ['streamableHttp', '/mcp', undefined],
+    ['sse', '/sse', 'sse'],
+    ['sse', '/sse', undefined],
+  ] as const)('over %s at %s, transport %s', async (mode, path, transport) => {
+    const port = await start(mode);
+    await using gateway = createRemoteGateway({
+      url: `http://127.0.0.1:${port}${path}`,
+      ...(transport && { transport }),
+    });
+    expect(await gateway.check()).toEqual([{ server: 'remote', ok: true, problems: [] }]);
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(gateway.connect('remote'));
+    expect((await client.listTools()).tools.length).toBeGreaterThan(5);
+    expect(await client.callTool({ name: 'echo', arguments: { message: 'hi' } })).toMatchObject({
+      content: [{ text: 'Echo: hi' }],
+    });
+    await client.close();
+  });
+});
+
+test('conformance with remote-sse behind the merged peer: all 30 active scenarios pass', async () => {
+  await using fixture = await createHttpHost((transport) => createConformanceServer().connect(transport));
+  await using gateway = createGateway(
+    { servers: [{ id: 'fixture', runtime: { type: 'remote-sse', url: fixture.url } }] },
+    { names: ({ name }) => name },
+  );
+  await using host = await createHttpHost((transport) => gateway.serve(transport));
+  const result = await runConformance(host.url);
+  expect(result.problems, result.output).toEqual([]);
+  expect(result.scenarios).toHaveLength(30);
+});
