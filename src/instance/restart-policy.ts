@@ -114,7 +114,7 @@ export class RestartPolicy {
     // A row that goes on after a proof, within the window, is as long as the window remembers.
     const row = Math.max(this.#inRow, this.#failures.length);
     const plain = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(row - 1, 30));
-    return plain * (1 - jitter + 2 * jitter * this.#random());
+    return Math.round(plain * (1 - jitter + 2 * jitter * this.#random()));
   }
 
   /** Resolves after `ms`, or earlier when something has changed. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
-import { settle } from './fake-clock.js';
+import { settle } from '../support/fake-clock.js';
 import { hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { settle } from './fake-clock.js';
+import { settle } from '../support/fake-clock.js';
 import type { Handler, Json, Script } from './scripted-server.js';
 import { setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';

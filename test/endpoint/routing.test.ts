@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { errorNumbers } from '../../src/errors.js';
-import { settle } from './fake-clock.js';
+import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';

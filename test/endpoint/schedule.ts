@@ -1,6 +1,6 @@
 import { createGateway, type Gateway } from '../../src/index.js';
 import { isRequest, type JSONRPCMessage, type JSONRPCRequest, type RequestId, type Transport } from '../../src/sdk.js';
-import { FakeClock, settle } from './fake-clock.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
 import { hold, type Json, type ScriptedInstance, ScriptedServer } from './scripted-server.js';
 
 /** A call as the caller remembers it. */

@@ -9,7 +9,7 @@ import {
   type RuntimeContext,
   type RuntimeFactory,
 } from '../../src/index.js';
-import { FakeClock } from './fake-clock.js';
+import { FakeClock } from '../support/fake-clock.js';
 import { type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { TestCaller } from './test-caller.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { GatewaySnapshot } from '../../src/index.js';
-import { settle } from './fake-clock.js';
+import { settle } from '../support/fake-clock.js';
 import { type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 

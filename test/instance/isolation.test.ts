@@ -1,0 +1,163 @@
+import { describe, expect, test } from 'vitest';
+import { hold, type Script } from '../endpoint/scripted-server.js';
+import { setUp } from '../endpoint/setup.js';
+import { settle } from '../support/fake-clock.js';
+
+const script: Script = {
+  tools: [{ name: 'who' }],
+  capabilities: { tools: { listChanged: true }, logging: {} },
+  on: { 'tools/call': ({ params }) => ({ content: [{ type: 'text', text: JSON.stringify(params?.arguments) }] }) },
+};
+const held: Script = { ...script, on: { 'tools/call': () => hold } };
+
+describe('isolation: shared', () => {
+  const shared = { entry: { isolation: 'shared' } };
+
+  test('one instance and one handshake for all callers, and each gets its own answers', async () => {
+    await using t = setUp({ a: script }, shared);
+    const callers = await Promise.all(Array.from({ length: 5 }, () => t.caller({ sampling: {} })));
+    const answers = await Promise.all(
+      callers.map((caller, index) => caller.request('tools/call', { name: 'a__who', arguments: { index } }, 7)),
+    );
+    expect(answers.map(({ result }) => (result as { content: [{ text: string }] }).content[0].text)).toEqual(
+      [0, 1, 2, 3, 4].map((index) => JSON.stringify({ index })),
+    );
+    expect(t.server('a').opens).toBe(1);
+    expect(t.server('a').only.requests('initialize')).toHaveLength(1);
+    // Nobody in particular could answer for all.
+    expect(t.server('a').only.requests('initialize')[0]?.params?.capabilities).toEqual({});
+    for (const caller of callers) {
+      await caller[Symbol.asyncDispose]();
+    }
+  });
+
+  test('what the server says to nobody in particular reaches nobody, and a changed list everybody', async () => {
+    await using t = setUp({ a: held }, shared);
+    await using one = await t.caller();
+    await using two = await t.caller();
+    void one.request('tools/call', { name: 'a__who' });
+    void two.request('tools/call', { name: 'a__who' });
+    await t.server('a').request('tools/call', 1);
+    const instance = t.server('a').only;
+    instance.say({ method: 'notifications/message', params: { level: 'info', data: 'of somebody' } });
+    instance.say({ method: 'notifications/tools/list_changed' });
+    instance.say({ id: 'q', method: 'sampling/createMessage', params: {} });
+    await t.clock.advance(1_000);
+    for (const caller of [one, two]) {
+      expect(caller.notifications('notifications/message')).toEqual([]);
+      expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+      expect(caller.received.filter((message) => 'method' in message && 'id' in message)).toEqual([]);
+    }
+  });
+
+  test('a crash answers the calls of all, once each', async () => {
+    await using t = setUp({ a: held }, shared);
+    await using one = await t.caller();
+    await using two = await t.caller();
+    const calls = [one, two].map((caller) => caller.request('tools/call', { name: 'a__who' }, 9));
+    await t.server('a').request('tools/call', 1);
+    t.server('a').only.die();
+    for (const answer of await Promise.all(calls)) {
+      expect(answer.error).toMatchObject({ data: { code: 'SERVER_EXITED', server: 'a' } });
+    }
+    expect(one.answers(9)).toHaveLength(1);
+    expect(two.answers(9)).toHaveLength(1);
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('raw connections share it too', async () => {
+    await using t = setUp({ a: script }, shared);
+    await using one = await t.caller();
+    await one.result('tools/call', { name: 'a__who' });
+    const raw = t.gateway.connect('a');
+    await raw.start();
+    const answer = new Promise((resolve) => {
+      raw.onmessage = resolve;
+    });
+    await raw.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'who', arguments: { raw: 1 } } });
+    expect(await answer).toMatchObject({ id: 1, result: { content: [{ text: '{"raw":1}' }] } });
+    expect(t.server('a').opens).toBe(1);
+    await raw.close();
+  });
+});
+
+test('after a crash the next call waits for the back-off and gets another instance', async () => {
+  await using t = setUp({ a: script }, { entry: { isolation: 'shared' } });
+  await using caller = await t.caller();
+  await caller.result('tools/call', { name: 'a__who' });
+  t.server('a').only.die();
+  await settle();
+  const next = caller.request('tools/call', { name: 'a__who' });
+  for (let step = 0; step < 20; step += 1) {
+    await t.clock.advance(100);
+  }
+  expect((await next).result).toBeDefined();
+  expect(t.server('a').opens).toBe(2);
+});
+
+describe('isolation: request', () => {
+  test('each request gets a fresh instance, which ends with the answer', async () => {
+    await using t = setUp({ a: script }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    for (let index = 0; index < 3; index += 1) {
+      await caller.result('tools/call', { name: 'a__who' });
+      await settle();
+    }
+    expect(t.server('a').opens).toBe(3);
+    expect(t.server('a').live).toEqual([]);
+    expect(() => t.gateway.connect('a')).toThrow(expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }));
+  });
+});
+
+describe('isolation: caller', () => {
+  test('connections of one caller.id share its instance, and others have their own', async () => {
+    await using t = setUp({ a: script });
+    await using one = await t.caller({}, { caller: { id: 'ada' } });
+    await using again = await t.caller({}, { caller: { id: 'ada' } });
+    await using other = await t.caller({}, { caller: { id: 'bob' } });
+    for (const caller of [one, again, other]) {
+      await caller.result('tools/call', { name: 'a__who' });
+    }
+    expect(t.server('a').opens).toBe(2);
+  });
+
+  test('an instance rests after idle_timeout, counted from its last answer, and starts again when it is needed', async () => {
+    await using t = setUp({ a: script }, { entry: { idle_timeout: '1m', health: { interval: '10s' } } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__who' });
+    await t.clock.advance(50_000);
+    await caller.result('tools/call', { name: 'a__who' });
+    await t.clock.advance(50_000);
+    expect(t.server('a').live).toHaveLength(1);
+    await t.clock.advance(20_000);
+    expect(t.server('a').live).toEqual([]);
+    expect(t.gateway.status('a').phase).toBe('idle');
+    await caller.result('tools/call', { name: 'a__who' });
+    expect(t.server('a').opens).toBe(2);
+  });
+
+  test('an instance is not stopped while a call is open, however long it takes', async () => {
+    await using t = setUp(
+      { a: held },
+      { entry: { idle_timeout: '1m', request_timeout: '1h', health: { interval: 0 } } },
+    );
+    await using caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__who' });
+    const { instance, request } = await t.server('a').request('tools/call');
+    await t.clock.advance(30 * 60_000);
+    instance.say({ id: request.id, result: { content: [] } });
+    expect((await calling).result).toBeDefined();
+    expect(t.server('a').opens).toBe(1);
+  });
+
+  test('a server that answers no health check is stopped, and its open calls are answered', async () => {
+    const deaf: Script = { ...held, on: { 'tools/call': () => hold, ping: () => hold } };
+    await using t = setUp({ a: deaf }, { entry: { health: { interval: '30s', timeout: '5s', failures: 3 } } });
+    await using caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__who' });
+    await t.server('a').request('tools/call');
+    await t.clock.advance(120_000);
+    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a' } });
+    expect(t.server('a').live).toEqual([]);
+  });
+});
