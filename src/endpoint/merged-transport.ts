@@ -1,7 +1,8 @@
 import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { isRequest } from '../sdk.js';
-import { runCallback } from '../transport/callback.js';
+import { deliver, runCallback } from '../transport/callback.js';
+import { handedOver } from '../transport/handed-over.js';
 import { once } from '../util/once.js';
 import type { Endpoint } from './endpoint.js';
 
@@ -24,6 +25,7 @@ export class MergedTransport implements Transport {
   readonly #onClosed: (transport: MergedTransport) => void;
   readonly #outgoing: JSONRPCMessage[] = [];
   #state: 'new' | 'open' | 'closed' = 'new';
+  #sending = false;
 
   /**
    * @param onClosed - called once, when all its sessions have ended
@@ -48,19 +50,19 @@ export class MergedTransport implements Transport {
     this.#state = 'open';
   }
 
-  async send(message: JSONRPCMessage): Promise<void> {
-    if (this.#state !== 'open') {
-      throw this.#state === 'new'
-        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
-        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
-            delivered: false,
-          });
+  send(message: JSONRPCMessage): Promise<void> {
+    const refusal = this.#refusalOf(message);
+    if (refusal !== undefined) {
+      return Promise.reject(refusal);
     }
-    if (isRequest(message) && this.#endpoint.isOpen(message.id)) {
-      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
-      throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+    const nested = this.#sending;
+    this.#sending = true;
+    try {
+      this.#endpoint.receive(message);
+    } finally {
+      this.#sending = nested;
     }
-    this.#endpoint.receive(message);
+    return handedOver;
   }
 
   readonly close = once(async () => {
@@ -74,19 +76,36 @@ export class MergedTransport implements Transport {
     }
   });
 
-  // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn.
+  #refusalOf(message: JSONRPCMessage): GatewayError | undefined {
+    if (this.#state !== 'open') {
+      return this.#state === 'new'
+        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
+        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
+            delivered: false,
+          });
+    }
+    if (isRequest(message) && this.#endpoint.isOpen(message.id)) {
+      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
+      return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+    }
+    return undefined;
+  }
+
+  // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn, and so does what
+  // comes after it.
   #deliver(message: JSONRPCMessage): void {
-    if (this.#outgoing.push(message) === 1) {
+    if (!this.#sending && this.#outgoing.length === 0) {
+      deliver(this, message);
+    } else if (this.#outgoing.push(message) === 1) {
       queueMicrotask(() => this.#flush());
     }
   }
 
   #flush(): void {
-    const messages = this.#outgoing.splice(0);
-    for (const message of messages) {
-      if (this.#state === 'open') {
-        runCallback(this, () => this.onmessage?.(message));
-      }
+    // What comes meanwhile lines up behind.
+    for (const message of this.#outgoing) {
+      deliver(this, message);
     }
+    this.#outgoing.length = 0;
   }
 }

@@ -107,15 +107,14 @@ export class ResourceOwners {
 
   /** Remembers the URIs in the content of a result. */
   see(server: string, result: Readonly<Record<string, unknown>>): void {
-    // Of a tool; and of a prompt, whose messages hold one part or several.
-    const messages = asArray(result.messages).flatMap(({ content }) =>
-      asArray(Array.isArray(content) ? content : [content]),
-    );
-    for (const part of [...asArray(result.content), ...messages]) {
-      this.#seeUri(server, part.type === 'resource_link' ? part.uri : asObject(part.resource)?.uri);
+    this.#seeParts(server, result.content);
+    for (const message of toArray(result.messages)) {
+      // One part or several.
+      const content = asObject(message)?.content;
+      this.#seeParts(server, Array.isArray(content) ? content : [content]);
     }
-    for (const part of asArray(result.contents)) {
-      this.#seeUri(server, part.uri);
+    for (const part of toArray(result.contents)) {
+      this.#seeUri(server, asObject(part)?.uri);
     }
   }
 
@@ -145,6 +144,13 @@ export class ResourceOwners {
     return best?.prefix === '' ? undefined : best?.server;
   }
 
+  #seeParts(server: string, parts: unknown): void {
+    for (const item of toArray(parts)) {
+      const part = asObject(item);
+      this.#seeUri(server, part?.type === 'resource_link' ? part.uri : asObject(part?.resource)?.uri);
+    }
+  }
+
   #seeUri(server: string, uri: unknown): void {
     if (typeof uri === 'string') {
       this.#seen.set(uri, server);
@@ -152,8 +158,10 @@ export class ResourceOwners {
   }
 }
 
-function asArray(value: unknown): readonly Readonly<Record<string, unknown>>[] {
-  return Array.isArray(value) ? value.filter((item) => typeof item === 'object' && item !== null) : [];
+const nothing: readonly unknown[] = [];
+
+function toArray(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : nothing;
 }
 
 function asObject(value: unknown): Readonly<Record<string, unknown>> | undefined {

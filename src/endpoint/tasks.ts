@@ -48,6 +48,9 @@ export class TaskOwners {
 
   /** A result or the params of a notification, in which task ids have become the caller's. Remembers them. */
   translate<T extends Fields>(server: string, fields: T): T {
+    if (fields.taskId === undefined && fields.task === undefined && fields.tasks === undefined && !fields._meta) {
+      return fields;
+    }
     let changed: Record<string, unknown> | undefined;
     const replace = (key: string, value: unknown) => {
       changed ??= { ...fields };

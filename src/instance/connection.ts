@@ -11,12 +11,14 @@ import {
   type Transport,
   type TransportSendOptions,
 } from '../sdk.js';
-import { runCallback } from '../transport/callback.js';
+import { deliver, runCallback } from '../transport/callback.js';
+import { handedOver } from '../transport/handed-over.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
+import type { SendOutcome } from './strict-transport.js';
 
 export interface ConnectionOptions {
   readonly server: string;
@@ -90,34 +92,34 @@ export class ServerConnection implements Transport, InstanceUser {
     return this.#starting;
   }
 
-  async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    if (this.#state === 'new' || this.#instance === undefined) {
-      throw this.#state === 'new' || this.#state === 'starting'
-        ? this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()')
-        : this.#closedError();
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    let isAccepted = false;
+    let settle: SendOutcome = () => {
+      isAccepted = true;
+    };
+    this.post(message, options, (refusal) => settle(refusal));
+    if (isAccepted) {
+      return handedOver;
     }
-    if (this.#state === 'ending' || this.#state === 'closed') {
-      throw this.#closedError();
-    }
-    if (!isJsonRpcMessage(message)) {
-      throw this.#error('MESSAGE_INVALID', 'this is not a JSON-RPC message');
-    }
-    if (isRequest(message)) {
-      return this.#sendRequest(this.#instance, message, options);
-    }
-    if ('method' in message && message.method === 'notifications/cancelled') {
-      const id = message.params?.requestId as RequestId | undefined;
-      if (id !== undefined && this.#ledger.take(id) !== undefined) {
-        this.#settleDrain();
-      }
-    }
-    await this.#instance.transport.send(message, options).catch((error: GatewayError) => {
-      if (error.code === 'MESSAGE_INVALID') {
-        throw error;
-      }
-      // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
-      this.onTrouble(error);
+    return new Promise((resolve, reject) => {
+      settle = (refusal) => (refusal === undefined ? resolve() : reject(refusal));
     });
+  }
+
+  /**
+   * @internal `send` with a callback: called once; with the reason, and never inside this call, when the message was not
+   * accepted.
+   */
+  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+    const instance = this.#instance;
+    const refusal = this.#refusalOf(message);
+    if (refusal !== undefined || instance === undefined) {
+      queueMicrotask(() => onOutcome(refusal));
+    } else if (isRequest(message)) {
+      this.#sendRequest(instance, message, options, onOutcome);
+    } else {
+      this.#sendOther(instance, message, options, onOutcome);
+    }
   }
 
   setProtocolVersion(version: string): void {
@@ -229,29 +231,77 @@ export class ServerConnection implements Transport, InstanceUser {
     this.#state = 'open';
   }
 
-  async #sendRequest(instance: Instance, message: JSONRPCRequest, options: TransportSendOptions | undefined) {
-    if (this.#ledger.has(message.id)) {
-      throw this.#error('MESSAGE_INVALID', `the request id ${JSON.stringify(message.id)} is in use by an open request`);
+  /** Why a message cannot be accepted at all. */
+  #refusalOf(message: JSONRPCMessage): GatewayError | undefined {
+    switch (this.#state) {
+      case 'new':
+      case 'starting':
+        return this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()');
+      case 'ending':
+      case 'closed':
+        return this.#closedError();
+      default:
     }
+    if (!isJsonRpcMessage(message)) {
+      return this.#error('MESSAGE_INVALID', 'this is not a JSON-RPC message');
+    }
+    return isRequest(message) && this.#ledger.has(message.id)
+      ? this.#error('MESSAGE_INVALID', `the request id ${JSON.stringify(message.id)} is in use by an open request`)
+      : undefined;
+  }
+
+  #sendRequest(
+    instance: Instance,
+    message: JSONRPCRequest,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+  ): void {
     const request = this.#ledger.add(message);
     if (this.#state === 'draining') {
       this.#refuse(request, this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'));
+      onOutcome();
       return;
     }
     if (message.method === 'initialize') {
       this.#initializeId = message.id;
     }
-    try {
-      await instance.transport.send(message, options);
-      this.#ledger.delivered(request);
-    } catch (error) {
-      const failure = error as GatewayError;
-      if (failure.code === 'MESSAGE_INVALID') {
+    instance.transport.send(message, options, (failure) => {
+      if (failure === undefined) {
+        this.#ledger.delivered(request);
+      } else if (failure.code === 'MESSAGE_INVALID') {
         this.#ledger.take(message.id);
-        throw failure;
+        onOutcome(failure);
+        return;
+      } else {
+        this.#refuse(request, failure);
       }
-      this.#refuse(request, failure);
+      onOutcome();
+    });
+  }
+
+  #sendOther(
+    instance: Instance,
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+  ): void {
+    if ('method' in message && message.method === 'notifications/cancelled') {
+      const id = message.params?.requestId as RequestId | undefined;
+      if (id !== undefined && this.#ledger.take(id) !== undefined) {
+        this.#settleDrain();
+      }
     }
+    instance.transport.send(message, options, (failure) => {
+      if (failure?.code === 'MESSAGE_INVALID') {
+        onOutcome(failure);
+        return;
+      }
+      if (failure !== undefined) {
+        // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
+        this.onTrouble(failure);
+      }
+      onOutcome();
+    });
   }
 
   /** Answers a request that was not handed over, unless the end of the server has answered it already. */
@@ -278,14 +328,16 @@ export class ServerConnection implements Transport, InstanceUser {
     this.#settleDrain();
     if (request.method !== 'initialize') {
       const params = { requestId: request.id, reason: 'request_timeout' };
-      this.#instance?.transport
-        .send({ jsonrpc: '2.0', method: 'notifications/cancelled', params })
-        .catch((failure: GatewayError) => this.onTrouble(failure));
+      this.#instance?.transport.send(
+        { jsonrpc: '2.0', method: 'notifications/cancelled', params },
+        undefined,
+        (failure) => failure && this.onTrouble(failure),
+      );
     }
   }
 
   #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    runCallback(this, () => this.onmessage?.(message, extra));
+    deliver(this, message, extra);
   }
 
   /** What follows is expected: only `onclose` tells of it. */
@@ -296,7 +348,7 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   #settleDrain(): void {
-    if (this.#ledger.size === 0) {
+    if (this.#drained.length > 0 && this.#ledger.size === 0) {
       for (const resolve of this.#drained.splice(0)) {
         resolve();
       }

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
+import { handedOver } from '../transport/handed-over.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Redactor } from './redact.js';
@@ -15,6 +16,9 @@ export interface StrictTransportListener {
   /** All resources are gone. Once, after `onEnding`. */
   onClosed(): void;
 }
+
+/** Gets what became of a message: nothing when it was handed over, else the reason. Called once. */
+export type SendOutcome = (error?: GatewayError) => void;
 
 /**
  * Holds whatever a runtime returned to the contract of {@link RuntimeTransport}: messages wait for `start`, the end comes
@@ -33,7 +37,7 @@ export class StrictTransport {
   #wakeStart: (() => void) | undefined;
   #reason: GatewayError | undefined;
   #state: 'open' | 'ending' | 'closed' = 'open';
-  readonly #sending = new Set<(error: GatewayError) => void>();
+  readonly #sending = new Set<SendOutcome>();
 
   constructor(inner: RuntimeTransport, server: string, redactor: Redactor) {
     this.#inner = inner;
@@ -91,25 +95,38 @@ export class StrictTransport {
     this.#deliverEarly();
   }
 
-  /** Rejects with a `GatewayError`; settles at the latest when the server ends. */
-  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+  /**
+   * Hands a message to the runtime. A callback and not a promise: every message of every layer passes here.
+   *
+   * @param onOutcome - called at the latest when the server ends; with an error never inside this call
+   */
+  send(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
     if (this.#state !== 'open') {
-      return Promise.reject(copyError(this.#reason ?? this.#closed(), { delivered: false }));
+      const error = copyError(this.#reason ?? this.#closed(), { delivered: false });
+      queueMicrotask(() => onOutcome(error));
+      return;
     }
-    return new Promise((resolve, reject) => {
-      this.#sending.add(reject);
-      // A runtime of somebody else may throw before it returns a promise.
-      (async () => this.#inner.send(message, options))().then(
-        () => {
-          this.#sending.delete(reject);
-          resolve();
-        },
-        (error: unknown) => {
-          this.#sending.delete(reject);
-          reject(this.#toGatewayError(error, 'TRANSPORT_CLOSED', 'the message could not be sent'));
-        },
-      );
-    });
+    const sent = this.#hand(message, options);
+    if (sent === handedOver) {
+      onOutcome();
+      return;
+    }
+    this.#sending.add(onOutcome);
+    sent.then(
+      () => this.#sending.delete(onOutcome) && onOutcome(),
+      (error: unknown) =>
+        this.#sending.delete(onOutcome) &&
+        onOutcome(this.#toGatewayError(error, 'TRANSPORT_CLOSED', 'the message could not be sent')),
+    );
+  }
+
+  #hand(message: JSONRPCMessage, options: TransportSendOptions | undefined): Promise<void> {
+    try {
+      // A runtime of somebody else may return no promise, or throw instead.
+      return Promise.resolve(this.#inner.send(message, options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async health(signal: AbortSignal): Promise<void> {
@@ -186,10 +203,13 @@ export class StrictTransport {
     this.#wakeStart?.();
     // What has not been settled by the runtime may have reached the server.
     const error = copyError(reason ?? this.#closed(), { delivered: 'unknown' });
-    for (const reject of this.#sending) {
-      reject(error);
-    }
+    const sending = [...this.#sending];
     this.#sending.clear();
+    queueMicrotask(() => {
+      for (const onOutcome of sending) {
+        onOutcome(error);
+      }
+    });
     this.#listener?.onEnding(reason);
   }
 

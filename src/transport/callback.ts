@@ -1,4 +1,4 @@
-import type { Transport } from '../sdk.js';
+import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 
 /**
  * Runs a callback of whoever uses `transport`. What it throws goes to `onerror`: it is nobody else's fault, so it must
@@ -8,10 +8,27 @@ export function runCallback(transport: Pick<Transport, 'onerror'>, run: () => vo
   try {
     run();
   } catch (error) {
-    try {
-      transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
-    } catch {
-      // There is nobody left to tell.
-    }
+    report(transport, error);
+  }
+}
+
+/** Hands a message to whoever uses `transport`, under the same terms; without a closure for each message. */
+export function deliver(
+  transport: Pick<Transport, 'onerror' | 'onmessage'>,
+  message: JSONRPCMessage,
+  extra?: MessageExtraInfo,
+): void {
+  try {
+    transport.onmessage?.(message, extra);
+  } catch (error) {
+    report(transport, error);
+  }
+}
+
+function report(transport: Pick<Transport, 'onerror'>, error: unknown): void {
+  try {
+    transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
+  } catch {
+    // There is nobody left to tell.
   }
 }

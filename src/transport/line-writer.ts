@@ -2,31 +2,31 @@ import type { Writable } from 'node:stream';
 import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage } from '../sdk.js';
 import { copyError } from '../util/copy-error.js';
+import { handedOver } from './handed-over.js';
 
 export interface LineWriterOptions {
   readonly server: string;
   readonly maxMessageBytes: number;
 }
 
-interface Waiter {
-  resolve(): void;
-  reject(error: GatewayError): void;
-}
-
 /** Lines that go out as one. */
 interface Batch {
   readonly lines: string[];
-  readonly waiters: Waiter[];
   length: number;
+  taken: boolean;
+  /** For those who wait; made when there are any. */
+  outcome: PromiseWithResolvers<void> | undefined;
 }
 
 // Joining larger texts would cost more than the write that it saves.
 const joinLimit = 32 * 1024;
+// A burst goes out in pieces of so many messages, so that the server works while we do.
+const burstMessages = 8;
 // What a message that waits costs besides its text.
 const overheadPerMessage = 256;
 
 /**
- * Writes messages as lines. What is sent in one turn of the event loop goes out in one write; when the other side does not
+ * Writes messages as lines. What is sent in one turn of the event loop goes out in few writes; when the other side does not
  * read, `write` waits, and what waits is bounded. Each promise settles, also when the stream breaks: its error then says
  * whether the message had left.
  */
@@ -34,11 +34,13 @@ export class LineWriter {
   readonly #stream: Writable;
   readonly #options: LineWriterOptions;
   readonly #maxQueued: number;
-  /** Still growing: sends of this turn of the event loop, or of all turns while the stream is busy. */
+  /** Still growing: sends of this turn of the event loop after the first, or of all turns while the stream is busy. */
   #batch: Batch = emptyBatch();
   /** Full ones. The stream gets one at a time, so that it is known of the others that they have not left. */
   #waiting: Batch[] = [];
   #writing: Batch | undefined;
+  /** Something was written in this turn: what follows is gathered. */
+  #gathering = false;
   /** Length of all that has not been written yet. */
   #queued = 0;
   #broken: GatewayError | undefined;
@@ -58,7 +60,7 @@ export class LineWriter {
     stream.once('error', broke).once('close', broke);
   }
 
-  /** Resolves once the operating system has taken the message. */
+  /** Resolves once the operating system has taken the message; {@link handedOver} when it has already. */
   write(message: JSONRPCMessage): Promise<void> {
     if (this.#broken !== undefined) {
       return Promise.reject(this.#broken);
@@ -73,7 +75,6 @@ export class LineWriter {
     if (line === undefined) {
       return Promise.reject(this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', cause));
     }
-    const text = line;
     const { maxMessageBytes } = this.#options;
     if (
       line.length > maxMessageBytes ||
@@ -88,7 +89,7 @@ export class LineWriter {
         this.#error('LIMIT_REACHED', `the server does not read: ${this.#maxQueued} bytes wait for it`),
       );
     }
-    return new Promise((resolve, reject) => this.#enqueue(text, { resolve, reject }));
+    return this.#enqueue(line);
   }
 
   /**
@@ -109,11 +110,9 @@ export class LineWriter {
     if (sent && rest !== '') {
       this.#stream.write(rest);
     }
-    for (const { reject } of this.#writing?.waiters ?? []) {
-      reject(begun);
-    }
-    for (const { reject } of batches.flatMap(({ waiters }) => waiters)) {
-      reject(sent ? begun : waiting);
+    this.#writing?.outcome?.reject(begun);
+    for (const { outcome } of batches) {
+      outcome?.reject(sent ? begun : waiting);
     }
     this.#writing = undefined;
     this.#waiting = [];
@@ -121,48 +120,66 @@ export class LineWriter {
     this.#queued = 0;
   }
 
-  #enqueue(line: string, waiter: Waiter): void {
+  #enqueue(line: string): Promise<void> {
     const batch = this.#batch;
     batch.lines.push(line, '\n');
-    batch.waiters.push(waiter);
     batch.length += line.length + overheadPerMessage;
     this.#queued += line.length + overheadPerMessage;
     if (line.length > joinLimit || batch.length > 4 * joinLimit) {
       this.#waiting.push(batch);
       this.#batch = emptyBatch();
     }
-    // The first message of a burst leaves at once, so that the server works while we do; the others leave together when
-    // the stream has taken it.
-    this.#flush();
+    if (!this.#gathering || batch.lines.length >= 2 * burstMessages || batch !== this.#batch) {
+      this.#flush();
+    }
+    if (batch.taken) {
+      return handedOver;
+    }
+    batch.outcome ??= Promise.withResolvers();
+    return batch.outcome.promise;
   }
 
+  /** Writes what there is, until the stream is busy. */
   #flush(): void {
-    if (this.#writing !== undefined || !this.#stream.writable) {
-      return;
+    while (this.#writing === undefined && this.#stream.writable) {
+      let batch = this.#waiting.shift();
+      if (batch === undefined) {
+        if (this.#batch.lines.length === 0) {
+          return;
+        }
+        batch = this.#batch;
+        this.#batch = emptyBatch();
+      }
+      this.#write(batch);
     }
-    if (this.#waiting.length === 0 && this.#batch.lines.length > 0) {
-      this.#waiting.push(this.#batch);
-      this.#batch = emptyBatch();
-    }
-    const batch = this.#waiting.shift();
-    if (batch === undefined) {
-      return;
-    }
-    const { lines, waiters, length } = batch;
-    this.#writing = batch;
+  }
+
+  #write(batch: Batch): void {
+    const { lines } = batch;
     const text = lines.length === 2 ? `${lines[0]}\n` : lines.join('');
+    this.#gathering = true;
+    this.#writing = batch;
     this.#stream.write(text, (error) => {
       // What a broken stream gives back is settled by `fail`, which knows why.
-      if (error || this.#writing !== batch) {
+      if (error) {
         return;
       }
-      this.#writing = undefined;
-      this.#queued -= length;
-      for (const { resolve } of waiters) {
-        resolve();
+      if (this.#writing === batch) {
+        this.#taken(batch);
       }
+      this.#gathering = false;
       this.#flush();
     });
+    if (this.#stream.writableLength === 0 && this.#stream.errored === null) {
+      this.#taken(batch);
+    }
+  }
+
+  #taken(batch: Batch): void {
+    batch.taken = true;
+    this.#writing = undefined;
+    this.#queued -= batch.length;
+    batch.outcome?.resolve();
   }
 
   #error(
@@ -175,5 +192,5 @@ export class LineWriter {
 }
 
 function emptyBatch(): Batch {
-  return { lines: [], waiters: [], length: 0 };
+  return { lines: [], length: 0, taken: false, outcome: undefined };
 }

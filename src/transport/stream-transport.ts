@@ -5,7 +5,7 @@ import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
-import { runCallback } from './callback.js';
+import { deliver, runCallback } from './callback.js';
 import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
@@ -223,24 +223,24 @@ export class StreamTransport implements RuntimeTransport {
     if (text === '') {
       return;
     }
-    // Revision 2025-03-26 lets a server answer in batches.
     const value = parseJson(text);
-    let clean = true;
-    for (const message of Array.isArray(value) ? value : [value]) {
+    if (isJsonRpcMessage(value)) {
+      deliver(this, value);
+      return;
+    }
+    // Revision 2025-03-26 lets a server answer in batches.
+    let clean = Array.isArray(value);
+    for (const message of Array.isArray(value) ? value : []) {
       if (!isJsonRpcMessage(message)) {
         clean = false;
       } else if (this.#ending === undefined) {
-        this.#deliver(message);
+        deliver(this, message);
       }
     }
     if (!clean) {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
     }
-  }
-
-  #deliver(message: JSONRPCMessage): void {
-    runCallback(this, () => this.onmessage?.(message));
   }
 
   #report(error: Error): void {

@@ -26,12 +26,15 @@ export async function callTimes<Result>(
       })),
     );
     return await use(({ bytes, atOnce }) => {
-      const calls = Math.max(2 * atOnce, Math.min(400, Math.ceil(2 ** 21 / bytes)), atOnce === 1 ? 4 : 0);
+      const calls = Math.max(2 * atOnce, Math.min(atOnce === 1 ? 500 : 2_000, Math.ceil(2 ** 21 / bytes)), 4);
       const variants = callers.map(({ name, caller, tool }) => ({
         name,
         run: async () => (await timed(() => caller.calls(calls, atOnce, echo(bytes, tool)))) / calls,
       }));
-      return interleave(variants, bytes > 100_000 ? { rounds: 25, warmUp: 5 } : { rounds: 100, warmUp: 20 });
+      return interleave(
+        variants,
+        bytes > 100_000 ? { rounds: 25, warmUp: 5 } : { rounds: 60, warmUp: 15, collect: false },
+      );
     });
   } finally {
     await Promise.all(ways.map((way) => way.close()));

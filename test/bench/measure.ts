@@ -10,6 +10,11 @@ export interface Rounds {
   readonly rounds: number;
   /** How many rounds before them do not: the compiler is still at work. */
   readonly warmUp: number;
+  /**
+   * Collects garbage between samples: for work that leaves so much of it behind that one variant would pay for another's.
+   * Not for samples of microseconds, in which it is shared fairly and which run at half the speed after a collection.
+   */
+  readonly collect?: boolean;
 }
 
 /** What each variant took, by its name; the same index is the same round. */
@@ -19,13 +24,16 @@ export type Samples = ReadonlyMap<string, readonly number[]>;
  * Runs the variants in turns, each once a round, in an order that moves on with every round. Whatever else the machine
  * does then falls on all of them alike, so ratios within a round hold where times alone do not.
  */
-export async function interleave(variants: readonly Variant[], { rounds, warmUp }: Rounds): Promise<Samples> {
+export async function interleave(
+  variants: readonly Variant[],
+  { rounds, warmUp, collect = true }: Rounds,
+): Promise<Samples> {
   const samples = new Map(variants.map(({ name }) => [name, [] as number[]]));
   for (let round = -warmUp; round < rounds; round++) {
-    collectGarbage();
+    collect && collectGarbage();
     for (let turn = 0; turn < variants.length; turn++) {
       const variant = variants[(turn + round + warmUp) % variants.length] as Variant;
-      collectYoungGarbage();
+      collect && collectYoungGarbage();
       const sample = await variant.run();
       if (round >= 0) {
         samples.get(variant.name)?.push(sample);
