@@ -1,0 +1,171 @@
+import { GatewayError } from '../errors.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+  type Transport,
+} from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { once } from '../util/once.js';
+import { type Response, ServerError } from './link.js';
+import { toErrorResponse } from './request-ledger.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+/** The session behind a connection, as the connection sees it. */
+export interface SharedTransportOwner {
+  enter(transport: SharedTransport): void;
+  leave(transport: SharedTransport): Promise<void>;
+  /** The answer to `initialize`, from the one handshake that all share. */
+  initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>>;
+  /** @returns the id under which it can be cancelled, unless it was answered on the spot */
+  request(
+    from: SharedTransport,
+    request: JSONRPCRequest,
+    onAnswer: (response: Response) => void,
+  ): RequestId | undefined;
+  cancel(id: RequestId, params: Params | undefined): void;
+  /** A caller answers what the server had asked. */
+  answer(from: SharedTransport, response: Response): void;
+  notify(message: JSONRPCNotification): void;
+}
+
+/** One connection to a server that others use too. */
+export class SharedTransport implements Transport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  /** The URIs that it is subscribed to. */
+  readonly subscriptions = new Set<string>();
+  readonly #session: SharedTransportOwner;
+  readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
+  #state: 'new' | 'open' | 'closed' = 'new';
+
+  constructor(session: SharedTransportOwner) {
+    this.#session = session;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+    }
+    this.#state = 'open';
+    this.#session.enter(this);
+  }
+
+  async send(message: JSONRPCMessage): Promise<void> {
+    if (this.#state !== 'open') {
+      throw this.#state === 'new'
+        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
+        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
+            delivered: false,
+          });
+    }
+    if (isResponse(message)) {
+      this.#session.answer(this, message);
+    } else if (!isRequest(message)) {
+      this.#notify(message);
+    } else if (this.#open.has(message.id)) {
+      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
+      throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+    } else {
+      this.#request(message);
+    }
+  }
+
+  readonly close = once(async () => {
+    if (this.#state === 'closed') {
+      return;
+    }
+    this.#state = 'closed';
+    for (const { linkId } of this.#open.values()) {
+      if (linkId !== undefined) {
+        this.#session.cancel(linkId, { reason: 'the client has disconnected' });
+      }
+    }
+    this.#open.clear();
+    await this.#session.leave(this);
+    runCallback({}, () => this.onclose?.());
+  });
+
+  /** @internal The server has ended. */
+  end(reason: GatewayError): void {
+    if (this.#state === 'open') {
+      // What was under way has its answer; what was about to be sent has none.
+      for (const [id, { linkId }] of [...this.#open]) {
+        this.#open.delete(id);
+        this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
+      }
+      runCallback({}, () => this.onerror?.(reason));
+      void this.close();
+    }
+  }
+
+  /** @internal */
+  deliver(message: JSONRPCMessage): void {
+    if (this.#state === 'open') {
+      runCallback(this, () => this.onmessage?.(message));
+    }
+  }
+
+  /** @internal */
+  progress(request: JSONRPCRequest, params: Params): void {
+    const progressToken = request.params?._meta?.progressToken;
+    // Also after the answer, when that was a task: progress goes on until the task ends.
+    if (progressToken !== undefined) {
+      this.deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } });
+    }
+  }
+
+  #request(request: JSONRPCRequest): void {
+    const { id } = request;
+    const open: { linkId: RequestId | undefined } = { linkId: undefined };
+    this.#open.set(id, open);
+    const finish = (response: Response) => {
+      if (this.#open.get(id) === open) {
+        this.#open.delete(id);
+        this.deliver({ ...response, id });
+      }
+    };
+    if (request.method === 'initialize') {
+      this.#session.initialize(request.params).then(
+        (result) => finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> }),
+        (error: unknown) => finish(toFailure(id, error)),
+      );
+    } else {
+      // What is answered on the spot must not arrive inside send().
+      queueMicrotask(() => {
+        if (this.#open.get(id) === open) {
+          open.linkId = this.#session.request(this, request, finish);
+        }
+      });
+    }
+  }
+
+  #notify(message: JSONRPCNotification): void {
+    if (message.method !== 'notifications/cancelled') {
+      this.#session.notify(message);
+      return;
+    }
+    const open = this.#open.get(message.params?.requestId as RequestId);
+    if (open !== undefined) {
+      this.#open.delete(message.params?.requestId as RequestId);
+      if (open.linkId !== undefined) {
+        this.#session.cancel(open.linkId, message.params);
+      }
+    }
+  }
+}
+
+function toFailure(id: RequestId, error: unknown): Response {
+  if (error instanceof ServerError) {
+    return { jsonrpc: '2.0', id, error: error.error };
+  }
+  const failure = GatewayError.is(error) ? error : new GatewayError('START_FAILED', String(error), { cause: error });
+  return toErrorResponse(id, failure, failure.message, failure.delivered ?? false);
+}
