@@ -70,7 +70,10 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
   readonly random?: (() => number) | undefined;
 }
 
-/** How much a gateway may run. Over a limit a start waits until `start_timeout`, then fails with `LIMIT_REACHED`. */
+/**
+ * How much a gateway may run. Over a limit a start waits until `start_timeout`, then fails with `LIMIT_REACHED`. One that
+ * could never be made fails at once, and `check()` says so.
+ */
 export interface GatewayLimits {
   /**
    * Starts at once.
@@ -84,6 +87,13 @@ export interface GatewayLimits {
    * @default no limit
    */
   readonly instances?: number | undefined;
+  /**
+   * Memory at once, over all instances: the sum of what their runtimes hold them to, such as the memory of a container.
+   * A server whose runtime sets it no limit counts for nothing. A size such as `512MiB` or `4GiB`.
+   *
+   * @default no limit
+   */
+  readonly memory?: string | undefined;
 }
 
 /** Settings of a connection. */

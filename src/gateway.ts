@@ -23,10 +23,12 @@ import type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
+import { resolveLimits } from './gateway-limits.js';
 import { ServerConnection } from './instance/connection.js';
 import { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
+import { memoryShareOf } from './instance/room.js';
 import { SessionPool } from './instance/session-pool.js';
 import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import { systemClock } from './options.js';
@@ -36,6 +38,7 @@ import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
+import { formatSize } from './util/quantity.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
@@ -80,6 +83,7 @@ class CatalogGateway implements Gateway {
   readonly #peers = new Set<{ close(): Promise<void> }>();
   readonly #starting: Places;
   readonly #places: Places;
+  readonly #memory: Places | undefined;
   #closed = false;
   readonly #authorizer: Authorizer;
   #instances = 0;
@@ -92,8 +96,11 @@ class CatalogGateway implements Gateway {
       options.builtins === false ? [] : [new LocalProcessRuntime(), new RemoteSseRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
     const clock = options.clock ?? systemClock;
-    this.#starting = new Places('limits.starting', options.limits?.starting ?? 8, clock);
-    this.#places = new Places('limits.instances', options.limits?.instances ?? Number.POSITIVE_INFINITY, clock);
+    const limits = resolveLimits(options.limits);
+    this.#starting = new Places('limits.starting', limits.starting, clock);
+    this.#places = new Places('limits.instances', limits.instances, clock);
+    this.#memory =
+      limits.memoryBytes === undefined ? undefined : new Places('limits.memory', limits.memoryBytes, clock, formatSize);
     const definitions = resolveCatalog(catalog, {
       factories: this.#factories,
       env: options.env ?? process.env,
@@ -305,7 +312,10 @@ class CatalogGateway implements Gateway {
       restart: definition.restart,
       idleTimeoutMs: definition.idleTimeoutMs,
       starting: this.#starting,
-      instances: this.#places,
+      room: {
+        instances: this.#places,
+        memory: this.#memory && memoryShareOf(this.#memory, factory, definition.runtime.spec),
+      },
       random: this.#options.random ?? Math.random,
     });
     const sessions = new SessionPool({

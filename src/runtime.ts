@@ -114,6 +114,11 @@ export interface RuntimeFactory<Spec = unknown> {
    */
   describe?(spec: Spec, context: Pick<RuntimeContext, 'server' | 'env' | 'baseDir'>): Readonly<Record<string, unknown>>;
   /**
+   * How much memory one server of this spec may use at most, in bytes: what counts for the gateway's `limits.memory`.
+   * Undefined when nothing holds the server to a limit. Asks nobody.
+   */
+  memory?(spec: Spec): number | undefined;
+  /**
    * Starts or reaches the server and returns a transport that nobody has started yet.
    *
    * @throws `GatewayError` `START_FAILED`; `context.signal.reason` once aborted. A rejection leaves nothing behind.

@@ -5,32 +5,40 @@ import type { Clock } from '../options.js';
 export type Place = () => void;
 
 interface Waiter {
+  readonly amount: number;
   enter(): void;
 }
 
 /** A number of places, and a queue in front of them. */
 export class Places {
   readonly #what: string;
-  readonly #max: number;
+  /** How many there are. */
+  readonly max: number;
   readonly #clock: Clock;
+  readonly #show: (amount: number) => string;
   readonly #queue = new Set<Waiter>();
   #taken = 0;
 
-  /** @param what - what the limit is called, for the error */
-  constructor(what: string, max: number, clock: Clock) {
+  /**
+   * @param what - what the limit is called, for the error
+   * @param show - how an amount is written there
+   */
+  constructor(what: string, max: number, clock: Clock, show: (amount: number) => string = String) {
     this.#what = what;
-    this.#max = max;
+    this.max = max;
     this.#clock = clock;
+    this.#show = show;
   }
 
   /**
-   * Waits for a place, first come first served.
+   * Waits for a place, first come first served: who needs more than is free holds up those behind, and so gets it at last.
    *
+   * @param amount - how many places at once
    * @throws `GatewayError` `LIMIT_REACHED` after `ms`; `signal.reason` once aborted
    */
-  take(server: string, ms: number, signal: AbortSignal): Promise<Place> {
-    if (this.#taken < this.#max) {
-      return Promise.resolve(this.#hold());
+  take(server: string, ms: number, signal: AbortSignal, amount = 1): Promise<Place> {
+    if (this.#queue.size === 0 && this.#fits(amount)) {
+      return Promise.resolve(this.#hold(amount));
     }
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -39,34 +47,50 @@ export class Places {
         signal.removeEventListener('abort', abort);
       };
       const waiter: Waiter = {
+        amount,
         enter: () => {
           leave();
-          resolve(this.#hold());
+          resolve(this.#hold(amount));
         },
       };
       const abort = () => {
         leave();
         reject(signal.reason);
+        this.#admit();
       };
       const timer = this.#clock.setTimeout(() => {
         leave();
-        const text = `no place within start_timeout (${ms} ms): ${this.#what} allows ${this.#max}`;
+        const text = `no place within start_timeout (${ms} ms): ${this.#what} allows ${this.#show(this.max)}`;
         reject(new GatewayError('LIMIT_REACHED', text, { server, delivered: false }));
+        this.#admit();
       }, ms);
       signal.addEventListener('abort', abort, { once: true });
       this.#queue.add(waiter);
     });
   }
 
-  #hold(): Place {
-    this.#taken += 1;
+  #fits(amount: number): boolean {
+    return this.#taken + amount <= this.max;
+  }
+
+  #hold(amount: number): Place {
+    this.#taken += amount;
     let held = true;
     return () => {
       if (held) {
         held = false;
-        this.#taken -= 1;
-        this.#queue.values().next().value?.enter();
+        this.#taken -= amount;
+        this.#admit();
       }
     };
+  }
+
+  #admit(): void {
+    for (const waiter of this.#queue) {
+      if (!this.#fits(waiter.amount)) {
+        return;
+      }
+      waiter.enter();
+    }
   }
 }

@@ -6,6 +6,7 @@ import { Instance, type InstanceEnvironment } from './instance.js';
 import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
+import { problemOf, type Room, takeRoom } from './room.js';
 
 export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
   readonly restart: RestartSettings;
@@ -13,8 +14,8 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
   readonly idleTimeoutMs: number;
   /** How many starts may be under way in the gateway. */
   readonly starting: Places;
-  /** How many instances the gateway may have. */
-  readonly instances: Places;
+  /** What the gateway's instances may take up together. */
+  readonly room: Room;
   readonly random: () => number;
   readonly enabled: boolean;
   readonly displayName: string;
@@ -210,7 +211,11 @@ export class Supervisor {
   }
 
   async check(signal: AbortSignal): Promise<CheckResult> {
-    const { factory, definition, gatewayId, clock, redactor } = this.#options;
+    const { factory, definition, gatewayId, clock, redactor, room } = this.#options;
+    const tooLarge = room.memory && problemOf(room.memory);
+    if (tooLarge !== undefined) {
+      return { ok: false, problems: [tooLarge] };
+    }
     if (factory.check === undefined) {
       return { ok: true, problems: [] };
     }
@@ -274,10 +279,10 @@ export class Supervisor {
   }
 
   async #create(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
-    const { definition, clock, nextInstanceId, instances } = this.#options;
+    const { definition, clock, nextInstanceId, room } = this.#options;
     const either = AbortSignal.any([signal, this.#closing.signal]);
     await this.#policy.admit(either);
-    const place = await instances.take(definition.id, definition.startTimeoutMs, either);
+    const place = await takeRoom(room, definition.id, definition.startTimeoutMs, either, clock);
     if (either.aborted) {
       place();
       throw either.reason;

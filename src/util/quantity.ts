@@ -11,6 +11,12 @@ export function parseSize(text: string): number | undefined {
   return parseQuantity(text, sizeUnits);
 }
 
+/** A number of bytes in the largest unit that it reaches, for people. */
+export function formatSize(bytes: number): string {
+  const [unit, size] = Object.entries(sizeUnits).findLast(([, size]) => bytes >= size) ?? ['B', 1];
+  return `${Number((bytes / size).toFixed(2))} ${unit}`;
+}
+
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   if (text === '0') {
     return 0;
