@@ -1,0 +1,122 @@
+import { spawn } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { Census, type Sample } from './census.js';
+import { judge, judgeEnd, type Window } from './verdict.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const mebibyte = 1024 ** 2;
+const flat: Sample = { heapBytes: 20 * mebibyte, rssBytes: 90 * mebibyte, descriptors: 60, listeners: 300, timers: 40 };
+
+/** A warm-up and six windows, each of which differs from a flat one in what `grow` says of it. */
+function run(grow: (window: number) => Partial<Sample>): Window[] {
+  return [0, 1, 2, 3, 4, 5, 6].map((number) => ({ warmUp: number === 0, samples: [{ ...flat, ...grow(number) }] }));
+}
+
+describe('the verdict', () => {
+  test.each<[string, (window: number) => Partial<Sample>]>([
+    ['the heap grows', (window) => ({ heapBytes: flat.heapBytes + window * 0.2 * mebibyte })],
+    ['RSS went from', (window) => ({ rssBytes: flat.rssBytes + window * 6 * mebibyte })],
+    ['more descriptors', (window) => ({ descriptors: flat.descriptors + 3 * window })],
+    ['more listeners', (window) => ({ listeners: flat.listeners + 20 * window })],
+    ['more timers', (window) => ({ timers: flat.timers + 3 * window })],
+  ])('finds that %s', (text, grow) => {
+    expect(judge(run(grow))).toEqual([expect.stringContaining(text)]);
+  });
+
+  test('finds nothing where nothing grows, or goes up and down', () => {
+    expect(judge(run(() => ({})))).toEqual([]);
+    const wave = (window: number) => ((window * 7) % 3) - 1;
+    const waves = run((window) => ({
+      heapBytes: flat.heapBytes + wave(window) * mebibyte,
+      rssBytes: flat.rssBytes + wave(window) * 20 * mebibyte,
+      descriptors: flat.descriptors + 8 * wave(window),
+    }));
+    expect(judge(waves)).toEqual([]);
+  });
+
+  test('takes the lowest of a window, so that a busy moment is no growth', () => {
+    const busy = { ...flat, descriptors: 200, heapBytes: 200 * mebibyte };
+    expect(judge(run(() => ({})).map((window) => ({ ...window, samples: [busy, ...window.samples] })))).toEqual([]);
+  });
+
+  test('says what is left after the end', () => {
+    expect(judgeEnd(flat, flat)).toEqual([]);
+    expect(judgeEnd(flat, { ...flat, descriptors: 65, listeners: 305, timers: 45 })).toEqual([
+      'descriptors are left after close(): 60 before, 65 after',
+      'listeners are left after close(): 300 before, 305 after',
+      'timers are left after close(): 40 before, 45 after',
+    ]);
+  });
+});
+
+test('the census counts listeners, timers and descriptors, and sees them go', async () => {
+  const census = new Census();
+  const before = await census.sample();
+  // More than the runner of this test may have at the same time.
+  const many = Array.from({ length: 50 }, () => {
+    const emitter = new EventEmitter();
+    const abort = new AbortController();
+    const listener = () => {};
+    emitter.on('event', listener);
+    abort.signal.addEventListener('abort', listener);
+    const timer = census.clock.setTimeout(listener, 3_600_000);
+    const descriptor = openSync('/dev/null', 'r');
+    return () => {
+      emitter.off('event', listener);
+      abort.signal.removeEventListener('abort', listener);
+      census.clock.clearTimeout(timer);
+      closeSync(descriptor);
+    };
+  });
+  const during = await census.sample();
+  for (const undo of many) {
+    undo();
+  }
+  const after = await census.sample();
+  for (const [what, count] of [
+    ['listeners', 100],
+    ['timers', 50],
+    ['descriptors', 50],
+  ] as const) {
+    expect(Math.abs(during[what] - before[what] - count), what).toBeLessThan(20);
+    expect(Math.abs(after[what] - before[what]), what).toBeLessThan(20);
+  }
+});
+
+/** Runs the soak as `npm run soak` does. */
+async function soak(...args: string[]): Promise<{ code: number | null; output: string }> {
+  if (!existsSync(`${root}/dist/index.js`)) {
+    throw new Error('the soak runs the built package: run `npm run build` first');
+  }
+  const child = spawn(process.execPath, ['--expose-gc', 'test/soak/main.ts', ...args], { cwd: root });
+  let output = '';
+  const keep = (chunk: Buffer) => {
+    output += chunk.toString();
+  };
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { code, output };
+}
+
+describe('npm run soak', { timeout: 300_000 }, () => {
+  test('finds nothing that grows', async () => {
+    const { code, output } = await soak('--minutes', '0.4');
+    expect(code, output).toBe(0);
+    expect(output).toMatch(/\nnothing grew\n$/);
+  });
+
+  test('finds what a leaking library keeps', async () => {
+    const { code, output } = await soak('--minutes', '0.1', '--library', 'test/soak/leaky-library.mjs');
+    expect(code, output).toBe(1);
+    for (const text of ['the heap grows', 'more descriptors', 'more listeners', 'more timers', 'timers are left']) {
+      expect(output).toContain(text);
+    }
+  });
+});
