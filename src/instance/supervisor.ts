@@ -7,6 +7,7 @@ import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 import { problemOf, type Room, takeRoom } from './room.js';
+import { SpareInstances } from './spare-instances.js';
 
 export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
   readonly restart: RestartSettings;
@@ -69,8 +70,8 @@ export class Supervisor {
   readonly #environment: InstanceEnvironment;
   readonly #policy: RestartPolicy;
   readonly #instances = new Set<Instance>();
-  // Started ahead by start(), and not given to anybody yet.
-  readonly #spare: Instance[] = [];
+  /** Started ahead by start(), and not given to anybody yet. */
+  readonly #spare: SpareInstances;
   /** A start ahead that is under way. */
   #ahead: Promise<void> | undefined;
   #since: number;
@@ -84,6 +85,7 @@ export class Supervisor {
     const { definition, restart, clock, random } = options;
     const policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#policy = policy;
+    this.#spare = new SpareInstances(options.idleTimeoutMs, options.clock);
     this.#environment = {
       ...options,
       // That a person has to consent is no fault of the server.
@@ -125,8 +127,7 @@ export class Supervisor {
 
   /** What was started for nobody in particular does not fit a caller whom the runtime may have to know. */
   #takeSpare(caller: Caller | undefined): Instance | undefined {
-    const index = caller === undefined ? this.#spare.findIndex((spare) => spare.available) : -1;
-    return index === -1 ? undefined : this.#spare.splice(index, 1)[0];
+    return isKnown(caller) ? undefined : this.#spare.take();
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
@@ -149,7 +150,7 @@ export class Supervisor {
   async start(): Promise<void> {
     await this.#permit();
     this.#policy.reset();
-    const waiting = this.#spare.find((spare) => spare.available);
+    const waiting = this.#spare.find();
     if (waiting !== undefined) {
       await waiting.open();
       return;
@@ -163,26 +164,15 @@ export class Supervisor {
   async #startAhead(): Promise<void> {
     const { signal } = this.#closing;
     const instance = await this.#create(undefined, signal);
-    this.#spare.push(instance);
+    this.#spare.add(instance);
     await this.#open(instance, signal);
-    this.#stopSpareLater(instance);
+    this.#spare.started(instance);
   }
 
   /** Stops every instance, forgets earlier failures and starts one ahead. */
   async restart(graceMs: number): Promise<void> {
     await this.stop(graceMs);
     await this.start();
-  }
-
-  #stopSpareLater(instance: Instance): void {
-    const { idleTimeoutMs, clock } = this.#options;
-    if (idleTimeoutMs > 0) {
-      clock.setTimeout(() => {
-        if (this.#spare.includes(instance)) {
-          instance.stop().catch(() => {});
-        }
-      }, idleTimeoutMs);
-    }
   }
 
   /** Lets open requests end within `graceMs`, then stops every instance. */
@@ -290,10 +280,7 @@ export class Supervisor {
     const instance = new Instance(this.#environment, nextInstanceId(definition.id), caller, () => {
       place();
       this.#instances.delete(instance);
-      const spare = this.#spare.indexOf(instance);
-      if (spare !== -1) {
-        this.#spare.splice(spare, 1);
-      }
+      this.#spare.forget(instance);
       this.#since = clock.date();
       this.#lastExit = instance.lastExit ?? this.#lastExit;
       this.#lastError = instance.failure;
@@ -308,4 +295,9 @@ export class Supervisor {
       delivered: false,
     });
   }
+}
+
+/** Whether the host has said anything of this caller. */
+function isKnown(caller: Caller | undefined): boolean {
+  return caller !== undefined && Object.values(caller).some((value) => value !== undefined);
 }

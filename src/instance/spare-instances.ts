@@ -1,0 +1,48 @@
+import type { Clock } from '../options.js';
+import type { Instance } from './instance.js';
+
+/** Instances that were started ahead and wait for somebody, each no longer than its entry may be idle. */
+export class SpareInstances {
+  readonly #idleTimeoutMs: number;
+  readonly #clock: Clock;
+  // Each with the timer that ends its wait.
+  readonly #timers = new Map<Instance, unknown>();
+
+  /** @param idleTimeoutMs - 0: for ever */
+  constructor(idleTimeoutMs: number, clock: Clock) {
+    this.#idleTimeoutMs = idleTimeoutMs;
+    this.#clock = clock;
+  }
+
+  /** One that may still be taken. */
+  find(): Instance | undefined {
+    return [...this.#timers.keys()].find((instance) => instance.available);
+  }
+
+  take(): Instance | undefined {
+    const instance = this.find();
+    if (instance !== undefined) {
+      this.forget(instance);
+    }
+    return instance;
+  }
+
+  add(instance: Instance): void {
+    this.#timers.set(instance, undefined);
+  }
+
+  /** It has started: from here on it is idle. */
+  started(instance: Instance): void {
+    // Somebody may have taken it while it started.
+    if (this.#idleTimeoutMs > 0 && this.#timers.has(instance)) {
+      const timer = this.#clock.setTimeout(() => instance.stop().catch(() => {}), this.#idleTimeoutMs);
+      this.#timers.set(instance, timer);
+    }
+  }
+
+  /** It was taken, or has ended. */
+  forget(instance: Instance): void {
+    this.#clock.clearTimeout(this.#timers.get(instance));
+    this.#timers.delete(instance);
+  }
+}
