@@ -35,8 +35,12 @@ export class Calls {
 
   open(request: JSONRPCRequest, server?: string): Call {
     const call: Call = { id: request.id, progressToken: request.params?._meta?.progressToken, server, cancel: nothing };
-    this.#open.set(call.id, call);
+    this.add(call);
     return call;
+  }
+
+  add(call: Call): void {
+    this.#open.set(call.id, call);
   }
 
   waits(call: Call): boolean {

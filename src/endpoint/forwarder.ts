@@ -1,6 +1,6 @@
-import { type Response, ServerError } from '../instance/link.js';
+import { type Exchange, type Link, type Response, ServerError } from '../instance/link.js';
 import type { Caller } from '../runtime.js';
-import type { JSONRPCRequest, MessageExtraInfo } from '../sdk.js';
+import type { JSONRPCRequest, MessageExtraInfo, RequestId } from '../sdk.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
@@ -10,6 +10,7 @@ import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
+type OnResult = (result: Fields) => Fields;
 
 export interface ForwarderOptions {
   readonly caller: Caller;
@@ -37,16 +38,19 @@ export class Forwarder {
     server: EndpointServer,
     params: Params,
     extra: MessageExtraInfo | undefined,
-    onResult?: (result: Fields) => Fields,
+    onResult?: OnResult,
   ): void {
-    const { intercept, calls } = this.#options;
-    const call = calls.open(request, server.id);
-    const finish = (response: Response) => calls.finish(call, this.#translate(server.id, response, onResult));
+    const { intercept, calls, links } = this.#options;
     if (intercept === undefined) {
-      this.#exchange(call, request, server, params, finish);
-    } else {
-      void this.#intercepted(intercept, call, request, server, params, extra).then(finish);
+      const call = new PlainCall(request, links.to(server), this.#options, onResult);
+      calls.add(call);
+      call.send({ ...request, params });
+      return;
     }
+    const call = calls.open(request, server.id);
+    void this.#intercepted(intercept, call, request, server, params, extra).then((response) =>
+      calls.finish(call, translate(this.#options, server.id, response, onResult)),
+    );
   }
 
   async #intercepted(
@@ -106,15 +110,59 @@ export class Forwarder {
     };
     return () => link.cancel(id, { reason: 'the answer is no longer needed' });
   }
+}
 
-  #translate(server: string, response: Response, onResult: ((result: Fields) => Fields) | undefined): Response {
-    if (!('result' in response)) {
-      return response;
-    }
-    const { owners, tasks } = this.#options;
-    owners.see(server, response.result);
-    const translated = tasks.translate(server, response.result);
-    const result = onResult === undefined ? translated : onResult(translated);
-    return result === response.result ? response : { ...response, result };
+/** A call that no interceptor stands around: one object for all that waits for its answer. */
+class PlainCall implements Call, Exchange {
+  readonly id: RequestId;
+  readonly callerId: RequestId;
+  readonly progressToken: RequestId | undefined;
+  readonly server: string;
+  readonly #link: Link;
+  readonly #options: ForwarderOptions;
+  readonly #onResult: OnResult | undefined;
+  #linkId: RequestId | undefined;
+
+  constructor(request: JSONRPCRequest, link: Link, options: ForwarderOptions, onResult: OnResult | undefined) {
+    this.id = request.id;
+    this.callerId = request.id;
+    this.progressToken = request.params?._meta?.progressToken;
+    this.server = link.server;
+    this.#link = link;
+    this.#options = options;
+    this.#onResult = onResult;
   }
+
+  send(message: JSONRPCRequest): void {
+    this.#linkId = this.#link.request(message, this);
+  }
+
+  onAnswer(response: Response): void {
+    this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onResult));
+  }
+
+  onProgress(params: Params): void {
+    this.#options.calls.progress(this, params);
+  }
+
+  cancel(params: Params | undefined): void {
+    if (this.#linkId !== undefined) {
+      this.#link.cancel(this.#linkId, params);
+    }
+  }
+}
+
+function translate(
+  { owners, tasks }: ForwarderOptions,
+  server: string,
+  response: Response,
+  onResult: OnResult | undefined,
+): Response {
+  if (!('result' in response)) {
+    return response;
+  }
+  owners.see(server, response.result);
+  const translated = tasks.translate(server, response.result);
+  const result = onResult === undefined ? translated : onResult(translated);
+  return result === response.result ? response : { ...response, result };
 }

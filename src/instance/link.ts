@@ -13,13 +13,13 @@ import {
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
-import { TaskProgress } from './task-progress.js';
+import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 type Params = NonNullable<JSONRPCRequest['params']>;
 
 /** A request of the caller that waits for a server. */
-export interface Exchange {
+export interface Exchange extends ProgressListener {
   /** A check of ours: it does not count as use. */
   readonly isProbe?: boolean;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
@@ -335,8 +335,7 @@ export class Link {
     } else if (message.method === 'notifications/progress') {
       const params = message.params as Params;
       const token = params?.progressToken as RequestId;
-      const exchange = this.#exchanges.get(token);
-      (exchange === undefined ? this.#taskProgress.of(token) : exchange.onProgress)?.(params);
+      (this.#exchanges.get(token) ?? this.#taskProgress.of(token))?.onProgress?.(params);
     } else {
       this.#taskProgress.see(message);
       this.#owner.onNotification(this, message);
@@ -348,7 +347,7 @@ export class Link {
     const exchange = this.#exchanges.get(id);
     if (exchange !== undefined) {
       this.#exchanges.delete(id);
-      this.#taskProgress.see(response, exchange.onProgress);
+      this.#taskProgress.see(response, exchange);
       exchange.onAnswer(response);
       if (exchange.isProbe !== true) {
         this.#watch?.used();
