@@ -2,10 +2,10 @@ import type { GatewayError } from '../errors.js';
 import type { Phase } from '../events.js';
 
 /**
- * Which phase may follow which. An instance rests in `idle` before its start; `idle`, `failed` and `crash-loop` are the
+ * Which phase may follow which, as in the diagram of `docs/concepts.md`. An instance rests in `idle` before its start; `idle`, `failed` and `crash-loop` are the
  * ends: the next start is a new instance.
  */
-const next: Readonly<Record<Phase, readonly Phase[]>> = {
+export const nextPhases: Readonly<Record<Phase, readonly Phase[]>> = {
   idle: ['starting'],
   starting: ['pulling', 'ready', 'stopping', 'idle', 'failed', 'crash-loop'],
   pulling: ['starting', 'ready', 'stopping', 'idle', 'failed', 'crash-loop'],
@@ -39,7 +39,7 @@ export class PhaseMachine {
   /** Goes to a phase. To be there already, or to come from where it cannot be reached, changes nothing. */
   enter(to: Phase, reason?: GatewayError): void {
     const from = this.#phase;
-    if (next[from].includes(to)) {
+    if (nextPhases[from].includes(to)) {
       this.#phase = to;
       this.#onTransition({ from, to, reason });
     }
