@@ -92,6 +92,12 @@ export interface RuntimeSupport {
   readonly stderr?: boolean | undefined;
   /** The end of a server has an exit code or a signal. */
   readonly exit?: boolean | undefined;
+  /**
+   * `open` starts a server, which may speak or end before anybody has spoken to it, and is gone when `close` has settled.
+   * False for what connects to servers that already run: they begin a session when they are asked to, and notice its end
+   * in their own time.
+   */
+  readonly starts?: boolean | undefined;
 }
 
 /**

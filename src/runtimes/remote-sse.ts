@@ -78,7 +78,7 @@ export interface RemoteSseOptions {
 export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
   readonly type = 'remote-sse';
   readonly spec: StandardSchemaV1<RemoteSseSpec> = remoteSseSpec;
-  readonly supports = { env: false, stderr: false, exit: false } as const;
+  readonly supports = { env: false, stderr: false, exit: false, starts: false } as const;
 
   readonly #options: RemoteSseOptions;
   readonly #authorizers = new Authorizers();

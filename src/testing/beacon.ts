@@ -15,12 +15,16 @@ export class Beacon implements AsyncDisposable {
   readonly #lights: Light[] = [];
   readonly #waiters: Waiters;
 
-  private constructor(guardMs: number) {
+  readonly #lasting: boolean;
+
+  private constructor(guardMs: number, lasting: boolean) {
     this.#waiters = new Waiters(guardMs);
+    this.#lasting = lasting;
   }
 
-  static async listen(guardMs: number): Promise<Beacon> {
-    const beacon = new Beacon(guardMs);
+  /** @param lasting - servers that are left alone go in their own time */
+  static async listen(guardMs: number, lasting = false): Promise<Beacon> {
+    const beacon = new Beacon(guardMs, lasting);
     beacon.#server.listen(0, '127.0.0.1');
     await once(beacon.#server, 'listening');
     return beacon;
@@ -48,6 +52,10 @@ export class Beacon implements AsyncDisposable {
 
   /** Asks every server that was seen whether it still lives. Only a dead one leaves the question unanswered. */
   async assertDark(when: string): Promise<void> {
+    if (this.#lasting) {
+      await this.#waiters.until(`the end of every server ${when}`, () => this.#lights.every(({ gone }) => gone));
+      return;
+    }
     const alive = await Promise.all(this.#lights.map((light) => this.#isAlive(light)));
     assert.equal(alive.filter(Boolean).length, 0, `no server is left ${when}`);
   }

@@ -96,6 +96,7 @@ export const closingCases: readonly ContractCase[] = [
   },
   {
     name: 'rule 5: the reason comes when a server ends before it has answered anything',
+    needs: 'starts',
     async run(scene) {
       const peer = await openOrFail(scene, 'exit');
       if (peer === undefined) return;

@@ -43,16 +43,23 @@ export class Scene implements AsyncDisposable {
   /** Every transport that was opened. */
   readonly peers: Peer[] = [];
 
-  private constructor(options: RuntimeContractOptions<unknown>, guardMs: number, beacon: Beacon) {
+  private constructor(
+    options: RuntimeContractOptions<unknown>,
+    factory: RuntimeFactory<unknown>,
+    guardMs: number,
+    beacon: Beacon,
+  ) {
     this.#options = options;
-    this.factory = options.create();
+    this.factory = factory;
     this.guardMs = guardMs;
     this.beacon = beacon;
   }
 
   static async set(options: RuntimeContractOptions<unknown>): Promise<Scene> {
     const guardMs = options.guardMs ?? 30_000;
-    return new Scene(options, guardMs, await Beacon.listen(guardMs));
+    const factory = options.create();
+    const lasting = factory.supports?.starts === false;
+    return new Scene(options, factory, guardMs, await Beacon.listen(guardMs, lasting));
   }
 
   context(overrides: Partial<RuntimeContext> = {}): RuntimeContext {
@@ -80,10 +87,10 @@ export class Scene implements AsyncDisposable {
     return this.tryOpen(await this.working(mode), this.context(overrides));
   }
 
-  /** Opens a reference server and starts its transport. */
+  /** Opens a reference server, starts its transport and begins a session. */
   async started(mode?: ReferenceMode, overrides?: Partial<RuntimeContext>): Promise<Peer> {
     const peer = await this.open(mode, overrides);
-    await peer.start();
+    await peer.begin();
     return peer;
   }
 
@@ -93,7 +100,7 @@ export class Scene implements AsyncDisposable {
    */
   async openOneMore(): Promise<void> {
     const peer = await this.tryOpen(await this.working('answer', 'one-more'), this.context());
-    await peer.start();
+    await peer.begin();
     await peer.call('echo', { text: 'one more' });
     await this.beacon.lit('one-more');
     await peer.close();

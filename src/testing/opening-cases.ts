@@ -75,7 +75,7 @@ export const openingCases: readonly ContractCase[] = [
       const abort = new AbortController();
       const peer = await scene.open('answer', { signal: abort.signal });
       abort.abort(reason);
-      await peer.start();
+      await peer.begin();
       assert.equal(await peer.call('echo', { text: 'still there' }), 'still there');
       assert.deepEqual(peer.errors, []);
     },
@@ -103,12 +103,13 @@ export const openingCases: readonly ContractCase[] = [
   },
   {
     name: 'rule 2: open() returns a transport that nobody has started',
+    needs: 'starts',
     async run(scene) {
       const peer = await scene.open('early');
       await scene.beacon.sent();
       await turns(10);
       assert.deepEqual(peer.log, [], 'no callback is called before start()');
-      await peer.start();
+      await peer.begin();
       assert.equal(await peer.call('echo', { text: 'begun' }), 'begun');
       assert.equal(peer.numbers.length, 100, 'nothing was delivered before there was somebody to take it');
     },
@@ -119,7 +120,7 @@ export const openingCases: readonly ContractCase[] = [
       const peer = await scene.open();
       const outcome = await peer.notify(0);
       if (outcome.status === 'rejected') assert(GatewayError.is(outcome.reason), String(outcome.reason));
-      await peer.start();
+      await peer.begin();
       assert.equal(await peer.call('seen'), outcome.status === 'fulfilled' ? '[0]' : '[]');
     },
   },
@@ -134,10 +135,11 @@ export const openingCases: readonly ContractCase[] = [
   },
   {
     name: 'rule 3: messages that came before start() are delivered in order',
+    needs: 'starts',
     async run(scene) {
       const peer = await scene.open('early');
       await scene.beacon.sent();
-      await peer.start();
+      await peer.begin();
       await peer.call('echo', { text: 'after them' });
       assert.deepEqual(peer.numbers, first(100));
       assert('result' in (peer.messages.at(-1) ?? {}), 'the answer comes after what was sent before it');
@@ -145,6 +147,7 @@ export const openingCases: readonly ContractCase[] = [
   },
   {
     name: 'rule 3: what a server said before it ended is delivered by a start() that comes later',
+    needs: 'starts',
     async run(scene) {
       const peer = await openOrFail(scene, 'early-exit');
       if (peer === undefined) return;
@@ -188,7 +191,7 @@ function openOrReason(scene: Scene, signal: AbortSignal): Promise<void> {
 async function openAndUse(scene: Scene, signal: AbortSignal): Promise<void> {
   try {
     const peer = await scene.tryOpen(await scene.working(), scene.context({ signal }));
-    await peer.start();
+    await peer.begin();
     assert.equal(await peer.call('echo', { text: 'open' }), 'open', 'an open() that resolved has opened something');
     await peer.close();
     await peer.closed();

@@ -11,6 +11,9 @@ import {
 } from '../sdk.js';
 import { Waiters, within } from './guard.js';
 
+/** Its answer is not written down: no case is about it. */
+const helloId = 'hello';
+
 type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 
 /** The client's side of a transport under test: writes down what happens, and waits for it. */
@@ -24,6 +27,7 @@ export class Peer {
   readonly #waiters: Waiters;
   readonly #answers = new Map<unknown, Response>();
   #closes = 0;
+  #greeted = false;
   #nextId = 1;
 
   constructor(transport: RuntimeTransport, guardMs: number) {
@@ -31,6 +35,11 @@ export class Peer {
     this.#guardMs = guardMs;
     this.#waiters = new Waiters(guardMs);
     transport.onmessage = (message) => {
+      if (isResponse(message) && message.id === helloId) {
+        this.#greeted = 'result' in message;
+        this.#waiters.wake();
+        return;
+      }
       this.messages.push(message);
       if (isResponse(message)) this.#answers.set(message.id, message);
       this.#note('message');
@@ -59,6 +68,22 @@ export class Peer {
 
   async start(): Promise<void> {
     await within(this.transport.start(), this.#guardMs, 'start()');
+  }
+
+  /** Starts, and says hello as every client does: over some transports there is no session before that. */
+  async begin(): Promise<void> {
+    await this.start();
+    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'contract', version: '1' } };
+    const outcome = await this.send({ jsonrpc: '2.0', id: helloId, method: 'initialize', params });
+    if (outcome.status === 'rejected') throw outcome.reason;
+    await this.until('the answer to initialize', () => {
+      if (!this.#greeted && this.closes > 0) {
+        throw new AssertionError({ message: 'the transport closed before the answer to initialize' });
+      }
+      return this.#greeted;
+    });
+    const greeted = await this.send({ jsonrpc: '2.0', method: 'notifications/initialized' });
+    if (greeted.status === 'rejected') throw greeted.reason;
   }
 
   async close(): Promise<void> {

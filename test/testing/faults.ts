@@ -211,6 +211,20 @@ export const faults: Record<string, KnownFault> = {
     ],
     andMore: true,
   },
+  'starts nothing, and never ends its sessions': {
+    factory: (inner) => ({ supports: { ...inner.supports, starts: false } }),
+    transport(outer, inner) {
+      outer.close = async () => {
+        inner.onclose?.();
+        inner.onclose = () => {};
+      };
+    },
+    fails: [
+      'rule 4: when close() has settled, the server is gone',
+      'rule 4: when onclose fires after close(), the server is gone',
+    ],
+    andMore: true,
+  },
   'delivers after onclose': {
     transport(_outer, inner) {
       const { onmessage, onclose } = inner;
