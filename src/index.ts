@@ -49,7 +49,7 @@ export type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
-export { ServerError } from './instance/link.js';
+export { ServerError } from './instance/server-error.js';
 export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
 export type { Clock } from './options.js';
 export type {

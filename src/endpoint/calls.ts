@@ -1,4 +1,4 @@
-import type { Response } from '../instance/link.js';
+import type { Response } from '../instance/exchanges.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;

@@ -1,4 +1,6 @@
-import { type Exchange, type Link, type Response, ServerError } from '../instance/link.js';
+import type { Exchange, Response } from '../instance/exchanges.js';
+import type { Link } from '../instance/link.js';
+import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCRequest, MessageExtraInfo, RequestId } from '../sdk.js';
 import type { Call, Calls } from './calls.js';

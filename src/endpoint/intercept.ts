@@ -1,5 +1,5 @@
 import { errorNumbers, GatewayError } from '../errors.js';
-import { ServerError } from '../instance/link.js';
+import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
 

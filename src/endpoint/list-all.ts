@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.js';
-import { type Link, ServerError } from '../instance/link.js';
+import type { Link } from '../instance/link.js';
+import { ServerError } from '../instance/server-error.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
 // A server that pages for ever must not keep a list open for ever.

@@ -1,4 +1,5 @@
-import { type Response, ServerError } from '../instance/link.js';
+import type { Response } from '../instance/exchanges.js';
+import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import {
   isRequest,

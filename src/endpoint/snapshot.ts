@@ -1,4 +1,5 @@
-import type { Handshake, Link } from '../instance/link.js';
+import type { Handshake } from '../instance/handshake.js';
+import type { Link } from '../instance/link.js';
 import { listAll } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 

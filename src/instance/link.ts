@@ -1,4 +1,4 @@
-import { errorNumbers, GatewayError } from '../errors.js';
+import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import {
   isResponse,
@@ -6,29 +6,17 @@ import {
   type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
-  type JSONRPCResultResponse,
   type RequestId,
   type Transport,
 } from '../sdk.js';
+import { type Exchange, Exchanges, type Response, withOwnIds } from './exchanges.js';
+import { type Handshake, readHandshake } from './handshake.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
+import { ServerError } from './server-error.js';
 import type { SendOutcome } from './strict-transport.js';
-import { type ProgressListener, TaskProgress } from './task-progress.js';
 
-export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 type Params = NonNullable<JSONRPCRequest['params']>;
-
-/** A request of the caller that waits for a server. */
-export interface Exchange extends ProgressListener {
-  /** A check of ours: it does not count as use. */
-  readonly isProbe?: boolean;
-  /** The caller's id; undefined for what the endpoint asks on its own account. */
-  readonly callerId?: RequestId | undefined;
-  /** Gets the one answer, under the link's own id. */
-  onAnswer(response: Response): void;
-  /** Gets progress with the params of the server, which still hold the link's own token. */
-  onProgress?(params: Params): void;
-}
 
 /** The caller's side of a link. */
 export interface LinkOwner {
@@ -60,15 +48,6 @@ export interface LinkTransport extends Transport {
   post?(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): void;
 }
 
-/** What a server answered to `initialize`. */
-export interface Handshake {
-  readonly protocolVersion: string;
-  readonly capabilities: Readonly<Record<string, unknown>>;
-  readonly instructions: string | undefined;
-  /** The whole answer. */
-  readonly result: Readonly<Record<string, unknown>>;
-}
-
 /**
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
  * way back for each answer. Opens when it is first needed, and again after its server has ended.
@@ -77,8 +56,7 @@ export class Link {
   readonly server: string;
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
-  readonly #exchanges = new Map<RequestId, Exchange>();
-  readonly #taskProgress = new TaskProgress();
+  readonly #exchanges = new Exchanges();
   readonly #watch: LinkWatch | undefined;
   #transport: LinkTransport | undefined;
   #closing: Promise<void> | undefined;
@@ -86,8 +64,6 @@ export class Link {
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
   #lastError: GatewayError | undefined;
-  // From 1: SDK v1 ignores a cancellation of request 0.
-  #nextId = 1;
 
   constructor(options: LinkOptions, owner: LinkOwner) {
     this.server = options.server;
@@ -113,11 +89,7 @@ export class Link {
 
   /** The caller's request that was sent last and is still open: what the server asks on its own belongs to it best. */
   get latestCallerId(): RequestId | undefined {
-    let latest: RequestId | undefined;
-    for (const { callerId } of this.#exchanges.values()) {
-      latest = callerId ?? latest;
-    }
-    return latest;
+    return this.#exchanges.latestCallerId;
   }
 
   /** Opens the session, or waits for it to open. Rejects with a `GatewayError`. */
@@ -133,15 +105,13 @@ export class Link {
    * @returns the id under which it can be cancelled
    */
   request(message: JSONRPCRequest, exchange: Exchange): RequestId {
-    const id = this.#nextId++;
+    const id = this.#exchanges.open(exchange);
     if (this.#handshake === undefined) {
-      this.#exchanges.set(id, exchange);
       this.open().then(
         () => this.#exchanges.has(id) && this.#send(id, message),
         (error: GatewayError) => this.#answer(toFailure(id, error)),
       );
     } else {
-      this.#exchanges.set(id, exchange);
       this.#send(id, message);
     }
     return id;
@@ -149,7 +119,7 @@ export class Link {
 
   /** Forgets a request and tells the server. A late answer goes nowhere. */
   cancel(id: RequestId, params: Params | undefined): void {
-    if (this.#exchanges.delete(id) && this.#handshake !== undefined) {
+    if (this.#exchanges.forget(id) && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
     }
   }
@@ -187,7 +157,7 @@ export class Link {
     const transport = this.#transport;
     this.#forget();
     const error = this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
-    for (const id of [...this.#exchanges.keys()]) {
+    for (const id of this.#exchanges.ids) {
       this.#answer(toErrorResponse(id, error, error.message, 'unknown'));
     }
     await Promise.all([transport?.close(), this.#closing]);
@@ -213,12 +183,7 @@ export class Link {
   }
 
   #activity(): LinkActivity {
-    for (const { isProbe } of this.#exchanges.values()) {
-      if (isProbe !== true) {
-        return 'working';
-      }
-    }
-    return this.#owner.activity(this);
+    return this.#exchanges.isWorking ? 'working' : this.#owner.activity(this);
   }
 
   async #open(): Promise<Handshake> {
@@ -269,40 +234,26 @@ export class Link {
   async #initialize(transport: Transport, ended: Promise<never>): Promise<Handshake> {
     const { clock } = this.#owner;
     const { startTimeoutMs } = this.#options;
-    const id = this.#nextId++;
     const params = this.#owner.initializeParams();
     let timer: unknown;
+    let id: RequestId | undefined;
     const response = await new Promise<Response>((resolve, reject) => {
       timer = clock.setTimeout(
         () =>
           reject(this.#error('START_TIMEOUT', `no answer to initialize within start_timeout (${startTimeoutMs} ms)`)),
         startTimeoutMs,
       );
-      this.#exchanges.set(id, { onAnswer: resolve });
+      id = this.#exchanges.open({ onAnswer: resolve });
       ended.catch(reject);
       transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(reject);
     }).finally(() => {
       clock.clearTimeout(timer);
-      this.#exchanges.delete(id);
+      id !== undefined && this.#exchanges.forget(id);
     });
-    if ('error' in response) {
-      throw (
-        toGatewayError(this.server, response.error) ??
-        this.#error('START_FAILED', `the server refused initialize: ${response.error.message}`)
-      );
-    }
-    const { protocolVersion, capabilities, instructions } = response.result;
-    if (typeof protocolVersion !== 'string' || typeof capabilities !== 'object' || capabilities === null) {
-      throw this.#error('START_FAILED', 'the answer to initialize has no protocolVersion or no capabilities');
-    }
-    transport.setProtocolVersion?.(protocolVersion);
+    const handshake = readHandshake(this.server, response);
+    transport.setProtocolVersion?.(handshake.protocolVersion);
     await transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' });
-    return {
-      protocolVersion,
-      capabilities: capabilities as Readonly<Record<string, unknown>>,
-      instructions: typeof instructions === 'string' ? instructions : undefined,
-      result: response.result,
-    };
+    return handshake;
   }
 
   #send(id: RequestId, message: JSONRPCRequest): void {
@@ -333,25 +284,17 @@ export class Link {
         this.#owner.onRequest(this, message);
       }
     } else if (message.method === 'notifications/progress') {
-      const params = message.params as Params;
-      const token = params?.progressToken as RequestId;
-      (this.#exchanges.get(token) ?? this.#taskProgress.of(token))?.onProgress?.(params);
+      this.#exchanges.progress(message.params as Params);
     } else {
-      this.#taskProgress.see(message);
+      this.#exchanges.see(message);
       this.#owner.onNotification(this, message);
     }
   }
 
   #answer(response: Response): void {
-    const id = response.id as RequestId;
-    const exchange = this.#exchanges.get(id);
-    if (exchange !== undefined) {
-      this.#exchanges.delete(id);
-      this.#taskProgress.see(response, exchange);
-      exchange.onAnswer(response);
-      if (exchange.isProbe !== true) {
-        this.#watch?.used();
-      }
+    const exchange = this.#exchanges.answer(response);
+    if (exchange !== undefined && exchange.isProbe !== true) {
+      this.#watch?.used();
     }
   }
 
@@ -366,7 +309,7 @@ export class Link {
 
   #forget(): void {
     this.#watch?.stop();
-    this.#taskProgress.clear();
+    this.#exchanges.forgetTasks();
     this.#transport = undefined;
     this.#opening = undefined;
     this.#handshake = undefined;
@@ -381,39 +324,7 @@ export class Link {
   }
 }
 
-/** An error that a server answered, kept as it came. */
-export class ServerError extends Error {
-  readonly server: string;
-  readonly error: JSONRPCErrorResponse['error'];
-
-  constructor(server: string, method: string, error: JSONRPCErrorResponse['error']) {
-    super(`"${server}": ${method} was answered with error ${error.code}: ${error.message}`);
-    this.name = 'ServerError';
-    this.server = server;
-    this.error = error;
-  }
-}
-
-/** The request with the link's id, which is the progress token too where the caller wants progress. */
-function withOwnIds(message: JSONRPCRequest, id: RequestId): JSONRPCRequest {
-  const meta = message.params?._meta;
-  return meta?.progressToken === undefined
-    ? { ...message, id }
-    : { ...message, id, params: { ...message.params, _meta: { ...meta, progressToken: id } } };
-}
-
 /** The error response for a request that never reached its server. */
 function toFailure(id: RequestId, error: GatewayError): JSONRPCErrorResponse {
   return toErrorResponse(id, error, error.message, error.delivered ?? false);
-}
-
-/** The `GatewayError` behind an error response of our own; undefined for a server's. */
-function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
-  const code = (error.data as { code?: unknown } | undefined)?.code;
-  if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
-    return undefined;
-  }
-  const message = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
-  const { exit } = error.data as { exit?: GatewayError['exit'] };
-  return new GatewayError(code as GatewayError['code'], message, { server, exit, delivered: false });
 }

@@ -12,7 +12,8 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { once } from '../util/once.js';
-import { Link, type LinkOptions, type LinkOwner, type Response } from './link.js';
+import type { Response } from './exchanges.js';
+import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 

@@ -1,7 +1,8 @@
 import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId, Transport } from '../sdk.js';
-import { Link, type LinkOptions, type LinkOwner, type Response } from './link.js';
+import type { Response } from './exchanges.js';
+import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { SharedTasks } from './shared-tasks.js';
 import { SharedTransport, type SharedTransportOwner } from './shared-transport.js';

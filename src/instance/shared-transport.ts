@@ -11,8 +11,9 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { once } from '../util/once.js';
-import { type Response, ServerError } from './link.js';
+import type { Response } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
+import { ServerError } from './server-error.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 

@@ -1,0 +1,97 @@
+import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
+import { type ProgressListener, TaskProgress } from './task-progress.js';
+
+export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
+
+/** A request of the caller that waits for a server. */
+export interface Exchange extends ProgressListener {
+  /** A check of ours: it does not count as use. */
+  readonly isProbe?: boolean;
+  /** The caller's id; undefined for what the endpoint asks on its own account. */
+  readonly callerId?: RequestId | undefined;
+  /** Gets the one answer, under the link's own id. */
+  onAnswer(response: Response): void;
+}
+
+/** What waits for answers of one server, under ids and progress tokens that nobody else uses towards it. */
+export class Exchanges {
+  readonly #open = new Map<RequestId, Exchange>();
+  readonly #tasks = new TaskProgress();
+  // From 1: SDK v1 ignores a cancellation of request 0.
+  #nextId = 1;
+
+  /** @returns the id for the server */
+  open(exchange: Exchange): RequestId {
+    const id = this.#nextId++;
+    this.#open.set(id, exchange);
+    return id;
+  }
+
+  has(id: RequestId): boolean {
+    return this.#open.has(id);
+  }
+
+  /** False when nobody waits for it any more. */
+  forget(id: RequestId): boolean {
+    return this.#open.delete(id);
+  }
+
+  get ids(): readonly RequestId[] {
+    return [...this.#open.keys()];
+  }
+
+  /** Whether anything besides our own checks waits. */
+  get isWorking(): boolean {
+    for (const { isProbe } of this.#open.values()) {
+      if (isProbe !== true) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** The caller's request that was sent last and is still open. */
+  get latestCallerId(): RequestId | undefined {
+    let latest: RequestId | undefined;
+    for (const { callerId } of this.#open.values()) {
+      latest = callerId ?? latest;
+    }
+    return latest;
+  }
+
+  /** Hands a response to whoever waits for it. @returns who that was */
+  answer(response: Response): Exchange | undefined {
+    const id = response.id as RequestId;
+    const exchange = this.#open.get(id);
+    if (exchange !== undefined) {
+      this.#open.delete(id);
+      this.#tasks.see(response, exchange);
+      exchange.onAnswer(response);
+    }
+    return exchange;
+  }
+
+  /** Hands progress to whoever waits for the request, or for the task that answered it. */
+  progress(params: NonNullable<JSONRPCRequest['params']>): void {
+    const token = params?.progressToken as RequestId;
+    (this.#open.get(token) ?? this.#tasks.of(token))?.onProgress?.(params);
+  }
+
+  /** Looks at a notification: a task may end with it. */
+  see(message: JSONRPCMessage): void {
+    this.#tasks.see(message);
+  }
+
+  /** The server has ended, and its tasks with it. */
+  forgetTasks(): void {
+    this.#tasks.clear();
+  }
+}
+
+/** The request with an id of ours, which is the progress token too where the caller wants progress. */
+export function withOwnIds(message: JSONRPCRequest, id: RequestId): JSONRPCRequest {
+  const meta = message.params?._meta;
+  return meta?.progressToken === undefined
+    ? { ...message, id }
+    : { ...message, id, params: { ...message.params, _meta: { ...meta, progressToken: id } } };
+}

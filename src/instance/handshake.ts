@@ -1,0 +1,47 @@
+import { errorNumbers, GatewayError } from '../errors.js';
+import type { JSONRPCErrorResponse } from '../sdk.js';
+import type { Response } from './exchanges.js';
+
+/** What a server answered to `initialize`. */
+export interface Handshake {
+  readonly protocolVersion: string;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions: string | undefined;
+  /** The whole answer. */
+  readonly result: Readonly<Record<string, unknown>>;
+}
+
+/** @throws `GatewayError`: our own that came instead of an answer, or `START_FAILED` */
+export function readHandshake(server: string, response: Response): Handshake {
+  if ('error' in response) {
+    throw (
+      toGatewayError(server, response.error) ??
+      startFailed(server, `the server refused initialize: ${response.error.message}`)
+    );
+  }
+  const { protocolVersion, capabilities, instructions } = response.result;
+  if (typeof protocolVersion !== 'string' || typeof capabilities !== 'object' || capabilities === null) {
+    throw startFailed(server, 'the answer to initialize has no protocolVersion or no capabilities');
+  }
+  return {
+    protocolVersion,
+    capabilities: capabilities as Readonly<Record<string, unknown>>,
+    instructions: typeof instructions === 'string' ? instructions : undefined,
+    result: response.result,
+  };
+}
+
+function startFailed(server: string, message: string): GatewayError {
+  return new GatewayError('START_FAILED', message, { server, delivered: false });
+}
+
+/** The `GatewayError` behind an error response of our own; undefined for a server's. */
+function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
+  const code = (error.data as { code?: unknown } | undefined)?.code;
+  if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
+    return undefined;
+  }
+  const message = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
+  const { exit } = error.data as { exit?: GatewayError['exit'] };
+  return new GatewayError(code as GatewayError['code'], message, { server, exit, delivered: false });
+}
