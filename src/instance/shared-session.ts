@@ -31,6 +31,13 @@ const publicNotifications = new Set([
   'notifications/resources/list_changed',
 ]);
 
+// What any connection of the one caller may tell the server.
+const callerNotifications = new Set([
+  'notifications/roots/list_changed',
+  'notifications/progress',
+  'notifications/tasks/status',
+]);
+
 /**
  * One session with one server that several connections use: one handshake, and ids, progress tokens, subscriptions and
  * tasks kept apart, so that no answer and no notification reaches anybody else.
@@ -163,7 +170,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   notify(message: JSONRPCNotification): void {
-    if (this.#options.sharing === 'one-caller' && message.method === 'notifications/roots/list_changed') {
+    if (this.#options.sharing === 'one-caller' && callerNotifications.has(message.method)) {
       this.#link.notify(message);
     }
   }
@@ -209,6 +216,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   onNotification(_link: Link, message: JSONRPCNotification): void {
+    if (message.method === 'notifications/cancelled') {
+      this.#withdraw(message);
+      return;
+    }
     for (const transport of this.#receivers(message)) {
       transport.deliver(message);
     }
@@ -224,6 +235,17 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       }
     }
     this.#reportUnused();
+  }
+
+  /** The server no longer waits for an answer: tells the connection that was asked, under the id that it knows. */
+  #withdraw(message: JSONRPCNotification): void {
+    for (const [requestId, { id, to }] of this.#serverRequests) {
+      if (id === message.params?.requestId) {
+        this.#serverRequests.delete(requestId);
+        to.deliver({ ...message, params: { ...message.params, requestId } });
+        return;
+      }
+    }
   }
 
   #receivers(message: JSONRPCNotification): readonly SharedTransport[] {

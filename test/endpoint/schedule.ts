@@ -12,6 +12,12 @@ interface Sent {
   readonly token: RequestId | undefined;
   answers: number;
   cancelled: boolean;
+  /** Where it was delivered, and under which id. */
+  at: { readonly instance: ScriptedInstance; readonly id: RequestId } | undefined;
+  /** Whether the server had answered; from then on it need not hear of a cancellation. */
+  answered: boolean;
+  /** Its server has to hear that nobody waits any more. */
+  toldOff: boolean;
 }
 
 /** What a server asked of its caller. */
@@ -36,6 +42,7 @@ interface Member {
   closed: boolean;
 }
 
+const untouched = { cancelled: false, at: undefined, answered: false, toldOff: false };
 const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
 const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
 // Never given out to a server as ids or tokens.
@@ -141,6 +148,7 @@ export class Schedule {
         this.#problem(`call ${sent.number} of caller ${sent.caller} has ${sent.answers} answers`);
       }
     }
+    this.#checkCancellations();
     for (const asked of this.#asked) {
       if (asked.answers > 1) {
         this.#problem(`question ${asked.number} to ${asked.group} has ${asked.answers} answers`);
@@ -159,6 +167,27 @@ export class Schedule {
     }
     if (this.#clock.waiting > 0) {
       this.#problem(`${this.#clock.waiting} timers are left after the gateway was closed`);
+    }
+  }
+
+  /** Each cancellation belongs to the call that was cancelled, and reaches its server while that runs. */
+  #checkCancellations(): void {
+    const instances = [...this.#servers.values()].flatMap((server) => server.instances);
+    for (const instance of instances) {
+      for (const { params } of instance.notifications('notifications/cancelled')) {
+        const sent = this.#sent.find(({ number }) => String(number) === params?.reason);
+        if (sent !== undefined && (sent.at?.instance !== instance || sent.at.id !== params?.requestId)) {
+          this.#problem(`the cancellation of call ${sent.number} is of another request: ${JSON.stringify(params)}`);
+        }
+      }
+    }
+    for (const { number, at, toldOff } of this.#sent) {
+      const heard = at?.instance
+        .notifications('notifications/cancelled')
+        .some(({ params }) => params?.requestId === at.id);
+      if (toldOff && heard === false && at?.instance.closed === false) {
+        this.#problem(`the server goes on with call ${number}, which was cancelled`);
+      }
     }
   }
 
@@ -190,7 +219,7 @@ export class Schedule {
     const server = random.of(servers) as string;
     const token = random.of(tokens);
     const number = this.#nextNumber++;
-    const sent: Sent = { number, caller: member.index, server, id, token, answers: 0, cancelled: false };
+    const sent: Sent = { number, caller: member.index, server, id, token, answers: 0, ...untouched };
     this.#sent.push(sent);
     member.open.set(id, sent);
     // A name that ends like a hash is looked up in the server's list first.
@@ -212,6 +241,7 @@ export class Schedule {
       this.#count('cancel');
       this.#log(`caller ${member.index} cancels call ${sent.number}`);
       sent.cancelled = true;
+      sent.toldOff = !sent.answered;
       member.open.delete(sent.id);
       member.crossing.set(sent.id, sent);
       this.#send(member, {
@@ -232,7 +262,7 @@ export class Schedule {
       id,
       token: undefined,
       answers: 0,
-      cancelled: false,
+      ...untouched,
     };
     this.#sent.push(sent);
     member.open.set(id, sent);
@@ -310,7 +340,11 @@ export class Schedule {
       }
     } else if (message.method === 'notifications/cancelled') {
       const index = member.asked.findIndex(({ id }) => id === params.requestId);
-      index !== -1 && member.asked.splice(index, 1);
+      const [question] = index === -1 ? [] : member.asked.splice(index, 1);
+      // Without a number in it, it is the gateway's, for a server that has ended.
+      if (/^\d+$/.test(String(params.reason)) && question && String(question.params.number) !== params.reason) {
+        this.#problem(`caller ${member.index} hears that another question is withdrawn: ${text}`);
+      }
     }
   }
 
@@ -399,6 +433,9 @@ export class Schedule {
       this.#problem(`call ${call} was delivered twice`);
     }
     this.#delivered.add(call);
+    if (sent !== undefined) {
+      sent.at = { instance, id: request.id };
+    }
     const { kept, progressToken } = (request.params?._meta ?? {}) as Json;
     if (kept !== call || (progressToken === undefined) !== (sent?.token === undefined)) {
       this.#problem(`call ${call} has lost something of its _meta: ${JSON.stringify(request)}`);
@@ -426,6 +463,10 @@ export class Schedule {
       return;
     }
     const mark = { ...(request.params?.arguments as Json), server: instance.context.server };
+    const sent = this.#sent.find(({ number }) => number === (mark as Json).call);
+    if (sent !== undefined) {
+      sent.answered = true;
+    }
     if (isError) {
       instance.say({ id: request.id, error: { code: -32050, message: 'no', data: mark } });
     } else {
@@ -515,7 +556,7 @@ export class Schedule {
     const asked = random.of(this.#asked.filter((each) => each.instance === instance && !each.withdrawn));
     if (asked !== undefined) {
       asked.withdrawn = true;
-      instance.notify('notifications/cancelled', { requestId: asked.id });
+      instance.notify('notifications/cancelled', { requestId: asked.id, reason: String(asked.number) });
     }
   }
 

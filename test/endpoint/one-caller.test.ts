@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest';
+import { settle } from '../support/fake-clock.js';
+import type { Json } from './scripted-server.js';
+import { setUp } from './setup.js';
+
+// Several connections of one caller share its servers: what a server asks one of them must not get mixed up with what it
+// asks another.
+
+const script = { tools: [{ name: 'x', inputSchema: { type: 'object' } }] };
+const capabilities = { sampling: {} };
+const options = { caller: { id: 'same' } };
+
+async function setUpTwo() {
+  const t = setUp({ a: script });
+  const first = await t.caller(capabilities, options);
+  const second = await t.caller(capabilities, options);
+  await first.result('tools/call', { name: 'a__x' });
+  await second.result('tools/call', { name: 'a__x' });
+  return { t, first, second, instance: t.server('a').only };
+}
+
+test('a server that withdraws a request withdraws that one, from the connection that was asked', async () => {
+  const { t, first, second, instance } = await setUpTwo();
+  await using _ = t;
+  // The id of the second is what the first would be called by who counts them.
+  instance.say({ id: 7, method: 'sampling/createMessage', params: { number: 7 } });
+  instance.say({ id: 1, method: 'sampling/createMessage', params: { number: 1 } });
+  const [seven, one] = await second.until(() => {
+    const requests = second.requests('sampling/createMessage');
+    return requests.length === 2 ? requests : undefined;
+  });
+  instance.notify('notifications/cancelled', { requestId: 1, reason: 'no longer' });
+  expect(await second.notification('notifications/cancelled')).toEqual({ requestId: one?.id, reason: 'no longer' });
+  await second.send({ id: one?.id, result: { late: true } });
+  await second.send({ id: seven?.id, result: { number: 7 } });
+  await settle();
+  expect(instance.answers(7)).toMatchObject([{ result: { number: 7 } }]);
+  expect(instance.answers(1)).toEqual([]);
+  expect(first.notifications('notifications/cancelled')).toEqual([]);
+  expect(second.notifications('notifications/cancelled')).toHaveLength(1);
+});
+
+test('the withdrawal of a request that nobody was asked reaches nobody', async () => {
+  const { t, first, second, instance } = await setUpTwo();
+  await using _ = t;
+  instance.say({ id: 7, method: 'sampling/createMessage', params: {} });
+  await second.until(() => second.requests('sampling/createMessage')[0]);
+  for (const requestId of [1, '7', undefined]) {
+    instance.notify('notifications/cancelled', { requestId });
+  }
+  await settle();
+  expect([first, second].flatMap((caller) => caller.notifications('notifications/cancelled'))).toEqual([]);
+});
+
+test('what a caller tells of the progress of its answer reaches the server', async () => {
+  const { t, second, instance } = await setUpTwo();
+  await using _ = t;
+  const asked = instance.ask(7, 'sampling/createMessage', { _meta: { progressToken: 't' } });
+  const [request] = await second.until(() => {
+    const requests = second.requests('sampling/createMessage');
+    return requests.length === 1 ? requests : undefined;
+  });
+  const { progressToken } = ((request as Json).params as Json)._meta as Json;
+  await second.send({ method: 'notifications/progress', params: { progressToken, progress: 1 } });
+  await second.send({ id: request?.id, result: {} });
+  await asked;
+  expect(instance.notifications('notifications/progress').map(({ params }) => params)).toEqual([
+    { progressToken: 't', progress: 1 },
+  ]);
+});
