@@ -49,6 +49,10 @@ export type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
+export { createNodeSessions, type NodeServerTransport, type NodeSessions } from './hosts/node-sessions.js';
+export type { HttpRefusalReason } from './hosts/refusal.js';
+export type { CloseSessionsOptions, HttpSessionOptions, SessionTransportSettings } from './hosts/session-options.js';
+export { createWebSessions, type WebServerTransport, type WebSessions } from './hosts/web-sessions.js';
 export { ServerError } from './instance/server-error.js';
 export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
 export type { Clock } from './options.js';

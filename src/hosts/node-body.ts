@@ -1,0 +1,72 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Refusal } from './refusal.js';
+import type { BodyLimits } from './session-options.js';
+
+/** Reads a body at once: for a transport that is handed the JSON this is a good part of the way from the socket. */
+export function readBody(
+  request: IncomingMessage,
+  { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
+    if (Number(request.headers['content-length']) > maxBodyBytes) {
+      reject(tooLarge());
+      return;
+    }
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const timer = clock.setTimeout(
+      () => settle(() => reject(new Refusal('body-timeout', 'The body took too long', { connection: 'close' }))),
+      bodyTimeoutMs,
+    );
+    const settle = (outcome: () => void) => {
+      clock.clearTimeout(timer);
+      request.off('data', take).off('end', finish).off('close', gone);
+      outcome();
+    };
+    const take = (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > maxBodyBytes) {
+        settle(() => reject(tooLarge()));
+      } else {
+        chunks.push(chunk);
+      }
+    };
+    const finish = () =>
+      settle(() => {
+        try {
+          resolve(JSON.parse((chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size)).toString()));
+        } catch {
+          reject(new Refusal('body', 'The body is not JSON'));
+        }
+      });
+    const gone = () => settle(() => reject(new Refusal('body', 'The body did not come to its end')));
+    request.on('data', take).on('end', finish).on('close', gone);
+  });
+}
+
+/** Answers a request that no session gets. */
+export function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal: Refusal,
+  { bodyTimeoutMs, clock }: BodyLimits,
+): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const body = Buffer.from(refusal.body);
+  response.writeHead(refusal.status, { ...refusal.headers, 'content-length': body.length });
+  if (request.complete || refusal.reason === 'body-timeout') {
+    response.end(body);
+    return;
+  }
+  // The rest of the body may come and go for a while: many clients look at the answer only after they have written
+  // everything, and a connection that is closed before would hide it from them.
+  response.write(body);
+  const timer = clock.setTimeout(() => response.destroy(), bodyTimeoutMs);
+  request.once('end', () => response.end());
+  response.once('close', () => clock.clearTimeout(timer));
+  request.resume();
+}

@@ -1,0 +1,96 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Caller } from '../runtime.js';
+import type { Transport } from '../sdk.js';
+import { once } from '../util/once.js';
+import { readBody, refuse } from './node-body.js';
+import {
+  type CloseSessionsOptions,
+  type HttpSessionOptions,
+  resolveSessionOptions,
+  type SessionTransportSettings,
+} from './session-options.js';
+import { SessionTable } from './session-table.js';
+
+/** A server-side transport for `node:http`, as SDK v1's `StreamableHTTPServerTransport`. */
+export interface NodeServerTransport extends Transport {
+  handleRequest(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
+}
+
+/** The sessions of a host of `node:http` requests. */
+export interface NodeSessions extends AsyncDisposable {
+  /** How many sessions there are. */
+  readonly size: number;
+  /**
+   * Answers a request to the MCP endpoint: from the session that it names, from a new one, or with a refusal. Resolves when
+   * the answer has begun or the client has gone; never rejects.
+   *
+   * @param body - what a body parser of the host has read already; then the host limits its size
+   */
+  handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
+  /**
+   * Begins no more sessions, waits for open requests, and closes every session. Neither the server nor the gateway is
+   * closed. Every call shares one outcome.
+   */
+  close(options?: CloseSessionsOptions): Promise<void>;
+}
+
+/**
+ * Keeps the sessions of Streamable HTTP for a host with a server of its own: `node:http`, Express, Fastify. Starts nothing,
+ * listens to nothing.
+ *
+ * @example
+ * ```ts
+ * const sessions = createNodeSessions(
+ *   (settings) => new StreamableHTTPServerTransport(settings),
+ *   (transport, caller) => gateway.serve(transport, { caller }),
+ * );
+ * createServer((request, response) => sessions.handle(request, response)).listen(3000, '127.0.0.1');
+ * ```
+ *
+ * @param create - makes the transport of a session
+ * @param serve - called once per session
+ * @throws `GatewayError` `OPTION_INVALID`
+ */
+export function createNodeSessions<T extends NodeServerTransport>(
+  create: (settings: SessionTransportSettings) => T,
+  serve: (transport: T, caller: Caller) => Promise<unknown>,
+  options: HttpSessionOptions<IncomingMessage> = {},
+): NodeSessions {
+  const resolved = resolveSessionOptions(options);
+  const table = new SessionTable(create, serve, resolved);
+
+  async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
+    let end: ((broken: boolean) => void) | undefined;
+    response.once('close', () => end?.(!response.writableFinished));
+    try {
+      const admission = await table.admit({
+        original: request,
+        method: request.method ?? '',
+        header: (name) => request.headers[name]?.toString() ?? null,
+        readBody: async () => (body === undefined ? readBody(request, resolved) : body),
+      });
+      end = admission.end;
+      if (response.closed) {
+        end(true);
+        return;
+      }
+      await admission.transport.handleRequest(request, response, admission.body);
+    } catch (error) {
+      refuse(request, response, table.refusalOf(error), resolved);
+    }
+  }
+
+  let graceMs = 5_000;
+  const close = once(() => table.close(graceMs));
+  return {
+    get size() {
+      return table.size;
+    },
+    handle,
+    close: (options = {}) => {
+      graceMs = options.graceMs ?? graceMs;
+      return close();
+    },
+    [Symbol.asyncDispose]: close,
+  };
+}

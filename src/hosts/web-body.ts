@@ -1,0 +1,129 @@
+import { Refusal } from './refusal.js';
+import type { BodyLimits } from './session-options.js';
+
+/** The response, telling when its body has come to its end or the client has left. */
+export function watch(response: Response, signal: AbortSignal, onEnd: (broken: boolean) => void): Response {
+  const { body } = response;
+  if (body === null) {
+    onEnd(false);
+    return response;
+  }
+  let ended = false;
+  const end = (broken: boolean) => {
+    if (!ended) {
+      ended = true;
+      signal.removeEventListener('abort', abort);
+      onEnd(broken);
+    }
+  };
+  const reader = body.getReader();
+  // A server that has not begun to read the body will not cancel it either.
+  const abort = () => {
+    end(true);
+    reader.cancel().catch(() => {});
+  };
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) {
+    abort();
+  }
+  const watched = new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (done) {
+          end(false);
+          controller.close();
+        } else {
+          controller.enqueue(value);
+        }
+      } catch (error) {
+        end(false);
+        controller.error(error);
+      }
+    },
+    cancel(reason) {
+      end(true);
+      return reader.cancel(reason);
+    },
+  });
+  return new Response(watched, response);
+}
+
+/** Reads a body as JSON. @throws Refusal */
+export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits): Promise<unknown> {
+  const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
+  if (Number(request.headers.get('content-length')) > maxBodyBytes) {
+    throw tooLarge();
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  let late = false;
+  const reader = request.body?.getReader();
+  const timer = clock.setTimeout(() => {
+    late = true;
+    reader?.cancel().catch(() => {});
+  }, bodyTimeoutMs);
+  try {
+    for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
+      size += part.value.byteLength;
+      if (size > maxBodyBytes) {
+        throw tooLarge();
+      }
+      chunks.push(part.value);
+    }
+  } catch (error) {
+    throw error instanceof Refusal ? error : new Refusal('body', 'The body did not come to its end');
+  } finally {
+    clock.clearTimeout(timer);
+    reader?.releaseLock();
+  }
+  if (late) {
+    throw new Refusal('body-timeout', 'The body took too long', { connection: 'close' });
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks, size).toString());
+  } catch {
+    throw new Refusal('body', 'The body is not JSON');
+  }
+}
+
+/** The answer to a request that no session gets. */
+export function toResponse(refusal: Refusal, request: Request, limits: BodyLimits): Response {
+  const { status, headers } = refusal;
+  const body = Buffer.from(refusal.body);
+  if (request.body === null || refusal.reason === 'body-timeout') {
+    return new Response(body, { status, headers });
+  }
+  const reader = request.body.getReader();
+  return new Response(
+    new ReadableStream({
+      // The answer is complete for the client, and comes to its end here with the body of the request.
+      async start(controller) {
+        controller.enqueue(body);
+        await discard(reader, limits);
+        controller.close();
+      },
+    }),
+    { status, headers: { ...headers, 'content-length': `${body.length}` } },
+  );
+}
+
+/**
+ * Lets the rest of a body come and go for a while: many clients look at the answer only after they have written everything,
+ * and a connection that is closed before would hide it from them.
+ */
+async function discard(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  { bodyTimeoutMs, clock }: BodyLimits,
+): Promise<void> {
+  const timer = clock.setTimeout(() => void reader.cancel().catch(() => {}), bodyTimeoutMs);
+  try {
+    while (!(await reader.read()).done) {
+      // Nobody wants it.
+    }
+  } catch {
+    // The client stopped by itself.
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}

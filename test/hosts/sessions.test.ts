@@ -1,0 +1,440 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import type { Server } from '@modelcontextprotocol/sdk/server/index.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { describe, expect, test, vi } from 'vitest';
+import { createNodeSessions, GatewayError } from '../../src/index.js';
+import { createConformanceServer } from '../fixtures/conformance/server.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
+import { createHttpHost, type HttpHost, type HttpHostOptions, type Serve, transportKinds } from './http-host.js';
+import { answerTo, begin, initialize, open, send } from './raw-client.js';
+
+const serveFixture: Serve = (transport) => createConformanceServer().connect(transport);
+const ping = { jsonrpc: '2.0', id: 2, method: 'ping' };
+
+/** Waits until `condition` holds: what a closed socket leads to has no event that a client could see. */
+const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000 });
+
+/** Waits until all but so many requests have come to their end on the side of the host. */
+async function quiet(host: HttpHost, but = 0): Promise<void> {
+  await until(() => host.openRequests === but);
+  await settle();
+}
+
+describe.each(transportKinds)('sessions with the transport %s', (kind) => {
+  const createHost = (serve: Serve = serveFixture, options: HttpHostOptions = {}) =>
+    createHttpHost(serve, { kind, ...options });
+
+  test('one that cannot be served is a 500 without inner details, and is not kept', async () => {
+    const onError = vi.fn();
+    const errors = [new Error('password: swordfish'), new GatewayError('GATEWAY_CLOSED', 'the gateway is closed')];
+    await using host = await createHost(() => Promise.reject(errors[onError.mock.calls.length]), { onError });
+
+    expect(await send(host.url, initialize)).toMatchObject({
+      status: 500,
+      reason: 'failed',
+      message: 'The host failed',
+    });
+    expect(await send(host.url, initialize)).toMatchObject({ status: 500, message: 'the gateway is closed' });
+    expect(onError.mock.calls).toEqual(errors.map((error) => [error]));
+    expect(host.sessionCount).toBe(0);
+  });
+
+  test.each([
+    ['another host, as after DNS rebinding', { host: 'evil.example.com' }, 'host'],
+    ['another host on our port', { host: 'evil.example.com:80' }, 'host'],
+    ['a host whose name begins like ours', { host: 'localhost.evil.example.com' }, 'host'],
+    ['another origin', { origin: 'http://evil.example.com' }, 'origin'],
+    ['an origin on another port', { origin: 'http://127.0.0.1:1' }, 'origin'],
+    ['an origin that is hidden', { origin: 'null' }, 'origin'],
+  ])('refuses %s, whatever the method', async (_, headers, reason) => {
+    const serve = vi.fn(serveFixture);
+    const authenticate = vi.fn(() => ({}));
+    await using host = await createHost(serve, { authenticate });
+    const id = await begin(host.url);
+    serve.mockClear();
+    authenticate.mockClear();
+
+    expect(await send(host.url, initialize, headers)).toMatchObject({ status: 403, reason });
+    for (const method of ['POST', 'GET', 'DELETE', 'OPTIONS']) {
+      const body = method === 'POST' ? ping : undefined;
+      expect(await send(host.url, body, { method, 'mcp-session-id': id, ...headers })).toMatchObject({
+        status: 403,
+        reason,
+      });
+    }
+    expect(serve).not.toHaveBeenCalled();
+    expect(authenticate).not.toHaveBeenCalled();
+    expect(host.sessionCount).toBe(1);
+  });
+
+  test('takes its own pages and the hosts and origins that were named', async () => {
+    await using host = await createHost(serveFixture, {
+      hosts: ['MCP.example.com', 'localhost'],
+      origins: ['https://app.example.com'],
+      authenticate: () => ({}),
+    });
+    const statuses = async (...all: Record<string, string>[]) =>
+      Promise.all(all.map(async (headers) => (await send(host.url, initialize, headers)).status));
+    expect(
+      await statuses(
+        { host: 'mcp.example.com' },
+        { host: 'mcp.example.com:8443', origin: 'https://mcp.example.com:8443' },
+        { host: 'localhost:1', origin: 'https://app.example.com' },
+      ),
+    ).toEqual([200, 200, 200]);
+    expect(
+      await statuses({ host: '127.0.0.1' }, { host: 'localhost', origin: 'https://app.example.com.evil.example' }),
+    ).toEqual([403, 403]);
+  });
+
+  test('a guessed session id is a 404, and nothing else happens', async () => {
+    await using host = await createHost();
+    const id = await begin(host.url);
+    const guessed = `${id.slice(0, -1)}${id.endsWith('0') ? '1' : '0'}`;
+    for (const method of ['POST', 'GET', 'DELETE']) {
+      const body = method === 'POST' ? ping : undefined;
+      expect(await send(host.url, body, { method, 'mcp-session-id': guessed })).toMatchObject({
+        status: 404,
+        reason: 'session-unknown',
+      });
+    }
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 200 });
+    expect(host.sessionCount).toBe(1);
+  });
+
+  test('a session belongs to who began it, and others cannot tell that it exists', async () => {
+    const callers: Record<string, object> = {
+      Ada: { principal: 'ada' },
+      Bob: { principal: 'bob' },
+      'Ada elsewhere': { principal: 'ada', id: 'phone' },
+    };
+    const served: unknown[] = [];
+    await using host = await createHost(
+      (transport, caller) => {
+        served.push(caller);
+        return serveFixture(transport, caller);
+      },
+      { authenticate: (authorization) => callers[authorization ?? ''], challenge: 'Bearer realm="test"' },
+    );
+    expect(await send(host.url, initialize)).toMatchObject({
+      status: 401,
+      reason: 'unauthenticated',
+      headers: { 'www-authenticate': 'Bearer realm="test"' },
+    });
+    const id = await begin(host.url, { authorization: 'Ada' });
+    expect(served).toEqual([{ principal: 'ada' }]);
+
+    const unknown = await send(host.url, ping, { authorization: 'Ada', 'mcp-session-id': 'guessed' });
+    for (const authorization of ['Bob', 'Ada elsewhere']) {
+      const answer = await send(host.url, ping, { authorization, 'mcp-session-id': id });
+      expect(answer).toMatchObject({ status: 404, message: unknown.message });
+      const ended = await send(host.url, undefined, { method: 'DELETE', authorization, 'mcp-session-id': id });
+      expect(ended).toMatchObject({ status: 404, reason: 'session-unknown' });
+    }
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 401 });
+    expect(await send(host.url, ping, { authorization: 'Ada', 'mcp-session-id': id })).toMatchObject({ status: 200 });
+  });
+
+  test('an authentication that throws is a 500, and lets nobody in', async () => {
+    const onError = vi.fn();
+    await using host = await createHost(serveFixture, {
+      onError,
+      authenticate: () => {
+        throw new Error('the directory is down');
+      },
+    });
+    expect(await send(host.url, initialize)).toMatchObject({ status: 500, reason: 'failed' });
+    expect(onError).toHaveBeenCalledOnce();
+    expect(host.sessionCount).toBe(0);
+  });
+
+  test.each([
+    ['a first request that is not initialize', ping, {}, 400, 'session-missing'],
+    ['a first message that is a notification', { jsonrpc: '2.0', method: 'initialize' }, {}, 400, 'session-missing'],
+    ['several messages at once as the first', [initialize], {}, 400, 'session-missing'],
+    ['a stream without a session', undefined, { method: 'GET' }, 400, 'session-missing'],
+    ['an end without a session', undefined, { method: 'DELETE' }, 400, 'session-missing'],
+    ['another method', undefined, { method: 'PUT' }, 405, 'method'],
+    ['an initialize request that accepts no stream', initialize, { accept: 'text/plain' }, 406, undefined],
+    ['an initialize request that is no JSON by its type', initialize, { 'content-type': 'text/plain' }, 415, undefined],
+  ])('refuses %s and keeps no session', async (_, body, headers, status, reason) => {
+    await using host = await createHost();
+    expect(await send(host.url, body, headers)).toMatchObject({ status, reason });
+    await until(() => host.sessionCount === 0);
+  });
+
+  test.each([
+    ['no JSON', '{"jsonrpc":'],
+    ['an empty body', ''],
+  ])('refuses %s', async (_, text) => {
+    await using host = await createHost();
+    const outgoing = open(host.url, 'POST');
+    const answer = answerTo(outgoing);
+    outgoing.end(text);
+    expect(await answer).toMatchObject({ status: 400, reason: 'body' });
+  });
+
+  test.each(['declared', 'in chunks'])('refuses a body of 100 MB, %s, holding none of it', async (how) => {
+    await using host = await createHost();
+    const id = await begin(host.url);
+    const before = process.memoryUsage().arrayBuffers;
+    let most = 0;
+    const size = 100_000_000;
+    const outgoing = open(host.url, 'POST', {
+      'mcp-session-id': id,
+      ...(how === 'declared' ? { 'content-length': size } : { 'transfer-encoding': 'chunked' }),
+    });
+    const answer = answerTo(outgoing);
+    const part = Buffer.alloc(1_000_000, ' ');
+    let answered = false;
+    const stop = new AbortController();
+    const done = answer.finally(() => {
+      answered = true;
+      stop.abort();
+    });
+    // Node's client stops by itself when it has its answer.
+    for (let sent = 0; sent < size && !answered; sent += part.length) {
+      if (!outgoing.write(part)) {
+        await once(outgoing, 'drain', { signal: stop.signal }).catch(() => done);
+      }
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    }
+    outgoing.end();
+    expect(await answer).toMatchObject({ status: 413, reason: 'body-too-large' });
+    // 32 MiB are allowed, and were read before it was clear that there are more.
+    expect(most).toBeLessThan(80_000_000);
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 200 });
+  });
+
+  test('a body that comes in drops is given up', async () => {
+    const clock = new FakeClock();
+    await using host = await createHost(serveFixture, { clock, bodyTimeoutMs: 10_000 });
+    const id = await begin(host.url);
+    const waiting = clock.waiting;
+    const outgoing = open(host.url, 'POST', { 'mcp-session-id': id, 'content-length': 1_000 });
+    const answer = answerTo(outgoing);
+    outgoing.write('{');
+    await until(() => clock.waiting > waiting);
+    await clock.advance(9_999);
+    outgoing.write('"');
+    await clock.advance(1);
+    expect(await answer).toMatchObject({ status: 408, reason: 'body-timeout' });
+    outgoing.destroy();
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 200 });
+  });
+
+  test('a head that comes in drops is given up by the server', async () => {
+    await using host = await createHost(serveFixture, {
+      server: { headersTimeout: 200, connectionsCheckingInterval: 50 },
+    });
+    const outgoing = open(host.url, 'POST', { expect: '' });
+    const { port } = new URL(host.url);
+    const { connect } = await import('node:net');
+    const socket = connect(Number(port), '127.0.0.1').setEncoding('latin1');
+    socket.write(`POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`);
+    const drops = setInterval(() => socket.writable && socket.write('X-Drop: 1\r\n'), 20);
+    socket.on('error', () => {});
+    const [answer] = await once(socket, 'data');
+    clearInterval(drops);
+    socket.destroy();
+    outgoing.destroy();
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await send(host.url, initialize)).toMatchObject({ status: 200 });
+  });
+
+  test('refuses one session too many, until another one ends', async () => {
+    await using host = await createHost(serveFixture, { maxSessions: 2 });
+    const [first] = await Promise.all([begin(host.url), begin(host.url)]);
+    expect(await send(host.url, initialize)).toMatchObject({
+      status: 503,
+      reason: 'too-many-sessions',
+      headers: { 'retry-after': expect.any(String) },
+    });
+    expect(await send(host.url, undefined, { method: 'DELETE', 'mcp-session-id': first })).toMatchObject({
+      status: 200,
+    });
+    expect(await send(host.url, initialize)).toMatchObject({ status: 200 });
+  });
+
+  test('each initialize request begins one; DELETE ends it and closes its transport', async () => {
+    const closed: number[] = [];
+    let served = 0;
+    await using host = await createHost(async (transport) => {
+      const number = ++served;
+      const server = createConformanceServer();
+      server.onclose = () => closed.push(number);
+      await server.connect(transport);
+    });
+    const transports = [1, 2].map(() => new StreamableHTTPClientTransport(new URL(host.url)));
+    for (const transport of transports) await new Client({ name: 'test', version: '1' }).connect(transport);
+    expect(host.sessionCount).toBe(2);
+
+    await transports[0]?.terminateSession();
+    expect(closed).toEqual([1]);
+    expect(host.sessionCount).toBe(1);
+    await Promise.all(transports.map((transport) => transport.close()));
+  });
+
+  test('the close of the transport by who serves it ends the session', async () => {
+    const servers: Server[] = [];
+    await using host = await createHost(async (transport) => {
+      const server = createConformanceServer();
+      servers.push(server);
+      await server.connect(transport);
+    });
+    const id = await begin(host.url);
+    await servers[0]?.close();
+    expect(host.sessionCount).toBe(0);
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 404 });
+  });
+
+  test('ends after the idle time, not while a stream or a request is open', async () => {
+    const clock = new FakeClock();
+    const slow = Promise.withResolvers<void>();
+    await using host = await createHost(serveSlow(slow.promise), { clock, idleTimeoutMs: 60_000 });
+    const id = await begin(host.url);
+    await quiet(host);
+
+    const stream = open(host.url, 'GET', { 'mcp-session-id': id });
+    stream.on('error', () => {});
+    stream.end();
+    await once(stream, 'response');
+    await clock.advance(600_000);
+    expect(host.sessionCount).toBe(1);
+
+    const call = send(host.url, callSlow, { 'mcp-session-id': id });
+    await until(() => started > 0);
+    stream.destroy();
+    await quiet(host, 1);
+    await clock.advance(600_000);
+    expect(host.sessionCount).toBe(1);
+
+    slow.resolve();
+    expect(await call).toMatchObject({ status: 200 });
+    await quiet(host);
+    await clock.advance(59_999);
+    expect(host.sessionCount).toBe(1);
+    await clock.advance(1);
+    expect(host.sessionCount).toBe(0);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test('ends some time after the client has gone, unless it comes back', async () => {
+    const clock = new FakeClock();
+    await using host = await createHost(serveFixture, { clock, disconnectTimeoutMs: 10_000 });
+    const id = await begin(host.url);
+    const leave = async () => {
+      await quiet(host);
+      const stream = open(host.url, 'GET', { 'mcp-session-id': id });
+      stream.on('error', () => {});
+      stream.end();
+      const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+      incoming.on('error', () => {});
+      stream.destroy();
+      await quiet(host);
+    };
+    await leave();
+    await clock.advance(9_000);
+    expect(await send(host.url, ping, { 'mcp-session-id': id })).toMatchObject({ status: 200 });
+    await quiet(host);
+    await clock.advance(200_000);
+    expect(host.sessionCount).toBe(1);
+
+    await leave();
+    await clock.advance(10_000);
+    expect(host.sessionCount).toBe(0);
+  });
+
+  test('close lets open requests end, and takes no new ones in the meantime', async () => {
+    const slow = Promise.withResolvers<void>();
+    await using host = await createHost(serveSlow(slow.promise));
+    const id = await begin(host.url);
+    const agent = open(host.url, 'POST', { 'mcp-session-id': id });
+    const call = answerTo(agent);
+    agent.end(JSON.stringify(callSlow));
+    await until(() => started > 0);
+    // Connections that were there before the server stopped to listen.
+    const early = [open(host.url, 'POST'), open(host.url, 'POST', { 'mcp-session-id': id })].map((outgoing, index) => {
+      outgoing.flushHeaders();
+      return { outgoing, answer: answerTo(outgoing), body: index === 0 ? initialize : ping };
+    });
+    await until(() => host.openRequests === 3);
+    const closed = host.close({ graceMs: 60_000 });
+    for (const { outgoing, answer, body } of early) {
+      outgoing.end(JSON.stringify(body));
+      expect(await answer).toMatchObject({ status: 503, reason: 'closing' });
+    }
+    slow.resolve();
+    expect(await call).toMatchObject({ status: 200 });
+    await closed;
+    expect(host.sessionCount).toBe(0);
+  });
+
+  test('close ends sessions whose streams are open, and may be called twice', async () => {
+    const ended = vi.fn();
+    await using host = await createHost(async (transport) => {
+      const server = createConformanceServer();
+      server.onclose = ended;
+      await server.connect(transport);
+    });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(new StreamableHTTPClientTransport(new URL(host.url)));
+    await client.listTools();
+
+    await Promise.all([host.close(), host.close()]);
+    expect(ended).toHaveBeenCalledOnce();
+    expect(host.sessionCount).toBe(0);
+    await expect(fetch(host.url)).rejects.toThrow();
+    await client.close();
+  });
+
+  test('serves clients of both SDKs at once, each its own session', async () => {
+    await using host = await createHost();
+    const v1 = new Client({ name: 'test', version: '1' });
+    const v2 = new ClientV2({ name: 'test', version: '1' });
+    await Promise.all([
+      v1.connect(new StreamableHTTPClientTransport(new URL(host.url))),
+      v2.connect(new HttpV2(new URL(host.url))),
+    ]);
+    expect(host.sessionCount).toBe(2);
+    const text = { content: [{ type: 'text', text: 'This is a simple text response for testing.' }] };
+    expect(await v1.callTool({ name: 'test_simple_text' })).toMatchObject(text);
+    expect(await v2.callTool({ name: 'test_simple_text' })).toMatchObject(text);
+    await Promise.all([v1.close(), v2.close()]);
+  });
+});
+
+test('hosts beyond this machine need authentication', () => {
+  const create = (options: object) => () =>
+    createNodeSessions(
+      () => ({}) as never,
+      async () => {},
+      options,
+    );
+  expect(create({ hosts: ['localhost', 'mcp.example.com'] })).toThrow(
+    expect.objectContaining({ code: 'OPTION_INVALID', message: expect.stringContaining('authenticate') }),
+  );
+  expect(create({ maxSessions: 0 })).toThrow(/maxSessions must be more than 0/);
+  expect(create({ hosts: ['LOCALHOST:3000'] })).not.toThrow();
+});
+
+const callSlow = { jsonrpc: '2.0', id: 5, method: 'tools/call', params: { name: 'slow' } };
+let started = 0;
+
+/** A server whose only tool answers when it is told to. */
+function serveSlow(done: Promise<void>): Serve {
+  started = 0;
+  return (transport) => {
+    const server = new McpServer({ name: 'slow', version: '1' });
+    server.registerTool('slow', {}, async () => {
+      started += 1;
+      await done;
+      return { content: [] };
+    });
+    return server.connect(transport);
+  };
+}
