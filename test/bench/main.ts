@@ -1,4 +1,4 @@
-// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [--full] [--library <file>]
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [supervision] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { mergedCosts } from './merged-costs.ts';
 import { type Row, toTable } from './report.ts';
 import { roundTrips } from './round-trips.ts';
 import { starts } from './starts.ts';
+import { supervision } from './supervision.ts';
 
 const groups: Record<string, (library: Library, options: { readonly full: boolean }) => Promise<Row[]>> = {
   'large-messages': largeMessages,
@@ -16,6 +17,7 @@ const groups: Record<string, (library: Library, options: { readonly full: boolea
   starts,
   'merged-calls': mergedCalls,
   'merged-costs': mergedCosts,
+  supervision,
 };
 
 const { values, positionals } = parseArgs({
