@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
-import { Authorizer, describe } from './authorize.js';
-import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
-import { fingerprint } from './catalog/fingerprint.js';
+import { Authorizer } from './authorize.js';
+import type { Catalog, CatalogInput, RuntimeInputOf } from './catalog/catalog.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
+import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
 import { Endpoint } from './endpoint/endpoint.js';
-import type { EndpointServer } from './endpoint/endpoint-server.js';
 import { type EndpointFactory, MergedTransport } from './endpoint/merged-transport.js';
 import { createNames, type Names } from './endpoint/names.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
-import { type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
+import { everybody, type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type {
@@ -24,15 +23,10 @@ import type {
   StopOptions,
 } from './gateway-api.js';
 import { resolveLimits } from './gateway-limits.js';
-import { ServerConnection } from './instance/connection.js';
 import { Places } from './instance/limits.js';
-import type { LinkWatchSettings } from './instance/link-watch.js';
-import { createRedactor, type Redactor } from './instance/redact.js';
-import { memoryShareOf } from './instance/room.js';
-import { SessionPool } from './instance/session-pool.js';
-import { type ServerStatus, Supervisor } from './instance/supervisor.js';
+import type { ServerStatus } from './instance/supervisor.js';
 import { systemClock } from './options.js';
-import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
+import type { RuntimeFactory } from './runtime.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
@@ -43,18 +37,6 @@ import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
 export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | InProcessRuntime;
-
-interface Entry {
-  readonly definition: ServerDefinition;
-  readonly factory: RuntimeFactory;
-  readonly redactor: Redactor;
-  readonly supervisor: Supervisor;
-  readonly sessions: SessionPool;
-  readonly fingerprint: string;
-}
-
-// Owner of what is the same for all callers.
-const everybody = 'everybody';
 
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
@@ -75,38 +57,33 @@ export function createGateway<const Runtimes extends readonly RuntimeFactory[] =
 class CatalogGateway implements Gateway {
   readonly #id = randomBytes(6).toString('hex');
   readonly #factories: ReadonlyMap<string, RuntimeFactory>;
-  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #entries: ReadonlyMap<string, CatalogEntry>;
   readonly #options: GatewayOptions;
   readonly names: GatewayNames;
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
   readonly #peers = new Set<{ close(): Promise<void> }>();
-  readonly #starting: Places;
-  readonly #places: Places;
-  readonly #memory: Places | undefined;
   #closed = false;
-  readonly #authorizer: Authorizer;
   #instances = 0;
   #graceMs = defaultGraceMs;
 
   constructor(catalog: CatalogInput, options: GatewayOptions) {
     this.#options = options;
-    this.#authorizer = new Authorizer(options.authorize);
     const builtins =
       options.builtins === false ? [] : [new LocalProcessRuntime(), new RemoteSseRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
-    const clock = options.clock ?? systemClock;
-    const limits = resolveLimits(options.limits);
-    this.#starting = new Places('limits.starting', limits.starting, clock);
-    this.#places = new Places('limits.instances', limits.instances, clock);
-    this.#memory =
-      limits.memoryBytes === undefined ? undefined : new Places('limits.memory', limits.memoryBytes, clock, formatSize);
     const definitions = resolveCatalog(catalog, {
       factories: this.#factories,
       env: options.env ?? process.env,
       cwd: process.cwd(),
     });
-    this.#entries = new Map(definitions.map((definition) => [definition.id, this.#createEntry(definition)]));
+    const env = this.#entryEnvironment();
+    this.#entries = new Map(
+      definitions.map((definition) => {
+        const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
+        return [definition.id, new CatalogEntry(definition, factory, env)];
+      }),
+    );
     this.#snapshots = new SnapshotStore(options.snapshot);
     const names = createNames((id) => this.#entries.has(id), options.names);
     this.#names = names;
@@ -123,7 +100,7 @@ class CatalogGateway implements Gateway {
   connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
       const entry = this.#entry(idOrOptions);
-      const transport = this.#connectRaw(entry, options.caller);
+      const transport = entry.connect(options.caller);
       const policy = {
         server: entry.definition.id,
         caller: options.caller ?? {},
@@ -185,7 +162,7 @@ class CatalogGateway implements Gateway {
   }
 
   describe(id: string): ServerDescription {
-    return describe(this.#entry(id));
+    return this.#entry(id).describe();
   }
 
   close(options: StopOptions = {}): Promise<void> {
@@ -215,37 +192,6 @@ class CatalogGateway implements Gateway {
     }
   });
 
-  #connectRaw(entry: Entry, caller: Caller | undefined): Transport {
-    const { id, isolation } = entry.definition;
-    switch (isolation) {
-      case 'caller':
-        return this.#connectServer(entry, caller);
-      case 'request':
-        throw new GatewayError(
-          'ISOLATION_UNSUPPORTED',
-          'isolation: request is for the merged peer: call connect() without an id, or serve()',
-          { server: id },
-        );
-      default:
-        return entry.sessions.connectShared(caller ?? {});
-    }
-  }
-
-  /** A connection with an instance of its own. */
-  #connectServer(
-    { definition, factory, supervisor }: Pick<Entry, 'definition' | 'factory' | 'supervisor'>,
-    caller: Caller | undefined,
-    onProgress?: (progress: RuntimeProgress) => void,
-  ): ServerConnection {
-    return new ServerConnection({
-      server: definition.id,
-      requestTimeoutMs: definition.requestTimeoutMs,
-      clock: this.#options.clock ?? systemClock,
-      stream: factory.supports?.stderr !== false,
-      acquire: (signal) => supervisor.acquire(caller, signal, onProgress),
-    });
-  }
-
   #endpointFactory({ caller = {}, servers, tags }: MergedOptions): EndpointFactory {
     const wanted = servers === undefined ? undefined : new Set(servers.map((id) => this.#entry(id).definition.id));
     const entries = [...this.#entries.values()].filter(
@@ -256,7 +202,7 @@ class CatalogGateway implements Gateway {
     );
     return (send) =>
       new Endpoint({
-        servers: entries.map((entry) => this.#toEndpointServer(entry, caller)),
+        servers: entries.map((entry) => entry.toEndpointServer(caller)),
         caller,
         names: this.#names,
         snapshots: this.#snapshots,
@@ -268,68 +214,26 @@ class CatalogGateway implements Gateway {
       });
   }
 
-  #toEndpointServer(entry: Entry, caller: Caller): EndpointServer {
-    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = entry.definition;
+  #entryEnvironment(): EntryEnvironment {
+    const { authorize, clock = systemClock, limits, random = Math.random } = this.#options;
+    const { starting, instances, memoryBytes } = resolveLimits(limits);
     return {
-      id,
-      displayName,
-      fingerprint: entry.fingerprint,
-      listTimeoutMs,
-      startTimeoutMs,
-      restart,
-      tools,
-      snapshotOwner: () =>
-        isolation === 'shared'
-          ? everybody
-          : isolation === 'principal'
-            ? caller.principal && `principal ${caller.principal}`
-            : caller.id && `caller ${caller.id}`,
-      // What is shared is watched once, by the session that shares it.
-      watch: entry.sessions.watches(caller) ? toWatch(entry.definition) : undefined,
-      connect: (who, onProgress) => entry.sessions.connect(who, onProgress),
+      gatewayId: this.#id,
+      clock,
+      random,
+      authorizer: new Authorizer(authorize),
+      starting: new Places('limits.starting', starting, clock),
+      instances: new Places('limits.instances', instances, clock),
+      memory: memoryBytes === undefined ? undefined : new Places('limits.memory', memoryBytes, clock, formatSize),
+      nextInstance: () => {
+        this.#instances += 1;
+        return this.#instances;
+      },
+      emit: (event) => this.#emit(event),
     };
   }
 
-  #createEntry(definition: ServerDefinition): Entry {
-    const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
-    const redactor = createRedactor(definition.secrets);
-    const clock = this.#options.clock ?? systemClock;
-    const supervisor = new Supervisor({
-      definition,
-      factory,
-      redactor,
-      enabled: definition.enabled,
-      displayName: redactor.text(definition.displayName),
-      gatewayId: this.#id,
-      clock,
-      nextInstanceId: (server) => {
-        this.#instances += 1;
-        // Names of containers and Jobs know no capitals and no "_".
-        return `${this.#id}-${server.toLowerCase().replaceAll('_', '-')}-${this.#instances}`;
-      },
-      authorize: () => this.#authorizer.permit({ definition, factory, redactor }),
-      emit: (event) => this.#emit(event),
-      restart: definition.restart,
-      idleTimeoutMs: definition.idleTimeoutMs,
-      starting: this.#starting,
-      room: {
-        instances: this.#places,
-        memory: this.#memory && memoryShareOf(this.#memory, factory, definition.runtime.spec),
-      },
-      random: this.#options.random ?? Math.random,
-    });
-    const sessions = new SessionPool({
-      server: definition.id,
-      isolation: definition.isolation,
-      startTimeoutMs: definition.startTimeoutMs,
-      watch: toWatch(definition),
-      clock,
-      connect: (caller, onProgress) => this.#connectServer({ definition, factory, supervisor }, caller, onProgress),
-    });
-    return { definition, factory, redactor, supervisor, sessions, fingerprint: fingerprint(definition) };
-  }
-
-  #entry(id: string): Entry {
+  #entry(id: string): CatalogEntry {
     const entry = this.#entries.get(id);
     if (entry === undefined) {
       const known = [...this.#entries.keys()].join(', ');
@@ -356,8 +260,4 @@ class CatalogGateway implements Gateway {
       // A host's listener must not change what happens to its servers.
     }
   }
-}
-
-function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
-  return { idleTimeoutMs, maxLifetimeMs, health };
 }

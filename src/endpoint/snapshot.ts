@@ -13,6 +13,9 @@ export interface ServerSnapshot {
   readonly lists: Readonly<Partial<Record<ListKind, readonly ListItem[]>>>;
 }
 
+/** Owner of what is the same for all callers. */
+export const everybody = 'everybody';
+
 /** Snapshots by server id, as a host stores them between runs. */
 export type GatewaySnapshot = Readonly<Record<string, ServerSnapshot>>;
 

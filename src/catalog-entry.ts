@@ -1,0 +1,142 @@
+import { type Authorizer, describe } from './authorize.js';
+import type { ServerDefinition } from './catalog/catalog.js';
+import { fingerprint } from './catalog/fingerprint.js';
+import type { EndpointServer } from './endpoint/endpoint-server.js';
+import { everybody } from './endpoint/snapshot.js';
+import { GatewayError } from './errors.js';
+import type { GatewayEvent } from './events.js';
+import type { ServerDescription } from './gateway-api.js';
+import { ServerConnection } from './instance/connection.js';
+import type { Places } from './instance/limits.js';
+import type { LinkWatchSettings } from './instance/link-watch.js';
+import { createRedactor, type Redactor } from './instance/redact.js';
+import { memoryShareOf } from './instance/room.js';
+import { SessionPool } from './instance/session-pool.js';
+import { Supervisor } from './instance/supervisor.js';
+import type { Clock } from './options.js';
+import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
+import type { Transport } from './sdk.js';
+
+/** What all entries of a gateway share. */
+export interface EntryEnvironment {
+  readonly gatewayId: string;
+  readonly clock: Clock;
+  readonly authorizer: Authorizer;
+  /** How many starts may be under way. */
+  readonly starting: Places;
+  readonly instances: Places;
+  readonly memory: Places | undefined;
+  readonly random: () => number;
+  /** Counts the instances of the gateway. */
+  nextInstance(): number;
+  emit(event: GatewayEvent): void;
+}
+
+/** One entry of the catalog at work: its instances, and who shares them. */
+export class CatalogEntry {
+  readonly definition: ServerDefinition;
+  readonly factory: RuntimeFactory;
+  readonly redactor: Redactor;
+  readonly supervisor: Supervisor;
+  readonly sessions: SessionPool;
+  readonly #env: EntryEnvironment;
+  readonly #fingerprint: string;
+
+  constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
+    this.definition = definition;
+    this.factory = factory;
+    this.redactor = createRedactor(definition.secrets);
+    this.#env = env;
+    this.#fingerprint = fingerprint(definition);
+    const { clock, gatewayId } = env;
+    this.supervisor = new Supervisor({
+      definition,
+      factory,
+      redactor: this.redactor,
+      enabled: definition.enabled,
+      displayName: this.redactor.text(definition.displayName),
+      gatewayId,
+      clock,
+      // Names of containers and Jobs know no capitals and no "_".
+      nextInstanceId: (server) => `${gatewayId}-${server.toLowerCase().replaceAll('_', '-')}-${env.nextInstance()}`,
+      authorize: () => env.authorizer.permit(this),
+      emit: (event) => env.emit(event),
+      restart: definition.restart,
+      idleTimeoutMs: definition.idleTimeoutMs,
+      starting: env.starting,
+      room: {
+        instances: env.instances,
+        memory: env.memory && memoryShareOf(env.memory, factory, definition.runtime.spec),
+      },
+      random: env.random,
+    });
+    this.sessions = new SessionPool({
+      server: definition.id,
+      isolation: definition.isolation,
+      startTimeoutMs: definition.startTimeoutMs,
+      watch: toWatch(definition),
+      clock,
+      connect: (caller, onProgress) => this.#connect(caller, onProgress),
+    });
+  }
+
+  /** A transport to this server alone. */
+  connect(caller: Caller | undefined): Transport {
+    const { id, isolation } = this.definition;
+    switch (isolation) {
+      case 'caller':
+        return this.#connect(caller);
+      case 'request':
+        throw new GatewayError(
+          'ISOLATION_UNSUPPORTED',
+          'isolation: request is for the merged peer: call connect() without an id, or serve()',
+          { server: id },
+        );
+      default:
+        return this.sessions.connectShared(caller ?? {});
+    }
+  }
+
+  /** What the merged peer of one caller needs to know of it. */
+  toEndpointServer(caller: Caller): EndpointServer {
+    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = this.definition;
+    return {
+      id,
+      displayName,
+      fingerprint: this.#fingerprint,
+      listTimeoutMs,
+      startTimeoutMs,
+      restart,
+      tools,
+      snapshotOwner: () =>
+        isolation === 'shared'
+          ? everybody
+          : isolation === 'principal'
+            ? caller.principal && `principal ${caller.principal}`
+            : caller.id && `caller ${caller.id}`,
+      // What is shared is watched once, by the session that shares it.
+      watch: this.sessions.watches(caller) ? toWatch(this.definition) : undefined,
+      connect: (who, onProgress) => this.sessions.connect(who, onProgress),
+    };
+  }
+
+  /** What exactly it would start. */
+  describe(): ServerDescription {
+    return describe(this);
+  }
+
+  /** A connection with an instance of its own. */
+  #connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): ServerConnection {
+    return new ServerConnection({
+      server: this.definition.id,
+      requestTimeoutMs: this.definition.requestTimeoutMs,
+      clock: this.#env.clock,
+      stream: this.factory.supports?.stderr !== false,
+      acquire: (signal) => this.supervisor.acquire(caller, signal, onProgress),
+    });
+  }
+}
+
+function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
+  return { idleTimeoutMs, maxLifetimeMs, health };
+}
