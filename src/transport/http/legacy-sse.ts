@@ -86,30 +86,41 @@ export class LegacySseWire implements Wire {
 
   /** Resolves with the address for messages; what comes later is handed on. */
   #read(stream: Exchange, answer: HttpAnswer): Promise<URL> {
-    const { server, url, maxMessageBytes, createEventParser } = this.#options;
-    return new Promise((resolve, reject) => {
+    const { server, url, clock, headersTimeoutMs, maxMessageBytes, createEventParser } = this.#options;
+    return new Promise<URL>((resolve, reject) => {
       let named = false;
+      /** There is no session, so its stream cannot be lost. */
+      let refused = false;
+      const refuse = (message: string) => {
+        refused = true;
+        reject(this.#invalid(message));
+        stream.abort();
+      };
+      const late = clock.setTimeout(() => {
+        const what = `${showUrl(url)} opened its stream and did not name the address for messages within the time allowed`;
+        refuse(`${what}; is it an MCP server?`);
+      }, headersTimeoutMs);
       readEvents(answer, createEventParser, maxMessageBytes, {
         event: (type, data) => {
           if (type === 'message') {
             this.#receive(data);
           } else if (type === 'endpoint' && !named) {
             named = true;
+            clock.clearTimeout(late);
             const endpoint = URL.parse(data, url.href);
             if (endpoint !== null && endpoint.origin === url.origin) {
               resolve(endpoint);
             } else {
-              stream.abort();
               const where = endpoint === null ? 'no address' : endpoint.origin;
-              reject(
-                this.#invalid(`the server wants messages to go to ${where}, which is not its own origin; refused`),
-              );
+              refuse(`the server wants messages to go to ${where}, which is not its own origin; refused`);
             }
           }
         },
         id() {},
         retry() {},
         end: (cause) => {
+          clock.clearTimeout(late);
+          if (refused) return;
           if (this.#closed) {
             reject(new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false }));
             return;
