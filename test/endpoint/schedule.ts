@@ -48,6 +48,8 @@ const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
 // Never given out to a server as ids or tokens.
 const foreign: readonly RequestId[] = [0, -1, '1', 'x', 1_000_000];
 const servers = ['a', 'b', 'c'];
+// Who has an id is one caller, with two connections.
+const callers = [undefined, 'same', 'same', 'other', 'other', undefined];
 /** A server that has ended may still be told of things; so long ago does nobody look any more. */
 const graceMs = 30_000;
 
@@ -82,13 +84,14 @@ export class Schedule {
           id,
           runtime,
           isolation: id === 'c' ? 'shared' : 'caller',
+          request_timeout: '60s',
           // As often as may be: here servers die for a living.
           restart: { max: 1_000, backoff: '1ms', max_backoff: '1ms' },
         })),
       },
       { clock: this.#clock },
     );
-    for (let index = 0; index < 3; index += 1) {
+    for (let index = 0; index < 4; index += 1) {
       this.#join();
     }
   }
@@ -113,8 +116,9 @@ export class Schedule {
       [3, () => this.#prepareOpen(random)],
       [3, () => this.#openDoor()],
       [3, () => instance && this.#die(instance)],
+      [1, () => this.#passTime()],
       [1, () => member && this.#leave(member)],
-      [1, () => void (this.#members.length < 6 && this.#join())],
+      [1, () => void (this.#members.length < callers.length && this.#join())],
     ];
     let at = random.below(steps.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, run] of steps) {
@@ -195,8 +199,7 @@ export class Schedule {
 
   #join(): void {
     const index = this.#members.length;
-    // The last two are one caller with two connections.
-    const id = index > 1 ? 'same' : undefined;
+    const id = callers[index];
     const transport = this.#gateway.connect({ caller: { id, data: index } });
     const group = id ?? String(index);
     const member: Member = { index, group, transport, open: new Map(), crossing: new Map(), asked: [], closed: false };
@@ -369,7 +372,8 @@ export class Schedule {
       }
     } else if (error !== undefined) {
       this.#count('failure');
-      const { server, delivered } = error.data ?? {};
+      const { server, delivered, code } = error.data ?? {};
+      code === 'REQUEST_TIMEOUT' && this.#count('time-out');
       if (sent.server !== '' && server !== undefined && server !== sent.server) {
         this.#problem(`call ${sent.number} to ${sent.server} gets ${JSON.stringify(message)}`);
       }
@@ -588,6 +592,13 @@ export class Schedule {
     for (const look of this.#looks) {
       look();
     }
+  }
+
+  /** Long enough, a few times, for calls to time out. */
+  async #passTime(): Promise<void> {
+    this.#log('time goes by');
+    await this.#clock.advance(graceMs);
+    await this.#pause();
   }
 
   #problem(text: string): void {
