@@ -4,7 +4,6 @@ import { systemClock } from '../options.js';
 import type { Caller, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import type { OAuthClientProvider } from '../sdk.js';
 import { Connections, type TlsOptions } from '../transport/http/connections.js';
-import { loadEventParser } from '../transport/http/load.js';
 import { describeNetworkError } from '../transport/http/network.js';
 import { showUrl } from '../transport/http/status.js';
 import { HttpTransport } from '../transport/http-transport.js';
@@ -126,7 +125,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
     context.report('starting');
     signal.throwIfAborted();
     const url = new URL(spec.url);
-    const [connections, createEventParser] = await Promise.all([this.#connectionsOf(server), loadEventParser()]);
+    const connections = await this.#connectionsOf(server);
     signal.throwIfAborted();
     const { dispatcher } = connections;
     const provider = this.#options.authProvider?.(server, caller);
@@ -135,7 +134,6 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
       url,
       mode: spec.transport ?? 'auto',
       dispatcher,
-      createEventParser,
       headers: this.#headers(spec, context),
       authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
       maxMessageBytes: limits.maxMessageBytes,

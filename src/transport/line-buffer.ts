@@ -1,9 +1,7 @@
 import { constants } from 'node:buffer';
+import { Pieces } from './pieces.js';
 
 const newline = 0x0a;
-// Pieces below this size are gathered in blocks: a server that writes byte by byte must not cost an object a byte.
-const smallBytes = 4 * 1024;
-const blockBytes = 64 * 1024;
 
 /**
  * Cuts a stream of bytes into lines, in time linear in the bytes: each byte is searched once and copied at most twice.
@@ -16,12 +14,8 @@ export class LineBuffer {
   /** Not searched yet, in order; the first from `#at` on. */
   #input: Buffer[] = [];
   #at = 0;
-  /** The line that has not ended yet: whole pieces, then what stands in the block. */
-  #pieces: Buffer[] = [];
-  #block: Buffer | undefined;
-  #blockStart = 0;
-  #blockEnd = 0;
-  #bytes = 0;
+  /** The line that has not ended yet. */
+  readonly #line = new Pieces();
   #overflow = false;
 
   /** @param maxBytes - the longest line, without its newline */
@@ -43,7 +37,7 @@ export class LineBuffer {
       const start = this.#at;
       const end = chunk.indexOf(newline, start);
       const stop = end === -1 ? chunk.length : end;
-      if (this.#bytes + stop - start > this.#maxBytes) {
+      if (this.#line.bytes + stop - start > this.#maxBytes) {
         this.clear();
         this.#overflow = true;
         return undefined;
@@ -57,7 +51,7 @@ export class LineBuffer {
       if (end !== -1) {
         return this.#take(chunk, start, end);
       }
-      this.#keep(start === 0 ? chunk : chunk.subarray(start));
+      this.#line.add(start === 0 ? chunk : chunk.subarray(start));
     }
     return undefined;
   }
@@ -75,50 +69,14 @@ export class LineBuffer {
   clear(): void {
     this.#input = [];
     this.#at = 0;
-    this.#forgetLine();
+    this.#line.clear();
   }
 
   #take(chunk: Buffer, start: number, end: number): string {
-    if (this.#bytes === 0) {
+    if (this.#line.bytes === 0) {
       return chunk.toString('utf8', start, end);
     }
-    this.#closeBlock();
-    this.#pieces.push(chunk.subarray(start, end));
-    const line = this.#pieces.length === 1 ? this.#pieces[0] : Buffer.concat(this.#pieces, this.#bytes + end - start);
-    const text = line?.toString('utf8') ?? '';
-    this.#forgetLine();
-    return text;
-  }
-
-  #keep(piece: Buffer): void {
-    this.#bytes += piece.length;
-    if (piece.length >= smallBytes) {
-      this.#closeBlock();
-      this.#pieces.push(piece);
-      return;
-    }
-    if (this.#block === undefined || this.#block.length - this.#blockEnd < piece.length) {
-      this.#closeBlock();
-      this.#block = Buffer.allocUnsafeSlow(blockBytes);
-      this.#blockStart = 0;
-      this.#blockEnd = 0;
-    }
-    piece.copy(this.#block, this.#blockEnd);
-    this.#blockEnd += piece.length;
-  }
-
-  #closeBlock(): void {
-    if (this.#block !== undefined && this.#blockEnd > this.#blockStart) {
-      this.#pieces.push(this.#block.subarray(this.#blockStart, this.#blockEnd));
-      this.#blockStart = this.#blockEnd;
-    }
-  }
-
-  #forgetLine(): void {
-    this.#pieces = [];
-    this.#block = undefined;
-    this.#blockStart = 0;
-    this.#blockEnd = 0;
-    this.#bytes = 0;
+    this.#line.add(chunk.subarray(start, end));
+    return this.#line.take().toString('utf8');
   }
 }

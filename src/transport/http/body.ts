@@ -1,4 +1,5 @@
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { Pieces } from '../pieces.js';
 import type { BodySink, HttpAnswer } from './call.js';
 
 /** More layers than this nobody needs but an attacker. */
@@ -85,21 +86,22 @@ function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly stri
 /** The whole of a body as text. Rejects with {@link BodyTooLarge}, or with what cut it off. */
 export function readText(answer: HttpAnswer, limitBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
+    const pieces = new Pieces();
+    let over = false;
     const abort = readBody(answer, {
       data(chunk) {
-        bytes += chunk.length;
-        if (bytes <= limitBytes) {
-          chunks.push(chunk);
+        if (over) return;
+        if (pieces.bytes + chunk.length <= limitBytes) {
+          pieces.add(chunk);
         } else {
-          chunks.length = 0;
+          over = true;
+          pieces.clear();
           // Not inside the reader's own callback: it may still be setting up.
           queueMicrotask(() => abort());
           reject(new BodyTooLarge(limitBytes));
         }
       },
-      end: () => resolve((chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes)).toString()),
+      end: () => resolve(pieces.take().toString()),
       fail: reject,
     });
   });

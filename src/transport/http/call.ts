@@ -1,5 +1,8 @@
 import type { Dispatcher } from 'undici';
 
+/** How often a server may say that the answer is yet to come (status 1xx). */
+const mostHints = 100;
+
 /** A request, ready to be put on a connection. */
 export interface HttpRequest {
   readonly url: URL;
@@ -57,6 +60,7 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
   /** How the body ended before somebody read it. */
   #outcome: Error | 'end' | undefined;
   #aborted = false;
+  #hints = 0;
   #settle: PromiseWithResolvers<HttpAnswer>;
 
   constructor(dispatcher: Dispatcher, { url, method, headers, body, headersTimeoutMs }: HttpRequest) {
@@ -116,11 +120,16 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
 
   /** @internal */
   onResponseStart(
-    _controller: Dispatcher.DispatchController,
+    controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
-    if (status < 200) return;
+    if (status < 200) {
+      this.#hints += 1;
+      if (this.#hints > mostHints)
+        controller.abort(new Error(`the server sent ${mostHints} answers of status ${status}`));
+      return;
+    }
     this.status = status;
     this.#headers = headers;
     this.#settle.resolve(this);

@@ -1,12 +1,11 @@
-import { StringDecoder } from 'node:string_decoder';
 import { BodyTooLarge, readBody } from './body.js';
 import type { HttpAnswer } from './call.js';
-import type { CreateEventParser } from './load.js';
+import { EventParser } from './event-parser.js';
 
 /** Who reads a stream of server-sent events. Nothing follows `end`. */
 export interface EventSink {
   event(type: string, data: string): void;
-  /** The id of the last event, from which the stream can be taken up again. */
+  /** The id of the last event, from which the stream can be taken up again; empty when it cannot. */
   id(id: string): void;
   /** How long the server asks to wait before that, in milliseconds. */
   retry(ms: number): void;
@@ -15,18 +14,13 @@ export interface EventSink {
 }
 
 /** Reads server-sent events, each at most `limitBytes` long. Returns what ends the reading, after which the sink hears no more. */
-export function readEvents(
-  answer: HttpAnswer,
-  createParser: CreateEventParser,
-  limitBytes: number,
-  sink: EventSink,
-): () => void {
-  const decoder = new StringDecoder('utf8');
+export function readEvents(answer: HttpAnswer, limitBytes: number, sink: EventSink): () => void {
   let over = false;
   let abort = () => {};
   const end = (cause: Error | undefined) => {
     if (over) return;
     over = true;
+    parser.stop();
     sink.end(cause);
   };
   const tooLarge = () => {
@@ -34,23 +28,19 @@ export function readEvents(
     queueMicrotask(() => abort());
     end(new BodyTooLarge(limitBytes));
   };
-  const parser = createParser({
-    // In characters, of which none has less than one byte, and with room for `data: ` before them.
-    maxBufferSize: limitBytes + 16,
-    onEvent({ event = 'message', data }) {
+  // With room for the names of fields.
+  const parser = new EventParser(limitBytes + 16, {
+    event(type, data) {
       if (over) return;
       if (data.length * 3 > limitBytes && Buffer.byteLength(data) > limitBytes) tooLarge();
-      else sink.event(event, data);
+      else sink.event(type, data);
     },
-    onId: (id) => over || sink.id(id),
-    onRetry: (ms) => over || sink.retry(ms),
-    onError: ({ type }) => {
-      if (type === 'max-buffer-size-exceeded') tooLarge();
-    },
+    id: (id) => over || sink.id(toHeader(id)),
+    retry: (ms) => over || sink.retry(ms),
   });
   abort = readBody(answer, {
     data(chunk) {
-      if (!over) parser.feed(decoder.write(chunk));
+      if (!over && !parser.feed(chunk)) tooLarge();
     },
     end: () => end(undefined),
     fail: end,
@@ -59,4 +49,12 @@ export function readEvents(
     over = true;
     abort();
   };
+}
+
+const longestId = 4 * 1024;
+
+/** An id as the header `last-event-id` holds it: in UTF-8. Empty when no header can hold it. */
+function toHeader(id: string): string {
+  const header = Buffer.from(id).toString('latin1');
+  return header.length <= longestId && /^[\t\x20-\x7e\x80-\xff]*$/.test(header) ? header : '';
 }

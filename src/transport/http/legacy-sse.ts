@@ -86,7 +86,7 @@ export class LegacySseWire implements Wire {
 
   /** Resolves with the address for messages; what comes later is handed on. */
   #read(stream: Exchange, answer: HttpAnswer): Promise<URL> {
-    const { server, url, clock, headersTimeoutMs, maxMessageBytes, createEventParser } = this.#options;
+    const { server, url, clock, headersTimeoutMs, maxMessageBytes } = this.#options;
     return new Promise<URL>((resolve, reject) => {
       let named = false;
       /** There is no session, so its stream cannot be lost. */
@@ -100,7 +100,7 @@ export class LegacySseWire implements Wire {
         const what = `${showUrl(url)} opened its stream and did not name the address for messages within the time allowed`;
         refuse(`${what}; is it an MCP server?`);
       }, headersTimeoutMs);
-      readEvents(answer, createEventParser, maxMessageBytes, {
+      readEvents(answer, maxMessageBytes, {
         event: (type, data) => {
           if (type === 'message') {
             this.#receive(data);

@@ -74,11 +74,11 @@ export class ListeningStream {
   }
 
   #read(exchange: Exchange, answer: HttpAnswer): void {
-    const { server, maxMessageBytes, createEventParser } = this.#options;
+    const { server, maxMessageBytes } = this.#options;
     this.#everOpen = true;
     this.#troubled = false;
     this.#backoff.opened();
-    readEvents(answer, createEventParser, maxMessageBytes, {
+    readEvents(answer, maxMessageBytes, {
       event: (type, data) => {
         if (type === 'message' && data !== '') this.#receive(data);
       },

@@ -300,13 +300,13 @@ export class StreamableWire implements Wire {
     stream: { lastEventId: string | undefined; lively: boolean },
     options: HttpSendOptions,
   ): Promise<'answered' | { readonly cause: GatewayError | undefined }> {
-    const { server, clock, createEventParser, maxMessageBytes } = this.#options;
+    const { server, clock, maxMessageBytes } = this.#options;
     const { exchange } = open;
     return new Promise((resolve) => {
       let answered = false;
       let linger: unknown;
       backoff.opened();
-      readEvents(answer, createEventParser, maxMessageBytes, {
+      readEvents(answer, maxMessageBytes, {
         event: (type, data) => {
           if (type !== 'message' || data === '' || open.cancelled || this.#closed) return;
           stream.lively = true;

@@ -4,7 +4,6 @@ import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions 
 import { isJsonRpcMessage } from '../json-rpc.js';
 import { BodyTooLarge } from './body.js';
 import type { Exchange, ExchangeOptions } from './exchange.js';
-import type { CreateEventParser } from './load.js';
 
 /** What comes with a message: the request on whose answer it came, if it did. */
 export type HttpMessageInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
@@ -24,7 +23,6 @@ export interface WireOptions extends ExchangeOptions {
   readonly maxMessageBytes: number;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly createEventParser: CreateEventParser;
   /** How long answers may take that need no work: to a notification, to the opening of a legacy stream. */
   readonly headersTimeoutMs: number;
   onMessage(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void;
