@@ -6,7 +6,7 @@ import {
   ElicitRequestSchema,
   ListRootsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
-import type { Transport } from '../../src/sdk.js';
+import { isRequest, isResponse, type JSONRPCMessage, type Transport } from '../../src/sdk.js';
 import type { Json } from './scripted-server.js';
 
 export const sdks = ['v1', 'v2'] as const;
@@ -31,6 +31,59 @@ const capabilities = {
   roots: { listChanged: true },
 };
 
+/** Sees what passes between a client and its transport, since the SDK does not show all of it. */
+class Tap implements Transport {
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  onmessage?: NonNullable<Transport['onmessage']>;
+  readonly progress = new Map<unknown, Json[]>();
+  readonly strays: string[] = [];
+  readonly #open = new Set<unknown>();
+  readonly #inner: Transport;
+
+  constructor(inner: Transport) {
+    this.#inner = inner;
+    inner.onclose = () => this.onclose?.();
+    inner.onerror = (error) => this.onerror?.(error);
+    inner.onmessage = (message, extra) => {
+      this.#see(message);
+      this.onmessage?.(message, extra);
+    };
+  }
+
+  start(): Promise<void> {
+    return this.#inner.start();
+  }
+
+  send(message: JSONRPCMessage): Promise<void> {
+    if (isRequest(message)) {
+      this.#open.add(message.id);
+    } else if ('method' in message && message.method === 'notifications/cancelled') {
+      this.#open.delete(message.params?.requestId);
+    }
+    return this.#inner.send(message);
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  #see(message: JSONRPCMessage): void {
+    const text = JSON.stringify(message);
+    if (isResponse(message)) {
+      this.#open.delete(message.id) || this.strays.push(text);
+    } else if (message.method === 'notifications/progress') {
+      // Both SDKs use the id of a request as its token.
+      const { progressToken, ...rest } = (message.params ?? {}) as Json;
+      this.#open.has(progressToken) || this.strays.push(text);
+      // Below 0 it is of a start, by the gateway.
+      if (Number(rest.progress) > 0) {
+        this.progress.set(progressToken, [...(this.progress.get(progressToken) ?? []), rest]);
+      }
+    }
+  }
+}
+
 /** The Client of one of the SDK's versions, which keeps what it hears, and what it thinks should not have come. */
 export class SdkPeer implements AsyncDisposable {
   readonly client: ClientV1 | ClientV2;
@@ -42,6 +95,7 @@ export class SdkPeer implements AsyncDisposable {
   /** All notifications but those of progress, which the SDK leads to their calls. */
   readonly notifications: { method: string; params?: Json }[] = [];
   readonly #errors: Error[] = [];
+  #tap: Tap | undefined;
   readonly #call: (name: string, args: Json, options: CallOptions) => Promise<unknown>;
   #waiting: (() => void)[] = [];
 
@@ -75,7 +129,8 @@ export class SdkPeer implements AsyncDisposable {
 
   static async open(sdk: Sdk, transport: Transport): Promise<SdkPeer> {
     const peer = new SdkPeer(sdk);
-    await peer.client.connect(transport);
+    peer.#tap = new Tap(transport);
+    await peer.client.connect(peer.#tap);
     return peer;
   }
 
@@ -94,20 +149,16 @@ export class SdkPeer implements AsyncDisposable {
     return this.notifications.flatMap((each) => (each.method === method ? [each.params ?? {}] : []));
   }
 
-  /**
-   * What an SDK complains of: answers and progress that belong to nothing. Both SDKs take an answer before the last progress
-   * when the two come in one piece, as from a server itself, and then complain of that progress: it does not count.
-   *
-   * @param total - of the progress of this peer's calls, when it is known
-   */
-  strays(total?: number): string[] {
-    return this.#errors
-      .map(({ message }) => message)
-      .filter((message) => {
-        const params = /unknown token: (\{.*)$/s.exec(message)?.[1];
-        const last = params === undefined ? undefined : (JSON.parse(params) as { params: Json }).params;
-        return last === undefined || last.progress !== last.total || last.total !== (total ?? last.total);
-      });
+  /** What came and belongs to nothing that waits, and whatever else the SDK complains of. */
+  strays(): string[] {
+    // An SDK takes an answer before progress that came in one piece with it, and complains of that progress then.
+    const errors = this.#errors.map(({ message }) => message).filter((message) => !message.includes('unknown token'));
+    return [...errors, ...(this.#tap?.strays ?? [])];
+  }
+
+  /** All progress that servers have told of, by the id of its request. */
+  get progress(): ReadonlyMap<unknown, readonly Json[]> {
+    return this.#tap?.progress ?? new Map();
   }
 
   /** What `find` finds, as soon as it does. */
