@@ -18,7 +18,7 @@ function run(grow: (window: number) => Partial<Sample>): Window[] {
 describe('the verdict', () => {
   test.each<[string, (window: number) => Partial<Sample>]>([
     ['the heap grows', (window) => ({ heapBytes: flat.heapBytes + window * 0.2 * mebibyte })],
-    ['RSS went from', (window) => ({ rssBytes: flat.rssBytes + window * 6 * mebibyte })],
+    ['RSS went from', (window) => ({ rssBytes: flat.rssBytes + window * 8 * mebibyte })],
     ['more descriptors', (window) => ({ descriptors: flat.descriptors + 3 * window })],
     ['more listeners', (window) => ({ listeners: flat.listeners + 20 * window })],
     ['more timers', (window) => ({ timers: flat.timers + 3 * window })],
@@ -31,7 +31,7 @@ describe('the verdict', () => {
     const wave = (window: number) => ((window * 7) % 3) - 1;
     const waves = run((window) => ({
       heapBytes: flat.heapBytes + wave(window) * mebibyte,
-      rssBytes: flat.rssBytes + wave(window) * 20 * mebibyte,
+      rssBytes: flat.rssBytes + wave(window) * 15 * mebibyte,
       descriptors: flat.descriptors + 8 * wave(window),
     }));
     expect(judge(waves)).toEqual([]);
