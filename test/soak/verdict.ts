@@ -14,7 +14,7 @@ const mebibyte = 1024 ** 2;
 // Growth of the heap over the last three windows that is no trend yet: code is compiled late where little is called.
 const heapSlack = 0.3 * mebibyte;
 const rssFactor = 1.2;
-// A fifth of a small process is less than its young generation takes when it grows, which may come minutes after the start.
+// It goes on growing for minutes after the start, and then stays: a short run ends before.
 const rssSlack = 32 * mebibyte;
 const countFactor = 1.1;
 // As many as two servers more: one may run that rests at other times.
