@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest';
+import { setUp } from '../endpoint/setup.js';
+import { settle } from '../support/fake-clock.js';
+
+const call = ['tools/call', { name: 'a__x' }] as const;
+
+/** A shared server whose first start waits until the test lets it happen. */
+function setUpSlow(outcome: () => void) {
+  const gate = Promise.withResolvers<void>();
+  const open = async (_: unknown, opens: number) => {
+    if (opens === 1) {
+      await gate.promise;
+      outcome();
+    }
+  };
+  const t = setUp({ a: { tools: [{ name: 'x' }], open } }, { entry: { isolation: 'shared', idle_timeout: '1m' } });
+  return { t, start: gate.resolve };
+}
+
+test('a shared server whose only caller leaves while it starts is the one that the next caller gets', async () => {
+  const { t, start } = setUpSlow(() => {});
+  await using _ = t;
+  const impatient = await t.caller();
+  void impatient.request(...call);
+  await settle();
+  await impatient[Symbol.asyncDispose]();
+  await using next = await t.caller();
+  const answer = next.result(...call);
+  await settle();
+  start();
+  await answer;
+  expect(t.server('a').opens).toBe(1);
+  expect(t.gateway.status('a').instances).toHaveLength(1);
+});
+
+test('one that nobody came back for rests when it has been idle', async () => {
+  const { t, start } = setUpSlow(() => {});
+  await using _ = t;
+  const impatient = await t.caller();
+  void impatient.request(...call);
+  await settle();
+  await impatient[Symbol.asyncDispose]();
+  start();
+  await settle();
+  expect(t.server('a').live).toHaveLength(1);
+  await t.clock.advance(60_000);
+  expect(t.server('a').live).toEqual([]);
+  expect(t.clock.waiting).toBe(0);
+});
+
+test('one whose start fails meanwhile leaves nothing, and the next caller gets another', async () => {
+  const { t, start } = setUpSlow(() => {
+    throw new Error('out of order');
+  });
+  await using _ = t;
+  const impatient = await t.caller();
+  void impatient.request(...call);
+  await settle();
+  await impatient[Symbol.asyncDispose]();
+  start();
+  await settle();
+  expect(t.gateway.status('a').phase).toBe('failed');
+  await using next = await t.caller();
+  const answer = next.result(...call);
+  await t.clock.advance(2_000);
+  await answer;
+  expect(t.server('a').opens).toBe(2);
+});
