@@ -120,7 +120,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
    * @throws `GatewayError` `START_FAILED` that tells DNS, refusal, time-out and TLS apart; `AUTH_REQUIRED` or `AUTH_FAILED`
    */
   async open(spec: RemoteSseSpec, context: RuntimeContext): Promise<RuntimeTransport> {
-    const { server, signal, clock, limits, caller } = context;
+    const { server, signal, clock, limits } = context;
     signal.throwIfAborted();
     context.report('starting');
     signal.throwIfAborted();
@@ -128,7 +128,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
     const connections = await this.#connectionsOf(server);
     signal.throwIfAborted();
     const { dispatcher } = connections;
-    const provider = this.#options.authProvider?.(server, caller);
+    const provider = this.#provider(context);
     const transport = new HttpTransport({
       server,
       url,
@@ -170,6 +170,15 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
       this.#connections.set(key, connections);
     }
     return connections;
+  }
+
+  #provider({ server, caller }: RuntimeContext): OAuthClientProvider | undefined {
+    try {
+      return this.#options.authProvider?.(server, caller);
+    } catch (cause) {
+      const message = 'the authProvider function of the host failed';
+      throw new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
+    }
   }
 
   #headers(spec: RemoteSseSpec, { server, caller }: RuntimeContext) {

@@ -42,14 +42,14 @@ export class Authorizers {
           let result: string;
           try {
             const { scope, resourceMetadataUrl } = info;
-            result = await sdk.auth(provider, {
+            result = await sdk.auth(challenge.status === 403 ? withoutTokens(provider) : provider, {
               serverUrl: info.serverUrl,
               fetchFn,
               ...(scope !== undefined && { scope }),
               ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: new URL(resourceMetadataUrl) }),
             });
           } catch (cause) {
-            throw failed(server, `${asked}, and authorization failed: ${messageOf(cause)}`, cause);
+            throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider);
           }
           if (result !== 'AUTHORIZED') {
             const remedy = "a person has to consent; finish with the SDK's auth(), then connect again";
@@ -95,6 +95,22 @@ function failed(server: string, message: string, cause: unknown): GatewayError {
   return new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
 }
 
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+/** The same provider, whose tokens do not grant enough: a refresh would give the same again. */
+function withoutTokens(provider: OAuthClientProvider): OAuthClientProvider {
+  return new Proxy(provider, {
+    get(target, name) {
+      if (name === 'tokens') return () => undefined;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+/** An authorization server may repeat in its refusal what it was sent. */
+async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider) {
+  const tokens = await Promise.resolve(provider.tokens()).catch(() => undefined);
+  const secrets = [tokens?.access_token, tokens?.refresh_token].filter((value) => value !== undefined && value !== '');
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const hidden = secrets.reduce<string>((text, value) => text.replaceAll(value as string, '***'), message);
+  return failed(server, `${what}: ${hidden}`, hidden === message ? cause : new Error(hidden));
 }

@@ -45,6 +45,8 @@ export interface Request extends HttpRequest {
 }
 
 const mostRedirects = 5;
+/** Shorter ones would be found everywhere. */
+const shortestSecret = 6;
 
 /** The answer of a request, and how to end it. */
 export class Exchange {
@@ -52,6 +54,8 @@ export class Exchange {
   readonly #options: ExchangeOptions;
   readonly #request: Request;
   #call: HttpCall | undefined;
+  /** What was sent that no message may show. */
+  #secrets: readonly string[] = [];
   #aborted = false;
 
   constructor(options: ExchangeOptions, request: Request) {
@@ -70,6 +74,14 @@ export class Exchange {
   abort(): void {
     this.#aborted = true;
     this.#call?.abort();
+  }
+
+  /** Takes out of a text what the request sent of headers that are not ours: servers like to repeat them in errors. */
+  hide(text: string): string {
+    return this.#secrets
+      .flatMap((value) => [value, value.slice(value.indexOf(' ') + 1)])
+      .filter((value) => value.length >= shortestSecret)
+      .reduce((hidden, value) => hidden.replaceAll(value, '***'), text);
   }
 
   /** The error for what cut the connection while the answer was read. */
@@ -111,6 +123,7 @@ export class Exchange {
     const given = this.#options.headers();
     const extra = given instanceof Promise ? await given : given;
     const { method, body, headersTimeoutMs } = this.#request;
+    this.#secrets = token === undefined ? Object.values(extra) : [...Object.values(extra), token];
     const headers = { ...extra, ...(token !== undefined && { authorization: token }), ...this.#request.headers };
     if (this.#aborted) throw new GatewayError('TRANSPORT_CLOSED', 'the request was aborted', { delivered: false });
     const call = new HttpCall(this.#options.dispatcher, { url, method, body, headers, headersTimeoutMs });

@@ -51,7 +51,12 @@ export class LegacySseWire implements Wire {
     const answer = await stream.answer;
     const type = mediaType(answer.header('content-type'));
     if (answer.status !== 200) {
-      throw statusError(answer, await readText(answer, errorBodyBytes).catch(() => ''), step, this.#options.clock);
+      throw statusError(
+        answer,
+        stream.hide(await readText(answer, errorBodyBytes).catch(() => '')),
+        step,
+        this.#options.clock,
+      );
     }
     if (type !== 'text/event-stream') {
       answer.abort();
@@ -174,7 +179,7 @@ export class LegacySseWire implements Wire {
         return;
       }
       const text = await readText(answer, errorBodyBytes).catch(() => '');
-      throw statusError(answer, text, step, clock);
+      throw statusError(answer, post.hide(text), step, clock);
     } catch (error) {
       if (!this.#closed || !GatewayError.is(error)) throw error;
       const { delivered } = error;

@@ -62,7 +62,7 @@ export class ListeningStream {
       else if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') {
         this.#read(exchange, answer);
       } else {
-        await this.#refused(answer);
+        await this.#refused(exchange, answer);
       }
     } catch (error) {
       if (this.#closed) return;
@@ -112,7 +112,7 @@ export class ListeningStream {
     }
   }
 
-  async #refused(answer: HttpAnswer): Promise<void> {
+  async #refused(exchange: Exchange, answer: HttpAnswer): Promise<void> {
     const { server, url, clock } = this.#options;
     const step: Step = { server, url, name: 'GET (messages of the server)' };
     const { status } = answer;
@@ -124,7 +124,7 @@ export class ListeningStream {
     }
     const body = await readText(answer, errorBodyBytes).catch(() => '');
     if (this.#closed) return;
-    const error = statusError(answer, body, step, clock);
+    const error = statusError(answer, exchange.hide(body), step, clock);
     if (status === 404 || status === 400) {
       this.#options.onLost(error);
       return;

@@ -246,7 +246,7 @@ export class StreamableWire implements Wire {
     } else if (type === 'application/json') {
       await this.#answeredByJson(open, answer, step);
     } else {
-      throw await this.#unexpected(answer, type, step);
+      throw await this.#unexpected(exchange, answer, type, step);
     }
   }
 
@@ -408,7 +408,7 @@ export class StreamableWire implements Wire {
         return;
       }
     }
-    const error = statusError(answer, text, step, clock);
+    const error = statusError(answer, exchange.hide(text), step, clock);
     const forgotten = answer.status === 404 || (answer.status === 400 && /session/i.test(body?.error.message ?? ''));
     throw forgotten && this.#sessionId !== undefined && !open?.modern ? this.#lost(error) : error;
   }
@@ -426,13 +426,13 @@ export class StreamableWire implements Wire {
     return new GatewayError('SESSION_LOST', message, { ...details, delivered: false });
   }
 
-  async #unexpected(answer: HttpAnswer, type: string, step: Step): Promise<GatewayError> {
+  async #unexpected(exchange: Exchange, answer: HttpAnswer, type: string, step: Step): Promise<GatewayError> {
     const url = showUrl(step.url);
     if (answer.status === 202 || answer.status === 204 || type === '') {
       answer.abort();
       return this.#invalid(`${step.name} was answered by ${url} with HTTP ${answer.status} and no message`);
     }
-    const text = await readText(answer, errorBodyBytes).catch(() => '');
+    const text = exchange.hide(await readText(answer, errorBodyBytes).catch(() => ''));
     const title = /<title[^>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim();
     const page = title === undefined ? '' : ` (a page "${title}")`;
     return this.#invalid(

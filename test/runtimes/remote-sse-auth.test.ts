@@ -1,0 +1,291 @@
+import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { describe, expect, test } from 'vitest';
+import { createGateway, type Gateway, type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
+import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
+import { listenScripted } from '../fixtures/http/scripted-host.js';
+
+function createRemoteGateway(url: string, options: RemoteSseOptions, events: unknown[] = []): Gateway {
+  return createGateway(
+    { servers: [{ id: 'remote', runtime: { type: 'remote-sse', url } }] },
+    { runtimes: [new RemoteSseRuntime(options)], onEvent: (event) => events.push(event) },
+  );
+}
+
+async function connect(gateway: Gateway, caller?: string): Promise<Client> {
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(gateway.connect('remote', caller === undefined ? {} : { caller: { id: caller } }));
+  return client;
+}
+
+async function call(client: Client, name = 'whoami'): Promise<string> {
+  const { content } = (await client.callTool({ name, arguments: {} })) as { content: { text: string }[] };
+  return content[0]?.text ?? '';
+}
+
+/** What a promise failed with. */
+async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    (value) => ({ succeeded: value }),
+    (error: unknown) => error,
+  );
+}
+
+/** A provider whose person has consented. */
+async function signedIn(host: OAuthHost, user: string): Promise<MemoryProvider> {
+  const provider = new MemoryProvider();
+  const options = { serverUrl: host.url, resourceMetadataUrl: new URL(host.resourceMetadataUrl) };
+  await auth(provider, options);
+  await auth(provider, { ...options, authorizationCode: await host.consent(provider.address, user) });
+  return provider;
+}
+
+/** All that a failure shows, and what led to it. */
+function everythingOf(error: unknown): string {
+  if (!(error instanceof Error)) return JSON.stringify(error) ?? '';
+  return [
+    String(error),
+    error.stack,
+    JSON.stringify(error),
+    JSON.stringify({ ...error }),
+    everythingOf(error.cause),
+  ].join();
+}
+
+function expectNoSecret(host: OAuthHost, ...shown: unknown[]): void {
+  const text = shown.map(everythingOf).join();
+  expect(host.secrets.size).toBeGreaterThan(0);
+  for (const secret of host.secrets) expect(text).not.toContain(secret);
+}
+
+describe('a person must consent', () => {
+  test('the failure says where; then the host finishes with auth() and connects again', async () => {
+    await using host = await listenOAuth();
+    const provider = new MemoryProvider();
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const where = { serverUrl: host.url, resourceMetadataUrl: host.resourceMetadataUrl, scope: 'mcp:use' };
+    const failure = await failureOf(connect(gateway));
+    expect(failure).toMatchObject({ data: { code: 'AUTH_REQUIRED', status: 401, delivered: false, auth: where } });
+    expect(provider.asked).toBe(1);
+    expect(provider.address?.origin).toBe(host.origin);
+
+    const authorizationCode = await host.consent(provider.address, 'ada');
+    await auth(provider, { serverUrl: where.serverUrl, authorizationCode });
+    expect(await call(await connect(gateway))).toBe('ada');
+    // Asked for once, registered once.
+    expect(provider.asked).toBe(1);
+    expect(host.counts.get('register')).toBe(1);
+    expectNoSecret(host, failure, gateway.status());
+  });
+
+  test('without a provider the remedy is named, and where to ask', async () => {
+    await using host = await listenOAuth();
+    await using gateway = createRemoteGateway(host.url, {});
+    const failure = await failureOf(connect(gateway));
+    expect(failure).toMatchObject({
+      message: expect.stringMatching(/headers\.Authorization.*authProvider/),
+      data: { code: 'AUTH_REQUIRED', auth: { serverUrl: host.url, resourceMetadataUrl: host.resourceMetadataUrl } },
+    });
+  });
+
+  test('a refresh token that is no longer good: consent again', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    provider.saveTokens({ ...provider.tokens(), refresh_token: 'of-another-time' } as never);
+    Object.assign(provider, {
+      invalidateCredentials: () => provider.saveTokens(undefined as never),
+    });
+    host.expire();
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_REQUIRED' } });
+    expect(host.counts.get('token refresh_token')).toBe(1);
+    expect(provider.asked).toBe(2);
+  });
+});
+
+describe('access that is not enough', () => {
+  test('403 with insufficient_scope asks a person for more, and a call after that works', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    const failure = await failureOf(call(client, 'admin'));
+    expect(failure).toMatchObject({
+      data: { code: 'AUTH_REQUIRED', status: 403, delivered: false, auth: { scope: 'mcp:use mcp:admin' } },
+    });
+    expect(provider.address?.searchParams.get('scope')).toBe('mcp:use mcp:admin');
+    // What was granted before still is.
+    expect(await call(client)).toBe('ada');
+
+    const authorizationCode = await host.consent(provider.address, 'ada');
+    await auth(provider, { serverUrl: host.url, authorizationCode });
+    expect(await call(client, 'admin')).toBe('ada may');
+    expectNoSecret(host, failure);
+  });
+});
+
+describe('a token that has expired', () => {
+  test('20 requests at once are refused: one refresh, and all are answered', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    await call(client);
+    host.expire();
+    const answers = await Promise.all(Array.from({ length: 20 }, () => call(client)));
+    expect(answers).toEqual(Array(20).fill('ada'));
+    expect(host.counts.get('token refresh_token')).toBe(1);
+    // Refused requests were not executed.
+    expect(host.calls).toHaveLength(21);
+  });
+
+  test('two connections of one caller share the refresh as well', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const clients = [await connect(gateway), await connect(gateway)];
+    host.expire();
+    await Promise.all(clients.flatMap((client) => [call(client), call(client)]));
+    expect(host.counts.get('token refresh_token')).toBe(1);
+  });
+
+  test('the refresh fails, and the authorization server repeats the token: AUTH_FAILED, which does not', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const events: unknown[] = [];
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider }, events);
+    const client = await connect(gateway);
+    host.expire();
+    host.refuseTokens = (sent) => ({
+      error: 'invalid_request',
+      error_description: `the token ${sent.get('refresh_token')} is locked`,
+    });
+    const failure = await failureOf(call(client));
+    expect(failure).toMatchObject({
+      message: expect.stringContaining('is locked'),
+      data: { code: 'AUTH_FAILED', delivered: false },
+    });
+    expectNoSecret(host, failure, events, gateway.status());
+  });
+
+  test('a server that refuses each new token is not asked for ever', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using server = await listenScripted(({ response }) => response.writeHead(401).end());
+    // The metadata is the other host's.
+    Object.assign(provider, { discoveryState: () => ({ authorizationServerUrl: host.origin }) });
+    await using gateway = createRemoteGateway(server.url, { authProvider: () => provider });
+    expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_REQUIRED', status: 401 } });
+    expect(server.count('initialize')).toBe(2);
+  });
+});
+
+test('each caller has a provider, and no token reaches the session of another', async () => {
+  await using host = await listenOAuth();
+  const providers = new Map([
+    ['ada', await signedIn(host, 'ada')],
+    ['bob', await signedIn(host, 'bob')],
+  ]);
+  await using gateway = createRemoteGateway(host.url, { authProvider: (_, caller) => providers.get(caller?.id ?? '') });
+  const ada = await connect(gateway, 'ada');
+  const bob = await connect(gateway, 'bob');
+  for (let round = 0; round < 3; round += 1) {
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, index) => call(index % 2 === 0 ? ada : bob)));
+    expect(answers).toEqual(Array.from({ length: 10 }, (_, index) => (index % 2 === 0 ? 'ada' : 'bob')));
+    host.expire();
+  }
+  // Those without a provider get nothing of theirs.
+  expect(await failureOf(connect(gateway, 'eve'))).toMatchObject({ data: { code: 'AUTH_REQUIRED' } });
+});
+
+describe('what the host gives', () => {
+  test('headers of a function: for each server and caller, before each request, over those of the catalog', async () => {
+    await using host = await listenScripted();
+    let number = 0;
+    const runtime = new RemoteSseRuntime({
+      headers: async (server, caller) => {
+        number += 1;
+        return { 'X-Who': `${server} ${caller?.id}`, 'X-Number': String(number) };
+      },
+    });
+    const headers = { 'X-Who': 'the catalog', 'X-Kept': 'yes' };
+    await using gateway = createGateway(
+      { servers: [{ id: 'remote', runtime: { type: 'remote-sse', url: host.url, headers } }] },
+      { runtimes: [runtime] },
+    );
+    await call(await connect(gateway, 'ada'));
+    const posts = host.seen.filter(({ method }) => method === 'POST').map((seen) => seen.headers);
+    expect(posts.map((sent) => [sent['x-who'], sent['x-kept']])).toEqual(posts.map(() => ['remote ada', 'yes']));
+    expect(new Set(posts.map((sent) => sent['x-number'])).size).toBe(posts.length);
+  });
+
+  test.each([
+    ['fails', () => Promise.reject(new Error('vault is sealed'))],
+    ['gives no header', () => ({ 'X-Broken': 'a\r\nX-More: b' })],
+    ['sets a header of the protocol', () => ({ 'Mcp-Session-Id': 'mine' })],
+    ['gives no object', () => null as never],
+  ] as [string, NonNullable<RemoteSseOptions['headers']>][])(
+    'a headers function that %s: AUTH_FAILED, and nothing is sent',
+    async (_, headers) => {
+      await using host = await listenScripted();
+      await using gateway = createRemoteGateway(host.url, { headers });
+      expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_FAILED', delivered: false } });
+      expect(host.seen).toEqual([]);
+    },
+  );
+
+  test('an authProvider function that fails: AUTH_FAILED, and nothing is sent', async () => {
+    await using host = await listenScripted();
+    const authProvider = () => {
+      throw new Error('no such caller');
+    };
+    await using gateway = createRemoteGateway(host.url, { authProvider });
+    expect(await failureOf(gateway.connect('remote').start())).toMatchObject({ code: 'AUTH_FAILED' });
+    expect(await gateway.check()).toMatchObject([{ ok: false, problems: [expect.stringContaining('authProvider')] }]);
+    expect(host.seen).toEqual([]);
+  });
+
+  test('a server that repeats a header of the host in its error: the message does not', async () => {
+    const secret = 'canary-of-the-host';
+    await using host = await listenScripted(({ request, response }) =>
+      response.writeHead(500, { 'content-type': 'text/plain' }).end(`I got ${request.headers['x-key']}`),
+    );
+    await using gateway = createRemoteGateway(host.url, { headers: () => ({ 'X-Key': secret }) });
+    const failure = await failureOf(connect(gateway));
+    expect(everythingOf(failure)).toContain('I got ***');
+    expect(everythingOf(failure)).not.toContain(secret);
+    expect(JSON.stringify(gateway.status())).not.toContain(secret);
+  });
+});
+
+describe('where authorization may go', () => {
+  test.each(['http://169.254.169.254/about', 'file:///etc/passwd', 'http://[fe80::1]/about'])(
+    'metadata at %s is not asked for',
+    async (address) => {
+      await using host = await listenScripted(({ response }) =>
+        response.writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${address}"` }).end(),
+      );
+      const provider = new MemoryProvider();
+      await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+      const failure = await failureOf(connect(gateway));
+      expect(failure).toMatchObject({ data: { code: expect.stringMatching(/^AUTH_/) } });
+      expect(provider.asked).toBe(0);
+    },
+  );
+
+  test('headers of the catalog do not go to the authorization server', async () => {
+    await using host = await listenOAuth();
+    const seen: (string | undefined)[] = [];
+    host.server.prependListener('request', (request) => {
+      if (request.url !== '/mcp') seen.push(request.headers['x-key'] as string | undefined);
+    });
+    const provider = new MemoryProvider();
+    await using gateway = createRemoteGateway(host.url, {
+      authProvider: () => provider,
+      headers: () => ({ 'X-Key': 'for-the-server' }),
+    });
+    await failureOf(connect(gateway));
+    expect(seen.length).toBeGreaterThan(2);
+    expect(seen.every((value) => value === undefined)).toBe(true);
+  });
+});
