@@ -101,12 +101,27 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
   async check(spec: RemoteSseSpec, context: RuntimeContext): Promise<CheckResult> {
     const { server, signal } = context;
     signal.throwIfAborted();
-    const connections = await this.#connectionsOf(server);
-    const headers = await this.#headers(spec, context)();
-    const token = await this.#options.authProvider?.(server, context.caller)?.tokens();
+    let connections: Connections;
+    let headers: Readonly<Record<string, string>>;
+    try {
+      connections = await this.#connectionsOf(server);
+      const url = new URL(spec.url);
+      const authorizer = this.#authorizers.create(
+        server,
+        url,
+        this.#provider(context),
+        createAuthFetch(connections.dispatcher),
+      );
+      const token = await authorizer.token();
+      headers = { ...(await this.#headers(spec, context)()), ...(token !== undefined && { authorization: token }) };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!GatewayError.is(error)) throw error;
+      return { ok: false, problems: [plainMessage(error)] };
+    }
     const problem = await findProblem(
       new URL(spec.url),
-      { ...headers, ...(token !== undefined && { authorization: `Bearer ${token.access_token}` }) },
+      headers,
       spec.transport === 'sse' ? 'options' : 'get',
       connections,
       signal,
@@ -157,7 +172,14 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
   async close(): Promise<void> {
     const all = [...this.#connections.values()];
     this.#connections.clear();
-    await Promise.all(all.map(async (connections) => (await connections).close()));
+    await Promise.all(
+      all.map((connections) =>
+        connections.then(
+          (made) => made.close(),
+          () => {},
+        ),
+      ),
+    );
   }
 
   #connectionsOf(server: string): Promise<Connections> {
@@ -166,7 +188,13 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
     const key = typeof tls === 'function' && own !== undefined ? `server ${server}` : 'all';
     let connections = this.#connections.get(key);
     if (connections === undefined) {
-      connections = Connections.create({ proxy, tls: own, connectTimeoutMs, maxConnections, clock: systemClock });
+      const options = { proxy, tls: own, connectTimeoutMs, maxConnections, clock: systemClock };
+      connections = Connections.create(options).catch((cause: unknown) => {
+        // A function may give better ones the next time.
+        this.#connections.delete(key);
+        const message = `the options tls or proxy cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`;
+        throw new GatewayError('START_FAILED', message, { server, cause, delivered: false });
+      });
       this.#connections.set(key, connections);
     }
     return connections;
@@ -214,6 +242,11 @@ function startError(error: unknown, url: URL, server: string): GatewayError {
   }
   if (error.code === 'AUTH_REQUIRED' || error.code === 'AUTH_FAILED') return error;
   const { cause, status, retryAfterMs } = error;
-  const message = error.message.replace(`"${server}": `, '');
+  const message = plainMessage(error);
   return new GatewayError('START_FAILED', message, { server, cause, status, retryAfterMs, delivered: false });
+}
+
+/** Without the name of the server, for those who put it before the message themselves. */
+function plainMessage({ message, server }: GatewayError): string {
+  return message.replace(`"${server}": `, '');
 }

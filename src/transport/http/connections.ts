@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import type { buildConnector, Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
 import { loadUndici } from './load.js';
@@ -160,9 +161,12 @@ export class Connections {
 }
 
 function toSecureContext({ ca, cert, key, passphrase }: TlsOptions): SecureContext {
+  const authorities = ca === undefined || typeof ca !== 'string' ? ca : [ca];
+  // OpenSSL leaves out what it cannot read, and then knows no authority.
+  for (const pem of authorities ?? []) new X509Certificate(pem);
   return createSecureContext({
-    // Node replaces its own authorities by those given.
-    ...(ca !== undefined && { ca: [...rootCertificates, ...(typeof ca === 'string' ? [ca] : ca)] }),
+    // Node replaces its own authorities, those of NODE_EXTRA_CA_CERTS among them, by those given.
+    ...(authorities !== undefined && { ca: [...getCACertificates('default'), ...authorities] }),
     ...(cert !== undefined && { cert }),
     ...(key !== undefined && { key }),
     ...(passphrase !== undefined && { passphrase }),

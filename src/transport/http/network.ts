@@ -1,15 +1,39 @@
 /** What went wrong on the way to a server, in words that say what to look at. Names no header and no query. */
 export function describeNetworkError(error: unknown, url: URL): string {
   const code = codeOf(error);
+  if (url.protocol === 'https:' && cuts.has(code) && nothingCame(error)) {
+    const remedy = 'does it ask for a client certificate? Then give one in the options tls.cert and tls.key';
+    return `${url.host} cut the connection before it answered anything; ${remedy} (${code})`;
+  }
   const known = Object.hasOwn(problems, code) ? problems[code] : undefined;
   if (known !== undefined) return `${known(url)} (${code})`;
-  if (code.startsWith('HPE_')) return `what answers at ${url.host} does not speak HTTP (${code})`;
+  if (code.startsWith('HPE_') || isParserError(error))
+    return `what answers at ${url.host} does not speak HTTP${code === '' ? '' : ` (${code})`}`;
+  // OpenSSL spells their names in several ways.
+  if (/^ERR_SSL_.*ALERT_CERTIFICATE_REQUIRED$/.test(code)) {
+    return `TLS: ${url.host} asks for a client certificate; give one in the options tls.cert and tls.key (${code})`;
+  }
+  if (/^ERR_SSL_.*ALERT_HANDSHAKE_FAILURE$/.test(code)) {
+    return `TLS: ${url.host} refused the handshake; does it ask for a client certificate? (${code})`;
+  }
   if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')) return `TLS with ${url.host} failed (${code})`;
   const message = error instanceof Error ? error.message : String(error);
   const proxy = /Proxy response \((\d+)\)/.exec(message)?.[1];
   if (proxy === '407') return 'the proxy asks for credentials (407): put them into the URL of the proxy';
   if (proxy !== undefined) return `the proxy refused the connection (${proxy})`;
   return code === '' ? message : `${message} (${code})`;
+}
+
+const cuts: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
+
+/** With TLS 1.3 a client is through before the server judges its certificate, or that it has none. */
+function nothingCame(error: unknown): boolean {
+  const { socket } = error as { readonly socket?: { readonly bytesRead?: number } };
+  return socket?.bytesRead === 0;
+}
+
+function isParserError(error: unknown): boolean {
+  return error instanceof Error && error.name === 'HTTPParserError';
 }
 
 const problems: Readonly<Record<string, (url: URL) => string>> = {
@@ -42,10 +66,6 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   ERR_SSL_WRONG_VERSION_NUMBER: ({ host }) => `TLS: ${host} does not speak TLS; is it http instead of https?`,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: ({ host }) => `TLS: ${host} does not speak TLS; is it http instead of https?`,
   EPROTO: ({ host }) => `TLS: ${host} does not speak TLS as we do; is it http instead of https?`,
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: ({ host }) =>
-    `TLS: ${host} asks for a client certificate; give one in the options tls.cert and tls.key`,
-  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: ({ host }) =>
-    `TLS: ${host} refused the handshake; does it ask for a client certificate?`,
 };
 
 /** The code of an error, or of what caused it. */

@@ -1,0 +1,284 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RemoteSseOptions, RemoteSseSpec } from '../../src/index.js';
+import { type Certificates, createCertificates, createSecureServer, type Pair } from '../fixtures/http/certificates.js';
+import { startFullServer } from '../fixtures/http/full-server.js';
+import { listen } from '../fixtures/http/listen.js';
+import { listenScripted } from '../fixtures/http/scripted-host.js';
+import { Session, textOf } from '../fixtures/http/session.js';
+
+/** Why a connection did not come about; over either transport, where the step may be another. */
+async function failure(url: string, runtime: RemoteSseOptions = {}, transport: RemoteSseSpec['transport'] = 'auto') {
+  await using session = new Session({ url, transport }, { runtime });
+  const error = await session.transport.start().then(
+    () => undefined,
+    (thrown: Error) => thrown,
+  );
+  expect(error).toMatchObject({ code: 'START_FAILED', server: 'vendor', delivered: false, cause: expect.any(Error) });
+  // check() tries several times, which is long where a try is.
+  if (runtime.connectTimeoutMs !== undefined) return { message: error?.message ?? '', problem: '' };
+  const [checked] = await session.gateway.check('vendor');
+  expect(checked).toMatchObject({ ok: false, problems: [expect.any(String)] });
+  return { message: error?.message ?? '', problem: checked?.problems[0] ?? '' };
+}
+
+/** A server that takes connections and does with them as it is told. */
+async function listenRaw(run: (socket: Socket) => void) {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}));
+    run(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as { port: number }).port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+describe.each(['auto', 'sse'] as const)('a connection that does not come about, transport %s', (transport) => {
+  test('the name is not known', async () => {
+    const { message, problem } = await failure('http://no-such-host.invalid/mcp', {}, transport);
+    // Which of them, DNS decides: a machine may have none.
+    const told =
+      /the name no-such-host\.invalid (?:is not known; check the host in url, and DNS|could not be looked up; is DNS reachable\?) \((?:ENOTFOUND|EAI_AGAIN)\)/;
+    expect(message).toMatch(told);
+    expect(problem).toMatch(told);
+  });
+
+  test('nobody listens', async () => {
+    const host = await listen(() => {});
+    await host.close();
+    const { message, problem } = await failure(`${host.origin}/mcp?key=canary`, {}, transport);
+    const told = `nobody listens at 127.0.0.1:${host.port}; does the server run, is the port right? (ECONNREFUSED)`;
+    expect(message).toMatch(/^"vendor": /);
+    expect(message).toContain(told);
+    expect(problem).toContain(told);
+    expect(message + problem).not.toContain('canary');
+  });
+
+  test('nobody takes the connection', async () => {
+    await using full = await startFullServer();
+    const { message } = await failure(`http://127.0.0.1:${full.port}/mcp`, { connectTimeoutMs: 300 }, transport);
+    expect(message).toMatch(
+      /no connection to 127\.0\.0\.1:\d+ within the time allowed; is a firewall in between\? \(UND_ERR_CONNECT_TIMEOUT\)/,
+    );
+  });
+
+  test('nobody speaks TLS on the connection', async () => {
+    await using server = await listenRaw(() => {});
+    const { message } = await failure(`https://127.0.0.1:${server.port}/mcp`, { connectTimeoutMs: 300 }, transport);
+    expect(message).toContain('within the time allowed');
+  });
+
+  test('https, where the server speaks http', async () => {
+    await using host = await listen((_request, response) => response.end());
+    const { message } = await failure(`https://127.0.0.1:${host.port}/mcp`, {}, transport);
+    expect(message).toMatch(/TLS: 127\.0\.0\.1:\d+ does not speak TLS.*; is it http instead of https\?/);
+  });
+});
+
+describe('a connection that is not of use', () => {
+  const answer = async (url: string, runtime: RemoteSseOptions = {}) => {
+    await using session = new Session({ url }, { runtime });
+    const { error } = await session.begin();
+    expect(error?.data).toMatchObject({ code: 'CONNECTION_FAILED', server: 'vendor' });
+    return error?.message ?? '';
+  };
+
+  test('what answers does not speak HTTP', async () => {
+    await using server = await listenRaw((socket) => socket.write('220 mail.example ESMTP\r\n'));
+    expect(await answer(`http://127.0.0.1:${server.port}/mcp`)).toMatch(
+      /POST initialize .*what answers at 127\.0\.0\.1:\d+ does not speak HTTP/,
+    );
+  });
+
+  test('the connection is cut as soon as something is sent', async () => {
+    await using server = await listenRaw((socket) => socket.once('data', () => socket.destroy()));
+    expect(await answer(`http://127.0.0.1:${server.port}/mcp`)).toMatch(
+      /POST initialize .*127\.0\.0\.1:\d+ cut the connection/,
+    );
+  });
+
+  test('http, where the server speaks https', async () => {
+    await using certificates = await createCertificates();
+    await using host = await listen(createSecureServer(certificates.good));
+    expect(await answer(`http://127.0.0.1:${host.port}/mcp`)).toMatch(
+      /POST initialize .*127\.0\.0\.1:\d+ (?:cut the connection|.* does not speak HTTP)/,
+    );
+  });
+});
+
+describe('TLS', () => {
+  let certificates: Certificates;
+  beforeAll(async () => {
+    certificates = await createCertificates();
+  });
+  afterAll(() => certificates[Symbol.asyncDispose]());
+
+  const open = async (pair: Pair, runtime: RemoteSseOptions, clientCa?: string) => {
+    const host = await listenScripted(undefined, {
+      server: createSecureServer(pair, clientCa) as never,
+      scheme: 'https',
+    });
+    return { host, runtime, url: host.url, [Symbol.asyncDispose]: () => host.close() };
+  };
+
+  const known = () => ({ tls: { ca: certificates.ca } });
+
+  test.each([
+    [
+      'expired',
+      () => certificates.expired,
+      known,
+      /TLS: the certificate of 127\.0\.0\.1:\d+ has expired; renew it \(CERT_HAS_EXPIRED\)/,
+    ],
+    [
+      'not valid yet',
+      () => certificates.notYet,
+      known,
+      /TLS: the certificate of 127\.0\.0\.1:\d+ is not valid yet; check the clocks \(CERT_NOT_YET_VALID\)/,
+    ],
+    [
+      'for another host',
+      () => certificates.otherHost,
+      known,
+      /TLS: the certificate of 127\.0\.0\.1:\d+ is not for 127\.0\.0\.1; use a name that stands in it \(ERR_TLS_CERT_ALTNAME_INVALID\)/,
+    ],
+    [
+      'signed by itself',
+      () => certificates.selfSigned,
+      known,
+      /TLS: 127\.0\.0\.1:\d+ signed its certificate itself; give it in the option tls\.ca \(DEPTH_ZERO_SELF_SIGNED_CERT\)/,
+    ],
+    [
+      'of an unknown authority',
+      () => certificates.good,
+      () => ({}),
+      /TLS: the authority that signed the certificate of 127\.0\.0\.1:\d+ is not known; give its certificate in the option tls\.ca/,
+    ],
+  ] as const)('a certificate %s is refused before anything is sent', async (_name, pair, runtime, told) => {
+    await using server = await open(pair(), {});
+    const { message, problem } = await failure(server.url, runtime());
+    expect(message).toMatch(told);
+    expect(problem).toMatch(told);
+    expect(server.host.seen).toEqual([]);
+  });
+
+  test.each([
+    ['its authority is given', () => certificates.good, () => certificates.ca],
+    ['its authority is one of several', () => certificates.good, () => [certificates.selfSigned.cert, certificates.ca]],
+    ['it is itself given', () => certificates.selfSigned, () => certificates.selfSigned.cert],
+  ] as const)('a certificate is taken when %s', async (_name, pair, ca) => {
+    await using server = await open(pair(), {});
+    await using session = new Session({ url: server.url }, { runtime: { tls: { ca: ca() } } });
+    await session.begin();
+    expect(textOf(await session.call('search'))).toBe('search');
+    expect(await session.gateway.check('vendor')).toMatchObject([{ ok: true }]);
+  });
+
+  test('a function gives a server its own', async () => {
+    await using server = await open(certificates.good, {});
+    const asked: string[] = [];
+    const tls = (id: string) => {
+      asked.push(id);
+      return { ca: certificates.ca };
+    };
+    await using session = new Session({ url: server.url }, { runtime: { tls } });
+    await session.begin();
+    expect(new Set(asked)).toEqual(new Set(['vendor']));
+  });
+
+  test.each(['key', 'locked key'])('a client shows its certificate, with its %s', async (kind) => {
+    const { cert, key, lockedKey, passphrase } = certificates.client;
+    await using server = await open(certificates.good, {}, certificates.ca);
+    const own = kind === 'key' ? { cert, key } : { cert, key: lockedKey, passphrase };
+    await using session = new Session({ url: server.url }, { runtime: { tls: { ca: certificates.ca, ...own } } });
+    await session.begin();
+    expect(textOf(await session.call('search'))).toBe('search');
+  });
+
+  test('a client without a certificate is told that one may be asked for', async () => {
+    await using server = await open(certificates.good, {}, certificates.ca);
+    await using session = new Session({ url: server.url }, { runtime: known() });
+    // With TLS 1.3 a client is through before the server has judged it.
+    const { error } = await session.begin();
+    expect(error?.data).toMatchObject({ code: 'CONNECTION_FAILED', server: 'vendor' });
+    expect(error?.message).toMatch(
+      /127\.0\.0\.1:\d+ cut the connection before it answered anything; does it ask for a client certificate\? Then give one in the options tls\.cert and tls\.key/,
+    );
+    expect(server.host.seen).toEqual([]);
+  });
+
+  test.each(['-tls1_2', '-tls1_3'])('a client without a certificate is told by the alert of %s', async (version) => {
+    await using server = await startOpenssl(certificates, version);
+    await using session = new Session({ url: `https://127.0.0.1:${server.port}/mcp` }, { runtime: known() });
+    const message = await session.transport.start().then(
+      async () => (await session.request('initialize')).error?.message,
+      (error: Error) => error.message,
+    );
+    expect(message).toMatch(
+      /TLS: .*(?:asks for|refused the handshake; does it ask for) a client certificate|before it answered anything; does it ask/,
+    );
+  });
+
+  test.each([
+    [
+      'a key that does not fit its certificate',
+      () => ({ cert: certificates.client.cert, key: certificates.good.key }),
+      /key values mismatch/,
+    ],
+    [
+      'an authority that is no certificate',
+      () => ({ ca: 'certificates/ca.pem' }),
+      /the options tls or proxy cannot be used/,
+    ],
+  ])('%s is told at the start, and by check', async (_name, tls, told) => {
+    await using server = await open(certificates.good, {});
+    const { message, problem } = await failure(server.url, { tls: tls() });
+    expect(message).toMatch(told);
+    expect(problem).toMatch(told);
+    expect(message).toContain('the options tls or proxy cannot be used');
+    expect(message).not.toContain('PRIVATE');
+  });
+
+  test('a function that gave bad certificates is asked again', async () => {
+    await using server = await open(certificates.good, {});
+    let tls = { ca: 'nothing' };
+    await using session = new Session({ url: server.url }, { runtime: { tls: () => tls } });
+    expect(await session.gateway.check('vendor')).toMatchObject([{ ok: false }]);
+    tls = { ca: certificates.ca };
+    expect(await session.gateway.check('vendor')).toMatchObject([{ ok: true }]);
+    await session.begin();
+    expect(textOf(await session.call('search'))).toBe('search');
+  });
+});
+
+/** OpenSSL's own server, which asks for a client's certificate and says so when it gets none. */
+async function startOpenssl({ good, folder }: Certificates, version: string) {
+  const files = ['-cert', 'good.pem', '-key', 'good.key', '-CAfile', 'ca.pem'];
+  const asks = ['-Verify', '1', '-verify_return_error', version, '-accept', '127.0.0.1:0', '-www'];
+  expect(good.cert).toContain('CERTIFICATE');
+  const child = spawn('openssl', ['s_server', ...files, ...asks], { cwd: folder, stdio: ['pipe', 'pipe', 'ignore'] });
+  let port = '';
+  for await (const line of createInterface(child.stdout)) {
+    port = /^ACCEPT .*:(\d+)$/.exec(line)?.[1] ?? '';
+    if (port !== '') break;
+  }
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      const gone = once(child, 'exit');
+      child.kill('SIGKILL');
+      await gone;
+    },
+  };
+}
