@@ -65,7 +65,20 @@ describe('stop_timeout', () => {
 });
 
 test('STOP_FAILED names who is left, closes all the same, and keeps the host from nothing', async () => {
-  // A server whose memory takes longer to give back than sigkill allows.
+  // A server whose memory takes longer to give back than sigkill allows; on a busy machine it may be gone in time.
+  for (let attempt = 1; attempt <= 10; attempt++) {
+    const { failure, closes } = await stopSlowly();
+    expect(closes).toBe(1);
+    if (failure !== undefined) {
+      expect(GatewayError.is(failure) && failure.code).toBe('STOP_FAILED');
+      expect(String(failure)).toMatch(/processes \d+ are still there after SIGKILL/);
+      return;
+    }
+  }
+  throw new Error('none of ten servers was still there after SIGKILL');
+});
+
+async function stopSlowly(): Promise<{ failure: unknown; closes: number }> {
   const script = 'globalThis.a = Buffer.alloc(1.5e9, 1); process.stdout.write("{}\\n"); process.stdin.resume()';
   const spec = {
     command: process.execPath,
@@ -75,24 +88,21 @@ test('STOP_FAILED names who is left, closes all the same, and keeps the host fro
   const tag = createTag();
   const { runtime, transport } = await open(spec, tag);
   const ready = Promise.withResolvers<void>();
-  const errors: Error[] = [];
   let closes = 0;
-  transport.onerror = (error) => {
-    errors.push(error);
-    ready.resolve();
-  };
+  transport.onerror = () => ready.resolve();
   transport.onclose = () => {
     closes += 1;
   };
   await transport.start();
   await ready.promise;
-  const failure: unknown = await transport.close().catch((error: unknown) => error);
-  expect(GatewayError.is(failure) && failure.code).toBe('STOP_FAILED');
-  expect(String(failure)).toMatch(/processes \d+ are still there after SIGKILL/);
-  expect(closes).toBe(1);
+  const failure: unknown = await transport.close().then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   expect(await untilLiving(tag, (living) => living === 0, 20_000)).toEqual([]);
   await runtime.close();
-});
+  return { failure, closes };
+}
 
 describe('a host that is killed by SIGKILL', () => {
   test('leaves nobody, whatever it was doing', { timeout: 240_000 }, async () => {

@@ -12,7 +12,8 @@ export async function runSuite(
     create,
     working: (args) => ({ server: (context) => createReferenceServer(args, context.env) }),
     broken: () => ({ server: () => Promise.reject(new Error('no such database')) }),
-    guardMs: 3000,
+    // Each fault that makes a case hang costs this much; less would take a busy machine for a hang.
+    guardMs: 6000,
   });
   const failures = new Map<string, Error>();
   const run = async ([name, body]: [string, () => Promise<void>]) =>
