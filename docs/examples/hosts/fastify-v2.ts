@@ -1,0 +1,61 @@
+/**
+ * A host on Fastify: every server of a catalog as one, at http://127.0.0.1:<port>/mcp.
+ *
+ *     node fastify-v2.ts catalog.yaml 3000
+ *
+ * With the variable TOKENS, as in '{"<SHA-256 of a token>": "ada"}', only who has one of the tokens may connect. Without
+ * it everybody on this machine may.
+ */
+import { createHash } from 'node:crypto';
+import { NodeStreamableHTTPServerTransport } from '@modelcontextprotocol/node';
+import fastify from 'fastify';
+import { createGateway, createNodeSessions, loadCatalog } from 'open-mcp-gateway';
+
+const [catalog = 'catalog.yaml', port = '3000'] = process.argv.slice(2);
+const principals: Record<string, string> | undefined = process.env.TOKENS && JSON.parse(process.env.TOKENS);
+
+/** Who has the token of an Authorization header. Put in its place whatever knows your users. */
+function authenticate(authorization = '') {
+  const token = authorization.replace(/^Bearer /, '');
+  const principal = principals?.[createHash('sha256').update(token).digest('hex')];
+  return principal === undefined ? undefined : { principal };
+}
+
+// #region sessions
+const gateway = createGateway(await loadCatalog(catalog));
+const sessions = createNodeSessions(
+  (settings) => new NodeStreamableHTTPServerTransport(settings),
+  (transport, caller) => gateway.serve(transport, { caller }),
+  {
+    authenticate: principals && (({ headers }) => authenticate(headers.authorization)),
+    onError: console.error,
+  },
+);
+// #endregion sessions
+
+// #region server
+// How long the head of a request may take is a matter of the server; the sessions look after its body.
+const limits = { headersTimeout: 5_000, connectionsCheckingInterval: 1_000 };
+const app = fastify({ http: limits, forceCloseConnections: true });
+// The sessions read bodies themselves, up to their limit.
+app.removeAllContentTypeParsers();
+app.addContentTypeParser('*', (_request, _body, done) => done(null));
+app.all('/mcp', (request, reply) => {
+  reply.hijack();
+  return sessions.handle(request.raw, reply.raw);
+});
+await app.listen({ port: Number(port), host: '127.0.0.1' });
+console.log('listening', app.server.address());
+// #endregion server
+
+// #region close
+/** Lets open requests end, then ends every session and every server. */
+async function close() {
+  await sessions.close();
+  await gateway.close();
+  await app.close();
+}
+
+process.once('SIGTERM', close);
+process.once('SIGINT', close);
+// #endregion close
