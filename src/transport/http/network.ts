@@ -6,6 +6,10 @@ export function describeNetworkError(error: unknown, url: URL): string {
     return `${url.host} cut the connection before it answered anything; ${remedy} (${code})`;
   }
   const known = Object.hasOwn(problems, code) ? problems[code] : undefined;
+  const proxyUrl = known && proxyOf(error, url);
+  if (known !== undefined && proxyUrl !== undefined) {
+    return `the proxy cannot be reached: ${known(proxyUrl)} (${code})`;
+  }
   if (known !== undefined) return `${known(url)} (${code})`;
   if (code.startsWith('HPE_') || isParserError(error))
     return `what answers at ${url.host} does not speak HTTP${code === '' ? '' : ` (${code})`}`;
@@ -22,6 +26,22 @@ export function describeNetworkError(error: unknown, url: URL): string {
   if (proxy === '407') return 'the proxy asks for credentials (407): put them into the URL of the proxy';
   if (proxy !== undefined) return `the proxy refused the connection (${proxy})`;
   return code === '' ? message : `${message} (${code})`;
+}
+
+/** Where a connection was meant to go, when that is not where the request goes. */
+function proxyOf(error: unknown, url: URL): URL | undefined {
+  const wanted = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
+    const inner: unknown = at instanceof AggregateError ? at.errors[0] : at;
+    const { address, hostname, port } = inner as { address?: unknown; hostname?: unknown; port?: unknown };
+    const host = typeof address === 'string' ? address : hostname;
+    const other = port !== undefined ? port !== wanted : hostname !== undefined && hostname !== url.hostname;
+    if (typeof host === 'string' && other) {
+      const shown = host.includes(':') ? `[${host}]` : host;
+      return URL.parse(`http://${shown}${port === undefined ? '' : `:${port}`}`) ?? undefined;
+    }
+  }
+  return undefined;
 }
 
 const cuts: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
