@@ -100,12 +100,14 @@ export class CatalogEntry {
   /** What the merged peer of one caller needs to know of it. */
   toEndpointServer(caller: Caller): EndpointServer {
     const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = this.definition;
+    // What is shared is watched once, by the session that shares it: also its start, which may have to wait for a pull.
+    const watches = this.sessions.watches(caller);
     return {
       id,
       displayName,
       fingerprint: this.#fingerprint,
       listTimeoutMs,
-      startTimeoutMs,
+      startTimeoutMs: watches ? startTimeoutMs : undefined,
       restart,
       tools,
       snapshotOwner: () =>
@@ -114,8 +116,7 @@ export class CatalogEntry {
           : isolation === 'principal'
             ? caller.principal && `principal ${caller.principal}`
             : caller.id && `caller ${caller.id}`,
-      // What is shared is watched once, by the session that shares it.
-      watch: this.sessions.watches(caller) ? toWatch(this.definition) : undefined,
+      watch: watches ? toWatch(this.definition) : undefined,
       connect: (who, onProgress) => this.sessions.connect(who, onProgress),
     };
   }

@@ -62,7 +62,7 @@ class CatalogGateway implements Gateway {
   readonly names: GatewayNames;
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
-  readonly #peers = new Set<{ close(): Promise<void> }>();
+  readonly #peers = new Set<{ end(reason: GatewayError): Promise<void> }>();
   #closed = false;
   #instances = 0;
   #graceMs = defaultGraceMs;
@@ -179,8 +179,8 @@ class CatalogGateway implements Gateway {
     const supervisors = [...this.#entries.values()].map(({ supervisor }) => supervisor.close(this.#graceMs));
     const stopped = await Promise.allSettled(supervisors);
     const peers = await Promise.allSettled([
-      ...[...this.#peers].map((peer) => peer.close()),
-      ...[...this.#entries.values()].map(({ sessions }) => sessions.close()),
+      ...[...this.#peers].map((peer) => peer.end(closedError())),
+      ...[...this.#entries.values()].map(({ sessions }) => sessions.close(closedError())),
     ]);
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
     const closed = await Promise.allSettled(factories);
@@ -247,7 +247,7 @@ class CatalogGateway implements Gateway {
 
   #refuseWhenClosed(): void {
     if (this.#closed) {
-      throw new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { delivered: false });
+      throw closedError();
     }
   }
 
@@ -260,4 +260,8 @@ class CatalogGateway implements Gateway {
       // A host's listener must not change what happens to its servers.
     }
   }
+}
+
+function closedError(): GatewayError {
+  return new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { delivered: false });
 }

@@ -1,4 +1,6 @@
+import type { GatewayError } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
+import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -96,6 +98,13 @@ export class Calls {
         this.#progressSteps += 1;
         this.progress(call, { progress: -1 / this.#progressSteps, message });
       }
+    }
+  }
+
+  /** Answers all with an error of ours. What became of them at a server, if they got so far, is not known here. */
+  failAll(error: GatewayError): void {
+    for (const call of [...this.#open.values()]) {
+      this.finish(call, toErrorResponse(call.id, error, error.message, 'unknown'));
     }
   }
 

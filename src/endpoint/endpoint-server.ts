@@ -9,7 +9,8 @@ export interface EndpointServer {
   readonly displayName: string;
   readonly fingerprint: string;
   readonly listTimeoutMs: number;
-  readonly startTimeoutMs: number;
+  /** Undefined where callers share what has a time-out of its own. */
+  readonly startTimeoutMs: number | undefined;
   /** Undefined where callers share what watches over itself. */
   readonly watch: LinkWatchSettings | undefined;
   readonly restart: { readonly max: number; readonly backoffMs: number; readonly maxBackoffMs: number };

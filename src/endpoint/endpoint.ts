@@ -1,3 +1,4 @@
+import type { GatewayError } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
 import type { Link, LinkOwner } from '../instance/link.js';
 import type { LinkActivity } from '../instance/link-watch.js';
@@ -129,6 +130,11 @@ export class Endpoint implements LinkOwner {
   /** Whether a request of this id waits for its answer. */
   isOpen(id: RequestId): boolean {
     return this.#calls.has(id);
+  }
+
+  /** Answers what is still open, when it is not the caller who ends the connection. */
+  failAll(reason: GatewayError): void {
+    this.#calls.failAll(reason);
   }
 
   /** Ends every session with a server; open requests are abandoned. */

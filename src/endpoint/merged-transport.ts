@@ -65,6 +65,13 @@ export class MergedTransport implements Transport {
     return handedOver;
   }
 
+  /** Closes for a reason of ours, with which open requests are answered. */
+  end(reason: GatewayError): Promise<void> {
+    this.#flush();
+    this.#endpoint.failAll(reason);
+    return this.close();
+  }
+
   readonly close = once(async () => {
     this.#state = 'closed';
     this.#outgoing.length = 0;

@@ -1,3 +1,4 @@
+import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { once } from '../util/once.js';
 import type { Endpoint } from './endpoint.js';
@@ -6,8 +7,8 @@ import type { EndpointFactory } from './merged-transport.js';
 /** A session of the merged peer on a transport of the host. */
 export interface ServedSession {
   readonly endpoint: Endpoint;
-  /** Closes the transport and everything behind it. */
-  close(): Promise<void>;
+  /** Closes the transport and everything behind it; open requests are answered with the reason. */
+  end(reason: GatewayError): Promise<void>;
 }
 
 /**
@@ -17,7 +18,7 @@ export interface ServedSession {
 export async function serveEndpoint(
   transport: Transport,
   create: EndpointFactory,
-  sessions: Pick<Set<Pick<ServedSession, 'close'>>, 'add' | 'delete'>,
+  sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
   const endpoint = create((message, relatedRequestId) => {
     const options = relatedRequestId === undefined ? undefined : { relatedRequestId };
@@ -32,11 +33,12 @@ export async function serveEndpoint(
   });
   const session: ServedSession = {
     endpoint,
-    close: once(async () => {
+    async end(reason) {
+      endpoint.failAll(reason);
       const ended = end();
       await transport.close();
       await ended;
-    }),
+    },
   };
   transport.onmessage = (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
     onmessage?.(message, extra);

@@ -36,7 +36,7 @@ function startFailed(server: string, message: string): GatewayError {
 }
 
 /** The `GatewayError` behind an error response of our own; undefined for a server's. */
-function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
+export function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
   const code = (error.data as { code?: unknown } | undefined)?.code;
   if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
     return undefined;

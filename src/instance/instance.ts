@@ -98,7 +98,7 @@ export class Instance {
 
   /** True when a connection may still take it. */
   get available(): boolean {
-    return this.user === undefined && !this.#abort.signal.aborted && !['stopping', 'failed'].includes(this.phase);
+    return this.user === undefined && !this.#abort.signal.aborted && this.failure === undefined;
   }
 
   /** Rejects when the server has ended since it was started. */
@@ -130,6 +130,11 @@ export class Instance {
   /** Starts the server. Every call shares one start. */
   readonly open = once(async () => {
     const { definition, factory, gatewayId, clock, redactor } = this.#env;
+    if (this.#abort.signal.aborted) {
+      // Stopped while it waited for its turn: nothing has begun.
+      this.#onGone();
+      throw this.#abort.signal.reason;
+    }
     const start = clock.now();
     this.#phases.enter('starting');
     try {
@@ -174,7 +179,7 @@ export class Instance {
   /** Gives the instance to `user` and begins delivery. */
   async use(user: InstanceUser): Promise<void> {
     this.user = user;
-    await this.transport.start({
+    const starting = this.transport.start({
       onMessage: (message, extra) => user.onMessage(message, extra),
       onTrouble: (error) => {
         this.#emitTrouble(error);
@@ -193,6 +198,12 @@ export class Instance {
         user.onClosed();
         this.#onGone();
       },
+    });
+    await starting.catch((error: GatewayError) => {
+      if (this.failure === undefined) {
+        this.#fail(error);
+      }
+      throw error;
     });
   }
 

@@ -10,7 +10,7 @@ import {
   type Transport,
 } from '../sdk.js';
 import { type Exchange, Exchanges, type Response, withOwnIds } from './exchanges.js';
-import { type Handshake, readHandshake } from './handshake.js';
+import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import { ServerError } from './server-error.js';
@@ -34,7 +34,8 @@ export interface LinkOwner {
 
 export interface LinkOptions {
   readonly server: string;
-  readonly startTimeoutMs: number;
+  /** For the answer to `initialize`; undefined where somebody below sees to it that one comes. */
+  readonly startTimeoutMs: number | undefined;
   /** Undefined where somebody below watches already. */
   readonly watch: LinkWatchSettings | undefined;
   connect(): LinkTransport;
@@ -74,7 +75,7 @@ export class Link {
       new LinkWatch(options.watch, owner.clock, {
         activity: () => this.#activity(),
         rest: () => this.#rest(),
-        probe: () => this.ask('ping', undefined, true),
+        probe: () => this.#probe(),
         fail: (failures) => {
           const message = `the server did not answer ${failures} health checks in a row`;
           this.#transport?.fail?.(this.#error('SERVER_UNHEALTHY', message));
@@ -85,6 +86,11 @@ export class Link {
   /** What the server said of itself; undefined unless the link is open. */
   get handshake(): Handshake | undefined {
     return this.#handshake;
+  }
+
+  /** True while it opens and while it is open. */
+  get isActive(): boolean {
+    return this.#opening !== undefined;
   }
 
   /** The caller's request that was sent last and is still open: what the server asks on its own belongs to it best. */
@@ -182,6 +188,18 @@ export class Link {
     }
   }
 
+  /** An error is a sign of life too; and while we drain the server, it is we who refuse to ask. */
+  async #probe(): Promise<void> {
+    try {
+      await this.ask('ping', undefined, true);
+    } catch (error) {
+      const ours = error instanceof ServerError ? toGatewayError(this.server, error.error) : undefined;
+      if (ours !== undefined && ours.code !== 'SERVER_STOPPED') {
+        throw ours;
+      }
+    }
+  }
+
   #activity(): LinkActivity {
     return this.#exchanges.isWorking ? 'working' : this.#owner.activity(this);
   }
@@ -204,6 +222,8 @@ export class Link {
       // It may have ended by itself, and another one may be under way already.
       if (this.#transport === transport) {
         this.#forget();
+        // Before it is closed: a server that runs and makes no handshake has failed.
+        GatewayError.is(error) && transport.fail?.(error);
       }
       await transport.close().catch(() => {});
       throw error;
@@ -220,40 +240,41 @@ export class Link {
       // A line that was skipped ends nothing.
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
     };
-    const ended = new Promise<never>((_, reject) => {
-      transport.onclose = () => {
-        reject(this.#endedError('before it answered initialize'));
-        this.#onClose(transport);
-      };
-    });
-    ended.catch(() => {});
+    const failed = Promise.withResolvers<never>();
+    failed.promise.catch(() => {});
+    transport.onclose = () => {
+      failed.reject(this.#endedError('before it answered initialize'));
+      this.#onClose(transport);
+    };
     await transport.start();
-    return this.#initialize(transport, ended);
-  }
-
-  async #initialize(transport: Transport, ended: Promise<never>): Promise<Handshake> {
     const { clock } = this.#owner;
     const { startTimeoutMs } = this.#options;
-    const params = this.#owner.initializeParams();
-    let timer: unknown;
-    let id: RequestId | undefined;
-    const response = await new Promise<Response>((resolve, reject) => {
-      timer = clock.setTimeout(
-        () =>
-          reject(this.#error('START_TIMEOUT', `no answer to initialize within start_timeout (${startTimeoutMs} ms)`)),
-        startTimeoutMs,
-      );
-      id = this.#exchanges.open({ onAnswer: resolve });
-      ended.catch(reject);
-      transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(reject);
-    }).finally(() => {
+    const late = () => {
+      const text = `no answer to initialize within start_timeout (${startTimeoutMs} ms)`;
+      failed.reject(this.#error('START_TIMEOUT', text));
+    };
+    const timer = startTimeoutMs === undefined ? undefined : clock.setTimeout(late, startTimeoutMs);
+    try {
+      return await this.#initialize(transport, failed.promise);
+    } finally {
       clock.clearTimeout(timer);
-      id !== undefined && this.#exchanges.forget(id);
-    });
-    const handshake = readHandshake(this.server, response);
-    transport.setProtocolVersion?.(handshake.protocolVersion);
-    await transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' });
-    return handshake;
+    }
+  }
+
+  async #initialize(transport: Transport, failed: Promise<never>): Promise<Handshake> {
+    const params = this.#owner.initializeParams();
+    const answered = Promise.withResolvers<Response>();
+    const id = this.#exchanges.open({ onAnswer: answered.resolve });
+    try {
+      transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(answered.reject);
+      const handshake = readHandshake(this.server, await Promise.race([answered.promise, failed]));
+      transport.setProtocolVersion?.(handshake.protocolVersion);
+      // A server that does not read may hold this up, too.
+      await Promise.race([transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' }), failed]);
+      return handshake;
+    } finally {
+      this.#exchanges.forget(id);
+    }
   }
 
   #send(id: RequestId, message: JSONRPCRequest): void {

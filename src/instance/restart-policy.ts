@@ -16,7 +16,8 @@ const jitter = 0.2;
 /**
  * When the server of an entry may be started again after it failed: later each time, and in a crash loop once a cool-down.
  *
- * Failures are counted by entry: an instance that has lived for the whole window, or a start by hand, makes them forgotten.
+ * Failures are counted by entry. They are forgotten when an instance has lived for the whole window, when none has failed for
+ * so long although it might have been started, and by a start by hand.
  */
 export class RestartPolicy {
   readonly #server: string;
@@ -26,7 +27,10 @@ export class RestartPolicy {
   readonly #waiting = new Set<() => void>();
   /** When the failures of the window happened. */
   #failures: number[] = [];
-  #inRow = 0;
+  /** How many there were until they were last forgotten: by these the back-off grows. */
+  #row = 0;
+  /** Nothing has answered since the last one. */
+  #unproved = false;
   #nextAt = 0;
   #loop = false;
   #restarts = 0;
@@ -40,7 +44,7 @@ export class RestartPolicy {
 
   /** Where the entry stands between two starts. */
   get phase(): 'idle' | 'failed' | 'crash-loop' {
-    return this.#loop ? 'crash-loop' : this.#inRow > 0 ? 'failed' : 'idle';
+    return this.#loop ? 'crash-loop' : this.#unproved ? 'failed' : 'idle';
   }
 
   /** How often a start followed a failure. */
@@ -57,7 +61,7 @@ export class RestartPolicy {
   async admit(signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted();
-      if (this.#inRow === 0) {
+      if (!this.#unproved) {
         return;
       }
       const wait = this.#nextAt - this.#clock.now();
@@ -85,12 +89,13 @@ export class RestartPolicy {
   failed(livedMs: number): 'failed' | 'crash-loop' {
     const { max, windowMs, cooldownMs } = this.#settings;
     const now = this.#clock.now();
-    if (livedMs >= windowMs) {
+    if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
       this.reset();
     }
     this.#failures = this.#failures.filter((at) => now - at < windowMs);
     this.#failures.push(now);
-    this.#inRow += 1;
+    this.#row += 1;
+    this.#unproved = true;
     this.#loop ||= this.#failures.length > max;
     this.#nextAt = now + (this.#loop ? cooldownMs : this.#delay());
     return this.#loop ? 'crash-loop' : 'failed';
@@ -99,21 +104,20 @@ export class RestartPolicy {
   /** An instance answered: who waits may go on. What it did before still counts, should it fail again soon. */
   proved(): void {
     this.#loop = false;
-    this.#inRow = 0;
+    this.#unproved = false;
     this.#wake();
   }
 
   /** Forgets all failures. */
   reset(): void {
     this.#failures = [];
+    this.#row = 0;
     this.proved();
   }
 
   #delay(): number {
     const { backoffMs, maxBackoffMs } = this.#settings;
-    // A row that goes on after a proof, within the window, is as long as the window remembers.
-    const row = Math.max(this.#inRow, this.#failures.length);
-    const plain = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(row - 1, 30));
+    const plain = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(this.#row - 1, 30));
     return Math.round(plain * (1 - jitter + 2 * jitter * this.#random()));
   }
 

@@ -1,9 +1,11 @@
+import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
 import type { LinkTransport } from './link.js';
 import type { LinkWatchSettings } from './link-watch.js';
 import { RequestTransport } from './request-session.js';
 import { SharedSession } from './shared-session.js';
+import { SharedTransport } from './shared-transport.js';
 
 export interface SessionPoolOptions {
   readonly server: string;
@@ -18,7 +20,9 @@ export interface SessionPoolOptions {
 /** Decides who shares an instance of an entry, and hands out connections accordingly. */
 export class SessionPool {
   readonly #options: SessionPoolOptions;
-  readonly #sessions = new Map<string, SharedSession>();
+  // A session that nobody else may join has a key that nobody else has.
+  readonly #sessions = new Map<string | symbol, SharedSession>();
+  #closed: GatewayError | undefined;
 
   constructor(options: SessionPoolOptions) {
     this.#options = options;
@@ -37,7 +41,7 @@ export class SessionPool {
       case 'caller':
         return caller.id === undefined
           ? this.#options.connect(caller, onProgress)
-          : this.#shared(`caller ${caller.id}`, caller).attach();
+          : this.#attach(`caller ${caller.id}`, caller);
       default:
         return this.connectShared(caller);
     }
@@ -46,21 +50,33 @@ export class SessionPool {
   /** A connection to the instance that callers share, or that the callers of one principal share. */
   connectShared(caller: Caller): LinkTransport {
     if (this.#options.isolation === 'shared') {
-      return this.#shared('everybody', undefined).attach();
+      return this.#attach('everybody', undefined);
     }
     // Without a principal nobody else can be the same one.
     const { principal, id } = caller;
     if (principal !== undefined) {
-      return this.#shared(`principal ${principal}`, { principal }).attach();
+      return this.#attach(`principal ${principal}`, { principal });
     }
-    return id === undefined ? this.#create(undefined, caller).attach() : this.#shared(`caller ${id}`, caller).attach();
+    return this.#attach(id === undefined ? Symbol('nobody else') : `caller ${id}`, caller);
   }
 
-  async close(): Promise<void> {
-    await Promise.all([...this.#sessions.values()].map((session) => session.close()));
+  /** Ends all sessions, and refuses connections that start later; open requests are answered with the reason. */
+  async close(reason: GatewayError): Promise<void> {
+    this.#closed = reason;
+    await Promise.all([...this.#sessions.values()].map((session) => session.close(reason)));
   }
 
-  #shared(key: string, caller: Caller | undefined): SharedSession {
+  /** A connection to the session of that key: to the one that there is when the connection starts. */
+  #attach(key: string | symbol, caller: Caller | undefined): SharedTransport {
+    return new SharedTransport(() => {
+      if (this.#closed !== undefined) {
+        throw this.#closed;
+      }
+      return this.#shared(key, caller);
+    });
+  }
+
+  #shared(key: string | symbol, caller: Caller | undefined): SharedSession {
     let session = this.#sessions.get(key);
     if (session === undefined) {
       session = this.#create(key, caller);
@@ -69,13 +85,13 @@ export class SessionPool {
     return session;
   }
 
-  #create(key: string | undefined, caller: Caller | undefined): SharedSession {
+  #create(key: string | symbol, caller: Caller | undefined): SharedSession {
     const session: SharedSession = new SharedSession({
       link: this.#linkOptions(caller),
-      sharing: key === undefined || key.startsWith('caller ') ? 'one-caller' : 'callers',
+      sharing: typeof key === 'symbol' || key.startsWith('caller ') ? 'one-caller' : 'callers',
       clock: this.#options.clock,
       onUnused: () => {
-        if (key !== undefined && this.#sessions.get(key) === session) {
+        if (this.#sessions.get(key) === session) {
           this.#sessions.delete(key);
         }
       },

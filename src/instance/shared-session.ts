@@ -1,11 +1,11 @@
 import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
-import type { JSONRPCNotification, JSONRPCRequest, RequestId, Transport } from '../sdk.js';
+import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { SharedTasks } from './shared-tasks.js';
-import { SharedTransport, type SharedTransportOwner } from './shared-transport.js';
+import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -59,15 +59,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.#link = new Link(options.link, this);
   }
 
-  /** A connection of its own to the shared server. */
-  attach(): Transport {
-    return new SharedTransport(this);
-  }
-
-  /** Ends the server and every connection. */
-  async close(): Promise<void> {
+  /** Ends the server and every connection, whose open requests are answered with the reason. */
+  async close(reason: GatewayError): Promise<void> {
     await this.#link.close();
     for (const transport of [...this.#attached]) {
+      transport.end(reason);
       await transport.close();
     }
   }
@@ -277,7 +273,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #reportUnused(): void {
-    if (this.#attached.size === 0 && this.#link.handshake === undefined) {
+    if (this.#attached.size > 0 || this.#link.handshake !== undefined) {
+      return;
+    }
+    if (this.#link.isActive) {
+      // Whoever comes next may wait for this start, too; when it fails, nothing is left to share.
+      this.#link.open().catch(() => this.#reportUnused());
+    } else {
       this.#options.onUnused();
     }
   }

@@ -43,24 +43,33 @@ export class SharedTransport implements Transport {
 
   /** The URIs that it is subscribed to. */
   readonly subscriptions = new Set<string>();
-  readonly #session: SharedTransportOwner;
+  readonly #join: () => SharedTransportOwner;
+  #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
   #state: 'new' | 'open' | 'closed' = 'new';
 
-  constructor(session: SharedTransportOwner) {
-    this.#session = session;
+  /** @param join - finds the session, when it is needed; throws when there is none any more */
+  constructor(join: () => SharedTransportOwner) {
+    this.#join = join;
   }
 
   async start(): Promise<void> {
     if (this.#state !== 'new') {
       throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
     }
+    try {
+      this.#session = this.#join();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
     this.#state = 'open';
     this.#session.enter(this);
   }
 
   async send(message: JSONRPCMessage): Promise<void> {
-    if (this.#state !== 'open') {
+    const session = this.#session;
+    if (this.#state !== 'open' || session === undefined) {
       throw this.#state === 'new'
         ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
         : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
@@ -68,14 +77,14 @@ export class SharedTransport implements Transport {
           });
     }
     if (isResponse(message)) {
-      this.#session.answer(this, message);
+      session.answer(this, message);
     } else if (!isRequest(message)) {
-      this.#notify(message);
+      this.#notify(session, message);
     } else if (this.#open.has(message.id)) {
       const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
       throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
     } else {
-      this.#request(message);
+      this.#request(session, message);
     }
   }
 
@@ -86,11 +95,11 @@ export class SharedTransport implements Transport {
     this.#state = 'closed';
     for (const { linkId } of this.#open.values()) {
       if (linkId !== undefined) {
-        this.#session.cancel(linkId, { reason: 'the client has disconnected' });
+        this.#session?.cancel(linkId, { reason: 'the client has disconnected' });
       }
     }
     this.#open.clear();
-    await this.#session.leave(this);
+    await this.#session?.leave(this);
     runCallback({}, () => this.onclose?.());
   });
 
@@ -123,7 +132,7 @@ export class SharedTransport implements Transport {
     }
   }
 
-  #request(request: JSONRPCRequest): void {
+  #request(session: SharedTransportOwner, request: JSONRPCRequest): void {
     const { id } = request;
     const open: { linkId: RequestId | undefined } = { linkId: undefined };
     this.#open.set(id, open);
@@ -134,7 +143,7 @@ export class SharedTransport implements Transport {
       }
     };
     if (request.method === 'initialize') {
-      this.#session.initialize(request.params).then(
+      session.initialize(request.params).then(
         (result) => finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> }),
         (error: unknown) => finish(toFailure(id, error)),
       );
@@ -142,22 +151,22 @@ export class SharedTransport implements Transport {
       // What is answered on the spot must not arrive inside send().
       queueMicrotask(() => {
         if (this.#open.get(id) === open) {
-          open.linkId = this.#session.request(this, request, finish);
+          open.linkId = session.request(this, request, finish);
         }
       });
     }
   }
 
-  #notify(message: JSONRPCNotification): void {
+  #notify(session: SharedTransportOwner, message: JSONRPCNotification): void {
     if (message.method !== 'notifications/cancelled') {
-      this.#session.notify(message);
+      session.notify(message);
       return;
     }
     const open = this.#open.get(message.params?.requestId as RequestId);
     if (open !== undefined) {
       this.#open.delete(message.params?.requestId as RequestId);
       if (open.linkId !== undefined) {
-        this.#session.cancel(open.linkId, message.params);
+        session.cancel(open.linkId, message.params);
       }
     }
   }

@@ -74,6 +74,9 @@ export class Supervisor {
   readonly #spare: SpareInstances;
   /** A start ahead that is under way. */
   #ahead: Promise<void> | undefined;
+  #abortAhead = new AbortController();
+  #restarting: Promise<void> | undefined;
+  readonly #stops = new Set<Promise<void>>();
   #since: number;
   #lastExit: ExitInfo | undefined;
   #lastError: GatewayError | undefined;
@@ -105,19 +108,12 @@ export class Supervisor {
     onProgress?: (progress: RuntimeProgress) => void,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
+    await this.#settleStops(signal);
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
       spare.onProgress = onProgress;
-      await this.#open(spare, signal);
-      const healthy = await abortable(spare.health(signal), signal).then(
-        () => true,
-        () => false,
-      );
-      if (healthy) {
+      if (await this.#join(spare, signal)) {
         return spare;
       }
-      // It ended while it waited for somebody.
-      await spare.stop().catch(() => {});
-      signal.throwIfAborted();
     }
     const instance = await this.#create(caller, signal);
     instance.onProgress = onProgress;
@@ -128,6 +124,48 @@ export class Supervisor {
   /** What was started for nobody in particular does not fit a caller whom the runtime may have to know. */
   #takeSpare(caller: Caller | undefined): Instance | undefined {
     return isKnown(caller) ? undefined : this.#spare.take();
+  }
+
+  /**
+   * Waits for one that was started ahead, which goes on without those who wait no longer.
+   *
+   * @returns false when it has ended while it waited for somebody
+   */
+  async #join(spare: Instance, signal: AbortSignal): Promise<boolean> {
+    try {
+      await abortable(this.#ahead !== undefined && !spare.ready ? this.#ahead : spare.open(), signal);
+      if (await this.#isHealthy(spare, signal)) {
+        return true;
+      }
+    } catch (error) {
+      if (spare.available) {
+        spare.onProgress = undefined;
+        this.#spare.add(spare);
+        spare.ready && this.#spare.started(spare);
+      }
+      throw error;
+    }
+    return false;
+  }
+
+  /** Stops one that has ended by itself. */
+  async #isHealthy(spare: Instance, signal: AbortSignal): Promise<boolean> {
+    try {
+      await abortable(spare.health(signal), signal);
+      return true;
+    } catch {
+      signal.throwIfAborted();
+      await spare.stop().catch(() => {});
+      return false;
+    }
+  }
+
+  /** Who comes while a stop is under way waits: what ends may hold what the next one needs. */
+  async #settleStops(signal: AbortSignal): Promise<void> {
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    while (this.#stops.size > 0) {
+      await abortable(Promise.allSettled([...this.#stops]), either);
+    }
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
@@ -149,34 +187,57 @@ export class Supervisor {
   /** Starts an instance ahead of its use; without effect while one waits already. Forgets earlier failures. */
   async start(): Promise<void> {
     await this.#permit();
+    await this.#settleStops(this.#closing.signal);
     this.#policy.reset();
-    const waiting = this.#spare.find();
-    if (waiting !== undefined) {
-      await waiting.open();
-      return;
+    while (this.#ahead === undefined) {
+      const waiting = this.#spare.find();
+      if (waiting === undefined) {
+        this.#ahead = this.#startAhead().finally(() => {
+          this.#ahead = undefined;
+        });
+      } else if (await this.#isHealthy(waiting, this.#closing.signal)) {
+        return;
+      }
     }
-    this.#ahead ??= this.#startAhead().finally(() => {
-      this.#ahead = undefined;
-    });
     await this.#ahead;
   }
 
   async #startAhead(): Promise<void> {
-    const { signal } = this.#closing;
+    this.#abortAhead = new AbortController();
+    const signal = AbortSignal.any([this.#closing.signal, this.#abortAhead.signal]);
     const instance = await this.#create(undefined, signal);
     this.#spare.add(instance);
     await this.#open(instance, signal);
     this.#spare.started(instance);
   }
 
-  /** Stops every instance, forgets earlier failures and starts one ahead. */
-  async restart(graceMs: number): Promise<void> {
-    await this.stop(graceMs);
-    await this.start();
+  /** Stops every instance, forgets earlier failures and starts one ahead. Calls at the same time share one restart. */
+  restart(graceMs: number): Promise<void> {
+    this.#restarting ??= this.stop(graceMs)
+      .then(() => this.start())
+      .finally(() => {
+        this.#restarting = undefined;
+      });
+    return this.#restarting;
   }
 
-  /** Lets open requests end within `graceMs`, then stops every instance. */
-  async stop(graceMs: number): Promise<void> {
+  /**
+   * Lets open requests end within `graceMs`, then stops every instance. Calls at the same time share the end of each, which
+   * comes with the shortest grace.
+   */
+  stop(graceMs: number): Promise<void> {
+    this.#abortAhead.abort(
+      new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
+        server: this.#options.definition.id,
+        delivered: false,
+      }),
+    );
+    const stop = this.#stopAll(graceMs).finally(() => this.#stops.delete(stop));
+    this.#stops.add(stop);
+    return stop;
+  }
+
+  async #stopAll(graceMs: number): Promise<void> {
     const { clock } = this.#options;
     const results = await Promise.allSettled(
       [...this.#instances].map(async (instance) => {

@@ -229,9 +229,10 @@ describe('a server that returns rubbish', () => {
     await using t = setUp({ a: good, b: { ...good, on: { initialize: () => ({ hello: 1 }) } } });
     await using caller = await t.caller();
     expect(await caller.toolNames()).toEqual(['a__x']);
-    expect(await caller.error('tools/call', { name: 'b__x' })).toMatchObject({
-      data: { code: 'START_FAILED', server: 'b', delivered: false },
-    });
+    const failing = caller.error('tools/call', { name: 'b__x' });
+    // It is a failure like others: the next try comes after the back-off.
+    await t.clock.advance(1_200);
+    expect(await failing).toMatchObject({ data: { code: 'START_FAILED', server: 'b', delivered: false } });
   });
 
   test('messages that are none are survived', async () => {
