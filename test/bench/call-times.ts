@@ -6,6 +6,8 @@ import type { Way } from './transports.ts';
 export interface Load {
   readonly bytes: number;
   readonly atOnce: number;
+  /** How many calls a sample has at most: fewer where each takes long. */
+  readonly atMost?: number;
 }
 
 /**
@@ -25,8 +27,8 @@ export async function callTimes<Result>(
         caller: await connect(transport),
       })),
     );
-    return await use(({ bytes, atOnce }) => {
-      const calls = Math.max(2 * atOnce, Math.min(atOnce === 1 ? 500 : 2_000, Math.ceil(2 ** 21 / bytes)), 4);
+    return await use(({ bytes, atOnce, atMost = atOnce === 1 ? 500 : 2_000 }) => {
+      const calls = Math.max(2 * atOnce, Math.min(atMost, Math.ceil(2 ** 21 / bytes)), 4);
       const variants = callers.map(({ name, caller, tool }) => ({
         name,
         run: async () => (await timed(() => caller.calls(calls, atOnce, echo(bytes, tool)))) / calls,

@@ -6,9 +6,14 @@ export type Library = typeof import('../../src/index.js');
 
 /** @param file - another build to measure; this package's own by default */
 export async function loadLibrary(file: string | undefined): Promise<Library> {
-  const url = file === undefined ? new URL('../../dist/index.js', import.meta.url) : pathToFileURL(file);
+  const url = libraryUrl(file);
   if (!existsSync(url)) {
     throw new Error(`${fileURLToPath(url)} is missing: npm run build`);
   }
   return (await import(url.href)) as Library;
+}
+
+/** Where a build is, for programs that load it by themselves. */
+export function libraryUrl(file: string | undefined): URL {
+  return file === undefined ? new URL('../../dist/index.js', import.meta.url) : pathToFileURL(file);
 }

@@ -1,7 +1,10 @@
-// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [supervision] [--full] [--library <file>]
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [supervision]
+// [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { hostCalls } from './host-calls.ts';
+import { httpCalls } from './http-calls.ts';
 import { largeMessages } from './large-messages.ts';
 import { type Library, loadLibrary } from './library.ts';
 import { mergedCalls } from './merged-calls.ts';
@@ -11,12 +14,19 @@ import { roundTrips } from './round-trips.ts';
 import { starts } from './starts.ts';
 import { supervision } from './supervision.ts';
 
-const groups: Record<string, (library: Library, options: { readonly full: boolean }) => Promise<Row[]>> = {
+interface Options {
+  readonly full: boolean;
+  readonly library?: string | undefined;
+}
+
+const groups: Record<string, (library: Library, options: Options) => Promise<Row[]>> = {
   'large-messages': largeMessages,
   'round-trips': roundTrips,
   starts,
   'merged-calls': mergedCalls,
   'merged-costs': mergedCosts,
+  host: hostCalls,
+  http: httpCalls,
   supervision,
 };
 

@@ -1,0 +1,23 @@
+// The merged peer behind node:http: the command of its only server comes as the arguments. Tells its URL through IPC.
+import { createServer } from 'node:http';
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
+
+const [library, command, ...args] = process.argv.slice(2);
+const { createGateway, createNodeSessions } = await import(library);
+
+const gateway = createGateway({
+  servers: [{ id: 'bench', max_message: '256MiB', runtime: { type: 'local-process', command, args } }],
+});
+const sessions = createNodeSessions(
+  (settings) => new StreamableHTTPServerTransport(settings),
+  (transport, caller) => gateway.serve(transport, { caller }),
+);
+const server = createServer((request, response) => sessions.handle(request, response));
+server.listen(0, '127.0.0.1', () => process.send(`http://127.0.0.1:${server.address().port}/`));
+
+process.once('disconnect', async () => {
+  await sessions.close({ graceMs: 0 });
+  await gateway.close({ graceMs: 0 });
+  server.close();
+  server.closeAllConnections();
+});
