@@ -1,0 +1,350 @@
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
+import { createRuntimeContext } from '../../src/testing/index.js';
+import { Peer } from '../../src/testing/peer.js';
+import { event, startEvents, textResult } from '../fixtures/http/listen.js';
+import {
+  type Asked,
+  listenScripted,
+  type Script,
+  type ScriptedHost,
+  sessionId,
+} from '../fixtures/http/scripted-host.js';
+import { FakeClock } from '../support/fake-clock.js';
+
+/** A transport whose time stands still, after the handshake. */
+async function connect(host: ScriptedHost, clock = new FakeClock()) {
+  const runtime = new RemoteSseRuntime();
+  const context = createRuntimeContext({ server: 'vendor', clock });
+  const transport = await runtime.open({ url: host.url, transport: 'streamable-http' }, context);
+  const peer = new Peer(transport, 20_000);
+  await peer.begin();
+  return {
+    clock,
+    peer,
+    transport,
+    async [Symbol.asyncDispose]() {
+      await peer.close();
+      await runtime.close();
+    },
+  };
+}
+
+/** Hands what the server is asked to the test, one after the other. */
+function scripted(wanted: (asked: Asked) => boolean) {
+  const waiting: Asked[] = [];
+  let wake = () => {};
+  const script: Script = (asked) => {
+    if (!wanted(asked)) return false;
+    waiting.push(asked);
+    wake();
+    return true;
+  };
+  const next = async (): Promise<Asked> => {
+    while (waiting.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return waiting.shift() as Asked;
+  };
+  return { script, next, waiting };
+}
+
+const isCall = ({ message }: Asked) => message?.method === 'tools/call';
+const isGet = ({ method }: Asked) => method === 'GET';
+const isRest = (asked: Asked) => isGet(asked) && asked.headers['last-event-id'] !== undefined;
+
+/** Lets time pass until something that waits has come, in steps that tell how long it took. */
+async function passUntil<T>(
+  clock: FakeClock,
+  came: Promise<T>,
+  stepMs = 50,
+  mostMs = 120_000,
+): Promise<{ value: T; ms: number }> {
+  const start = clock.now();
+  let done = false;
+  const value = came.finally(() => {
+    done = true;
+  });
+  value.catch(() => {});
+  // What comes over a socket needs turns of the loop: first let it come without time.
+  for (let turn = 0; turn < 200 && !done; turn++) await clock.advance(0);
+  while (!done && clock.now() - start < mostMs) {
+    await clock.advance(stepMs);
+    for (let turn = 0; turn < 30 && !done && clock.waiting === 0; turn++) await clock.advance(0);
+  }
+  return { value: await value, ms: clock.now() - start };
+}
+
+async function cut(response: ServerResponse, text: string, how: 'end' | 'destroy' = 'end'): Promise<void> {
+  startEvents(response);
+  const gone = once(response, 'close');
+  if (how === 'end') response.end(text);
+  else response.write(text, () => response.destroy());
+  await gone;
+}
+
+describe('the answer to a request whose stream broke', () => {
+  test.each(['end', 'destroy'] as const)(
+    'is taken up from the last event, sent by GET and never by POST again (%s)',
+    async (how) => {
+      const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+      await using host = await listenScripted(script);
+      await using session = await connect(host);
+      const { peer, clock } = session;
+      const called = peer.call('search');
+      const call = await next();
+      const progress = {
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { progressToken: 1, progress: 1, number: 1 },
+      };
+      await cut(call.response, event(progress, { id: 'one' }) + event('', { id: 'two' }), how);
+      const { value: rest } = await passUntil(clock, next());
+      expect(rest.headers).toMatchObject({
+        'last-event-id': 'two',
+        accept: 'text/event-stream',
+        'mcp-session-id': sessionId,
+      });
+      startEvents(rest.response);
+      rest.response.end(event(textResult(call.message?.id, 'the rest'), { id: 'three' }));
+      expect(await called).toBe('the rest');
+      expect(peer.numbers).toEqual([1]);
+      expect(host.count('tools/call')).toBe(1);
+    },
+  );
+
+  test('is not asked for where the server gave no event an id', async () => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const called = session.peer.call('search');
+    called.catch(() => {});
+    await cut((await next()).response, event({ jsonrpc: '2.0', method: 'notifications/message', params: {} }));
+    await expect(called).rejects.toMatchObject({ code: 'ANSWER_INVALID', server: 'vendor', delivered: 'unknown' });
+  });
+
+  test('is given up after five tries in vain', async () => {
+    let tries = 0;
+    const { script, next } = scripted(isCall);
+    await using host = await listenScripted(async (asked) => {
+      if (!isRest(asked)) return script(asked);
+      tries += 1;
+      startEvents(asked.response);
+      asked.response.end();
+      return true;
+    });
+    await using session = await connect(host);
+    const called = session.peer.call('search').then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    await cut((await next()).response, event('', { id: 'one' }));
+    const { value } = await passUntil(session.clock, called, 1_000);
+    expect(value).toMatchObject({
+      code: 'ANSWER_INVALID',
+      message: expect.stringMatching(/ended the stream before it sent the answer to tools\/call/),
+    });
+    expect(tries).toBe(5);
+    expect(host.count('tools/call')).toBe(1);
+  });
+
+  test('is given up when the server refuses the rest', async () => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const called = session.peer.call('search');
+    called.catch(() => {});
+    await cut((await next()).response, event('', { id: 'one' }));
+    const { value: rest } = await passUntil(session.clock, next());
+    rest.response.writeHead(405).end();
+    await expect(called).rejects.toMatchObject({
+      code: 'ANSWER_INVALID',
+      message: expect.stringMatching(/its stream ended before the answer, and the rest was refused with HTTP 405/),
+    });
+  });
+
+  test('is waited for as long as the server asks, within bounds', async () => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const called = session.peer.call('search');
+    let { response, message } = await next();
+    const waits: number[] = [];
+    for (const [number, retry] of [5_000, 0, 9_999_999].entries()) {
+      await cut(response, `retry: ${retry}\n${event('', { id: `event-${number}` })}`);
+      const { value, ms } = await passUntil(session.clock, next());
+      waits.push(ms);
+      ({ response } = value);
+      expect(value.headers['last-event-id']).toBe(`event-${number}`);
+    }
+    startEvents(response);
+    response.end(event(textResult(message?.id, 'at last')));
+    expect(await called).toBe('at last');
+    const [asked, floor, cap] = waits as [number, number, number];
+    // A quarter more at most, so that not all clients come at once.
+    expect(asked).toBeGreaterThanOrEqual(5_000);
+    expect(asked).toBeLessThanOrEqual(6_300);
+    expect(floor).toBeGreaterThanOrEqual(200);
+    expect(floor).toBeLessThanOrEqual(300);
+    expect(cap).toBeGreaterThanOrEqual(30_000);
+    expect(cap).toBeLessThanOrEqual(37_600);
+  });
+
+  test('is not asked for after the request was cancelled', async () => {
+    const { script, next, waiting } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    const sent = peer.tell('search');
+    const call = await next();
+    await cut(call.response, event('', { id: 'one' }));
+    await peer.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: call.message?.id } });
+    expect(await sent).toMatchObject({ status: 'fulfilled' });
+    await clock.advance(60_000);
+    expect(waiting).toEqual([]);
+    expect(host.steps).toContain('notifications/cancelled');
+  });
+
+  test('is settled by close() while it waits', async () => {
+    const { script, next } = scripted(isCall);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const sent = session.peer.tell('search');
+    await cut((await next()).response, event('', { id: 'one' }));
+    await session.peer.close();
+    expect(await sent).toMatchObject({
+      status: 'rejected',
+      reason: { code: 'TRANSPORT_CLOSED', delivered: 'unknown' },
+    });
+    expect(session.clock.waiting).toBe(0);
+  });
+
+  test('goes on when the caller hands in a token of an earlier stream', async () => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const tokens: string[] = [];
+    const { transport, peer } = session;
+    const first = transport.send(
+      { jsonrpc: '2.0', id: 71, method: 'tools/call', params: { name: 'search' } },
+      { onresumptiontoken: (token) => tokens.push(token) },
+    );
+    startEvents((await next()).response);
+    first.catch(() => {});
+    const second = transport.send(
+      { jsonrpc: '2.0', id: 72, method: 'tools/call', params: { name: 'search' } },
+      { resumptionToken: 'kept' },
+    );
+    const rest = await next();
+    expect(rest.headers['last-event-id']).toBe('kept');
+    startEvents(rest.response);
+    rest.response.end(event(textResult(70, 'replayed'), { id: 'later' }));
+    await second;
+    await peer.until('the answer', () => peer.messages.length > 0);
+    // It comes with the id of the request that is waiting.
+    expect(peer.messages).toMatchObject([{ id: 72, result: { content: [{ text: 'replayed' }] } }]);
+    expect(host.count('tools/call')).toBe(1);
+  });
+});
+
+describe('the stream for what belongs to no request', () => {
+  test('is opened again from its last event, and nothing comes twice', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    const note = (number: number) => ({ jsonrpc: '2.0', method: 'notifications/reference', params: { number } });
+    const first = await next();
+    expect(first.headers).toMatchObject({ 'mcp-session-id': sessionId, accept: 'text/event-stream' });
+    expect(first.headers['last-event-id']).toBeUndefined();
+    await cut(first.response, event(note(1), { id: 'a' }) + event(note(2), { id: 'b' }));
+    const { value: second } = await passUntil(clock, next());
+    expect(second.headers['last-event-id']).toBe('b');
+    startEvents(second.response);
+    second.response.write(event(note(3), { id: 'c' }));
+    await peer.until('the third', () => peer.numbers.length === 3);
+    expect(peer.numbers).toEqual([1, 2, 3]);
+    // An empty id says that there is nothing to go on from.
+    second.response.end('id:\ndata:\n\n');
+    const { value: third } = await passUntil(clock, next());
+    expect(third.headers['last-event-id']).toBeUndefined();
+  });
+
+  test('asks with the revision that was agreed on, like everything after initialize', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    await next();
+    session.transport.setProtocolVersion?.('2025-11-25');
+    await session.peer.call('search');
+    await session.peer.close();
+    const [initialize, ...later] = host.seen;
+    expect(initialize?.headers).not.toHaveProperty('mcp-session-id');
+    expect(initialize?.headers).not.toHaveProperty('mcp-protocol-version');
+    expect(later.length).toBeGreaterThanOrEqual(4);
+    for (const { headers } of later) {
+      expect(headers).toMatchObject({ 'mcp-session-id': sessionId, 'mcp-protocol-version': '2025-11-25' });
+    }
+  });
+
+  test.each([405, 404, 400, 501, 200])('need not be offered: %i', async (status) => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    (await next()).response.writeHead(status, { 'content-type': 'text/plain' }).end();
+    expect(await session.peer.call('search')).toBe('search');
+    await session.clock.advance(120_000);
+    expect(host.steps.filter((step) => step === 'GET')).toHaveLength(1);
+    expect(session.peer.errors).toEqual([]);
+  });
+
+  test('that is gone with its session ends the transport', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    await cut((await next()).response, ': hello\n\n');
+    const { value: second } = await passUntil(session.clock, next());
+    second.response.writeHead(404).end();
+    expect(await session.peer.ended()).toMatchObject({
+      code: 'SESSION_LOST',
+      server: 'vendor',
+      exit: { reason: 'session-lost' },
+    });
+  });
+
+  test('is tried again while the server cannot be reached, and told of once', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    await cut((await next()).response, ': hello\n\n');
+    for (let failure = 0; failure < 4; failure++) {
+      const { value } = await passUntil(session.clock, next(), 1_000);
+      if (failure % 2 === 0) value.response.writeHead(503).end();
+      else value.request.socket.destroy();
+      await value.closed;
+    }
+    const { value } = await passUntil(session.clock, next(), 1_000);
+    startEvents(value.response);
+    value.response.write(event({ jsonrpc: '2.0', method: 'notifications/reference', params: { number: 7 } }));
+    await session.peer.until('a message', () => session.peer.numbers.length > 0);
+    expect(session.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status: 503 }]);
+    expect(session.peer.closes).toBe(0);
+  });
+
+  test('is asked for later when the server asks to wait', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    await cut((await next()).response, ': hello\n\n');
+    const { value: second } = await passUntil(session.clock, next());
+    second.response.writeHead(503, { 'retry-after': '20' }).end();
+    await second.closed;
+    const { ms } = await passUntil(session.clock, next());
+    expect(ms).toBeGreaterThanOrEqual(20_000);
+    expect(ms).toBeLessThanOrEqual(25_100);
+  });
+});
