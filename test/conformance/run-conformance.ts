@@ -58,6 +58,24 @@ export function runConformance(url: string, options: ConformanceOptions = {}): P
   return run(['server', '--url', url, '--suite', options.suite ?? 'active'], 'server-', options);
 }
 
+/**
+ * Runs client scenarios of the conformance tool, one after the other, each against the program of
+ * `test/fixtures/conformance/client.ts`.
+ */
+export async function runClientConformance(
+  scenarios: readonly string[],
+  options: ConformanceOptions = {},
+): Promise<ConformanceResult[]> {
+  const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
+  const flags = ['--no-warnings', '--experimental-transform-types', '--import', path('support/resolve-sources.mjs')];
+  const command = [process.execPath, ...flags, path('fixtures/conformance/client.ts')].join(' ');
+  const results: ConformanceResult[] = [];
+  for (const scenario of scenarios) {
+    results.push(await run(['client', '--command', command, '--scenario', scenario], '', options));
+  }
+  return results;
+}
+
 /** Runs the tool with `args`; each folder of its results is named `prefix`, scenario, time. */
 async function run(args: readonly string[], prefix: string, options: ConformanceOptions): Promise<ConformanceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
