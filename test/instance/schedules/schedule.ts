@@ -215,7 +215,13 @@ export class Schedule implements Watcher {
     const done = entries.map((entry) => this.judge.operation('close', entry, graceMs));
     const closing = this.#gateway.close({ graceMs });
     this.#closing ??= closing.then(() => this.judge.everybodyIsAnswered('when the gateway is closed'));
-    this.#operations.push(closing.finally(() => done.forEach((call) => call())));
+    this.#operations.push(
+      closing.finally(() => {
+        for (const call of done) {
+          call();
+        }
+      }),
+    );
   }
 
   // --- servers ---
@@ -306,7 +312,7 @@ export class Schedule implements Watcher {
 
 /** What the caller had said of the call. */
 function numberOf(request: JSONRPCRequest): { call: unknown } {
-  return { call: (request.params?.arguments as { call?: unknown }).call };
+  return { call: (request.params?.arguments as { call?: unknown } | undefined)?.call };
 }
 
 /** Makes choices that are the same for the same number. */
