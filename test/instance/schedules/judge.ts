@@ -126,7 +126,7 @@ export class Judge {
       }
     } else if (message.method === 'notifications/message') {
       this.count('log');
-      const { owner, entry } = message.params?.data as { owner: string; entry: Entry };
+      const { owner, entry } = (message.params?.data ?? {}) as { owner: string; entry: Entry };
       if (!mayHear(member, entry, owner)) {
         this.problem(`connection ${member.index} gets the log of another: ${text}`);
       }
@@ -276,7 +276,7 @@ export class Judge {
       if (this.#clients.has(server)) {
         this.problem(`${server.context.instanceId} is initialized twice`);
       }
-      this.#clients.set(server, (message.params?.clientInfo as { name: string }).name);
+      this.#clients.set(server, ((message.params?.clientInfo ?? {}) as { name: string }).name);
       this.#rulesOf(server.context.server).answered();
       return;
     }
@@ -330,7 +330,7 @@ export class Judge {
     this.#running.delete(server);
     const abandoned = [...this.#calls.values()].filter((call) => call.seen?.server === server && isWaiting(call));
     const waiting = server.pending.filter(({ params }) =>
-      abandoned.some(({ number }) => number === (params?.arguments as { call?: number }).call),
+      abandoned.some(({ number }) => number === (params?.arguments as { call?: number } | undefined)?.call),
     );
     if (waiting.length > 0) {
       this.problem(`${server.context.instanceId} is closed, and ${waiting.length} calls wait for it`);
