@@ -277,13 +277,13 @@ export class StreamableWire implements Wire {
         if (end === 'answered') return;
         if (open.cancelled) return;
         vain = stream.lively ? 0 : vain + 1;
-        if (this.#closed || open.modern || stream.lastEventId === undefined || vain > mostVainTries) {
+        if (this.#closed || open.modern || stream.lastEventId === undefined || vain >= mostVainTries) {
           throw this.#cutOff(open, end.cause, step);
         }
         await this.#pause(open, backoff.next(end.cause === undefined));
       } else {
         vain += 1;
-        if (vain > mostVainTries) throw this.#cutOff(open, undefined, step);
+        if (vain >= mostVainTries) throw this.#cutOff(open, undefined, step);
         await this.#pause(open, backoff.next(false));
       }
       if (open.cancelled) return;
