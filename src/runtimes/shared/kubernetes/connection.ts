@@ -1,0 +1,98 @@
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent, type RequestOptions } from 'node:https';
+import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
+import { KubernetesError } from './kubernetes-error.js';
+
+/** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
+const keepAliveMs = 15_000;
+
+/** Knows where the API server is and who we are: the settings of every request and WebSocket. */
+export class Connection {
+  readonly #options: KubernetesOptions;
+  readonly #context: string | undefined;
+  #loaded: LoadedConfig;
+  #reloading: Promise<void> | undefined;
+  #agent: { readonly key: string; readonly agent: HttpAgent } | undefined;
+
+  private constructor(options: KubernetesOptions, context: string | undefined, loaded: LoadedConfig) {
+    this.#options = options;
+    this.#context = context;
+    this.#loaded = loaded;
+  }
+
+  static async open(options: KubernetesOptions, context: string | undefined): Promise<Connection> {
+    return new Connection(options, context, await loadKubeConfig(options, context));
+  }
+
+  get loaded(): LoadedConfig {
+    return this.#loaded;
+  }
+
+  /** The address of the API server, which may have a path. */
+  get server(): string {
+    return this.#loaded.config.getCurrentCluster()?.server ?? '';
+  }
+
+  url(path: string, query: Readonly<Record<string, string | readonly string[]>> = {}): URL {
+    const url = new URL(`${this.server.replace(/\/+$/, '')}/${path}`);
+    for (const [name, value] of Object.entries(query)) {
+      for (const one of typeof value === 'string' ? [value] : value) url.searchParams.append(name, one);
+    }
+    return url;
+  }
+
+  /** TLS, credentials and agent for one request. May run an exec plugin. */
+  async settings(): Promise<RequestOptions> {
+    const { config } = this.#loaded;
+    const settings: RequestOptions = {};
+    try {
+      await config.applyToHTTPSOptions(settings);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message.trim().slice(0, 500) : String(cause);
+      throw new KubernetesError('unauthorized', `the kubeconfig gives no credentials: ${why}`, { cause });
+    }
+    // client-node makes an agent that opens a connection for each request; through a proxy only its own knows the way.
+    if (config.getCurrentCluster()?.proxyUrl === undefined) settings.agent = this.#agentFor(settings);
+    return settings;
+  }
+
+  /** Reads the configuration anew: certificates and tokens may have been renewed. Once for all who ask at a time. */
+  reload(): Promise<void> {
+    this.#reloading ??= loadKubeConfig(this.#options, this.#context)
+      .then(
+        (loaded) => {
+          this.#loaded = loaded;
+        },
+        (cause: unknown) => {
+          const why = cause instanceof Error ? cause.message : String(cause);
+          throw new KubernetesError(
+            'unauthorized',
+            `the API server does not accept the credentials (401), and ${why}`,
+            {
+              cause,
+            },
+          );
+        },
+      )
+      .finally(() => {
+        this.#reloading = undefined;
+      });
+    return this.#reloading;
+  }
+
+  close(): void {
+    this.#agent?.agent.destroy();
+    this.#agent = undefined;
+  }
+
+  #agentFor({ ca, cert, key }: RequestOptions): HttpAgent {
+    const identity = [this.server, ca, cert, key].map(String).join('\n');
+    if (this.#agent?.key !== identity) {
+      this.#agent?.agent.destroy();
+      const options = { keepAlive: true, keepAliveMsecs: keepAliveMs };
+      const agent = this.server.startsWith('http:') ? new HttpAgent(options) : new HttpsAgent(options);
+      this.#agent = { key: identity, agent };
+    }
+    return this.#agent.agent;
+  }
+}

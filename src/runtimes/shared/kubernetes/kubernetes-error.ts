@@ -1,0 +1,121 @@
+import { GatewayError } from '../../../errors.js';
+import { type ResourceRef, showResource } from './resources.js';
+
+/**
+ * What kind of failure a call to the API server ended in.
+ *
+ * - `unauthorized`: it does not know who we are
+ * - `forbidden`: it knows, and we may not
+ * - `gone`: the version that a watch asked for is too old
+ * - `refused`: any other answer that is no success
+ * - `unreachable`: no answer
+ */
+export type KubernetesFailure =
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not-found'
+  | 'conflict'
+  | 'gone'
+  | 'invalid'
+  | 'refused'
+  | 'unreachable';
+
+/** A call to the API server failed. */
+export class KubernetesError extends Error {
+  readonly failure: KubernetesFailure;
+  /** HTTP status of the answer, if there was one. */
+  readonly status: number | undefined;
+  /** What the API server said. */
+  readonly said: string | undefined;
+
+  constructor(
+    failure: KubernetesFailure,
+    message: string,
+    options: { readonly status?: number; readonly said?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'KubernetesError';
+    this.failure = failure;
+    this.status = options.status;
+    this.said = options.said;
+  }
+}
+
+/** True for a failure of that kind. */
+export function isFailure(error: unknown, ...failures: readonly KubernetesFailure[]): error is KubernetesError {
+  return error instanceof KubernetesError && failures.includes(error.failure);
+}
+
+/** `error` as what `open` rejects with. */
+export function toStartError(error: unknown, server: string): unknown {
+  if (!(error instanceof KubernetesError)) return error;
+  return new GatewayError('START_FAILED', error.message, { server, cause: error, delivered: false });
+}
+
+const byStatus: Readonly<Record<number, KubernetesFailure>> = {
+  400: 'invalid',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not-found',
+  409: 'conflict',
+  410: 'gone',
+  422: 'invalid',
+};
+
+/** The error for an answer with `status`, whose body is a Status object or plain text. */
+export function answerError(status: number, body: string, verb: string, ref: ResourceRef): KubernetesError {
+  const failure = byStatus[status] ?? 'refused';
+  const said = messageOfStatus(body);
+  const what = `${verb} ${showResource(ref)}`;
+  const words: Partial<Record<KubernetesFailure, string>> = {
+    unauthorized: `the API server does not accept the credentials of the kubeconfig (401), asked to ${what}`,
+    forbidden: `may not ${what} (403)`,
+    'not-found': `cannot ${what}: it is not there (404)`,
+  };
+  const text = words[failure] ?? `cannot ${what} (${status})`;
+  return new KubernetesError(failure, said === '' ? text : `${text}: ${said}`, { status, said });
+}
+
+function messageOfStatus(body: string): string {
+  try {
+    const { message } = JSON.parse(body) as { message?: unknown };
+    if (typeof message === 'string') return message.slice(0, 1000);
+  } catch {
+    // Some answers, those of the kubelet among them, are plain text.
+  }
+  return body.trim().slice(0, 300);
+}
+
+/** The error for a call that got no answer. */
+export function networkError(cause: unknown, server: string): KubernetesError {
+  const code = codeOf(cause);
+  const why = Object.hasOwn(remedies, code) ? remedies[code] : cause instanceof Error ? cause.message : String(cause);
+  const text = `the API server ${server} cannot be reached: ${why}${code === '' ? '' : ` (${code})`}`;
+  return new KubernetesError('unreachable', text, { cause });
+}
+
+const remedies: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'its name is not known; check the cluster in the kubeconfig, and DNS',
+  EAI_AGAIN: 'its name could not be looked up; is DNS reachable?',
+  ECONNREFUSED: 'nobody listens there; does the cluster run?',
+  ECONNRESET: 'it cut the connection',
+  EPIPE: 'it cut the connection',
+  ETIMEDOUT: 'it does not answer; is a firewall or a VPN in between?',
+  EHOSTUNREACH: 'there is no way to it; check the network',
+  ENETUNREACH: 'there is no way to it; check the network',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted; check certificate-authority in the kubeconfig',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted; check certificate-authority in the kubeconfig',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted; check certificate-authority in the kubeconfig',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted; check certificate-authority in the kubeconfig',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name; check tls-server-name in the kubeconfig',
+};
+
+function codeOf(error: unknown): string {
+  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++) {
+    const { code } = at as NodeJS.ErrnoException;
+    if (typeof code === 'string') return code;
+    at = at instanceof AggregateError ? at.errors[0] : at.cause;
+  }
+  return '';
+}

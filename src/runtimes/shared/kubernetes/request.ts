@@ -1,0 +1,155 @@
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Clock } from '../../../options.js';
+import type { CallOptions } from './cluster.js';
+import type { Connection } from './connection.js';
+import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { pathOf, type ResourceRef, showResource } from './resources.js';
+
+export interface ApiRequest extends CallOptions {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** What Kubernetes calls it, for messages: `get`, `list`, `create`. */
+  readonly verb: string;
+  readonly body?: object | undefined;
+}
+
+const callTimeoutMs = 30_000;
+const maxAnswerBytes = 64 * 1024 * 1024;
+const maxBusyRetries = 5;
+
+/** One call to the API server, whose whole answer is read. */
+export async function call(
+  connection: Connection,
+  ref: ResourceRef,
+  request: ApiRequest,
+  clock: Clock,
+): Promise<string> {
+  request.signal?.throwIfAborted();
+  const limit = new AbortController();
+  const timer = clock.setTimeout(
+    () =>
+      limit.abort(
+        new KubernetesError(
+          'unreachable',
+          `the API server ${connection.server} did not answer within ${callTimeoutMs / 1000} s, asked to ${request.verb} ${showResource(ref)}`,
+        ),
+      ),
+    callTimeoutMs,
+  );
+  const signal = request.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, request.signal]);
+  try {
+    const answer = await startRequest(connection, ref, { ...request, signal }, clock);
+    return await readAnswer(answer, connection.server);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
+
+/** Resolves with a successful answer, whose body nobody has read. The signal also ends the body. */
+export async function startRequest(
+  connection: Connection,
+  ref: ResourceRef,
+  request: ApiRequest,
+  clock: Clock,
+): Promise<IncomingMessage> {
+  let renewed = false;
+  let busy = 0;
+  for (let stale = 0; ; ) {
+    let answer: IncomingMessage;
+    try {
+      answer = await send(connection, ref, request);
+    } catch (error) {
+      request.signal?.throwIfAborted();
+      if (!(error instanceof StaleConnection)) throw error;
+      // The server may close a kept connection in the moment that we use it.
+      stale += 1;
+      if (stale <= 3) continue;
+      throw networkError(error.cause, connection.server);
+    }
+    const status = answer.statusCode ?? 0;
+    if (status >= 200 && status < 300) return answer;
+    const retryAfter = Number(answer.headers['retry-after']);
+    const error = answerError(status, await readAnswer(answer, connection.server), request.verb, ref);
+    if (status === 429 && retryAfter >= 0 && busy < maxBusyRetries) {
+      // Nothing was done: the server is busy and says when to come back.
+      busy += 1;
+      await pause(Math.min(Math.max(retryAfter, 1), 10) * 1000, request.signal, clock);
+    } else if (isFailure(error, 'unauthorized') && !renewed) {
+      renewed = true;
+      await connection.reload();
+    } else {
+      throw error;
+    }
+  }
+}
+
+/** A kept connection broke before anything of the answer came. */
+class StaleConnection extends Error {}
+
+async function send(
+  connection: Connection,
+  ref: ResourceRef,
+  { method, query, body, signal }: ApiRequest,
+): Promise<IncomingMessage> {
+  const { headers, ...settings } = await connection.settings();
+  signal?.throwIfAborted();
+  const url = connection.url(pathOf(ref), query);
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const request: ClientRequest = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
+      ...settings,
+      method,
+      headers: {
+        ...(headers as Record<string, string> | undefined),
+        accept: 'application/json',
+        ...(text !== undefined && {
+          'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+          'content-length': Buffer.byteLength(text),
+        }),
+      },
+      signal,
+    });
+    request.once('response', resolve);
+    request.on('error', (cause) => {
+      reject(
+        request.reusedSocket && !signal?.aborted
+          ? new StaleConnection('', { cause })
+          : networkError(cause, connection.server),
+      );
+    });
+    request.end(text);
+  });
+}
+
+async function readAnswer(answer: IncomingMessage, server: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > maxAnswerBytes) throw new Error(`its answer has more than ${maxAnswerBytes} bytes`);
+    }
+  } catch (cause) {
+    throw networkError(cause, server);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** Resolves after `ms`; rejects with `signal.reason` once aborted. */
+export function pause(ms: number, signal: AbortSignal | undefined, clock: Clock): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clock.clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = clock.setTimeout(() => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,158 @@
+import type { Clock } from '../../../options.js';
+import { LineBuffer } from '../../../transport/line-buffer.js';
+import type { Watch, WatchOptions } from './cluster.js';
+import type { Connection } from './connection.js';
+import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { call, pause, startRequest } from './request.js';
+import type { KubernetesObject, ResourceRef } from './resources.js';
+
+/** How long the API server keeps one watch open; afterwards we ask again. */
+const periodSeconds = 300;
+const firstPauseMs = 250;
+const longestPauseMs = 10_000;
+const maxEventBytes = 8 * 1024 * 1024;
+
+interface WatchEvent<T> {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: T & { readonly code?: number };
+}
+
+/** Keeps a set of objects as the API server has it: lists them, then follows each change. */
+export function startWatch<T extends KubernetesObject>(
+  connection: Connection,
+  ref: ResourceRef,
+  options: WatchOptions<T>,
+  clock: Clock,
+): Watch {
+  const reflector = new Reflector(connection, ref, options, clock);
+  void reflector.run();
+  return reflector;
+}
+
+class Reflector<T extends KubernetesObject> implements Watch {
+  readonly #connection: Connection;
+  readonly #ref: ResourceRef;
+  readonly #options: WatchOptions<T>;
+  readonly #clock: Clock;
+  readonly #closed = new AbortController();
+  readonly #items = new Map<string, T>();
+  /** From where on changes are wanted; undefined when all must be listed anew. */
+  #version: string | undefined;
+  #pauseMs = firstPauseMs;
+
+  constructor(connection: Connection, ref: ResourceRef, options: WatchOptions<T>, clock: Clock) {
+    this.#connection = connection;
+    this.#ref = ref;
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  close(): void {
+    this.#closed.abort();
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#closed;
+    while (!signal.aborted) {
+      try {
+        if (this.#version === undefined) await this.#list();
+        await this.#follow();
+        // Not at once: a proxy may end every watch as soon as it has begun.
+        await pause(firstPauseMs, signal, this.#clock);
+      } catch (thrown) {
+        if (signal.aborted) return;
+        const error = thrown instanceof KubernetesError ? thrown : networkError(thrown, this.#connection.server);
+        if (isFailure(error, 'forbidden', 'not-found', 'invalid', 'unauthorized')) {
+          this.close();
+          this.#options.failed(error);
+          return;
+        }
+        if (isFailure(error, 'gone')) {
+          this.#version = undefined;
+          continue;
+        }
+        this.#options.trouble?.(error);
+        await pause(this.#pauseMs * (0.5 + Math.random() / 2), signal, this.#clock).catch(() => {});
+        this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
+      }
+    }
+  }
+
+  async #list(): Promise<void> {
+    const { signal } = this.#closed;
+    const text = await call(
+      this.#connection,
+      this.#ref,
+      { method: 'GET', verb: 'list', query: this.#query({}), signal },
+      this.#clock,
+    );
+    const { items, metadata } = JSON.parse(text) as {
+      readonly items: readonly T[] | null;
+      readonly metadata: { readonly resourceVersion: string };
+    };
+    if (signal.aborted) return;
+    this.#items.clear();
+    for (const item of items ?? []) this.#items.set(item.metadata.name, item);
+    this.#version = metadata.resourceVersion;
+    this.#options.changed(this.#items);
+  }
+
+  /** Reads changes until the connection ends. */
+  async #follow(): Promise<void> {
+    const period = new AbortController();
+    const { clearTimeout, setTimeout } = this.#clock;
+    // A connection whose far end is gone may stay silent for ever.
+    const timer = setTimeout.call(this.#clock, () => period.abort(), (periodSeconds + 30) * 1000);
+    const signal = AbortSignal.any([this.#closed.signal, period.signal]);
+    const query = this.#query({
+      watch: 'true',
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(periodSeconds),
+      resourceVersion: this.#version ?? '',
+    });
+    try {
+      const request = { method: 'GET', verb: 'watch', query, signal } as const;
+      const answer = await startRequest(this.#connection, this.#ref, request, this.#clock);
+      if (this.#options.background) answer.socket.unref();
+      const lines = new LineBuffer(maxEventBytes);
+      try {
+        for await (const chunk of answer as AsyncIterable<Buffer>) {
+          lines.feed(chunk);
+          for (let line = lines.next(); line !== undefined; line = lines.next()) {
+            if (signal.aborted) return;
+            if (line.trim() !== '') this.#apply(JSON.parse(line) as WatchEvent<T>);
+          }
+          if (lines.overflow) throw new Error(`an event has more than ${maxEventBytes} bytes`);
+        }
+      } catch (cause) {
+        throw cause instanceof KubernetesError ? cause : networkError(cause, this.#connection.server);
+      }
+    } finally {
+      clearTimeout.call(this.#clock, timer);
+    }
+  }
+
+  #apply({ type, object }: WatchEvent<T>): void {
+    if (type === 'ERROR') {
+      const status = object.code ?? 500;
+      // Whatever it is, a fresh list mends it or says so.
+      this.#version = undefined;
+      throw answerError(status === 410 ? 410 : 500, JSON.stringify(object), 'watch', this.#ref);
+    }
+    this.#version = object.metadata.resourceVersion ?? this.#version;
+    this.#pauseMs = firstPauseMs;
+    if (type === 'BOOKMARK') return;
+    if (type === 'DELETED') this.#items.delete(object.metadata.name);
+    else this.#items.set(object.metadata.name, object);
+    this.#options.changed(this.#items);
+  }
+
+  #query(more: Readonly<Record<string, string>>): Record<string, string> {
+    const { labelSelector, fieldSelector } = this.#options;
+    return {
+      ...(labelSelector !== undefined && { labelSelector }),
+      ...(fieldSelector !== undefined && { fieldSelector }),
+      ...more,
+    };
+  }
+}
