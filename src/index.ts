@@ -73,3 +73,4 @@ export {
   type RemoteSseSpec,
   type TlsOptions,
 } from './runtimes/remote-sse.js';
+export type { HeadersFunction } from './runtimes/shared/http-headers.js';

@@ -4,14 +4,15 @@ import { systemClock } from '../options.js';
 import type { Caller, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import type { OAuthClientProvider } from '../sdk.js';
 import { Connections, type TlsOptions } from '../transport/http/connections.js';
-import { describeNetworkError } from '../transport/http/network.js';
+import { findProblem } from '../transport/http/reachability.js';
 import { showUrl } from '../transport/http/status.js';
 import { HttpTransport } from '../transport/http-transport.js';
 import { abortable } from '../util/abort.js';
 import { createAuthFetch } from './remote-sse/auth-fetch.js';
 import { Authorizers } from './remote-sse/authorize.js';
-import { findProblem } from './remote-sse/reachability.js';
-import { type RemoteSseSpec, remoteSseSpec, toHeaders } from './remote-sse/spec.js';
+import { type RemoteSseSpec, remoteSseSpec } from './remote-sse/spec.js';
+import { createHeaders, type HeadersFunction } from './shared/http-headers.js';
+import { plainMessage, toHttpStartError } from './shared/http-start.js';
 
 export type { TlsOptions } from '../transport/http/connections.js';
 export type { RemoteSseSpec } from './remote-sse/spec.js';
@@ -25,12 +26,7 @@ export interface RemoteSseOptions {
    * @param server - id of the catalog entry
    * @param caller - for whom, unless callers share the connection
    */
-  readonly headers?:
-    | ((
-        server: string,
-        caller: Caller | undefined,
-      ) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>)
-    | undefined;
+  readonly headers?: HeadersFunction | undefined;
   /**
    * The host's part of OAuth, as the SDK's clients take it. A token that the server refuses is renewed with the SDK's
    * `auth()`, once for all requests that wait for it.
@@ -113,7 +109,10 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
         createAuthFetch(connections.dispatcher),
       );
       const token = await authorizer.token();
-      headers = { ...(await this.#headers(spec, context)()), ...(token !== undefined && { authorization: token }) };
+      headers = {
+        ...(await createHeaders(spec.headers, this.#options.headers, context)()),
+        ...(token !== undefined && { authorization: token }),
+      };
     } catch (error) {
       signal.throwIfAborted();
       if (!GatewayError.is(error)) throw error;
@@ -149,7 +148,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
       url,
       mode: spec.transport ?? 'auto',
       dispatcher,
-      headers: this.#headers(spec, context),
+      headers: createHeaders(spec.headers, this.#options.headers, context),
       authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
       maxMessageBytes: limits.maxMessageBytes,
       clock,
@@ -164,7 +163,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
     } catch (error) {
       await transport.close();
       signal.throwIfAborted();
-      throw startError(error, url, server);
+      throw toHttpStartError(error, url, server);
     }
   }
 
@@ -208,45 +207,4 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
       throw new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
     }
   }
-
-  #headers(spec: RemoteSseSpec, { server, caller }: RuntimeContext) {
-    const fixed = toHeaders(spec.headers ?? {}) ?? {};
-    const { headers } = this.#options;
-    if (headers === undefined) return () => fixed;
-    return async () => {
-      let given: unknown;
-      try {
-        given = await headers(server, caller);
-      } catch (cause) {
-        throw new GatewayError('AUTH_FAILED', 'the headers function of the host failed', {
-          server,
-          cause,
-          delivered: false,
-        });
-      }
-      const valid = toHeaders(given);
-      if (valid === undefined) {
-        const message =
-          'the headers function of the host gave a header that cannot be sent, or that the library sets itself';
-        throw new GatewayError('AUTH_FAILED', message, { server, delivered: false });
-      }
-      return { ...fixed, ...valid };
-    };
-  }
-}
-
-function startError(error: unknown, url: URL, server: string): GatewayError {
-  if (!GatewayError.is(error)) {
-    const message = `could not connect to ${showUrl(url)}: ${describeNetworkError(error, url)}`;
-    return new GatewayError('START_FAILED', message, { server, cause: error, delivered: false });
-  }
-  if (error.code === 'AUTH_REQUIRED' || error.code === 'AUTH_FAILED') return error;
-  const { cause, status, retryAfterMs } = error;
-  const message = plainMessage(error);
-  return new GatewayError('START_FAILED', message, { server, cause, status, retryAfterMs, delivered: false });
-}
-
-/** Without the name of the server, for those who put it before the message themselves. */
-function plainMessage({ message, server }: GatewayError): string {
-  return message.replace(`"${server}": `, '');
 }

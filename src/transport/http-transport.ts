@@ -18,6 +18,8 @@ export type HttpMode = 'auto' | 'streamable-http' | 'sse';
 /** What an {@link HttpTransport} needs. */
 export interface HttpTransportOptions extends Omit<WireOptions, 'onMessage' | 'onTrouble' | 'onLost'> {
   readonly mode: HttpMode;
+  /** Told once, when nothing of the transport is left. */
+  readonly onClosed?: (() => void) | undefined;
 }
 
 const probePrefix = 'open-mcp-gateway:health:';
@@ -38,6 +40,7 @@ export class HttpTransport implements RuntimeTransport {
   readonly hasPerRequestStream = true;
 
   readonly #options: WireOptions;
+  readonly #onClosed: (() => void) | undefined;
   readonly #inbox = new Inbox();
   readonly #streamable: StreamableWire;
   #wire: Wire;
@@ -57,8 +60,9 @@ export class HttpTransport implements RuntimeTransport {
   #untold: GatewayError | undefined;
   #closed = false;
 
-  constructor({ mode, ...options }: HttpTransportOptions) {
+  constructor({ mode, onClosed, ...options }: HttpTransportOptions) {
     this.#mode = mode;
+    this.#onClosed = onClosed;
     this.#options = {
       ...options,
       onMessage: (message, info) => this.#receive(message, info),
@@ -72,6 +76,11 @@ export class HttpTransport implements RuntimeTransport {
   /** Undefined until `initialize` is answered: SDK v1 takes an id before that for a resumed session. */
   get sessionId(): string | undefined {
     return this.#initialized ? this.#wire.sessionId : undefined;
+  }
+
+  /** True when the server has begun a session, which it alone knows. */
+  get hasSession(): boolean {
+    return this.#wire.sessionId !== undefined;
   }
 
   readonly setProtocolVersion = (version: string): void => {
@@ -107,6 +116,11 @@ export class HttpTransport implements RuntimeTransport {
       this.#modern = modernVersion(message);
     }
     await this.#send(message, body, options);
+  }
+
+  /** Ends the transport because its session cannot go on; `reason` is what requests without an answer end with. */
+  lose(reason: GatewayError): void {
+    this.#lost(reason);
   }
 
   /** Ends the session; resolves when nothing of it is left here. */
@@ -152,10 +166,18 @@ export class HttpTransport implements RuntimeTransport {
     try {
       await wire.send(message, body, options);
     } catch (error) {
-      if (!this.#mayFallBack(wire, error)) throw error;
+      if (!this.#mayFallBack(wire, error)) throw this.#lostWith(error);
       await this.#fallBack(error as GatewayError);
       await this.#wire.send(message, body, options);
     }
+  }
+
+  /** What is cut off because the session was lost says so. */
+  #lostWith(error: unknown): unknown {
+    const reason = this.#ended;
+    if (reason?.code !== 'SESSION_LOST' || !GatewayError.is(error) || error.code !== 'TRANSPORT_CLOSED') return error;
+    const { exit, cause } = reason;
+    return this.#error('SESSION_LOST', plain(reason), { exit, cause, delivered: error.delivered });
   }
 
   /** An older server refuses the first POST, and says nothing that Streamable HTTP would say. */
@@ -250,6 +272,7 @@ export class HttpTransport implements RuntimeTransport {
     const reason = this.#untold;
     this.#untold = undefined;
     if (reason !== undefined) runCallback({}, () => this.onerror?.(reason));
+    this.#onClosed?.();
     runCallback(this, () => this.onclose?.());
   }
 

@@ -1,10 +1,5 @@
 import * as v from 'valibot';
-
-const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-
-/** Names that belong to the protocol or to the connection: a catalog that sets one would break either. */
-const reserved =
-  /^(?:accept|accept-encoding|connection|content-(?:encoding|length|type)|expect|host|keep-alive|last-event-id|mcp-(?:method|name|param-.*|protocol-version|session-id)|proxy-.*|te|trailer|transfer-encoding|upgrade)$/i;
+import { headersSchema } from '../shared/http-headers.js';
 
 const url = v.pipe(
   v.string(),
@@ -20,25 +15,10 @@ const url = v.pipe(
   }, 'holds credentials; give them in headers.Authorization instead'),
 );
 
-const headers = v.pipe(
-  v.record(
-    v.pipe(
-      v.string(),
-      v.check((name) => token.test(name), 'is not a name that an HTTP header can have'),
-      v.check((name) => !reserved.test(name), 'is set by the library itself; leave it out'),
-    ),
-    v.pipe(v.string(), v.check(isHeaderValue, 'holds a character that no HTTP header can have, such as a line break')),
-  ),
-  v.check(
-    (given) => new Set(Object.keys(given).map((name) => name.toLowerCase())).size === Object.keys(given).length,
-    'holds two names that differ only in case',
-  ),
-);
-
 /** The fields of a `remote-sse` runtime in a catalog. */
 export const remoteSseSpec = v.strictObject({
   url,
-  headers: v.optional(headers),
+  headers: v.optional(headersSchema),
   transport: v.optional(v.picklist(['auto', 'streamable-http', 'sse'])),
 });
 
@@ -55,18 +35,4 @@ export interface RemoteSseSpec {
    * @default 'auto'
    */
   readonly transport?: 'auto' | 'streamable-http' | 'sse' | undefined;
-}
-
-/** What a header may hold: no control characters, and nothing outside of Latin-1. */
-export function isHeaderValue(value: string): boolean {
-  return /^[\t\x20-\x7e\x80-\xff]*$/.test(value);
-}
-
-/**
- * Names in lower case, as they are merged; undefined when one is not a header that may be set.
- */
-export function toHeaders(given: unknown): Readonly<Record<string, string>> | undefined {
-  const result = v.safeParse(headers, given);
-  if (!result.success) return undefined;
-  return Object.fromEntries(Object.entries(result.output).map(([name, value]) => [name.toLowerCase(), value]));
 }

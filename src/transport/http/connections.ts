@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
-import type { buildConnector, Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
+import { type Connector, type ConnectRequest, type Dial, dialled, type Pending } from './dial.js';
 import { loadUndici } from './load.js';
 
 /** Certificates for TLS, as PEM. */
@@ -24,6 +25,8 @@ export interface ConnectionsOptions {
   readonly connectTimeoutMs: number;
   /** How many connections to one origin at once, streams included; no limit when undefined. */
   readonly maxConnections: number | undefined;
+  /** How connections come about, when not by the name in the URL; goes without a proxy. */
+  readonly dial?: Dial | undefined;
   readonly clock: Clock;
 }
 
@@ -32,18 +35,16 @@ const keptMs = 3_000;
 /** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
 const keepAliveMs = 15_000;
 
-type Connector = ReturnType<typeof buildConnector>;
-
 /** The connections of one runtime: shared by its sessions, closed with it. */
 export class Connections {
   readonly dispatcher: Dispatcher;
-  readonly #connector: Connector;
+  readonly #connector: (request: ConnectRequest, callback: Parameters<Connector>[1]) => Pending;
   readonly #proxied: boolean;
   readonly #clock: Clock;
   readonly #ahead = new Map<string, Set<Socket>>();
 
   private constructor(
-    { proxy, tls, connectTimeoutMs, maxConnections, clock }: ConnectionsOptions,
+    { proxy, tls, connectTimeoutMs, maxConnections, dial, clock }: ConnectionsOptions,
     { buildConnector, EnvHttpProxyAgent, Agent }: Awaited<ReturnType<typeof loadUndici>>,
   ) {
     this.#clock = clock;
@@ -54,7 +55,11 @@ export class Connections {
       allowH2: false,
       ...(secureContext && { secureContext }),
     };
-    this.#connector = buildConnector(socket);
+    const connector = buildConnector(socket);
+    this.#connector =
+      dial === undefined
+        ? (request, callback) => connector(request, callback) as unknown as Socket
+        : dialled(connector, dial, connectTimeoutMs, clock);
     const options = {
       allowH2: false,
       connect: ((request, callback) => this.#connect(request, callback)) as Connector,
@@ -62,7 +67,7 @@ export class Connections {
     };
     const { env } = process;
     const fromEnv = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => env[name]);
-    this.#proxied = proxy === 'env' ? fromEnv : proxy !== false;
+    this.#proxied = dial === undefined && (proxy === 'env' ? fromEnv : proxy !== false);
     this.dispatcher = this.#proxied
       ? new EnvHttpProxyAgent({
           ...options,
@@ -97,17 +102,23 @@ export class Connections {
       servername: undefined as unknown as string,
       localAddress: null,
     };
-    const socket = this.#connector(request as Parameters<Connector>[0], (error, connected) => {
-      if (connected === null || connected === undefined) reject(error);
-      else resolve(connected);
-    }) as unknown as Socket;
+    const pending = this.#connector(request as ConnectRequest, (error, connected) => {
+      if (connected === null || connected === undefined) {
+        reject(error);
+        return;
+      }
+      // Too late: it was given up, and would be nobody's.
+      if (signal.aborted) connected.destroy();
+      resolve(connected);
+    });
     const abort = () => {
-      socket.destroy();
+      pending.destroy();
       reject(signal.reason);
     };
     signal.addEventListener('abort', abort, { once: true });
+    let socket: Socket;
     try {
-      await promise;
+      socket = await promise;
       signal.throwIfAborted();
     } finally {
       signal.removeEventListener('abort', abort);
@@ -126,8 +137,8 @@ export class Connections {
     const kept = this.#ahead.get(origin) ?? new Set();
     this.#ahead.set(origin, kept);
     kept.add(socket);
-    // Nobody waits for it, so it must not keep the process.
-    socket.unref();
+    // Nobody waits for it, so it must not keep the process. A stream that was dialled may not know of that.
+    socket.unref?.();
     const timer = this.#clock.setTimeout(() => socket.destroy(), keptMs);
     const forget = () => {
       this.#clock.clearTimeout(timer);
@@ -142,7 +153,8 @@ export class Connections {
     socket.once('close', drop).once('readable', drop);
     this.#release.set(socket, () => {
       forget();
-      socket.off('close', drop).off('readable', drop).ref();
+      socket.off('close', drop).off('readable', drop);
+      socket.ref?.();
     });
   }
 

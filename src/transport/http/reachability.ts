@@ -1,9 +1,9 @@
 import type { KyInstance } from 'ky';
-import type { Connections } from '../../transport/http/connections.js';
-import { loadUndici } from '../../transport/http/load.js';
-import { describeNetworkError } from '../../transport/http/network.js';
-import { showUrl } from '../../transport/http/status.js';
 import { once } from '../../util/once.js';
+import type { Connections } from './connections.js';
+import { loadUndici } from './load.js';
+import { describeNetworkError } from './network.js';
+import { showUrl } from './status.js';
 
 const timeoutMs = 10_000;
 const retries = 2;

@@ -1,0 +1,67 @@
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { buildConnector } from 'undici';
+import type { Clock } from '../../options.js';
+
+/**
+ * Opens the stream of bytes below HTTP and TLS, for servers that no look-up of their name leads to.
+ *
+ * @throws what the connection failed with; `signal.reason` once aborted
+ */
+export type Dial = (signal: AbortSignal) => Promise<Duplex>;
+
+export type Connector = ReturnType<typeof buildConnector>;
+export type ConnectRequest = Parameters<Connector>[0];
+
+/** A connection that is about to come about, and can be given up. */
+export interface Pending {
+  destroy(): void;
+}
+
+/** `connector` on the streams of `dial`: adds TLS where the request is for https. */
+export function dialled(connector: Connector, dial: Dial, timeoutMs: number, clock: Clock) {
+  return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
+    const abort = new AbortController();
+    const late = () => abort.abort(timeoutError(timeoutMs));
+    const timer = clock.setTimeout(late, timeoutMs);
+    let secured: Pending | undefined;
+    dial(abort.signal).then(
+      (stream) => {
+        clock.clearTimeout(timer);
+        // Until a request takes it, nobody listens.
+        stream.on('error', () => {});
+        if (abort.signal.aborted) {
+          stream.destroy();
+          callback(abort.signal.reason, null);
+        } else if (request.protocol === 'https:') {
+          // undici hands the stream to TLS as it is.
+          const httpSocket = stream as Socket;
+          secured = connector({ ...request, httpSocket }, (...[error, socket]) => {
+            if (error === null) {
+              callback(null, socket as Socket);
+              return;
+            }
+            stream.destroy();
+            callback(error, null);
+          }) as unknown as Pending;
+        } else {
+          callback(null, stream as Socket);
+        }
+      },
+      (error: Error) => {
+        clock.clearTimeout(timer);
+        callback(error, null);
+      },
+    );
+    return {
+      destroy() {
+        abort.abort(new Error('the connection was given up'));
+        secured?.destroy();
+      },
+    };
+  };
+}
+
+function timeoutError(ms: number): Error {
+  return Object.assign(new Error(`no connection within ${ms} ms`), { code: 'UND_ERR_CONNECT_TIMEOUT' });
+}
