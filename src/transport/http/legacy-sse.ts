@@ -103,7 +103,7 @@ export class LegacySseWire implements Wire {
       };
       const late = clock.setTimeout(() => {
         const what = `${showUrl(url)} opened its stream and did not name the address for messages within the time allowed`;
-        refuse(`${what}; is it an MCP server?`);
+        refuse(`${what}; is it an MCP server, or does a proxy hold its events back?`);
       }, headersTimeoutMs);
       readEvents(answer, maxMessageBytes, {
         event: (type, data) => {
@@ -133,7 +133,10 @@ export class LegacySseWire implements Wire {
           const failure = cause && readFailure(cause, stream, 'an event of the server', server);
           if (!named) {
             reject(
-              failure ?? this.#invalid(`${showUrl(url)} ended its stream before it named the address for messages`),
+              failure ??
+                this.#invalid(
+                  `${showUrl(url)} ended its stream before it named the address for messages; does a proxy hold its events back?`,
+                ),
             );
           } else {
             this.#lost(failure);

@@ -70,7 +70,8 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   ETIMEDOUT: ({ host }) => `${host} does not answer; is a firewall in between?`,
   EHOSTUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
   ENETUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
-  UND_ERR_HEADERS_TIMEOUT: ({ host }) => `${host} took the request and sent no answer within the time allowed`,
+  UND_ERR_HEADERS_TIMEOUT: ({ host }) =>
+    `${host} took the request and sent no answer within the time allowed; is it busy, or does a proxy hold its answer back?`,
   CERT_HAS_EXPIRED: ({ host }) => `TLS: the certificate of ${host} has expired; renew it`,
   CERT_NOT_YET_VALID: ({ host }) => `TLS: the certificate of ${host} is not valid yet; check the clocks`,
   DEPTH_ZERO_SELF_SIGNED_CERT: ({ host }) => `TLS: ${host} signed its certificate itself; give it in the option tls.ca`,
