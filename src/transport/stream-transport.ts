@@ -10,6 +10,12 @@ import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
 
+/** How a server ended, as whatever ran it knows. */
+export interface PeerExit extends Omit<ExitInfo, 'stderrTail'> {
+  /** In words, where code, signal and reason do not say it all: `the container ran out of memory`. */
+  readonly message?: string | undefined;
+}
+
 /** A running server with three byte streams, whatever runs it: a process, a container, a pod. */
 export interface StreamPeer {
   readonly stdin: Writable;
@@ -18,7 +24,7 @@ export interface StreamPeer {
   /** The operating system's id, null where there is none here. */
   readonly pid: number | null;
   /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
-  readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
+  readonly exited: Promise<PeerExit>;
   /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */
   readonly stderrEnded: Promise<void>;
   /** The bounded end of what was written to stderr. */
@@ -276,10 +282,8 @@ export class StreamTransport implements RuntimeTransport {
       return;
     }
     await Promise.all([this.#drainOutput(), this.#peer.stderrEnded]);
-    const exit = await this.#peer.exited;
-    const how = exit.signal === undefined ? `with code ${exit.code}` : `by signal ${exit.signal}`;
-    const why = exit.reason === undefined ? '' : ` (${exit.reason})`;
-    await this.#end(this.#error('SERVER_EXITED', `the server ended ${how}${why}`, exit.reason, exit));
+    const { message = describeExit(await this.#peer.exited), ...exit } = await this.#peer.exited;
+    await this.#end(this.#error('SERVER_EXITED', message, exit.reason, exit));
   }
 
   /** What the server wrote before its end is still in the pipe: reads it, but does not wait for those who hold the pipe open. */
@@ -355,6 +359,11 @@ export class StreamTransport implements RuntimeTransport {
       delivered: false,
     });
   }
+}
+
+function describeExit({ code, signal, reason }: PeerExit): string {
+  const how = signal === undefined ? `with code ${code}` : `by signal ${signal}`;
+  return `the server ended ${how}${reason === undefined ? '' : ` (${reason})`}`;
 }
 
 /** The value of `text`, or undefined when it is not JSON; a throw is dear, so the plain cases are told by their first character. */
