@@ -27,6 +27,7 @@ import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/supervisor.js';
 import { systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
+import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
@@ -36,7 +37,7 @@ import { formatSize } from './util/quantity.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
-export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | InProcessRuntime;
+export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | DockerRuntime | InProcessRuntime;
 
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
@@ -70,7 +71,9 @@ class CatalogGateway implements Gateway {
   constructor(catalog: CatalogInput, options: GatewayOptions) {
     this.#options = options;
     const builtins =
-      options.builtins === false ? [] : [new LocalProcessRuntime(), new RemoteSseRuntime(), new InProcessRuntime()];
+      options.builtins === false
+        ? []
+        : [new LocalProcessRuntime(), new RemoteSseRuntime(), new DockerRuntime(), new InProcessRuntime()];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
     const definitions = resolveCatalog(catalog, {
       factories: this.#factories,

@@ -65,6 +65,7 @@ export type {
   RuntimeSupport,
   RuntimeTransport,
 } from './runtime.js';
+export { type DockerOptions, DockerRuntime, type DockerSpec } from './runtimes/docker.js';
 export { InProcessRuntime, type InProcessServer, type InProcessSpec } from './runtimes/in-process.js';
 export { type LocalProcessOptions, LocalProcessRuntime, type LocalProcessSpec } from './runtimes/local-process.js';
 export {

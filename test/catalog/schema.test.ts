@@ -3,6 +3,7 @@ import { Ajv, type AnySchemaObject } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
+import { dockerSpec } from '../../src/runtimes/docker/spec.js';
 import { localProcessSpec } from '../../src/runtimes/local-process.js';
 import { remoteSseSpec } from '../../src/runtimes/remote-sse/spec.js';
 import { catalogJsonSchema } from './write-schema.js';
@@ -11,6 +12,7 @@ import { catalogJsonSchema } from './write-schema.js';
 const schema = catalogJsonSchema([
   { type: 'local-process', schema: localProcessSpec },
   { type: 'remote-sse', schema: remoteSseSpec },
+  { type: 'docker', schema: dockerSpec },
 ]);
 const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
 const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');

@@ -1,0 +1,178 @@
+import type { Duplex, Readable, Writable } from 'node:stream';
+import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import type { PeerExit, StreamPeer } from '../../transport/stream-transport.js';
+import { settledWithin } from '../../util/abort.js';
+import { once } from '../../util/once.js';
+import { Demultiplexer } from './engine/demultiplexer.js';
+import type { Engine, Waiting } from './engine/engine.js';
+import { toExit } from './exit-reason.js';
+import { removeContainer } from './remove-container.js';
+import type { DockerSpec } from './spec.js';
+
+export interface ContainerPeerOptions {
+  readonly engine: Engine;
+  readonly id: string;
+  readonly server: string;
+  readonly spec: DockerSpec;
+  readonly clock: Clock;
+  readonly stderrTailBytes: number;
+  /** The container's streams. */
+  readonly connection: Duplex;
+  /** Asked before the container was started. */
+  readonly waiting: Waiting;
+  /** Nobody waits for the container any more; `removed` unless it may still be there. */
+  released(removed: boolean): void;
+}
+
+/** How long a server may take to end by itself once its input has ended. */
+const endOfInputMs = 2_000;
+/** How long after SIGTERM the engine sends SIGKILL, in seconds as its API wants it. */
+const sigtermSeconds = 3;
+/** An engine takes its time to clear up on a busy machine. */
+const afterStopMs = 5_000;
+const stopCallMs = 20_000;
+const removeMs = 30_000;
+/** The engine tells of the end once it has removed the container: a moment after the end of the output. */
+const endPollMs = 250;
+const endPolls = 40;
+const inspectMs = 5_000;
+const eventsMs = 1_000;
+
+/** A container that has just been started, with its streams attached. */
+export class ContainerPeer implements StreamPeer {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr = new OptionalReadable();
+  readonly pid = null;
+  readonly exited: Promise<PeerExit>;
+  readonly stderrEnded: Promise<void>;
+
+  readonly #options: ContainerPeerOptions;
+  readonly #output: Demultiplexer;
+  readonly #tail: StderrTail;
+  #hasExited = false;
+  /** The engine itself said that the container is gone. */
+  #removed = false;
+  #stopping = false;
+
+  constructor(options: ContainerPeerOptions) {
+    const { connection, stderrTailBytes } = options;
+    this.#options = options;
+    this.#tail = new StderrTail(stderrTailBytes);
+    this.#output = new Demultiplexer(connection, (chunk) => {
+      this.#tail.push(chunk);
+      // A copy: who reads here may take its time.
+      this.stderr.offer(Buffer.from(chunk));
+    });
+    this.stdin = connection;
+    this.stdout = this.#output.stdout;
+    this.exited = this.#awaitEnd();
+    this.stderrEnded = new Promise((resolve) => {
+      const ended = () => {
+        this.stderr.finish();
+        resolve();
+      };
+      connection.on('error', () => {});
+      connection.once('end', ended).once('close', ended);
+    });
+    void this.stderrEnded.then(() => this.#endOutput());
+  }
+
+  stderrTail(): string {
+    return this.#tail.toString();
+  }
+
+  readonly stop = once(() =>
+    this.#finish(async () => {
+      const { connection, engine, id, clock } = this.#options;
+      if (!this.#hasExited) {
+        connection.end();
+        await settledWithin(this.exited, endOfInputMs, clock);
+      }
+      if (!this.#hasExited) {
+        // First of all: an attachment that nobody reads blocks the engine.
+        connection.destroy();
+        await engine.stop(id, sigtermSeconds, AbortSignal.timeout(stopCallMs)).catch(() => {});
+        await settledWithin(this.exited, afterStopMs, clock);
+      }
+    }),
+  );
+
+  /** Ends the container at once, for a start that nobody wants any more. */
+  kill(): Promise<void> {
+    return this.#finish(async () => {});
+  }
+
+  async #finish(end: () => Promise<void>): Promise<void> {
+    const { connection, engine, id, server, released } = this.#options;
+    // The clock's timers let the process end; a host that waits for us must not end before we are done.
+    const hold = setInterval(() => {}, 60_000);
+    this.#stopping = true;
+    try {
+      await end();
+      connection.destroy();
+      if (!this.#removed) {
+        await removeContainer(engine, id, AbortSignal.timeout(removeMs));
+      }
+      released(true);
+    } catch (cause) {
+      released(false);
+      const detail = cause instanceof Error ? cause.message : String(cause);
+      throw new GatewayError('STOP_FAILED', `the container ${id.slice(0, 12)} may still be there: ${detail}`, {
+        server,
+        cause,
+      });
+    } finally {
+      clearInterval(hold);
+    }
+  }
+
+  async #awaitEnd(): Promise<PeerExit> {
+    try {
+      const code = await this.#options.waiting.exitCode;
+      this.#removed = true;
+      const oom = code !== 0 && !this.#stopping && (await this.#ranOutOfMemory());
+      return toExit(code, oom, () => this.stderrTail(), this.#options.spec);
+    } catch {
+      const { address } = this.#options.engine;
+      return {
+        reason: 'engine-lost',
+        message: `lost the engine at ${address}, and with it the server; does it still run?`,
+      };
+    } finally {
+      this.#hasExited = true;
+    }
+  }
+
+  /** A container that is removed by the engine cannot be inspected any more, but the engine remembers what happened. */
+  async #ranOutOfMemory(): Promise<boolean> {
+    const { engine, id } = this.#options;
+    try {
+      for await (const { action } of engine.events(id, AbortSignal.timeout(eventsMs))) {
+        if (action === 'oom') {
+          return true;
+        }
+        if (action === 'destroy' || action === 'remove') {
+          return false;
+        }
+      }
+    } catch {
+      // Then it stays unknown.
+    }
+    return false;
+  }
+
+  /** The end of the output is passed on together with the news of the container's end, unless the container lives on. */
+  async #endOutput(): Promise<void> {
+    const { engine, id, clock } = this.#options;
+    for (let turn = 0; turn < endPolls && !(await settledWithin(this.exited, endPollMs, clock)); turn += 1) {
+      const state = await engine.inspect(id, AbortSignal.timeout(inspectMs)).catch(() => undefined);
+      if (state?.running === true) {
+        break;
+      }
+    }
+    this.#output.finish();
+  }
+}

@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import { type Environment, homeOf, readContext, readDockerConfig, readTls } from './docker-config.js';
+import type { Address, TlsFiles } from './http.js';
+import { connectOverSsh } from './ssh.js';
+
+export interface AddressOptions {
+  /** The host's own choice; wins over everything else. */
+  readonly host: string | undefined;
+  readonly env: Environment;
+  readonly platform: NodeJS.Platform;
+  readonly uid: number | undefined;
+}
+
+/** Where an engine may be, in the order in which they are tried, and who said so. */
+export interface Candidates {
+  readonly source: string;
+  readonly addresses: readonly Address[];
+}
+
+/**
+ * Finds out where to look for an engine: the host's own choice, `DOCKER_HOST`, the docker context in use, or else the
+ * usual places.
+ *
+ * @throws an Error that says what is wrong with the setting
+ */
+export async function findAddresses(options: AddressOptions): Promise<Candidates> {
+  const { host, env } = options;
+  if (host !== undefined) {
+    return { source: 'the option host', addresses: [await toAddress(host, undefined, env)] };
+  }
+  const named = env['DOCKER_HOST'];
+  if (named !== undefined && named !== '') {
+    return { source: 'DOCKER_HOST', addresses: [await toAddress(named, undefined, env)] };
+  }
+  const context = env['DOCKER_CONTEXT'] || (await readDockerConfig(env)).currentContext;
+  if (context !== undefined && context !== '' && context !== 'default') {
+    const { host: where, tls } = await readContext(context, env);
+    return { source: `the docker context "${context}"`, addresses: [await toAddress(where, tls, env)] };
+  }
+  return { source: 'the usual places', addresses: usualSockets(options).map(socketAddress) };
+}
+
+/** Docker's own sockets, then those of Docker Desktop, rootless Docker, Colima and Podman. */
+function usualSockets({ env, platform, uid }: AddressOptions): string[] {
+  if (platform === 'win32') {
+    return ['//./pipe/docker_engine', '//./pipe/podman-machine-default'];
+  }
+  const home = homeOf(env);
+  const runtime = env['XDG_RUNTIME_DIR'] || (uid === undefined ? undefined : `/run/user/${uid}`);
+  return [
+    '/var/run/docker.sock',
+    join(home, '.docker/run/docker.sock'),
+    ...(runtime === undefined ? [] : [join(runtime, 'docker.sock')]),
+    join(home, '.colima/default/docker.sock'),
+    ...(runtime === undefined ? [] : [join(runtime, 'podman/podman.sock')]),
+    ...(uid === 0 ? ['/run/podman/podman.sock'] : []),
+  ];
+}
+
+function socketAddress(socketPath: string): Address {
+  const scheme = socketPath.startsWith('//./pipe/') ? 'npipe' : 'unix';
+  return { name: `${scheme}://${socketPath}`, socketPath };
+}
+
+async function toAddress(text: string, tls: TlsFiles | undefined, env: Environment): Promise<Address> {
+  if (text.startsWith('unix://') || text.startsWith('npipe://')) {
+    const path = text.slice(text.indexOf('://') + 3);
+    if (path === '') {
+      throw new Error(`"${text}" names no socket; write it as unix:///var/run/docker.sock`);
+    }
+    return { name: text, socketPath: path.replaceAll('\\', '/') };
+  }
+  const url = URL.parse(text);
+  switch (url?.protocol) {
+    case 'tcp:':
+    case 'http:':
+    case 'https:':
+      return tcpAddress(text, url, tls ?? (await tlsOfEnvironment(url, env)));
+    case 'ssh:':
+      return { name: withoutPassword(url), connect: () => connectOverSsh(url, env) };
+    default:
+      throw new Error('the address of the engine must begin with unix://, npipe://, tcp:// or ssh://');
+  }
+}
+
+function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (host === '') {
+    throw new Error(`"${name}" names no host; write it as tcp://host:2376`);
+  }
+  const port = url.port === '' ? (tls === undefined ? 2375 : 2376) : Number(url.port);
+  return { name: withoutPassword(url), host, port, tls };
+}
+
+/** As the docker command does: certificates of DOCKER_CERT_PATH, once TLS is asked for. */
+async function tlsOfEnvironment(url: URL, env: Environment): Promise<TlsFiles | undefined> {
+  const folder = env['DOCKER_CERT_PATH'] ?? '';
+  const verify = (env['DOCKER_TLS_VERIFY'] ?? '') !== '';
+  const asked = verify || (env['DOCKER_TLS'] ?? '') !== '' || url.protocol === 'https:';
+  if (!asked) {
+    return undefined;
+  }
+  const found = folder === '' ? undefined : await readTls(folder, verify || url.protocol === 'https:');
+  if (folder !== '' && found === undefined) {
+    throw new Error('DOCKER_CERT_PATH names a folder without ca.pem, cert.pem and key.pem');
+  }
+  return found ?? { rejectUnauthorized: true };
+}
+
+function withoutPassword(url: URL): string {
+  const copy = new URL(url);
+  copy.password = '';
+  return copy.href.replace(/\/$/, '');
+}

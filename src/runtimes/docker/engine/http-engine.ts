@@ -1,0 +1,217 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import {
+  type ContainerEvent,
+  type ContainerState,
+  type Engine,
+  EngineError,
+  type ImageState,
+  type ListedContainer,
+  type NewContainer,
+  type PullLine,
+  type PullOptions,
+  type Waiting,
+} from './engine.js';
+import { type Address, type Call, expectOk, readJson, send, upgrade } from './http.js';
+import { readJsonLines } from './json-lines.js';
+
+/** Answers may take long (a busy engine starts a container in seconds), but not for ever. */
+const callTimeoutMs = 60_000;
+/** How long an engine may take to say that it has taken a question; Podman says so only with the answer. */
+const waitTakenMs = 500;
+
+/** An engine behind its HTTP API. */
+export class HttpEngine implements Engine {
+  readonly #address: Address;
+  readonly #prefix: string;
+
+  /** @param version - the version of the API to speak, as `1.41` */
+  constructor(address: Address, version: string) {
+    this.#address = address;
+    this.#prefix = `/v${version}`;
+  }
+
+  get address(): string {
+    return this.#address.name;
+  }
+
+  get socketPath(): string | undefined {
+    return this.#address.socketPath;
+  }
+
+  async inspectImage(image: string, signal: AbortSignal): Promise<ImageState | undefined> {
+    const found = await this.#find<ImageAnswer>(`/images/${path(image)}/json`, signal);
+    return found && { id: found.Id, entrypoint: found.Config?.Entrypoint ?? [], command: found.Config?.Cmd ?? [] };
+  }
+
+  async pull({ image, tag, platform, auth, onProgress }: PullOptions, signal: AbortSignal): Promise<void> {
+    const message = await this.#call({
+      method: 'POST',
+      path: '/images/create',
+      query: { fromImage: image, tag, platform },
+      ...(auth !== undefined && { headers: { 'X-Registry-Auth': auth } }),
+      signal,
+    });
+    for await (const line of readJsonLines(message, signal)) {
+      const { error, errorDetail, ...progress } = line as PullLine & {
+        error?: string;
+        errorDetail?: { message?: string };
+      };
+      if (error !== undefined || errorDetail !== undefined) {
+        throw new EngineError(errorDetail?.message ?? error ?? 'the pull failed');
+      }
+      onProgress(progress);
+    }
+  }
+
+  async create({ name, platform, body }: NewContainer, signal: AbortSignal): Promise<string> {
+    const query = { name, platform };
+    const answer = await this.#json<{ Id: string }>({
+      method: 'POST',
+      path: '/containers/create',
+      query,
+      body,
+      signal,
+    });
+    return answer.Id;
+  }
+
+  attach(id: string, signal: AbortSignal): Promise<Duplex> {
+    const query = { stream: 1, stdin: 1, stdout: 1, stderr: 1 };
+    const call = this.#versioned({ method: 'POST', path: `/containers/${path(id)}/attach`, query, signal });
+    return upgrade(this.#address, call);
+  }
+
+  async start(id: string, signal: AbortSignal): Promise<void> {
+    await this.#done({ method: 'POST', path: `/containers/${path(id)}/start`, signal });
+  }
+
+  async wait(id: string, condition: 'removed' | 'not-running', signal: AbortSignal): Promise<Waiting> {
+    const headers = this.#call({ method: 'POST', path: `/containers/${path(id)}/wait`, query: { condition }, signal });
+    const exitCode = headers
+      .then(
+        (message) => readJson(message, signal) as Promise<{ StatusCode?: number; Error?: { Message?: string } | null }>,
+      )
+      .then(({ StatusCode }) => StatusCode ?? 0);
+    exitCode.catch(() => {});
+    await Promise.race([headers, new Promise((resolve) => setTimeout(resolve, waitTakenMs).unref())]);
+    return { exitCode };
+  }
+
+  async inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined> {
+    const found = await this.#find<ContainerAnswer>(`/containers/${path(id)}/json`, signal);
+    return (
+      found && {
+        running: found.State.Running,
+        paused: found.State.Paused,
+        exitCode: found.State.ExitCode,
+        labels: found.Config?.Labels ?? {},
+      }
+    );
+  }
+
+  async stop(id: string, seconds: number, signal: AbortSignal): Promise<void> {
+    const call = { method: 'POST', path: `/containers/${path(id)}/stop`, query: { t: seconds }, signal } as const;
+    await this.#unlessGone(call, [304, 404, 409]);
+  }
+
+  async kill(id: string, signal: AbortSignal): Promise<void> {
+    await this.#unlessGone({ method: 'POST', path: `/containers/${path(id)}/kill`, signal }, [404, 409]);
+  }
+
+  async remove(id: string, signal: AbortSignal): Promise<void> {
+    const query = { force: 1, v: 1 };
+    await this.#unlessGone({ method: 'DELETE', path: `/containers/${path(id)}`, query, signal }, [404]);
+  }
+
+  async list(label: string, signal: AbortSignal): Promise<ListedContainer[]> {
+    const query = { all: 1, filters: JSON.stringify({ label: [label] }) };
+    const found = await this.#json<ListAnswer[]>({ method: 'GET', path: '/containers/json', query, signal });
+    return found.map(({ Id, Names, Labels }) => ({
+      id: Id,
+      names: (Names ?? []).map((name) => name.replace(/^\//, '')),
+      labels: Labels ?? {},
+    }));
+  }
+
+  async *events(id: string, signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    const query = { since: '1', filters: JSON.stringify({ container: [id] }) };
+    const message = await this.#call({ method: 'GET', path: '/events', query, signal });
+    for await (const event of readJsonLines(message, signal)) {
+      const { Action, status } = event as { Action?: string; status?: string };
+      yield { action: Action ?? status ?? '' };
+    }
+  }
+
+  async hasNetwork(name: string, signal: AbortSignal): Promise<boolean> {
+    return (await this.#find(`/networks/${path(name)}`, signal)) !== undefined;
+  }
+
+  #versioned(call: Call): Call {
+    return { ...call, path: `${this.#prefix}${call.path}` };
+  }
+
+  async #call(call: Call): Promise<IncomingMessage> {
+    return expectOk(await send(this.#address, this.#versioned(call)), call.signal);
+  }
+
+  /** A call with an answer that comes soon. */
+  async #json<T>(call: Call): Promise<T> {
+    const limit = AbortSignal.timeout(callTimeoutMs);
+    const signal = AbortSignal.any([call.signal, limit]);
+    try {
+      return (await readJson(await this.#call({ ...call, signal }), signal)) as T;
+    } catch (error) {
+      if (limit.aborted && !call.signal.aborted) {
+        throw new EngineError(`the engine did not answer ${call.method} ${call.path} within ${callTimeoutMs} ms`);
+      }
+      throw error;
+    }
+  }
+
+  async #done(call: Call): Promise<void> {
+    await this.#json(call);
+  }
+
+  async #find<T>(where: string, signal: AbortSignal): Promise<T | undefined> {
+    try {
+      return await this.#json<T>({ method: 'GET', path: where, signal });
+    } catch (error) {
+      if (error instanceof EngineError && error.status === 404) {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  async #unlessGone(call: Call, gone: readonly number[]): Promise<void> {
+    try {
+      await this.#done(call);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.status === undefined || !gone.includes(error.status)) {
+        throw error;
+      }
+    }
+  }
+}
+
+interface ImageAnswer {
+  readonly Id: string;
+  readonly Config?: { readonly Entrypoint?: string[] | null; readonly Cmd?: string[] | null } | null;
+}
+
+interface ContainerAnswer {
+  readonly State: { readonly Running: boolean; readonly Paused: boolean; readonly ExitCode: number };
+  readonly Config?: { readonly Labels?: Record<string, string> | null };
+}
+
+interface ListAnswer {
+  readonly Id: string;
+  readonly Names?: string[] | null;
+  readonly Labels?: Record<string, string> | null;
+}
+
+// A name of an image holds slashes, which stay: everything else that means something in a path does not.
+function path(name: string): string {
+  return encodeURIComponent(name).replaceAll('%2F', '/').replaceAll('%3A', ':').replaceAll('%40', '@');
+}

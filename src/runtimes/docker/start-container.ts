@@ -1,0 +1,129 @@
+import { GatewayError } from '../../errors.js';
+import type { RuntimeContext } from '../../runtime.js';
+import type { CreateContainerBody } from './container-body.js';
+import { ContainerPeer } from './container-peer.js';
+import { type Engine, EngineError } from './engine/engine.js';
+import { instanceLabel, ownerLabel, serverLabel } from './labels.js';
+import { removeContainer } from './remove-container.js';
+import type { DockerSpec } from './spec.js';
+
+export interface StartOptions {
+  readonly engine: Engine;
+  readonly spec: DockerSpec;
+  readonly body: CreateContainerBody;
+  readonly context: RuntimeContext;
+  /** Something of a failed or stopped container may still be there. */
+  onLeft(id: string): void;
+}
+
+const cleanUpMs = 30_000;
+const maxSuffix = 1_000;
+
+/**
+ * Makes a container, attaches to it and starts it. What fails on the way, or is aborted, leaves no container.
+ *
+ * @throws EngineError; `GatewayError` for a name that is taken; `signal.reason`
+ */
+export async function startContainer(options: StartOptions): Promise<ContainerPeer> {
+  const { engine, spec, context, onLeft } = options;
+  const { signal } = context;
+  const id = await create(options);
+  const lifetime = new AbortController();
+  try {
+    signal.throwIfAborted();
+    const [attached, waited] = await Promise.allSettled([
+      engine.attach(id, signal),
+      // Removal is what is waited for, so that the end of the server means that nothing is left of it.
+      engine.wait(id, 'removed', lifetime.signal),
+    ]);
+    if (attached.status === 'rejected') {
+      throw attached.reason;
+    }
+    const connection = attached.value;
+    // A connection that breaks before anybody listens would end the host.
+    connection.on('error', () => {});
+    if (waited.status === 'rejected') {
+      connection.destroy();
+      throw waited.reason;
+    }
+    try {
+      await engine.start(id, signal);
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+    const peer = new ContainerPeer({
+      engine,
+      id,
+      server: context.server,
+      spec,
+      clock: context.clock,
+      stderrTailBytes: context.limits.stderrTailBytes,
+      connection,
+      waiting: waited.value,
+      released(removed) {
+        lifetime.abort();
+        if (!removed) {
+          onLeft(id);
+        }
+      },
+    });
+    if (signal.aborted) {
+      await peer.kill();
+      throw signal.reason;
+    }
+    return peer;
+  } catch (error) {
+    lifetime.abort();
+    await removeContainer(engine, id, AbortSignal.timeout(cleanUpMs)).catch(() => onLeft(id));
+    signal.throwIfAborted();
+    throw error;
+  }
+}
+
+/** Not aborted on the way: an answer that nobody waits for would leave a container that nobody knows. */
+async function create({ engine, spec, body, context, onLeft }: StartOptions): Promise<string> {
+  const { container_name: wanted, platform } = spec;
+  const never = new AbortController().signal;
+  for (let number = 1; ; number += 1) {
+    const name = wanted === undefined ? `mcp-${context.instanceId}` : number === 1 ? wanted : `${wanted}-${number}`;
+    try {
+      return await engine.create({ name, platform, body }, never);
+    } catch (error) {
+      if (error instanceof EngineError && error.status === undefined) {
+        await removeUnknown(engine, context.instanceId, onLeft);
+      }
+      if (!(error instanceof EngineError) || error.status !== 409 || !/name|in use/i.test(error.message)) {
+        throw error;
+      }
+      await refuseForeign(engine, name, number, context);
+      context.signal.throwIfAborted();
+    }
+  }
+}
+
+/** The answer to a creation was lost: there may be a container all the same. */
+async function removeUnknown(engine: Engine, instanceId: string, onLeft: (id: string) => void): Promise<void> {
+  const signal = AbortSignal.timeout(cleanUpMs);
+  const found = await engine.list(`${instanceLabel}=${instanceId}`, signal).catch(() => []);
+  await Promise.all(found.map(({ id }) => removeContainer(engine, id, signal).catch(() => onLeft(id))));
+}
+
+/** A name that another session of the same server has is no reason to fail: the next one gets a suffix. */
+async function refuseForeign(
+  engine: Engine,
+  name: string,
+  number: number,
+  { server, signal }: RuntimeContext,
+): Promise<void> {
+  const holder = await engine.inspect(name, signal);
+  const ours =
+    holder === undefined || (holder.labels[ownerLabel] !== undefined && holder.labels[serverLabel] === server);
+  if (!ours || number >= maxSuffix) {
+    throw new GatewayError(
+      'START_FAILED',
+      `there is a container "${name}" already, which is not this server's; remove it (docker rm) or change container_name`,
+      { server },
+    );
+  }
+}

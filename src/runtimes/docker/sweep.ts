@@ -1,0 +1,24 @@
+import type { Engine } from './engine/engine.js';
+import { ownerLabel } from './labels.js';
+import { findOwner, isDead, parseOwner } from './owner.js';
+import { removeContainer } from './remove-container.js';
+
+/**
+ * Removes the containers whose owner is dead: those of hosts that were killed. Judges only owners of this machine and of
+ * our own pid namespace.
+ *
+ * @returns the ids of what could not be removed
+ */
+export async function sweep(engine: Engine, signal: AbortSignal): Promise<string[]> {
+  const judge = await findOwner();
+  const containers = await engine.list(ownerLabel, signal);
+  const judged = await Promise.all(
+    containers.map(async ({ id, labels }) => {
+      const owner = parseOwner(labels[ownerLabel] ?? '');
+      return owner !== undefined && (await isDead(owner, judge)) ? id : undefined;
+    }),
+  );
+  const dead = judged.filter((id) => id !== undefined);
+  const outcomes = await Promise.allSettled(dead.map((id) => removeContainer(engine, id, signal)));
+  return dead.filter((_, index) => outcomes[index]?.status === 'rejected');
+}

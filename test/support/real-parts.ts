@@ -1,0 +1,38 @@
+import { describe, test } from 'vitest';
+
+/** An image of the local engine with Node and a shell: what the images of the tests are made from. */
+export const baseImage = process.env.TEST_IMAGE ?? '';
+
+/**
+ * Suites of the Docker runtime. They need an engine and a base image: `TEST_DOCKER=1 TEST_IMAGE=<tag>`.
+ */
+export const describeWithDocker = suiteWith(
+  process.env.TEST_DOCKER === '1' && baseImage !== '',
+  'a Docker engine: set TEST_DOCKER=1, and TEST_IMAGE to the tag of a local image with Node',
+);
+
+/** Suites of the Kubernetes runtimes. They need a cluster: `KUBECONFIG=<file>`. */
+export const describeWithKubernetes = suiteWith(
+  (process.env.KUBECONFIG ?? '') !== '',
+  'a Kubernetes cluster: set KUBECONFIG to the file of a cluster for tests',
+);
+
+/** Where a part is missing, its suites say so: loudly on a machine of one's own, as a failure in CI. */
+function suiteWith(present: boolean, what: string): (name: string, body: () => void) => void {
+  return (name, body) => {
+    if (present) {
+      describe(name, body);
+      return;
+    }
+    describe(name, () => {
+      if (process.env.CI === 'true') {
+        test(`needs ${what}`, () => {
+          throw new Error(`"${name}" needs ${what}`);
+        });
+      } else {
+        console.warn(`SKIPPED "${name}": it needs ${what}`);
+        test.skip(`needs ${what}`, () => {});
+      }
+    });
+  };
+}
