@@ -169,7 +169,7 @@ describe('a server that returns rubbish', () => {
     const templates = [null, {}, { uriTemplate: null }, { uriTemplate: 'x://{ok}', name: 'ok' }];
     await using t = setUp({
       a: {
-        tools: items as Json[],
+        tools: items as Script['tools'] & {},
         prompts: items as Json[],
         resources: uris as Json[],
         resourceTemplates: templates as Json[],
