@@ -23,14 +23,17 @@ describe('the examples of the README and the docs do what they show', () => {
     });
   });
 
-  test.each(['in-process.test.ts', 'node-script-runtime.test.ts'])('%s passes under node:test', async (file) => {
-    const { code, stdout } = await runExample(file, '--test', '--test-reporter=tap');
-    const count = (name: string) => Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(stdout)?.[1]);
-    expect({ code, failed: count('fail'), output: code === 0 ? '' : stdout }).toEqual({
-      code: 0,
-      failed: 0,
-      output: '',
-    });
-    expect(count('pass')).toBeGreaterThan(0);
-  });
+  test.each(['in-process.test.ts', 'node-script-runtime.test.ts', 'test-gateway.test.ts'])(
+    '%s passes under node:test',
+    async (file) => {
+      const { code, stdout } = await runExample(file, '--test', '--test-reporter=tap');
+      const count = (name: string) => Number(new RegExp(`^# ${name} (\\d+)$`, 'm').exec(stdout)?.[1]);
+      expect({ code, failed: count('fail'), output: code === 0 ? '' : stdout }).toEqual({
+        code: 0,
+        failed: 0,
+        output: '',
+      });
+      expect(count('pass')).toBeGreaterThan(0);
+    },
+  );
 });
