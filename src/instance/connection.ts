@@ -72,6 +72,11 @@ export class ServerConnection implements Transport, InstanceUser {
     return this.#initialized ? this.#instance?.transport.sessionId : undefined;
   }
 
+  /** @internal The server has ended, and `onclose` follows. */
+  get isEnding(): boolean {
+    return this.#state === 'ending';
+  }
+
   get inFlight(): number {
     return this.#ledger.size;
   }
@@ -191,12 +196,13 @@ export class ServerConnection implements Transport, InstanceUser {
       return;
     }
     const why = reason ?? this.#error('SERVER_STOPPED', 'the server was stopped');
+    // First of all: who is answered may ask again at once.
+    this.#state = 'ending';
+    this.#reason = why;
     for (const request of this.#ledger.takeAll()) {
       // What the runtime was still sending may have arrived.
       this.#answer(request, why, request.delivered || 'unknown');
     }
-    this.#state = 'ending';
-    this.#reason = why;
     this.#settleDrain();
     runCallback({}, () => this.onerror?.(why));
   }

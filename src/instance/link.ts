@@ -43,6 +43,8 @@ export interface LinkOptions {
 
 /** What a link sends on. */
 export interface LinkTransport extends Transport {
+  /** Its server has ended, and `onclose` follows: nothing can be sent any more. */
+  readonly isEnding?: boolean;
   /** Ends it for a reason of ours. */
   fail?(reason: GatewayError): void;
   /** `send` with a callback, which costs less than a promise for each message. */
@@ -60,6 +62,8 @@ export class Link {
   readonly #exchanges = new Exchanges();
   readonly #watch: LinkWatch | undefined;
   #transport: LinkTransport | undefined;
+  /** Settles when the transport is none of ours any more. */
+  #gone = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
   #isClosed = false;
   #opening: Promise<Handshake> | undefined;
@@ -104,6 +108,14 @@ export class Link {
     return this.#opening;
   }
 
+  /** Opens the session, or the one after it when its server has ended but is not gone yet. */
+  async #openNext(): Promise<Handshake> {
+    if (this.#transport?.isEnding === true) {
+      await this.#gone.promise;
+    }
+    return this.open();
+  }
+
   /**
    * Sends a request under an id of the link's own, and its progress token, if it has one, with it. Opens the link first
    * when it is not open.
@@ -112,8 +124,8 @@ export class Link {
    */
   request(message: JSONRPCRequest, exchange: Exchange): RequestId {
     const id = this.#exchanges.open(exchange);
-    if (this.#handshake === undefined) {
-      this.open().then(
+    if (this.#handshake === undefined || this.#transport?.isEnding === true) {
+      this.#openNext().then(
         () => this.#exchanges.has(id) && this.#send(id, message),
         (error: GatewayError) => this.#answer(toFailure(id, error)),
       );
@@ -212,6 +224,7 @@ export class Link {
     }
     const transport = this.#options.connect();
     this.#transport = transport;
+    this.#gone = Promise.withResolvers();
     try {
       const handshake = await this.#shakeHands(transport);
       if (this.#transport !== transport) {
@@ -332,6 +345,7 @@ export class Link {
     this.#watch?.stop();
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
+    this.#gone.resolve();
     this.#opening = undefined;
     this.#handshake = undefined;
   }

@@ -115,6 +115,30 @@ describe('a server that dies', () => {
     expect(caller.closed).toBe(0);
   });
 
+  test('answers a call that comes while it is not gone yet, from the server after it', async () => {
+    await using t = setUp({
+      a: {
+        ...script,
+        on: { 'tools/call': ({ params }) => (params?.arguments === undefined ? hold : { content: [] }) },
+      },
+    });
+    await using caller = await t.caller();
+    const lost = caller.request('tools/call', { name: 'a__x' });
+    await t.server('a').request('tools/call');
+    let next: Promise<Json> | undefined;
+    const { onmessage } = caller.transport;
+    caller.transport.onmessage = (message, extra) => {
+      // As a caller does that tries again the moment it hears of the failure.
+      next ??= caller.result('tools/call', { name: 'a__x', arguments: {} });
+      onmessage?.(message, extra);
+    };
+    t.server('a').only.die();
+    expect(await lost).toMatchObject({ error: { data: { code: 'SERVER_EXITED' } } });
+    await t.clock.advance(2_000);
+    expect(await next).toEqual({ content: [] });
+    expect(t.server('a').opens).toBe(2);
+  });
+
   test('comes back with the next call, with the log level and subscriptions of its caller', async () => {
     await using t = setUp({ a: script });
     await using caller = await t.caller();
