@@ -17,9 +17,9 @@ export async function httpCalls(library: Library): Promise<Row[]> {
   const server = await startServer();
   try {
     return [
-      ...(await calls(library, `${server.origin}/events`, 'events', 'no client')),
-      ...(await calls(library, `${server.origin}/json`, 'JSON', 'no client')),
-      ...(await calls(library, `${server.origin}/events`, 'events', 'SDK v1 Client')),
+      ...(await calls(library, `${server.origin}/events`, 'events', 'no client', [100, mebibyte])),
+      ...(await calls(library, `${server.origin}/json`, 'JSON', 'no client', [100, mebibyte])),
+      ...(await calls(library, `${server.origin}/events`, 'events', 'SDK v1 Client', [100])),
       ...(await sessions(library, `${server.origin}/events`)),
     ];
   } finally {
@@ -27,13 +27,19 @@ export async function httpCalls(library: Library): Promise<Row[]> {
   }
 }
 
-async function calls(library: Library, url: string, answers: string, client: keyof typeof clients): Promise<Row[]> {
+async function calls(
+  library: Library,
+  url: string,
+  answers: string,
+  client: keyof typeof clients,
+  sizes: readonly number[],
+): Promise<Row[]> {
   const ways = [await openRemote(library, url), openGatewayTo(library, url), openSdk(url)];
   const rows: Row[] = [];
   try {
     const callers: { readonly name: string; readonly caller: CallingPeer }[] = [];
     for (const { name, transport } of ways) callers.push({ name, caller: await clients[client](transport) });
-    for (const bytes of [100, mebibyte]) {
+    for (const bytes of sizes) {
       for (const atOnce of [1, 16, 128]) {
         const total = bytes < mebibyte ? Math.max(200, 2 * atOnce) : Math.max(4, atOnce);
         const variants = callers.map(({ name, caller }) => ({

@@ -35,6 +35,12 @@ const keptMs = 3_000;
 /** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
 const keepAliveMs = 15_000;
 
+/**
+ * How long an idle connection is kept for another request, whatever the server offers: when both sides give one up at the
+ * same moment, a request that is on its way fails.
+ */
+const idleMs = 30_000;
+
 /** The connections of one runtime: shared by its sessions, closed with it. */
 export class Connections {
   readonly dispatcher: Dispatcher;
@@ -62,17 +68,20 @@ export class Connections {
         : dialled(connector, dial, connectTimeoutMs, clock);
     const options = {
       allowH2: false,
+      keepAliveMaxTimeout: idleMs,
       connect: ((request, callback) => this.#connect(request, callback)) as Connector,
       ...(maxConnections !== undefined && { connections: maxConnections }),
     };
     const { env } = process;
     const fromEnv = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => env[name]);
     this.#proxied = dial === undefined && (proxy === 'env' ? fromEnv : proxy !== false);
+    const tunnel = { keepAliveInitialDelay: keepAliveMs, ...(secureContext && { secureContext }) };
     this.dispatcher = this.#proxied
       ? new EnvHttpProxyAgent({
           ...options,
           connectTimeout: connectTimeoutMs,
-          ...(secureContext && { requestTls: { secureContext }, proxyTls: { secureContext } }),
+          requestTls: tunnel,
+          proxyTls: tunnel,
           ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
         })
       : new Agent(options);
