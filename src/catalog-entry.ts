@@ -7,6 +7,8 @@ import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { ServerDescription } from './gateway-api.js';
 import { ServerConnection } from './instance/connection.js';
+import { EraTransport } from './instance/era/era-transport.js';
+import { ServerEra } from './instance/era/server-era.js';
 import type { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
@@ -32,6 +34,9 @@ export interface EntryEnvironment {
   emit(event: GatewayEvent): void;
 }
 
+/** How long a server of an unknown era may take to say which it is. */
+const probeTimeoutMs = 5_000;
+
 /** One entry of the catalog at work: its instances, and who shares them. */
 export class CatalogEntry {
   readonly definition: ServerDefinition;
@@ -41,6 +46,7 @@ export class CatalogEntry {
   readonly sessions: SessionPool;
   readonly #env: EntryEnvironment;
   readonly #fingerprint: string;
+  readonly #era: ServerEra;
 
   constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
     this.definition = definition;
@@ -48,6 +54,7 @@ export class CatalogEntry {
     this.redactor = createRedactor(definition.secrets);
     this.#env = env;
     this.#fingerprint = fingerprint(definition);
+    this.#era = new ServerEra(definition.protocol);
     const { clock, gatewayId } = env;
     this.supervisor = new Supervisor({
       definition,
@@ -76,7 +83,14 @@ export class CatalogEntry {
       startTimeoutMs: definition.startTimeoutMs,
       watch: toWatch(definition),
       clock,
-      connect: (caller, onProgress) => this.#connect(caller, onProgress),
+      connect: (caller, onProgress) =>
+        new EraTransport({
+          server: definition.id,
+          era: this.#era,
+          clock,
+          probeTimeoutMs: Math.min(probeTimeoutMs, definition.startTimeoutMs / 2),
+          connect: () => this.#connect(caller, onProgress),
+        }),
     });
   }
 

@@ -174,12 +174,12 @@ export class Endpoint implements LinkOwner {
   }
 
   /** @internal */
-  onRequest(link: Link, request: JSONRPCRequest): void {
-    this.#serverRequests.receive(link, this.#translateTasks(link, request), this.#handshake);
+  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void {
+    this.#serverRequests.receive(link, this.#translateTasks(link, request), this.#handshake, callerId);
   }
 
   /** @internal */
-  onNotification(link: Link, message: JSONRPCNotification): void {
+  onNotification(link: Link, message: JSONRPCNotification, callerId: RequestId | undefined): void {
     switch (message.method) {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
@@ -195,7 +195,7 @@ export class Endpoint implements LinkOwner {
         return;
       }
       default:
-        this.#send(this.#translateTasks(link, message), link.latestCallerId);
+        this.#send(this.#translateTasks(link, message), callerId ?? link.latestCallerId);
     }
   }
 

@@ -51,7 +51,13 @@ export class ServerRequests {
     return false;
   }
 
-  receive(link: Link, request: JSONRPCRequest, caller: CallerHandshake | undefined): void {
+  /** @param callerId - the caller's request that it belongs to, when that is known */
+  receive(
+    link: Link,
+    request: JSONRPCRequest,
+    caller: CallerHandshake | undefined,
+    callerId: RequestId | undefined,
+  ): void {
     const refuse = (code: number, message: string) =>
       link.notify({ jsonrpc: '2.0', id: request.id, error: { code, message } });
     const { taskId } = (request.params ?? {}) as { taskId?: unknown };
@@ -78,7 +84,7 @@ export class ServerRequests {
     this.#open.set(id, { link, id: request.id, progressToken });
     const params =
       progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
-    this.#send({ ...request, id, ...(params && { params }) }, link.latestCallerId);
+    this.#send({ ...request, id, ...(params && { params }) }, callerId ?? link.latestCallerId);
   }
 
   /**

@@ -150,6 +150,13 @@ export class ServerConnection implements Transport, InstanceUser {
     this.#instance?.fail(reason);
   }
 
+  /** @internal Whether the server may end now, and be no failure. */
+  expectEnd(expected: boolean): void {
+    if (this.#instance !== undefined) {
+      this.#instance.endExpected = expected;
+    }
+  }
+
   /** Takes no more requests; resolves when the last open one is answered. */
   drain(): Promise<void> {
     if (this.#state === 'open') {

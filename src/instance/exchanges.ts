@@ -50,6 +50,11 @@ export class Exchanges {
     return false;
   }
 
+  /** The caller's request that the server knows under `id`. */
+  callerIdOf(id: RequestId): RequestId | undefined {
+    return this.#open.get(id)?.callerId;
+  }
+
   /** The caller's request that was sent last and is still open. */
   get latestCallerId(): RequestId | undefined {
     let latest: RequestId | undefined;

@@ -44,6 +44,8 @@ export class Instance {
   failure: GatewayError | undefined;
   lastExit: ExitInfo | undefined;
   user: InstanceUser | undefined;
+  /** What is asked of it now, some servers do not survive. */
+  endExpected = false;
   /** Told how far the start has come. */
   onProgress: ((progress: RuntimeProgress) => void) | undefined;
   /** From the start until the runtime had it open. */
@@ -186,6 +188,11 @@ export class Instance {
         user.onTrouble(error);
       },
       onEnding: (reason) => {
+        if (this.endExpected) {
+          this.#phases.enter('stopping');
+          user.onEnding(reason);
+          return;
+        }
         this.lastExit = reason?.exit;
         if (reason !== undefined) {
           this.#fail(reason);

@@ -6,6 +6,7 @@ import {
   type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
+  type MessageExtraInfo,
   type RequestId,
   type Transport,
 } from '../sdk.js';
@@ -17,6 +18,8 @@ import { ServerError } from './server-error.js';
 import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
+/** Tells with which of our requests a message came, where each has a stream of its own. */
+type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
 
 /** The caller's side of a link. */
 export interface LinkOwner {
@@ -27,8 +30,9 @@ export interface LinkOwner {
   initializeParams(): Params;
   /** Sent to each server once it is initialized: what the caller had asked for before. */
   onOpen(link: Link): void;
-  onRequest(link: Link, request: JSONRPCRequest): void;
-  onNotification(link: Link, notification: JSONRPCNotification): void;
+  /** @param callerId - the caller's request that it belongs to, when the way it came says so */
+  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void;
+  onNotification(link: Link, notification: JSONRPCNotification, callerId: RequestId | undefined): void;
   onEnd(link: Link, reason: GatewayError | undefined): void;
 }
 
@@ -248,7 +252,7 @@ export class Link {
 
   async #shakeHands(transport: LinkTransport): Promise<Handshake> {
     this.#lastError = undefined;
-    transport.onmessage = (message) => this.#receive(message);
+    transport.onmessage = (message, extra) => this.#receive(message, extra);
     transport.onerror = (error) => {
       // A line that was skipped ends nothing.
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
@@ -308,21 +312,26 @@ export class Link {
     }
   }
 
-  #receive(message: JSONRPCMessage): void {
+  #receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
     if (isResponse(message)) {
       this.#answer(message);
     } else if ('id' in message) {
       if (message.method === 'ping') {
         this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
       } else {
-        this.#owner.onRequest(this, message);
+        this.#owner.onRequest(this, message, this.#callerIdOf(extra));
       }
     } else if (message.method === 'notifications/progress') {
       this.#exchanges.progress(message.params as Params);
     } else {
       this.#exchanges.see(message);
-      this.#owner.onNotification(this, message);
+      this.#owner.onNotification(this, message, this.#callerIdOf(extra));
     }
+  }
+
+  #callerIdOf(extra: RelatedInfo | undefined): RequestId | undefined {
+    const id = extra?.relatedRequestId;
+    return id === undefined ? undefined : this.#exchanges.callerIdOf(id);
   }
 
   #answer(response: Response): void {

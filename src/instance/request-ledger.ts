@@ -15,6 +15,8 @@ export interface OpenRequest {
 
 /** How often progress may restart a request's time-out. */
 const maxExtensions = 10;
+/** Of revision 2026-07-28: its answer comes when the server ends the stream. */
+const streamMethod = 'subscriptions/listen';
 
 /**
  * The requests that wait for an answer on one connection. Knows for each message whether anybody still waits for it, and
@@ -28,6 +30,8 @@ export class RequestLedger {
   // In the order of their deadlines: all have the same time-out, and who gets a new deadline moves to the end.
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #tokens = new Map<RequestId, OpenRequest>();
+  // Streams that stay open for as long as somebody listens: no time-out, and nobody waits for their end.
+  readonly #streams = new Map<RequestId, OpenRequest>();
   #timer: unknown;
 
   constructor(timeoutMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
@@ -36,12 +40,13 @@ export class RequestLedger {
     this.#onOverdue = onOverdue;
   }
 
+  /** How many wait for an answer; what merely listens is not counted. */
   get size(): number {
     return this.#open.size;
   }
 
   has(id: RequestId): boolean {
-    return this.#open.has(id);
+    return this.#open.has(id) || this.#streams.has(id);
   }
 
   add(request: JSONRPCRequest): OpenRequest {
@@ -54,6 +59,10 @@ export class RequestLedger {
       deadline: this.#clock.now() + this.#timeoutMs,
       extensions: 0,
     };
+    if (open.method === streamMethod) {
+      this.#streams.set(open.id, open);
+      return open;
+    }
     this.#open.set(open.id, open);
     if (progressToken !== undefined) {
       this.#tokens.set(progressToken, open);
@@ -65,19 +74,23 @@ export class RequestLedger {
   /** Takes a request out; undefined when nobody waits for it any more. */
   take(id: RequestId): OpenRequest | undefined {
     const open = this.#open.get(id);
-    if (open !== undefined) {
-      this.#open.delete(id);
-      if (open.progressToken !== undefined && this.#tokens.get(open.progressToken) === open) {
-        this.#tokens.delete(open.progressToken);
-      }
+    if (open === undefined) {
+      const stream = this.#streams.get(id);
+      this.#streams.delete(id);
+      return stream;
+    }
+    this.#open.delete(id);
+    if (open.progressToken !== undefined && this.#tokens.get(open.progressToken) === open) {
+      this.#tokens.delete(open.progressToken);
     }
     return open;
   }
 
   /** Takes all requests out, oldest first. */
   takeAll(): OpenRequest[] {
-    const all = [...this.#open.values()];
+    const all = [...this.#open.values(), ...this.#streams.values()];
     this.#open.clear();
+    this.#streams.clear();
     this.#tokens.clear();
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -5,12 +5,12 @@ import { isResponse } from '../sdk.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
 import { discard } from './http/body.js';
-import { modernVersion } from './http/era.js';
 import { Exchange } from './http/exchange.js';
 import { LegacySseWire } from './http/legacy-sse.js';
 import { StreamableWire } from './http/streamable.js';
 import type { HttpMessageInfo, HttpSendOptions, Wire, WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
+import { metaKeys, modernVersion } from './modern.js';
 
 /** Which of the two ways over HTTP: `auto` tries Streamable HTTP first. */
 export type HttpMode = 'auto' | 'streamable-http' | 'sse';
@@ -331,9 +331,9 @@ export class HttpTransport implements RuntimeTransport {
 
 function modernMeta(version: string): Record<string, unknown> {
   return {
-    'io.modelcontextprotocol/protocolVersion': version,
-    'io.modelcontextprotocol/clientCapabilities': {},
-    'io.modelcontextprotocol/clientInfo': { name: 'open-mcp-gateway', version: '0' },
+    [metaKeys.protocolVersion]: version,
+    [metaKeys.clientCapabilities]: {},
+    [metaKeys.clientInfo]: { name: 'open-mcp-gateway', version: '0' },
   };
 }
 

@@ -51,7 +51,9 @@ export interface ConformanceOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-const tool = fileURLToPath(new URL('../../node_modules/.bin/conformance', import.meta.url));
+const tool = fileURLToPath(
+  new URL('../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
+);
 
 /** Runs the server scenarios of the conformance tool against a URL. */
 export function runConformance(url: string, options: ConformanceOptions = {}): Promise<ConformanceResult> {

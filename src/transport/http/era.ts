@@ -1,14 +1,5 @@
 import type { JSONRPCMessage, JSONRPCResultResponse } from '../../sdk.js';
 
-const versionKey = 'io.modelcontextprotocol/protocolVersion';
-
-/** The revision that a message of the stateless era (2026-07-28 and later) says it follows; undefined for others. */
-export function modernVersion(message: JSONRPCMessage): string | undefined {
-  if (!('method' in message)) return undefined;
-  const version = (message.params?._meta as Record<string, unknown> | undefined)?.[versionKey];
-  return typeof version === 'string' ? version : undefined;
-}
-
 /** Where a tool wants an argument mirrored: the path in `arguments`, and the end of the header's name. */
 interface MirroredArgument {
   readonly path: readonly string[];

@@ -8,10 +8,11 @@ import {
   type RequestId,
 } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
+import { modernVersion } from '../modern.js';
 import { Backoff } from './backoff.js';
 import { discard, readText } from './body.js';
 import type { HttpAnswer } from './call.js';
-import { EraHeaders, modernVersion } from './era.js';
+import { EraHeaders } from './era.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { ListeningStream } from './listening.js';

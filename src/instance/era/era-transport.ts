@@ -1,0 +1,311 @@
+import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+  type TransportSendOptions,
+} from '../../sdk.js';
+import { deliver, runCallback } from '../../transport/callback.js';
+import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
+import { once } from '../../util/once.js';
+import type { Response } from '../exchanges.js';
+import type { LinkTransport } from '../link.js';
+import { toErrorResponse } from '../request-ledger.js';
+import type { SendOutcome } from '../strict-transport.js';
+import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
+import { judge, refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
+
+/** A connection with an instance of its own. */
+export interface EraConnection extends LinkTransport {
+  /** Whether it may end by itself and be no failure. */
+  expectEnd?(expected: boolean): void;
+}
+
+export interface EraTransportOptions {
+  readonly server: string;
+  readonly era: ServerEra;
+  readonly clock: Clock;
+  /** How long a server may take to say its era, in milliseconds. */
+  readonly probeTimeoutMs: number;
+  connect(): EraConnection;
+}
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+const probeId = 'era:discover';
+
+/**
+ * A connection to a server of either era for a caller that makes a session. On `initialize` it finds the era out, unless
+ * that is known, and then passes messages through or translates them.
+ */
+export class EraTransport implements LinkTransport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  readonly #options: EraTransportOptions;
+  #inner: EraConnection;
+  #modern: ModernSession | undefined;
+  /** The answer to the question that is under way. */
+  #awaited: { readonly id: RequestId; readonly resolve: (answer: Response | undefined) => void } | undefined;
+  /** While a handshake is under way, the end of the connection may be followed by another one. */
+  #shaking = false;
+  #ended = false;
+  #lastError: Error | undefined;
+  #closed = false;
+  #isTold = false;
+
+  constructor(options: EraTransportOptions) {
+    this.#options = options;
+    this.#inner = this.#attach();
+  }
+
+  get sessionId(): string | undefined {
+    return this.#inner.sessionId;
+  }
+
+  setProtocolVersion(version: string): void {
+    if (this.#modern === undefined) {
+      this.#inner.setProtocolVersion?.(version);
+    }
+  }
+
+  async start(): Promise<void> {
+    await this.#inner.start();
+  }
+
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#post(message, options, (error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  post(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): void {
+    this.#post(message, options, onOutcome);
+  }
+
+  fail(reason: GatewayError): void {
+    this.#inner.fail?.(reason);
+  }
+
+  readonly close = once(async () => {
+    this.#closed = true;
+    this.#modern?.close();
+    this.#awaited?.resolve(undefined);
+    await this.#inner.close();
+    this.#onClose();
+  });
+
+  #post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+    if (this.#modern !== undefined) {
+      this.#modern.send(message, onOutcome);
+    } else if (isRequest(message) && message.method === 'initialize') {
+      onOutcome();
+      void this.#initialize(message);
+    } else {
+      this.#forward(hasEnvelope(message) ? toLegacy(message) : message, options, onOutcome);
+    }
+  }
+
+  #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+    const inner = this.#inner;
+    if (inner.post !== undefined) {
+      inner.post(message, options as undefined, onOutcome);
+      return;
+    }
+    inner.send(message, options).then(
+      () => onOutcome(),
+      (error: unknown) => onOutcome(this.#toGatewayError(error)),
+    );
+  }
+
+  async #initialize(request: JSONRPCRequest): Promise<void> {
+    const params = request.params ?? {};
+    this.#shaking = true;
+    try {
+      const answer = await this.#shakeHands(request, params);
+      if (answer !== undefined && !this.#closed) {
+        deliver(this, { ...answer, id: request.id });
+      }
+    } catch (error) {
+      const failure = this.#toGatewayError(error);
+      if (!this.#closed) {
+        deliver(this, toErrorResponse(request.id, failure, failure.message, false));
+      }
+    } finally {
+      this.#shaking = false;
+      this.#ended && this.#onClose();
+    }
+  }
+
+  /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
+  async #shakeHands(request: JSONRPCRequest, params: Params): Promise<Response | undefined> {
+    const { era } = this.#options;
+    if (era.known !== 'legacy') {
+      const verdict = await this.#discover(params);
+      if (verdict === undefined) {
+        return undefined;
+      }
+      if (verdict.era === 'modern') {
+        return this.#begin(request, params, verdict);
+      }
+      if (verdict.era === 'failed') {
+        return { jsonrpc: '2.0', id: request.id, error: verdict.error };
+      }
+      if (era.isFixed) {
+        const message = `the server does not speak revision ${modernRevision}, as protocol: modern says it does`;
+        throw new GatewayError('START_FAILED', message, { server: this.#options.server, delivered: false });
+      }
+      if (verdict.era === 'ended') {
+        await this.#replace();
+      }
+    }
+    const answer = await this.#ask(request);
+    if (answer !== undefined && 'result' in answer) {
+      era.learn('legacy');
+    } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
+      // It was asked too early, or has changed since.
+      const verdict = await this.#discover(params);
+      return verdict?.era === 'modern' ? this.#begin(request, params, verdict) : answer;
+    }
+    return answer;
+  }
+
+  #begin(request: JSONRPCRequest, caller: Params, { discovery }: Extract<Verdict, { era: 'modern' }>): Response {
+    const { server, clock, era } = this.#options;
+    era.learn('modern');
+    this.#modern = new ModernSession({
+      server,
+      clock,
+      caller,
+      discovery,
+      post: (message, onOutcome) => this.#forward(message, undefined, onOutcome),
+      deliver: (message, extra) => deliver(this, message, extra),
+    });
+    return { jsonrpc: '2.0', id: request.id, result: toInitializeResult(server, caller, discovery) };
+  }
+
+  /** Asks for the era. A server that is known to answer has all the time that a start may take. */
+  async #discover(params: Params): Promise<Verdict | undefined> {
+    const { era, clock, probeTimeoutMs } = this.#options;
+    const inner = this.#inner;
+    const meta = {
+      [metaKeys.protocolVersion]: modernRevision,
+      [metaKeys.clientCapabilities]: toModernCapabilities(params.capabilities),
+      ...(isFields(params.clientInfo) && { [metaKeys.clientInfo]: params.clientInfo }),
+    };
+    const patient = era.isFixed || era.known === 'modern';
+    let isLate = false;
+    const late = () => {
+      isLate = true;
+      this.#awaited?.resolve(undefined);
+    };
+    inner.expectEnd?.(!era.isFixed);
+    const timer = patient ? undefined : clock.setTimeout(late, probeTimeoutMs);
+    try {
+      const answer = await this.#ask({
+        jsonrpc: '2.0',
+        id: probeId,
+        method: 'server/discover',
+        params: { _meta: meta },
+      });
+      if (answer !== undefined) {
+        return judge(answer);
+      }
+      return isLate ? { era: 'ended' } : undefined;
+    } finally {
+      clock.clearTimeout(timer);
+      inner.expectEnd?.(false);
+    }
+  }
+
+  /** Undefined when no answer will come. */
+  #ask(request: JSONRPCRequest): Promise<Response | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#awaited = {
+        id: request.id,
+        resolve: (answer) => {
+          this.#awaited = undefined;
+          resolve(answer);
+        },
+      };
+      this.#forward(request, undefined, (error) => error && reject(error));
+    });
+  }
+
+  /** Starts afresh: the server has ended, or will not answer any more. */
+  async #replace(): Promise<void> {
+    // It may hold what the next one needs: a file, a port, a container's name.
+    await this.#inner.close();
+    if (this.#closed) {
+      return;
+    }
+    this.#ended = false;
+    this.#lastError = undefined;
+    this.#inner = this.#attach();
+    await this.#inner.start();
+  }
+
+  #attach(): EraConnection {
+    const inner = this.#options.connect();
+    inner.onmessage = (message, extra) => this.#receive(message, extra);
+    inner.onerror = (error) => {
+      if (this.#shaking) {
+        this.#lastError = error;
+      } else {
+        runCallback({}, () => this.onerror?.(error));
+      }
+    };
+    inner.onclose = () => {
+      if (this.#inner !== inner) {
+        return;
+      }
+      this.#ended = true;
+      this.#awaited?.resolve(undefined);
+      this.#shaking || this.#onClose();
+    };
+    return inner;
+  }
+
+  #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    if (this.#awaited !== undefined && isResponse(message) && message.id === this.#awaited.id) {
+      this.#awaited.resolve(message);
+    } else if (this.#modern !== undefined) {
+      this.#modern.receive(message, extra);
+    } else {
+      deliver(this, message, extra);
+    }
+  }
+
+  #onClose(): void {
+    if (this.#isTold) {
+      return;
+    }
+    this.#isTold = true;
+    this.#closed = true;
+    this.#modern?.close();
+    const error = this.#lastError;
+    error && runCallback({}, () => this.onerror?.(error));
+    runCallback({}, () => this.onclose?.());
+  }
+
+  #toGatewayError(error: unknown): GatewayError {
+    return GatewayError.is(error)
+      ? error
+      : new GatewayError('TRANSPORT_CLOSED', String(error), { server: this.#options.server, delivered: false });
+  }
+}
+
+/** A message of the stateless era as a server with sessions may see it. */
+function toLegacy(message: JSONRPCMessage): JSONRPCMessage {
+  if (!('method' in message)) {
+    return message;
+  }
+  const { inputResponses: _, requestState: __, _meta, ...params } = (message.params ?? {}) as Record<string, unknown>;
+  const meta = withoutEnvelope(_meta as Record<string, unknown> | undefined);
+  return { ...message, params: { ...params, ...(meta && { _meta: meta }) } };
+}

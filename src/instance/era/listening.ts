@@ -1,0 +1,206 @@
+import type { Clock } from '../../options.js';
+import type { JSONRPCNotification, RequestId } from '../../sdk.js';
+import { isFields, metaKeys } from '../../transport/modern.js';
+import type { Response } from '../exchanges.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+type RpcError = Extract<Response, { error: unknown }>['error'];
+
+export interface ListeningOptions {
+  readonly clock: Clock;
+  /** Sends a request of ours; the envelope is added on the way. */
+  request(id: RequestId, method: string, params: Fields): void;
+  cancel(id: RequestId): void;
+  /** Hands a notification to the caller. */
+  deliver(notification: JSONRPCNotification): void;
+}
+
+/** One `subscriptions/listen`, opened anew when it breaks. */
+interface Stream {
+  id: RequestId;
+  readonly filter: Fields;
+  isAcknowledged: boolean;
+  /** Opened before: what happened meanwhile is not known. */
+  wasOpen: boolean;
+  tries: number;
+  timer: unknown;
+  /** @param honored - what of the filter the server follows; nothing when it refused all of it */
+  settle(honored: Fields, refusal?: RpcError): void;
+}
+
+const firstWaitMs = 500;
+const longestWaitMs = 30_000;
+
+/** What the lists of a filter are called when they change. */
+const changes = {
+  toolsListChanged: 'notifications/tools/list_changed',
+  promptsListChanged: 'notifications/prompts/list_changed',
+  resourcesListChanged: 'notifications/resources/list_changed',
+} as const;
+
+/**
+ * Keeps streams of notifications from a server of the stateless era open for a caller that knows subscriptions and
+ * unsolicited notifications alone.
+ */
+export class Listening {
+  readonly #options: ListeningOptions;
+  readonly #streams = new Map<RequestId, Stream>();
+  readonly #uris = new Map<string, Stream>();
+  readonly #timers = new Set<unknown>();
+  #nextId = 1;
+  #closed = false;
+
+  constructor(options: ListeningOptions) {
+    this.#options = options;
+  }
+
+  /** Listens for the lists that the server says may change. */
+  listenToLists(capabilities: Fields): void {
+    const may = (name: string) => (capabilities[name] as { listChanged?: unknown } | undefined)?.listChanged === true;
+    const filter = {
+      ...(may('tools') && { toolsListChanged: true }),
+      ...(may('prompts') && { promptsListChanged: true }),
+      ...(may('resources') && { resourcesListChanged: true }),
+    };
+    if (Object.keys(filter).length > 0) {
+      this.#open(this.#create(filter, () => {}));
+    }
+  }
+
+  /** @returns nothing, or why it cannot be listened to */
+  subscribe(uri: string): Promise<RpcError | undefined> {
+    if (this.#uris.has(uri)) {
+      return Promise.resolve(undefined);
+    }
+    return new Promise((resolve) => {
+      const stream = this.#create({ resourceSubscriptions: [uri] }, (honored, refusal) => {
+        const { resourceSubscriptions: uris } = honored;
+        if (Array.isArray(uris) && uris.includes(uri)) {
+          resolve(undefined);
+        } else {
+          this.unsubscribe(uri);
+          resolve(refusal ?? { code: -32602, message: `the server does not tell of changes of ${uri}` });
+        }
+      });
+      this.#uris.set(uri, stream);
+      this.#open(stream);
+    });
+  }
+
+  unsubscribe(uri: string): void {
+    const stream = this.#uris.get(uri);
+    if (stream !== undefined) {
+      this.#uris.delete(uri);
+      this.#options.clock.clearTimeout(stream.timer);
+      this.#timers.delete(stream.timer);
+      if (this.#streams.delete(stream.id)) {
+        this.#options.cancel(stream.id);
+      }
+    }
+  }
+
+  /** True when the notification belongs to a stream. */
+  receive(notification: JSONRPCNotification): boolean {
+    const { params } = notification;
+    if (notification.method === 'notifications/cancelled') {
+      const stream = this.#streams.get(params?.requestId as RequestId);
+      stream && this.#lost(stream);
+      return true;
+    }
+    const meta = params?._meta as Fields | undefined;
+    const stream = this.#streams.get(meta?.[metaKeys.subscriptionId] as RequestId);
+    if (stream === undefined) {
+      return meta?.[metaKeys.subscriptionId] !== undefined;
+    }
+    if (notification.method === 'notifications/subscriptions/acknowledged') {
+      this.#acknowledged(stream, isFields(params?.notifications) ? params.notifications : {});
+      return true;
+    }
+    const { [metaKeys.subscriptionId]: _, ...rest } = meta ?? {};
+    const { _meta, ...others } = params ?? {};
+    const own = Object.keys(rest).length === 0 ? others : { ...others, _meta: rest };
+    const { params: _params, ...message } = notification;
+    this.#options.deliver({ ...message, ...(Object.keys(own).length > 0 && { params: own }) });
+    return true;
+  }
+
+  /** The request of a stream was answered: it has ended. True when it is one of ours. */
+  answered(response: Response): boolean {
+    const stream = this.#streams.get(response.id as RequestId);
+    if (stream === undefined) {
+      return false;
+    }
+    if ('error' in response && !isOurs(response.error)) {
+      // It does not want to.
+      this.#streams.delete(stream.id);
+      stream.settle({}, response.error);
+    } else {
+      this.#lost(stream);
+    }
+    return true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) {
+      this.#options.clock.clearTimeout(timer);
+    }
+    this.#timers.clear();
+    this.#streams.clear();
+    this.#uris.clear();
+  }
+
+  #create(filter: Fields, settle: Stream['settle']): Stream {
+    return { id: '', filter, isAcknowledged: false, wasOpen: false, tries: 0, timer: undefined, settle };
+  }
+
+  #open(stream: Stream): void {
+    stream.id = `listen:${this.#nextId++}`;
+    stream.isAcknowledged = false;
+    this.#streams.set(stream.id, stream);
+    this.#options.request(stream.id, 'subscriptions/listen', { notifications: stream.filter });
+  }
+
+  #acknowledged(stream: Stream, honored: Fields): void {
+    stream.isAcknowledged = true;
+    stream.tries = 0;
+    if (stream.wasOpen) {
+      this.#tellWhatMayHaveChanged(honored);
+    } else if (Object.keys(honored).length === 0) {
+      // Nothing will ever come.
+      this.#streams.delete(stream.id);
+    }
+    stream.wasOpen = true;
+    stream.settle(honored);
+  }
+
+  #tellWhatMayHaveChanged(honored: Fields): void {
+    for (const [key, method] of Object.entries(changes)) {
+      if (honored[key] === true) {
+        this.#options.deliver({ jsonrpc: '2.0', method });
+      }
+    }
+    for (const uri of Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : []) {
+      this.#options.deliver({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
+    }
+  }
+
+  #lost(stream: Stream): void {
+    if (!this.#streams.delete(stream.id) || this.#closed) {
+      return;
+    }
+    const wait = Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(stream.tries, 10));
+    stream.tries += 1;
+    const timer = this.#options.clock.setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#open(stream);
+    }, wait);
+    stream.timer = timer;
+    this.#timers.add(timer);
+  }
+}
+
+/** Ours say that the connection broke; a server's that it refuses. */
+function isOurs({ code, data }: { readonly code: number; readonly data?: unknown }): boolean {
+  return code > 0 && isFields(data) && typeof data.code === 'string';
+}

@@ -1,0 +1,259 @@
+import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+} from '../../sdk.js';
+import { hasEnvelope, isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+import type { Response } from '../exchanges.js';
+import { toErrorResponse } from '../request-ledger.js';
+import type { SendOutcome } from '../strict-transport.js';
+import { InputRounds } from './input-rounds.js';
+import { Listening } from './listening.js';
+import type { Discovery } from './server-era.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
+
+export interface ModernSessionOptions {
+  readonly server: string;
+  readonly clock: Clock;
+  /** The params of the caller's `initialize`. */
+  readonly caller: Fields;
+  readonly discovery: Discovery;
+  /** Sends to the server. An outcome with an error means that the server will not get it, and no answer comes. */
+  post(message: JSONRPCMessage, onOutcome: SendOutcome): void;
+  /** Hands a message to the caller. */
+  deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void;
+}
+
+const legacyRevisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07'];
+const nothing = () => {};
+
+/**
+ * Lets a caller have a session, as the revisions up to 2025-11-25 know it, with a server of the stateless era. What the
+ * caller sends in that era's own form, with an envelope, passes as it is, and so does its answer.
+ */
+export class ModernSession {
+  readonly #options: ModernSessionOptions;
+  readonly #clientInfo: unknown;
+  readonly #capabilities: Fields;
+  readonly #listening: Listening;
+  readonly #rounds: InputRounds;
+  /** Requests that came without an envelope, by the caller's id. */
+  readonly #open = new Map<RequestId, JSONRPCRequest>();
+  #envelope: Fields;
+
+  constructor(options: ModernSessionOptions) {
+    this.#options = options;
+    const { clock, caller, deliver } = options;
+    this.#clientInfo = caller.clientInfo;
+    this.#capabilities = toModernCapabilities(caller.capabilities);
+    this.#envelope = this.#createEnvelope(undefined);
+    const cancel = (id: RequestId) =>
+      this.#post({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } });
+    this.#listening = new Listening({
+      clock,
+      request: (id, method, params) =>
+        this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method, params: { ...params } })),
+      cancel,
+      deliver: (notification) => deliver(notification, undefined),
+    });
+    this.#rounds = new InputRounds({
+      clock,
+      retry: (request) => this.#post(request),
+      ask: (request, original) => deliver(request, { relatedRequestId: original } as RelatedInfo),
+      withdraw: (id) =>
+        deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }, undefined),
+      fail: (id, error) => this.#answer({ jsonrpc: '2.0', id, error }),
+    });
+  }
+
+  /** Takes what the caller sends. */
+  send(message: JSONRPCMessage, onOutcome: SendOutcome): void {
+    if (isRequest(message)) {
+      if (hasEnvelope(message)) {
+        this.#options.post(message, onOutcome);
+      } else {
+        this.#request(message);
+        onOutcome();
+      }
+      return;
+    }
+    if (isResponse(message)) {
+      this.#rounds.answered(message);
+    } else {
+      this.#notified(message);
+    }
+    onOutcome();
+  }
+
+  /** Takes what the server sends. */
+  receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
+    if (isResponse(message)) {
+      if (!this.#listening.answered(message)) {
+        this.#answered(message, extra);
+      }
+    } else if (!isRequest(message) && !this.#listening.receive(message)) {
+      const related = extra?.relatedRequestId;
+      const original = related === undefined ? undefined : this.#rounds.originalOf(related);
+      const info = original === undefined ? extra : ({ ...extra, relatedRequestId: original } as RelatedInfo);
+      this.#options.deliver(message, info);
+    }
+    // A server of this era has no requests for its clients.
+  }
+
+  close(): void {
+    this.#listening.close();
+    this.#rounds.close();
+    this.#open.clear();
+  }
+
+  #request(request: JSONRPCRequest): void {
+    const { method, params, id } = request;
+    switch (method) {
+      case 'ping':
+        // Nothing else asks for so little.
+        this.#open.set(id, request);
+        return this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method: 'server/discover' }));
+      case 'logging/setLevel':
+        this.#envelope = this.#createEnvelope(params?.level);
+        return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
+      case 'resources/subscribe':
+        this.#listening.subscribe(String(params?.uri)).then((error) => {
+          this.#answer(error === undefined ? { jsonrpc: '2.0', id, result: {} } : { jsonrpc: '2.0', id, error });
+        }, nothing);
+        return;
+      case 'resources/unsubscribe':
+        this.#listening.unsubscribe(String(params?.uri));
+        return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
+      default: {
+        const complete = this.#addEnvelope(request);
+        this.#open.set(id, complete);
+        this.#post(complete);
+      }
+    }
+  }
+
+  #notified(message: JSONRPCNotification): void {
+    if (message.method === 'notifications/initialized') {
+      this.#listening.listenToLists(this.#options.discovery.capabilities);
+      return;
+    }
+    if (message.method !== 'notifications/cancelled') {
+      // Whatever else a caller of a session may say, this era has no word for.
+      return;
+    }
+    const original = message.params?.requestId as RequestId;
+    const current = this.#rounds.currentOf(original);
+    this.#open.delete(original);
+    this.#rounds.end(original);
+    this.#post({ ...message, params: { ...message.params, requestId: current } });
+  }
+
+  #answered(response: Response, extra: RelatedInfo | undefined): void {
+    const id = this.#rounds.originalOf(response.id as RequestId) ?? (response.id as RequestId);
+    const request = this.#open.get(id);
+    if (request === undefined) {
+      // Asked for in this era's own form.
+      this.#options.deliver(response, extra);
+      return;
+    }
+    if ('error' in response) {
+      this.#finish({ jsonrpc: '2.0', id, error: translateError(response.error) });
+      return;
+    }
+    const { resultType, ...result } = response.result as Record<string, unknown>;
+    if (request.method === 'ping') {
+      this.#finish({ jsonrpc: '2.0', id, result: {} });
+    } else if (resultType === 'input_required') {
+      this.#rounds.required(request, result);
+    } else if (resultType === undefined || resultType === 'complete') {
+      this.#finish({ jsonrpc: '2.0', id, result });
+    } else {
+      const message = `the server answered with a result of type ${JSON.stringify(resultType)}, which a session has no word for`;
+      this.#finish({ jsonrpc: '2.0', id, error: { code: -32603, message } });
+    }
+  }
+
+  #finish(response: Response & { id: RequestId }): void {
+    this.#rounds.end(response.id);
+    this.#answer(response);
+  }
+
+  #answer(response: Response): void {
+    this.#open.delete(response.id as RequestId);
+    this.#options.deliver(response, undefined);
+  }
+
+  /** Never inside the caller's own `send`. */
+  #deliverLater(response: Response): void {
+    queueMicrotask(() => this.#options.deliver(response, undefined));
+  }
+
+  #post(message: JSONRPCMessage): void {
+    this.#options.post(message, (error) => {
+      if (error === undefined || !isRequest(message)) {
+        return;
+      }
+      const { server } = this.#options;
+      const failure = GatewayError.is(error) ? error : new GatewayError('TRANSPORT_CLOSED', String(error), { server });
+      this.receive(toErrorResponse(message.id, failure, failure.message, failure.delivered ?? false), undefined);
+    });
+  }
+
+  #addEnvelope(request: JSONRPCRequest): JSONRPCRequest {
+    const { params } = request;
+    return { ...request, params: { ...params, _meta: { ...params?._meta, ...this.#envelope } } };
+  }
+
+  #createEnvelope(logLevel: unknown): Fields {
+    return {
+      [metaKeys.protocolVersion]: modernRevision,
+      [metaKeys.clientCapabilities]: this.#capabilities,
+      ...(isFields(this.#clientInfo) && { [metaKeys.clientInfo]: this.#clientInfo }),
+      ...(logLevel !== undefined && { [metaKeys.logLevel]: logLevel }),
+    };
+  }
+}
+
+/** The answer to `initialize` that a server of the stateless era would give. */
+export function toInitializeResult(server: string, caller: Fields, discovery: Discovery): Record<string, unknown> {
+  const { capabilities, instructions, serverInfo } = discovery;
+  const asked = caller.protocolVersion;
+  return {
+    protocolVersion: typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0],
+    capabilities,
+    serverInfo: serverInfo ?? { name: server, version: '0' },
+    ...(instructions !== undefined && { instructions }),
+  };
+}
+
+/** What a caller can do, of what the stateless era knows. */
+export function toModernCapabilities(capabilities: unknown): Fields {
+  if (!isFields(capabilities)) {
+    return {};
+  }
+  const { tasks: _, roots, ...rest } = capabilities;
+  return { ...rest, ...(roots !== undefined && { roots: {} }) };
+}
+
+type RpcError = Extract<Response, { error: unknown }>['error'];
+
+/** These codes are of the hop between the gateway and the server, and mean nothing in a session. */
+function translateError(error: RpcError): RpcError {
+  if (error.code === modernErrors.missingCapability) {
+    const { data } = error;
+    const needed = isFields(data) && isFields(data.requiredCapabilities) ? Object.keys(data.requiredCapabilities) : [];
+    const message = `the server needs what the client has not declared to be able to do: ${needed.join(', ') || error.message}`;
+    return { code: -32602, message, ...(data !== undefined && { data }) };
+  }
+  return error.code === modernErrors.headerMismatch || error.code === modernErrors.unsupportedVersion
+    ? { ...error, code: -32603, message: `the gateway and the server do not understand each other: ${error.message}` }
+    : error;
+}

@@ -1,0 +1,51 @@
+import type { JSONRPCMessage } from '../sdk.js';
+
+/** The stateless revision that is spoken here. */
+export const modernRevision = '2026-07-28';
+
+/** Keys of `_meta` that the stateless revision reserves. */
+export const metaKeys = {
+  protocolVersion: 'io.modelcontextprotocol/protocolVersion',
+  clientCapabilities: 'io.modelcontextprotocol/clientCapabilities',
+  clientInfo: 'io.modelcontextprotocol/clientInfo',
+  logLevel: 'io.modelcontextprotocol/logLevel',
+  serverInfo: 'io.modelcontextprotocol/serverInfo',
+  subscriptionId: 'io.modelcontextprotocol/subscriptionId',
+} as const;
+
+/** Error codes that only the stateless revision has. */
+export const modernErrors = {
+  headerMismatch: -32020,
+  missingCapability: -32021,
+  unsupportedVersion: -32022,
+} as const;
+
+const envelopeKeys = [metaKeys.protocolVersion, metaKeys.clientCapabilities, metaKeys.clientInfo, metaKeys.logLevel];
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Whether the value is an object that JSON writes with braces. */
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Whether a message says of itself that it follows a stateless revision, rightly or not. */
+export function hasEnvelope(message: JSONRPCMessage): boolean {
+  const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
+  return meta?.[metaKeys.protocolVersion] !== undefined;
+}
+
+/** The revision that a message of the stateless era (2026-07-28 and later) says it follows; undefined for others. */
+export function modernVersion(message: JSONRPCMessage): string | undefined {
+  const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
+  const version = meta?.[metaKeys.protocolVersion];
+  return typeof version === 'string' ? version : undefined;
+}
+
+/** `_meta` without what belongs to the envelope of one request; undefined when nothing is left. */
+export function withoutEnvelope(meta: Fields | undefined): Record<string, unknown> | undefined {
+  if (meta === undefined) return undefined;
+  const rest: Record<string, unknown> = { ...meta };
+  for (const key of envelopeKeys) delete rest[key];
+  return Object.keys(rest).length === 0 ? undefined : rest;
+}

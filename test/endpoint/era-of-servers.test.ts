@@ -1,0 +1,311 @@
+import { describe, expect, test } from 'vitest';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { setUp } from './setup.js';
+
+const discovery = (more: Json = {}): Json => ({
+  resultType: 'complete',
+  supportedVersions: ['2026-07-28'],
+  capabilities: { tools: { listChanged: true }, logging: {}, resources: { subscribe: true } },
+  instructions: 'Be kind.',
+  ttlMs: 0,
+  cacheScope: 'private',
+  _meta: { 'io.modelcontextprotocol/serverInfo': { name: 'modern', version: '7' } },
+  ...more,
+});
+
+/** A server of the stateless era alone. */
+const modern = (more: NonNullable<Script['on']> = {}): Script => ({
+  tools: [{ name: 'go' }],
+  on: {
+    'server/discover': () => discovery(),
+    initialize: () => {
+      throw new RpcError(-32022, 'no such version', { supported: ['2026-07-28'] });
+    },
+    'subscriptions/listen': (request, instance) => {
+      instance.notify('notifications/subscriptions/acknowledged', {
+        notifications: request.params?.notifications,
+        _meta: { 'io.modelcontextprotocol/subscriptionId': request.id },
+      });
+      return hold;
+    },
+    ...more,
+  },
+});
+
+const methods = (instance: { received: readonly object[] }) =>
+  instance.received.flatMap((message) => ('method' in message ? [message.method] : []));
+
+describe('the era of a server', () => {
+  test('is asked for once, and a server with sessions then gets none of it', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
+    await using first = await setup.caller();
+    await first.result('tools/call', { name: 'one__go' });
+    await using second = await setup.caller();
+    await second.result('tools/call', { name: 'one__go' });
+    const [asked, known] = setup.server('one').live;
+    expect(methods(asked as never).slice(0, 3)).toEqual(['server/discover', 'initialize', 'notifications/initialized']);
+    expect(methods(known as never)[0]).toBe('initialize');
+  });
+
+  test('a server of the stateless era gets no initialize, and an envelope with each request', async () => {
+    await using setup = setUp({ one: modern() });
+    await using caller = await setup.caller({ sampling: {}, roots: { listChanged: true } });
+    await caller.result('tools/call', { name: 'one__go', _meta: { other: 1 } });
+    const { request } = await setup.server('one').request('tools/call');
+    expect(request.params?._meta).toEqual({
+      other: 1,
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': { sampling: {}, roots: {} },
+      'io.modelcontextprotocol/clientInfo': { name: 'test', version: '1' },
+    });
+    expect(methods(setup.server('one').only)).not.toContain('initialize');
+    expect(methods(setup.server('one').only)).not.toContain('notifications/initialized');
+  });
+
+  test('a server that exits when it is asked is started afresh, which is no failure', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'server/discover': (_, instance) => {
+          instance.die(3);
+          return hold;
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    expect(setup.server('one').opens).toBe(2);
+    expect(setup.gateway.status('one')).toMatchObject({
+      phase: 'ready',
+      restarts: 0,
+      lastError: undefined,
+      lastExit: undefined,
+    });
+    expect(setup.events.filter((event) => event.type === 'phase' && event.reason !== undefined)).toEqual([]);
+    await using other = await setup.caller();
+    await other.result('tools/call', { name: 'one__go' });
+    expect(setup.server('one').opens).toBe(3);
+  });
+
+  test('a server that keeps silent is started afresh after five seconds', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } } });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(5_000);
+    await called;
+    expect(setup.server('one').instances.map(({ closed }) => closed)).toEqual([true, false]);
+    expect(methods(setup.server('one').only)[0]).toBe('initialize');
+  });
+
+  test('a server that crashes whatever it is asked has failed once', async () => {
+    const die: NonNullable<Script['on']>[string] = (_, instance) => {
+      instance.die(1);
+      return hold;
+    };
+    await using setup = setUp({ one: { on: { 'server/discover': die, initialize: die } } });
+    await using caller = await setup.caller();
+    const error = await caller.error('tools/call', { name: 'one__go' });
+    expect(error).toMatchObject({ data: { code: 'SERVER_EXITED', delivered: false } });
+    expect(setup.gateway.status('one')).toMatchObject({ lastError: { code: 'SERVER_EXITED' } });
+    const failures = setup.events.filter((event) => event.type === 'phase' && event.to === 'failed');
+    expect(failures).toHaveLength(1);
+  });
+
+  test('a stateless server that was slow is found out by how it refuses initialize', async () => {
+    let asked = 0;
+    const script = modern({
+      'server/discover': () => {
+        asked += 1;
+        return asked === 1 ? hold : discovery();
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(5_000);
+    await called;
+    expect(methods(setup.server('one').only).slice(0, 3)).toEqual([
+      'initialize',
+      'server/discover',
+      'subscriptions/listen',
+    ]);
+  });
+
+  test('the catalog may fix it', async () => {
+    await using setup = setUp(
+      { old: { tools: [{ name: 'go' }] }, new: modern(), wrong: { tools: [{ name: 'go' }] } },
+      { entries: { old: { protocol: 'legacy' }, new: { protocol: 'modern' }, wrong: { protocol: 'modern' } } },
+    );
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'old__go' });
+    expect(methods(setup.server('old').only)[0]).toBe('initialize');
+    await caller.result('tools/call', { name: 'new__go' });
+    expect(methods(setup.server('new').only)[0]).toBe('server/discover');
+    const error = await caller.error('tools/call', { name: 'wrong__go' });
+    expect(error).toMatchObject({
+      data: { code: 'START_FAILED' },
+      message: expect.stringContaining('protocol: modern'),
+    });
+  });
+
+  test('a stop while it is asked fails the start with what it was', async () => {
+    await using setup = setUp({ one: { on: { 'server/discover': () => hold } } });
+    await using caller = await setup.caller();
+    const called = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    const stopped = setup.gateway.stop('one', { graceMs: 0 });
+    await setup.clock.advance(0);
+    await stopped;
+    expect(await called).toMatchObject({ data: { code: 'SERVER_STOPPED' } });
+    expect(setup.server('one').opens).toBe(1);
+  });
+
+  test('a caller that leaves while it is asked leaves nothing behind', async () => {
+    await using setup = setUp({ one: { on: { 'server/discover': () => hold } } });
+    const caller = await setup.caller();
+    void caller.send({ id: 'call', method: 'tools/call', params: { name: 'one__go' } });
+    await setup.server('one').request('server/discover');
+    await caller.close();
+    expect(setup.server('one').live).toEqual([]);
+  });
+});
+
+describe('a session with a stateless server', () => {
+  test('learns its capabilities and instructions', async () => {
+    await using setup = setUp({ one: modern() }, { entry: { isolation: 'shared' } });
+    const transport = setup.gateway.connect('one');
+    const answers: Json[] = [];
+    const answered = new Promise<void>((resolve) => {
+      transport.onmessage = (message) => {
+        answers.push(message as unknown as Json);
+        resolve();
+      };
+    });
+    await transport.start();
+    const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 't', version: '1' } };
+    await transport.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params });
+    await answered;
+    expect(answers).toEqual([
+      {
+        jsonrpc: '2.0',
+        id: 1,
+        result: {
+          protocolVersion: '2025-11-25',
+          capabilities: discovery().capabilities,
+          serverInfo: { name: 'modern', version: '7' },
+          instructions: 'Be kind.',
+        },
+      },
+    ]);
+    await transport.close();
+  });
+
+  test('takes what is asked of the caller back when the call is cancelled', async () => {
+    const script = modern({
+      'tools/call': () => ({
+        resultType: 'input_required',
+        inputRequests: { a: { method: 'roots/list' }, b: { method: 'sampling/createMessage', params: { n: 1 } } },
+        requestState: 'x',
+      }),
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller({ roots: {}, sampling: {} });
+    void caller.send({ id: 'call', method: 'tools/call', params: { name: 'one__go' } });
+    await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    const ids = ['roots/list', 'sampling/createMessage'].map((method) => caller.requests(method)[0]?.id);
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'call' } });
+    await caller.until(() => caller.notifications('notifications/cancelled')[1]);
+    expect(caller.notifications('notifications/cancelled').map(({ requestId }) => requestId)).toEqual(ids);
+    expect(setup.server('one').only.notifications('notifications/cancelled')).toHaveLength(1);
+  });
+
+  test('sends answers back with the state, and asks for nothing where there is only a state', async () => {
+    let round = 0;
+    const script = modern({
+      'tools/call': () => {
+        round += 1;
+        if (round === 1) return { resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } };
+        if (round === 2) return { resultType: 'input_required', requestState: 'later' };
+        return { resultType: 'complete', content: [] };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller({ roots: {} });
+    caller.onRequest = () => ({ roots: [] });
+    const called = caller.result('tools/call', { name: 'one__go', arguments: { x: 1 } });
+    await setup.server('one').request('tools/call', 1);
+    await setup.clock.advance(1_000);
+    expect(await called).toEqual({ content: [] });
+    const params = setup
+      .server('one')
+      .only.requests('tools/call')
+      .map(({ params }) => params);
+    expect(params[1]).toMatchObject({ arguments: { x: 1 }, inputResponses: { a: { roots: [] } } });
+    expect(params[1]).not.toHaveProperty('requestState');
+    expect(params[2]).toMatchObject({ arguments: { x: 1 }, requestState: 'later' });
+    expect(params[2]).not.toHaveProperty('inputResponses');
+    const ids = setup
+      .server('one')
+      .only.requests('tools/call')
+      .map(({ id }) => id);
+    expect(new Set(ids).size).toBe(3);
+  });
+
+  test('a question that the caller has not declared to answer fails the call, and says so', async () => {
+    const script = modern({
+      'tools/call': () => ({ resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } }),
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32601,
+      message: expect.stringContaining('roots/list'),
+    });
+  });
+
+  test('a capability that is missing, and a result of an unknown type, are errors that say so', async () => {
+    let count = 0;
+    const script = modern({
+      'tools/call': () => {
+        count += 1;
+        if (count === 1) return { resultType: 'task', taskId: 't' };
+        throw new RpcError(-32021, 'missing', { requiredCapabilities: { sampling: {} } });
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining('"task"'),
+    });
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32602,
+      message: expect.stringContaining('sampling'),
+    });
+  });
+
+  test('listens again when a stream breaks, and says that the list may have changed', async () => {
+    await using setup = setUp({ one: modern() });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    const { request, instance } = await setup.server('one').request('subscriptions/listen');
+    instance.notify('notifications/cancelled', { requestId: request.id });
+    await setup.clock.advance(500);
+    await setup.server('one').request('subscriptions/listen', 1);
+    await setup.clock.advance(100);
+    await caller.notification('notifications/tools/list_changed');
+  });
+
+  test('a health check is a question that a stateless server knows', async () => {
+    await using setup = setUp({ one: modern() }, { entry: { health: { interval: '10s' } } });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    await setup.clock.advance(10_000);
+    await setup.server('one').request('server/discover', 1);
+    expect(methods(setup.server('one').only)).not.toContain('ping');
+    expect(setup.gateway.status('one').phase).toBe('ready');
+  });
+});
