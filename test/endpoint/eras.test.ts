@@ -15,7 +15,7 @@ const cases = clientKinds
   .flatMap((client) => eras.flatMap((era) => runtimes.map((runtime) => ({ client, era, runtime }))));
 
 describe.each(cases)('a client of $client and a server of the $era era over $runtime', ({ client, era, runtime }) => {
-  const modernClient = client === 'v2 modern';
+  const modernClient = (client as string) === 'v2 modern';
   let gateway: Gateway;
   let host: Awaited<ReturnType<typeof listenToEra>> | undefined;
   let peer: EraPeer;
