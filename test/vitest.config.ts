@@ -4,7 +4,7 @@ import { CountsReporter } from './counts-reporter.js';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/bench/**', '**/node_modules/**'],
+    exclude: ['test/bench/**', 'test/frameworks/**', '**/node_modules/**'],
     // A guard against hanging, not a measure of speed.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -60,22 +60,15 @@ export function runConformance(url: string, options: ConformanceOptions = {}): P
   return run(['server', '--url', url, '--suite', options.suite ?? 'active'], 'server-', options);
 }
 
-/**
- * Runs client scenarios of the conformance tool, one after the other, each against the program of
- * `test/fixtures/conformance/client.ts`.
- */
-export async function runClientConformance(
-  scenarios: readonly string[],
-  options: ConformanceOptions = {},
-): Promise<ConformanceResult[]> {
+/** Runs a client scenario of the conformance tool, as a rule with the program of `test/fixtures/conformance/client.ts`. */
+export function runClientConformance(
+  scenario: string,
+  options: ConformanceOptions & { readonly command?: string } = {},
+): Promise<ConformanceResult> {
   const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
   const flags = ['--no-warnings', '--experimental-transform-types', '--import', path('support/resolve-sources.mjs')];
   const command = [process.execPath, ...flags, path('fixtures/conformance/client.ts')].join(' ');
-  const results: ConformanceResult[] = [];
-  for (const scenario of scenarios) {
-    results.push(await run(['client', '--command', command, '--scenario', scenario], '', options));
-  }
-  return results;
+  return run(['client', '--command', options.command ?? command, '--scenario', scenario], '', options);
 }
 
 /** Runs the tool with `args`; each folder of its results is named `prefix`, scenario, time. */
@@ -102,7 +95,8 @@ async function run(args: readonly string[], prefix: string, options: Conformance
 
 async function readResults(folder: string, prefix: string): Promise<Map<string, ConformanceCheck[]>> {
   const results = new Map<string, ConformanceCheck[]>();
-  for (const entry of await readdir(folder)) {
+  // A name may hold a slash, and is two folders then.
+  for (const entry of await readdir(folder, { recursive: true })) {
     const name = new RegExp(`^${prefix}(.+)-\\d{4}-\\d\\d-\\d\\dT[\\d-]+Z$`).exec(entry)?.[1];
     if (name === undefined) continue;
     // A scenario that threw has a folder without a file in it.
@@ -125,6 +119,7 @@ function summarize(
     problems.push(...bad.map((check) => `${name}: ${check.id}: ${check.errorMessage ?? check.description}`));
     return { name, ok, checks };
   });
+  if (scenarios.length === 0) problems.push('no scenario was run');
   if (exitCode !== 0) problems.push(`the conformance tool ended with ${exitCode ?? 'a signal'}`);
 
   const all = scenarios.flatMap((scenario) => scenario.checks);

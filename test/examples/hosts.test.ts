@@ -1,70 +1,16 @@
-import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { describe, expect, test } from 'vitest';
 import { answerTo, begin, initialize, open, send } from '../hosts/raw-client.js';
-import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
+import { startHost } from './start-host.js';
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const frameworks = ['node-http', 'express', 'fastify', 'hono'];
-
-/** A host program with a catalog of two servers, ended by whoever made it. */
-async function startHost(name: string) {
-  const folder = await mkdtemp(join(tmpdir(), 'host-'));
-  const server = (id: string, ms: number) => ({
-    id,
-    runtime: { type: 'local-process', command: 'node', args: [path('../fixtures/servers/tools.mjs'), `${ms}`] },
-  });
-  await writeFile(join(folder, 'catalog.json'), JSON.stringify({ servers: [server('fast', 0), server('late', 300)] }));
-  const tag = createTag();
-  const tokens = Object.fromEntries(
-    ['ada', 'bob'].map((who) => [createHash('sha256').update(`token of ${who}`).digest('hex'), who]),
-  );
-  const child = spawn(
-    process.execPath,
-    [path(`../../docs/examples/hosts/${name}.ts`), join(folder, 'catalog.json'), '0'],
-    {
-      env: { ...process.env, TOKENS: JSON.stringify(tokens), [tagVariable]: tag },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  const exit = once(child, 'exit') as Promise<[number | null, string | null]>;
-  let stderr = '';
-  child.stderr.on('data', (chunk) => {
-    stderr += chunk;
-  });
-  const listening = new Promise<number>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      const port = /port: (\d+)/.exec(line)?.[1];
-      port && resolve(Number(port));
-    });
-    exit.then(() => reject(new Error(`${name} did not listen: ${stderr}`)));
-  });
-  const url = `http://127.0.0.1:${await listening}/mcp`;
-  return {
-    url,
-    stderr: () => stderr,
-    processes: () => livingWithTag(tag),
-    async stop(signal: NodeJS.Signals = 'SIGTERM') {
-      child.kill(signal);
-      return (await exit)[0];
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL');
-      await exit;
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
 
 const requestInit = (who: string) => ({ requestInit: { headers: { authorization: `Bearer token of ${who}` } } });
 
@@ -128,6 +74,8 @@ describe.each(frameworks.flatMap((name) => [name, `${name}-v2`]))('docs/examples
     const slow = ada.client.callTool({ name: 'fast__slow', arguments: { ms: 1_000 } });
     const answered = await begin(url, { authorization });
     expect(answered).not.toBe(id);
+    // The host, what was sent before by three clients to two servers each, and whatever watches them.
+    expect(host.processes().length).toBeGreaterThan(2);
     const ended = host.stop();
     expect(await slow).toMatchObject({ content: [{ text: 'waited 1000 ms' }] });
     expect({ code: await ended, stderr: host.stderr() }).toEqual({ code: 0, stderr: '' });
