@@ -1,18 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/index.js';
 import { runConformance } from '../conformance/run-conformance.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
 import { createHttpHost } from '../hosts/http-host.js';
-
-const everything = fileURLToPath(
-  new URL('../../node_modules/@modelcontextprotocol/server-everything/dist/index.js', import.meta.url),
-);
-const loopback = fileURLToPath(new URL('../fixtures/http/loopback.mjs', import.meta.url));
 
 /** An HTTP server of the test on loopback, which answers as it likes. */
 async function listen(answer: RequestListener) {
@@ -81,55 +74,6 @@ describe('a server that misbehaves is told by its failure', () => {
     const failure = await client.connect(gateway.connect('remote')).catch((error: unknown) => error);
     expect(seen).toContain('Bearer canary-7d1f');
     expect(`${String(failure)} ${JSON.stringify(failure)} ${JSON.stringify(gateway.status())}`).not.toContain('canary');
-  });
-});
-
-describe('server-everything', () => {
-  const children: ChildProcess[] = [];
-  afterAll(() => {
-    for (const child of children) {
-      child.kill('SIGKILL');
-    }
-  });
-
-  /** Starts it on a free port of loopback; resolves when it listens. */
-  async function start(mode: 'streamableHttp' | 'sse'): Promise<number> {
-    const free = createServer();
-    await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve));
-    const { port } = free.address() as AddressInfo;
-    await new Promise((resolve) => free.close(resolve));
-    const child = spawn(process.execPath, ['--import', loopback, everything, mode], {
-      env: { ...process.env, PORT: String(port) },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    children.push(child);
-    await new Promise<void>((resolve, reject) => {
-      const ready = (chunk: Buffer) => /listening|running/i.test(chunk.toString()) && resolve();
-      child.stdout?.on('data', ready);
-      child.stderr?.on('data', ready);
-      child.once('exit', (code) => reject(new Error(`server-everything ended with code ${code}`)));
-    });
-    return port;
-  }
-
-  test.each([
-    ['streamableHttp', '/mcp', undefined],
-    ['sse', '/sse', 'sse'],
-    ['sse', '/sse', undefined],
-  ] as const)('over %s at %s, transport %s', async (mode, path, transport) => {
-    const port = await start(mode);
-    await using gateway = createRemoteGateway({
-      url: `http://127.0.0.1:${port}${path}`,
-      ...(transport && { transport }),
-    });
-    expect(await gateway.check()).toEqual([{ server: 'remote', ok: true, problems: [] }]);
-    const client = new Client({ name: 'test', version: '1' });
-    await client.connect(gateway.connect('remote'));
-    expect((await client.listTools()).tools.length).toBeGreaterThan(5);
-    expect(await client.callTool({ name: 'echo', arguments: { message: 'hi' } })).toMatchObject({
-      content: [{ text: 'Echo: hi' }],
-    });
-    await client.close();
   });
 });
 
