@@ -112,24 +112,22 @@ export class Endpoint implements LinkOwner {
     });
   }
 
-  /** Takes a message of the caller. Never throws. */
-  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): void {
+  /** Takes a message of the caller; false for a request whose id is in use. Never throws. */
+  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean {
     if (this.#closed) {
-      return;
+      return true;
     }
     if (isResponse(message)) {
       this.#serverRequests.answer(message, (server, result) => this.#tasks.restore(server, result));
     } else if (!isRequest(message)) {
       this.#notified(message);
-    } else if (!this.#calls.has(message.id)) {
-      // An id that is in use would name two requests, of which only one could be answered.
+    } else if (this.#calls.has(message.id)) {
+      // Two requests of one name, of which only one could be answered.
+      return false;
+    } else {
       this.#dispatch(message, extra);
     }
-  }
-
-  /** Whether a request of this id waits for its answer. */
-  isOpen(id: RequestId): boolean {
-    return this.#calls.has(id);
+    return true;
   }
 
   /** Answers what is still open, when it is not the caller who ends the connection. */

@@ -1,6 +1,5 @@
 import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
-import { isRequest } from '../sdk.js';
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { once } from '../util/once.js';
@@ -51,18 +50,16 @@ export class MergedTransport implements Transport {
   }
 
   send(message: JSONRPCMessage): Promise<void> {
-    const refusal = this.#refusalOf(message);
-    if (refusal !== undefined) {
-      return Promise.reject(refusal);
+    if (this.#state !== 'open') {
+      return Promise.reject(this.#notOpen());
     }
     const nested = this.#sending;
     this.#sending = true;
     try {
-      this.#endpoint.receive(message);
+      return this.#endpoint.receive(message) ? handedOver : Promise.reject(idInUse(message));
     } finally {
       this.#sending = nested;
     }
-    return handedOver;
   }
 
   /** Closes for a reason of ours, with which open requests are answered. */
@@ -83,19 +80,12 @@ export class MergedTransport implements Transport {
     }
   });
 
-  #refusalOf(message: JSONRPCMessage): GatewayError | undefined {
-    if (this.#state !== 'open') {
-      return this.#state === 'new'
-        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
-        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
-            delivered: false,
-          });
-    }
-    if (isRequest(message) && this.#endpoint.isOpen(message.id)) {
-      const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
-      return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
-    }
-    return undefined;
+  #notOpen(): GatewayError {
+    return this.#state === 'new'
+      ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
+      : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
+          delivered: false,
+        });
   }
 
   // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn, and so does what
@@ -115,4 +105,10 @@ export class MergedTransport implements Transport {
     }
     this.#outgoing.length = 0;
   }
+}
+
+function idInUse(message: JSONRPCMessage): GatewayError {
+  const id = 'id' in message ? message.id : undefined;
+  const text = `the request id ${JSON.stringify(id)} is in use by an open request`;
+  return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
 }

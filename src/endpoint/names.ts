@@ -28,8 +28,9 @@ export interface Names {
 
 const separator = '__';
 const maxLength = 64;
-const hashed = /_[0-9a-f]{10}$/;
 const hashLength = 10;
+const hashed = /_[0-9a-f]{10}$/;
+const underscore = 0x5f;
 // More names than any caller can hold in mind; a server that makes up new ones all the time cannot fill our memory.
 const maxRemembered = 200_000;
 
@@ -50,6 +51,11 @@ function hashedName(server: string, name: string): string {
   const hash = createHash('sha256').update(`${server}\0${name}`).digest('hex').slice(0, hashLength);
   const room = maxLength - server.length - separator.length - hashLength - 1;
   return `${server}${separator}${name.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, Math.max(0, room))}_${hash}`;
+}
+
+/** Looks at one character first: names are resolved for each call. */
+function isHashed(qualified: string): boolean {
+  return qualified.charCodeAt(qualified.length - hashLength - 1) === underscore && hashed.test(qualified);
 }
 
 function isPlain(name: string): boolean {
@@ -94,7 +100,7 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
     },
     resolve(kind, qualified) {
       const known = remembered[kind].get(qualified);
-      if (known !== undefined || naming !== undefined || hashed.test(qualified)) {
+      if (known !== undefined || naming !== undefined || isHashed(qualified)) {
         return known;
       }
       const server = serverOf(qualified);

@@ -14,6 +14,8 @@ export class LineBuffer {
   /** Not searched yet, in order; the first from `#at` on. */
   #input: Buffer[] = [];
   #at = 0;
+  /** One of the input, whose bytes are going to change. */
+  #borrowed: Buffer | undefined;
   /** The line that has not ended yet. */
   readonly #line = new Pieces();
   #overflow = false;
@@ -24,11 +26,25 @@ export class LineBuffer {
     this.#maxBytes = Math.min(maxBytes, constants.MAX_STRING_LENGTH);
   }
 
-  /** Takes in bytes. They are searched by {@link next}. */
-  feed(chunk: Buffer): void {
+  /**
+   * Takes in bytes. They are searched by {@link next}.
+   *
+   * @param isBorrowed - they are good until {@link keep} is called
+   */
+  feed(chunk: Buffer, isBorrowed = false): void {
     if (chunk.length > 0 && !this.#overflow) {
       this.#input.push(chunk);
+      this.#borrowed = isBorrowed ? chunk : undefined;
     }
+  }
+
+  /** Copies what is left of borrowed bytes. */
+  keep(): void {
+    const last = this.#input.length - 1;
+    if (this.#borrowed !== undefined && this.#input[last] === this.#borrowed) {
+      this.#input[last] = Buffer.from(this.#borrowed);
+    }
+    this.#borrowed = undefined;
   }
 
   /** The next whole line, without its newline; undefined until more bytes have come, and for good after an overflow. */
@@ -51,9 +67,14 @@ export class LineBuffer {
       if (end !== -1) {
         return this.#take(chunk, start, end);
       }
-      this.#line.add(start === 0 ? chunk : chunk.subarray(start));
+      this.#line.add(start === 0 ? chunk : chunk.subarray(start), chunk === this.#borrowed);
     }
     return undefined;
+  }
+
+  /** True while nothing waits, neither whole lines nor a part of one. */
+  get isEmpty(): boolean {
+    return this.#input.length === 0 && this.#line.bytes === 0;
   }
 
   /** True while there are bytes that {@link next} has not looked at. */
@@ -68,6 +89,7 @@ export class LineBuffer {
 
   clear(): void {
     this.#input = [];
+    this.#borrowed = undefined;
     this.#at = 0;
     this.#line.clear();
   }

@@ -15,12 +15,12 @@ export class Pieces {
     return this.#bytes;
   }
 
-  /** The piece may be kept as it is: its bytes must not change. */
-  add(piece: Buffer): void {
+  /** @param isBorrowed - its bytes are going to change; else the piece may be kept as it is */
+  add(piece: Buffer, isBorrowed = false): void {
     this.#bytes += piece.length;
     if (piece.length >= smallBytes) {
       this.#closeBlock();
-      this.#pieces.push(piece);
+      this.#pieces.push(isBorrowed ? Buffer.from(piece) : piece);
       return;
     }
     if (this.#block === undefined || this.#block.length - this.#blockEnd < piece.length) {

@@ -23,6 +23,11 @@ export interface StreamPeer {
   readonly stderr: Readable | null;
   /** The operating system's id, null where there is none here. */
   readonly pid: number | null;
+  /**
+   * A cheaper way to read stdout than its `data` events: sets who gets the bytes, which are good until the listener
+   * returns. Stdout begins to flow, pauses and ends as ever; before it flows nothing is read from it.
+   */
+  readonly onOutput?: ((listener: (bytes: Buffer, length: number) => void) => void) | undefined;
   /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
   readonly exited: Promise<PeerExit>;
   /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */
@@ -48,6 +53,7 @@ const exitGraceMs = 250;
 const sliceMs = 8;
 // Smaller chunks hold too few lines to be worth a look at the time.
 const longChunkBytes = 16 * 1024;
+const newline = 0x0a;
 
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -88,8 +94,10 @@ export class StreamTransport implements RuntimeTransport {
     this.#outputEnded = new Promise((resolve) => {
       peer.stdout.once('end', resolve).once('close', resolve).once('error', resolve);
     });
-    // Node reads on when a child has ended, and drops what nobody takes; not while somebody listens for 'readable'.
-    peer.stdout.on('readable', this.#holdOutput);
+    if (peer.onOutput === undefined) {
+      // Node reads on when a child has ended, and drops what nobody takes; not while somebody listens for 'readable'.
+      peer.stdout.on('readable', this.#holdOutput);
+    }
     void peer.exited.then(() => {
       this.#exited = true;
     });
@@ -113,9 +121,14 @@ export class StreamTransport implements RuntimeTransport {
       });
     }
     this.#started = true;
-    this.#peer.stdout.off('readable', this.#holdOutput).on('data', (chunk: Buffer) => this.#read(chunk));
+    const { stdout, onOutput } = this.#peer;
+    if (onOutput === undefined) {
+      stdout.off('readable', this.#holdOutput).on('data', (chunk: Buffer) => this.#read(chunk, chunk.length, false));
+    } else {
+      onOutput((bytes, length) => this.#read(bytes, length, true));
+    }
     if (!this.#paused) {
-      this.#peer.stdout.resume();
+      stdout.resume();
     }
     void this.#awaitEnd();
   }
@@ -161,14 +174,25 @@ export class StreamTransport implements RuntimeTransport {
     }
   }
 
-  #read(chunk: Buffer): void {
+  #read(bytes: Buffer, length: number, isBorrowed: boolean): void {
     this.#activity += 1;
     if (this.#ending !== undefined) {
       return;
     }
-    this.#lines.feed(chunk);
-    if (!this.#yielding && !this.#paused) {
-      this.#deliverLines(chunk.length >= longChunkBytes);
+    const isHeld = this.#yielding || this.#paused;
+    const isShort = length < longChunkBytes && length <= this.#options.maxMessageBytes;
+    if (isShort && !isHeld && this.#lines.isEmpty && bytes.indexOf(newline) === length - 1) {
+      // One whole line, as most are.
+      this.#receive(bytes.toString('utf8', 0, length - 1));
+      this.#reportNoise();
+      return;
+    }
+    this.#lines.feed(length === bytes.length ? bytes : bytes.subarray(0, length), isBorrowed);
+    if (!isHeld) {
+      this.#deliverLines(length >= longChunkBytes);
+    }
+    if (isBorrowed) {
+      this.#lines.keep();
     }
   }
 

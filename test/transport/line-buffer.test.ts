@@ -64,6 +64,41 @@ test('any bytes in any chunks give the same lines, and bytes that are not UTF-8 
   expect(cut([Buffer.from([0x61, 0xff, 0x62, 10])]).lines).toEqual(['a\ufffdb']);
 });
 
+test('bytes in a buffer that is used again give the same lines, also when somebody stops between two of them', () => {
+  const input = fc.record({
+    lines: fc.array(fc.integer({ min: 0, max: 9_000 }), { maxLength: 12 }),
+    cuts: fc.array(fc.nat(60_000), { maxLength: 30 }),
+    takes: fc.array(fc.nat(3), { minLength: 1, maxLength: 10 }),
+  });
+  fc.assert(
+    fc.property(input, ({ lines, cuts, takes }) => {
+      const whole = Buffer.from(lines.map((length, n) => `${String.fromCharCode(97 + n).repeat(length)}\n`).join(''));
+      const shared = Buffer.alloc(whole.length);
+      const buffer = new LineBuffer(limit);
+      const got: string[] = [];
+      const take = (most: number) => {
+        for (let left = most, line: string | undefined; left > 0; left -= 1) {
+          line = buffer.next();
+          if (line === undefined) {
+            return;
+          }
+          got.push(line);
+        }
+      };
+      for (const [n, chunk] of splitAt(whole, cuts).entries()) {
+        chunk.copy(shared);
+        buffer.feed(shared.subarray(0, chunk.length), true);
+        take(takes[n % takes.length] as number);
+        buffer.keep();
+        shared.fill('!');
+      }
+      take(Number.POSITIVE_INFINITY);
+      expect(got).toEqual(expected(whole));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 test('a line of just the limit fits, one byte more does not, however it comes', () => {
   for (const size of [1, 7, 64, 100, 101]) {
     const inPieces = (length: number) => {

@@ -6,6 +6,7 @@ import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
 import type { StreamPeer } from '../../transport/stream-transport.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
+import { borrowOutput } from './output.js';
 import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
 
 /** How long each step of stopping waits, in milliseconds. */
@@ -33,6 +34,7 @@ const posix = process.platform !== 'win32';
 export class ChildPeer implements StreamPeer {
   readonly stdin: Writable;
   readonly stdout: Readable;
+  readonly onOutput: StreamPeer['onOutput'];
   readonly stderr: OptionalReadable;
   readonly pid: number;
   readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
@@ -46,7 +48,9 @@ export class ChildPeer implements StreamPeer {
   constructor(child: ChildProcess, options: ChildPeerOptions) {
     this.#child = child;
     this.stdin = child.stdin as Writable;
-    this.stdout = child.stdout as Readable;
+    const output = borrowOutput(child.stdout as Readable);
+    this.stdout = output?.stream ?? (child.stdout as Readable);
+    this.onOutput = output?.onBytes;
     this.pid = child.pid as number;
     this.#options = options;
     this.#tail = new StderrTail(options.stderrTailBytes);
