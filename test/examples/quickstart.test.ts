@@ -6,7 +6,7 @@ import { formatTable } from '../../docs/examples/quickstart/table.js';
 import { runExample } from './run-example.js';
 
 describe('the quickstart', () => {
-  test('starts four servers, calls each, and leaves no process behind', async () => {
+  test('starts or reaches six servers, calls each, and leaves no process and no session behind', async () => {
     const { code, stdout, stderr } = await runExample('quickstart/main.ts');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
 
@@ -17,6 +17,8 @@ describe('the quickstart', () => {
       ['everything', 'ready'],
       ['files', 'ready'],
       ['memory', 'ready'],
+      ['units', 'ready'],
+      ['words', 'ready'],
       ['clock', 'ready'],
     ]);
     for (const [, , , started, tools] of rows) {
@@ -27,10 +29,15 @@ describe('the quickstart', () => {
     expect(stdout).toContain('everything echo answers:\n  Echo: hello\n');
     expect(stdout).toContain('files read_text_file answers:\n  Hello from a file.\n');
     expect(stdout).toMatch(/memory create_entities answers:\n[\s\S]*"runs MCP servers"/);
+    expect(stdout).toContain('units fahrenheit answers:\n  104\n');
+    expect(stdout).toContain('words count answers:\n  5\n');
     expect(stdout).toContain('clock year answers:\n  2026\n');
 
     // Three servers at least: without them, the count after closing would say nothing.
-    expect(Number(/^(\d+) processes run now$/m.exec(stdout)?.[1])).toBeGreaterThanOrEqual(3);
+    expect(
+      Number(/^(\d+) processes run now, 2 sessions over HTTP are open$/m.exec(stdout)?.[1]),
+    ).toBeGreaterThanOrEqual(3);
+    expect(stdout).toMatch(/^0 sessions over HTTP left$/m);
     expect(stdout).toMatch(/^0 processes left after \d+\.\d s\n$/m);
   });
 });

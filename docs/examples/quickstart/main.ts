@@ -1,7 +1,8 @@
 /**
- * Starts the servers of `catalog.yaml` and one in this process, asks each for its tools, calls one tool on each, and ends
- * everything.
+ * Starts or reaches the servers of `catalog.yaml` and one in this process, asks each for its tools, calls one tool on each,
+ * and ends everything.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { createGateway, loadCatalog } from 'open-mcp-gateway';
 import { createClock } from './clock.ts';
 import { createProcessCount } from './process-count.ts';
+import { startRemoteServers } from './remote-servers.ts';
 import { formatTable } from './table.ts';
 
 const calls = [
@@ -19,12 +21,16 @@ const calls = [
     tool: 'create_entities',
     arguments: { entities: [{ name: 'gateway', entityType: 'library', observations: ['runs MCP servers'] }] },
   },
+  { server: 'units', tool: 'fahrenheit', arguments: { celsius: 40 } },
+  { server: 'words', tool: 'count', arguments: { text: 'runs and reaches MCP servers' } },
   { server: 'clock', tool: 'year', arguments: { date: '2026-07-28' } },
 ];
 
 const began = performance.now();
 const processes = createProcessCount();
 const folder = await mkdtemp(join(tmpdir(), 'quickstart-'));
+const token = randomUUID();
+const remote = await startRemoteServers(token);
 const fromFile = await loadCatalog(new URL('./catalog.yaml', import.meta.url));
 const catalog = {
   servers: [
@@ -33,7 +39,14 @@ const catalog = {
   ],
 };
 
-const gateway = createGateway(catalog, { env: { MEMORY_FILE: join(folder, 'memory.jsonl') } });
+const gateway = createGateway(catalog, {
+  env: {
+    MEMORY_FILE: join(folder, 'memory.jsonl'),
+    UNITS_URL: remote.streamableUrl,
+    UNITS_TOKEN: token,
+    WORDS_URL: remote.sseUrl,
+  },
+});
 try {
   const clients = await Promise.all(
     calls.map(async ({ server }) => {
@@ -57,9 +70,11 @@ try {
     const result = await clients[index]?.client.callTool({ name: tool, arguments: args });
     console.log(`\n${server} ${tool} answers:\n  ${textOf(result).replaceAll('\n', '\n  ')}`);
   }
-  console.log(`\n${processes.count()} processes run now`);
+  console.log(`\n${processes.count()} processes run now, ${remote.sessions()} sessions over HTTP are open`);
 } finally {
   await gateway.close();
+  await remote.close();
+  console.log(`\n${remote.sessions()} sessions over HTTP left`);
   await rm(folder, { recursive: true });
 }
 console.log(`${processes.count()} processes left after ${((performance.now() - began) / 1000).toFixed(1)} s`);
