@@ -190,6 +190,9 @@ export class StreamTransport implements RuntimeTransport {
     this.#lines.feed(length === bytes.length ? bytes : bytes.subarray(0, length), isBorrowed);
     if (!isHeld) {
       this.#deliverLines(length >= longChunkBytes);
+    } else if (this.#paused) {
+      // Node resumes by itself a turn after the listener for 'readable' was taken off.
+      this.#peer.stdout.pause();
     }
     if (isBorrowed) {
       this.#lines.keep();

@@ -242,6 +242,22 @@ describe('receiving', () => {
     expect(messages).toEqual([1, 2, 3, 4, 5, 6].map(notify));
   });
 
+  test('pause() right after start() holds: what the peer writes waits in its pipe', async () => {
+    const { peer, transport, messages, closed } = await start();
+    transport.pause();
+    await turn();
+    for (let n = 0; n < 100; n += 1) {
+      peer.stdout.write(`${JSON.stringify({ ...notify(n), params: { text: 'x'.repeat(64 * 1024) } })}\n`);
+      await turn();
+    }
+    expect(messages).toEqual([]);
+    expect(peer.stdout.writableLength + peer.stdout.readableLength).toBeGreaterThan(90 * 64 * 1024);
+    transport.resume();
+    peer.exit(0);
+    await closed;
+    expect(messages).toHaveLength(100);
+  });
+
   test('close() within onmessage ends delivery there', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.onmessage = (message) => {

@@ -46,10 +46,15 @@ function explainExit(code: number, oom: boolean, stderrTail: string, spec: Docke
   return code === 0 ? undefined : (explainEntry(stderrTail, spec) ?? explainSwitch(stderrTail, spec));
 }
 
-/** What the init of the container says when it cannot run the program. */
+/** What the init of the container, or the engine's last step before it, says when it cannot run the program. */
 function explainEntry(tail: string, { command }: DockerSpec): Explanation | undefined {
-  const [, program, why = ''] = /exec (.+) failed: ([^\n]+)/.exec(tail) ?? [];
-  return program === undefined ? undefined : explainProgram(why, command ?? program);
+  const [, program, why = ''] = /\bexec (\S+?)(?: failed)?: ([^\n]+)/.exec(tail) ?? [];
+  if (program !== undefined) {
+    return explainProgram(why, command ?? program);
+  }
+  // The init has a shell try what the kernel does not know, and that reads it as a script.
+  const [, script] = /^(\S+): (?:line )?1: [^\n]*(?:\bELF|syntax error)/im.exec(tail) ?? [];
+  return script === undefined ? undefined : explainProgram('exec format error', command ?? script);
 }
 
 /** Why the program of a container cannot be run; undefined when the words are not about that. */

@@ -6,6 +6,7 @@ import { findDoubleTarget, findVolumeProblem } from './volumes.js';
 const capability = /^(?:CAP_)?[A-Z][A-Z_]*$/i;
 const leastMemoryBytes = 6 * 1024 * 1024;
 
+/** Without a rule of its own for what it may hold. */
 const text = v.pipe(
   v.string(),
   v.nonEmpty('is empty; leave it out or give it a value'),
@@ -13,7 +14,7 @@ const text = v.pipe(
 );
 
 const image = v.pipe(
-  text,
+  v.string(),
   v.check(
     (name) => parseImageName(name) !== undefined,
     'is not the name of an image; write it in lower case as name:tag, registry/name:tag or name@sha256:…',
@@ -21,7 +22,7 @@ const image = v.pipe(
 );
 
 const containerName = v.pipe(
-  text,
+  v.string(),
   v.regex(
     /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$/,
     'is not the name of a container: 2 to 128 of a-z, A-Z, 0-9, "_", "." and "-", the first a letter or digit',
@@ -29,7 +30,7 @@ const containerName = v.pipe(
 );
 
 const volume = v.pipe(
-  text,
+  v.string(),
   v.rawCheck(({ dataset, addIssue }) => {
     const problem = dataset.typed ? findVolumeProblem(dataset.value) : undefined;
     if (problem !== undefined) {
@@ -39,7 +40,7 @@ const volume = v.pipe(
 );
 
 const network = v.pipe(
-  text,
+  v.string(),
   v.check(
     (name) => !name.startsWith('container:'),
     'joins the network of another container, which is not supported; name a network',
@@ -51,7 +52,7 @@ const network = v.pipe(
 );
 
 const memory = v.pipe(
-  text,
+  v.string(),
   v.check((value) => parseMemory(value) !== undefined, 'is not a size; write it as 512m, 1.5g or 64MiB'),
   v.check((value) => {
     const bytes = parseMemory(value);
@@ -70,7 +71,7 @@ const pids = v.pipe(
 );
 
 const tmpfs = v.pipe(
-  text,
+  v.string(),
   v.regex(
     /^\/[^:]+(?::[a-z0-9=,.%]+)?$/,
     'must be a path in the container, or one with options: /run:size=16m,mode=1777',
@@ -94,13 +95,13 @@ export const dockerSpec = v.pipe(
         ),
       ),
     ),
-    working_dir: v.optional(v.pipe(text, v.regex(/^\//, 'must be an absolute path in the container'))),
+    working_dir: v.optional(v.pipe(v.string(), v.regex(/^\//, 'must be an absolute path in the container'))),
     pull: v.optional(v.picklist(['missing', 'always', 'never'])),
     platform: v.optional(
-      v.pipe(text, v.regex(/^[a-z0-9]+(?:\/[a-z0-9_]+){0,2}$/, 'is not a platform; write it as linux/amd64')),
+      v.pipe(v.string(), v.regex(/^[a-z0-9]+(?:\/[a-z0-9_]+){0,2}$/, 'is not a platform; write it as linux/amd64')),
     ),
     user: v.optional(
-      v.pipe(text, v.regex(/^[\w.-]+(?::[\w.-]+)?$/, 'is not a user; write it as 1000, 1000:1000 or name')),
+      v.pipe(v.string(), v.regex(/^[\w.-]+(?::[\w.-]+)?$/, 'is not a user; write it as 1000, 1000:1000 or name')),
     ),
     cpus: v.optional(cpus),
     memory: v.optional(memory),
@@ -108,7 +109,7 @@ export const dockerSpec = v.pipe(
     read_only: v.optional(v.boolean()),
     no_new_privileges: v.optional(v.boolean()),
     cap_add: v.optional(
-      v.array(v.pipe(text, v.regex(capability, 'is not a capability; write it as NET_BIND_SERVICE'))),
+      v.array(v.pipe(v.string(), v.regex(capability, 'is not a capability; write it as NET_BIND_SERVICE'))),
     ),
     tmpfs: v.optional(v.array(tmpfs)),
     init: v.optional(v.boolean()),

@@ -28,11 +28,11 @@ export async function findAddresses(options: AddressOptions): Promise<Candidates
   if (host !== undefined) {
     return { source: 'the option host', addresses: [await toAddress(host, undefined, env)] };
   }
-  const named = env['DOCKER_HOST'];
+  const named = env.DOCKER_HOST;
   if (named !== undefined && named !== '') {
     return { source: 'DOCKER_HOST', addresses: [await toAddress(named, undefined, env)] };
   }
-  const context = env['DOCKER_CONTEXT'] || (await readDockerConfig(env)).currentContext;
+  const context = env.DOCKER_CONTEXT || (await readDockerConfig(env)).currentContext;
   if (context !== undefined && context !== '' && context !== 'default') {
     const { host: where, tls } = await readContext(context, env);
     return { source: `the docker context "${context}"`, addresses: [await toAddress(where, tls, env)] };
@@ -46,7 +46,7 @@ function usualSockets({ env, platform, uid }: AddressOptions): string[] {
     return ['//./pipe/docker_engine', '//./pipe/podman-machine-default'];
   }
   const home = homeOf(env);
-  const runtime = env['XDG_RUNTIME_DIR'] || (uid === undefined ? undefined : `/run/user/${uid}`);
+  const runtime = env.XDG_RUNTIME_DIR || (uid === undefined ? undefined : `/run/user/${uid}`);
   return [
     '/var/run/docker.sock',
     join(home, '.docker/run/docker.sock'),
@@ -94,9 +94,9 @@ function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address 
 
 /** As the docker command does: certificates of DOCKER_CERT_PATH, once TLS is asked for. */
 async function tlsOfEnvironment(url: URL, env: Environment): Promise<TlsFiles | undefined> {
-  const folder = env['DOCKER_CERT_PATH'] ?? '';
-  const verify = (env['DOCKER_TLS_VERIFY'] ?? '') !== '';
-  const asked = verify || (env['DOCKER_TLS'] ?? '') !== '' || url.protocol === 'https:';
+  const folder = env.DOCKER_CERT_PATH ?? '';
+  const verify = (env.DOCKER_TLS_VERIFY ?? '') !== '';
+  const asked = verify || (env.DOCKER_TLS ?? '') !== '' || url.protocol === 'https:';
   if (!asked) {
     return undefined;
   }

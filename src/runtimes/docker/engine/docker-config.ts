@@ -31,12 +31,12 @@ export interface DockerContext {
 
 /** The folder of the user's settings. */
 export function configFolder(env: Environment): string {
-  const named = env['DOCKER_CONFIG'];
+  const named = env.DOCKER_CONFIG;
   return named === undefined || named === '' ? join(homeOf(env), '.docker') : named;
 }
 
 export function homeOf(env: Environment): string {
-  return env['HOME'] || env['USERPROFILE'] || homedir();
+  return env.HOME || env.USERPROFILE || homedir();
 }
 
 /** Empty when there is none. Rejects when there is one that cannot be read. */
