@@ -12,7 +12,7 @@ const pages = [
   'SECURITY.md',
   ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     // The reports are made by a tool from the declarations.
-    .filter((name) => name.endsWith('.md') && !name.startsWith('api'))
+    .filter((name) => name.endsWith('.md') && !name.startsWith('api') && !name.includes('node_modules'))
     .map((name) => join('docs', name)),
 ].map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
 
