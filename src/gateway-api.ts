@@ -4,6 +4,7 @@ import type { GatewaySnapshot } from './endpoint/snapshot.js';
 import type { GatewayEvent } from './events.js';
 import type { ServerStatus } from './instance/supervisor.js';
 import type { Clock } from './options.js';
+import type { KubernetesRole } from './roles.js';
 import type { Caller, CheckResult, RuntimeFactory } from './runtime.js';
 import type { Transport } from './sdk.js';
 
@@ -175,6 +176,11 @@ export interface Gateway extends AsyncDisposable {
   status(id: string): ServerStatus;
   /** Says what exactly would be started. @throws `GatewayError` `SERVER_UNKNOWN` */
   describe(id: string): ServerDescription;
+  /**
+   * The smallest Roles with which every enabled entry can run in Kubernetes: one for each namespace, ready for
+   * `kubectl apply`. Empty when no entry needs a cluster. Asks nobody.
+   */
+  rbac(): readonly KubernetesRole[];
   /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
   close(options?: StopOptions): Promise<void>;
 }

@@ -26,9 +26,11 @@ import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/supervisor.js';
 import { systemClock } from './options.js';
+import { type KubernetesRole, toRoles } from './roles.js';
 import type { RuntimeFactory } from './runtime.js';
 import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
+import { K8sJobRuntime } from './runtimes/k8s-job.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
@@ -37,7 +39,7 @@ import { formatSize } from './util/quantity.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
-export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | DockerRuntime | InProcessRuntime;
+export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | DockerRuntime | K8sJobRuntime | InProcessRuntime;
 
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
@@ -73,7 +75,13 @@ class CatalogGateway implements Gateway {
     const builtins =
       options.builtins === false
         ? []
-        : [new LocalProcessRuntime(), new RemoteSseRuntime(), new DockerRuntime(), new InProcessRuntime()];
+        : [
+            new LocalProcessRuntime(),
+            new RemoteSseRuntime(),
+            new DockerRuntime(),
+            new K8sJobRuntime(),
+            new InProcessRuntime(),
+          ];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
     const definitions = resolveCatalog(catalog, {
       factories: this.#factories,
@@ -166,6 +174,15 @@ class CatalogGateway implements Gateway {
 
   describe(id: string): ServerDescription {
     return this.#entry(id).describe();
+  }
+
+  rbac(): readonly KubernetesRole[] {
+    const enabled = [...this.#entries.values()].filter(({ definition }) => definition.enabled);
+    return toRoles(
+      enabled.flatMap(({ definition: { id, env, runtime }, factory }) =>
+        factory.rbac === undefined ? [] : factory.rbac(runtime.spec, { server: id, env }),
+      ),
+    );
   }
 
   close(options: StopOptions = {}): Promise<void> {

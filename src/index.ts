@@ -56,7 +56,9 @@ export { createWebSessions, type WebServerTransport, type WebSessions } from './
 export { ServerError } from './instance/server-error.js';
 export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
 export type { Clock } from './options.js';
+export type { KubernetesRole } from './roles.js';
 export type {
+  AccessRule,
   Caller,
   CheckResult,
   RuntimeContext,
@@ -67,6 +69,16 @@ export type {
 } from './runtime.js';
 export { type DockerOptions, DockerRuntime, type DockerSpec } from './runtimes/docker.js';
 export { InProcessRuntime, type InProcessServer, type InProcessSpec } from './runtimes/in-process.js';
+export {
+  type K8sEnvSource,
+  type K8sJobOptions,
+  K8sJobRuntime,
+  type K8sJobSpec,
+  type K8sPodSecurity,
+  type K8sToleration,
+  type KubeConfigLike,
+  type KubernetesOptions,
+} from './runtimes/k8s-job.js';
 export { type LocalProcessOptions, LocalProcessRuntime, type LocalProcessSpec } from './runtimes/local-process.js';
 export {
   type RemoteSseOptions,

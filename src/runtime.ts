@@ -84,6 +84,18 @@ export interface CheckResult {
   readonly problems: readonly string[];
 }
 
+/** Verbs that a runtime needs to be allowed on one kind of Kubernetes resource. */
+export interface AccessRule {
+  /** A context of the kubeconfig; its current one when undefined. */
+  readonly context: string | undefined;
+  readonly namespace: string;
+  /** Empty for the core API. */
+  readonly apiGroup: string;
+  /** In plural, with a subresource after a slash: `pods/log`. */
+  readonly resource: string;
+  readonly verbs: readonly string[];
+}
+
 /** What a runtime can do; everything is true unless it says otherwise. */
 export interface RuntimeSupport {
   /** Entries may have `env`. */
@@ -124,6 +136,8 @@ export interface RuntimeFactory<Spec = unknown> {
    * Undefined when nothing holds the server to a limit. Asks nobody.
    */
   memory?(spec: Spec): number | undefined;
+  /** What `open`, and the transports it returns, need to be allowed in a Kubernetes cluster. Asks nobody. */
+  rbac?(spec: Spec, context: Pick<RuntimeContext, 'server' | 'env'>): readonly AccessRule[];
   /**
    * Starts or reaches the server and returns a transport that nobody has started yet.
    *

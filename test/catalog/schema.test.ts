@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
 import { dockerSpec } from '../../src/runtimes/docker/spec.js';
+import { k8sJobSpec } from '../../src/runtimes/k8s-job/spec.js';
 import { localProcessSpec } from '../../src/runtimes/local-process.js';
 import { remoteSseSpec } from '../../src/runtimes/remote-sse/spec.js';
 import { catalogJsonSchema } from './write-schema.js';
@@ -13,6 +14,7 @@ const schema = catalogJsonSchema([
   { type: 'local-process', schema: localProcessSpec },
   { type: 'remote-sse', schema: remoteSseSpec },
   { type: 'docker', schema: dockerSpec },
+  { type: 'k8s-job', schema: k8sJobSpec },
 ]);
 const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
 const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');

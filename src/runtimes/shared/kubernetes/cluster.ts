@@ -20,6 +20,8 @@ export interface Cluster {
   create<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
   /** Replaces the object; `metadata.resourceVersion` in `body` guards against others. */
   replace<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
+  /** Changes the fields that `body` holds. */
+  patch<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
   /** Deletes; an object that is not there is `not-found`. */
   delete(ref: ResourceRef, options?: DeleteOptions): Promise<void>;
   /** The text of a subresource such as `log`. */
@@ -47,6 +49,8 @@ export interface DeleteOptions extends CallOptions {
   readonly propagationPolicy?: 'Background' | 'Foreground' | 'Orphan' | undefined;
   /** Delete only the object with this uid: one of the same name that was made since is a `conflict`. */
   readonly uid?: string | undefined;
+  /** Delete it only as it was then: one that has changed since is a `conflict`. */
+  readonly resourceVersion?: string | undefined;
 }
 
 export interface WatchOptions<T> {

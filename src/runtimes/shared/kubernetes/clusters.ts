@@ -76,12 +76,13 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         body,
       }),
     replace: (ref, body, options) => askJson(ref, { ...options, method: 'PUT', verb: 'update', body }),
-    async delete(ref, { propagationPolicy, uid, ...options } = {}) {
+    patch: (ref, body, options) => askJson(ref, { ...options, method: 'PATCH', verb: 'patch', body }),
+    async delete(ref, { propagationPolicy, uid, resourceVersion, ...options } = {}) {
       const body = {
         kind: 'DeleteOptions',
         apiVersion: 'v1',
         ...(propagationPolicy !== undefined && { propagationPolicy }),
-        ...(uid !== undefined && { preconditions: { uid } }),
+        ...((uid ?? resourceVersion) !== undefined && { preconditions: { uid, resourceVersion } }),
       };
       await ask(ref, { ...options, method: 'DELETE', verb: 'delete', body });
     },

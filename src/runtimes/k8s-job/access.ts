@@ -1,0 +1,23 @@
+import type { AccessRule } from '../../runtime.js';
+import type { K8sJobSpec } from './spec-types.js';
+
+/** What an entry needs to be allowed, each verb because something here uses it. */
+export function accessRules({ namespace, context }: K8sJobSpec, hasEnv: boolean): readonly AccessRule[] {
+  const rule = (apiGroup: string, resource: string, ...verbs: readonly string[]): AccessRule => ({
+    context,
+    namespace,
+    apiGroup,
+    resource,
+    verbs,
+  });
+  return [
+    rule('batch', 'jobs', 'create', 'get', 'list', 'delete'),
+    rule('', 'pods', 'get', 'list', 'watch'),
+    // A WebSocket begins as a GET; newer API servers ask for `create` as well.
+    rule('', 'pods/attach', 'get', 'create'),
+    rule('', 'pods/log', 'get'),
+    rule('', 'events', 'list'),
+    ...(hasEnv ? [rule('', 'secrets', 'create')] : []),
+    rule('coordination.k8s.io', 'leases', 'create', 'patch', 'list', 'delete'),
+  ];
+}

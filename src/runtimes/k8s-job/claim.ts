@@ -1,0 +1,173 @@
+import type { Clock } from '../../options.js';
+import { abortable } from '../../util/abort.js';
+import { once } from '../../util/once.js';
+import type { Cluster, Watch } from '../shared/kubernetes/cluster.js';
+import { isFailure, type KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
+import { jobs, leases, pods } from '../shared/kubernetes/resources.js';
+import { jobLabel, leaseLabel, leaseName, type OwnerReference, renewedAt, toLease } from './manifest.js';
+import type { Pod } from './objects.js';
+import { Sweeper } from './sweeper.js';
+
+const renewMs = 15_000;
+
+/** Told about the pods of one Job. */
+export interface PodListener {
+  /** All there are, after each change. */
+  changed(pods: readonly Pod[]): void;
+  /** There will be no more news. */
+  failed(error: KubernetesError): void;
+}
+
+/**
+ * One gateway in one namespace: its Lease, by which other gateways see that it lives, the watch of its pods, and the
+ * sweep of what gateways left behind that live no more.
+ */
+export class Claim {
+  readonly cluster: Cluster;
+  readonly namespace: string;
+  readonly lease: string;
+  readonly #clock: Clock;
+  readonly #sweeper: Sweeper;
+  readonly #listeners = new Map<string, PodListener>();
+  /** Jobs whose deletion has not worked yet. */
+  readonly #leftovers = new Set<string>();
+  #owner: OwnerReference | undefined;
+  #watch: Watch | undefined;
+  #pods: readonly Pod[] | undefined;
+  #timer: unknown;
+  #closed = false;
+
+  constructor(cluster: Cluster, namespace: string, gatewayId: string, clock: Clock) {
+    this.cluster = cluster;
+    this.namespace = namespace;
+    this.lease = leaseName(gatewayId);
+    this.#clock = clock;
+    this.#sweeper = new Sweeper(cluster, namespace, this.lease, clock);
+  }
+
+  /** The pod of this process, when it may own what is in this namespace. */
+  get owner(): OwnerReference | undefined {
+    return this.#owner;
+  }
+
+  /** Resolves once others see that this gateway lives. A failure is forgotten: the next caller tries again. */
+  async ready(signal: AbortSignal): Promise<void> {
+    this.#ready ??= this.#begin();
+    this.#ready.catch(() => {
+      this.#ready = undefined;
+    });
+    await abortable(this.#ready, signal);
+  }
+
+  #ready: Promise<void> | undefined;
+
+  /** Tells `listener` about the pods of a Job until the returned function is called. */
+  listen(labelValue: string, listener: PodListener): () => void {
+    this.#listeners.set(labelValue, listener);
+    if (this.#watch === undefined) this.#startWatch();
+    else if (this.#pods !== undefined) tell(listener, labelValue, this.#pods);
+    return () => {
+      this.#listeners.delete(labelValue);
+      if (this.#listeners.size > 0) return;
+      this.#watch?.close();
+      this.#watch = undefined;
+      this.#pods = undefined;
+    };
+  }
+
+  /** Deletes a Job with its pod and Secret. A Job that is not there is a success. */
+  async deleteJob(name: string): Promise<void> {
+    this.#leftovers.add(name);
+    const ref = jobs({ namespace: this.namespace, name });
+    await this.cluster.delete(ref, { propagationPolicy: 'Background' }).catch((error: unknown) => {
+      if (!isFailure(error, 'not-found')) throw error;
+    });
+    this.#leftovers.delete(name);
+  }
+
+  readonly close = once(async () => {
+    this.#closed = true;
+    this.#clock.clearTimeout(this.#timer);
+    this.#sweeper.close();
+    this.#watch?.close();
+    await this.#ready?.catch(() => {});
+    await this.#deleteLeftovers();
+    // What could not be deleted is left to the sweep of others, who must see that nobody cares for it any more.
+    await this.cluster.delete(leases({ namespace: this.namespace, name: this.lease })).catch(() => {});
+  });
+
+  async #begin(): Promise<void> {
+    this.#owner = await this.#findOwner();
+    await this.#announce();
+    if (this.#closed) return;
+    this.#renewLater();
+    this.#sweeper.start();
+  }
+
+  async #announce(): Promise<void> {
+    const { cluster, namespace, lease } = this;
+    const now = new Date(this.#clock.date());
+    try {
+      await cluster.create(leases({ namespace }), toLease(lease, namespace, now, this.#owner));
+    } catch (error) {
+      if (!isFailure(error, 'conflict')) throw error;
+      await cluster.patch(leases({ namespace, name: lease }), { spec: renewedAt(now) });
+    }
+  }
+
+  #renewLater(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      void this.#renew().then(() => {
+        if (!this.#closed) this.#renewLater();
+      });
+    }, renewMs);
+  }
+
+  async #renew(): Promise<void> {
+    const ref = leases({ namespace: this.namespace, name: this.lease });
+    const renewal = { spec: renewedAt(new Date(this.#clock.date())) };
+    try {
+      await this.cluster.patch(ref, renewal);
+    } catch (error) {
+      // Somebody took us for dead; the next renewal is in good time when anything else went wrong.
+      if (isFailure(error, 'not-found') && !this.#closed) await this.#announce().catch(() => {});
+    }
+    await this.#deleteLeftovers();
+  }
+
+  async #deleteLeftovers(): Promise<void> {
+    for (const name of this.#leftovers) await this.deleteJob(name).catch(() => {});
+  }
+
+  /** A pod can own what is in its own namespace alone: elsewhere it counts as gone, and what it owns is taken away. */
+  async #findOwner(): Promise<OwnerReference | undefined> {
+    const { pod } = this.cluster;
+    if (pod === undefined || pod.namespace !== this.namespace) return undefined;
+    const { name } = pod;
+    const found = await this.cluster.get(pods({ namespace: pod.namespace, name })).catch((error: unknown) => {
+      // It has another name than its host name, and POD_NAME does not tell: the Lease has to do.
+      if (isFailure(error, 'not-found')) return undefined;
+      throw error;
+    });
+    return found && { apiVersion: 'v1', kind: 'Pod', name, uid: found.metadata.uid };
+  }
+
+  #startWatch(): void {
+    this.#watch = this.cluster.watch<Pod>(pods({ namespace: this.namespace }), {
+      labelSelector: `${leaseLabel}=${this.lease}`,
+      changed: (items) => {
+        this.#pods = [...items.values()];
+        for (const [job, listener] of [...this.#listeners]) tell(listener, job, this.#pods);
+      },
+      failed: (error) => {
+        this.#watch = undefined;
+        this.#pods = undefined;
+        for (const listener of [...this.#listeners.values()]) listener.failed(error);
+      },
+    });
+  }
+}
+
+function tell(listener: PodListener, job: string, all: readonly Pod[]): void {
+  listener.changed(all.filter(({ metadata }) => metadata.labels?.[jobLabel] === job));
+}

@@ -1,0 +1,170 @@
+import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import { settledWithin } from '../../util/abort.js';
+import { once } from '../../util/once.js';
+import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
+import { pause } from '../shared/kubernetes/request.js';
+import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
+import type { Claim } from './claim.js';
+import { containerName, type JobNames, leaseLabel, toJob, toSecret } from './manifest.js';
+import type { Job, Pod } from './objects.js';
+import type { K8sJobSpec } from './spec-types.js';
+
+/** How long a server may take to end after its Job was deleted: the node may be slow. */
+const goneMs = 60_000;
+/** A pod may still be made just after its Job was deleted. */
+const latePodMs = 500;
+const deleteTries = 5;
+
+/** One Job of ours: made, watched, and taken away. */
+export class JobRun {
+  readonly claim: Claim;
+  readonly names: JobNames;
+  readonly spec: K8sJobSpec;
+  readonly clock: Clock;
+  job: Job | undefined;
+  #pods: readonly Pod[] = [];
+  #seen = false;
+  #watchFailure: Error | undefined;
+  readonly #waiting = new Set<() => void>();
+  readonly #unlisten: () => void;
+
+  constructor(claim: Claim, names: JobNames, spec: K8sJobSpec, clock: Clock) {
+    this.claim = claim;
+    this.names = names;
+    this.spec = spec;
+    this.clock = clock;
+    // Before there is a Job, so that nothing about its pod is missed.
+    this.#unlisten = claim.listen(names.job, {
+      changed: (found) => {
+        this.#pods = found;
+        this.#seen ||= found.length > 0;
+        this.#wake();
+      },
+      failed: (error) => {
+        this.#watchFailure = error;
+        this.#wake();
+      },
+    });
+  }
+
+  /** The pods of the Job: one, unless somebody deleted it and Kubernetes made another. */
+  get pods(): readonly Pod[] {
+    return this.#pods;
+  }
+
+  /** Makes the Job, and then the Secret that it owns. Is not cut short: what was asked for may come about all the same. */
+  async create(env: Readonly<Record<string, string>>): Promise<void> {
+    const { claim, names, spec } = this;
+    const { cluster, namespace } = claim;
+    const hasEnv = Object.keys(env).length > 0;
+    const manifest = toJob(spec, names, hasEnv, claim.owner);
+    this.job = await cluster.create<Job>(jobs({ namespace }), manifest).catch(async (error: unknown) => {
+      if (!isFailure(error, 'conflict')) throw error;
+      // The answer to a first try was lost, perhaps.
+      const made = await cluster.get<Job>(jobs({ namespace, name: names.job }));
+      if (made.metadata.labels?.[leaseLabel] !== names.lease) throw error;
+      return made;
+    });
+    if (!hasEnv) return;
+    const secret = toSecret(spec, names, env, this.job.metadata.uid);
+    await cluster.create(secrets({ namespace }), secret).catch((error: unknown) => {
+      if (!isFailure(error, 'conflict')) throw error;
+    });
+  }
+
+  /** Resolves with what `judge` makes of the pods, as soon as it makes something of them. */
+  until<T>(judge: (pods: readonly Pod[]) => T | undefined, signal?: AbortSignal): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const settle = (run: () => void) => {
+        this.#waiting.delete(look);
+        signal?.removeEventListener('abort', abort);
+        run();
+      };
+      const abort = () => settle(() => reject(signal?.reason));
+      const look = () => {
+        if (this.#watchFailure !== undefined) {
+          settle(() => reject(this.#watchFailure));
+          return;
+        }
+        let result: T | undefined;
+        try {
+          result = judge(this.#pods);
+        } catch (error) {
+          settle(() => reject(error));
+          return;
+        }
+        if (result !== undefined) settle(() => resolve(result));
+      };
+      this.#waiting.add(look);
+      signal?.addEventListener('abort', abort, { once: true });
+      if (signal?.aborted) abort();
+      else look();
+    });
+  }
+
+  /** The end of what the container has written, stdout and stderr together; empty when it cannot be had. */
+  async log(query: Readonly<Record<string, string>>, pod = this.#pods[0]): Promise<string> {
+    if (pod === undefined) return '';
+    const ref = pods({ namespace: this.claim.namespace, name: pod.metadata.name, subresource: 'log' });
+    const signal = AbortSignal.timeout(5_000);
+    return this.claim.cluster.text(ref, { query: { container: containerName, ...query }, signal }).catch(() => '');
+  }
+
+  /** The Job as it is now; undefined when it is gone, or cannot be asked for. */
+  async current(): Promise<Job | undefined> {
+    const { namespace, cluster } = this.claim;
+    return cluster.get<Job>(jobs({ namespace, name: this.names.job })).catch(() => undefined);
+  }
+
+  /**
+   * Deletes the Job and waits until no container of its pod runs. Kubernetes takes the pod away in its own time.
+   *
+   * @throws `GatewayError` `STOP_FAILED`; what is left is tried again until the gateway is closed
+   */
+  readonly remove = once(async () => {
+    // The clock's timers let the process end; a host that waits for us must not end before we are done.
+    const hold = setInterval(() => {}, 60_000);
+    try {
+      await this.#delete();
+      if (this.job !== undefined && !this.#seen) await pause(latePodMs, undefined, this.clock);
+      const gone = this.until((found) => (found.every(hasEnded) ? true : undefined)).catch(() => {});
+      if (!(await settledWithin(gone, goneMs, this.clock))) {
+        const left = this.#pods.map(({ metadata }) => metadata.name).join(', ');
+        throw this.#stopFailed(`the pod ${left} still runs ${goneMs / 1000} s after its Job was deleted`);
+      }
+    } finally {
+      this.#unlisten();
+      clearInterval(hold);
+    }
+  });
+
+  async #delete(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.claim.deleteJob(this.names.job);
+        return;
+      } catch (error) {
+        if (tries === deleteTries || isFailure(error, 'forbidden', 'unauthorized')) {
+          const why = error instanceof Error ? error.message : String(error);
+          throw this.#stopFailed(`the Job ${this.names.job} could not be deleted: ${why}`, error);
+        }
+        await pause(2 ** tries * 250, undefined, this.clock);
+      }
+    }
+  }
+
+  #stopFailed(message: string, cause?: unknown): GatewayError {
+    return new GatewayError('STOP_FAILED', message, { server: this.names.server, cause });
+  }
+
+  #wake(): void {
+    for (const look of [...this.#waiting]) look();
+  }
+}
+
+function hasEnded({ status }: Pod): boolean {
+  const all = status?.containerStatuses ?? [];
+  const ended = all.length > 0 && all.every(({ state }) => state?.terminated !== undefined);
+  return ended || status?.phase === 'Failed' || status?.phase === 'Succeeded';
+}

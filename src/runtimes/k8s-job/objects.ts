@@ -1,0 +1,57 @@
+import type { KubernetesObject } from '../shared/kubernetes/resources.js';
+
+/** What we read of a pod. */
+export interface Pod extends KubernetesObject {
+  readonly status?: {
+    readonly phase?: string;
+    /** Such as `Evicted`. */
+    readonly reason?: string;
+    readonly message?: string;
+    readonly conditions?: readonly Condition[];
+    readonly initContainerStatuses?: readonly ContainerStatus[];
+    readonly containerStatuses?: readonly ContainerStatus[];
+  };
+}
+
+export interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+export interface ContainerStatus {
+  readonly name: string;
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string; readonly message?: string };
+    readonly running?: object;
+    readonly terminated?: TerminatedState;
+  };
+}
+
+export interface TerminatedState {
+  readonly exitCode: number;
+  readonly signal?: number;
+  /** Such as `OOMKilled`. */
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+/** What we read of a Job. */
+export interface Job extends KubernetesObject {
+  readonly status?: { readonly conditions?: readonly Condition[] };
+}
+
+/** What we read of an event. */
+export interface Event extends KubernetesObject {
+  readonly type?: string;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly lastTimestamp?: string | null;
+  readonly eventTime?: string | null;
+}
+
+/** What we read of a Lease. */
+export interface Lease extends KubernetesObject {
+  readonly spec?: { readonly leaseDurationSeconds?: number };
+}

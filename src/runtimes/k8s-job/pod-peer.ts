@@ -1,0 +1,136 @@
+import { PassThrough, type Readable, type Writable } from 'node:stream';
+import type { Clock } from '../../options.js';
+import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import type { PeerExit, StreamPeer } from '../../transport/stream-transport.js';
+import { settledWithin } from '../../util/abort.js';
+import { once } from '../../util/once.js';
+import type { ChannelSocket } from '../shared/kubernetes/cluster.js';
+import type { EarlyOutput } from './early-output.js';
+import type { JobRun } from './job-run.js';
+import type { Pod } from './objects.js';
+import { exitOfJob, judgePod } from './pod-state.js';
+
+/** The channels of an attached container. */
+export const channels = { stdin: 0, stdout: 1, stderr: 2, status: 3 } as const;
+
+/** How long a server may take to end after the end of its input, before its Job is deleted. */
+const stdinMs = 2_000;
+/** How long Kubernetes may take to say how a container ended whose streams have ended. */
+const statusMs = 15_000;
+/** How long it may take to explain a connection that was cut. */
+const cutMs = 2_000;
+
+export interface PodPeerOptions {
+  readonly run: JobRun;
+  readonly pod: Pod;
+  readonly socket: ChannelSocket;
+  readonly early: EarlyOutput;
+  readonly clock: Clock;
+  readonly stderrTailBytes: number;
+}
+
+/** A server in a pod that we are attached to. */
+export class PodPeer implements StreamPeer {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr: OptionalReadable;
+  readonly pid = null;
+  readonly exited: Promise<PeerExit>;
+  readonly stderrEnded: Promise<void>;
+
+  readonly #run: JobRun;
+  readonly #podUid: string;
+  readonly #socket: ChannelSocket;
+  readonly #clock: Clock;
+  readonly #tail: StderrTail;
+  #stopping = false;
+
+  constructor({ run, pod, socket, early, clock, stderrTailBytes }: PodPeerOptions) {
+    this.#run = run;
+    this.#podUid = pod.metadata.uid;
+    this.#socket = socket;
+    this.#clock = clock;
+    this.#tail = new StderrTail(stderrTailBytes);
+    this.stdin = socket.writable(channels.stdin);
+    this.stderr = new OptionalReadable();
+    if (early.others !== '') this.#readStderr(Buffer.from(`${early.others}\n`));
+    const stderr = socket.readable(channels.stderr);
+    stderr.on('data', (chunk: Buffer) => this.#readStderr(chunk));
+    // Nothing in it that the pod's status does not say better.
+    socket.readable(channels.status).resume();
+    const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
+    this.stdout = stdout;
+    for (const bytes of [early.messages, early.attached]) if (bytes.length > 0) stdout.write(bytes);
+    const source = socket.readable(channels.stdout);
+    source.pipe(stdout, { end: false });
+    this.exited = this.#awaitExit();
+    this.stderrEnded = this.exited.then(() => this.#settleStderr(stderr));
+    const ended = new Promise((resolve) => {
+      if (source.readableEnded) resolve(undefined);
+      else source.once('end', resolve);
+    });
+    // How a server ended is known later than that it ended: its output must not seem to end while it runs.
+    void Promise.all([ended, this.exited]).then(() => stdout.end());
+  }
+
+  stderrTail(): string {
+    return this.#tail.toString();
+  }
+
+  readonly stop = once(async () => {
+    this.#stopping = true;
+    this.stdin.end();
+    // Before v5 there is no end of input but the end of the connection.
+    if (!this.#socket.protocol.startsWith('v5.')) void this.#socket.close();
+    const ended = Promise.race([
+      this.exited,
+      this.#socket.protocol.startsWith('v5.') ? this.#socket.closed : this.exited,
+    ]);
+    await settledWithin(ended, stdinMs, this.#clock);
+    await this.#socket.close();
+    await this.#run.remove();
+  });
+
+  #readStderr(chunk: Buffer): void {
+    this.#tail.push(chunk);
+    this.stderr.offer(chunk);
+  }
+
+  async #settleStderr(stderr: Readable): Promise<void> {
+    const ended = new Promise((resolve) => {
+      if (stderr.readableEnded) resolve(undefined);
+      else stderr.once('end', resolve);
+    });
+    await settledWithin(ended, 250, this.#clock);
+    this.stderr.finish();
+  }
+
+  async #awaitExit(): Promise<PeerExit> {
+    const told = this.#toldExit();
+    const first = await Promise.race([told, this.#socket.closed.then((lost) => ({ lost }))]);
+    if (!('lost' in first)) return first;
+    const { lost } = first;
+    const explained = this.#stopping || lost === undefined ? statusMs : cutMs;
+    if (await settledWithin(told, explained, this.#clock)) return told;
+    if (this.#stopping) return {};
+    // The log may say what could not be sent any more.
+    const log = await this.#run.log({ tailLines: '50', limitBytes: '16384' });
+    if (log !== '' && this.#tail.toString() === '') this.#tail.push(Buffer.from(log));
+    const why = lost === undefined ? 'the API server closed the connection to the container' : lost.message;
+    return { reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };
+  }
+
+  /** What Kubernetes says of the container's end. */
+  async #toldExit(): Promise<PeerExit> {
+    const exit = await this.#run
+      .until((pods): PeerExit | undefined => {
+        const pod = pods.find(({ metadata }) => metadata.uid === this.#podUid);
+        if (pod === undefined) return { reason: 'deleted', message: 'its pod was deleted' };
+        const state = judgePod(pod, this.#run.names.job);
+        return state.phase === 'ended' ? state.exit : undefined;
+      })
+      .catch((error: Error): PeerExit => ({ reason: 'connection-lost', message: error.message }));
+    if (this.#stopping || exit.reason !== 'deleted') return exit;
+    return exitOfJob(exit, await this.#run.current());
+  }
+}

@@ -1,0 +1,157 @@
+import type { PeerExit } from '../../transport/stream-transport.js';
+import { containerName } from './manifest.js';
+import type { ContainerStatus, Event, Job, Pod, TerminatedState } from './objects.js';
+
+/** How far a pod has come. */
+export type PodState =
+  | { readonly phase: 'waiting'; readonly message?: string | undefined; readonly unschedulable?: string | undefined }
+  | { readonly phase: 'running' }
+  | { readonly phase: 'ended'; readonly exit: PeerExit }
+  /** It will never run. */
+  | { readonly phase: 'failed'; readonly message: string };
+
+const pullFailures: ReadonlySet<string> = new Set([
+  'ErrImagePull',
+  'ImagePullBackOff',
+  'InvalidImageName',
+  'ErrImageNeverPull',
+  'ImageInspectError',
+  'RegistryUnavailable',
+  'SignatureValidationFailed',
+]);
+const containerFailures: ReadonlySet<string> = new Set([
+  'CreateContainerConfigError',
+  'CreateContainerError',
+  'RunContainerError',
+  'ContainerCannotRun',
+  'StartError',
+]);
+
+/** @param secret - the pod's own Secret, which comes a moment after it */
+export function judgePod(pod: Pod, secret: string): PodState {
+  const { status } = pod;
+  const container = status?.containerStatuses?.find(({ name }) => name === containerName);
+  const terminated = container?.state?.terminated;
+  if (terminated !== undefined && neverRan(terminated)) {
+    return { phase: 'failed', message: `the container could not be started: ${describe(terminated)}` };
+  }
+  if (terminated !== undefined || status?.phase === 'Failed' || status?.phase === 'Succeeded') {
+    return { phase: 'ended', exit: toExit(pod) };
+  }
+  if (container?.state?.running !== undefined) return { phase: 'running' };
+  for (const { name, state } of [...(status?.initContainerStatuses ?? []), ...(container ? [container] : [])]) {
+    const message = waitingProblem(name, state, secret);
+    if (message !== undefined) return { phase: 'failed', message };
+  }
+  const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
+  if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
+    const unschedulable = `no node can take the pod: ${scheduled.message ?? 'the scheduler gave no reason'}`;
+    return { phase: 'waiting', message: unschedulable, unschedulable };
+  }
+  return { phase: 'waiting', message: container?.state?.waiting?.message };
+}
+
+function waitingProblem(name: string, state: ContainerStatus['state'], secret: string): string | undefined {
+  const { reason = '', message = '' } = state?.waiting ?? {};
+  const where = name === containerName ? '' : ` of container "${name}"`;
+  if (pullFailures.has(reason)) {
+    return `the image${where} cannot be pulled (${reason})${message && `: ${message}`}${pullRemedy(reason, message)}`;
+  }
+  if (!containerFailures.has(reason) || message.includes(`"${secret}"`)) return undefined;
+  return `the container${where && ` "${name}"`} cannot be started (${reason})${message && `: ${message}`}${startRemedy(message)}`;
+}
+
+function pullRemedy(reason: string, message: string): string {
+  if (reason === 'ErrImageNeverPull') return '; bring it to the node, or change pull_policy';
+  if (/unauthorized|authentication|denied|forbidden/i.test(message)) {
+    return '; check its name, and name the credentials in image_pull_secrets';
+  }
+  return '; check the name and the registry';
+}
+
+function startRemedy(message: string): string {
+  if (/runAsNonRoot|non-numeric user/i.test(message)) {
+    return '; give a numeric user, or set pod_security.run_as_non_root to false';
+  }
+  if (/executable file not found|no such file or directory/i.test(message)) return '; check command and working_dir';
+  if (/secret|configmap/i.test(message)) return '; check env_from';
+  return '';
+}
+
+function neverRan({ reason }: TerminatedState): boolean {
+  return reason === 'ContainerCannotRun' || reason === 'StartError';
+}
+
+function describe({ message, reason, exitCode }: TerminatedState): string {
+  const text = message ?? `${reason ?? 'it ended'} with code ${exitCode}`;
+  return `${text}${startRemedy(text)}`;
+}
+
+/** How the server in a pod ended, from what Kubernetes says of it. */
+export function toExit(pod: Pod): PeerExit {
+  const { status, metadata } = pod;
+  const state = status?.containerStatuses?.find(({ name }) => name === containerName)?.state?.terminated;
+  const code = state?.exitCode;
+  if (state?.reason === 'OOMKilled') {
+    return { code, reason: 'oom', message: 'the container ran out of memory; raise resources.limits.memory' };
+  }
+  if (status?.reason === 'Evicted') {
+    return { code, reason: 'evicted', message: `the node evicted the pod: ${status.message ?? 'it gave no reason'}` };
+  }
+  if (status?.reason === 'DeadlineExceeded') return deadlineExit(code);
+  if (status?.reason === 'NodeLost') return { code, reason: 'node-lost', message: 'the node of the pod was lost' };
+  if (metadata.deletionTimestamp !== undefined) {
+    return { code, reason: 'deleted', message: `the pod ${metadata.name} was deleted` };
+  }
+  if (state === undefined) {
+    const why = [status?.reason, status?.message].filter((part) => part !== undefined).join(': ');
+    return { reason: 'failed', message: `the pod failed${why && `: ${why}`}` };
+  }
+  return { code };
+}
+
+/** Refines `exit` by what the Job says, which is undefined when it is gone. */
+export function exitOfJob(exit: PeerExit, job: Job | undefined): PeerExit {
+  if (exit.reason !== undefined && exit.reason !== 'deleted') return exit;
+  const failed = job?.status?.conditions?.find(
+    ({ type, status, reason }) =>
+      (type === 'Failed' || type === 'FailureTarget') && status === 'True' && reason === 'DeadlineExceeded',
+  );
+  if (failed !== undefined) return deadlineExit(exit.code);
+  const gone = job === undefined || job.metadata.deletionTimestamp !== undefined;
+  return gone && exit.reason === 'deleted' ? { ...exit, message: 'its Job was deleted' } : exit;
+}
+
+function deadlineExit(code: number | undefined): PeerExit {
+  return { code, reason: 'deadline', message: 'the server was ended after active_deadline' };
+}
+
+/** Why no pod is made for a Job, from its events; undefined while nothing speaks against it. */
+export function findCreateProblem(events: readonly Event[]): string | undefined {
+  const message = events.find(({ type, reason }) => type === 'Warning' && reason === 'FailedCreate')?.message;
+  if (message === undefined) return undefined;
+  const text = `Kubernetes makes no pod: ${message}`;
+  if (/exceeded quota/.test(message)) return `${text}; raise the ResourceQuota or lower resources`;
+  if (/must specify|failed quota/.test(message)) return `${text}; the namespace has a quota: give resources`;
+  if (/PodSecurity|podsecurity|security ?context|PodSecurityPolicy/i.test(message)) {
+    return `${text}; check pod_security and pod, or the namespace's Pod Security level`;
+  }
+  if (/serviceaccount/i.test(message)) return `${text}; check service_account`;
+  return text;
+}
+
+/** True while a node pulls an image, from the events of a pod. */
+export function isPulling(events: readonly Event[]): boolean {
+  const count = (reason: string) => events.filter((event) => event.reason === reason).length;
+  return count('Pulling') > count('Pulled') + count('Failed');
+}
+
+/** The last thing that is wrong with a pod, from its events. */
+export function lastWarning(events: readonly Event[]): string | undefined {
+  const warnings = events.filter(({ type }) => type === 'Warning');
+  return warnings.sort((a, b) => timeOf(a).localeCompare(timeOf(b))).at(-1)?.message;
+}
+
+function timeOf({ lastTimestamp, eventTime, metadata }: Event): string {
+  return lastTimestamp ?? eventTime ?? metadata.creationTimestamp ?? '';
+}

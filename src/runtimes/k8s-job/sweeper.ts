@@ -1,0 +1,103 @@
+import type { Clock } from '../../options.js';
+import type { Cluster } from '../shared/kubernetes/cluster.js';
+import { jobs, leases, type ObjectMeta } from '../shared/kubernetes/resources.js';
+import { leaseLabel, leaseSeconds, managedBy } from './manifest.js';
+import type { Job, Lease } from './objects.js';
+
+const everyMs = leaseSeconds * 1000;
+
+/**
+ * Takes away what belongs to gateways that live no more: Jobs, and with them their pods and Secrets, and Leases.
+ *
+ * A gateway counts as dead when its Lease has not changed while we watched it for as long as the Lease is meant to last, or
+ * has been missing for that long. So the clocks of the two machines need not agree.
+ */
+export class Sweeper {
+  readonly #cluster: Cluster;
+  readonly #namespace: string;
+  readonly #own: string;
+  readonly #clock: Clock;
+  /** Since when nothing has changed about a Lease, or a Job has had none. */
+  readonly #unchanged = new Map<string, { readonly version: string; readonly since: number }>();
+  #timer: unknown;
+  #closed = false;
+
+  /** @param own - the Lease of this gateway */
+  constructor(cluster: Cluster, namespace: string, own: string, clock: Clock) {
+    this.#cluster = cluster;
+    this.#namespace = namespace;
+    this.#own = own;
+    this.#clock = clock;
+  }
+
+  /** Looks now, and again every minute. */
+  start(): void {
+    // A failure is no news for anybody: the next look may work.
+    void this.#sweep()
+      .catch(() => {})
+      .then(() => {
+        if (!this.#closed) this.#timer = this.#clock.setTimeout(() => this.start(), everyMs);
+      });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#clock.clearTimeout(this.#timer);
+  }
+
+  async #sweep(): Promise<void> {
+    const namespace = this.#namespace;
+    const labelSelector = Object.entries(managedBy)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(',');
+    // Jobs first: each that is listed then has a Lease that was made before it.
+    const foundJobs = await this.#cluster.list<Job>(jobs({ namespace }), { labelSelector });
+    const foundLeases = await this.#cluster.list<Lease>(leases({ namespace }), { labelSelector });
+    const known = new Set(foundLeases.map(({ metadata }) => metadata.name));
+    const seen = new Set<string>();
+    for (const { metadata, spec } of foundLeases) {
+      if (metadata.name === this.#own || this.#closed) continue;
+      const lastsMs = (spec?.leaseDurationSeconds ?? leaseSeconds) * 1000;
+      if (!this.#stands(metadata, lastsMs, seen)) continue;
+      // As it was when we looked: a gateway that renews it at this moment lives.
+      const { uid, resourceVersion } = metadata;
+      await this.#cluster.delete(leases({ namespace, name: metadata.name }), { uid, resourceVersion });
+      known.delete(metadata.name);
+      for (const job of foundJobs) if (leaseOf(job) === metadata.name) await this.#delete(job);
+    }
+    for (const job of foundJobs) {
+      const lease = leaseOf(job);
+      if (lease === undefined || lease === this.#own || known.has(lease) || this.#closed) continue;
+      if (this.#stands(job.metadata, everyMs, seen, 'without a lease')) await this.#delete(job);
+    }
+    for (const uid of this.#unchanged.keys()) if (!seen.has(uid)) this.#unchanged.delete(uid);
+  }
+
+  /** True when nothing has changed about an object for that long. */
+  #stands(
+    { uid, resourceVersion }: ObjectMeta,
+    forMs: number,
+    seen: Set<string>,
+    version = resourceVersion ?? '',
+  ): boolean {
+    seen.add(uid);
+    const now = this.#clock.now();
+    const before = this.#unchanged.get(uid);
+    if (before?.version !== version) {
+      this.#unchanged.set(uid, { version, since: now });
+      return false;
+    }
+    // The timer may come a little early.
+    return now - before.since >= forMs - 1000;
+  }
+
+  async #delete({ metadata: { name, uid } }: Job): Promise<void> {
+    const ref = jobs({ namespace: this.#namespace, name });
+    // One that is gone, or made anew under its name, is none of our business.
+    await this.#cluster.delete(ref, { uid, propagationPolicy: 'Background' }).catch(() => {});
+  }
+}
+
+function leaseOf({ metadata }: Job): string | undefined {
+  return metadata.labels?.[leaseLabel];
+}

@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest';
+import type { Event, Pod } from '../../../src/runtimes/k8s-job/objects.js';
+import {
+  exitOfJob,
+  findCreateProblem,
+  isPulling,
+  judgePod,
+  lastWarning,
+} from '../../../src/runtimes/k8s-job/pod-state.js';
+
+const metadata = { name: 'mcp-a-1-xyz', uid: 'u1' };
+const withState = (state: object, status: object = {}, more: object = {}): Pod => ({
+  metadata: { ...metadata, ...more },
+  status: { phase: 'Pending', containerStatuses: [{ name: 'mcp', state }], ...status },
+});
+const waiting = (reason: string, message?: string) => withState({ waiting: { reason, message } });
+const terminated = (state: object, status: object = {}, more: object = {}) =>
+  withState({ terminated: state }, { phase: 'Failed', ...status }, more);
+const event = (reason: string, message = '', type = 'Normal', at = '2026-01-01T00:00:00Z'): Event => ({
+  metadata: { name: 'e', uid: 'e' },
+  type,
+  reason,
+  message,
+  lastTimestamp: at,
+});
+
+describe('judgePod', () => {
+  test.each([
+    ['ErrImagePull', 'manifest unknown', /image cannot be pulled \(ErrImagePull\): manifest unknown; check the name/],
+    ['ErrImagePull', 'pull access denied', /image_pull_secrets/],
+    ['ErrImageNeverPull', 'not present', /change pull_policy/],
+    ['InvalidImageName', 'invalid reference', /InvalidImageName/],
+    ['CreateContainerConfigError', 'secret "other" not found', /check env_from/],
+    ['CreateContainerConfigError', 'container has runAsNonRoot and image will run as root', /run_as_non_root to false/],
+    ['CreateContainerError', 'no such thing', /cannot be started \(CreateContainerError\)/],
+  ])('%s: %s', (reason, said, message) => {
+    const state = judgePod(waiting(reason, said), 'own');
+    expect(state).toEqual({ phase: 'failed', message: expect.stringMatching(message) });
+  });
+
+  test('waits for its own Secret, which comes a moment later', () => {
+    expect(judgePod(waiting('CreateContainerConfigError', 'secret "own" not found'), 'own').phase).toBe('waiting');
+  });
+
+  test('waits while the container is made, and says what a scheduler says', () => {
+    expect(judgePod(waiting('ContainerCreating'), 'own')).toEqual({ phase: 'waiting', message: undefined });
+    const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/1 nodes' }];
+    const state = judgePod({ metadata, status: { phase: 'Pending', conditions } }, 'own');
+    expect(state).toMatchObject({ phase: 'waiting', unschedulable: 'no node can take the pod: 0/1 nodes' });
+    expect(judgePod({ metadata }, 'own').phase).toBe('waiting');
+  });
+
+  test('a failing init container is named', () => {
+    const initContainerStatuses = [{ name: 'prepare', state: { waiting: { reason: 'ErrImagePull' } } }];
+    const state = judgePod({ metadata, status: { phase: 'Pending', initContainerStatuses } }, 'own');
+    expect(state).toMatchObject({ phase: 'failed', message: expect.stringContaining('of container "prepare"') });
+  });
+
+  test('a program that is not there is no exit of a server', () => {
+    const message = 'exec: "nope": executable file not found in $PATH';
+    const state = judgePod(terminated({ exitCode: 127, reason: 'ContainerCannotRun', message }), 'own');
+    expect(state).toMatchObject({ phase: 'failed', message: expect.stringMatching(/not found.*check command/) });
+  });
+
+  test.each([
+    ['a code', terminated({ exitCode: 7, reason: 'Error' }), { code: 7 }],
+    ['success', terminated({ exitCode: 0, reason: 'Completed' }, { phase: 'Succeeded' }), { code: 0 }],
+    ['out of memory', terminated({ exitCode: 137, reason: 'OOMKilled' }), { code: 137, reason: 'oom' }],
+    ['evicted', { metadata, status: { phase: 'Failed', reason: 'Evicted', message: 'disk' } }, { reason: 'evicted' }],
+    ['a deadline', { metadata, status: { phase: 'Failed', reason: 'DeadlineExceeded' } }, { reason: 'deadline' }],
+    [
+      'deleted',
+      terminated({ exitCode: 143, reason: 'Error' }, {}, { deletionTimestamp: '2026-01-01T00:00:00Z' }),
+      { code: 143, reason: 'deleted' },
+    ],
+  ])('ended: %s', (_, pod, exit) => {
+    expect(judgePod(pod, 'own')).toMatchObject({ phase: 'ended', exit });
+  });
+
+  test('the Job knows whether a deleted pod had passed its deadline', () => {
+    const deleted = { code: 143, reason: 'deleted', message: 'the pod was deleted' };
+    const job = (conditions: object[]) => ({ metadata, status: { conditions } }) as never;
+    const late = job([{ type: 'FailureTarget', status: 'True', reason: 'DeadlineExceeded' }]);
+    expect(exitOfJob(deleted, late)).toMatchObject({ reason: 'deadline', code: 143 });
+    expect(exitOfJob(deleted, job([]))).toEqual(deleted);
+    expect(exitOfJob(deleted, undefined)).toMatchObject({ reason: 'deleted', message: 'its Job was deleted' });
+    expect(exitOfJob({ code: 1, reason: 'oom' }, late)).toEqual({ code: 1, reason: 'oom' });
+  });
+});
+
+describe('events', () => {
+  test.each([
+    ['pods "x" is forbidden: exceeded quota: q, requested: pods=1', /raise the ResourceQuota/],
+    ['pods "x" is forbidden: failed quota: q: must specify cpu', /give resources/],
+    ['pods "x" is forbidden: violates PodSecurity "restricted:latest"', /check pod_security/],
+    ['error looking up service account ns/sa: serviceaccount "sa" not found', /check service_account/],
+    ['something else', /makes no pod: something else/],
+  ])('FailedCreate: %s', (said, message) => {
+    expect(findCreateProblem([event('SuccessfulCreate'), event('FailedCreate', said, 'Warning')])).toMatch(message);
+  });
+
+  test('a pull is under way from Pulling to Pulled', () => {
+    expect(isPulling([event('Scheduled')])).toBe(false);
+    expect(isPulling([event('Scheduled'), event('Pulling')])).toBe(true);
+    expect(isPulling([event('Pulled'), event('Pulling')])).toBe(false);
+  });
+
+  test('the last warning counts', () => {
+    const early = event('FailedMount', 'no such volume', 'Warning', '2026-01-01T00:00:01Z');
+    const late = event('FailedMount', 'still none', 'Warning', '2026-01-01T00:00:09Z');
+    expect(lastWarning([late, event('Pulled'), early])).toBe('still none');
+    expect(lastWarning([event('Pulled')])).toBeUndefined();
+  });
+});
