@@ -10,6 +10,7 @@ const pages = [
   'README.md',
   'CHANGELOG.md',
   'SECURITY.md',
+  'CONTRIBUTING.md',
   ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     // The reports are made by a tool from the declarations.
     .filter((name) => name.endsWith('.md') && !name.startsWith('api') && !name.includes('node_modules'))
@@ -61,6 +62,14 @@ describe('links lead somewhere', () => {
 
 test('the README has less than 200 lines', () => {
   expect(readFileSync(join(root, 'README.md'), 'utf8').trimEnd().split('\n').length).toBeLessThan(200);
+});
+
+test('every test that a page gives as a proof is there', () => {
+  const named = pages.flatMap(({ path, text }) =>
+    [...text.matchAll(/`(test\/[\w/.-]+\.ts)`/g)].map((match) => ({ path, file: match[1] ?? '' })),
+  );
+  expect(named.length).toBeGreaterThan(0);
+  expect(named.filter(({ file }) => !existsSync(join(root, file)))).toEqual([]);
 });
 
 test('every script that a page tells to run is there', () => {
