@@ -4,9 +4,13 @@ import { Authorizer } from './authorize.js';
 import type { Catalog, CatalogInput, RuntimeInputOf } from './catalog/catalog.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
+import { DualPeer } from './endpoint/dual-peer.js';
 import { Endpoint } from './endpoint/endpoint.js';
-import { type EndpointFactory, MergedTransport } from './endpoint/merged-transport.js';
+import { MergedTransport } from './endpoint/merged-transport.js';
+import { ModernPeer } from './endpoint/modern/modern-peer.js';
+import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
+import type { PeerFactory } from './endpoint/peer.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { everybody, type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
@@ -27,7 +31,7 @@ import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/supervisor.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
-import type { RuntimeFactory } from './runtime.js';
+import type { Caller, RuntimeFactory } from './runtime.js';
 import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { K8sJobRuntime } from './runtimes/k8s-job.js';
@@ -65,6 +69,7 @@ class CatalogGateway implements Gateway {
   readonly names: GatewayNames;
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
+  readonly #states: RequestStates;
   readonly #peers = new Set<{ end(reason: GatewayError): Promise<void> }>();
   #closed = false;
   #instances = 0;
@@ -96,6 +101,7 @@ class CatalogGateway implements Gateway {
       }),
     );
     this.#snapshots = new SnapshotStore(options.snapshot);
+    this.#states = new RequestStates(options.clock ?? systemClock);
     const names = createNames((id) => this.#entries.has(id), options.names);
     this.#names = names;
     this.names = {
@@ -121,7 +127,7 @@ class CatalogGateway implements Gateway {
       return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
     const transport = new MergedTransport(
-      this.#endpointFactory(idOrOptions ?? {}),
+      this.#peerFactory(idOrOptions ?? {}),
       (closed) => this.#peers.delete(closed),
       () => this.#refuseWhenClosed(),
     );
@@ -131,7 +137,7 @@ class CatalogGateway implements Gateway {
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
-    await serveEndpoint(transport, this.#endpointFactory(options), this.#peers);
+    await serveEndpoint(transport, this.#peerFactory(options), this.#peers);
   }
 
   snapshot(): GatewaySnapshot {
@@ -212,7 +218,7 @@ class CatalogGateway implements Gateway {
     }
   });
 
-  #endpointFactory({ caller = {}, servers, tags }: MergedOptions): EndpointFactory {
+  #peerFactory({ caller = {}, servers, tags }: MergedOptions): PeerFactory {
     const wanted = servers === undefined ? undefined : new Set(servers.map((id) => this.#entry(id).definition.id));
     const entries = [...this.#entries.values()].filter(
       ({ definition }) =>
@@ -220,18 +226,22 @@ class CatalogGateway implements Gateway {
         (wanted === undefined || wanted.has(definition.id)) &&
         (tags === undefined || tags.some((tag) => definition.tags.includes(tag))),
     );
-    return (send) =>
+    const clock = this.#options.clock ?? systemClock;
+    const createSession: PeerFactory = (send) =>
       new Endpoint({
         servers: entries.map((entry) => entry.toEndpointServer(caller)),
         caller,
         names: this.#names,
         snapshots: this.#snapshots,
         intercept: this.#options.intercept,
-        clock: this.#options.clock ?? systemClock,
+        clock,
         version,
         emit: (event) => this.#emit(event),
         send,
       });
+    const states = this.#states;
+    const createModern = () => new ModernPeer({ clock, states, caller: callerKey(caller), createSession });
+    return (send) => new DualPeer({ createSession, createModern }, send);
   }
 
   #entryEnvironment(): EntryEnvironment {
@@ -280,6 +290,13 @@ class CatalogGateway implements Gateway {
       // A host's listener must not change what happens to its servers.
     }
   }
+}
+
+/** Tells callers apart; one whom nobody knows is like no other. */
+function callerKey({ id, principal }: Caller): string {
+  return id === undefined && principal === undefined
+    ? randomBytes(16).toString('hex')
+    : JSON.stringify([id ?? null, principal ?? null]);
 }
 
 function closedError(): GatewayError {

@@ -1,7 +1,8 @@
 import type { GatewayError } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
 import { toErrorResponse } from '../instance/request-ledger.js';
-import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
+import type { JSONRPCRequest, RequestId } from '../sdk.js';
+import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -20,10 +21,10 @@ const nothing = () => {};
 /** The open requests of one caller: each is answered once, and never after it was cancelled. */
 export class Calls {
   readonly #open = new Map<RequestId, Call>();
-  readonly #send: (message: JSONRPCMessage, relatedRequestId: RequestId) => void;
+  readonly #send: SendToCaller;
   #progressSteps = 0;
 
-  constructor(send: (message: JSONRPCMessage, relatedRequestId: RequestId) => void) {
+  constructor(send: SendToCaller) {
     this.#send = send;
   }
 
@@ -52,7 +53,7 @@ export class Calls {
   /** Answers a call, if it still waits. */
   finish(call: Call, response: Response): void {
     if (this.take(call)) {
-      this.#send({ ...response, id: call.id }, call.id);
+      this.#send({ ...response, id: call.id }, call.id, call.server);
     }
   }
 

@@ -22,6 +22,7 @@ import { listTasks } from './list-all.js';
 import { type ListKind, listKindOf } from './list-kinds.js';
 import { MergedLists, type Page } from './merged-lists.js';
 import type { Names } from './names.js';
+import type { Peer, SendToCaller } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
 import { Router } from './router.js';
 import { ServerLinks } from './server-links.js';
@@ -41,18 +42,17 @@ export interface EndpointOptions {
   /** Shown in `serverInfo`. */
   readonly version: string;
   emit(event: GatewayEvent): void;
-  /** Sends to the caller; `relatedRequestId` is the caller's request that the message belongs to, if any. */
-  send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined): void;
+  readonly send: SendToCaller;
 }
 
 const levels = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 const nothing = () => {};
 
 /**
- * The merged peer for one caller: a router of JSON-RPC messages. It looks at what it must to find the server, changes
+ * The merged peer for one caller with a session: a router of JSON-RPC messages. It looks at what it must to find the server, changes
  * names, ids and progress tokens, and leaves everything else as it came.
  */
-export class Endpoint implements LinkOwner {
+export class Endpoint implements LinkOwner, Peer {
   readonly clock: Clock;
 
   readonly #options: EndpointOptions;
@@ -76,7 +76,7 @@ export class Endpoint implements LinkOwner {
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
     this.#owners = owners;
-    const send = (message: JSONRPCMessage, related: RequestId | undefined) => this.#send(message, related);
+    const send: SendToCaller = (message, related, server) => this.#send(message, related, server);
     const calls = new Calls(send);
     const links = new ServerLinks({
       caller,
@@ -302,9 +302,9 @@ export class Endpoint implements LinkOwner {
     return translated === params ? message : { ...message, params: translated };
   }
 
-  #send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined): void {
+  #send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined, server?: string): void {
     if (!this.#closed) {
-      this.#options.send(message, relatedRequestId);
+      this.#options.send(message, relatedRequestId, server);
     }
   }
 }

@@ -3,12 +3,7 @@ import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { once } from '../util/once.js';
-import type { Endpoint } from './endpoint.js';
-
-/** Makes the endpoint whose messages go to `send`. */
-export type EndpointFactory = (
-  send: (message: JSONRPCMessage, relatedRequestId: string | number | undefined) => void,
-) => Endpoint;
+import type { Peer, PeerFactory } from './peer.js';
 
 /**
  * What `gateway.connect()` returns: the merged peer as a transport for a client in the same process. It outlives the
@@ -19,7 +14,7 @@ export class MergedTransport implements Transport {
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
 
-  readonly #endpoint: Endpoint;
+  readonly #endpoint: Peer;
   readonly #refuse: () => void;
   readonly #onClosed: (transport: MergedTransport) => void;
   readonly #outgoing: JSONRPCMessage[] = [];
@@ -30,7 +25,7 @@ export class MergedTransport implements Transport {
    * @param onClosed - called once, when all its sessions have ended
    * @param refuse - throws when the gateway takes no more peers
    */
-  constructor(create: EndpointFactory, onClosed: (transport: MergedTransport) => void, refuse: () => void) {
+  constructor(create: PeerFactory, onClosed: (transport: MergedTransport) => void, refuse: () => void) {
     this.#refuse = refuse;
     this.#endpoint = create((message) => this.#deliver(message));
     this.#onClosed = onClosed;

@@ -1,12 +1,11 @@
 import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { once } from '../util/once.js';
-import type { Endpoint } from './endpoint.js';
-import type { EndpointFactory } from './merged-transport.js';
+import type { Peer, PeerFactory } from './peer.js';
 
 /** A session of the merged peer on a transport of the host. */
 export interface ServedSession {
-  readonly endpoint: Endpoint;
+  readonly endpoint: Peer;
   /** Closes the transport and everything behind it; open requests are answered with the reason. */
   end(reason: GatewayError): Promise<void>;
 }
@@ -17,7 +16,7 @@ export interface ServedSession {
  */
 export async function serveEndpoint(
   transport: Transport,
-  create: EndpointFactory,
+  create: PeerFactory,
   sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
   const endpoint = create((message, relatedRequestId) => {

@@ -3,7 +3,6 @@ import type { Link } from '../instance/link.js';
 import { hasEnded } from '../instance/task-status.js';
 import type {
   JSONRPCErrorResponse,
-  JSONRPCMessage,
   JSONRPCNotification,
   JSONRPCRequest,
   JSONRPCResultResponse,
@@ -11,6 +10,7 @@ import type {
 } from '../sdk.js';
 import { BoundedMap } from './bounded-map.js';
 import { type CallerHandshake, hasMode, isDeclared } from './legacy-initialize.js';
+import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -29,7 +29,7 @@ const maxTasks = 10_000;
  * server of the caller uses, and leads the answer back to the server that asked.
  */
 export class ServerRequests {
-  readonly #send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void;
+  readonly #send: SendToCaller;
   readonly #open = new Map<RequestId, OpenRequest>();
   // Tasks that the caller runs for a server: no other server may ask for them.
   readonly #tasks = new BoundedMap<string, { readonly id: RequestId; readonly open: OpenRequest }>(maxTasks);
@@ -37,7 +37,7 @@ export class ServerRequests {
   readonly #ofTasks = new BoundedMap<RequestId, OpenRequest>(maxTasks);
   #nextId = 1;
 
-  constructor(send: (message: JSONRPCMessage, relatedRequestId: RequestId | undefined) => void) {
+  constructor(send: SendToCaller) {
     this.#send = send;
   }
 
@@ -84,7 +84,7 @@ export class ServerRequests {
     this.#open.set(id, { link, id: request.id, progressToken });
     const params =
       progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
-    this.#send({ ...request, id, ...(params && { params }) }, callerId ?? link.latestCallerId);
+    this.#send({ ...request, id, ...(params && { params }) }, callerId ?? link.latestCallerId, link.server);
   }
 
   /**

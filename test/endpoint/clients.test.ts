@@ -313,19 +313,14 @@ test('a task of a server, which asks in the middle of it, for a client of SDK v1
 describe('a client of SDK v2 that negotiates', () => {
   const info = { name: 'test', version: '1' };
 
-  test('finds the legacy era at the merged peer, and starts nothing for it', async () => {
+  test('finds the stateless era at the merged peer, and starts nothing for it', async () => {
     await using quiet = createGateway({ servers: official.entries });
     const client = new ClientV2(info, { versionNegotiation: { mode: 'auto' } });
     await client.connect(quiet.connect());
-    expect(client.getProtocolEra()).toBe('legacy');
-    expect(client.getNegotiatedProtocolVersion()).toBe('2025-11-25');
+    expect(client.getProtocolEra()).toBe('modern');
+    expect(client.getNegotiatedProtocolVersion()).toBe('2026-07-28');
     expect(officialIds.map((id) => quiet.status(id).phase)).toEqual(officialIds.map(() => 'idle'));
     await client.close();
-  });
-
-  test('cannot pin the modern era at the merged peer', async () => {
-    const client = new ClientV2(info, { versionNegotiation: { mode: { pin: '2026-07-28' } } });
-    await expect(client.connect(gateway.connect())).rejects.toThrow();
   });
 
   test.each(officialIds)('finds the legacy era at connect(%s)', async (id) => {

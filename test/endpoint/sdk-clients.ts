@@ -99,7 +99,7 @@ export class SdkPeer implements AsyncDisposable {
   readonly #call: (name: string, args: Json, options: CallOptions) => Promise<unknown>;
   #waiting: (() => void)[] = [];
 
-  constructor(sdk: Sdk, mode: 'auto' | 'legacy' = 'auto') {
+  constructor(sdk: Sdk, mode: 'auto' | 'legacy' = 'legacy') {
     const { answers } = this;
     if (sdk === 'v1') {
       const client = new ClientV1(info, { capabilities });

@@ -68,6 +68,11 @@ export class EraTransport implements LinkTransport {
     return this.#inner.sessionId;
   }
 
+  /** Not while another server may take the place of the one that ends. */
+  get isEnding(): boolean {
+    return !this.#shaking && this.#inner.isEnding === true;
+  }
+
   setProtocolVersion(version: string): void {
     if (this.#modern === undefined) {
       this.#inner.setProtocolVersion?.(version);

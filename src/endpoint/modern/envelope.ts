@@ -1,0 +1,50 @@
+import type { JSONRPCErrorResponse, JSONRPCRequest } from '../../sdk.js';
+import { isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+export type RpcError = JSONRPCErrorResponse['error'];
+
+/** From the least important to the most. */
+export const logLevels = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
+
+/** What a request of the stateless era says of its sender. */
+export interface Envelope {
+  readonly capabilities: Fields;
+  readonly clientInfo: Fields | undefined;
+  /** From which level on it wants to read the log; undefined: nothing of it. */
+  readonly logLevel: string | undefined;
+}
+
+/** Reads the envelope of a request, or says what is wrong with it. */
+export function readEnvelope({ params }: JSONRPCRequest): Envelope | RpcError {
+  const meta = (params?._meta ?? {}) as Fields;
+  const version = meta[metaKeys.protocolVersion];
+  if (typeof version !== 'string') {
+    return invalid(metaKeys.protocolVersion, 'must be a string');
+  }
+  if (version !== modernRevision) {
+    const message = `revision ${version} is not spoken here`;
+    return {
+      code: modernErrors.unsupportedVersion,
+      message,
+      data: { supported: [modernRevision], requested: version },
+    };
+  }
+  const capabilities = meta[metaKeys.clientCapabilities];
+  if (!isFields(capabilities)) {
+    return invalid(metaKeys.clientCapabilities, capabilities === undefined ? 'is missing' : 'must be an object');
+  }
+  const clientInfo = meta[metaKeys.clientInfo];
+  if (clientInfo !== undefined && !(isFields(clientInfo) && typeof clientInfo.name === 'string')) {
+    return invalid(metaKeys.clientInfo, 'must be an object with a name');
+  }
+  const logLevel = meta[metaKeys.logLevel];
+  if (logLevel !== undefined && !logLevels.includes(logLevel as string)) {
+    return invalid(metaKeys.logLevel, `must be one of ${logLevels.join(', ')}`);
+  }
+  return { capabilities, clientInfo, logLevel: logLevel as string | undefined };
+}
+
+function invalid(key: string, problem: string): RpcError {
+  return { code: -32602, message: `params._meta["${key}"] ${problem}`, data: { key, problem } };
+}

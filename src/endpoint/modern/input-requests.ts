@@ -1,0 +1,146 @@
+import type { Clock } from '../../options.js';
+import type { JSONRPCRequest, RequestId } from '../../sdk.js';
+import { isFields } from '../../transport/modern.js';
+import type { ModernCall } from './modern-call.js';
+import { type RequestStates, stateLifetimeMs } from './request-states.js';
+import { toModernResult } from './results.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface InputRequestsOptions {
+  readonly clock: Clock;
+  readonly states: RequestStates;
+  /** Whose states they are. */
+  readonly caller: string;
+  /** The caller did not come back in time. */
+  onExpired(call: ModernCall): void;
+}
+
+/** The requests that may be answered with a need for input. */
+export const resumable: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
+
+// More than any server asks for in one call.
+const mostQuestions = 100;
+
+/**
+ * Turns what servers with sessions ask in the middle of a call into results of the stateless era that say that input is
+ * required. The call goes on here; its `requestState` says which it is, and is good for one round.
+ */
+export class InputRequests {
+  readonly #options: InputRequestsOptions;
+  /** Calls between two rounds. */
+  readonly #held = new Map<string, ModernCall>();
+  /** Whom a question was put to, by the id under which the session asked. */
+  readonly #asked = new Map<RequestId, ModernCall>();
+
+  constructor(options: InputRequestsOptions) {
+    this.#options = options;
+  }
+
+  /** Puts a question of a server to the caller, in its call or in the next round of that. */
+  ask(call: ModernCall, question: JSONRPCRequest): void {
+    const { method } = call.request;
+    if (!resumable.has(method)) {
+      return this.#refuse(call, question.id, `the client cannot be asked for input during ${method}`);
+    }
+    if (call.queue.length + call.questions.size >= mostQuestions) {
+      return this.#refuse(call, question.id, 'the client has been asked too much in one call');
+    }
+    this.#asked.set(question.id, call);
+    call.queue.push(question);
+    if (call.reply !== undefined) {
+      this.#nextRound(call);
+    }
+  }
+
+  /** The call that goes on with this state; undefined when it has ended, or the round is over. */
+  find(id: string, round: number): ModernCall | undefined {
+    const call = this.#held.get(id);
+    return call?.round === round ? call : undefined;
+  }
+
+  /** The caller has come back to a call: hands its answers on. */
+  takeAnswers(call: ModernCall, responses: unknown): void {
+    this.#held.delete(String(call.id));
+    this.#options.clock.clearTimeout(call.timer);
+    const given = isFields(responses) ? responses : {};
+    for (const [key, question] of [...call.questions]) {
+      const answer = Object.hasOwn(given, key) ? given[key] : undefined;
+      if (isFields(answer)) {
+        call.questions.delete(key);
+        this.#asked.delete(question.id);
+        call.session.peer.receive({ jsonrpc: '2.0', id: question.id, result: answer as Record<string, unknown> });
+      }
+    }
+  }
+
+  /** Asks for what is missing, or has come up since. */
+  goOn(call: ModernCall): void {
+    if (call.reply !== undefined && (call.queue.length > 0 || call.questions.size > 0)) {
+      this.#nextRound(call);
+    }
+  }
+
+  /** A server no longer waits for an answer. */
+  withdraw(id: unknown): void {
+    const call = this.#asked.get(id as RequestId);
+    if (call === undefined) {
+      return;
+    }
+    this.#asked.delete(id as RequestId);
+    call.questions.delete(String(id));
+    const index = call.queue.findIndex((question) => question.id === id);
+    index >= 0 && call.queue.splice(index, 1);
+  }
+
+  /**
+   * A call has ended. What it was to ask for others, since nobody could tell whose question it was, one of them asks.
+   *
+   * @param others - calls that are open, of the same session
+   */
+  end(call: ModernCall, others: readonly ModernCall[]): void {
+    this.#held.delete(String(call.id));
+    this.#options.clock.clearTimeout(call.timer);
+    const left = [...call.questions.values(), ...call.queue];
+    call.questions.clear();
+    call.queue.length = 0;
+    for (const question of left) {
+      this.#asked.delete(question.id);
+      const other = others.find(({ request }) => resumable.has(request.method));
+      if (other === undefined) {
+        this.#refuse(call, question.id, 'the client is no longer there to be asked');
+      } else {
+        this.ask(other, question);
+      }
+    }
+  }
+
+  #nextRound(call: ModernCall): void {
+    const { clock, states, caller, onExpired } = this.#options;
+    call.round += 1;
+    for (const question of call.queue.splice(0)) {
+      call.questions.set(String(question.id), question);
+    }
+    const inputRequests = Object.fromEntries(
+      [...call.questions].map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
+    );
+    const { round, request } = call;
+    const requestState = states.seal(caller, request, { kind: 'held', call: String(call.id), round });
+    const result = { resultType: 'input_required', inputRequests, requestState };
+    this.#held.set(String(call.id), call);
+    call.timer = clock.setTimeout(() => onExpired(call), stateLifetimeMs);
+    call.answer({ jsonrpc: '2.0', id: request.id, result: toModernResult(request.method, result) });
+  }
+
+  #refuse(call: ModernCall, id: RequestId, message: string): void {
+    call.session.peer.receive({ jsonrpc: '2.0', id, error: { code: -32601, message } });
+  }
+}
+
+/** A request without what only sessions know. */
+function toInputRequest(method: string, params: Fields | undefined): Fields {
+  const { _meta, task: _, elicitationId: __, ...rest } = params ?? {};
+  const { progressToken: ___, ...meta } = isFields(_meta) ? _meta : {};
+  const own = Object.keys(meta).length === 0 ? rest : { ...rest, _meta: meta };
+  return { method, ...((params !== undefined || method !== 'roots/list') && { params: own }) };
+}

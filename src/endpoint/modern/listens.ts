@@ -1,0 +1,173 @@
+import type { Response } from '../../instance/exchanges.js';
+import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
+import { isFields, metaKeys } from '../../transport/modern.js';
+import type { CallerSession, Reply } from './modern-call.js';
+import { toModernResult } from './results.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface ListensOptions {
+  /** Asks something of a session on our own account. */
+  ask(session: CallerSession, method: string, params: Fields): Promise<Response>;
+}
+
+interface Listen {
+  readonly id: RequestId;
+  readonly session: CallerSession;
+  readonly reply: Reply;
+  readonly methods: ReadonlySet<string>;
+  readonly uris: Set<string>;
+  isAcknowledged: boolean;
+}
+
+const lists = {
+  toolsListChanged: { capability: 'tools', method: 'notifications/tools/list_changed' },
+  promptsListChanged: { capability: 'prompts', method: 'notifications/prompts/list_changed' },
+  resourcesListChanged: { capability: 'resources', method: 'notifications/resources/list_changed' },
+} as const;
+
+const updated = 'notifications/resources/updated';
+const mostListens = 100;
+const mostUris = 1_000;
+
+/** The streams of notifications that a caller has open, and what of its session goes to which of them. */
+export class Listens {
+  readonly #options: ListensOptions;
+  readonly #open = new Set<Listen>();
+
+  constructor(options: ListensOptions) {
+    this.#options = options;
+  }
+
+  isUsing(session: CallerSession): boolean {
+    return [...this.#open].some((listen) => listen.session === session);
+  }
+
+  /** @returns ends it, because the caller has left */
+  open(request: JSONRPCRequest, session: CallerSession, reply: Reply): () => void {
+    const { id } = request;
+    const filter = request.params?.notifications;
+    const refuse = (code: number, message: string) => {
+      reply({ jsonrpc: '2.0', id, error: { code, message } });
+      return () => {};
+    };
+    const problem = problemOf(filter);
+    if (problem !== undefined) {
+      return refuse(-32602, problem);
+    }
+    if (this.#open.size >= mostListens) {
+      return refuse(-32603, `${mostListens} streams are open already`);
+    }
+    const { capabilities } = session.initialized as { capabilities: Record<string, { listChanged?: boolean }> };
+    const honored = Object.entries(lists).filter(
+      ([key, { capability }]) => (filter as Fields)[key] === true && capabilities[capability]?.listChanged === true,
+    );
+    const methods = new Set<string>(honored.map(([, { method }]) => method));
+    const listen: Listen = { id, session, reply, methods, uris: new Set(), isAcknowledged: false };
+    this.#open.add(listen);
+    const names = Object.fromEntries(honored.map(([key]) => [key, true]));
+    const uris = [...new Set(((filter as Fields).resourceSubscriptions ?? []) as string[])];
+    if (uris.length === 0) {
+      this.#acknowledge(listen, names);
+    } else {
+      void Promise.all(uris.map((uri) => this.#subscribe(listen, uri))).then(() => {
+        const own = [...listen.uris];
+        this.#acknowledge(listen, { ...names, ...(own.length > 0 && { resourceSubscriptions: own }) });
+      });
+    }
+    return () => this.#end(listen);
+  }
+
+  /** Hands a notification of a session to the streams that want it. */
+  dispatch(session: CallerSession, notification: JSONRPCNotification): void {
+    for (const listen of [...this.#open]) {
+      const { uri } = notification.params ?? {};
+      const wanted =
+        notification.method === updated
+          ? [...listen.uris].some((own) => String(uri).startsWith(own))
+          : listen.methods.has(notification.method);
+      if (listen.session === session && listen.isAcknowledged && wanted) {
+        this.#notify(listen, notification);
+      }
+    }
+  }
+
+  /** Ends all streams, as a server that closes does. */
+  finishAll(): void {
+    for (const listen of [...this.#open]) {
+      this.#finish(listen);
+    }
+  }
+
+  async #subscribe(listen: Listen, uri: string): Promise<void> {
+    const isFirst = !this.#isSubscribed(listen.session, uri);
+    listen.uris.add(uri);
+    const answer = isFirst ? await this.#options.ask(listen.session, 'resources/subscribe', { uri }) : undefined;
+    if (answer !== undefined && 'error' in answer) {
+      listen.uris.delete(uri);
+    } else if (!this.#open.has(listen)) {
+      // The caller has left meanwhile.
+      this.#unsubscribe(listen.session, uri);
+    }
+  }
+
+  #unsubscribe(session: CallerSession, uri: string): void {
+    if (!this.#isSubscribed(session, uri)) {
+      void this.#options.ask(session, 'resources/unsubscribe', { uri });
+    }
+  }
+
+  #isSubscribed(session: CallerSession, uri: string): boolean {
+    return [...this.#open].some((listen) => listen.session === session && listen.uris.has(uri));
+  }
+
+  #acknowledge(listen: Listen, honored: Fields): void {
+    if (!this.#open.has(listen)) {
+      return;
+    }
+    listen.isAcknowledged = true;
+    const method = 'notifications/subscriptions/acknowledged';
+    this.#notify(listen, { jsonrpc: '2.0', method, params: { notifications: honored } });
+    if (Object.keys(honored).length === 0) {
+      // Nothing would ever come.
+      this.#finish(listen);
+    }
+  }
+
+  #notify({ id, reply }: Listen, { params, ...message }: JSONRPCNotification): void {
+    const _meta = { ...params?._meta, [metaKeys.subscriptionId]: id };
+    reply({ ...message, params: { ...params, _meta } });
+  }
+
+  #finish(listen: Listen): void {
+    this.#end(listen);
+    const { id } = listen;
+    const result = toModernResult('subscriptions/listen', { _meta: { [metaKeys.subscriptionId]: id } });
+    listen.reply({ jsonrpc: '2.0', id, result });
+  }
+
+  #end(listen: Listen): void {
+    if (this.#open.delete(listen)) {
+      for (const uri of listen.uris) {
+        this.#unsubscribe(listen.session, uri);
+      }
+    }
+  }
+}
+
+function problemOf(filter: unknown): string | undefined {
+  if (!isFields(filter)) {
+    return 'params.notifications must be an object';
+  }
+  const wrong = Object.keys(lists).find((key) => filter[key] !== undefined && typeof filter[key] !== 'boolean');
+  if (wrong !== undefined) {
+    return `params.notifications.${wrong} must be true or false`;
+  }
+  const uris = filter.resourceSubscriptions;
+  if (uris !== undefined && !(Array.isArray(uris) && uris.every((uri) => typeof uri === 'string'))) {
+    return 'params.notifications.resourceSubscriptions must be an array of strings';
+  }
+  return Array.isArray(uris) && uris.length > mostUris
+    ? `params.notifications.resourceSubscriptions has more than ${mostUris} entries`
+    : undefined;
+}

@@ -1,0 +1,56 @@
+import type { Response } from '../../instance/exchanges.js';
+import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../sdk.js';
+import type { Peer } from '../peer.js';
+
+/** Where what belongs to one request of the caller goes: notifications, then the one answer. */
+export type Reply = (message: JSONRPCMessage) => void;
+
+/** The caller's session of one set of capabilities, as its servers see it. */
+export interface CallerSession {
+  readonly key: string;
+  readonly peer: Peer;
+  /** The answer to its `initialize`. */
+  readonly initialized: Readonly<Record<string, unknown>>;
+  /** The level from which on its servers write to the log. */
+  logLevel: string | undefined;
+}
+
+/** A request of the caller that a server works on; it may go on over several rounds of input. */
+export class ModernCall {
+  /** The id under which the session knows it, in every round. */
+  readonly id: RequestId;
+  readonly session: CallerSession;
+  /** As the caller sent it last. */
+  request: JSONRPCRequest;
+  /** Undefined between two rounds. */
+  reply: Reply | undefined;
+  logLevel: string | undefined;
+  round = 0;
+  /** What the caller was asked in this round and has not answered. */
+  readonly questions = new Map<string, JSONRPCRequest>();
+  /** What it is to be asked in the next. */
+  readonly queue: JSONRPCRequest[] = [];
+  /** The server that asks. */
+  server: string | undefined;
+  /** Came between two rounds. */
+  response: Response | undefined;
+  timer: unknown;
+
+  constructor(id: RequestId, session: CallerSession, request: JSONRPCRequest, reply: Reply) {
+    this.id = id;
+    this.session = session;
+    this.request = request;
+    this.reply = reply;
+  }
+
+  get progressToken(): RequestId | undefined {
+    return this.request.params?._meta?.progressToken;
+  }
+
+  /** Answers the round that is open. */
+  answer(response: Response): void {
+    const { reply } = this;
+    this.reply = undefined;
+    reply?.({ ...response, id: this.request.id });
+  }
+}

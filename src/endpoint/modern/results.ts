@@ -1,0 +1,56 @@
+import { isFields, metaKeys } from '../../transport/modern.js';
+import { version } from '../../version.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const info = { name: 'open-mcp-gateway', version };
+
+/** What may be kept by whom, for results that nobody has said it of: nothing, by nobody else. */
+const uncached = { ttlMs: 0, cacheScope: 'private' } as const;
+const cacheable: ReadonlySet<string> = new Set([
+  'server/discover',
+  'tools/list',
+  'prompts/list',
+  'resources/list',
+  'resources/templates/list',
+  'resources/read',
+]);
+
+/** A result as the stateless era writes it, from one of either era. */
+export function toModernResult(method: string, result: Fields): Record<string, unknown> {
+  const meta = isFields(result._meta) ? result._meta : undefined;
+  const type = typeof result.resultType === 'string' ? result.resultType : 'complete';
+  return {
+    ...(type === 'complete' && cacheable.has(method) && uncached),
+    ...result,
+    resultType: type,
+    _meta: meta?.[metaKeys.serverInfo] === undefined ? { ...meta, [metaKeys.serverInfo]: info } : meta,
+  };
+}
+
+/** Tools without what the stateless era has no word for. */
+export function toModernTools(tools: unknown): unknown {
+  return Array.isArray(tools)
+    ? tools.map((tool: unknown) => {
+        if (!isFields(tool) || tool.execution === undefined) {
+          return tool;
+        }
+        const { execution: _, ...rest } = tool;
+        return rest;
+      })
+    : tools;
+}
+
+/** The answer to `server/discover`, from the one to `initialize`. */
+export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
+  const { capabilities, instructions } = initialized;
+  const { tasks: _, extensions, ...rest } = isFields(capabilities) ? capabilities : {};
+  const wanted = isFields(declared.extensions) ? declared.extensions : {};
+  // Of extensions, those that both sides have.
+  const common = Object.entries(isFields(extensions) ? extensions : {}).filter(([name]) => name in wanted);
+  return {
+    supportedVersions: ['2026-07-28'],
+    capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
+    ...(instructions !== undefined && { instructions }),
+  };
+}
