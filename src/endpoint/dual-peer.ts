@@ -1,5 +1,12 @@
 import type { GatewayError } from '../errors.js';
-import { isRequest, type JSONRPCMessage, type MessageExtraInfo, type RequestId } from '../sdk.js';
+import {
+  isRequest,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+} from '../sdk.js';
 import { hasEnvelope } from '../transport/modern.js';
 import type { ModernPeer, OpenExchange } from './modern/modern-peer.js';
 import type { Peer, PeerFactory, SendToCaller } from './peer.js';
@@ -26,22 +33,17 @@ export class DualPeer implements Peer {
     this.#send = send;
   }
 
-  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): void {
+  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean {
     if (this.#closed) {
-      return;
+      return true;
     }
-    if (isRequest(message) && hasEnvelope(message)) {
-      this.#request(message, extra);
-    } else if ('method' in message && message.method === 'notifications/cancelled' && this.#cancel(message.params)) {
-      return;
-    } else if (this.#session !== undefined || isRequest(message)) {
-      this.#session ??= this.#options.createSession(this.#send);
-      this.#session.receive(message, extra);
+    if (isRequest(message)) {
+      return hasEnvelope(message) ? this.#request(message, extra) : this.#toSession().receive(message, extra);
     }
-  }
-
-  isOpen(id: RequestId): boolean {
-    return this.#exchanges.has(id) || this.#session?.isOpen(id) === true;
+    if (this.#exchanges.size > 0 && isCancellation(message) && this.#cancel(message.params)) {
+      return true;
+    }
+    return this.#session?.receive(message, extra) ?? true;
   }
 
   failAll(reason: GatewayError): void {
@@ -55,11 +57,16 @@ export class DualPeer implements Peer {
     await Promise.all([this.#session?.close(), this.#modern?.close()]);
   }
 
-  #request(request: Parameters<ModernPeer['request']>[0], extra: MessageExtraInfo | undefined): void {
+  #toSession(): Peer {
+    this.#session ??= this.#options.createSession(this.#send);
+    return this.#session;
+  }
+
+  #request(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): boolean {
     const { id } = request;
-    if (this.isOpen(id)) {
-      // An id that is in use would name two requests, of which only one could be answered.
-      return;
+    if (this.#exchanges.has(id)) {
+      // Two requests of one name, of which only one could be answered.
+      return false;
     }
     this.#modern ??= this.#options.createModern();
     let isAnswered = false;
@@ -76,6 +83,7 @@ export class DualPeer implements Peer {
     if (!isAnswered) {
       this.#exchanges.set(id, exchange);
     }
+    return true;
   }
 
   #cancel(params: Readonly<Record<string, unknown>> | undefined): boolean {
@@ -86,4 +94,8 @@ export class DualPeer implements Peer {
     exchange?.cancel(rest);
     return exchange !== undefined;
   }
+}
+
+function isCancellation(message: JSONRPCMessage): message is JSONRPCNotification {
+  return 'method' in message && message.method === 'notifications/cancelled';
 }

@@ -3,10 +3,12 @@ import type { JSONRPCMessage, MessageExtraInfo, RequestId } from '../sdk.js';
 
 /** The gateway's side of one connection: takes what the caller sends. */
 export interface Peer {
-  /** Takes a message of the caller. Never throws. */
-  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): void;
-  /** Whether a request of this id waits for its answer. */
-  isOpen(id: RequestId): boolean;
+  /**
+   * Takes a message of the caller. Never throws.
+   *
+   * @returns false for a request whose id is in use, which was not taken
+   */
+  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean;
   /** Answers what is still open, when it is not the caller who ends the connection. */
   failAll(reason: GatewayError): void;
   /** Ends every session with a server; open requests are abandoned. */
