@@ -97,6 +97,7 @@ async function send(
   signal?.throwIfAborted();
   const url = connection.url(pathOf(ref), query);
   const text = body === undefined ? undefined : JSON.stringify(body);
+  const { server } = connection;
   return new Promise((resolve, reject) => {
     const request: ClientRequest = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
       ...settings,
@@ -114,9 +115,7 @@ async function send(
     request.once('response', resolve);
     request.on('error', (cause) => {
       reject(
-        request.reusedSocket && !signal?.aborted
-          ? new StaleConnection('', { cause })
-          : networkError(cause, connection.server),
+        request.reusedSocket && !signal?.aborted ? new StaleConnection('', { cause }) : networkError(cause, server),
       );
     });
     request.end(text);

@@ -1,0 +1,143 @@
+import { describe, expect, test } from 'vitest';
+import { GatewayError } from '../../../src/errors.js';
+import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { jobs, pathOf, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+
+async function withFake(use: (fake: FakeApiServer, cluster: Cluster, clusters: Clusters) => Promise<void>) {
+  await using fake = await FakeApiServer.listen();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  try {
+    await use(fake, await clusters.open(), clusters);
+  } finally {
+    await clusters.close();
+  }
+}
+
+const pod = pods({ namespace: 'home', name: 'a' });
+
+describe('calls', () => {
+  test('say where and what in the path and the query', () =>
+    withFake(async (fake, cluster) => {
+      fake.answer = (_request, response) => sendJson(response, 200, { items: null });
+      await cluster.list(pods({ namespace: 'home' }), { labelSelector: 'a=b' });
+      await cluster.list(jobs({ namespace: 'home' }));
+      await cluster.text(pods({ namespace: 'home', name: 'a', subresource: 'log' }), { query: { tailLines: '5' } });
+      expect(fake.requests).toEqual([
+        'GET /api/v1/namespaces/home/pods?labelSelector=a=b',
+        'GET /apis/batch/v1/namespaces/home/jobs',
+        'GET /api/v1/namespaces/home/pods/a/log?tailLines=5',
+      ]);
+      expect(cluster.namespace).toBe('home');
+    }));
+
+  test('no name leads out of its place', () => {
+    expect(pathOf(pods({ namespace: '..', name: '../../secrets' }))).toBe(
+      'api/v1/namespaces/%00/pods/..%2F..%2Fsecrets',
+    );
+    expect(pathOf(pods({ namespace: 'a/b?c#d', name: '' }))).toBe('api/v1/namespaces/a%2Fb%3Fc%23d/pods/%00');
+  });
+
+  test.each([
+    [403, 'forbidden', 'may not get pods "a" in namespace "home" (403): no rights'],
+    [404, 'not-found', 'cannot get pods "a" in namespace "home": it is not there (404): no rights'],
+    [409, 'conflict', 'cannot get pods "a" in namespace "home" (409): no rights'],
+    [410, 'gone', '(410)'],
+    [422, 'invalid', '(422)'],
+    [500, 'refused', '(500)'],
+  ])('%d is %s', (status, failure, message) =>
+    withFake(async (fake, cluster) => {
+      fake.answer = (_request, response) => sendJson(response, status, { kind: 'Status', message: 'no rights' });
+      const failed = cluster.get(pod);
+      await expect(failed).rejects.toMatchObject({ failure, status });
+      await expect(failed).rejects.toThrow(message);
+    }),
+  );
+
+  test('credentials that are refused are read anew, once', () =>
+    withFake(async (fake, cluster) => {
+      fake.givenTokens = ['stale', 'fresh'];
+      fake.answer = ({ headers }, response) =>
+        headers.authorization === 'Bearer fresh' ? sendJson(response, 200, pod) : sendJson(response, 401, {});
+      // The first was read before this test could say what to give.
+      await cluster.get(pod);
+      expect(fake.tokens).toEqual(['Bearer first', 'Bearer fresh']);
+      fake.answer = (_request, response) => sendJson(response, 401, { message: 'Unauthorized' });
+      await expect(cluster.get(pod)).rejects.toMatchObject({ failure: 'unauthorized' });
+      expect(fake.tokens).toHaveLength(4);
+    }));
+
+  test('a busy API server is asked again when it says', () =>
+    withFake(async (fake, cluster) => {
+      let left = 2;
+      fake.answer = (_request, response) =>
+        left-- > 0 ? sendJson(response, 429, {}, { 'retry-after': '1' }) : sendJson(response, 200, pod);
+      await expect(cluster.get(pod)).resolves.toEqual(pod);
+      expect(fake.requests).toHaveLength(3);
+    }));
+
+  test('a kept connection that was closed meanwhile is no failure', () =>
+    withFake(async (fake, cluster) => {
+      fake.answer = (_request, response) => sendJson(response, 200, pod);
+      await cluster.get(pod);
+      expect(fake.connections).toBe(1);
+      const answered = fake.answer;
+      fake.answer = (request, response) => {
+        fake.answer = answered;
+        request.socket.destroy();
+        response.destroy();
+      };
+      await expect(cluster.get(pod)).resolves.toEqual(pod);
+    }));
+
+  test('nobody there, and an abort', () =>
+    withFake(async (fake, cluster) => {
+      const reason = new Error('enough');
+      const abort = new AbortController();
+      fake.answer = () => abort.abort(reason);
+      await expect(cluster.get(pod, { signal: abort.signal })).rejects.toBe(reason);
+      await expect(cluster.get(pod, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+      await fake[Symbol.asyncDispose]();
+      await expect(cluster.get(pod)).rejects.toThrow(/cannot be reached: nobody listens there.*ECONNREFUSED/);
+    }));
+
+  test('an answer that is cut off is no answer', () =>
+    withFake(async (fake, cluster) => {
+      fake.answer = (_request, response) => {
+        response.writeHead(200, { 'content-length': '100' }).write('{"metadata":');
+        response.socket?.destroySoon();
+      };
+      await expect(cluster.get(pod)).rejects.toMatchObject({ failure: 'unreachable' });
+    }));
+});
+
+describe('the configuration', () => {
+  test('a context that is not there is named, with those that are', () =>
+    withFake(async (_fake, _cluster, clusters) => {
+      const failed = clusters.open('nowhere');
+      await expect(failed).rejects.toSatisfy(GatewayError.is);
+      await expect(failed).rejects.toThrow('has no context "nowhere"; it has: here, there');
+      await expect(clusters.open('there')).resolves.toHaveProperty('namespace', 'default');
+    }));
+
+  test('a file that cannot be read is named, and is tried again', async () => {
+    const clusters = new Clusters({ kubeconfig: '/no/such/kubeconfig' });
+    await expect(clusters.open()).rejects.toThrow(/the kubeconfig \/no\/such\/kubeconfig cannot be read/);
+    await expect(clusters.open()).rejects.toThrow(/ENOENT/);
+    await clusters.close();
+  });
+
+  test('a plugin that fails is told by what it wrote', async () => {
+    await using fake = await FakeApiServer.listen();
+    const clusters = new Clusters({
+      kubeconfig: () => ({
+        ...fake.kubeconfig(),
+        applyToHTTPSOptions: () => Promise.reject(new Error('login expired; run: cloud login')),
+      }),
+    });
+    const cluster = await clusters.open();
+    await expect(cluster.get(pod)).rejects.toThrow('gives no credentials: login expired; run: cloud login');
+    await clusters.close();
+  });
+});
