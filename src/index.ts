@@ -13,6 +13,8 @@ export type {
   ServerInput,
   ToolsInput,
 } from './catalog/catalog.js';
+export type { ConvertedServer } from './catalog/convert/convert-server.js';
+export { type ToCatalogOptions, toCatalog } from './catalog/convert/to-catalog.js';
 export { type LoadCatalogOptions, loadCatalog } from './catalog/load-catalog.js';
 export { type ParseCatalogOptions, parseCatalog } from './catalog/parse-catalog.js';
 export type { InterceptedRequest, Interceptor } from './endpoint/intercept.js';

@@ -23,6 +23,14 @@ describe('the examples of the README and the docs do what they show', () => {
     });
   });
 
+  test('convert.ts', async () => {
+    expect(await runExample('convert.ts')).toEqual({
+      code: 0,
+      stdout: 'ready\n',
+      stderr: 'mcpServers["My Tools"].autoApprove was left out: a catalog has no place for it\n',
+    });
+  });
+
   test.each(['in-process.test.ts', 'node-script-runtime.test.ts', 'test-gateway.test.ts'])(
     '%s passes under node:test',
     async (file) => {

@@ -1,0 +1,171 @@
+import type { ServerInput } from '../catalog.js';
+import { formatPath, type Issues, type Path, quote } from '../issues.js';
+import { isPlainObject } from '../replace-variables.js';
+import { didYouMean } from '../suggest.js';
+import { convertVariables } from './convert-variables.js';
+
+/** An entry as `toCatalog` makes it. */
+export type ConvertedServer = ServerInput<
+  | { type: 'local-process'; command: string; args?: readonly string[]; working_dir?: string }
+  | { type: 'remote-sse'; url: string; headers?: Readonly<Record<string, string>>; transport?: 'sse' }
+>;
+
+export interface ConvertContext {
+  readonly name: string;
+  readonly id: string;
+  readonly path: Path;
+  readonly issues: Issues;
+  readonly variables: Readonly<Record<string, string>>;
+  readonly onIgnored: (path: string, reason: string) => void;
+}
+
+const types = ['stdio', 'http', 'streamable-http', 'streamableHttp', 'sse'];
+const urlKeys = ['url', 'serverUrl', 'httpUrl'];
+
+// To leave these out would make another server of it.
+const impossible: Readonly<Record<string, string>> = {
+  envFile: 'is not supported: put the variables into "env"',
+  headersHelper: 'is not supported: use the option headers() of RemoteSseRuntime',
+};
+
+const ignored: Readonly<Record<string, string>> = {
+  timeout: 'programs differ in its unit; set request_timeout in the catalog',
+  oauth: 'use the option authProvider of RemoteSseRuntime',
+};
+
+/** Converts one server; undefined when it is none. Adds what is wrong to the issues. */
+export function convertServer(server: unknown, context: ConvertContext): ConvertedServer | undefined {
+  const { name, id, path, issues } = context;
+  if (!isPlainObject(server)) {
+    issues.add(path, 'must be an object with "command" or "url"');
+    return undefined;
+  }
+  const fields = new Fields(server, context);
+  const runtime = readRuntime(fields, context);
+  const description = fields.text('description');
+  const env = fields.texts('env');
+  const enabled = fields.flag('disabled') !== true && fields.flag('enabled') !== false;
+  const allow = fields.names('enabledTools') ?? fields.names('includeTools');
+  const deny = fields.names('disabledTools') ?? fields.names('excludeTools');
+  fields.reportRest();
+  return (
+    runtime && {
+      id,
+      ...(name !== id && name !== '' && { display_name: name }),
+      ...(description && { description }),
+      ...(runtime.type === 'local-process' && env && { env }),
+      ...(!enabled && { enabled }),
+      ...((allow || deny) && { tools: { ...(allow && { allow }), ...(deny && { deny }) } }),
+      runtime,
+    }
+  );
+}
+
+function readRuntime(fields: Fields, { path, issues }: ConvertContext): ConvertedServer['runtime'] | undefined {
+  const type = fields.text('type') ?? fields.text('transport');
+  if (type !== undefined && !types.includes(type)) {
+    issues.add([...path, 'type'], `is ${quote(type)}, which is not supported${didYouMean(type, types)}`);
+  }
+  const command = fields.text('command');
+  const args = fields.names('args', true);
+  const workingDir = fields.text('cwd');
+  const url = urlKeys.map((key) => fields.text(key)).find((text) => text !== undefined);
+  const headers = fields.texts('headers');
+  if ((command === undefined) === (url === undefined)) {
+    issues.add(path, command === undefined ? 'needs "command" or "url"' : 'has both "command" and a URL: keep one');
+    return undefined;
+  }
+  return url === undefined
+    ? {
+        type: 'local-process',
+        command: command as string,
+        ...(args && { args }),
+        ...(workingDir && { working_dir: workingDir }),
+      }
+    : { type: 'remote-sse', url, ...(headers && { headers }), ...(type === 'sse' && { transport: 'sse' }) };
+}
+
+/** The fields of a server, each of which is looked at once. */
+class Fields {
+  readonly #server: Readonly<Record<string, unknown>>;
+  readonly #context: ConvertContext;
+  readonly #read = new Set<string>();
+
+  constructor(server: Readonly<Record<string, unknown>>, context: ConvertContext) {
+    this.#server = server;
+    this.#context = context;
+  }
+
+  text(key: string): string | undefined {
+    const value = this.#take(key);
+    return value === undefined ? undefined : this.#text(value, [key]);
+  }
+
+  flag(key: string): boolean | undefined {
+    const value = this.#take(key);
+    if (value !== undefined && typeof value !== 'boolean') {
+      this.#report([key], 'must be true or false');
+    }
+    return value === true || value === false ? value : undefined;
+  }
+
+  names(key: string, mayBeEmpty = false): string[] | undefined {
+    const value = this.#take(key);
+    if (value !== undefined && !Array.isArray(value)) {
+      this.#report([key], 'must be a list of strings');
+      return undefined;
+    }
+    return value
+      ?.map((item, index) => this.#text(item, [key, index]) ?? '')
+      .filter((item) => mayBeEmpty || item !== '');
+  }
+
+  texts(key: string): Record<string, string> | undefined {
+    const value = this.#take(key);
+    if (value !== undefined && !isPlainObject(value)) {
+      this.#report([key], 'must be an object of strings');
+      return undefined;
+    }
+    return (
+      value &&
+      Object.fromEntries(Object.entries(value).map(([name, text]) => [name, this.#text(text, [key, name]) ?? '']))
+    );
+  }
+
+  /** Says of every field that nobody has read what becomes of it. */
+  reportRest(): void {
+    for (const key of Object.keys(this.#server).filter((name) => !this.#read.has(name))) {
+      const reason = impossible[key];
+      if (reason === undefined) {
+        this.#context.onIgnored(
+          formatPath([...this.#context.path, key]),
+          ignored[key] ?? 'a catalog has no place for it',
+        );
+      } else {
+        this.#report([key], reason);
+      }
+    }
+  }
+
+  #take(key: string): unknown {
+    this.#read.add(key);
+    return Object.hasOwn(this.#server, key) ? (this.#server[key] ?? undefined) : undefined;
+  }
+
+  #text(value: unknown, path: Path): string | undefined {
+    if (typeof value !== 'string') {
+      this.#report(path, 'must be a string');
+      return undefined;
+    }
+    const { text, problem } = convertVariables(value, this.#context.variables);
+    if (problem !== undefined) {
+      this.#report(path, problem);
+    }
+    return text;
+  }
+
+  #report(path: Path, message: string): void {
+    const { issues, path: above, id } = this.#context;
+    issues.add([...above, ...path], message, { server: id });
+  }
+}

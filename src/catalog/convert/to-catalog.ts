@@ -1,0 +1,72 @@
+import type { CatalogInput } from '../catalog.js';
+import { Issues } from '../issues.js';
+import { isPlainObject } from '../replace-variables.js';
+import { type ConvertedServer, convertServer } from './convert-server.js';
+import { IdMaker } from './id-maker.js';
+
+/** Settings of `toCatalog`. */
+export interface ToCatalogOptions {
+  /**
+   * Values of what is no environment variable, by the words between the braces: `workspaceFolder`, `userHome`,
+   * `input:api-key`. They become a part of the catalog as they are.
+   *
+   * @default \{\}
+   */
+  readonly variables?: Readonly<Record<string, string>> | undefined;
+  /** Hears of every setting that a catalog has no place for, such as `autoApprove`. Without it they are left out silently. */
+  readonly onIgnored?: ((path: string, reason: string) => void) | undefined;
+}
+
+/**
+ * Makes a catalog of the `mcpServers` that Claude Desktop, Claude Code, Cursor, Windsurf, Cline and Gemini CLI keep in JSON,
+ * or of the `servers` of VS Code's `mcp.json`. Starts nothing and reads no file.
+ *
+ * A name that is no id becomes one, and is kept as `display_name`. `${VAR}` and `${VAR:-default}` stay as they are;
+ * `${env:VAR}` becomes `${VAR}`. Relative paths start at the host's working directory.
+ *
+ * @example
+ * ```ts
+ * const config = JSON.parse(await readFile('.mcp.json', 'utf8'));
+ * await using gateway = createGateway(toCatalog(config));
+ * ```
+ *
+ * @param config - the file's content, parsed
+ * @throws `GatewayError` `CATALOG_INVALID` that lists everything that cannot be converted
+ */
+export function toCatalog(config: unknown, options: ToCatalogOptions = {}): CatalogInput<ConvertedServer['runtime']> {
+  const issues = new Issues(() => undefined);
+  const [key, servers] = findServers(config, issues);
+  const ids = new IdMaker(Object.keys(servers));
+  const converted = Object.entries(servers).map(([name, server]) =>
+    convertServer(server, {
+      name,
+      id: ids.idOf(name),
+      path: [key, name],
+      issues,
+      variables: options.variables ?? {},
+      onIgnored: options.onIgnored ?? (() => {}),
+    }),
+  );
+  issues.throwIfAny('the configuration');
+  return { servers: converted.filter((server) => server !== undefined) };
+}
+
+function findServers(config: unknown, issues: Issues): readonly [string, Readonly<Record<string, unknown>>] {
+  if (!isPlainObject(config)) {
+    issues.add([], 'is no object: hand over what JSON.parse makes of the file');
+  } else {
+    for (const key of ['mcpServers', 'servers']) {
+      const servers = config[key];
+      if (isPlainObject(servers)) {
+        return [key, servers];
+      }
+      if (Array.isArray(servers)) {
+        issues.add([key], 'is a list: if this is a catalog, it needs no conversion');
+      }
+    }
+    if (issues.count === 0) {
+      issues.add([], 'has no "mcpServers" (or "servers"), an object that names each server');
+    }
+  }
+  return ['mcpServers', {}];
+}

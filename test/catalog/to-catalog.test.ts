@@ -1,0 +1,179 @@
+import { describe, expect, test, vi } from 'vitest';
+import { createGateway, GatewayError, toCatalog } from '../../src/index.js';
+import { serverPath } from '../support/trees.js';
+
+const one = (server: unknown, options = {}) => toCatalog({ mcpServers: { it: server } }, options).servers[0];
+
+/** The problems of a configuration, as path and message. */
+function problemsOf(config: unknown): string[] {
+  try {
+    toCatalog(config);
+  } catch (error) {
+    expect(GatewayError.is(error) && error.code).toBe('CATALOG_INVALID');
+    return (error as GatewayError).issues?.map(({ path, message }) => `${path}: ${message}`) ?? [];
+  }
+  return [];
+}
+
+describe('what programs write', () => {
+  test('Claude Desktop', () => {
+    const config = {
+      globalShortcut: 'Ctrl+Space',
+      mcpServers: {
+        filesystem: { command: 'npx', args: ['-y', '@modelcontextprotocol/server-filesystem', '/home/ada'] },
+        github: { command: 'npx', args: ['-y', 'github-mcp'], env: { TOKEN: '${GITHUB_TOKEN}' } },
+      },
+    };
+    expect(toCatalog(config)).toEqual({
+      servers: [
+        {
+          id: 'filesystem',
+          runtime: {
+            type: 'local-process',
+            command: 'npx',
+            args: ['-y', '@modelcontextprotocol/server-filesystem', '/home/ada'],
+          },
+        },
+        {
+          id: 'github',
+          env: { TOKEN: '${GITHUB_TOKEN}' },
+          runtime: { type: 'local-process', command: 'npx', args: ['-y', 'github-mcp'] },
+        },
+      ],
+    });
+  });
+
+  test.each([
+    [
+      'Claude Code',
+      { type: 'http', url: '${BASE:-https://example.com}/mcp', headers: { Authorization: 'Bearer ${KEY}' } },
+      { type: 'remote-sse', url: '${BASE:-https://example.com}/mcp', headers: { Authorization: 'Bearer ${KEY}' } },
+    ],
+    [
+      'the older HTTP+SSE',
+      { type: 'sse', url: 'https://example.com/sse' },
+      { type: 'remote-sse', url: 'https://example.com/sse', transport: 'sse' },
+    ],
+    [
+      'Cursor',
+      { url: 'https://example.com/mcp', headers: { 'X-Key': '${env:KEY}' } },
+      { type: 'remote-sse', url: 'https://example.com/mcp', headers: { 'X-Key': '${KEY}' } },
+    ],
+    ['Windsurf', { serverUrl: 'https://example.com/mcp' }, { type: 'remote-sse', url: 'https://example.com/mcp' }],
+    ['Gemini CLI', { httpUrl: 'https://example.com/mcp' }, { type: 'remote-sse', url: 'https://example.com/mcp' }],
+    [
+      'a folder',
+      { type: 'stdio', command: './serve', cwd: 'tools' },
+      { type: 'local-process', command: './serve', working_dir: 'tools' },
+    ],
+  ])('%s', (_, server, runtime) => {
+    expect(one(server)).toEqual({ id: 'it', runtime });
+  });
+
+  test('VS Code, whose variables have no value without somebody who asks', () => {
+    const config = {
+      inputs: [{ type: 'promptString', id: 'key', password: true }],
+      servers: { it: { command: 'serve', args: ['--root=${workspaceFolder}'], env: { KEY: '${input:key}' } } },
+    };
+    expect(problemsOf(config)).toEqual([
+      'servers.it.args[0]: needs a value for "workspaceFolder": give it in the option "variables"',
+      'servers.it.env.KEY: needs a value for "input:key": give it in the option "variables"',
+    ]);
+    expect(toCatalog(config, { variables: { workspaceFolder: '/w', 'input:key': 'a${b}c' } }).servers).toEqual([
+      { id: 'it', env: { KEY: 'a$${b}c' }, runtime: { type: 'local-process', command: 'serve', args: ['--root=/w'] } },
+    ]);
+  });
+
+  test('servers and tools that are switched off', () => {
+    expect(one({ command: 'serve', disabled: true, disabledTools: ['drop'] })).toMatchObject({
+      enabled: false,
+      tools: { deny: ['drop'] },
+    });
+    expect(one({ command: 'serve', includeTools: ['query'], excludeTools: ['drop'] })).toMatchObject({
+      tools: { allow: ['query'], deny: ['drop'] },
+    });
+    expect(one({ command: 'serve', disabled: false, args: [] })).toEqual({
+      id: 'it',
+      runtime: { type: 'local-process', command: 'serve', args: [] },
+    });
+  });
+});
+
+test('names become ids, each its own', () => {
+  const names = [
+    'good-id',
+    'My Server',
+    'my server',
+    'my-server',
+    '@scope/it',
+    'a__b_',
+    '数据',
+    '',
+    `${'x'.repeat(60)}`,
+  ];
+  const config = { mcpServers: Object.fromEntries(names.map((name) => [name, { command: 'serve' }])) };
+  const { servers } = toCatalog(config);
+  expect(servers.map(({ id, display_name: name = id }) => [name, id])).toEqual([
+    ['good-id', 'good-id'],
+    ['My Server', 'My-Server-2'],
+    ['my server', 'my-server-3'],
+    ['my-server', 'my-server'],
+    ['@scope/it', 'scope-it'],
+    ['a__b_', 'a_b'],
+    ['数据', 'server'],
+    ['server-2', 'server-2'],
+    ['x'.repeat(60), 'x'.repeat(48)],
+  ]);
+  // The gateway takes them all.
+  expect(() => createGateway({ servers })).not.toThrow();
+});
+
+test('what a catalog has no place for is told', () => {
+  const onIgnored = vi.fn();
+  one({ command: 'serve', autoApprove: ['*'], timeout: 60 }, { onIgnored });
+  expect(onIgnored.mock.calls).toEqual([
+    ['mcpServers.it.autoApprove', 'a catalog has no place for it'],
+    ['mcpServers.it.timeout', 'programs differ in its unit; set request_timeout in the catalog'],
+  ]);
+});
+
+test.each([
+  ['no object', 'text', ['is no object']],
+  ['nothing of the kind', { tools: {} }, ['has no "mcpServers"']],
+  ['a catalog', { servers: [] }, ['servers: is a list']],
+  ['no server', { mcpServers: { a: 'npx' } }, ['mcpServers.a: must be an object']],
+  ['neither', { mcpServers: { a: {} } }, ['mcpServers.a: needs "command" or "url"']],
+  ['both', { mcpServers: { a: { command: 'x', url: 'https://x' } } }, ['mcpServers.a: has both']],
+  [
+    'an unknown type',
+    { mcpServers: { a: { type: 'htp', url: 'u' } } },
+    ['mcpServers.a.type: is "htp"', 'did you mean'],
+  ],
+  ['a number', { mcpServers: { a: { command: 'x', env: { PORT: 1 } } } }, ['mcpServers.a.env.PORT: must be a string']],
+  ['no list', { mcpServers: { a: { command: 'x', args: '-y' } } }, ['mcpServers.a.args: must be a list']],
+  ['a file of variables', { mcpServers: { a: { command: 'x', envFile: '.env' } } }, ['mcpServers.a.envFile: is not']],
+  ['an escape', { mcpServers: { a: { command: 'x', args: ['$${A}'] } } }, ['mcpServers.a.args[0]: holds "$${"']],
+])('refuses %s', (_, config, expected) => {
+  const problems = problemsOf(config).join('\n');
+  for (const part of expected) expect(problems).toContain(part);
+});
+
+test('lists every problem, and shows no value', () => {
+  const config = {
+    mcpServers: { a: { command: 1, env: { KEY: '${x y} swordfish' } }, b: null, c: { url: 'https://x' } },
+  };
+  expect(problemsOf(config).map((problem) => problem.split(':')[0])).toEqual([
+    'mcpServers.a.command',
+    'mcpServers.a',
+    'mcpServers.a.env.KEY',
+    'mcpServers.b',
+  ]);
+  expect(problemsOf(config).join()).not.toContain('swordfish');
+});
+
+test('a gateway runs what was converted', async () => {
+  const config = { mcpServers: { 'The Echo!': { command: process.execPath, args: [serverPath('tools')] } } };
+  await using gateway = createGateway(toCatalog(config));
+  await gateway.start('The-Echo');
+  expect(gateway.status('The-Echo')).toMatchObject({ phase: 'ready' });
+});
