@@ -35,6 +35,7 @@ import type { Caller, RuntimeFactory } from './runtime.js';
 import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { K8sJobRuntime } from './runtimes/k8s-job.js';
+import { K8sServiceRuntime } from './runtimes/k8s-service.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
@@ -43,7 +44,13 @@ import { formatSize } from './util/quantity.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
-export type BuiltinRuntime = LocalProcessRuntime | RemoteSseRuntime | DockerRuntime | K8sJobRuntime | InProcessRuntime;
+export type BuiltinRuntime =
+  | LocalProcessRuntime
+  | RemoteSseRuntime
+  | DockerRuntime
+  | K8sJobRuntime
+  | K8sServiceRuntime
+  | InProcessRuntime;
 
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
@@ -85,6 +92,7 @@ class CatalogGateway implements Gateway {
             new RemoteSseRuntime(),
             new DockerRuntime(),
             new K8sJobRuntime(),
+            new K8sServiceRuntime(),
             new InProcessRuntime(),
           ];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));

@@ -81,6 +81,7 @@ export {
   type KubeConfigLike,
   type KubernetesOptions,
 } from './runtimes/k8s-job.js';
+export { type K8sServiceOptions, K8sServiceRuntime, type K8sServiceSpec } from './runtimes/k8s-service.js';
 export { type LocalProcessOptions, LocalProcessRuntime, type LocalProcessSpec } from './runtimes/local-process.js';
 export {
   type RemoteSseOptions,

@@ -78,9 +78,10 @@ export class HttpTransport implements RuntimeTransport {
     return this.#initialized ? this.#wire.sessionId : undefined;
   }
 
-  /** True when the server has begun a session, which it alone knows. */
-  get hasSession(): boolean {
-    return this.#wire.sessionId !== undefined;
+  /** What ties this transport to one server: a session that it alone knows, or over HTTP+SSE the stream; else nothing. */
+  get tie(): 'session' | 'stream' | undefined {
+    if (this.#mode === 'sse') return 'stream';
+    return this.#wire.sessionId === undefined ? undefined : 'session';
   }
 
   readonly setProtocolVersion = (version: string): void => {

@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
 import { dockerSpec } from '../../src/runtimes/docker/spec.js';
 import { k8sJobSpec } from '../../src/runtimes/k8s-job/spec.js';
+import { k8sServiceSpec } from '../../src/runtimes/k8s-service/spec.js';
 import { localProcessSpec } from '../../src/runtimes/local-process.js';
 import { remoteSseSpec } from '../../src/runtimes/remote-sse/spec.js';
 import { catalogJsonSchema } from './write-schema.js';
@@ -15,6 +16,7 @@ const schema = catalogJsonSchema([
   { type: 'remote-sse', schema: remoteSseSpec },
   { type: 'docker', schema: dockerSpec },
   { type: 'k8s-job', schema: k8sJobSpec },
+  { type: 'k8s-service', schema: k8sServiceSpec },
 ]);
 const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
 const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');

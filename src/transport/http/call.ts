@@ -63,7 +63,7 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
   #hints = 0;
   #settle: PromiseWithResolvers<HttpAnswer>;
 
-  constructor(dispatcher: Dispatcher, { url, method, headers, body, headersTimeoutMs }: HttpRequest) {
+  constructor(dispatcher: Pick<Dispatcher, 'dispatch'>, { url, method, headers, body, headersTimeoutMs }: HttpRequest) {
     this.#settle = Promise.withResolvers();
     this.answer = this.#settle.promise;
     const path = url.pathname + url.search;
@@ -151,7 +151,9 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     if (this.status === 0) {
       this.#outcome = error;
-      this.#settle.reject(new CallFailure(error, this.#controller === undefined ? false : 'unknown'));
+      // A connection may know that it led nowhere, though bytes were put on it.
+      const nowhere = (error as { readonly delivered?: unknown }).delivered === false;
+      this.#settle.reject(new CallFailure(error, this.#controller === undefined || nowhere ? false : 'unknown'));
     } else {
       this.#end(error);
     }

@@ -91,6 +91,11 @@ export class Connections {
     return new Connections(options, await loadUndici());
   }
 
+  /** The same, for those who have undici already. */
+  static with(undici: Awaited<ReturnType<typeof loadUndici>>, options: ConnectionsOptions): Connections {
+    return new Connections(options, undici);
+  }
+
   /**
    * Opens a connection, TLS included, which the next request to that origin takes. Through a proxy it does nothing: there
    * the first request finds out.

@@ -30,7 +30,7 @@ export interface Challenge {
 
 export interface ExchangeOptions {
   readonly server: string;
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: Pick<Dispatcher, 'dispatch'>;
   /** Headers of the catalog and of the host, names in lower case. */
   headers(): Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
   readonly authorizer: Authorizer | undefined;

@@ -21,7 +21,7 @@ export function describeNetworkError(error: unknown, url: URL): string {
     return `TLS: ${url.host} refused the handshake; does it ask for a client certificate? (${code})`;
   }
   if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')) return `TLS with ${url.host} failed (${code})`;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = innermostMessage(error);
   const proxy = /Proxy response \((\d+)\)/.exec(message)?.[1];
   if (proxy === '407') return 'the proxy asks for credentials (407): put them into the URL of the proxy';
   if (proxy !== undefined) return `the proxy refused the connection (${proxy})`;
@@ -88,6 +88,13 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: ({ host }) => `TLS: ${host} does not speak TLS; is it http instead of https?`,
   EPROTO: ({ host }) => `TLS: ${host} does not speak TLS as we do; is it http instead of https?`,
 };
+
+/** What began it says more than what was made of it. */
+function innermostMessage(error: unknown): string {
+  let at = error;
+  for (let depth = 0; depth < 5 && at instanceof Error && at.cause instanceof Error; depth++) at = at.cause;
+  return at instanceof Error ? at.message : String(at);
+}
 
 /** The code of an error, or of what caused it. */
 function codeOf(error: unknown): string {

@@ -21,7 +21,7 @@ export async function findProblem(
   headers: Readonly<Record<string, string>>,
   // A GET would begin a session with a server of the older kind.
   method: 'get' | 'options',
-  connections: Connections,
+  connections: Pick<Connections, 'dispatcher'>,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   signal.throwIfAborted();

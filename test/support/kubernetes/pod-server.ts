@@ -1,0 +1,118 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'tsup';
+import { baseImage } from '../real-parts.js';
+import type { TestNamespace } from './namespace.js';
+
+const source = fileURLToPath(new URL('../../fixtures/kubernetes/pod-server.ts', import.meta.url));
+
+/** A program of the tests with all that it imports, as one file that a ConfigMap can hold. */
+export async function bundle(file: string): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'bundle-'));
+  try {
+    await build({
+      entry: { server: file },
+      format: 'esm',
+      outDir: dir,
+      outExtension: () => ({ js: '.mjs' }),
+      platform: 'node',
+      target: 'node22',
+      noExternal: [/.*/],
+      splitting: false,
+      minify: true,
+      config: false,
+      silent: true,
+    });
+    return await readFile(join(dir, 'server.mjs'), 'utf8');
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+export interface PodServerOptions {
+  readonly replicas?: number | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Shares the machine's network, its loopback too; then `port` is a port of the machine. */
+  readonly hostNetwork?: boolean | undefined;
+  /** @default 8080 */
+  readonly port?: number | undefined;
+  /** The Service has no address of its own: its name leads to the pods. */
+  readonly headless?: boolean | undefined;
+  readonly graceSeconds?: number | undefined;
+}
+
+/** Puts the server of the tests into a namespace: a Deployment and a Service of that name, port 80 (`http`) of which leads to it. */
+export async function deployPodServer(
+  namespace: TestNamespace,
+  name: string,
+  options: PodServerOptions = {},
+): Promise<void> {
+  const { replicas = 1, port = 8080 } = options;
+  await namespace.create({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name },
+    data: { 'server.mjs': await bundle(source) },
+  });
+  await namespace.create(deployment(name, { ...options, replicas, port }));
+  await namespace.create({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name },
+    spec: {
+      selector: { app: name },
+      ports: [
+        { name: 'http', port: 80, targetPort: 'web' },
+        { name: 'other', port: 81, targetPort: port },
+        { name: 'nobody', port: 82, targetPort: 9 },
+      ],
+      ...(options.headless && { clusterIP: 'None' }),
+    },
+  });
+  await namespace.readyPods(name, replicas);
+}
+
+function deployment(name: string, options: PodServerOptions & { replicas: number; port: number }) {
+  const { replicas, port, env = {}, hostNetwork = false, graceSeconds = 5 } = options;
+  const container = {
+    name: 'server',
+    image: baseImage,
+    imagePullPolicy: 'IfNotPresent',
+    // Not as the main module: the reference server in it would take the file for its own, and serve its input.
+    command: ['node', '--eval', 'import("/app/server.mjs")'],
+    env: [
+      { name: 'PORT', value: String(port) },
+      { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+      ...Object.entries(env).map(([key, value]) => ({ name: key, value })),
+    ],
+    ports: [{ name: 'web', containerPort: port }],
+    readinessProbe: {
+      httpGet: { path: '/ready', port, scheme: env.TLS_CERT === undefined ? 'HTTP' : 'HTTPS' },
+      periodSeconds: 1,
+    },
+    volumeMounts: [{ name: 'app', mountPath: '/app' }],
+  };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name },
+    spec: {
+      replicas,
+      strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: 0 } },
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name } },
+        spec: {
+          hostNetwork,
+          enableServiceLinks: false,
+          automountServiceAccountToken: false,
+          terminationGracePeriodSeconds: graceSeconds,
+          containers: [container],
+          volumes: [{ name: 'app', configMap: { name } }],
+        },
+      },
+    },
+  };
+}
