@@ -157,6 +157,11 @@ export class ServerConnection implements Transport, InstanceUser {
     }
   }
 
+  /** Rejects when the runtime does not find the server alive. */
+  async health(signal: AbortSignal): Promise<void> {
+    await this.#instance?.health(signal);
+  }
+
   /** Takes no more requests; resolves when the last open one is answered. */
   drain(): Promise<void> {
     if (this.#state === 'open') {

@@ -156,7 +156,7 @@ export class Instance {
       });
     } catch (error) {
       // A stop on purpose is no failure.
-      if (!this.#abort.signal.aborted) {
+      if (error !== this.#abort.signal.reason) {
         this.#fail(error as GatewayError);
       }
       void this.#settleStart();

@@ -21,8 +21,8 @@ export interface WatchedLink {
   activity(): LinkActivity;
   /** Has been idle, or has lived, for long enough. */
   rest(): void;
-  /** Rejects when the server does not answer. */
-  probe(): Promise<unknown>;
+  /** Rejects when the server does not answer. `signal` ends the question when its time is up. */
+  probe(signal: AbortSignal): Promise<unknown>;
   /** Did not answer so many times in a row. */
   fail(failures: number): void;
 }
@@ -70,7 +70,7 @@ export class LinkWatch {
   /** A request has just been answered, or a subscription or task has ended. */
   used(): void {
     this.#lastUse = this.#clock.now();
-    if (this.#overdue && this.#link.activity() !== 'working') {
+    if (this.#opening !== undefined && this.#overdue && this.#link.activity() !== 'working') {
       this.#link.rest();
     }
   }
@@ -106,13 +106,17 @@ export class LinkWatch {
   async #checkHealth(): Promise<void> {
     const { timeoutMs, failures } = this.#settings.health;
     const opening = this.#opening;
+    const overdue = new AbortController();
     const alive = await new Promise<boolean>((resolve) => {
-      const timer = this.#clock.setTimeout(() => resolve(false), timeoutMs);
+      const timer = this.#clock.setTimeout(() => {
+        resolve(false);
+        overdue.abort(new Error('the health check took too long'));
+      }, timeoutMs);
       const done = (answer: boolean) => {
         this.#clock.clearTimeout(timer);
         resolve(answer);
       };
-      this.#link.probe().then(
+      this.#link.probe(overdue.signal).then(
         () => done(true),
         () => done(false),
       );

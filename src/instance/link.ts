@@ -51,6 +51,8 @@ export interface LinkTransport extends Transport {
   readonly isEnding?: boolean;
   /** Ends it for a reason of ours. */
   fail?(reason: GatewayError): void;
+  /** Rejects when what runs the server says that it is not alive. */
+  health?(signal: AbortSignal): Promise<void>;
   /** `send` with a callback, which costs less than a promise for each message. */
   post?(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): void;
 }
@@ -83,7 +85,7 @@ export class Link {
       new LinkWatch(options.watch, owner.clock, {
         activity: () => this.#activity(),
         rest: () => this.#rest(),
-        probe: () => this.#probe(),
+        probe: (signal) => this.#probe(signal),
         fail: (failures) => {
           const message = `the server did not answer ${failures} health checks in a row`;
           this.#transport?.fail?.(this.#error('SERVER_UNHEALTHY', message));
@@ -101,6 +103,16 @@ export class Link {
     return this.#opening !== undefined;
   }
 
+  /** Its server has ended, and is not gone yet: the next request waits, and opens the link again. */
+  get isEnding(): boolean {
+    return this.#transport?.isEnding === true;
+  }
+
+  /** Resolves when nothing is left of a server that was sent to rest; undefined when nothing is. */
+  get resting(): Promise<void> | undefined {
+    return this.#closing;
+  }
+
   /** The caller's request that was sent last and is still open: what the server asks on its own belongs to it best. */
   get latestCallerId(): RequestId | undefined {
     return this.#exchanges.latestCallerId;
@@ -108,13 +120,16 @@ export class Link {
 
   /** Opens the session, or waits for it to open. Rejects with a `GatewayError`. */
   open(): Promise<Handshake> {
+    if (this.#isClosed) {
+      return Promise.reject(this.#closedError());
+    }
     this.#opening ??= this.#open();
     return this.#opening;
   }
 
   /** Opens the session, or the one after it when its server has ended but is not gone yet. */
   async #openNext(): Promise<Handshake> {
-    if (this.#transport?.isEnding === true) {
+    if (this.isEnding) {
       await this.#gone.promise;
     }
     return this.open();
@@ -128,7 +143,7 @@ export class Link {
    */
   request(message: JSONRPCRequest, exchange: Exchange): RequestId {
     const id = this.#exchanges.open(exchange);
-    if (this.#handshake === undefined || this.#transport?.isEnding === true) {
+    if (this.#handshake === undefined || this.isEnding) {
       this.#openNext().then(
         () => this.#exchanges.has(id) && this.#send(id, message),
         (error: GatewayError) => this.#answer(toFailure(id, error)),
@@ -178,7 +193,7 @@ export class Link {
     this.#isClosed = true;
     const transport = this.#transport;
     this.#forget();
-    const error = this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
+    const error = this.#closedError();
     for (const id of this.#exchanges.ids) {
       this.#answer(toErrorResponse(id, error, error.message, 'unknown'));
     }
@@ -204,8 +219,13 @@ export class Link {
     }
   }
 
+  /** Whoever runs the server has to find it alive, and the server itself has to answer. */
+  async #probe(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#transport?.health?.(signal), this.#ping()]);
+  }
+
   /** An error is a sign of life too; and while we drain the server, it is we who refuse to ask. */
-  async #probe(): Promise<void> {
+  async #ping(): Promise<void> {
     try {
       await this.ask('ping', undefined, true);
     } catch (error) {
@@ -224,7 +244,7 @@ export class Link {
     // One that ends now may hold what the next one needs: a file, a port, a container's name.
     await this.#closing;
     if (this.#isClosed) {
-      throw this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
+      throw this.#closedError();
     }
     const transport = this.#options.connect();
     this.#transport = transport;
@@ -357,6 +377,10 @@ export class Link {
     this.#gone.resolve();
     this.#opening = undefined;
     this.#handshake = undefined;
+  }
+
+  #closedError(): GatewayError {
+    return this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
   }
 
   #endedError(when: string): GatewayError {

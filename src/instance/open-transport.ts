@@ -92,7 +92,8 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   try {
     return new StrictTransport(await abortable(opening, either), server, redactor);
   } catch (error) {
-    if (either.aborted) {
+    // A failure that came before the abort is one all the same.
+    if (either.aborted && error === either.reason) {
       options.onAbandoned(opening.then((late) => late.close()).catch(() => {}));
       throw either.reason;
     }

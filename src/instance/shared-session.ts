@@ -69,6 +69,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
+  get isEnding(): boolean {
+    return this.#link.isEnding;
+  }
+
+  /** @internal */
   enter(transport: SharedTransport): void {
     this.#attached.add(transport);
   }
@@ -276,7 +281,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#attached.size > 0 || this.#link.handshake !== undefined) {
       return;
     }
-    if (this.#link.isActive) {
+    const { resting } = this.#link;
+    if (resting !== undefined) {
+      // Another session would start a server beside the one that ends.
+      void resting.then(() => this.#reportUnused());
+    } else if (this.#link.isActive) {
       // Whoever comes next may wait for this start, too; when it fails, nothing is left to share.
       this.#link.open().catch(() => this.#reportUnused());
     } else {

@@ -21,6 +21,8 @@ type Params = NonNullable<JSONRPCRequest['params']>;
 export interface SharedTransportOwner {
   enter(transport: SharedTransport): void;
   leave(transport: SharedTransport): Promise<void>;
+  /** The server has ended, and every connection will. */
+  readonly isEnding: boolean;
   /** The answer to `initialize`, from the one handshake that all share. */
   initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>>;
   /** @returns the id under which it can be cancelled, unless it was answered on the spot */
@@ -46,11 +48,16 @@ export class SharedTransport implements Transport {
   readonly #join: () => SharedTransportOwner;
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
-  #state: 'new' | 'open' | 'closed' = 'new';
+  #state: 'new' | 'open' | 'ending' | 'closed' = 'new';
 
   /** @param join - finds the session, when it is needed; throws when there is none any more */
   constructor(join: () => SharedTransportOwner) {
     this.#join = join;
+  }
+
+  /** @internal The server has ended, and `onclose` follows. */
+  get isEnding(): boolean {
+    return this.#state === 'ending' || (this.#state === 'open' && this.#session?.isEnding === true);
   }
 
   async start(): Promise<void> {
@@ -106,9 +113,13 @@ export class SharedTransport implements Transport {
   /** @internal The server has ended. */
   end(reason: GatewayError): void {
     if (this.#state === 'open') {
+      this.#state = 'ending';
       // What was under way has its answer; what was about to be sent has none.
       for (const [id, { linkId }] of [...this.#open]) {
         this.#open.delete(id);
+        if (linkId !== undefined) {
+          this.#session?.cancel(linkId, undefined);
+        }
         this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
       }
       runCallback({}, () => this.onerror?.(reason));
@@ -118,7 +129,7 @@ export class SharedTransport implements Transport {
 
   /** @internal */
   deliver(message: JSONRPCMessage): void {
-    if (this.#state === 'open') {
+    if (this.#state === 'open' || this.#state === 'ending') {
       runCallback(this, () => this.onmessage?.(message));
     }
   }

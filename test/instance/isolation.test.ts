@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { hold, type Script } from '../endpoint/scripted-server.js';
+import { createGateway, InProcessRuntime } from '../../src/index.js';
+import { hold, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
-import { settle } from '../support/fake-clock.js';
+import { TestCaller } from '../endpoint/test-caller.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
 
 const script: Script = {
   tools: [{ name: 'who' }],
@@ -159,5 +161,32 @@ describe('isolation: caller', () => {
     await t.clock.advance(120_000);
     expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a' } });
     expect(t.server('a').live).toEqual([]);
+  });
+
+  test('a server that answers, but that its runtime finds dead, is stopped too', async () => {
+    let asked = 0;
+    class Doubtful extends InProcessRuntime {
+      override async open(...args: Parameters<InProcessRuntime['open']>) {
+        const health = async () => {
+          asked += 1;
+          throw new Error('the container is gone');
+        };
+        return Object.assign(await super.open(...args), { health });
+      }
+    }
+    const clock = new FakeClock();
+    const server = new ScriptedServer(held);
+    const health = { interval: '30s', timeout: '5s', failures: 3 };
+    await using gateway = createGateway(
+      { servers: [{ id: 'a', runtime: server.runtime, health }] },
+      { clock, runtimes: [new Doubtful()] },
+    );
+    await using caller = await TestCaller.open(gateway.connect());
+    const calling = caller.request('tools/call', { name: 'a__who' });
+    const { instance } = await server.request('tools/call');
+    await clock.advance(120_000);
+    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a' } });
+    expect(asked).toBe(3);
+    expect(instance.requests('ping')).toHaveLength(3);
   });
 });

@@ -255,7 +255,14 @@ export class Judge {
     this.log(`${context.instanceId} does not open: ${why}`);
     this.#starting.delete(context);
     if (why !== 'aborted') {
-      this.#rulesOf(context.server).failed(this.#clock.now(), undefined);
+      const forgive = this.#rulesOf(context.server).failed(this.#clock.now(), undefined);
+      setImmediate(() => {
+        const phase = this.#phases.get(context.instanceId);
+        if (phase === 'stopping' || phase === 'idle') {
+          // Who left in the turn of the failure was faster.
+          forgive();
+        }
+      });
     }
   }
 
@@ -350,12 +357,14 @@ export class Judge {
 
   /** Nobody has done anything for a long time: what runs is in somebody's hands, or may run for ever. */
   everythingRests(servers: readonly PlayedServer[], members: readonly Member[]): void {
-    const raw = members
-      .filter(({ only, state }) => only === 'own' && state === 'open')
-      .map(({ index }) => `connection ${index}`);
-    const running = servers.filter((server) => !server.closed && !raw.includes(this.#clients.get(server) ?? ''));
-    if (this.#hasIdle && running.length > 0) {
-      this.problem(`${running.map(({ context }) => context.instanceId).join(', ')} never rests`);
+    const raw = new Set(
+      members.filter(({ only, state }) => only === 'own' && state === 'open').map(({ index }) => `connection ${index}`),
+    );
+    const running = servers.filter((server) => !server.closed && !raw.delete(this.#clients.get(server) ?? ''));
+    // One that reads nothing does not know whose it is.
+    const surplus = running.filter((server) => !server.stuck || server.context.server !== 'own' || raw.size === 0);
+    if (this.#hasIdle && surplus.length > 0) {
+      this.problem(`${surplus.map(({ context }) => context.instanceId).join(', ')} never rests`);
     }
   }
 

@@ -17,6 +17,8 @@ export class RestartRules {
   #fresh = 0;
   /** Starts and restarts by hand that are under way. */
   #hands = 0;
+  /** What the latest failure has changed, until something else changes it. */
+  #latest: object | undefined;
 
   /** @returns what is wrong with a start at this time */
   started(now: number): string | undefined {
@@ -28,11 +30,16 @@ export class RestartRules {
         ? `starts at ${now}, ${this.#earliest - now} ms too early: failures at ${this.#failures.join(', ')}`
         : undefined;
     this.#earliest = now + this.#pause();
+    this.#latest = undefined;
     return problem;
   }
 
-  /** @param livedMs - undefined when the start failed */
-  failed(now: number, livedMs: number | undefined): void {
+  /**
+   * @param livedMs - undefined when the start failed
+   * @returns to be called when it was no failure after all
+   */
+  failed(now: number, livedMs: number | undefined): () => void {
+    const before = { isHeld: this.#isHeld, isLooping: this.#isLooping, earliest: this.#earliest };
     const quietMs = now - this.#earliest;
     if (quietMs >= restart.windowMs || (livedMs !== undefined && livedMs >= restart.windowMs)) {
       this.#forget();
@@ -46,9 +53,20 @@ export class RestartRules {
     });
     this.#isLooping ||= this.#failures.length > restart.max;
     this.#earliest = now + this.#pause();
+    this.#latest = before;
+    return () => {
+      this.#failures = this.#failures.filter((_, index) => index !== this.#failures.lastIndexOf(now));
+      this.#row = Math.max(0, this.#row - 1);
+      if (this.#latest === before) {
+        this.#isHeld = before.isHeld;
+        this.#isLooping = before.isLooping;
+        this.#earliest = before.earliest;
+      }
+    };
   }
 
   answered(): void {
+    this.#latest = undefined;
     this.#isHeld = false;
     this.#isLooping = false;
   }
