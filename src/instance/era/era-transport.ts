@@ -97,6 +97,10 @@ export class EraTransport implements LinkTransport {
     this.#inner.fail?.(reason);
   }
 
+  async health(signal: AbortSignal): Promise<void> {
+    await this.#inner.health?.(signal);
+  }
+
   readonly close = once(async () => {
     this.#closed = true;
     this.#modern?.close();
