@@ -8,6 +8,7 @@ import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
 import type { Claim } from './claim.js';
 import { containerName, type JobNames, leaseLabel, toJob, toSecret } from './manifest.js';
 import type { Job, Pod } from './objects.js';
+import { judgePod } from './pod-state.js';
 import type { K8sJobSpec } from './spec-types.js';
 
 /** How long a server may take to end after its Job was deleted: the node may be slow. */
@@ -128,7 +129,7 @@ export class JobRun {
     try {
       await this.#delete();
       if (this.job !== undefined && !this.#seen) await pause(latePodMs, undefined, this.clock);
-      const gone = this.until((found) => (found.every(hasEnded) ? true : undefined)).catch(() => {});
+      const gone = this.until((found) => found.every((pod) => this.#hasEnded(pod)) || undefined).catch(() => {});
       if (!(await settledWithin(gone, goneMs, this.clock))) {
         const left = this.#pods.map(({ metadata }) => metadata.name).join(', ');
         throw this.#stopFailed(`the pod ${left} still runs ${goneMs / 1000} s after its Job was deleted`);
@@ -154,6 +155,16 @@ export class JobRun {
     }
   }
 
+  /** True when no container of a pod runs, and none will. */
+  #hasEnded(pod: Pod): boolean {
+    const { phase: podPhase, containerStatuses: all = [] } = pod.status ?? {};
+    if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
+    if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
+    const { phase } = judgePod(pod, this.names.job);
+    // What could not be started will not be once the pod is to go, which takes some clusters a minute.
+    return pod.metadata.deletionTimestamp !== undefined && phase === 'failed';
+  }
+
   #stopFailed(message: string, cause?: unknown): GatewayError {
     return new GatewayError('STOP_FAILED', message, { server: this.names.server, cause });
   }
@@ -161,10 +172,4 @@ export class JobRun {
   #wake(): void {
     for (const look of [...this.#waiting]) look();
   }
-}
-
-function hasEnded({ status }: Pod): boolean {
-  const all = status?.containerStatuses ?? [];
-  const ended = all.length > 0 && all.every(({ state }) => state?.terminated !== undefined);
-  return ended || status?.phase === 'Failed' || status?.phase === 'Succeeded';
 }

@@ -111,13 +111,14 @@ export class PodPeer implements StreamPeer {
     if (!('lost' in first)) return first;
     const { lost } = first;
     const explained = this.#stopping || lost === undefined ? statusMs : cutMs;
-    if (await settledWithin(told, explained, this.#clock)) return told;
-    if (this.#stopping) return {};
+    const exit = (await settledWithin(told, explained, this.#clock)) ? await told : {};
+    // A cut ends the server's input: that it ended then is no reason.
+    if (this.#stopping || exit.reason !== undefined || (lost === undefined && exit.code !== undefined)) return exit;
     // The log may say what could not be sent any more.
     const log = await this.#run.log({ tailLines: '50', limitBytes: '16384' });
     if (log !== '' && this.#tail.toString() === '') this.#tail.push(Buffer.from(log));
     const why = lost === undefined ? 'the API server closed the connection to the container' : lost.message;
-    return { reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };
+    return { ...exit, reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };
   }
 
   /** What Kubernetes says of the container's end. */
