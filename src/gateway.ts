@@ -235,7 +235,7 @@ class CatalogGateway implements Gateway {
         (tags === undefined || tags.some((tag) => definition.tags.includes(tag))),
     );
     const clock = this.#options.clock ?? systemClock;
-    const createSession: PeerFactory = (send) =>
+    const createSession: PeerFactory<Endpoint> = (send) =>
       new Endpoint({
         servers: entries.map((entry) => entry.toEndpointServer(caller)),
         caller,

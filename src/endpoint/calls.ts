@@ -36,6 +36,11 @@ export class Calls {
     return this.#open.has(id);
   }
 
+  /** The server that an open call is for, once that is known. */
+  serverOf(id: RequestId): string | undefined {
+    return this.#open.get(id)?.server;
+  }
+
   open(request: JSONRPCRequest, server?: string): Call {
     const call: Call = { id: request.id, progressToken: request.params?._meta?.progressToken, server, cancel: nothing };
     this.add(call);

@@ -76,7 +76,7 @@ export class Endpoint implements LinkOwner, Peer {
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
     this.#owners = owners;
-    const send: SendToCaller = (message, related, server) => this.#send(message, related, server);
+    const send: SendToCaller = (message, related, server, isGuess) => this.#send(message, related, server, isGuess);
     const calls = new Calls(send);
     const links = new ServerLinks({
       caller,
@@ -128,6 +128,11 @@ export class Endpoint implements LinkOwner, Peer {
       this.#dispatch(message, extra);
     }
     return true;
+  }
+
+  /** The server that an open request is for, once that is known. */
+  serverOf(id: RequestId): string | undefined {
+    return this.#calls.serverOf(id);
   }
 
   /** Answers what is still open, when it is not the caller who ends the connection. */
@@ -302,9 +307,9 @@ export class Endpoint implements LinkOwner, Peer {
     return translated === params ? message : { ...message, params: translated };
   }
 
-  #send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined, server?: string): void {
+  #send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined, server?: string, isGuess?: boolean): void {
     if (!this.#closed) {
-      this.#options.send(message, relatedRequestId, server);
+      this.#options.send(message, relatedRequestId, server, isGuess);
     }
   }
 }

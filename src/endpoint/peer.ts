@@ -15,8 +15,25 @@ export interface Peer {
   close(): Promise<void>;
 }
 
-/** Sends to the caller; `relatedRequestId` is the caller's request that the message belongs to, if any. */
-export type SendToCaller = (message: JSONRPCMessage, relatedRequestId: RequestId | undefined, server?: string) => void;
+/** The peer of a caller with a session. */
+export interface SessionPeer extends Peer {
+  /** The server that an open request is for, once that is known. */
+  serverOf(id: RequestId): string | undefined;
+}
+
+/**
+ * Sends to the caller.
+ *
+ * @param relatedRequestId - the caller's request that the message belongs to, if any
+ * @param server - whose it is, if it is one's
+ * @param isGuess - nobody knows which request it belongs to; this is the one that was sent last
+ */
+export type SendToCaller = (
+  message: JSONRPCMessage,
+  relatedRequestId: RequestId | undefined,
+  server?: string,
+  isGuess?: boolean,
+) => void;
 
 /** Makes the peer whose messages go to `send`. */
-export type PeerFactory = (send: SendToCaller) => Peer;
+export type PeerFactory<T extends Peer = Peer> = (send: SendToCaller) => T;

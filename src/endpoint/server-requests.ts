@@ -84,7 +84,12 @@ export class ServerRequests {
     this.#open.set(id, { link, id: request.id, progressToken });
     const params =
       progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
-    this.#send({ ...request, id, ...(params && { params }) }, callerId ?? link.latestCallerId, link.server);
+    this.#send(
+      { ...request, id, ...(params && { params }) },
+      callerId ?? link.latestCallerId,
+      link.server,
+      callerId === undefined,
+    );
   }
 
   /**

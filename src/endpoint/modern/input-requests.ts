@@ -96,7 +96,7 @@ export class InputRequests {
   /**
    * A call has ended. What it was to ask for others, since nobody could tell whose question it was, one of them asks.
    *
-   * @param others - calls that are open, of the same session
+   * @param others - calls of the same session and server in which the caller can be asked, the best first
    */
   end(call: ModernCall, others: readonly ModernCall[]): void {
     this.#held.delete(String(call.id));
@@ -106,7 +106,7 @@ export class InputRequests {
     call.queue.length = 0;
     for (const question of left) {
       this.#asked.delete(question.id);
-      const other = others.find(({ request }) => resumable.has(request.method));
+      const [other] = others;
       if (other === undefined) {
         this.#refuse(call, question.id, 'the client is no longer there to be asked');
       } else {

@@ -1,6 +1,6 @@
 import type { Response } from '../../instance/exchanges.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../sdk.js';
-import type { Peer } from '../peer.js';
+import type { SessionPeer } from '../peer.js';
 
 /** Where what belongs to one request of the caller goes: notifications, then the one answer. */
 export type Reply = (message: JSONRPCMessage) => void;
@@ -8,7 +8,7 @@ export type Reply = (message: JSONRPCMessage) => void;
 /** The caller's session of one set of capabilities, as its servers see it. */
 export interface CallerSession {
   readonly key: string;
-  readonly peer: Peer;
+  readonly peer: SessionPeer;
   /** The answer to its `initialize`. */
   readonly initialized: Readonly<Record<string, unknown>>;
   /** The level from which on its servers write to the log. */
@@ -30,10 +30,10 @@ export class ModernCall {
   readonly questions = new Map<string, JSONRPCRequest>();
   /** What it is to be asked in the next. */
   readonly queue: JSONRPCRequest[] = [];
-  /** The server that asks. */
-  server: string | undefined;
   /** Came between two rounds. */
   response: Response | undefined;
+  /** Whose answer that is. */
+  server: string | undefined;
   timer: unknown;
 
   constructor(id: RequestId, session: CallerSession, request: JSONRPCRequest, reply: Reply) {

@@ -13,7 +13,7 @@ import {
 } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { listKindOf } from '../list-kinds.js';
-import type { PeerFactory } from '../peer.js';
+import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import { type Envelope, logLevels, type RpcError, readEnvelope } from './envelope.js';
 import { InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
@@ -29,7 +29,7 @@ export interface ModernPeerOptions {
   /** Whose states these are. */
   readonly caller: string;
   /** Makes the merged peer of a caller with a session. */
-  readonly createSession: PeerFactory;
+  readonly createSession: PeerFactory<SessionPeer>;
 }
 
 /** A request that is under way. */
@@ -117,7 +117,7 @@ export class ModernPeer {
   failAll(reason: GatewayError): void {
     this.#listens.finishAll();
     for (const call of [...this.#calls.values()]) {
-      this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'));
+      this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
     }
   }
 
@@ -177,7 +177,7 @@ export class ModernPeer {
       this.#inputs.goOn(call);
     } else {
       // It ended between two rounds.
-      this.#finish(call, response);
+      this.#finish(call, response, call.server);
     }
     return this.#exchange(call, reply);
   }
@@ -196,34 +196,49 @@ export class ModernPeer {
   /** Ends a call that nobody waits for. */
   #abandon(call: ModernCall, params: Fields | undefined): void {
     call.reply = undefined;
-    if (this.#calls.delete(call.id)) {
-      const { id, session } = call;
+    const { id, session } = call;
+    const server = session.peer.serverOf(id);
+    if (this.#calls.delete(id)) {
       session.peer.receive({
         jsonrpc: '2.0',
         method: 'notifications/cancelled',
         params: { ...params, requestId: id },
       });
-      this.#inputs.end(call, this.#others(call));
+      this.#inputs.end(call, this.#resumableCalls(session, server));
     }
   }
 
-  #others(call: ModernCall): ModernCall[] {
-    return [...this.#calls.values()].filter((other) => other !== call && other.session === call.session);
+  /**
+   * Where several calls are open, most servers do not say in which they ask: then it is one that waits, and has been asked
+   * least, since clients take only so many rounds.
+   */
+  #callToAskIn(session: CallerSession, related: RequestId | undefined, server: string | undefined) {
+    const [least] = this.#resumableCalls(session, server);
+    return (related === undefined ? undefined : this.#calls.get(related)) ?? least;
   }
 
-  #finish(call: ModernCall, response: Response): void {
+  #resumableCalls(session: CallerSession, server: string | undefined): ModernCall[] {
+    return [...this.#calls.values()]
+      .filter((call) => call.session === session && resumable.has(call.request.method))
+      .filter((call) => session.peer.serverOf(call.id) === server)
+      .sort((a, b) => Number(a.reply === undefined) - Number(b.reply === undefined) || a.round - b.round);
+  }
+
+  /** @param server - whose answer it is, if it is one's */
+  #finish(call: ModernCall, response: Response, server: string | undefined): void {
     if (call.reply === undefined) {
       // Kept until the caller comes back.
       call.response = response;
+      call.server = server;
       return;
     }
     this.#calls.delete(call.id);
-    this.#inputs.end(call, this.#others(call));
+    this.#inputs.end(call, this.#resumableCalls(call.session, server));
     call.answer(response);
   }
 
   /** Takes what a session has for its caller. */
-  #receive(session: CallerSession, message: JSONRPCMessage, related: RequestId | undefined, server?: string): void {
+  #receive(session: CallerSession, ...[message, related, server, isGuess]: Parameters<SendToCaller>): void {
     if (this.#closed) {
       return;
     }
@@ -236,14 +251,13 @@ export class ModernPeer {
         return;
       }
       const call = this.#calls.get(id);
-      call && this.#finish(call, this.#translate(call, message, server));
+      call && this.#finish(call, this.#translate(call, message, server), server);
     } else if (isRequest(message)) {
-      const call = related === undefined ? undefined : this.#calls.get(related);
+      const call = this.#callToAskIn(session, isGuess === true ? undefined : related, server);
       if (call === undefined) {
         const error = { code: -32601, message: 'the client can be asked only in the course of one of its requests' };
         session.peer.receive({ jsonrpc: '2.0', id: message.id, error });
       } else {
-        call.server = server;
         this.#inputs.ask(call, message);
       }
     } else {
@@ -370,11 +384,11 @@ export class ModernPeer {
       return undefined;
     }
     let initialized: Fields = {};
-    const peer = this.#options.createSession((message, related, server) => {
+    const peer = this.#options.createSession((message, ...rest) => {
       if (isResponse(message) && message.id === 0) {
         initialized = 'result' in message ? message.result : {};
       } else {
-        this.#receive(session, message, related, server);
+        this.#receive(session, message, ...rest);
       }
     });
     const params = { protocolVersion: '2025-11-25', capabilities, ...(clientInfo && { clientInfo }) };

@@ -1,0 +1,449 @@
+import { describe, expect, test } from 'vitest';
+import type { MergedOptions } from '../../src/index.js';
+import { settle } from '../support/fake-clock.js';
+import { envelope, ModernTestCaller } from './modern-caller.js';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { setUp } from './setup.js';
+
+const prefix = 'io.modelcontextprotocol/';
+
+const discovery = {
+  resultType: 'complete',
+  supportedVersions: ['2026-07-28'],
+  capabilities: { tools: {}, resources: { subscribe: true } },
+  ttlMs: 0,
+  cacheScope: 'private',
+};
+
+const modern = (on: NonNullable<Script['on']> = {}, more: Script = {}): Script => ({
+  tools: [{ name: 'go', inputSchema: { type: 'object' } }],
+  ...more,
+  on: { 'server/discover': () => discovery, ...on },
+});
+
+/** A server with sessions that asks its client for `questions` in each call, and answers with what it got. */
+const asking = (...questions: Json[]): Script => ({
+  tools: [{ name: 'go' }],
+  on: {
+    'tools/call': async (request, instance) => {
+      const answers: Json[] = [];
+      for (const [index, question] of questions.entries()) {
+        const { result, error } = await instance.ask(
+          `${request.id}.${index}`,
+          String(question.method),
+          question.params as Json,
+        );
+        answers.push((result ?? error) as Json);
+      }
+      return { content: [], structuredContent: { answers } };
+    },
+  },
+});
+
+const form = (message: string): Json => ({ method: 'elicitation/create', params: { message, requestedSchema: {} } });
+const accept = (value: string): Json => ({ action: 'accept', content: { value } });
+
+const open = (setup: ReturnType<typeof setUp>, capabilities: Json = {}, options: MergedOptions = {}) =>
+  ModernTestCaller.open(setup.gateway.connect(options), capabilities);
+
+describe('a request of the stateless era', () => {
+  test('needs an envelope that is whole', async () => {
+    await using setup = setUp({ one: modern() });
+    await using caller = await open(setup);
+    const refuse = async (meta: Json) => (await caller.error('tools/list', { _meta: meta })).code;
+    expect(await refuse({ [`${prefix}clientCapabilities`]: undefined })).toBe(-32602);
+    expect(await refuse({ [`${prefix}clientCapabilities`]: [] })).toBe(-32602);
+    expect(await refuse({ [`${prefix}clientInfo`]: 'me' })).toBe(-32602);
+    expect(await refuse({ [`${prefix}logLevel`]: 'loud' })).toBe(-32602);
+    expect(await refuse({ [`${prefix}protocolVersion`]: 7 })).toBe(-32602);
+    expect(await caller.error('tools/list', { _meta: { [`${prefix}protocolVersion`]: '1900-01-01' } })).toMatchObject({
+      code: -32022,
+      data: { supported: ['2026-07-28'], requested: '1900-01-01' },
+    });
+    expect(setup.server('one').opens).toBe(0);
+  });
+
+  test.each(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'tasks/list', 'no/such'])(
+    'may not be %s',
+    async (method) => {
+      await using setup = setUp({ one: modern() });
+      await using caller = await open(setup);
+      expect((await caller.error(method)).code).toBe(-32601);
+    },
+  );
+
+  test('discovers without starting anything', async () => {
+    await using setup = setUp({ one: modern() });
+    await using caller = await open(setup);
+    const { _meta, ...result } = await caller.result('server/discover');
+    expect(_meta).toEqual({ [`${prefix}serverInfo`]: { name: 'open-mcp-gateway', version: expect.any(String) } });
+    expect(result).toMatchObject({
+      resultType: 'complete',
+      supportedVersions: ['2026-07-28'],
+      capabilities: { tools: { listChanged: true }, resources: { subscribe: true } },
+      ttlMs: 0,
+      cacheScope: 'private',
+    });
+    expect(setup.server('one').opens).toBe(0);
+  });
+
+  test('reaches a server of its era as it is, and the answer comes as it is', async () => {
+    await using setup = setUp({
+      one: modern({ 'tools/call': () => ({ resultType: 'complete', content: [], more: 1, _meta: { a: 1 } }) }),
+    });
+    await using caller = await open(setup, { sampling: {}, extensions: { 'x.y/z': {} } });
+    const meta = { traceparent: '00-0', progressToken: 'mine', other: { deep: 1 } };
+    const result = await caller.call('one__go', { _meta: meta, arguments: { a: 1 }, more: 2 });
+    expect(result).toMatchObject({ resultType: 'complete', content: [], more: 1, _meta: { a: 1 } });
+    const { request } = await setup.server('one').request('tools/call');
+    const { progressToken, ...sent } = request.params?._meta as Json;
+    expect(sent).toEqual({
+      ...envelope({ sampling: {}, extensions: { 'x.y/z': {} } }),
+      traceparent: '00-0',
+      other: { deep: 1 },
+    });
+    expect(progressToken).toBe(request.id);
+    expect(request.params).toMatchObject({ name: 'go', arguments: { a: 1 }, more: 2 });
+  });
+
+  test('reaches a server with sessions without its envelope', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go', execution: { taskSupport: 'optional' } }] } });
+    await using caller = await open(setup, { roots: {} });
+    const result = await caller.call('one__go', { _meta: { keep: 1 }, inputResponses: {} });
+    expect(result).toMatchObject({
+      resultType: 'complete',
+      structuredContent: { params: { name: 'go', _meta: { keep: 1 } } },
+    });
+    const { request } = await setup.server('one').request('initialize');
+    expect(request.params).toMatchObject({ capabilities: { roots: {} }, clientInfo: { name: 'test' } });
+    const { tools } = await caller.result('tools/list');
+    expect(tools).toEqual([{ name: 'one__go' }]);
+  });
+
+  test('has a session of its own for each set of capabilities', async () => {
+    await using setup = setUp({ one: asking(form('?')) });
+    await using caller = await open(setup);
+    const refused = await caller.call('one__go');
+    expect(refused).toMatchObject({ structuredContent: { answers: [{ code: -32601 }] } });
+    caller.capabilities = { elicitation: {} };
+    expect(await caller.call('one__go')).toMatchObject({ resultType: 'input_required' });
+    expect(setup.server('one').live).toHaveLength(2);
+  });
+
+  test('gets the errors of its era', async () => {
+    const errors = [
+      new RpcError(-32002, 'gone'),
+      new RpcError(-32042, 'look', { elicitations: [{ mode: 'url', url: 'https://a.example', elicitationId: 'e' }] }),
+      new RpcError(7, 'own', { x: 1 }),
+    ];
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': () => {
+          throw errors.shift() ?? new Error('no more');
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    expect(await caller.error('tools/call', { name: 'one__go' })).toEqual({ code: -32602, message: 'gone' });
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32021,
+      data: { requiredCapabilities: { elicitation: { url: {} } } },
+    });
+    expect(await caller.error('tools/call', { name: 'one__go' })).toEqual({ code: 7, message: 'own', data: { x: 1 } });
+    expect((await caller.error('resources/read', { uri: 'no://where' })).code).toBe(-32602);
+  });
+
+  test('is sent again after a person has seen the page that a server wants seen', async () => {
+    let count = 0;
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': () => {
+          count += 1;
+          if (count > 1) return { content: [], structuredContent: { count } };
+          const elicitations = [{ mode: 'url', url: 'https://a.example', message: 'Look', elicitationId: 'e' }];
+          throw new RpcError(-32042, 'look', { elicitations });
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup, { elicitation: { url: {} } });
+    const { requestState, ...asked } = await caller.call('one__go');
+    expect(asked).toMatchObject({
+      resultType: 'input_required',
+      inputRequests: {
+        page0: { method: 'elicitation/create', params: { mode: 'url', url: 'https://a.example', message: 'Look' } },
+      },
+    });
+    expect(JSON.stringify(asked)).not.toContain('elicitationId');
+    const done = await caller.call('one__go', { requestState, inputResponses: { page0: { action: 'accept' } } });
+    expect(done).toMatchObject({ structuredContent: { count: 2 } });
+  });
+
+  test('reads of the log what it asked for, and nothing without', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': (_, instance) => {
+          for (const level of ['debug', 'warning', 'error'])
+            instance.notify('notifications/message', { level, data: level });
+          return { content: [] };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    await caller.call('one__go');
+    expect(caller.notifications('notifications/message')).toEqual([]);
+    await caller.call('one__go', { _meta: { [`${prefix}logLevel`]: 'warning' } });
+    expect(caller.notifications('notifications/message').map(({ data }) => data)).toEqual(['warning', 'error']);
+    const { request } = await setup.server('one').request('logging/setLevel');
+    expect(request.params).toEqual({ level: 'warning' });
+  });
+});
+
+describe('the state of a request', () => {
+  const stateful = () =>
+    modern({
+      'tools/call': (request) =>
+        request.params?.requestState === undefined
+          ? { resultType: 'input_required', requestState: 'the server’s own' }
+          : { resultType: 'complete', content: [], structuredContent: { state: request.params.requestState } },
+    });
+
+  test('comes back to a server of the era as it was', async () => {
+    await using setup = setUp({ one: stateful() });
+    await using caller = await open(setup);
+    const { requestState } = await caller.call('one__go', { arguments: { a: 1, b: 2 } });
+    expect(requestState).not.toContain('own');
+    const done = await caller.call('one__go', { arguments: { b: 2, a: 1 }, requestState });
+    expect(done).toMatchObject({ structuredContent: { state: 'the server’s own' } });
+  });
+
+  test('is refused when it is changed, made up, late, or of another caller, request or gateway', async () => {
+    await using setup = setUp({ one: stateful(), two: stateful() });
+    await using other = setUp({ one: stateful() });
+    await using caller = await open(setup, {}, { caller: { id: 'me' } });
+    await using again = await open(setup, {}, { caller: { id: 'me' } });
+    await using stranger = await open(setup, {}, { caller: { id: 'you' } });
+    await using nobody = await open(setup);
+    await using elsewhere = await open(other, {}, { caller: { id: 'me' } });
+    const { requestState } = (await caller.call('one__go', { arguments: { a: 1 } })) as { requestState: string };
+    const refused = async (by: ModernTestCaller, params: Json, name = 'one__go') => {
+      const { code, message } = await by.error('tools/call', { name, requestState, ...params });
+      expect(message).toContain('requestState is not good');
+      expect(code).toBe(-32602);
+    };
+    const same = { arguments: { a: 1 } };
+    await refused(stranger, same);
+    await refused(nobody, same);
+    await refused(elsewhere, same);
+    await refused(caller, { arguments: { a: 2 } });
+    await refused(caller, same, 'two__go');
+    const [text = '', signature = ''] = requestState.split('.');
+    const forged = Buffer.from(text, 'base64url').toString().replace('own', 'new');
+    for (const state of [
+      '',
+      'x',
+      `${text}.`,
+      `.${signature}`,
+      `${text}.${signature}.x`,
+      `${Buffer.from(forged).toString('base64url')}.${signature}`,
+      `${text}x.${signature}`,
+      7,
+    ]) {
+      await refused(caller, { ...same, requestState: state });
+    }
+    expect(setup.server('one').instances.flatMap((instance) => instance.requests('tools/call'))).toHaveLength(1);
+    // The same caller on another connection is the same caller.
+    await again.call('one__go', { ...same, requestState });
+    await setup.clock.advance(10 * 60_000);
+    await refused(caller, same);
+  });
+
+  test('is nothing that a request may have that cannot ask for input', async () => {
+    await using setup = setUp({ one: stateful() });
+    await using caller = await open(setup);
+    expect((await caller.result('tools/list', { requestState: 'x' })).tools).toHaveLength(1);
+  });
+});
+
+describe('what a server with sessions asks', () => {
+  test('becomes a need for input, and the answer goes back to it', async () => {
+    await using setup = setUp({ one: asking(form('first'), form('second')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const first = await caller.call('one__go', { arguments: { x: 1 } });
+    expect(first).toMatchObject({ resultType: 'input_required', requestState: expect.any(String) });
+    const [[key, question] = []] = Object.entries(first.inputRequests as Json);
+    expect(question).toEqual(form('first'));
+    const answer = (result: Json, given: Json) =>
+      caller.call('one__go', { arguments: { x: 1 }, requestState: result.requestState, inputResponses: given });
+    const second = await answer(first, { [String(key)]: accept('one'), unasked: accept('no') });
+    const [[next, asked] = []] = Object.entries(second.inputRequests as Json);
+    expect(asked).toEqual(form('second'));
+    const done = await answer(second, { [String(next)]: accept('two') });
+    expect(done).toMatchObject({
+      resultType: 'complete',
+      structuredContent: { answers: [accept('one'), accept('two')] },
+    });
+    expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
+  });
+
+  test('is good for one round: a state that was used is refused', async () => {
+    await using setup = setUp({ one: asking(form('first'), form('second')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const { requestState, inputRequests } = await caller.call('one__go');
+    const inputResponses = { [String(Object.keys(inputRequests as Json)[0])]: accept('one') };
+    expect(await caller.call('one__go', { requestState, inputResponses })).toMatchObject({
+      resultType: 'input_required',
+    });
+    const replayed = await caller.error('tools/call', { name: 'one__go', requestState, inputResponses });
+    expect(replayed.code).toBe(-32602);
+  });
+
+  test('is asked again as long as the answer is missing', async () => {
+    await using setup = setUp({ one: asking(form('first')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const { requestState, inputRequests } = await caller.call('one__go');
+    for (const inputResponses of [
+      undefined,
+      {},
+      { other: accept('x') },
+      { [String(Object.keys(inputRequests as Json)[0])]: 7 },
+    ]) {
+      const again = await caller.call('one__go', {
+        requestState: (await caller.call('one__go')).requestState,
+        inputResponses,
+      });
+      expect(again).toMatchObject({ resultType: 'input_required', inputRequests: expect.any(Object) });
+    }
+    expect(requestState).toBeDefined();
+  });
+
+  test('is cancelled with its call, and refused when nobody comes back', async () => {
+    await using setup = setUp({ one: asking(form('first')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const { requestState } = await caller.call('one__go');
+    const { request } = await setup.server('one').request('tools/call');
+    await setup.clock.advance(10 * 60_000);
+    const { only } = setup.server('one');
+    expect(only.notifications('notifications/cancelled')).toMatchObject([{ params: { requestId: request.id } }]);
+    expect(only.answers(`${request.id}.0`)).toMatchObject([{ error: { code: -32601 } }]);
+    const late = await caller.error('tools/call', { name: 'one__go', requestState });
+    expect(late.code).toBe(-32602);
+  });
+
+  test('ends with its server, which the caller hears when it comes back', async () => {
+    await using setup = setUp({ one: asking(form('first')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const { requestState } = await caller.call('one__go');
+    setup.server('one').only.die();
+    await settle();
+    const error = await caller.error('tools/call', { name: 'one__go', requestState });
+    expect(error).toMatchObject({ data: { code: 'SERVER_EXITED' } });
+  });
+
+  test('is refused where there is no request that may ask for input', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/list': async (request, instance) => {
+          const answer = await instance.ask(`${request.id}`, 'roots/list');
+          return { tools: [{ name: JSON.stringify(answer.error) }] };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup, { roots: {} });
+    const { tools } = await caller.result('tools/list');
+    expect(JSON.stringify(tools)).toContain('-32601');
+  });
+
+  test('is withdrawn when the server no longer waits', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup, { elicitation: {} });
+    const called = caller.call('one__go');
+    const { instance, request } = await setup.server('one').request('tools/call');
+    instance.say({ id: 'q1', ...form('never mind') });
+    const { requestState } = await called;
+    instance.notify('notifications/cancelled', { requestId: 'q1' });
+    await settle();
+    const again = caller.call('one__go', { requestState });
+    instance.answer(request, { content: [], structuredContent: { done: true } });
+    expect(await again).toMatchObject({ resultType: 'complete', structuredContent: { done: true } });
+  });
+});
+
+describe('a stream of notifications', () => {
+  const changing: Script = { tools: [{ name: 'go' }], resources: [{ uri: 'x://1' }, { uri: 'x://2' }] };
+  const ack = 'notifications/subscriptions/acknowledged';
+  const idOf = (params: Json) => (params._meta as Json)[`${prefix}subscriptionId`];
+  const listen = async (caller: ModernTestCaller, id: string, notifications: Json) => {
+    void caller.request('subscriptions/listen', { notifications }, id);
+    return caller.until(() => caller.notifications(ack).find((params) => idOf(params) === id));
+  };
+
+  test('is acknowledged first, and each gets what it asked for under its own id', async () => {
+    await using setup = setUp({ one: changing });
+    await using caller = await open(setup);
+    await caller.call('one__go');
+    const tools = await listen(caller, 'tools', { toolsListChanged: true, promptsListChanged: false });
+    expect(tools.notifications).toEqual({ toolsListChanged: true });
+    const both = await listen(caller, 'both', {
+      toolsListChanged: true,
+      resourceSubscriptions: ['x://1', 'no://where'],
+    });
+    expect(both.notifications).toEqual({ toolsListChanged: true, resourceSubscriptions: ['x://1'] });
+    const { only } = setup.server('one');
+    only.notify('notifications/resources/updated', { uri: 'x://1' });
+    only.notify('notifications/prompts/list_changed');
+    only.notify('notifications/tools/list_changed');
+    await setup.clock.advance(100);
+    expect(caller.notifications('notifications/tools/list_changed').map(idOf)).toEqual(['tools', 'both']);
+    expect(caller.notifications('notifications/resources/updated')).toEqual([
+      { uri: 'x://1', _meta: { [`${prefix}subscriptionId`]: 'both' } },
+    ]);
+    expect(caller.notifications('notifications/prompts/list_changed')).toEqual([]);
+  });
+
+  test('ends when the caller cancels it, and with it what nobody else listens to', async () => {
+    await using setup = setUp({ one: changing });
+    await using caller = await open(setup);
+    await caller.call('one__go');
+    await listen(caller, 'a', { resourceSubscriptions: ['x://1', 'x://2'] });
+    await listen(caller, 'b', { resourceSubscriptions: ['x://1'] });
+    expect(setup.server('one').only.requests('resources/subscribe')).toHaveLength(2);
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'a' } });
+    const { request } = await setup.server('one').request('resources/unsubscribe');
+    expect(request.params).toEqual({ uri: 'x://2' });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'b' } });
+    expect((await setup.server('one').request('resources/unsubscribe', 1)).request.params).toEqual({ uri: 'x://1' });
+    expect(caller.answers('a')).toEqual([]);
+  });
+
+  test('is answered when the gateway closes, or when nothing would ever come', async () => {
+    await using setup = setUp({ one: changing });
+    const caller = await open(setup);
+    await listen(caller, 'a', { toolsListChanged: true });
+    await listen(caller, 'nothing', {});
+    await caller.until(() => caller.answers('nothing')[0]);
+    expect(caller.answers('a')).toEqual([]);
+    await setup.gateway.close({ graceMs: 0 });
+    const id = `${prefix}subscriptionId`;
+    expect(caller.answers('a')).toMatchObject([{ result: { resultType: 'complete', _meta: { [id]: 'a' } } }]);
+    expect(caller.closed).toBe(1);
+  });
+
+  test.each([
+    [undefined],
+    [{ toolsListChanged: 1 }],
+    [{ resourceSubscriptions: 'x://1' }],
+    [{ resourceSubscriptions: [1] }],
+  ])('needs a filter, not %j', async (notifications) => {
+    await using setup = setUp({ one: changing });
+    await using caller = await open(setup);
+    expect((await caller.error('subscriptions/listen', { notifications })).code).toBe(-32602);
+  });
+});
