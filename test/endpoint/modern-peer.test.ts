@@ -96,7 +96,7 @@ describe('a request of the stateless era', () => {
     const result = await caller.call('one__go', { _meta: meta, arguments: { a: 1 }, more: 2 });
     expect(result).toMatchObject({ resultType: 'complete', content: [], more: 1, _meta: { a: 1 } });
     const { request } = await setup.server('one').request('tools/call');
-    const { progressToken, ...sent } = request.params?._meta as Json;
+    const { progressToken, ...sent } = (request.params?._meta ?? {}) as Json;
     expect(sent).toEqual({
       ...envelope({ sampling: {}, extensions: { 'x.y/z': {} } }),
       traceparent: '00-0',

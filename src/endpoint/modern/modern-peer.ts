@@ -5,7 +5,6 @@ import type { Clock } from '../../options.js';
 import {
   isRequest,
   isResponse,
-  type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
   type MessageExtraInfo,
