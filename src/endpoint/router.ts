@@ -13,6 +13,8 @@ import type { TaskOwners } from './tasks.js';
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
 type Extra = MessageExtraInfo | undefined;
+/** Gets the request whose name has led to a server. */
+type Found = (request: JSONRPCRequest, kind: NameKind, server: EndpointServer, own: string, extra: Extra) => void;
 
 export interface RouterOptions {
   /** In the order of the catalog. */
@@ -63,28 +65,31 @@ export class Router {
   }
 
   #byName(request: JSONRPCRequest, kind: NameKind, extra: Extra): void {
-    const { name } = request.params ?? {};
-    this.#resolveName(request, kind, name, (server, own) => {
-      if (kind === 'tool' && !isToolAllowed(server.tools, own)) {
-        return this.#options.calls.refuse(request, -32602, `unknown tool: ${String(name)}`);
-      }
-      this.#options.forwarder.forward(request, server, { ...request.params, name: own }, extra);
-    });
+    this.#resolveName(request, kind, request.params?.name, this.#toNamed, extra);
   }
+
+  readonly #toNamed: Found = (request, kind, server, own, extra) => {
+    const { calls, forwarder } = this.#options;
+    if (kind === 'tool' && !isToolAllowed(server.tools, own)) {
+      return calls.refuse(request, -32602, `unknown tool: ${String(request.params?.name)}`);
+    }
+    forwarder.forward(request, server, { ...request.params, name: own }, extra);
+  };
 
   /** Finds the origin of a name; one that is not known yet, but may be in a list, is looked up there first. */
   #resolveName(
     request: JSONRPCRequest,
     kind: NameKind,
     name: unknown,
-    found: (server: EndpointServer, own: string) => void,
+    found: Found,
+    extra: Extra,
     listed = false,
   ): void {
     const { names, servers, calls } = this.#options;
     const origin = typeof name === 'string' ? names.resolve(kind, name) : undefined;
     const server = origin && servers.get(origin.server);
     if (origin !== undefined && server !== undefined) {
-      return found(server, origin.name);
+      return found(request, kind, server, origin.name, extra);
     }
     if (listed || origin !== undefined || typeof name !== 'string') {
       return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}`);
@@ -96,7 +101,7 @@ export class Router {
     }
     const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
     this.#learnNames(asked, kind).then(
-      () => calls.take(call) && this.#resolveName(request, kind, name, found, true),
+      () => calls.take(call) && this.#resolveName(request, kind, name, found, extra, true),
       (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
     );
   }
@@ -155,9 +160,9 @@ export class Router {
   #byReference(request: JSONRPCRequest, extra: Extra): void {
     const ref = request.params?.ref as Fields | undefined;
     if (ref?.type === 'ref/prompt') {
-      return this.#resolveName(request, 'prompt', ref.name, (server, name) =>
-        this.#options.forwarder.forward(request, server, { ...request.params, ref: { ...ref, name } }, extra),
-      );
+      const complete: Found = (_request, _kind, server, name) =>
+        this.#options.forwarder.forward(request, server, { ...request.params, ref: { ...ref, name } }, extra);
+      return this.#resolveName(request, 'prompt', ref.name, complete, extra);
     }
     if (ref?.type === 'ref/resource') {
       return this.#byUri(request, ref.uri, (uri) => ({ ...request.params, ref: { ...ref, uri } }), extra);

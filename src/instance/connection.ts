@@ -98,12 +98,8 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    let isAccepted = false;
-    let settle: SendOutcome = () => {
-      isAccepted = true;
-    };
-    this.post(message, options, (refusal) => settle(refusal));
-    if (isAccepted) {
+    let settle: SendOutcome | undefined;
+    if (this.post(message, options, (refusal) => settle?.(refusal))) {
       return handedOver;
     }
     return new Promise((resolve, reject) => {
@@ -112,19 +108,21 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   /**
-   * @internal `send` with a callback: called once; with the reason, and never inside this call, when the message was not
-   * accepted.
+   * @internal `send` with a callback.
+   *
+   * @param onOutcome - called later: with the reason when the message was not accepted
+   * @returns true when the message has been accepted already: then `onOutcome` is not called
    */
-  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     const instance = this.#instance;
     const refusal = this.#refusalOf(message);
     if (refusal !== undefined || instance === undefined) {
       queueMicrotask(() => onOutcome(refusal));
-    } else if (isRequest(message)) {
-      this.#sendRequest(instance, message, options, onOutcome);
-    } else {
-      this.#sendOther(instance, message, options, onOutcome);
+      return false;
     }
+    return isRequest(message)
+      ? this.#sendRequest(instance, message, options, onOutcome)
+      : this.#sendOther(instance, message, options, onOutcome);
   }
 
   setProtocolVersion(version: string): void {
@@ -273,17 +271,16 @@ export class ServerConnection implements Transport, InstanceUser {
     message: JSONRPCRequest,
     options: TransportSendOptions | undefined,
     onOutcome: SendOutcome,
-  ): void {
+  ): boolean {
     const request = this.#ledger.add(message);
     if (this.#state === 'draining') {
       this.#refuse(request, this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'));
-      onOutcome();
-      return;
+      return true;
     }
     if (message.method === 'initialize') {
       this.#initializeId = message.id;
     }
-    instance.transport.send(message, options, (failure) => {
+    const isHandedOver = instance.transport.send(message, options, (failure) => {
       if (failure === undefined) {
         this.#ledger.delivered(request);
       } else if (failure.code === 'MESSAGE_INVALID') {
@@ -295,6 +292,9 @@ export class ServerConnection implements Transport, InstanceUser {
       }
       onOutcome();
     });
+    // The time-out counts from here in either case.
+    request.delivered ||= isHandedOver;
+    return isHandedOver;
   }
 
   #sendOther(
@@ -302,14 +302,14 @@ export class ServerConnection implements Transport, InstanceUser {
     message: JSONRPCMessage,
     options: TransportSendOptions | undefined,
     onOutcome: SendOutcome,
-  ): void {
+  ): boolean {
     if ('method' in message && message.method === 'notifications/cancelled') {
       const id = message.params?.requestId as RequestId | undefined;
       if (id !== undefined && this.#ledger.take(id) !== undefined) {
         this.#settleDrain();
       }
     }
-    instance.transport.send(message, options, (failure) => {
+    return instance.transport.send(message, options, (failure) => {
       if (failure?.code === 'MESSAGE_INVALID') {
         onOutcome(failure);
         return;

@@ -93,10 +93,11 @@ export class Exchanges {
   }
 }
 
-/** The request with an id of ours, which is the progress token too where the caller wants progress. */
-export function withOwnIds(message: JSONRPCRequest, id: RequestId): JSONRPCRequest {
+/** Gives the request an id of ours, which is the progress token too where the caller wants progress. */
+export function setOwnIds(message: JSONRPCRequest, id: RequestId): void {
+  message.id = id;
   const meta = message.params?._meta;
-  return meta?.progressToken === undefined
-    ? { ...message, id }
-    : { ...message, id, params: { ...message.params, _meta: { ...meta, progressToken: id } } };
+  if (meta?.progressToken !== undefined) {
+    message.params = { ...message.params, _meta: { ...meta, progressToken: id } };
+  }
 }

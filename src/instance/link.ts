@@ -10,7 +10,7 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
-import { type Exchange, Exchanges, type Response, withOwnIds } from './exchanges.js';
+import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
@@ -54,7 +54,7 @@ export interface LinkTransport extends Transport {
   /** Rejects when what runs the server says that it is not alive. */
   health?(signal: AbortSignal): Promise<void>;
   /** `send` with a callback, which costs less than a promise for each message. */
-  post?(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): void;
+  post?(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): boolean;
 }
 
 /**
@@ -139,6 +139,7 @@ export class Link {
    * Sends a request under an id of the link's own, and its progress token, if it has one, with it. Opens the link first
    * when it is not open.
    *
+   * @param message - the link's from now on: it gets the id
    * @returns the id under which it can be cancelled
    */
   request(message: JSONRPCRequest, exchange: Exchange): RequestId {
@@ -322,11 +323,11 @@ export class Link {
       return;
     }
     const onOutcome: SendOutcome = (error) => error && this.#answer(toFailure(id, error));
-    const own = withOwnIds(message, id);
+    setOwnIds(message, id);
     if (transport.post !== undefined) {
-      transport.post(own, undefined, onOutcome);
+      transport.post(message, undefined, onOutcome);
     } else {
-      transport.send(own).catch((error: unknown) => {
+      transport.send(message).catch((error: unknown) => {
         onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));
       });
     }

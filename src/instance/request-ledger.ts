@@ -97,11 +97,10 @@ export class RequestLedger {
     return all;
   }
 
-  /** The time-out counts from here: until now the request waited for its server to read. */
+  /** The time-out starts anew: until now the request waited for its server to read. */
   delivered(open: OpenRequest): void {
     open.delivered = true;
-    // Most are handed over at once, and keep their place.
-    if (this.#clock.now() + this.#timeoutMs - open.deadline >= 1 && this.#open.get(open.id) === open) {
+    if (this.#open.get(open.id) === open) {
       this.#restart(open);
     }
   }

@@ -131,7 +131,9 @@ export class RequestTransport implements Transport, LinkOwner {
       link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
     };
     const progressToken = request.params?._meta?.progressToken;
-    const linkId = link.request(request, {
+    // The link changes what it is given.
+    const copy = { ...request };
+    const linkId = link.request(copy, {
       callerId: request.id,
       onAnswer: finish,
       onProgress: (params) =>

@@ -137,7 +137,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         return undefined;
       }
     }
-    return this.#link.request(request, {
+    // The link changes what it is given.
+    const copy = { ...request };
+    return this.#link.request(copy, {
       callerId: request.id,
       onAnswer: (response) => {
         if ('result' in response) {

@@ -17,7 +17,7 @@ export interface StrictTransportListener {
   onClosed(): void;
 }
 
-/** Gets what became of a message: nothing when it was handed over, else the reason. Called once. */
+/** Gets what became of a message: nothing when it was handed over, else the reason. Called once at most. */
 export type SendOutcome = (error?: GatewayError) => void;
 
 /**
@@ -98,18 +98,18 @@ export class StrictTransport {
   /**
    * Hands a message to the runtime. A callback and not a promise: every message of every layer passes here.
    *
-   * @param onOutcome - called at the latest when the server ends; with an error never inside this call
+   * @param onOutcome - called at the latest when the server ends, and never inside this call
+   * @returns true when the message has been handed over already: then `onOutcome` is not called
    */
-  send(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+  send(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     if (this.#state !== 'open') {
       const error = copyError(this.#reason ?? this.#closed(), { delivered: false });
       queueMicrotask(() => onOutcome(error));
-      return;
+      return false;
     }
     const sent = this.#hand(message, options);
     if (sent === handedOver) {
-      onOutcome();
-      return;
+      return true;
     }
     this.#sending.add(onOutcome);
     sent.then(
@@ -118,6 +118,7 @@ export class StrictTransport {
         this.#sending.delete(onOutcome) &&
         onOutcome(this.#toGatewayError(error, 'TRANSPORT_CLOSED', 'the message could not be sent')),
     );
+    return false;
   }
 
   #hand(message: JSONRPCMessage, options: TransportSendOptions | undefined): Promise<void> {

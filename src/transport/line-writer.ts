@@ -39,6 +39,8 @@ export class LineWriter {
   /** Full ones. The stream gets one at a time, so that it is known of the others that they have not left. */
   #waiting: Batch[] = [];
   #writing: Batch | undefined;
+  /** How many writes the stream has not called back for. */
+  #unanswered = 0;
   /** Something was written in this turn: what follows is gathered. */
   #gathering = false;
   /** Length of all that has not been written yet. */
@@ -121,6 +123,9 @@ export class LineWriter {
   }
 
   #enqueue(line: string): Promise<void> {
+    if (this.#queued === 0 && !this.#gathering && this.#stream.writable) {
+      return this.#writeAlone(line);
+    }
     const batch = this.#batch;
     batch.lines.push(line, '\n');
     batch.length += line.length + overheadPerMessage;
@@ -136,6 +141,17 @@ export class LineWriter {
       return handedOver;
     }
     batch.outcome ??= Promise.withResolvers();
+    return batch.outcome.promise;
+  }
+
+  /** Nothing else waits, so no batch is needed unless the stream turns out to be busy. */
+  #writeAlone(line: string): Promise<void> {
+    if (this.#hand(`${line}\n`)) {
+      return handedOver;
+    }
+    const batch = { ...emptyBatch(), length: line.length + overheadPerMessage, outcome: Promise.withResolvers<void>() };
+    this.#queued += batch.length;
+    this.#writing = batch;
     return batch.outcome.promise;
   }
 
@@ -156,24 +172,34 @@ export class LineWriter {
 
   #write(batch: Batch): void {
     const { lines } = batch;
-    const text = lines.length === 2 ? `${lines[0]}\n` : lines.join('');
-    this.#gathering = true;
     this.#writing = batch;
-    this.#stream.write(text, (error) => {
-      // What a broken stream gives back is settled by `fail`, which knows why.
-      if (error) {
-        return;
-      }
-      if (this.#writing === batch) {
-        this.#taken(batch);
-      }
-      this.#gathering = false;
-      this.#flush();
-    });
-    if (this.#stream.writableLength === 0 && this.#stream.errored === null) {
+    if (this.#hand(lines.length === 2 ? `${lines[0]}\n` : lines.join(''))) {
       this.#taken(batch);
     }
   }
+
+  /** @returns whether the operating system has taken it already */
+  #hand(text: string): boolean {
+    this.#gathering = true;
+    this.#unanswered += 1;
+    this.#stream.write(text, this.#onWritten);
+    return this.#stream.writableLength === 0 && this.#stream.errored === null;
+  }
+
+  // The same for all writes: Node then calls it once a turn for many.
+  readonly #onWritten = (error: Error | null | undefined): void => {
+    this.#unanswered -= 1;
+    // What a broken stream gives back is settled by `fail`, which knows why.
+    if (error) {
+      return;
+    }
+    // These calls come in order, and nothing is written behind what the stream has not taken.
+    if (this.#writing !== undefined && this.#unanswered === 0) {
+      this.#taken(this.#writing);
+    }
+    this.#gathering = false;
+    this.#flush();
+  };
 
   #taken(batch: Batch): void {
     batch.taken = true;

@@ -85,12 +85,14 @@ export class EraTransport implements LinkTransport {
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#post(message, options, (error) => (error === undefined ? resolve() : reject(error)));
+      if (this.#post(message, options, (error) => (error === undefined ? resolve() : reject(error)))) {
+        resolve();
+      }
     });
   }
 
-  post(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): void {
-    this.#post(message, options, onOutcome);
+  post(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): boolean {
+    return this.#post(message, options, onOutcome);
   }
 
   fail(reason: GatewayError): void {
@@ -109,27 +111,28 @@ export class EraTransport implements LinkTransport {
     this.#onClose();
   });
 
-  #post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+  #post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     if (this.#modern !== undefined) {
       this.#modern.send(message, onOutcome);
-    } else if (isRequest(message) && message.method === 'initialize') {
-      onOutcome();
-      void this.#initialize(message);
-    } else {
-      this.#forward(hasEnvelope(message) ? toLegacy(message) : message, options, onOutcome);
+      return false;
     }
+    if (isRequest(message) && message.method === 'initialize') {
+      void this.#initialize(message);
+      return true;
+    }
+    return this.#forward(hasEnvelope(message) ? toLegacy(message) : message, options, onOutcome);
   }
 
-  #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): void {
+  #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     const inner = this.#inner;
     if (inner.post !== undefined) {
-      inner.post(message, options as undefined, onOutcome);
-      return;
+      return inner.post(message, options as undefined, onOutcome);
     }
     inner.send(message, options).then(
       () => onOutcome(),
       (error: unknown) => onOutcome(this.#toGatewayError(error)),
     );
+    return false;
   }
 
   async #initialize(request: JSONRPCRequest): Promise<void> {
@@ -192,7 +195,7 @@ export class EraTransport implements LinkTransport {
       clock,
       caller,
       discovery,
-      post: (message, onOutcome) => this.#forward(message, undefined, onOutcome),
+      post: (message, onOutcome) => this.#forward(message, undefined, onOutcome) && onOutcome(),
       deliver: (message, extra) => deliver(this, message, extra),
     });
     return { jsonrpc: '2.0', id: request.id, result: toInitializeResult(server, caller, discovery) };
