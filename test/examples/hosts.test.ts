@@ -45,6 +45,12 @@ describe.each(frameworks.flatMap((name) => [name, `${name}-v2`]))('docs/examples
       [0, 1, 2].map((index) => [{ type: 'text', text: JSON.stringify({ text: `call ${index}` }) }]),
     );
 
+    // Both ways: a body parser with its usual limit would refuse the request.
+    const large = 'x'.repeat(1024 * 1024);
+    expect(await ada.client.callTool({ name: 'fast__echo', arguments: { text: large } })).toEqual({
+      content: [{ type: 'text', text: JSON.stringify({ text: large }) }],
+    });
+
     const id = ada.transport.sessionId ?? '';
     const ping = { jsonrpc: '2.0', id: 9, method: 'ping' };
     expect(await send(url, initialize)).toMatchObject({ status: 401, reason: 'unauthenticated' });

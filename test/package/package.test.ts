@@ -1,63 +1,24 @@
-import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createPackedProject, type PackedProject } from './packed-project.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const entries = ['open-mcp-gateway', 'open-mcp-gateway/testing'];
 
-/** A project that has installed the packed tarball, with the dependencies and peers it names and nothing else. */
-let project: string;
+let project: PackedProject;
 let installed: string;
 
 beforeAll(() => {
-  if (!existsSync(join(root, 'dist/index.js'))) {
-    throw new Error('these tests read the built package: run `npm run build` first');
-  }
-  project = mkdtempSync(join(tmpdir(), 'open-mcp-gateway-package-'));
-  installed = join(project, 'node_modules/open-mcp-gateway');
-  mkdirSync(installed, { recursive: true });
-  execFileSync('npm', ['pack', '--silent', '--offline', '--pack-destination', project], { cwd: root });
-  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'));
-  if (tarball === undefined) throw new Error('npm pack wrote no tarball');
-  execFileSync('tar', ['-xzf', join(project, tarball), '-C', installed, '--strip-components=1']);
-
-  const { dependencies, peerDependencies } = readJson(join(installed, 'package.json')) as Record<string, object>;
-  for (const name of Object.keys({ ...dependencies, ...peerDependencies })) {
-    const link = join(project, 'node_modules', name);
-    mkdirSync(join(link, '..'), { recursive: true });
-    symlinkSync(join(root, 'node_modules', name), link, 'dir');
-  }
+  project = createPackedProject();
+  installed = join(project.folder, 'node_modules/open-mcp-gateway');
 });
 
-afterAll(() => {
-  if (project !== undefined) rmSync(project, { recursive: true, force: true });
-});
+afterAll(() => project?.[Symbol.dispose]());
+
+const run: PackedProject['run'] = (...args) => project.run(...args);
 
 function readJson(file: string): unknown {
   return JSON.parse(readFileSync(file, 'utf8'));
-}
-
-/** Runs a program in the project and returns what it wrote to stdout; anything on stderr is a failure. */
-function run(extension: 'mjs' | 'cjs', program: string, ...args: string[]): string {
-  const file = join(project, `program.${extension}`);
-  writeFileSync(file, program);
-  // stderr is sent to stdout, so that a warning shows in the comparison.
-  return execFileSync('sh', ['-c', 'exec "$@" 2>&1', 'sh', process.execPath, ...args, file], {
-    cwd: project,
-    encoding: 'utf8',
-  }).trim();
 }
 
 describe('the tarball', () => {
@@ -161,10 +122,10 @@ describe('what is loaded', () => {
     });
     process.on('exit', () => console.log([...packages].sort().join(' ')));
   `;
-  const heavy = ['yaml', 'ky', 'undici', '@kubernetes/client-node', '@modelcontextprotocol/sdk'];
+  const heavy = ['yaml', 'ky', 'undici', 'ws', 'chokidar', '@kubernetes/client-node', '@modelcontextprotocol/sdk'];
 
   function packagesOf(program: string, extension: 'mjs' | 'cjs' = 'mjs'): string[] {
-    const file = join(project, 'watch.mjs');
+    const file = join(project.folder, 'watch.mjs');
     writeFileSync(file, watch);
     return run(extension, program, '--import', `file://${file}`).split(' ');
   }

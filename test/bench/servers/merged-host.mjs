@@ -12,7 +12,8 @@ const sessions = createNodeSessions(
   (settings) => new StreamableHTTPServerTransport(settings),
   (transport, caller) => gateway.serve(transport, { caller }),
 );
-const server = createServer((request, response) => sessions.handle(request, response));
+// Connections rest while the other host is measured; one that is closed just then would fail a call.
+const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => sessions.handle(request, response));
 server.listen(0, '127.0.0.1', () => process.send(`http://127.0.0.1:${server.address().port}/`));
 
 process.once('disconnect', async () => {

@@ -20,7 +20,8 @@ async function begin() {
   return transport;
 }
 
-const server = createServer(async (request, response) => {
+// Connections rest while the other host is measured; one that is closed just then would fail a call.
+const server = createServer({ keepAliveTimeout: 600_000 }, async (request, response) => {
   const transport = transports.get(request.headers['mcp-session-id']) ?? (await begin());
   await transport.handleRequest(request, response);
 });

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable, Writable } from 'node:stream';
-import WebSocket from 'ws';
+import type WebSocket from 'ws';
 import type { Clock } from '../../../options.js';
 import type { ChannelSocket, ConnectOptions } from './cluster.js';
 import type { Connection } from './connection.js';
@@ -41,11 +41,12 @@ async function handshake(
   { signal, query, protocols }: ConnectOptions,
 ): Promise<WebSocket> {
   signal?.throwIfAborted();
-  const settings = await connection.settings();
+  // Loaded here: most catalogs need no cluster.
+  const [settings, { WebSocket: Socket }] = await Promise.all([connection.settings(), import('ws')]);
   signal?.throwIfAborted();
   const url = connection.url(pathOf(ref), query);
   url.protocol = url.protocol === 'http:' ? 'ws:' : 'wss:';
-  const socket = new WebSocket(url, [...protocols], {
+  const socket = new Socket(url, [...protocols], {
     ...settings,
     handshakeTimeout: handshakeTimeoutMs,
     perMessageDeflate: false,

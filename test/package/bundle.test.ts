@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { serverPath } from '../support/trees.js';
+import { createPackedProject, type PackedProject } from './packed-project.js';
+
+let project: PackedProject;
+let elsewhere: string;
+
+beforeAll(() => {
+  project = createPackedProject();
+  elsewhere = mkdtempSync(join(tmpdir(), 'bundle-'));
+});
+
+afterAll(() => {
+  project?.[Symbol.dispose]();
+  rmSync(elsewhere, { recursive: true, force: true });
+});
+
+const program = `
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { createGateway, parseCatalog } from 'open-mcp-gateway';
+
+async function main() {
+  const catalog = await parseCatalog('servers: [{ id: echo, runtime: { type: local-process, command: node, args: ["' + process.argv[2] + '"] } }]');
+  const gateway = createGateway(catalog);
+  const client = new Client({ name: 'bundled', version: '1' });
+  await client.connect(gateway.connect());
+  const { content } = await client.callTool({ name: 'echo__echo', arguments: { text: 'hello' } });
+  console.log(content[0].text);
+  await gateway.close();
+}
+main();
+`;
+
+test.each(['esm', 'cjs'] as const)('works when esbuild makes one file of it, as %s', async (format) => {
+  const entry = join(project.folder, 'program.mjs');
+  writeFileSync(entry, program);
+  const outfile = join(elsewhere, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs');
+  const { warnings } = await build({
+    entryPoints: [entry],
+    outfile,
+    format,
+    bundle: true,
+    platform: 'node',
+    target: 'node22.19',
+    // An optional peer that this program does not use.
+    external: ['@kubernetes/client-node'],
+    logLevel: 'silent',
+    // CommonJS packages in an ES module ask for it.
+    ...(format === 'esm' && {
+      banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    }),
+  });
+  expect(warnings.map(({ text, location }) => `${location?.file}: ${text}`)).toEqual([]);
+  const output = execFileSync(process.execPath, [outfile, serverPath('tools')], { cwd: elsewhere, encoding: 'utf8' });
+  expect(output).toBe('{"text":"hello"}\n');
+});
