@@ -8,7 +8,7 @@ import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
 import type { Claim } from './claim.js';
 import { containerName, type JobNames, leaseLabel, toJob, toSecret } from './manifest.js';
 import type { Job, Pod } from './objects.js';
-import { judgePod } from './pod-state.js';
+import { isStuck } from './pod-state.js';
 import type { K8sJobSpec } from './spec-types.js';
 
 /** How long a server may take to end after its Job was deleted: the node may be slow. */
@@ -26,6 +26,7 @@ export class JobRun {
   job: Job | undefined;
   #pods: readonly Pod[] = [];
   #seen = false;
+  #runs = true;
   #watchFailure: Error | undefined;
   readonly #waiting = new Set<() => void>();
   readonly #unlisten: () => void;
@@ -70,7 +71,10 @@ export class JobRun {
     if (!hasEnv) return;
     const secret = toSecret(spec, names, env, this.job.metadata.uid);
     await cluster.create(secrets({ namespace }), secret).catch((error: unknown) => {
-      if (!isFailure(error, 'conflict')) throw error;
+      if (isFailure(error, 'conflict')) return;
+      // Without it no container is started, and nothing needs to be waited for.
+      this.#runs = isFailure(error, 'unreachable');
+      throw error;
     });
   }
 
@@ -128,8 +132,9 @@ export class JobRun {
     const hold = setInterval(() => {}, 60_000);
     try {
       await this.#delete();
+      if (!this.#runs) return;
       if (this.job !== undefined && !this.#seen) await pause(latePodMs, undefined, this.clock);
-      const gone = this.until((found) => found.every((pod) => this.#hasEnded(pod)) || undefined).catch(() => {});
+      const gone = this.until((found) => found.every(hasEnded) || undefined).catch(() => {});
       if (!(await settledWithin(gone, goneMs, this.clock))) {
         const left = this.#pods.map(({ metadata }) => metadata.name).join(', ');
         throw this.#stopFailed(`the pod ${left} still runs ${goneMs / 1000} s after its Job was deleted`);
@@ -155,16 +160,6 @@ export class JobRun {
     }
   }
 
-  /** True when no container of a pod runs, and none will. */
-  #hasEnded(pod: Pod): boolean {
-    const { phase: podPhase, containerStatuses: all = [] } = pod.status ?? {};
-    if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
-    if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
-    const { phase } = judgePod(pod, this.names.job);
-    // What could not be started will not be once the pod is to go, which takes some clusters a minute.
-    return pod.metadata.deletionTimestamp !== undefined && phase === 'failed';
-  }
-
   #stopFailed(message: string, cause?: unknown): GatewayError {
     return new GatewayError('STOP_FAILED', message, { server: this.names.server, cause });
   }
@@ -172,4 +167,13 @@ export class JobRun {
   #wake(): void {
     for (const look of [...this.#waiting]) look();
   }
+}
+
+/** True when no container of a pod runs, and none will. */
+function hasEnded(pod: Pod): boolean {
+  const { phase: podPhase, containerStatuses: all = [] } = pod.status ?? {};
+  if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
+  if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
+  // What could not be started will not be once the pod is to go, which takes some clusters a minute.
+  return pod.metadata.deletionTimestamp !== undefined && isStuck(pod);
 }

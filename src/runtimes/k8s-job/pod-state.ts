@@ -51,6 +51,15 @@ export function judgePod(pod: Pod, secret: string): PodState {
   return { phase: 'waiting', message: container?.state?.waiting?.message };
 }
 
+/** True when a container of a pod could not be started so far. */
+export function isStuck({ status }: Pod): boolean {
+  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+  return all.some(({ state }) => {
+    const reason = state?.waiting?.reason ?? '';
+    return pullFailures.has(reason) || containerFailures.has(reason);
+  });
+}
+
 function waitingProblem(name: string, state: ContainerStatus['state'], secret: string): string | undefined {
   const { reason = '', message = '' } = state?.waiting ?? {};
   const where = name === containerName ? '' : ` of container "${name}"`;
