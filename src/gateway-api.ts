@@ -115,6 +115,27 @@ export interface MergedOptions extends ConnectOptions {
   readonly tags?: readonly string[] | undefined;
 }
 
+/** Settings of `fetch`. */
+export interface FetchOptions extends Omit<MergedOptions, 'caller'> {
+  /**
+   * Who sends the request, as the host has found out; with `id` or `principal`. Requests of one caller belong together: they
+   * share its instances, and only it can go on with a call that needs input.
+   */
+  readonly caller: Caller;
+  /**
+   * What a Host header may hold: names for any port (`mcp.example.com`), or names with their port. Others get 403.
+   *
+   * @default ['localhost', '127.0.0.1', '[::1]']
+   */
+  readonly hosts?: readonly string[] | undefined;
+  /**
+   * Origins whose pages may connect besides pages of the host itself. Others get 403.
+   *
+   * @default []
+   */
+  readonly origins?: readonly string[] | undefined;
+}
+
 /** Tells where the names of the merged peer come from. */
 export interface GatewayNames {
   /** The name under which callers of the merged peer see a tool of a server. */
@@ -158,6 +179,20 @@ export interface Gateway extends AsyncDisposable {
    * started; the session ends with it.
    */
   serve(transport: Transport, options?: MergedOptions): Promise<void>;
+  /**
+   * Answers a request to an MCP endpoint of the host with the merged peer, in the revision that the request speaks: each of
+   * 2026-07-28 by itself, those of earlier revisions in sessions of Streamable HTTP. Fits every server of `Request` and
+   * `Response`, and `node:http` by an adapter. Starts no server.
+   *
+   * @example
+   * ```ts
+   * app.all('/mcp', (context) => gateway.fetch(context.req.raw, { caller: { id: userOf(context) } }));
+   * ```
+   *
+   * @throws `GatewayError` `OPTION_INVALID` for a caller without `id` and `principal`, `SERVER_UNKNOWN` for an id in
+   * `servers`. What is wrong with the request is a response.
+   */
+  fetch(request: Request, options: FetchOptions): Promise<Response>;
   /** Where the names of the merged peer come from. */
   readonly names: GatewayNames;
   /** What is known of the servers whose lists are the same for all callers, to be given to a later gateway. Plain JSON. */

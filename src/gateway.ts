@@ -18,6 +18,7 @@ import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type {
   ConnectOptions,
+  FetchOptions,
   Gateway,
   GatewayNames,
   GatewayOptions,
@@ -26,6 +27,7 @@ import type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
+import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/supervisor.js';
@@ -77,6 +79,7 @@ class CatalogGateway implements Gateway {
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
   readonly #states: RequestStates;
+  readonly #fetch: GatewayFetch;
   readonly #peers = new Set<{ end(reason: GatewayError): Promise<void> }>();
   #closed = false;
   #instances = 0;
@@ -109,7 +112,13 @@ class CatalogGateway implements Gateway {
       }),
     );
     this.#snapshots = new SnapshotStore(options.snapshot);
-    this.#states = new RequestStates(options.clock ?? systemClock);
+    const clock = options.clock ?? systemClock;
+    this.#states = new RequestStates(clock);
+    this.#fetch = new GatewayFetch({
+      clock,
+      createModern: (given) => this.#createModern(given),
+      serve: (transport, given) => this.serve(transport, given),
+    });
     const names = createNames((id) => this.#entries.has(id), options.names);
     this.#names = names;
     this.names = {
@@ -146,6 +155,13 @@ class CatalogGateway implements Gateway {
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
     await serveEndpoint(transport, this.#peerFactory(options), this.#peers);
+  }
+
+  async fetch(request: Request, options: FetchOptions): Promise<Response> {
+    if (this.#closed) {
+      return new Response(null, { status: 503 });
+    }
+    return this.#fetch.fetch(request, options);
   }
 
   snapshot(): GatewaySnapshot {
@@ -214,6 +230,7 @@ class CatalogGateway implements Gateway {
     const stopped = await Promise.allSettled(supervisors);
     const peers = await Promise.allSettled([
       ...[...this.#peers].map((peer) => peer.end(closedError())),
+      this.#fetch.close(closedError()),
       ...[...this.#entries.values()].map(({ sessions }) => sessions.close(closedError())),
     ]);
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
@@ -226,7 +243,19 @@ class CatalogGateway implements Gateway {
     }
   });
 
-  #peerFactory({ caller = {}, servers, tags }: MergedOptions): PeerFactory {
+  #peerFactory(options: MergedOptions): PeerFactory {
+    const createSession = this.#sessionFactory(options);
+    return (send) => new DualPeer({ createSession, createModern: () => this.#createModern(options) }, send);
+  }
+
+  #createModern(options: MergedOptions): ModernPeer {
+    const createSession = this.#sessionFactory(options);
+    const clock = this.#options.clock ?? systemClock;
+    return new ModernPeer({ clock, states: this.#states, caller: callerKey(options.caller ?? {}), createSession });
+  }
+
+  /** Makes the merged peer of a caller with a session. */
+  #sessionFactory({ caller = {}, servers, tags }: MergedOptions): PeerFactory<Endpoint> {
     const wanted = servers === undefined ? undefined : new Set(servers.map((id) => this.#entry(id).definition.id));
     const entries = [...this.#entries.values()].filter(
       ({ definition }) =>
@@ -234,22 +263,18 @@ class CatalogGateway implements Gateway {
         (wanted === undefined || wanted.has(definition.id)) &&
         (tags === undefined || tags.some((tag) => definition.tags.includes(tag))),
     );
-    const clock = this.#options.clock ?? systemClock;
-    const createSession: PeerFactory<Endpoint> = (send) =>
+    return (send) =>
       new Endpoint({
         servers: entries.map((entry) => entry.toEndpointServer(caller)),
         caller,
         names: this.#names,
         snapshots: this.#snapshots,
         intercept: this.#options.intercept,
-        clock,
+        clock: this.#options.clock ?? systemClock,
         version,
         emit: (event) => this.#emit(event),
         send,
       });
-    const states = this.#states;
-    const createModern = () => new ModernPeer({ clock, states, caller: callerKey(caller), createSession });
-    return (send) => new DualPeer({ createSession, createModern }, send);
   }
 
   #entryEnvironment(): EntryEnvironment {

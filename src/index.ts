@@ -42,6 +42,7 @@ export type {
 export { type BuiltinRuntime, createGateway } from './gateway.js';
 export type {
   ConnectOptions,
+  FetchOptions,
   Gateway,
   GatewayLimits,
   GatewayNames,

@@ -1,6 +1,6 @@
 /**
- * The only file that imports the MCP SDK: types, and one part at run time, which is loaded when a server over HTTP asks for
- * authorization.
+ * The only file that imports the MCP SDK: types, and two parts at run time, each loaded when it is needed: when a server over
+ * HTTP asks for authorization, and when `fetch` gets a caller with a session.
  */
 import type { OAuthClientProvider } from '@modelcontextprotocol/sdk/client/auth.js';
 import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js';
@@ -40,6 +40,14 @@ export function isNotification(message: JSONRPCMessage): message is JSONRPCNotif
 /** An answer: a result, or an error. */
 export function isResponse(message: JSONRPCMessage): message is JSONRPCResultResponse | JSONRPCErrorResponse {
   return !('method' in message);
+}
+
+/** The SDK's transport for sessions of Streamable HTTP, on servers of `Request` and `Response`. */
+export async function loadWebTransport() {
+  const { WebStandardStreamableHTTPServerTransport } = await import(
+    '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+  );
+  return WebStandardStreamableHTTPServerTransport;
 }
 
 /** The SDK's OAuth client. */

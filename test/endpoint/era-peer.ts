@@ -21,6 +21,11 @@ class Tap implements Transport {
   readonly progress: number[] = [];
   readonly #inner: Transport;
 
+  /** By which SDK v2 knows that the end of a request's own stream cancels it. */
+  get hasPerRequestStream(): boolean {
+    return 'hasPerRequestStream' in this.#inner && this.#inner.hasPerRequestStream === true;
+  }
+
   constructor(inner: Transport) {
     this.#inner = inner;
     inner.onclose = () => this.onclose?.();

@@ -1,0 +1,161 @@
+import type { Clock } from '../../options.js';
+import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo } from '../../sdk.js';
+import { modernErrors } from '../../transport/modern.js';
+import type { ModernPeer } from '../modern/modern-peer.js';
+
+/** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
+const patienceMs = 5_000;
+const keepAliveMs = 15_000;
+/** What a client may leave unread before it is given up. */
+const mostUnreadBytes = 16 * 1024 * 1024;
+
+const statuses: Readonly<Record<number, number>> = {
+  [-32700]: 400,
+  [-32600]: 400,
+  [-32601]: 404,
+  [modernErrors.headerMismatch]: 400,
+  [modernErrors.missingCapability]: 400,
+  [modernErrors.unsupportedVersion]: 400,
+};
+
+const eventHeaders = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no',
+};
+
+/** The response to a request of the stateless era: JSON, or a stream of events when something comes before the answer. */
+export function respond(
+  peer: ModernPeer,
+  request: JSONRPCRequest,
+  extra: MessageExtraInfo,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<Response> {
+  return new Promise((resolve) => {
+    let stream: EventStream | undefined;
+    let isDone = false;
+    const patience = clock.setTimeout(() => begin(), patienceMs);
+    const finish = () => {
+      isDone = true;
+      clock.clearTimeout(patience);
+      signal.removeEventListener('abort', cancel);
+    };
+    const cancel = () => {
+      if (!isDone) {
+        finish();
+        stream?.end();
+        exchange?.cancel({ reason: 'the client has left' });
+        // Nobody reads it.
+        resolve(new Response(null, { status: 499 }));
+      }
+    };
+    const begin = () => {
+      stream ??= new EventStream(clock, cancel);
+      resolve(new Response(stream.body, { headers: eventHeaders }));
+      return stream;
+    };
+    const exchange: { cancel(params: Record<string, unknown>): void } | undefined = peer.request(
+      request,
+      extra,
+      (message) => {
+        if (isDone) {
+          return;
+        }
+        const isAnswer = !('method' in message);
+        if (stream === undefined && isAnswer) {
+          finish();
+          resolve(toResponse(message));
+          return;
+        }
+        const events = stream ?? begin();
+        events.send(message);
+        if (isAnswer) {
+          finish();
+          events.end();
+        }
+      },
+    );
+    signal.addEventListener('abort', cancel, { once: true });
+    if (signal.aborted) {
+      cancel();
+    }
+  });
+}
+
+/** A message alone as a response. */
+export function toResponse(message: JSONRPCMessage, status?: number): Response {
+  const code = 'error' in message ? message.error.code : undefined;
+  return new Response(JSON.stringify(message), {
+    status: status ?? (code === undefined ? 200 : (statuses[code] ?? 200)),
+    headers: { 'content-type': 'application/json' },
+  });
+}
+
+const encoder = new TextEncoder();
+
+/** A body of server-sent events. */
+class EventStream {
+  readonly body: ReadableStream<Uint8Array>;
+  readonly #clock: Clock;
+  readonly #onLeft: () => void;
+  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #timer: unknown;
+  #isOpen = true;
+
+  /** @param onLeft - the client does not read any more */
+  constructor(clock: Clock, onLeft: () => void) {
+    this.#clock = clock;
+    this.#onLeft = onLeft;
+    const strategy = new ByteLengthQueuingStrategy({ highWaterMark: 64 * 1024 });
+    this.body = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller;
+        },
+        cancel: () => {
+          this.end();
+          onLeft();
+        },
+      },
+      strategy,
+    );
+    this.#keepAlive();
+  }
+
+  send(message: JSONRPCMessage): void {
+    this.#write(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
+  }
+
+  end(): void {
+    if (this.#isOpen) {
+      this.#isOpen = false;
+      this.#clock.clearTimeout(this.#timer);
+      try {
+        this.#controller?.close();
+      } catch {
+        // The client was faster.
+      }
+    }
+  }
+
+  #keepAlive(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#write(': still here\n\n');
+      this.#keepAlive();
+    }, keepAliveMs);
+  }
+
+  #write(text: string): void {
+    if (!this.#isOpen) {
+      return;
+    }
+    this.#controller?.enqueue(encoder.encode(text));
+    if ((this.#controller?.desiredSize ?? 0) < -mostUnreadBytes) {
+      this.#isOpen = false;
+      this.#clock.clearTimeout(this.#timer);
+      this.#controller?.error(new Error(`the client left ${mostUnreadBytes} bytes unread`));
+      this.#onLeft();
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import type { JSONRPCRequest } from '../../sdk.js';
+import { metaKeys, modernErrors } from '../../transport/modern.js';
+import type { RpcError } from '../modern/envelope.js';
+
+/** Where the value stands that Mcp-Name mirrors. */
+const named: Readonly<Record<string, string>> = {
+  'tools/call': 'name',
+  'prompts/get': 'name',
+  'resources/read': 'uri',
+  'tasks/get': 'taskId',
+  'tasks/update': 'taskId',
+  'tasks/cancel': 'taskId',
+};
+
+/** Compares the headers of a request of the stateless era with its body: whoever read them must not have been misled. */
+export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcError | undefined {
+  const { method, params = {} } = request;
+  const meta = (params._meta ?? {}) as Readonly<Record<string, unknown>>;
+  const differs = (name: string, expected: string) => {
+    const given = headers.get(name);
+    const value = given === null ? undefined : decode(given.trim());
+    return value === expected
+      ? undefined
+      : {
+          code: modernErrors.headerMismatch,
+          message: `the header ${name} ${given === null ? 'is missing' : 'does not match the body'}`,
+          data: { header: name },
+        };
+  };
+  const key = named[method];
+  const name = key === undefined ? undefined : (params as Readonly<Record<string, unknown>>)[key];
+  return (
+    differs('MCP-Protocol-Version', String(meta[metaKeys.protocolVersion])) ??
+    differs('Mcp-Method', method) ??
+    (typeof name === 'string' ? differs('Mcp-Name', name) : undefined)
+  );
+}
+
+/** The value of a header; undefined for one that is not written as it must be. */
+function decode(value: string): string | undefined {
+  const encoded = /^=\?base64\?(.*)\?=$/.exec(value)?.[1];
+  if (encoded === undefined) {
+    return value;
+  }
+  const bytes = Buffer.from(encoded, 'base64');
+  if (bytes.toString('base64') !== encoded) {
+    return undefined;
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,158 @@
+import { Callers } from './endpoint/http/callers.js';
+import { respond, toResponse } from './endpoint/http/exchange.js';
+import { checkHeaders } from './endpoint/http/header-check.js';
+import { readEnvelope } from './endpoint/modern/envelope.js';
+import type { ModernPeer } from './endpoint/modern/modern-peer.js';
+import { GatewayError } from './errors.js';
+import type { FetchOptions, MergedOptions } from './gateway-api.js';
+import { Refusal } from './hosts/refusal.js';
+import { resolveSessionOptions } from './hosts/session-options.js';
+import { createSiteCheck } from './hosts/site-check.js';
+import { readBody, toResponse as toRefusal } from './hosts/web-body.js';
+import { createWebSessions, type WebServerTransport, type WebSessions } from './hosts/web-sessions.js';
+import type { Clock } from './options.js';
+import type { Caller } from './runtime.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  loadWebTransport,
+  type Transport,
+} from './sdk.js';
+import { isJsonRpcMessage } from './transport/json-rpc.js';
+import { hasEnvelope, metaKeys } from './transport/modern.js';
+
+export interface GatewayFetchOptions {
+  readonly clock: Clock;
+  createModern(options: MergedOptions): ModernPeer;
+  serve(transport: Transport, options: MergedOptions): Promise<void>;
+}
+
+const legacyRevision = /^20(24|25)-/;
+
+/** Answers HTTP requests of both eras: each of the stateless one by itself, and others in sessions. */
+export class GatewayFetch {
+  readonly #options: GatewayFetchOptions;
+  readonly #callers: Callers;
+  readonly #sessions = new Map<string, Promise<WebSessions>>();
+  /** Who sends a request that a session gets. */
+  readonly #senders = new WeakMap<Request, FetchOptions>();
+
+  constructor(options: GatewayFetchOptions) {
+    this.#options = options;
+    this.#callers = new Callers(options.clock);
+  }
+
+  async fetch(request: Request, options: FetchOptions): Promise<Response> {
+    const { caller, hosts, origins } = options;
+    if (caller.id === undefined && caller.principal === undefined) {
+      throw new GatewayError(
+        'OPTION_INVALID',
+        'fetch() needs caller.id or caller.principal: requests of one caller belong together, and no connection says which do',
+      );
+    }
+    const { clock } = this.#options;
+    const limits = resolveSessionOptions<Request>({ hosts, origins, authenticate: () => caller, clock });
+    try {
+      const host = request.headers.get('host') ?? new URL(request.url).host;
+      createSiteCheck(limits)(host, request.headers.get('origin'));
+      const version = request.headers.get('mcp-protocol-version');
+      const isModern = version !== null && !legacyRevision.test(version.trim());
+      if (request.method !== 'POST' || (!isModern && request.headers.has('mcp-session-id'))) {
+        return await this.#toSession(request, options);
+      }
+      if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
+        return problem(415, -32600, 'the body must be application/json');
+      }
+      const body = await readBody(request, limits);
+      const message = isJsonRpcMessage(body) ? body : undefined;
+      if (isModern || (message !== undefined && hasEnvelope(message))) {
+        return await this.#answer(message, request, options);
+      }
+      const { url, method, headers, signal } = request;
+      return await this.#toSession(new Request(url, { method, headers, signal, body: JSON.stringify(body) }), options);
+    } catch (error) {
+      if (error instanceof Refusal) {
+        return toRefusal(error, request, limits);
+      }
+      throw error;
+    }
+  }
+
+  /** Answers what is open, and takes no more. */
+  async close(reason: GatewayError): Promise<void> {
+    for (const peer of this.#callers.all()) {
+      peer.failAll(reason);
+    }
+    const sessions = await Promise.all(this.#sessions.values());
+    await Promise.all([this.#callers.close(), ...sessions.map((each) => each.close({ graceMs: 0 }))]);
+  }
+
+  async #answer(message: JSONRPCMessage | undefined, request: Request, options: FetchOptions): Promise<Response> {
+    if (message === undefined || isResponse(message)) {
+      return problem(400, -32600, 'the body must be one request or notification');
+    }
+    if (!isRequest(message)) {
+      // This revision has no notifications that a server over HTTP would have to know.
+      return new Response(null, { status: 202 });
+    }
+    const refuse = (error: { code: number; message: string; data?: unknown }) =>
+      toResponse({ jsonrpc: '2.0', id: message.id, error }, 400);
+    const envelope = hasEnvelope(message) ? readEnvelope(message) : missing;
+    const isMalformed = 'code' in envelope && envelope.code === -32602;
+    const mismatch = isMalformed ? undefined : checkHeaders(request.headers, message);
+    if ('code' in envelope && isMalformed) {
+      return refuse(envelope as typeof missing);
+    }
+    if (mismatch !== undefined) {
+      return refuse(mismatch);
+    }
+    return this.#respond(message, request, options);
+  }
+
+  #respond(message: JSONRPCRequest, request: Request, options: FetchOptions): Promise<Response> | Response {
+    const { caller, servers, tags } = options;
+    const key = JSON.stringify([caller.id ?? null, caller.principal ?? null, servers ?? null, tags ?? null]);
+    const peer = this.#callers.get(key, () => this.#options.createModern(options));
+    if (peer === undefined) {
+      return new Response(null, { status: 503, headers: { 'retry-after': '30' } });
+    }
+    const { clock } = this.#options;
+    return respond(peer, message, { authInfo: caller.authInfo } as never, request.signal, clock);
+  }
+
+  async #toSession(request: Request, options: FetchOptions): Promise<Response> {
+    const { hosts, origins, servers, tags } = options;
+    const key = JSON.stringify([hosts, origins, servers, tags]);
+    let opening = this.#sessions.get(key);
+    if (opening === undefined) {
+      opening = this.#createSessions(options);
+      this.#sessions.set(key, opening);
+    }
+    const sessions = await opening;
+    this.#senders.set(request, options);
+    return sessions.handle(request);
+  }
+
+  async #createSessions({ hosts, origins, servers, tags }: FetchOptions): Promise<WebSessions> {
+    const Transport = await loadWebTransport();
+    const { clock, serve } = this.#options;
+    return createWebSessions(
+      (settings) => new Transport(settings) as unknown as WebServerTransport,
+      (transport, caller: Caller) => serve(transport, { caller, servers, tags }),
+      { hosts, origins, clock, authenticate: (request) => this.#senders.get(request)?.caller },
+    );
+  }
+}
+
+const missing = {
+  code: -32602,
+  message: `params._meta["${metaKeys.protocolVersion}"] is missing`,
+  data: { key: metaKeys.protocolVersion },
+};
+
+function problem(status: number, code: number, message: string): Response {
+  const body = { jsonrpc: '2.0', id: null, error: { code, message } };
+  return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json' } });
+}

@@ -1,0 +1,201 @@
+import { type Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
+import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { describe, expect, test } from 'vitest';
+import { createGateway, type FetchOptions } from '../../src/index.js';
+import type { Transport } from '../../src/sdk.js';
+import { EraPeer } from '../endpoint/era-peer.js';
+import { envelope } from '../endpoint/modern-caller.js';
+import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
+import { createFetchHost } from './fetch-host.js';
+
+const prefix = 'io.modelcontextprotocol/';
+
+function createLegacyGateway() {
+  return createGateway({
+    servers: [{ id: 'one', runtime: { type: 'in-process', server: () => createLegacyServer() } }],
+  });
+}
+
+function scripted(script: Script) {
+  const server = new ScriptedServer(script);
+  const gateway = createGateway({ servers: [{ id: 'one', runtime: server.runtime }] });
+  return Object.assign(gateway, { server });
+}
+
+function post(method: string, params: Json = {}, headers: Record<string, string> = {}, more: Json = {}): Request {
+  const name = params.name ?? params.uri;
+  return new Request('http://localhost/mcp', {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      'mcp-protocol-version': '2026-07-28',
+      'mcp-method': method,
+      ...(typeof name === 'string' && { 'mcp-name': name }),
+      ...headers,
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: { _meta: envelope(), ...params }, ...more }),
+  });
+}
+
+const me: FetchOptions = { caller: { id: 'me' } };
+
+describe('gateway.fetch', () => {
+  test.each([
+    ['v2 modern', (url: URL) => new HttpV2(url)],
+    ['v2 legacy', (url: URL) => new HttpV2(url)],
+    ['v1', (url: URL) => new HttpV1(url)],
+  ] as const)('serves a client of %s', async (kind, connect) => {
+    await using gateway = createLegacyGateway();
+    await using host = await createFetchHost(gateway);
+    await using peer = await EraPeer.open(kind, connect(new URL(host.url)) as Transport);
+    expect((await peer.client.listTools()).tools).toHaveLength(12);
+    expect(await peer.text('one__echo', { text: 'hello' })).toBe('hello');
+    expect(await peer.text('one__interview')).toBe('Ada is 36');
+    expect(await peer.text('one__roots')).toBe('file:///home file:///work');
+    expect(await peer.text('one__steps', {}, { onprogress: () => {} })).toBe('done');
+    expect(peer.progress).toEqual([1, 2, 3]);
+    const calls = Array.from({ length: 5 }, () => peer.text('one__interview'));
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(['Ada is 36']));
+
+    const abort = new AbortController();
+    const before = Number(await peer.text('one__cancelled'));
+    const waiting = peer.text('one__wait', {}, { signal: abort.signal });
+    await peer.text('one__echo', { text: 'behind it' });
+    abort.abort(new Error('enough'));
+    await expect(waiting).rejects.toThrow('enough');
+    for (let count = before; count === before; ) count = Number(await peer.text('one__cancelled'));
+  });
+
+  test('keeps a stream of notifications open until its client leaves', async () => {
+    await using gateway = createLegacyGateway();
+    await using host = await createFetchHost(gateway);
+    await using peer = await EraPeer.open('v2 modern', new HttpV2(new URL(host.url)) as Transport);
+    const client = peer.client as ClientV2;
+    const listening = await client.listen({ toolsListChanged: true, resourceSubscriptions: ['fixture://watched'] });
+    await peer.text('one__grow');
+    await peer.notification('notifications/tools/list_changed');
+    await peer.text('one__touch');
+    await peer.notification('notifications/resources/updated');
+    await listening.close();
+  });
+
+  test('tells callers apart, and a state of one is nothing to another', async () => {
+    await using gateway = createLegacyGateway();
+    const capabilities = { elicitation: {} };
+    const params = { name: 'one__ask', _meta: envelope(capabilities) };
+    const asked = (await (await gateway.fetch(post('tools/call', params), me)).json()) as { result: Json };
+    const { requestState, inputRequests } = asked.result;
+    const key = String(Object.keys(inputRequests as Json)[0]);
+    const inputResponses = { [key]: { action: 'accept', content: { name: 'Ada' } } };
+    const again = (caller: string) =>
+      gateway.fetch(post('tools/call', { ...params, requestState, inputResponses }), { caller: { id: caller } });
+    expect(await (await again('you')).json()).toMatchObject({ error: { code: -32602 } });
+    expect(await (await again('me')).json()).toMatchObject({ result: { content: [{ text: 'Hello Ada' }] } });
+    expect(await (await again('me')).json()).toMatchObject({ error: { code: -32602 } });
+  });
+
+  test('answers at once as JSON, and with events when something comes before the answer', async () => {
+    await using gateway = scripted({
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': (request, instance) => {
+          const { progressToken } = (request.params?._meta ?? {}) as Json;
+          progressToken !== undefined && instance.notify('notifications/progress', { progressToken, progress: 1 });
+          return { content: [] };
+        },
+      },
+    });
+    const plain = await gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    expect(plain.headers.get('content-type')).toBe('application/json');
+    const _meta = envelope({}, { progressToken: 'p' });
+    const events = await gateway.fetch(post('tools/call', { name: 'one__go', _meta }), me);
+    expect(events.headers.get('content-type')).toBe('text/event-stream');
+    const lines = (await events.text()).split('\n').filter((line) => line.startsWith('data: '));
+    expect(lines.map((line) => JSON.parse(line.slice(6)))).toMatchObject([
+      { method: 'notifications/progress', params: { progressToken: 'p', progress: 1 } },
+      { id: 1, result: { resultType: 'complete' } },
+    ]);
+  });
+
+  test('takes a client that leaves for one that has cancelled', async () => {
+    await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
+    const abort = new AbortController();
+    const request = new Request(post('tools/call', { name: 'one__go' }), { signal: abort.signal });
+    const answered = gateway.fetch(request, me);
+    await gateway.server.request('tools/call');
+    abort.abort();
+    await answered;
+    while (gateway.server.only.notifications('notifications/cancelled').length === 0) await gateway.server.change();
+  });
+
+  test.each([
+    ['no version header', post('tools/list', {}, { 'mcp-protocol-version': '' }), 400, -32020],
+    ['another version', post('tools/list', {}, { 'mcp-protocol-version': '2026-07-29' }), 400, -32020],
+    ['another method', post('tools/list', {}, { 'mcp-method': 'prompts/list' }), 400, -32020],
+    ['another name', post('tools/call', { name: 'a' }, { 'mcp-name': 'b' }), 400, -32020],
+    ['a broken name', post('tools/call', { name: 'a' }, { 'mcp-name': '=?base64?a?=' }), 400, -32020],
+    ['no envelope', post('tools/list', { _meta: {} }), 400, -32602],
+    ['half an envelope', post('tools/list', { _meta: { [`${prefix}protocolVersion`]: '2026-07-28' } }), 400, -32602],
+    [
+      'a version that is not spoken',
+      post(
+        'tools/list',
+        { _meta: envelope({}, { [`${prefix}protocolVersion`]: '2030-01-01' }) },
+        { 'mcp-protocol-version': '2030-01-01' },
+      ),
+      400,
+      -32022,
+    ],
+    ['an unknown method', post('no/such'), 404, -32601],
+    ['a method of sessions', post('ping'), 404, -32601],
+    ['an unknown tool', post('tools/call', { name: 'nobody__x' }), 200, -32602],
+  ])('refuses %s', async (_, request, status, code) => {
+    await using gateway = scripted({});
+    const response = await gateway.fetch(request, me);
+    expect(response.status).toBe(status);
+    expect(await response.json()).toMatchObject({ id: 1, error: { code } });
+  });
+
+  test('reads a name that is encoded', async () => {
+    await using gateway = scripted({
+      resources: [{ uri: 'x://ü' }],
+      on: { 'resources/read': () => ({ contents: [] }) },
+    });
+    const encoded = `=?base64?${Buffer.from('x://ü').toString('base64')}?=`;
+    const response = await gateway.fetch(post('resources/read', { uri: 'x://ü' }, { 'mcp-name': encoded }), me);
+    expect(await response.json()).toMatchObject({ result: { contents: [], ttlMs: 0, cacheScope: 'private' } });
+  });
+
+  test('refuses bodies that are no single message, other hosts and other sites', async () => {
+    await using gateway = scripted({});
+    const raw = (body: string, headers: Record<string, string> = {}) =>
+      gateway.fetch(
+        new Request('http://localhost/mcp', {
+          method: 'POST',
+          body,
+          headers: { 'content-type': 'application/json', 'mcp-protocol-version': '2026-07-28', ...headers },
+        }),
+        me,
+      );
+    expect((await raw('[]')).status).toBe(400);
+    expect((await raw('{')).status).toBe(400);
+    expect((await raw('{"jsonrpc":"2.0","id":1,"result":{}}')).status).toBe(400);
+    expect((await raw('{"jsonrpc":"2.0","method":"notifications/x"}')).status).toBe(202);
+    expect((await raw('{}', { 'content-type': 'text/plain' })).status).toBe(415);
+    expect((await raw('{}', { origin: 'https://evil.example' })).status).toBe(403);
+    const elsewhere = new Request('http://evil.example/mcp', { method: 'POST', body: '{}' });
+    expect((await gateway.fetch(elsewhere, me)).status).toBe(403);
+    await expect(gateway.fetch(post('tools/list'), { caller: {} })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+  });
+
+  test('takes nothing more when the gateway is closed, and ends what is open', async () => {
+    await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
+    const answered = gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    await gateway.server.request('tools/call');
+    await gateway.close({ graceMs: 0 });
+    expect(await (await answered).json()).toMatchObject({ error: { data: { code: 'SERVER_STOPPED' } } });
+    expect((await gateway.fetch(post('tools/list'), me)).status).toBe(503);
+  });
+});
