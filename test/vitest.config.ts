@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config';
 import { CountsReporter } from './counts-reporter.js';
+import { ProofReporter } from './proof-reporter.js';
 
 export default defineConfig({
   test: {
@@ -10,6 +11,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Two cores: more workers only disturb the tests that start processes.
     maxWorkers: 2,
-    reporters: ['default', new CountsReporter()],
+    reporters: ['default', new ProofReporter(), new CountsReporter()],
   },
 });

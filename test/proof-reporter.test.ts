@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import type { TestModule } from 'vitest/node';
+import { ProofReporter, readProofs } from './proof-reporter.js';
+
+const page = readFileSync(new URL('../docs/reliability.md', import.meta.url), 'utf8');
+const proofs = readProofs(page);
+
+function played(file: string, tests: readonly (readonly [string, string])[]): TestModule {
+  const allTests = () => tests.map(([name, state]) => ({ name, result: () => ({ state }) }));
+  return { moduleId: new URL(`../${file}`, import.meta.url).pathname, children: { allTests } } as never;
+}
+
+/** The exit code of a run with these results. */
+function outcome(modules: readonly TestModule[]): unknown {
+  const before = process.exitCode;
+  process.exitCode = undefined;
+  try {
+    new ProofReporter(() => {}).onTestRunEnd(modules);
+    return process.exitCode;
+  } finally {
+    process.exitCode = before;
+  }
+}
+
+test('the page has a row for each of at least 120 faults, and none twice', () => {
+  const rows = page.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| Fault'));
+  expect(proofs).toHaveLength(rows.length);
+  expect(proofs.length).toBeGreaterThanOrEqual(120);
+  expect(new Set(proofs.map(({ file, name }) => `${file} ${name}`)).size).toBe(proofs.length);
+});
+
+test('a run fails when a test that the page names is missing or did not pass, and for no other', () => {
+  const [first] = proofs;
+  if (first === undefined) {
+    throw new Error('the page has no row');
+  }
+  const all = proofs.filter(({ file }) => file === first.file).map(({ name }) => [name, 'passed'] as const);
+  expect(outcome([played(first.file, all)])).toBeUndefined();
+  expect(outcome([played('test/errors.test.ts', [])])).toBeUndefined();
+  expect(outcome([played(first.file, all.slice(1))])).toBe(1);
+  expect(outcome([played(first.file, [[first.name, 'failed'], ...all.slice(1)])])).toBe(1);
+  expect(outcome([played(first.file, [[first.name, 'passed'], ...all])])).toBeUndefined();
+});

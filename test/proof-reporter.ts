@@ -1,0 +1,59 @@
+import { readFileSync, writeSync } from 'node:fs';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Reporter, TestModule } from 'vitest/node';
+
+/** A row of a page that says which test shows what it claims. */
+export interface Proof {
+  readonly file: string;
+  readonly name: string;
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const page = 'docs/reliability.md';
+
+/** The rows of a page whose last cell is the file of a test, and its name. */
+export function readProofs(text: string): Proof[] {
+  return [...text.matchAll(/\| `(test\/[^`]+)` (.+) \|$/gm)].map(([, file = '', name = '']) => ({
+    file,
+    name: name.replaceAll('&#124;', '|'),
+  }));
+}
+
+/**
+ * Fails a run in which a test that {@link page} gives as a proof was not there, or did not pass. Of files that the run was
+ * not asked for it says nothing; a test that was left out counts where everything must run, as `CI` says.
+ */
+export class ProofReporter implements Reporter {
+  readonly #tell: (text: string) => void;
+
+  constructor(tell: (text: string) => void = (text) => writeSync(2, text)) {
+    this.#tell = tell;
+  }
+
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    const results = new Map(modules.map((module) => [relative(root, module.moduleId), resultsOf(module)]));
+    const proofs = readProofs(readFileSync(new URL(`../${page}`, import.meta.url), 'utf8'));
+    const broken = proofs.flatMap(({ file, name }) => {
+      const ran = results.get(file);
+      if (ran === undefined) {
+        return [];
+      }
+      const states = ran.get(name) ?? ['missing'];
+      const good = states.every((state) => state === 'passed' || (state === 'skipped' && process.env.CI !== 'true'));
+      return good ? [] : [`${page} names a test that is ${states.join(', ')}: ${file} ${name}`];
+    });
+    if (broken.length > 0) {
+      process.exitCode = 1;
+      this.#tell(`${broken.join('\n')}\n`);
+    }
+  }
+}
+
+function resultsOf(module: TestModule): Map<string, string[]> {
+  const states = new Map<string, string[]>();
+  for (const test of module.children.allTests()) {
+    states.set(test.name, [...(states.get(test.name) ?? []), test.result().state]);
+  }
+  return states;
+}
