@@ -4,8 +4,8 @@ import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, RequestId, Trans
 import { isResponse } from '../sdk.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
-import { discard } from './http/body.js';
 import { Exchange } from './http/exchange.js';
+import { Leftovers } from './http/leftovers.js';
 import { LegacySseWire } from './http/legacy-sse.js';
 import { StreamableWire } from './http/streamable.js';
 import type { HttpMessageInfo, HttpSendOptions, Wire, WireOptions } from './http/wire.js';
@@ -16,7 +16,7 @@ import { metaKeys, modernVersion } from './modern.js';
 export type HttpMode = 'auto' | 'streamable-http' | 'sse';
 
 /** What an {@link HttpTransport} needs. */
-export interface HttpTransportOptions extends Omit<WireOptions, 'onMessage' | 'onTrouble' | 'onLost'> {
+export interface HttpTransportOptions extends Omit<WireOptions, 'leftovers' | 'onMessage' | 'onTrouble' | 'onLost'> {
   readonly mode: HttpMode;
   /** Told once, when nothing of the transport is left. */
   readonly onClosed?: (() => void) | undefined;
@@ -65,6 +65,7 @@ export class HttpTransport implements RuntimeTransport {
     this.#onClosed = onClosed;
     this.#options = {
       ...options,
+      leftovers: new Leftovers(options.clock),
       onMessage: (message, info) => this.#receive(message, info),
       onTrouble: (error) => this.#inbox.put(() => runCallback({}, () => this.onerror?.(error))),
       onLost: (reason) => this.#lost(reason),
@@ -264,6 +265,7 @@ export class HttpTransport implements RuntimeTransport {
 
   async #closeWires(): Promise<void> {
     await Promise.all([this.#streamable.close(), this.#wire.close()]);
+    this.#options.leftovers.close();
   }
 
   #tellEnd(): void {
@@ -309,7 +311,7 @@ export class HttpTransport implements RuntimeTransport {
     );
     signal.addEventListener('abort', () => exchange.abort(), { once: true });
     const answer = await exchange.answer;
-    discard(answer);
+    this.#options.leftovers.discard(answer);
     if (answer.status >= 500) {
       throw this.#error('HTTP_STATUS', `OPTIONS (health) was answered with HTTP ${answer.status}`, {
         status: answer.status,

@@ -148,6 +148,56 @@ describe('a request that the client cancels', () => {
   });
 });
 
+describe('what a server forgets to end', () => {
+  /** Begins its answers well, and never ends them. */
+  const forgetful: Script = ({ message, response }) => {
+    if (message?.method === 'notifications/initialized') {
+      response.writeHead(202, { 'content-type': 'text/plain' }).write('Acc');
+      return true;
+    }
+    if (message?.method !== 'tools/call') return false;
+    startEvents(response);
+    response.write(event(textResult(message.id, 'done')));
+    return true;
+  };
+
+  async function begin(clock: FakeClock) {
+    const closed: Promise<void>[] = [];
+    const host = await listenScripted((asked) => {
+      const taken = forgetful(asked);
+      if (taken !== false) closed.push(asked.closed);
+      return taken;
+    });
+    const opened = await open(host.url, clock);
+    expect(await opened.peer.call('search')).toBe('done');
+    expect(closed).toHaveLength(2);
+    return { host, opened, closed };
+  }
+
+  test('is closed after a while', async () => {
+    const clock = new FakeClock();
+    const { host, opened, closed } = await begin(clock);
+    await using _host = host;
+    await using _opened = opened;
+    expect(clock.waiting).toBe(2);
+    await clock.advance(5_000);
+    await Promise.all(closed);
+    expect(clock.waiting).toBe(0);
+    expect(await opened.peer.call('search')).toBe('done');
+    expect(opened.peer.errors).toEqual([]);
+  });
+
+  test('is closed with the transport', async () => {
+    const clock = new FakeClock();
+    const { host, opened, closed } = await begin(clock);
+    await using _host = host;
+    await using _opened = opened;
+    await opened.peer.close();
+    await Promise.all(closed);
+    expect(clock.waiting).toBe(0);
+  });
+});
+
 describe('order', () => {
   test('a notification is acknowledged before what was sent after it goes out', async () => {
     const held = Promise.withResolvers<Asked>();

@@ -106,19 +106,3 @@ export function readText(answer: HttpAnswer, limitBytes: number): Promise<string
     });
   });
 }
-
-/** What a body that nobody needs may hold before its connection is given up rather than read to its end. */
-const worthReading = 64 * 1024;
-
-/** Lets a body go by, so that its connection can be used again. */
-export function discard(answer: HttpAnswer): void {
-  let bytes = 0;
-  answer.read({
-    data(chunk) {
-      bytes += chunk.length;
-      if (bytes > worthReading) answer.abort();
-    },
-    end() {},
-    fail() {},
-  });
-}

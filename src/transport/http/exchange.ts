@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { GatewayError } from '../../errors.js';
-import { discard } from './body.js';
 import { CallFailure, type HttpAnswer, HttpCall, type HttpRequest } from './call.js';
+import type { Leftovers } from './leftovers.js';
 import { describeNetworkError } from './network.js';
 import { showUrl } from './status.js';
 
@@ -34,6 +34,8 @@ export interface ExchangeOptions {
   /** Headers of the catalog and of the host, names in lower case. */
   headers(): Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
   readonly authorizer: Authorizer | undefined;
+  /** Where answers go that nobody needs. */
+  readonly leftovers: Leftovers;
 }
 
 /** A request as the transport wants it, before credentials. */
@@ -95,7 +97,7 @@ export class Exchange {
   }
 
   async #run(): Promise<HttpAnswer> {
-    const { authorizer } = this.#options;
+    const { authorizer, leftovers } = this.#options;
     let url = this.#request.url;
     let redirects = 0;
     for (let tries = 1; ; ) {
@@ -106,14 +108,14 @@ export class Exchange {
         const challenge = { status, header: answer.header('www-authenticate'), token, tries };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
         // Its body may be endless, and asking for access takes time.
-        discard(answer);
+        leftovers.discard(answer);
         await authorizer.refused(challenge, this.#request.step);
         tries += 1;
         continue;
       }
       const next = redirect(answer, url, this.#request.method);
       if (next === undefined || redirects === mostRedirects) return answer;
-      discard(answer);
+      leftovers.discard(answer);
       redirects += 1;
       url = next;
     }

@@ -1,13 +1,12 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, type JSONRPCMessage } from '../../sdk.js';
-import { discard, readText } from './body.js';
+import { errorBodyBytes } from './answer-error.js';
+import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { mediaType, type Step, showUrl, statusError } from './status.js';
 import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
-
-const errorBodyBytes = 64 * 1024;
 
 /**
  * MCP over HTTP+SSE, as revision 2024-11-05 has it: one stream for all that the server sends, which names the address
@@ -178,7 +177,7 @@ export class LegacySseWire implements Wire {
     try {
       const answer = await post.answer;
       if (answer.status < 300) {
-        discard(answer);
+        this.#options.leftovers.discard(answer);
         return;
       }
       const text = await readText(answer, errorBodyBytes).catch(() => '');

@@ -1,14 +1,13 @@
 import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
+import { errorBodyBytes } from './answer-error.js';
 import { Backoff } from './backoff.js';
-import { discard, readText } from './body.js';
+import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
-
-const errorBodyBytes = 64 * 1024;
 
 /**
  * The stream on which a server sends what belongs to no request: opened by GET, and opened again, from the last event on,
@@ -119,7 +118,7 @@ export class ListeningStream {
     if (status === 405 || (!this.#everOpen && (status < 300 || notOffered.has(status)))) {
       // Not every server has something to say by itself; many do not know the right status for that.
       if (status < 300) answer.abort();
-      else discard(answer);
+      else this.#options.leftovers.discard(answer);
       return;
     }
     const body = await readText(answer, errorBodyBytes).catch(() => '');

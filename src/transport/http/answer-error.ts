@@ -1,0 +1,31 @@
+import { GatewayError } from '../../errors.js';
+import { readText } from './body.js';
+import type { HttpAnswer } from './call.js';
+import type { Exchange } from './exchange.js';
+import { mediaType, type Step, showUrl } from './status.js';
+
+/** How much is read of a body that only explains an error. */
+export const errorBodyBytes = 64 * 1024;
+
+/** The error for an answer that is none. */
+export function answerInvalid(server: string, message: string, status?: number): GatewayError {
+  return new GatewayError('ANSWER_INVALID', message, { server, status, delivered: 'unknown' });
+}
+
+/** The error for a status that means success with content that cannot be an answer; ends the answer. */
+export async function unexpectedAnswer(exchange: Exchange, answer: HttpAnswer, step: Step): Promise<GatewayError> {
+  const url = showUrl(step.url);
+  const type = mediaType(answer.header('content-type'));
+  if (answer.status === 202 || answer.status === 204 || type === '') {
+    answer.abort();
+    return answerInvalid(step.server, `${step.name} was answered by ${url} with HTTP ${answer.status} and no message`);
+  }
+  const text = exchange.hide(await readText(answer, errorBodyBytes).catch(() => ''));
+  const title = /<title[^>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim();
+  const page = title === undefined ? '' : ` (a page "${title}")`;
+  return answerInvalid(
+    step.server,
+    `${step.name} was answered by ${url} with content of type ${type}${page} instead of JSON or an event stream; is that the MCP endpoint?`,
+    answer.status,
+  );
+}

@@ -1,0 +1,135 @@
+import { GatewayError } from '../../errors.js';
+import type { JSONRPCMessage } from '../../sdk.js';
+import { answerInvalid } from './answer-error.js';
+import { Backoff } from './backoff.js';
+import type { HttpAnswer } from './call.js';
+import { readEvents } from './events.js';
+import type { Exchange } from './exchange.js';
+import type { OpenRequest } from './open-request.js';
+import { mediaType, type Step, showUrl } from './status.js';
+import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
+
+/** How often in a row a broken stream is taken up in vain. */
+const mostVainTries = 5;
+
+export interface AnswerStreamOptions {
+  readonly wire: WireOptions;
+  readonly open: OpenRequest;
+  readonly step: Step;
+  readonly send: HttpSendOptions;
+  /** Hands a message on. True when it is the answer. */
+  deliver(message: JSONRPCMessage): boolean;
+  /** Asks for what came after an event. */
+  rest(lastEventId: string): Exchange;
+}
+
+/** How a stream ended without the answer: in good order, or cut off by `cause`. */
+interface Ended {
+  readonly cause: GatewayError | undefined;
+}
+
+/**
+ * The answer to a request as a stream of events. One that breaks before the answer is taken up from its last event, where
+ * the server gave events ids; that asks for the answer, it does not send the request again.
+ */
+export class AnswerStream {
+  readonly #options: AnswerStreamOptions;
+  readonly #backoff: Backoff;
+  #lastEventId: string | undefined;
+  /** Something has come since the stream was last opened. */
+  #lively = false;
+
+  constructor(options: AnswerStreamOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff(options.wire.clock, options.wire.random);
+  }
+
+  /**
+   * Resolves with the answer, which was delivered, or once the request is cancelled.
+   *
+   * @throws `GatewayError` when the answer cannot come any more
+   */
+  async read(first: HttpAnswer): Promise<void> {
+    const { open, wire } = this.#options;
+    let vain = 0;
+    for (let answer: HttpAnswer | undefined = first; ; ) {
+      this.#lively = false;
+      // That the server cannot be reached is like a stream that is cut at once.
+      const end: Ended | 'answered' | undefined = answer && (await this.#readOne(answer));
+      if (end === 'answered' || open.cancelled) return;
+      vain = this.#lively ? 0 : vain + 1;
+      const lastEventId = this.#lastEventId;
+      if (open.over || open.modern || lastEventId === undefined || vain >= mostVainTries) {
+        throw this.#cutOff(end?.cause);
+      }
+      await open.pause(this.#backoff.next(end !== undefined && end.cause === undefined), wire.clock);
+      if (open.cancelled) return;
+      if (open.over) throw this.#cutOff(undefined);
+      answer = await this.#takeUp(lastEventId);
+    }
+  }
+
+  /** Reads a stream until the answer has come, or the stream has ended without it. */
+  #readOne(answer: HttpAnswer): Promise<Ended | 'answered'> {
+    const { wire, open, send, deliver } = this.#options;
+    const { server, maxMessageBytes, leftovers } = wire;
+    const { exchange } = open;
+    return new Promise((resolve) => {
+      let answered = false;
+      this.#backoff.opened();
+      readEvents(answer, maxMessageBytes, {
+        event: (type, data) => {
+          if (type !== 'message' || data === '' || open.over) return;
+          this.#lively = true;
+          const parsed = parseMessages(data);
+          if (parsed?.clean !== true) {
+            wire.onTrouble(answerInvalid(server, 'the server sent an event that is no message'));
+          }
+          for (const message of parsed?.messages ?? []) {
+            if (!deliver(message)) continue;
+            answered = true;
+            leftovers.keep(answer);
+            resolve('answered');
+          }
+        },
+        id: (id) => {
+          this.#lively = true;
+          this.#lastEventId = id === '' ? undefined : id;
+          if (id !== '') send.onresumptiontoken?.(id);
+        },
+        retry: (ms) => this.#backoff.asked(ms),
+        end: (cause) => {
+          if (answered) leftovers.ended(answer);
+          if (!open.cancelled) send.onRequestStreamEnd?.();
+          if (answered) return;
+          const what = `the answer to ${open.request.method}`;
+          resolve({ cause: cause && readFailure(cause, exchange, what, server) });
+        },
+      });
+    });
+  }
+
+  /** Asks for the rest of a stream that broke. Undefined when the server could not be reached: it may be back later. */
+  async #takeUp(lastEventId: string): Promise<HttpAnswer | undefined> {
+    const { open, step, rest } = this.#options;
+    open.goOn(rest(lastEventId));
+    try {
+      const answer = await open.exchange.answer;
+      if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') return answer;
+      answer.abort();
+      if (answer.status >= 500) return undefined;
+      const refusal = `the rest was refused with HTTP ${answer.status}`;
+      throw answerInvalid(step.server, `${step.name}: its stream ended before the answer, and ${refusal}`);
+    } catch (error) {
+      if (GatewayError.is(error) && error.code === 'CONNECTION_FAILED') return undefined;
+      throw error;
+    }
+  }
+
+  #cutOff(cause: GatewayError | undefined): GatewayError {
+    if (cause !== undefined) return cause;
+    const { step, open } = this.#options;
+    const what = `ended the stream before it sent the answer to ${open.request.method}`;
+    return answerInvalid(step.server, `${step.name}: ${showUrl(step.url)} ${what}; does a proxy cut it?`);
+  }
+}

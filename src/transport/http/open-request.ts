@@ -1,0 +1,66 @@
+import type { Clock } from '../../options.js';
+import type { JSONRPCRequest } from '../../sdk.js';
+import type { Exchange } from './exchange.js';
+
+/** A request over Streamable HTTP that waits for its answer. */
+export class OpenRequest {
+  readonly request: JSONRPCRequest;
+  /** It is of the stateless era. */
+  readonly modern: boolean;
+  /** Its answer is the rest of a stream of an earlier request, and bears that one's id. */
+  readonly replay: boolean;
+  #exchange: Exchange;
+  #cancelled = false;
+  #over = false;
+  #wake = () => {};
+
+  constructor(request: JSONRPCRequest, exchange: Exchange, { modern, replay }: { modern: boolean; replay: boolean }) {
+    this.request = request;
+    this.modern = modern;
+    this.replay = replay;
+    this.#exchange = exchange;
+  }
+
+  get exchange(): Exchange {
+    return this.#exchange;
+  }
+
+  /** Nobody waits any more: that its stream ends is no failure. */
+  get cancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  /** Cancelled, or the transport closes. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Goes on with another exchange, which asks for the rest of the answer. */
+  goOn(exchange: Exchange): void {
+    this.#exchange = exchange;
+    if (this.#over) exchange.abort();
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    this.stop();
+  }
+
+  stop(): void {
+    this.#over = true;
+    this.#exchange.abort();
+    this.#wake();
+  }
+
+  /** Waits; not at all once it is over. */
+  pause(ms: number, clock: Clock): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = clock.setTimeout(resolve, ms);
+      this.#wake = () => {
+        clock.clearTimeout(timer);
+        resolve();
+      };
+      if (this.#over) this.#wake();
+    });
+  }
+}
