@@ -1,16 +1,16 @@
 import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
-import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, RequestId, TransportSendOptions } from '../sdk.js';
+import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions } from '../sdk.js';
 import { isResponse } from '../sdk.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
-import { Exchange } from './http/exchange.js';
+import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
 import { LegacySseWire } from './http/legacy-sse.js';
 import { StreamableWire } from './http/streamable.js';
 import type { HttpMessageInfo, HttpSendOptions, Wire, WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
-import { metaKeys, modernVersion } from './modern.js';
+import { modernVersion } from './modern.js';
 
 /** Which of the two ways over HTTP: `auto` tries Streamable HTTP first. */
 export type HttpMode = 'auto' | 'streamable-http' | 'sse';
@@ -21,8 +21,6 @@ export interface HttpTransportOptions extends Omit<WireOptions, 'leftovers' | 'o
   /** Told once, when nothing of the transport is left. */
   readonly onClosed?: (() => void) | undefined;
 }
-
-const probePrefix = 'open-mcp-gateway:health:';
 
 /**
  * A client's transport to a server over HTTP: Streamable HTTP, or the older HTTP+SSE.
@@ -52,8 +50,7 @@ export class HttpTransport implements RuntimeTransport {
   /** The revision of the stateless era that was spoken last. */
   #modern: string | undefined;
   #protocolVersion: string | undefined;
-  readonly #probes = new Map<RequestId, () => void>();
-  #probeCount = 0;
+  readonly #health: HttpHealth;
   /** Why nothing can be sent any more. */
   #ended: GatewayError | undefined;
   /** The same, when the server ended by itself, until somebody was told. */
@@ -70,6 +67,7 @@ export class HttpTransport implements RuntimeTransport {
       onTrouble: (error) => this.#inbox.put(() => runCallback({}, () => this.onerror?.(error))),
       onLost: (reason) => this.#lost(reason),
     };
+    this.#health = new HttpHealth(this.#options);
     this.#streamable = new StreamableWire(this.#options);
     this.#wire = this.#streamable;
   }
@@ -130,7 +128,7 @@ export class HttpTransport implements RuntimeTransport {
     this.#ended ??= this.#error('TRANSPORT_CLOSED', 'the transport was closed');
     this.#untold = undefined;
     this.#inbox.clear();
-    this.#endProbes();
+    this.#health.end();
     try {
       await this.#closeWires();
     } finally {
@@ -148,7 +146,12 @@ export class HttpTransport implements RuntimeTransport {
     signal.throwIfAborted();
     if (this.#ended !== undefined) throw this.#ended;
     const stop = new AbortController();
-    const alive = this.#initialized || this.#modern !== undefined ? this.#probe(stop.signal) : this.#reach(stop.signal);
+    const speaks = this.#initialized || this.#modern !== undefined;
+    const alive = speaks
+      ? this.#health.probe(this.#wire, this.#modern, stop.signal).then(() => {
+          if (this.#ended !== undefined) throw this.#ended;
+        })
+      : this.#health.reach(stop.signal);
     alive.catch(() => {});
     let abort = () => {};
     const aborted = new Promise<never>((_resolve, reject) => {
@@ -238,18 +241,11 @@ export class HttpTransport implements RuntimeTransport {
   }
 
   #receive(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
-    if (this.#ended !== undefined) return;
-    if (isResponse(message) && message.id !== undefined) {
-      const probe = this.#probes.get(message.id);
-      if (probe !== undefined) {
-        probe();
-        return;
-      }
-      if (message.id === this.#initializeId && 'result' in message) {
-        this.#inbox.put(() => {
-          this.#initialized = true;
-        });
-      }
+    if (this.#ended !== undefined || this.#health.take(message)) return;
+    if (isResponse(message) && message.id === this.#initializeId && 'result' in message) {
+      this.#inbox.put(() => {
+        this.#initialized = true;
+      });
     }
     this.#inbox.put(() => runCallback(this, () => this.onmessage?.(message, info)));
   }
@@ -258,7 +254,7 @@ export class HttpTransport implements RuntimeTransport {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
     this.#untold = reason;
-    this.#endProbes();
+    this.#health.end();
     const tell = () => this.#inbox.put(() => this.#tellEnd());
     this.#closeWires().then(tell, tell);
   }
@@ -279,50 +275,6 @@ export class HttpTransport implements RuntimeTransport {
     runCallback(this, () => this.onclose?.());
   }
 
-  /** Asks as a client would, with an id of our own whose answer goes nowhere else. */
-  async #probe(signal: AbortSignal): Promise<void> {
-    this.#probeCount += 1;
-    const id = `${probePrefix}${this.#probeCount}`;
-    const params = this.#modern === undefined ? undefined : { _meta: modernMeta(this.#modern) };
-    const request: JSONRPCRequest = {
-      jsonrpc: '2.0',
-      id,
-      method: this.#modern === undefined ? 'ping' : 'server/discover',
-      ...(params && { params }),
-    };
-    const answered = new Promise<void>((resolve) => {
-      this.#probes.set(id, resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    try {
-      // Over HTTP+SSE the answer comes later than the end of send().
-      await Promise.all([answered, this.#wire.send(request, JSON.stringify(request), { requestSignal: signal })]);
-      if (this.#ended !== undefined) throw this.#ended;
-    } finally {
-      this.#probes.delete(id);
-    }
-  }
-
-  async #reach(signal: AbortSignal): Promise<void> {
-    const { url, headersTimeoutMs } = this.#options;
-    const exchange = new Exchange(
-      { ...this.#options, authorizer: undefined },
-      { url, method: 'OPTIONS', step: 'OPTIONS (health)', headers: {}, headersTimeoutMs },
-    );
-    signal.addEventListener('abort', () => exchange.abort(), { once: true });
-    const answer = await exchange.answer;
-    this.#options.leftovers.discard(answer);
-    if (answer.status >= 500) {
-      throw this.#error('HTTP_STATUS', `OPTIONS (health) was answered with HTTP ${answer.status}`, {
-        status: answer.status,
-      });
-    }
-  }
-
-  #endProbes(): void {
-    for (const probe of this.#probes.values()) probe();
-  }
-
   #error(
     code: GatewayError['code'],
     message: string,
@@ -330,14 +282,6 @@ export class HttpTransport implements RuntimeTransport {
   ): GatewayError {
     return new GatewayError(code, message, { server: this.#options.server, delivered: false, ...options });
   }
-}
-
-function modernMeta(version: string): Record<string, unknown> {
-  return {
-    [metaKeys.protocolVersion]: version,
-    [metaKeys.clientCapabilities]: {},
-    [metaKeys.clientInfo]: { name: 'open-mcp-gateway', version: '0' },
-  };
 }
 
 function plain({ message, server }: GatewayError): string {
