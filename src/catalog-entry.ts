@@ -9,12 +9,13 @@ import type { ServerDescription } from './gateway-api.js';
 import { ServerConnection } from './instance/connection.js';
 import { EraTransport } from './instance/era/era-transport.js';
 import { ServerEra } from './instance/era/server-era.js';
+import type { Instance } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
 import { memoryShareOf } from './instance/room.js';
 import { SessionPool } from './instance/session-pool.js';
-import { Supervisor } from './instance/supervisor.js';
+import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import type { Clock } from './options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
 import type { Transport } from './sdk.js';
@@ -29,6 +30,8 @@ export interface EntryEnvironment {
   readonly instances: Places;
   readonly memory: Places | undefined;
   readonly random: () => number;
+  /** The entry of this id that the catalog has now. @throws `GatewayError` `SERVER_UNKNOWN` */
+  find(id: string): CatalogEntry;
   /** Counts the instances of the gateway. */
   nextInstance(): number;
   emit(event: GatewayEvent): void;
@@ -39,17 +42,18 @@ const probeTimeoutMs = 5_000;
 
 /** One entry of the catalog at work: its instances, and who shares them. */
 export class CatalogEntry {
-  readonly definition: ServerDefinition;
   readonly factory: RuntimeFactory;
   readonly redactor: Redactor;
   readonly supervisor: Supervisor;
   readonly sessions: SessionPool;
+  #definition: ServerDefinition;
+  #isRetired = false;
   readonly #env: EntryEnvironment;
   readonly #fingerprint: string;
   readonly #era: ServerEra;
 
   constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
-    this.definition = definition;
+    this.#definition = definition;
     this.factory = factory;
     this.redactor = createRedactor(definition.secrets);
     this.#env = env;
@@ -61,7 +65,6 @@ export class CatalogEntry {
       factory,
       redactor: this.redactor,
       enabled: definition.enabled,
-      displayName: this.redactor.text(definition.displayName),
       gatewayId,
       clock,
       // Names of containers and Jobs know no capitals and no "_".
@@ -94,6 +97,31 @@ export class CatalogEntry {
     });
   }
 
+  get definition(): ServerDefinition {
+    return this.#definition;
+  }
+
+  /** Takes over what callers see of it, and changes no server. */
+  describeAs(definition: ServerDefinition): void {
+    this.#definition = definition;
+  }
+
+  /**
+   * Starts nothing any more: the catalog has another entry of its id, or none. What runs and is in use goes on for as long
+   * as `graceMs` says.
+   */
+  async retire(graceMs: number | 'keep', reason: GatewayError): Promise<void> {
+    this.#isRetired = true;
+    await this.supervisor.retire(graceMs, reason);
+    if (graceMs !== 'keep') {
+      await this.sessions.close(reason);
+    }
+  }
+
+  status(): Omit<ServerStatus, 'stale'> {
+    return { ...this.supervisor.status(), displayName: this.redactor.text(this.#definition.displayName) };
+  }
+
   /** A transport to this server alone. */
   connect(caller: Caller | undefined): Transport {
     const { id, isolation } = this.definition;
@@ -113,11 +141,13 @@ export class CatalogEntry {
 
   /** What the merged peer of one caller needs to know of it. */
   toEndpointServer(caller: Caller): EndpointServer {
-    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = this.definition;
+    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation, onReload } = this.definition;
     // What is shared is watched once, by the session that shares it: also its start, which may have to wait for a pull.
     const watches = this.sessions.watches(caller);
     return {
       id,
+      entry: this,
+      isKept: onReload === 'keep',
       displayName,
       fingerprint: this.#fingerprint,
       listTimeoutMs,
@@ -147,8 +177,26 @@ export class CatalogEntry {
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
       stream: this.factory.supports?.stderr !== false,
-      acquire: (signal) => this.supervisor.acquire(caller, signal, onProgress),
+      acquire: (signal) => this.#acquire(caller, signal, onProgress),
     });
+  }
+
+  /** From the entry that the catalog has now; one that takes its place meanwhile is asked instead. */
+  async #acquire(
+    caller: Caller | undefined,
+    signal: AbortSignal,
+    onProgress: ((progress: RuntimeProgress) => void) | undefined,
+  ): Promise<Instance> {
+    for (;;) {
+      const entry = this.#env.find(this.definition.id);
+      try {
+        return await entry.supervisor.acquire(caller, signal, onProgress);
+      } catch (error) {
+        if (!entry.#isRetired || signal.aborted) {
+          throw error;
+        }
+      }
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Catalog, CatalogInput } from './catalog/catalog.js';
 import type { Interceptor } from './endpoint/intercept.js';
 import type { NameOrigin, NamingFunction } from './endpoint/names.js';
 import type { GatewaySnapshot } from './endpoint/snapshot.js';
@@ -158,6 +159,14 @@ export interface StopOptions {
   readonly graceMs?: number | undefined;
 }
 
+/** What a reload has done, by id. An entry whose runtime is of another type now is both removed and added. */
+export interface ReloadResult {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  readonly changed: readonly string[];
+  readonly unchanged: readonly string[];
+}
+
 /** Owns the servers of a catalog: everything it starts ends with `close()`. */
 export interface Gateway extends AsyncDisposable {
   /**
@@ -216,6 +225,16 @@ export interface Gateway extends AsyncDisposable {
    * `kubectl apply`. Empty when no entry needs a cluster. Asks nobody.
    */
   rbac(): readonly KubernetesRole[];
+  /**
+   * Takes over another catalog while everything runs. Definitions are compared as they are after validation: what is not
+   * changed is not touched, and what callers only see (names, description, tags, filters) restarts nothing. Running servers
+   * of a changed entry follow its `on_reload`; those of a removed one get the grace of `stop`. What comes after the call
+   * gets the new catalog; the promise resolves when servers that had to end have ended. Calls at the same time are taken
+   * in order: the last one wins.
+   *
+   * @throws `GatewayError` `CATALOG_INVALID` that lists every problem; the old catalog stays
+   */
+  reload(catalog: CatalogInput | Catalog, options?: StopOptions): Promise<ReloadResult>;
   /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
   close(options?: StopOptions): Promise<void>;
 }

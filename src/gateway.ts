@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Authorizer } from './authorize.js';
-import type { Catalog, CatalogInput, RuntimeInputOf } from './catalog/catalog.js';
+import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
 import { DualPeer } from './endpoint/dual-peer.js';
 import { Endpoint } from './endpoint/endpoint.js';
+import type { EndpointServer } from './endpoint/endpoint-server.js';
 import { MergedTransport } from './endpoint/merged-transport.js';
 import { ModernPeer } from './endpoint/modern/modern-peer.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
@@ -14,6 +15,7 @@ import type { PeerFactory } from './endpoint/peer.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { everybody, type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
+import { EntryTable } from './entry-table.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type {
@@ -23,6 +25,7 @@ import type {
   GatewayNames,
   GatewayOptions,
   MergedOptions,
+  ReloadResult,
   ServerCheck,
   ServerDescription,
   StopOptions,
@@ -73,7 +76,8 @@ export function createGateway<const Runtimes extends readonly RuntimeFactory[] =
 class CatalogGateway implements Gateway {
   readonly #id = randomBytes(6).toString('hex');
   readonly #factories: ReadonlyMap<string, RuntimeFactory>;
-  readonly #entries: ReadonlyMap<string, CatalogEntry>;
+  readonly #entries: EntryTable;
+  readonly #endpoints = new Map<Endpoint, MergedOptions>();
   readonly #options: GatewayOptions;
   readonly names: GatewayNames;
   readonly #names: Names;
@@ -99,24 +103,22 @@ class CatalogGateway implements Gateway {
             new InProcessRuntime(),
           ];
     this.#factories = new Map([...builtins, ...(options.runtimes ?? [])].map((factory) => [factory.type, factory]));
-    const definitions = resolveCatalog(catalog, {
-      factories: this.#factories,
-      env: options.env ?? process.env,
-      cwd: process.cwd(),
-    });
+    const definitions = this.#resolve(catalog);
     const env = this.#entryEnvironment();
-    this.#entries = new Map(
-      definitions.map((definition) => {
-        const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
-        return [definition.id, new CatalogEntry(definition, factory, env)];
-      }),
-    );
+    this.#entries = new EntryTable((definition) => {
+      const factory = this.#factories.get(definition.runtime.type) as RuntimeFactory;
+      return new CatalogEntry(definition, factory, env);
+    });
+    this.#entries.replace(definitions, 0);
     this.#snapshots = new SnapshotStore(options.snapshot);
     const clock = options.clock ?? systemClock;
     this.#states = new RequestStates(clock);
     this.#fetch = new GatewayFetch({
       clock,
-      createModern: (given) => this.#createModern(given),
+      createModern: (given) => {
+        this.#checkIds(given);
+        return this.#createModern(given);
+      },
       serve: (transport, given) => this.serve(transport, given),
     });
     const names = createNames((id) => this.#entries.has(id), options.names);
@@ -133,7 +135,7 @@ class CatalogGateway implements Gateway {
   connect(options?: MergedOptions): Transport;
   connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
-      const entry = this.#entry(idOrOptions);
+      const entry = this.#entries.get(idOrOptions);
       const transport = entry.connect(options.caller);
       const policy = {
         server: entry.definition.id,
@@ -169,15 +171,15 @@ class CatalogGateway implements Gateway {
   }
 
   async start(id: string): Promise<void> {
-    return this.#entry(id).supervisor.start();
+    return this.#entries.get(id).supervisor.start();
   }
 
   async restart(id: string, options: StopOptions = {}): Promise<void> {
-    return this.#entry(id).supervisor.restart(options.graceMs ?? defaultGraceMs);
+    return this.#entries.restart(id, options.graceMs ?? defaultGraceMs);
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<void> {
-    return this.#entry(id).supervisor.stop(options.graceMs ?? defaultGraceMs);
+    return this.#entries.stop(id, options.graceMs ?? defaultGraceMs);
   }
 
   async check(
@@ -185,7 +187,7 @@ class CatalogGateway implements Gateway {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly ServerCheck[]> {
     const signal = options.signal ?? new AbortController().signal;
-    const entries = id === undefined ? [...this.#entries.values()] : [this.#entry(id)];
+    const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
     return Promise.all(
       entries.map(async ({ definition, supervisor }) => ({
         server: definition.id,
@@ -197,22 +199,42 @@ class CatalogGateway implements Gateway {
   status(): readonly ServerStatus[];
   status(id: string): ServerStatus;
   status(id?: string): ServerStatus | readonly ServerStatus[] {
-    return id === undefined
-      ? [...this.#entries.values()].map(({ supervisor }) => supervisor.status())
-      : this.#entry(id).supervisor.status();
+    return id === undefined ? this.#entries.status() : this.#entries.statusOf(id);
   }
 
   describe(id: string): ServerDescription {
-    return this.#entry(id).describe();
+    return this.#entries.get(id).describe();
   }
 
   rbac(): readonly KubernetesRole[] {
-    const enabled = [...this.#entries.values()].filter(({ definition }) => definition.enabled);
+    const enabled = this.#entries.all.filter(({ definition }) => definition.enabled);
     return toRoles(
       enabled.flatMap(({ definition: { id, env, runtime }, factory }) =>
         factory.rbac === undefined ? [] : factory.rbac(runtime.spec, { server: id, env }),
       ),
     );
+  }
+
+  async reload(catalog: CatalogInput | Catalog, options: StopOptions = {}): Promise<ReloadResult> {
+    this.#refuseWhenClosed();
+    const definitions = this.#resolve(catalog);
+    const { result, retired } = this.#entries.replace(definitions, options.graceMs ?? defaultGraceMs);
+    for (const id of [...result.removed, ...result.changed]) {
+      this.#names.forget(id);
+    }
+    for (const [endpoint, selection] of this.#endpoints) {
+      endpoint.update(this.#select(selection));
+    }
+    const failures = (await Promise.allSettled(retired)).flatMap((end) =>
+      end.status === 'rejected' ? [end.reason as unknown] : [],
+    );
+    if (failures.length > 0) {
+      throw new AggregateError(
+        failures,
+        `the catalog is reloaded, but not all has ended: ${failures.map(String).join('; ')}`,
+      );
+    }
+    return result;
   }
 
   close(options: StopOptions = {}): Promise<void> {
@@ -226,12 +248,11 @@ class CatalogGateway implements Gateway {
 
   readonly #close = once(async () => {
     this.#closed = true;
-    const supervisors = [...this.#entries.values()].map(({ supervisor }) => supervisor.close(this.#graceMs));
-    const stopped = await Promise.allSettled(supervisors);
+    const stopped = await Promise.allSettled(this.#entries.close(this.#graceMs));
     const peers = await Promise.allSettled([
       ...[...this.#peers].map((peer) => peer.end(closedError())),
       this.#fetch.close(closedError()),
-      ...[...this.#entries.values()].map(({ sessions }) => sessions.close(closedError())),
+      ...this.#entries.closeSessions(closedError()),
     ]);
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
     const closed = await Promise.allSettled(factories);
@@ -244,6 +265,7 @@ class CatalogGateway implements Gateway {
   });
 
   #peerFactory(options: MergedOptions): PeerFactory {
+    this.#checkIds(options);
     const createSession = this.#sessionFactory(options);
     return (send) => new DualPeer({ createSession, createModern: () => this.#createModern(options) }, send);
   }
@@ -254,27 +276,43 @@ class CatalogGateway implements Gateway {
     return new ModernPeer({ clock, states: this.#states, caller: callerKey(options.caller ?? {}), createSession });
   }
 
-  /** Makes the merged peer of a caller with a session. */
-  #sessionFactory({ caller = {}, servers, tags }: MergedOptions): PeerFactory<Endpoint> {
-    const wanted = servers === undefined ? undefined : new Set(servers.map((id) => this.#entry(id).definition.id));
-    const entries = [...this.#entries.values()].filter(
-      ({ definition }) =>
-        definition.enabled &&
-        (wanted === undefined || wanted.has(definition.id)) &&
-        (tags === undefined || tags.some((tag) => definition.tags.includes(tag))),
-    );
-    return (send) =>
-      new Endpoint({
-        servers: entries.map((entry) => entry.toEndpointServer(caller)),
-        caller,
+  /** Makes the merged peer of a caller with a session, which follows the catalog. */
+  #sessionFactory(options: MergedOptions): PeerFactory<Endpoint> {
+    return (send) => {
+      const endpoint = new Endpoint({
+        servers: this.#select(options),
+        caller: options.caller ?? {},
         names: this.#names,
         snapshots: this.#snapshots,
         intercept: this.#options.intercept,
         clock: this.#options.clock ?? systemClock,
         version,
         emit: (event) => this.#emit(event),
+        onClosed: () => this.#endpoints.delete(endpoint),
         send,
       });
+      this.#endpoints.set(endpoint, options);
+      return endpoint;
+    };
+  }
+
+  /** What a caller of the merged peer gets of the catalog as it is now. */
+  #select({ caller = {}, servers, tags }: MergedOptions): EndpointServer[] {
+    return this.#entries.all
+      .filter(
+        ({ definition: { id, enabled, tags: own } }) =>
+          enabled &&
+          (servers === undefined || servers.includes(id)) &&
+          (tags === undefined || tags.some((tag) => own.includes(tag))),
+      )
+      .map((entry) => entry.toEndpointServer(caller));
+  }
+
+  /** @throws `GatewayError` `SERVER_UNKNOWN` */
+  #checkIds({ servers = [] }: MergedOptions): void {
+    for (const id of servers) {
+      this.#entries.get(id);
+    }
   }
 
   #entryEnvironment(): EntryEnvironment {
@@ -284,6 +322,7 @@ class CatalogGateway implements Gateway {
       gatewayId: this.#id,
       clock,
       random,
+      find: (id) => this.#entries.get(id),
       authorizer: new Authorizer(authorize),
       starting: new Places('limits.starting', starting, clock),
       instances: new Places('limits.instances', instances, clock),
@@ -296,16 +335,12 @@ class CatalogGateway implements Gateway {
     };
   }
 
-  #entry(id: string): CatalogEntry {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) {
-      const known = [...this.#entries.keys()].join(', ');
-      throw new GatewayError(
-        'SERVER_UNKNOWN',
-        `there is no server "${id}" in the catalog; there are: ${known || 'none'}`,
-      );
-    }
-    return entry;
+  #resolve(catalog: CatalogInput | Catalog): ServerDefinition[] {
+    return resolveCatalog(catalog, {
+      factories: this.#factories,
+      env: this.#options.env ?? process.env,
+      cwd: process.cwd(),
+    });
   }
 
   #refuseWhenClosed(): void {

@@ -48,6 +48,7 @@ export type {
   GatewayNames,
   GatewayOptions,
   MergedOptions,
+  ReloadResult,
   ServerCheck,
   ServerDescription,
   StopOptions,

@@ -6,6 +6,10 @@ import type { ToolFilter } from './glob.js';
 /** One server of the merged peer. */
 export interface EndpointServer {
   readonly id: string;
+  /** The same for as long as a reload of the catalog replaces no server of it. */
+  readonly entry: object;
+  /** Whether running servers of the entry that it replaces go on until they end. */
+  readonly isKept: boolean;
   readonly displayName: string;
   readonly fingerprint: string;
   readonly listTimeoutMs: number;

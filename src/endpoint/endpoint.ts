@@ -19,7 +19,7 @@ import { Forwarder } from './forwarder.js';
 import { type Interceptor, toResponse } from './intercept.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
 import { listTasks } from './list-all.js';
-import { type ListKind, listKindOf } from './list-kinds.js';
+import { allListKinds, type ListKind, listKindOf } from './list-kinds.js';
 import { MergedLists, type Page } from './merged-lists.js';
 import type { Names } from './names.js';
 import type { Peer, SendToCaller } from './peer.js';
@@ -42,6 +42,8 @@ export interface EndpointOptions {
   /** Shown in `serverInfo`. */
   readonly version: string;
   emit(event: GatewayEvent): void;
+  /** Called once, when it is closed. */
+  onClosed?(): void;
   readonly send: SendToCaller;
 }
 
@@ -56,7 +58,7 @@ export class Endpoint implements LinkOwner, Peer {
   readonly clock: Clock;
 
   readonly #options: EndpointOptions;
-  readonly #servers: ReadonlyMap<string, EndpointServer>;
+  readonly #servers: Map<string, EndpointServer>;
   readonly #calls: Calls;
   readonly #links: ServerLinks;
   readonly #lists: MergedLists;
@@ -90,7 +92,7 @@ export class Endpoint implements LinkOwner, Peer {
     this.#links = links;
     this.#serverRequests = new ServerRequests(send);
     this.#lists = new MergedLists({
-      servers: options.servers,
+      servers: () => [...servers.values()],
       names,
       owners,
       clock,
@@ -135,6 +137,32 @@ export class Endpoint implements LinkOwner, Peer {
     return this.#calls.serverOf(id);
   }
 
+  /** The catalog has changed: takes over its servers, in their order, and tells the caller when its lists are others. */
+  update(servers: readonly EndpointServer[]): void {
+    const before = [...this.#servers.values()];
+    this.#servers.clear();
+    for (const server of servers) {
+      this.#servers.set(server.id, server);
+    }
+    for (const { id, entry } of before) {
+      const next = this.#servers.get(id);
+      if (next?.entry !== entry) {
+        this.#lists.forget(id);
+        this.#links.replace(id, next?.isKept ?? false);
+        if (next !== undefined && this.#subscriptions.of(id).length > 0) {
+          this.#links.to(next).open().catch(nothing);
+        }
+      }
+    }
+    const shown = (all: readonly EndpointServer[]) => all.map(({ id, tools }) => [id, tools]);
+    const isReplaced = before.some(({ id, entry }) => this.#servers.get(id)?.entry !== entry);
+    if (isReplaced || JSON.stringify(shown(before)) !== JSON.stringify(shown(servers))) {
+      for (const kind of allListKinds) {
+        this.#lists.changed(kind);
+      }
+    }
+  }
+
   /** Answers what is still open, when it is not the caller who ends the connection. */
   failAll(reason: GatewayError): void {
     this.#calls.failAll(reason);
@@ -143,6 +171,7 @@ export class Endpoint implements LinkOwner, Peer {
   /** Ends every session with a server; open requests are abandoned. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#options.onClosed?.();
     this.#calls.clear();
     this.#lists.close();
     await this.#links.close();
@@ -163,13 +192,18 @@ export class Endpoint implements LinkOwner, Peer {
 
   /** @internal */
   onOpen(link: Link): void {
+    const server = this.#servers.get(link.server);
+    if (server === undefined || !this.#links.has(link)) {
+      // A reload has replaced it while it opened: it serves what waits for it, and nothing else.
+      return;
+    }
     if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
       link.ask('logging/setLevel', { level: this.#level }).catch(nothing);
     }
     for (const uri of this.#subscriptions.of(link.server)) {
       link.ask('resources/subscribe', { uri }).catch(nothing);
     }
-    this.#links.refreshSnapshot(link, this.#servers.get(link.server) as EndpointServer).then((kinds) => {
+    this.#links.refreshSnapshot(link, server).then((kinds) => {
       for (const kind of kinds) {
         this.#lists.changed(kind);
       }
@@ -206,6 +240,7 @@ export class Endpoint implements LinkOwner, Peer {
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
     this.#tasks.end(link.server);
+    this.#links.ended(link);
   }
 
   #dispatch(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): void {
@@ -250,8 +285,11 @@ export class Endpoint implements LinkOwner, Peer {
       return this.#calls.refuse(request, -32600, 'the session is initialized already');
     }
     this.#handshake = readInitialize(request.params);
-    const { servers, version } = this.#options;
-    const known = servers.map((server) => ({ server: server.displayName, snapshot: this.#links.snapshot(server) }));
+    const { version } = this.#options;
+    const known = [...this.#servers.values()].map((server) => ({
+      server: server.displayName,
+      snapshot: this.#links.snapshot(server),
+    }));
     this.#calls.answer(request, initializeResult(this.#handshake, version, known));
   }
 

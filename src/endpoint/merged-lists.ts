@@ -10,7 +10,8 @@ import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
 
 export interface MergedListsOptions {
-  readonly servers: readonly EndpointServer[];
+  /** In the order of the catalog, as it is now. */
+  servers(): readonly EndpointServer[];
   readonly names: Names;
   readonly owners: ResourceOwners;
   readonly clock: Clock;
@@ -78,6 +79,14 @@ export class MergedLists {
     }
   }
 
+  /** A server has gone, or is another one. */
+  forget(server: string): void {
+    this.#missing.delete(server);
+    for (const kind of allListKinds) {
+      this.#late.delete(`${kind} ${server}`);
+    }
+  }
+
   /** A list is not what the caller has last seen. */
   changed(kind: ListKind): void {
     if (this.#closed) {
@@ -112,7 +121,7 @@ export class MergedLists {
   }
 
   async #all(kind: ListKind): Promise<readonly ListItem[]> {
-    const { servers } = this.#options;
+    const servers = this.#options.servers();
     const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
     return this.#merge(
       kind,

@@ -22,6 +22,8 @@ export interface Names {
    * the host's own naming, that was not seen yet.
    */
   resolve(kind: NameKind, qualified: string): NameOrigin | undefined;
+  /** The server has gone or is another one: what is remembered of its names is learned anew. */
+  forget(server: string): void;
   /** Whose list may hold a name that cannot be resolved yet: one server's, anybody's, or nobody's. */
   candidate(qualified: string): { readonly server: string } | 'anybody' | undefined;
 }
@@ -105,6 +107,15 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       }
       const server = serverOf(qualified);
       return server === undefined ? undefined : { server, name: qualified.slice(server.length + separator.length) };
+    },
+    forget(server) {
+      for (const names of Object.values(remembered)) {
+        for (const [qualified, origin] of names) {
+          if (origin.server === server) {
+            names.delete(qualified);
+          }
+        }
+      }
     },
     candidate(qualified) {
       const server = serverOf(qualified);

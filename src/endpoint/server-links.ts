@@ -20,6 +20,10 @@ export class ServerLinks {
   readonly #links = new Map<string, Link>();
   // Of servers whose lists are for this connection alone; better than one given by the host that turned out wrong.
   readonly #own = new Map<string, ServerSnapshot>();
+  /** Of servers that a reload has replaced or taken away: no new requests, until the last one is answered. */
+  readonly #retired = new Set<Link>();
+  /** Of servers that go on although a reload has replaced their entry. */
+  readonly #kept = new Set<Link>();
   #closed = false;
 
   constructor(options: ServerLinksOptions) {
@@ -42,6 +46,40 @@ export class ServerLinks {
     return link;
   }
 
+  /**
+   * The server of this id is another one now, or none.
+   *
+   * @param keep - a server that runs goes on until it ends
+   */
+  replace(id: string, keep: boolean): void {
+    this.#own.delete(id);
+    const link = this.#links.get(id);
+    if (link === undefined) {
+      return;
+    }
+    if (keep && link.handshake !== undefined) {
+      this.#kept.add(link);
+      return;
+    }
+    this.#links.delete(id);
+    if (link.isActive) {
+      this.#retired.add(link);
+    }
+  }
+
+  /** Whether requests go to it. */
+  has(link: Link): boolean {
+    return this.#links.get(link.server) === link;
+  }
+
+  /** The server behind a link has ended. */
+  ended(link: Link): void {
+    this.#retired.delete(link);
+    if (this.#kept.delete(link) && this.#links.get(link.server) === link) {
+      this.#links.delete(link.server);
+    }
+  }
+
   /** The links whose servers are running and initialized. */
   open(): Link[] {
     return [...this.#links.values()].filter((link) => link.handshake !== undefined);
@@ -49,7 +87,7 @@ export class ServerLinks {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#links.values()].map((link) => link.close()));
+    await Promise.all([...this.#links.values(), ...this.#retired].map((link) => link.close()));
   }
 
   snapshot(server: EndpointServer): ServerSnapshot | undefined {

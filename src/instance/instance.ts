@@ -59,6 +59,8 @@ export class Instance {
   readonly #phases: PhaseMachine;
   #readyAt: number | undefined;
   #proved = false;
+  /** Why it is stopped on purpose. */
+  #stopReason: GatewayError | undefined;
   // Where a failure leads to, once everything is gone.
   #end: 'idle' | 'failed' | 'crash-loop' = 'idle';
   #transport: StrictTransport | undefined;
@@ -198,7 +200,7 @@ export class Instance {
           this.#fail(reason);
         }
         this.#phases.enter('stopping', reason);
-        user.onEnding(reason);
+        user.onEnding(reason ?? this.#stopReason);
       },
       onClosed: () => {
         this.#phases.enter(this.#end, this.failure);
@@ -212,6 +214,12 @@ export class Instance {
       }
       throw error;
     });
+  }
+
+  /** Stops it, and tells its user why. */
+  stopFor(reason: GatewayError | undefined): Promise<void> {
+    this.#stopReason ??= reason;
+    return this.stop();
   }
 
   /** Ends the server, or its start. Every call shares one end. */

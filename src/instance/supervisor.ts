@@ -19,7 +19,6 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
   readonly room: Room;
   readonly random: () => number;
   readonly enabled: boolean;
-  readonly displayName: string;
   /** An id that no other instance of this gateway has, fit for names of containers and Jobs. */
   nextInstanceId(server: string): string;
   /** Asks the host's policy; rejects when the server must not be started. */
@@ -55,6 +54,8 @@ export interface ServerStatus {
   readonly inFlight: number;
   /** How often a start followed a failure, since the gateway was made. */
   readonly restarts: number;
+  /** Whether an instance runs whose definition is no longer the catalog's. */
+  readonly stale: boolean;
   /** How the last instance that ended by itself ended. */
   readonly lastExit: ExitInfo | undefined;
   /** The last failure of a start or of a running server. */
@@ -225,26 +226,26 @@ export class Supervisor {
    * Lets open requests end within `graceMs`, then stops every instance. Calls at the same time share the end of each, which
    * comes with the shortest grace.
    */
-  stop(graceMs: number): Promise<void> {
+  stop(graceMs: number, reason?: GatewayError): Promise<void> {
     this.#abortAhead.abort(
       new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
         server: this.#options.definition.id,
         delivered: false,
       }),
     );
-    const stop = this.#stopAll(graceMs).finally(() => this.#stops.delete(stop));
+    const stop = this.#stopAll(graceMs, reason).finally(() => this.#stops.delete(stop));
     this.#stops.add(stop);
     return stop;
   }
 
-  async #stopAll(graceMs: number): Promise<void> {
+  async #stopAll(graceMs: number, reason: GatewayError | undefined): Promise<void> {
     const { clock } = this.#options;
     const results = await Promise.allSettled(
       [...this.#instances].map(async (instance) => {
         if (instance.user !== undefined) {
           await settledWithin(instance.user.drain(), graceMs, clock);
         }
-        await instance.stop();
+        await instance.stopFor(reason);
       }),
     );
     const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
@@ -259,6 +260,26 @@ export class Supervisor {
   close(graceMs: number): Promise<void> {
     this.#closing.abort(this.#closedError());
     return this.stop(graceMs);
+  }
+
+  /**
+   * Refuses all later starts for good: another one has taken its place. What runs and is in use goes on, for as long as
+   * `graceMs` says, or until it ends; whoever is told of the end is told the reason.
+   *
+   * @param graceMs - `'keep'`: what is in use is not ended
+   */
+  async retire(graceMs: number | 'keep', reason: GatewayError): Promise<void> {
+    this.#closing.abort(reason);
+    if (graceMs !== 'keep') {
+      return this.stop(graceMs, reason);
+    }
+    const unused = [...this.#instances].filter(({ user }) => user === undefined);
+    await Promise.all(unused.map((instance) => instance.stopFor(reason)));
+  }
+
+  /** Nothing of it is left. */
+  get isGone(): boolean {
+    return this.#instances.size === 0;
   }
 
   async check(signal: AbortSignal): Promise<CheckResult> {
@@ -287,14 +308,13 @@ export class Supervisor {
     }
   }
 
-  status(): ServerStatus {
-    const { definition, displayName, enabled } = this.#options;
+  status(): Omit<ServerStatus, 'stale' | 'displayName'> {
+    const { definition, enabled } = this.#options;
     const instances = [...this.#instances];
     const leading = liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
     const lastError = this.#lastError && { code: this.#lastError.code, message: this.#lastError.message };
     return {
       id: definition.id,
-      displayName,
       type: definition.runtime.type,
       enabled,
       phase:

@@ -1,0 +1,165 @@
+import type { ServerDefinition } from './catalog/catalog.js';
+import { compareDefinitions } from './catalog/compare.js';
+import type { CatalogEntry } from './catalog-entry.js';
+import { GatewayError } from './errors.js';
+import type { ReloadResult } from './gateway-api.js';
+import type { ServerStatus } from './instance/supervisor.js';
+
+/** The entries of a catalog at work, in its order, and what still runs of entries that it had before. */
+export class EntryTable {
+  readonly #create: (definition: ServerDefinition) => CatalogEntry;
+  #current = new Map<string, CatalogEntry>();
+  readonly #retired = new Set<CatalogEntry>();
+
+  constructor(create: (definition: ServerDefinition) => CatalogEntry) {
+    this.#create = create;
+  }
+
+  get all(): readonly CatalogEntry[] {
+    return [...this.#current.values()];
+  }
+
+  has(id: string): boolean {
+    return this.#current.has(id);
+  }
+
+  /** @throws `GatewayError` `SERVER_UNKNOWN` */
+  get(id: string): CatalogEntry {
+    const entry = this.#current.get(id);
+    if (entry === undefined) {
+      const known = [...this.#current.keys()].join(', ');
+      throw new GatewayError(
+        'SERVER_UNKNOWN',
+        `there is no server "${id}" in the catalog; there are: ${known || 'none'}`,
+        { delivered: false },
+      );
+    }
+    return entry;
+  }
+
+  /**
+   * Takes over a catalog at once; entries that it does not change stay as they are.
+   *
+   * @returns what has changed, and the end of what no longer belongs to it
+   */
+  replace(
+    definitions: readonly ServerDefinition[],
+    graceMs: number,
+  ): { readonly result: ReloadResult; readonly retired: Promise<unknown>[] } {
+    const before = this.#current;
+    this.#current = new Map();
+    const result = {
+      added: [] as string[],
+      removed: [] as string[],
+      changed: [] as string[],
+      unchanged: [] as string[],
+    };
+    const leaving: (() => Promise<unknown>)[] = [];
+    for (const definition of definitions) {
+      const { id } = definition;
+      const old = before.get(id);
+      before.delete(id);
+      const difference = old === undefined ? undefined : compareDefinitions(old.definition, definition);
+      if (old !== undefined && (difference === 'none' || difference === 'metadata')) {
+        if (difference === 'metadata') {
+          old.describeAs(definition);
+        }
+        (difference === 'none' ? result.unchanged : result.changed).push(id);
+        this.#current.set(id, old);
+        continue;
+      }
+      if (old === undefined || difference === 'type') {
+        result.added.push(id);
+      }
+      if (difference === 'type') {
+        result.removed.push(id);
+      } else if (old !== undefined) {
+        result.changed.push(id);
+      }
+      this.#current.set(id, this.#create(definition));
+      if (old !== undefined) {
+        const { onReload } = definition;
+        const mode = difference === 'type' ? 'drain' : onReload;
+        leaving.push(() => this.#retire(old, mode === 'keep' ? 'keep' : mode === 'now' ? 0 : graceMs, 'has changed'));
+      }
+    }
+    for (const [id, old] of before) {
+      result.removed.push(id);
+      leaving.push(() => this.#retire(old, graceMs, 'is no longer there'));
+    }
+    return { result, retired: leaving.map((leave) => leave()) };
+  }
+
+  /** Every entry, with what still runs of the ones before it. */
+  status(): readonly ServerStatus[] {
+    const retired = Map.groupBy(this.#stale(), ({ definition }) => definition.id);
+    return this.all.map((entry) => toStatus(entry, retired.get(entry.definition.id) ?? []));
+  }
+
+  statusOf(id: string): ServerStatus {
+    const entry = this.get(id);
+    return toStatus(
+      entry,
+      this.#stale().filter(({ definition }) => definition.id === id),
+    );
+  }
+
+  /** Stops what runs of an id: also what belongs to an earlier entry. */
+  async stop(id: string, graceMs: number): Promise<void> {
+    const stale = this.#stale().filter(({ definition }) => definition.id === id);
+    await settle([this.get(id), ...stale].map(({ supervisor }) => supervisor.stop(graceMs)));
+  }
+
+  async restart(id: string, graceMs: number): Promise<void> {
+    const stale = this.#stale().filter(({ definition }) => definition.id === id);
+    await settle([
+      ...stale.map(({ supervisor }) => supervisor.stop(graceMs)),
+      this.get(id).supervisor.restart(graceMs),
+    ]);
+  }
+
+  /** Ends all servers, those of earlier entries too. */
+  close(graceMs: number): Promise<void>[] {
+    return [...this.all, ...this.#retired].map(({ supervisor }) => supervisor.close(graceMs));
+  }
+
+  closeSessions(reason: GatewayError): Promise<void>[] {
+    return [...this.all, ...this.#retired].map(({ sessions }) => sessions.close(reason));
+  }
+
+  #retire(entry: CatalogEntry, graceMs: number | 'keep', why: string): Promise<void> {
+    this.#retired.add(entry);
+    const { id } = entry.definition;
+    const text = `its entry in the catalog ${why}`;
+    return entry.retire(graceMs, new GatewayError('SERVER_STOPPED', text, { server: id, delivered: false }));
+  }
+
+  /** Those of which something runs; the others are forgotten. */
+  #stale(): CatalogEntry[] {
+    for (const entry of this.#retired) {
+      if (entry.supervisor.isGone) {
+        this.#retired.delete(entry);
+      }
+    }
+    return [...this.#retired];
+  }
+}
+
+function toStatus(entry: CatalogEntry, retired: readonly CatalogEntry[]): ServerStatus {
+  const status = entry.status();
+  const stale = retired.map(({ supervisor }) => supervisor.status());
+  return {
+    ...status,
+    stale: stale.length > 0,
+    inFlight: [status, ...stale].reduce((sum, { inFlight }) => sum + inFlight, 0),
+    instances: [...status.instances, ...stale.flatMap(({ instances }) => instances)],
+  };
+}
+
+async function settle(work: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(work);
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  if (failures.length > 0) {
+    throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'several instances could not be stopped');
+  }
+}

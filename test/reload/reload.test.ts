@@ -1,0 +1,203 @@
+import { describe, expect, test } from 'vitest';
+import type { ServerInput } from '../../src/index.js';
+import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
+import { setUp } from '../endpoint/setup.js';
+import { settle } from '../support/fake-clock.js';
+
+const script: Script = {
+  tools: [{ name: 'x' }],
+  on: { 'tools/call': ({ params }) => (params?.hold ? hold : {}) as Json },
+};
+const entry = (id: string, more: Json = {}): ServerInput => ({
+  id,
+  runtime: { type: 'scripted', script: id },
+  ...more,
+});
+const call = (id: string, more: Json = {}): [string, Json] => ['tools/call', { name: `${id}__x`, ...more }];
+
+const start = () => setUp({ a: script, b: script, c: script });
+
+describe('gateway.reload()', () => {
+  test('tells what was added, removed, changed and left alone, and takes the order of the new catalog', async () => {
+    await using t = start();
+    expect(await t.gateway.reload({ servers: [entry('c'), entry('a', { idle_timeout: '1m' })] })).toEqual({
+      added: [],
+      removed: ['b'],
+      changed: ['a'],
+      unchanged: ['c'],
+    });
+    expect(t.gateway.status().map(({ id }) => id)).toEqual(['c', 'a']);
+    expect(await t.gateway.reload({ servers: [entry('b'), entry('a', { idle_timeout: '60s' })] })).toEqual({
+      added: ['b'],
+      removed: ['c'],
+      changed: [],
+      unchanged: ['a'],
+    });
+    const server = () => t.server('b') as never;
+    expect(await t.gateway.reload({ servers: [{ id: 'b', runtime: { type: 'in-process', server } }] })).toEqual({
+      added: ['b'],
+      removed: ['b', 'a'],
+      changed: [],
+      unchanged: [],
+    });
+  });
+
+  test('touches nothing that is not changed, however it is written, and nothing for what callers only see', async () => {
+    await using t = start();
+    await using caller = await t.caller();
+    await caller.result(...call('a'));
+    const held = caller.request(...call('a', { hold: true }));
+    await settle();
+    await t.gateway.reload({ servers: [{ runtime: { script: 'a', type: 'scripted' }, tags: [], id: 'a' }] });
+    const more = { display_name: 'A', description: 'first', tags: ['x'], on_reload: 'now', list_timeout: '1s' };
+    expect((await t.gateway.reload({ servers: [entry('a', more)] })).changed).toEqual(['a']);
+    expect(t.gateway.status('a')).toMatchObject({ displayName: 'A', phase: 'ready', stale: false, inFlight: 1 });
+    const { instance, request } = await t.server('a').request('tools/call', 1);
+    instance.answer(request, { kept: true });
+    expect((await held).result).toEqual({ kept: true });
+    expect(t.server('a').opens).toBe(1);
+  });
+
+  test('a changed entry drains by default: what is open ends, what comes gets the new server at once', async () => {
+    await using t = start();
+    await using caller = await t.caller();
+    const held = caller.request(...call('a', { hold: true }));
+    const { instance, request } = await t.server('a').request('tools/call');
+    const reloading = t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
+    expect(await caller.result(...call('a'))).toEqual({});
+    expect(t.server('a').live).toHaveLength(2);
+    expect(t.server('a').live.at(-1)?.context.env).toEqual({ V: '2' });
+    expect(t.gateway.status('a')).toMatchObject({ stale: true, inFlight: 1 });
+    instance.answer(request, { old: true });
+    expect((await held).result).toEqual({ old: true });
+    expect(await reloading).toMatchObject({ changed: ['a'], removed: ['b', 'c'] });
+    expect(instance.closed).toBe(true);
+    expect(t.gateway.status('a')).toMatchObject({ stale: false, phase: 'ready' });
+  });
+
+  test('what outlasts the grace is answered, and told why', async () => {
+    await using t = start();
+    await using caller = await t.caller();
+    const calls = ['a', 'b'].map((id) => caller.error(...call(id, { hold: true })));
+    await Promise.all(['a', 'b'].map((id) => t.server(id).request('tools/call')));
+    const reloading = t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] }, { graceMs: 1_000 });
+    await t.clock.advance(1_000);
+    await reloading;
+    const [changed, removed] = await Promise.all(calls);
+    expect(changed).toMatchObject({ data: { code: 'SERVER_STOPPED' } });
+    expect(changed?.message).toContain('its entry in the catalog has changed');
+    expect(removed?.message).toContain('its entry in the catalog is no longer there');
+    expect(t.server('a').live).toEqual([]);
+    expect((await caller.error(...call('b'))).message).toContain('unknown tool');
+  });
+
+  test('on_reload: now ends at once; keep goes on until the server ends', async () => {
+    await using t = start();
+    await using caller = await t.caller();
+    const now = caller.error(...call('a', { hold: true }));
+    await t.server('a').request('tools/call');
+    await caller.result(...call('b'));
+    const reloading = t.gateway.reload({
+      servers: [entry('a', { env: { V: '2' }, on_reload: 'now' }), entry('b', { env: { V: '2' }, on_reload: 'keep' })],
+    });
+    await t.clock.advance(0);
+    await reloading;
+    expect(await now).toMatchObject({ data: { code: 'SERVER_STOPPED' } });
+    await caller.result(...call('b'));
+    expect(t.server('b').opens).toBe(1);
+    expect(t.gateway.status('b')).toMatchObject({ stale: true, instances: [{ phase: 'ready' }] });
+    await using other = await t.caller();
+    await other.result(...call('b'));
+    expect(t.server('b').live.map(({ context }) => context.env)).toEqual([{}, { V: '2' }]);
+    t.server('b').live[0]?.die();
+    await settle();
+    expect(t.gateway.status('b').stale).toBe(false);
+    await caller.result(...call('b'));
+    expect(t.server('b').live.map(({ context }) => context.env)).toEqual([{ V: '2' }, { V: '2' }]);
+  });
+
+  test('callers of the merged peer are told, and see the new lists', async () => {
+    await using t = start();
+    await using all = await t.caller();
+    await using tagged = await t.caller({}, { tags: ['new'] });
+    await using one = await t.caller({}, { servers: ['c'] });
+    expect(await all.toolNames()).toEqual(['a__x', 'b__x', 'c__x']);
+    await t.gateway.reload({ servers: [entry('c', { tags: ['new'] }), entry('a', { tools: { deny: ['x'] } })] });
+    await t.clock.advance(100);
+    for (const caller of [all, tagged]) {
+      expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    }
+    expect(one.notifications('notifications/tools/list_changed')).toEqual([]);
+    expect(await all.toolNames()).toEqual(['c__x']);
+    expect(await tagged.toolNames()).toEqual(['c__x']);
+    expect((await all.error(...call('a'))).message).toContain('unknown tool');
+    await t.gateway.reload({ servers: [] });
+    expect(await one.toolNames()).toEqual([]);
+  });
+
+  test('raw connections of an entry that is removed or drained end with the reason', async () => {
+    await using t = start();
+    for (const [id, why] of [
+      ['a', 'has changed'],
+      ['b', 'is no longer there'],
+    ] as const) {
+      const raw = t.gateway.connect(id);
+      const told: string[] = [];
+      raw.onerror = (error) => told.push(error.message);
+      raw.onclose = () => told.push('closed');
+      await raw.start();
+      const later = t.gateway.connect(id);
+      await t.gateway.reload({ servers: [entry('a', { env: { V: id } })] });
+      expect(told).toEqual([`"${id}": its entry in the catalog ${why}`, 'closed']);
+      const started = later.start().then(
+        () => 'started',
+        (error: { code: string }) => error.code,
+      );
+      expect(await started).toBe(id === 'a' ? 'started' : 'SERVER_UNKNOWN');
+      if (id === 'a') {
+        expect(t.server('a').only.context.env).toEqual({ V: 'a' });
+        await t.gateway.reload({ servers: [entry('a'), entry('b')] });
+      }
+    }
+  });
+
+  test('a call that waits for a start gets the server of the new catalog', async () => {
+    await using t = start();
+    const gate = Promise.withResolvers<void>();
+    t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
+    await using caller = await t.caller();
+    const answer = caller.result(...call('a'));
+    await settle();
+    const reloading = t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
+    expect(await answer).toEqual({});
+    expect(t.server('a').live.map(({ context }) => context.env)).toEqual([{ V: '2' }]);
+    gate.resolve();
+    await reloading;
+  });
+
+  test('a bad catalog changes nothing, and names every problem; the last of several wins', async () => {
+    await using t = start();
+    const bad = { servers: [entry('a', { idle: 1 }), { id: 'b', runtime: { type: 'nope' } }] };
+    await expect(t.gateway.reload(bad as never)).rejects.toMatchObject({
+      code: 'CATALOG_INVALID',
+      issues: [{ path: 'servers[0].idle' }, { path: 'servers[1].runtime.type' }],
+    });
+    expect(t.gateway.status().map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+    const catalogs = [[entry('a')], [entry('b')], [entry('c'), entry('b')]];
+    await Promise.all(catalogs.map((servers) => t.gateway.reload({ servers })));
+    expect(t.gateway.status().map(({ id }) => id)).toEqual(['c', 'b']);
+    await t.gateway.close();
+    await expect(t.gateway.reload({ servers: [] })).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+  });
+
+  test('subscriptions go over to the new server', async () => {
+    await using t = start();
+    t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: 'file:///x' });
+    await t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
+    await t.server('a').request('resources/subscribe', 1);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+  });
+});
