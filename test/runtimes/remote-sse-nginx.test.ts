@@ -1,14 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { type CountingKind, createCountingHost, type Work } from '../fixtures/http/counting-host.js';
 import { Session, textOf } from '../fixtures/http/session.js';
-import { type NginxOptions, nginxPath, startNginx } from '../support/nginx.js';
-
-if (nginxPath === undefined) {
-  const message = 'nginx is not installed: what remote-sse does behind one is not tested';
-  // Where everything has to be tested, a proxy that is missing is a failure.
-  test.runIf(process.env.CI === 'true')('nginx is installed', () => expect.fail(message));
-  console.warn(message);
-}
+import { type NginxOptions, startNginx } from '../support/nginx.js';
+import { describeWithNginx } from '../support/real-parts.js';
 
 /** A server of the SDK, an nginx before it, and a session through both. */
 async function open(kind: CountingKind, nginx: Omit<NginxOptions, 'to'>, { work }: { work?: Work } = {}) {
@@ -41,7 +35,7 @@ const all = kinds.flatMap((kind) =>
     .map((buffering) => [kind, buffering] as const),
 );
 
-describe.skipIf(nginxPath === undefined)('behind nginx', () => {
+describeWithNginx('behind nginx', () => {
   test.each(all)('%s, buffering %s: every call is answered, and was sent once', async (kind, buffering) => {
     const large = 'ö'.repeat(300_000);
     await using opened = await open(kind, { buffering }, { work: async (mark) => (mark === 'large' ? large : '') });
@@ -107,7 +101,7 @@ describe.skipIf(nginxPath === undefined)('behind nginx', () => {
   });
 });
 
-describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts what is silent', () => {
+describeWithNginx('behind an nginx that cuts what is silent', () => {
   const readTimeoutMs = 2_000;
 
   /** Opens as above; a call of the tool ends when nginx has cut it off. */
@@ -119,7 +113,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
     return opened;
   }
 
-  test.each(['off', 'on'] as const)(
+  test.concurrent.each(['off', 'on'] as const)(
     'buffering %s: an answer whose stream was cut is taken up again',
     async (buffering) => {
       await using opened = await openSilent('resumable events', buffering);
@@ -129,7 +123,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
     },
   );
 
-  test.each([
+  test.concurrent.each([
     ['events', 'off'],
     ['events', 'on'],
     ['events', 'forced'],
@@ -146,7 +140,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
     expect(session.closes).toBe(0);
   });
 
-  test('an answer in JSON that is late: 504, with what it means', async () => {
+  test.concurrent('an answer in JSON that is late: 504, with what it means', async () => {
     await using opened = await openSilent('json');
     const { session, host } = opened;
     const { error } = await session.call('count', { mark: 'slow', ms: 0 });
@@ -156,7 +150,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
     expect(host.executed.get('slow')).toBe(1);
   });
 
-  test('the stream for what belongs to no request is opened again, and what comes then arrives', async () => {
+  test.concurrent('the stream for what belongs to no request is opened again, and what comes then arrives', async () => {
     await using opened = await openSilent('resumable events');
     const { session, host } = opened;
     await host.listened(2);
@@ -166,7 +160,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
     expect(session.closes).toBe(0);
   });
 
-  test('the stream of HTTP+SSE is the session: its end is told with its reason', async () => {
+  test.concurrent('the stream of HTTP+SSE is the session: its end is told with its reason', async () => {
     await using opened = await openSilent('sse');
     const { session } = opened;
     const { error } = await session.call('count', { mark: 'slow', ms: 0 });
@@ -177,7 +171,7 @@ describe.skipIf(nginxPath === undefined).concurrent('behind an nginx that cuts w
   });
 });
 
-describe.skipIf(nginxPath === undefined)('what nginx says by itself', () => {
+describeWithNginx('what nginx says by itself', () => {
   test('the server is gone: 502', async () => {
     await using opened = await open('events', { buffering: 'on' });
     const { session, host } = opened;

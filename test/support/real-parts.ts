@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest';
+import { nginxPath } from './nginx.js';
 
 /** An image of the local engine with Node and a shell: what the images of the tests are made from. */
 export const baseImage = process.env.TEST_IMAGE ?? '';
@@ -16,6 +17,9 @@ export const describeWithKubernetes = suiteWith(
   (process.env.KUBECONFIG ?? '') !== '',
   'a Kubernetes cluster: set KUBECONFIG to the file of a cluster for tests',
 );
+
+/** Suites with nginx before a server. */
+export const describeWithNginx = suiteWith(nginxPath !== undefined, 'nginx, on the PATH or in /usr/sbin');
 
 /** Where a part is missing, its suites say so: loudly on a machine of one's own, as a failure in CI. */
 function suiteWith(present: boolean, what: string): (name: string, body: () => void) => void {
