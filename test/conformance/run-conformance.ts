@@ -43,6 +43,10 @@ export interface ConformanceOptions {
    * @default 'active'
    */
   readonly suite?: 'active' | 'all' | 'pending' | undefined;
+  /** Instead of a suite: exactly what this revision requires, as the later tool has it. */
+  readonly requirements?: '2025-11-25' | '2026-07-28' | undefined;
+  /** A file of what is known to fail; the run fails when it lists what passes. */
+  readonly expectedFailures?: string | undefined;
   /**
    * A guard against hanging: how long the run may take before it is killed.
    *
@@ -51,13 +55,17 @@ export interface ConformanceOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+const laterTool = fileURLToPath(new URL('../../node_modules/conformance-modern/dist/index.js', import.meta.url));
 const tool = fileURLToPath(
   new URL('../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
 );
 
 /** Runs the server scenarios of the conformance tool against a URL. */
 export function runConformance(url: string, options: ConformanceOptions = {}): Promise<ConformanceResult> {
-  return run(['server', '--url', url, '--suite', options.suite ?? 'active'], 'server-', options);
+  const { requirements, expectedFailures, suite = 'active' } = options;
+  const what = requirements === undefined ? ['--suite', suite] : ['--requirements', requirements];
+  const known = expectedFailures === undefined ? [] : ['--expected-failures', expectedFailures];
+  return run(['server', '--url', url, ...what, ...known], 'server-', options);
 }
 
 /** Runs a client scenario of the conformance tool, as a rule with the program of `test/fixtures/conformance/client.ts`. */
@@ -75,7 +83,8 @@ export function runClientConformance(
 async function run(args: readonly string[], prefix: string, options: ConformanceOptions): Promise<ConformanceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
   try {
-    const child = spawn(process.execPath, [tool, ...args, '--output-dir', folder], {
+    const program = options.requirements === undefined ? tool : laterTool;
+    const child = spawn(process.execPath, [program, ...args, '--output-dir', folder], {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: options.timeoutMs ?? 120_000,
