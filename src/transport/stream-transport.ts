@@ -179,6 +179,7 @@ export class StreamTransport implements RuntimeTransport {
     if (this.#ending !== undefined) {
       return;
     }
+    this.#writer.newTurn();
     const isHeld = this.#yielding || this.#paused;
     const isShort = length < longChunkBytes && length <= this.#options.maxMessageBytes;
     if (isShort && !isHeld && this.#lines.isEmpty && bytes.indexOf(newline) === length - 1) {
