@@ -218,10 +218,8 @@ async function connect(link: Link, url: URL, place: Guest, { server, signal }: R
   const tried = new Set<Target>();
   let last: unknown;
   for (;;) {
-    const target = await link.take(tried, signal);
+    const target = await link.take(tried, place, signal);
     if (target === undefined) throw toHttpStartError(last, url, server);
-    // So that those who come at the same time go elsewhere.
-    target.enter(place);
     try {
       await target.connectAhead(url, signal);
       return target;

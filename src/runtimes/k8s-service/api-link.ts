@@ -9,7 +9,7 @@ import { type Endpoint, findPort, type Service, showPorts } from './endpoints.js
 import { forwardPort } from './forwarded-port.js';
 import type { Link, LinkOptions } from './link.js';
 import type { K8sServiceSpec } from './spec.js';
-import { dialAddress, leastUsed, Target } from './target.js';
+import { dialAddress, type Guest, leastUsed, Target } from './target.js';
 import { EndpointsWatch } from './watch-endpoints.js';
 
 export interface ApiLinkOptions extends LinkOptions {
@@ -53,12 +53,21 @@ export class ApiLink implements Link {
     return this.#port.port;
   }
 
-  async take(tried: ReadonlySet<Target>, signal: AbortSignal): Promise<Target | undefined> {
-    const left = [...this.#targets.values()].filter((target) => !tried.has(target));
-    const found = leastUsed(left, this.#options.random);
+  async take(tried: ReadonlySet<Target>, place: Guest, signal: AbortSignal): Promise<Target | undefined> {
+    const find = () => {
+      const left = [...this.#targets.values()].filter((target) => !tried.has(target));
+      const found = leastUsed(left, this.#options.random);
+      found?.enter(place);
+      return found;
+    };
+    let found = find();
     if (found !== undefined || tried.size > 0) return found;
     await this.#readAgain(signal);
-    return this.#wait(signal);
+    while (found === undefined) {
+      await this.#anyReady(signal);
+      found = find();
+    }
+    return found;
   }
 
   choose(): Target | undefined {
@@ -83,12 +92,11 @@ export class ApiLink implements Link {
     this.#watch = this.#startWatch();
   }
 
-  #wait(signal: AbortSignal): Promise<Target> {
-    const { clock, readyTimeoutMs, random } = this.#options;
-    const { promise, resolve, reject } = Promise.withResolvers<Target>();
+  #anyReady(signal: AbortSignal): Promise<void> {
+    const { clock, readyTimeoutMs } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const look = () => {
-      const target = leastUsed(this.#targets.values(), random);
-      if (target !== undefined) resolve(target);
+      if ([...this.#targets.values()].some(({ ready }) => ready)) resolve();
     };
     const timer = clock.setTimeout(() => reject(this.#nothingReady()), readyTimeoutMs);
     this.#waiting.add(look);

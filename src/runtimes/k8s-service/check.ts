@@ -25,9 +25,11 @@ export async function askServer(
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<CheckResult> {
-  const target = await link.take(new Set(), signal);
+  const place = { leave() {} };
+  const target = await link.take(new Set(), place, signal);
   if (target === undefined) return { ok: false, problems: ['there is nothing that serves the service'] };
   const method = spec.transport === 'sse' ? 'options' : 'get';
-  const problem = await findProblem(serviceUrl(spec, link.port), headers, method, target, signal);
+  const asked = findProblem(serviceUrl(spec, link.port), headers, method, target, signal);
+  const problem = await asked.finally(() => target.exit(place));
   return problem === undefined ? { ok: true, problems: [] } : { ok: false, problems: [problem] };
 }

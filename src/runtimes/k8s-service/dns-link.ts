@@ -4,7 +4,7 @@ import { GatewayError } from '../../errors.js';
 import { abortable } from '../../util/abort.js';
 import type { Endpoint } from './endpoints.js';
 import type { Link, LinkOptions } from './link.js';
-import { dialAddress, leastUsed, Target } from './target.js';
+import { dialAddress, type Guest, leastUsed, Target } from './target.js';
 
 /**
  * The way to a service by its name, for those who may not ask the API server.
@@ -24,10 +24,12 @@ export class DnsLink implements Link {
     this.#options = options;
   }
 
-  async take(tried: ReadonlySet<Target>, signal: AbortSignal): Promise<Target | undefined> {
+  async take(tried: ReadonlySet<Target>, place: Guest, signal: AbortSignal): Promise<Target | undefined> {
     if (tried.size === 0) await abortable(this.#look(), signal);
     const left = [...this.#targets.values()].filter((target) => !tried.has(target));
-    return leastUsed(left, this.#options.random);
+    const found = leastUsed(left, this.#options.random);
+    found?.enter(place);
+    return found;
   }
 
   choose(): Target | undefined {

@@ -8,8 +8,8 @@ import type { TestNamespace } from './namespace.js';
 
 const source = fileURLToPath(new URL('../../fixtures/kubernetes/pod-server.ts', import.meta.url));
 
-/** A program of the tests with all that it imports, as one file that a ConfigMap can hold. */
-export async function bundle(file: string): Promise<string> {
+/** A program of the tests with all that it imports, but what is `outside`, as one file that a ConfigMap can hold. */
+export async function bundle(file: string, outside: readonly string[] = []): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'bundle-'));
   try {
     await build({
@@ -19,7 +19,8 @@ export async function bundle(file: string): Promise<string> {
       outExtension: () => ({ js: '.mjs' }),
       platform: 'node',
       target: 'node22',
-      noExternal: [/.*/],
+      noExternal: [outside.length === 0 ? /.*/ : new RegExp(`^(?!(?:${outside.join('|')})$)`)],
+      external: [...outside],
       splitting: false,
       minify: true,
       config: false,
