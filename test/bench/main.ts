@@ -1,10 +1,11 @@
-// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [supervision]
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [k8s-service] [supervision]
 // [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
+import { k8sServiceCalls } from './k8s-service-calls.ts';
 import { largeMessages } from './large-messages.ts';
 import { type Library, loadLibrary } from './library.ts';
 import { mergedCalls } from './merged-calls.ts';
@@ -27,6 +28,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   'merged-costs': mergedCosts,
   host: hostCalls,
   http: httpCalls,
+  'k8s-service': k8sServiceCalls,
   supervision,
 };
 

@@ -108,17 +108,20 @@ describeWithKubernetes('k8s-service with the rights of a ServiceAccount', () => 
   });
 
   test('in the cluster sessions go straight to the pods, and with a headless service without any right', async () => {
-    await deployPodServer(namespace, 'headless', { replicas: 2, headless: true, port: 8080 });
-    await deployPodServer(namespace, 'single');
-    await using image = await HostImage.build(`mcp-test/host:${randomBytes(4).toString('hex')}`, program);
+    const building = HostImage.build(`mcp-test/host:${randomBytes(4).toString('hex')}`, program);
+    await Promise.all([
+      deployPodServer(namespace, 'headless', { replicas: 2, headless: true, port: 8080 }),
+      deployPodServer(namespace, 'single'),
+      building,
+    ]);
+    await using image = await building;
     const wanted = (account: string) => [
       ...(account === 'granted' ? [{ sessions: 6, spec: spec() }] : []),
       { sessions: 6, spec: spec({ service_name: 'headless', port: 8080, reach: 'dns' }) },
       { sessions: 2, spec: spec({ service_name: 'single' }) },
       { sessions: 1, spec: spec({ service_name: 'nowhere' }) },
     ];
-    await createAccount('granted', [spec({ reach: 'dns' })]);
-    await createAccount('bare', []);
+    await Promise.all([createAccount('granted', [spec({ reach: 'dns' })]), createAccount('bare', [])]);
     const runIn = async (account: string) => {
       await namespace.create({
         apiVersion: 'v1',
@@ -155,7 +158,7 @@ describeWithKubernetes('k8s-service with the rights of a ServiceAccount', () => 
     const spread = (places: readonly Place[]) =>
       [...Map.groupBy(places, ({ pod }) => pod).values()].map((on) => on.length);
 
-    const granted = await runIn('granted');
+    const [granted, bare] = await Promise.all([runIn('granted'), runIn('bare')]);
     const [counter, headless, single] = granted.results as [Place[], Place[], Place[]];
     expect(spread(counter)).toEqual([2, 2, 2]);
     expect(counter.map(({ most }) => most)).toEqual([10, 10, 10, 10, 10, 10]);
@@ -165,7 +168,6 @@ describeWithKubernetes('k8s-service with the rights of a ServiceAccount', () => 
     expect(granted.results[3]).toEqual({ error: expect.stringContaining('cannot get services "nowhere"') });
     expect(granted.checks.map(({ ok }) => ok)).toEqual([true, true, true, false]);
 
-    const bare = await runIn('bare');
     const [direct, alone] = bare.results as [Place[], Place[]];
     expect(spread(direct)).toEqual([3, 3]);
     expect(direct.map(({ most }) => most)).toEqual([10, 10, 10, 10, 10, 10]);

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'tsup';
-import { baseImage } from '../real-parts.js';
 import type { TestNamespace } from './namespace.js';
 
 const source = fileURLToPath(new URL('../../fixtures/kubernetes/pod-server.ts', import.meta.url));
@@ -65,7 +64,8 @@ export async function deployPodServer(
     spec: {
       selector: { app: name },
       ports: [
-        { name: 'http', port: 80, targetPort: 'web' },
+        // Where names lead straight to pods, nobody translates the number.
+        { name: 'http', port: options.headless ? port : 80, targetPort: 'web' },
         { name: 'other', port: 81, targetPort: port },
         { name: 'nobody', port: 82, targetPort: 9 },
       ],
@@ -79,7 +79,7 @@ function deployment(name: string, options: PodServerOptions & { replicas: number
   const { replicas, port, env = {}, hostNetwork = false, graceSeconds = 5 } = options;
   const container = {
     name: 'server',
-    image: baseImage,
+    image: process.env.TEST_IMAGE ?? '',
     imagePullPolicy: 'IfNotPresent',
     // Not as the main module: the reference server in it would take the file for its own, and serve its input.
     command: ['node', '--eval', 'import("/app/server.mjs")'],
