@@ -4,16 +4,12 @@ import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions 
 import { isResponse } from '../sdk.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
+import { ChoosingWire, type HttpMode, plain } from './http/choosing-wire.js';
 import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
-import { LegacySseWire } from './http/legacy-sse.js';
-import { StreamableWire } from './http/streamable.js';
-import type { HttpMessageInfo, HttpSendOptions, Wire, WireOptions } from './http/wire.js';
+import type { HttpMessageInfo, WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
 import { modernVersion } from './modern.js';
-
-/** Which of the two ways over HTTP: `auto` tries Streamable HTTP first. */
-export type HttpMode = 'auto' | 'streamable-http' | 'sse';
 
 /** What an {@link HttpTransport} needs. */
 export interface HttpTransportOptions extends Omit<WireOptions, 'leftovers' | 'onMessage' | 'onTrouble' | 'onLost'> {
@@ -40,16 +36,12 @@ export class HttpTransport implements RuntimeTransport {
   readonly #options: WireOptions;
   readonly #onClosed: (() => void) | undefined;
   readonly #inbox = new Inbox();
-  readonly #streamable: StreamableWire;
-  #wire: Wire;
-  #mode: HttpMode;
-  #fallback: Promise<void> | undefined;
+  readonly #wire: ChoosingWire;
   #started = false;
   #initializeId: RequestId | undefined;
   #initialized = false;
   /** The revision of the stateless era that was spoken last. */
   #modern: string | undefined;
-  #protocolVersion: string | undefined;
   readonly #health: HttpHealth;
   /** Why nothing can be sent any more. */
   #ended: GatewayError | undefined;
@@ -58,7 +50,6 @@ export class HttpTransport implements RuntimeTransport {
   #closed = false;
 
   constructor({ mode, onClosed, ...options }: HttpTransportOptions) {
-    this.#mode = mode;
     this.#onClosed = onClosed;
     this.#options = {
       ...options,
@@ -68,8 +59,7 @@ export class HttpTransport implements RuntimeTransport {
       onLost: (reason) => this.#lost(reason),
     };
     this.#health = new HttpHealth(this.#options);
-    this.#streamable = new StreamableWire(this.#options);
-    this.#wire = this.#streamable;
+    this.#wire = new ChoosingWire(mode, this.#options);
   }
 
   /** Undefined until `initialize` is answered: SDK v1 takes an id before that for a resumed session. */
@@ -79,18 +69,17 @@ export class HttpTransport implements RuntimeTransport {
 
   /** What ties this transport to one server: a session that it alone knows, or over HTTP+SSE the stream; else nothing. */
   get tie(): 'session' | 'stream' | undefined {
-    if (this.#mode === 'sse') return 'stream';
+    if (this.#wire.isLegacy) return 'stream';
     return this.#wire.sessionId === undefined ? undefined : 'session';
   }
 
   readonly setProtocolVersion = (version: string): void => {
-    this.#protocolVersion = version;
     this.#wire.setProtocolVersion(version);
   };
 
   /** Opens the stream of HTTP+SSE, where that is the mode; nothing otherwise. */
-  async connect(): Promise<void> {
-    if (this.#mode === 'sse') await this.#useLegacy();
+  connect(): Promise<void> {
+    return this.#wire.connect();
   }
 
   async start(): Promise<void> {
@@ -115,7 +104,11 @@ export class HttpTransport implements RuntimeTransport {
       if (message.method === 'initialize') this.#initializeId = message.id;
       this.#modern = modernVersion(message);
     }
-    await this.#send(message, body, options);
+    try {
+      await this.#wire.send(message, body, options);
+    } catch (error) {
+      throw this.#lostWith(error);
+    }
   }
 
   /** Ends the transport because its session cannot go on; `reason` is what requests without an answer end with. */
@@ -166,64 +159,12 @@ export class HttpTransport implements RuntimeTransport {
     }
   }
 
-  async #send(message: JSONRPCMessage, body: string, options: HttpSendOptions): Promise<void> {
-    const wire = this.#wire;
-    try {
-      await wire.send(message, body, options);
-    } catch (error) {
-      if (!this.#mayFallBack(wire, error)) throw this.#lostWith(error);
-      await this.#fallBack(error as GatewayError);
-      await this.#wire.send(message, body, options);
-    }
-  }
-
   /** What is cut off because the session was lost says so. */
   #lostWith(error: unknown): unknown {
     const reason = this.#ended;
     if (reason?.code !== 'SESSION_LOST' || !GatewayError.is(error) || error.code !== 'TRANSPORT_CLOSED') return error;
     const { exit, cause } = reason;
     return this.#error('SESSION_LOST', plain(reason), { exit, cause, delivered: error.delivered });
-  }
-
-  /** An older server refuses the first POST, and says nothing that Streamable HTTP would say. */
-  #mayFallBack(wire: Wire, error: unknown): boolean {
-    return (
-      this.#mode === 'auto' &&
-      wire === this.#streamable &&
-      !this.#streamable.spoken &&
-      this.#ended === undefined &&
-      GatewayError.is(error) &&
-      error.code === 'HTTP_STATUS' &&
-      (error.status === 400 || error.status === 404 || error.status === 405)
-    );
-  }
-
-  #fallBack(refusal: GatewayError): Promise<void> {
-    this.#fallback ??= this.#useLegacy().catch((error: unknown) => {
-      this.#fallback = undefined;
-      this.#wire = this.#streamable;
-      if (!GatewayError.is(error) || this.#ended !== undefined) throw error;
-      const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${plain(refusal)}; then ${plain(error)}`;
-      throw this.#error(error.code === 'AUTH_REQUIRED' ? 'AUTH_REQUIRED' : 'HTTP_STATUS', message, {
-        status: refusal.status,
-        cause: error,
-        auth: error.auth,
-      });
-    });
-    return this.#fallback;
-  }
-
-  async #useLegacy(): Promise<void> {
-    const wire = new LegacySseWire(this.#options);
-    this.#wire = wire;
-    if (this.#protocolVersion !== undefined) wire.setProtocolVersion(this.#protocolVersion);
-    try {
-      await wire.connect();
-    } catch (error) {
-      await wire.close();
-      throw error;
-    }
-    this.#mode = 'sse';
   }
 
   #toJson(message: JSONRPCMessage): string {
@@ -260,7 +201,7 @@ export class HttpTransport implements RuntimeTransport {
   }
 
   async #closeWires(): Promise<void> {
-    await Promise.all([this.#streamable.close(), this.#wire.close()]);
+    await this.#wire.close();
     this.#options.leftovers.close();
   }
 
@@ -282,9 +223,4 @@ export class HttpTransport implements RuntimeTransport {
   ): GatewayError {
     return new GatewayError(code, message, { server: this.#options.server, delivered: false, ...options });
   }
-}
-
-function plain({ message, server }: GatewayError): string {
-  const prefix = `"${server}": `;
-  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }

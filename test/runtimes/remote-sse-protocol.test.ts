@@ -336,3 +336,33 @@ describe('a stream that is silent for an hour', () => {
     await runtime.close();
   });
 });
+
+test('messages that an older server refuses at once lead to one stream of HTTP+SSE, and all are answered', async () => {
+  let stream: Asked | undefined;
+  const refused: Asked[] = [];
+  await using host = await listenScripted((asked) => {
+    const { method, path, response, message } = asked;
+    if (method === 'GET') {
+      stream = asked;
+      startEvents(response);
+      response.write(event('/messages', { type: 'endpoint' }));
+    } else if (path === '/messages') {
+      response.writeHead(202).end();
+      stream?.response.write(event(textResult(message?.id, String(message?.params?.name)), { type: 'message' }));
+    } else {
+      refused.push(asked);
+      // All at once, so that none finds the other way already taken.
+      if (refused.length === 3) for (const each of refused) each.response.writeHead(405).end();
+    }
+  });
+  const runtime = new RemoteSseRuntime();
+  const transport = await runtime.open({ url: host.url }, createRuntimeContext({ server: 'vendor' }));
+  const peer = new Peer(transport, 20_000);
+  await peer.start();
+  expect(await Promise.all(['a', 'b', 'c'].map((name) => peer.call(name)))).toEqual(['a', 'b', 'c']);
+  expect(await peer.call('d')).toBe('d');
+  expect(host.count('GET')).toBe(1);
+  expect(host.count('tools/call')).toBe(7);
+  await peer.close();
+  await runtime.close();
+});
