@@ -13,7 +13,7 @@ describeWithDocker('the example of a server in a container', () => {
       const lines = stdout.trim().split('\n');
       expect(lines[0]).toBe('the engine can start it');
       expect(lines[1]).toMatch(/^ready after \d+ ms, in container [0-9a-f]{12}$/);
-      expect(lines.slice(2).sort()).toEqual(['long.txt: 11', 'no container is left', 'short.txt: 3']);
+      expect(lines.slice(2).sort()).toEqual(['long.txt: 12', 'no container is left', 'short.txt: 3']);
     } finally {
       delete process.env.BASE;
       await docker('rmi', '--force', 'open-mcp-gateway/words:example');
