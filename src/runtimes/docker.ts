@@ -153,8 +153,10 @@ export class DockerRuntime implements RuntimeFactory<DockerSpec> {
     const { server, signal, baseDir, clock } = context;
     const engine = await this.#connect(signal);
     const control = await findHostControl(spec, baseDir, engine.socketPath);
-    if (control !== undefined) {
-      throw new GatewayError('START_FAILED', control, { server });
+    // Podman would make a source that is missing.
+    const problem = control ?? (await missingSources(engine, spec, baseDir))[0];
+    if (problem !== undefined) {
+      throw new GatewayError('START_FAILED', problem, { server });
     }
     const env = await this.#env(spec, context);
     this.#sweeping ??= this.#sweep(engine);

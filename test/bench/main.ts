@@ -1,8 +1,9 @@
 // npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [k8s-service] [supervision]
-// [--full] [--library <file>]
+// [docker] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { dockerServers } from './docker.ts';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
 import { k8sServiceCalls } from './k8s-service-calls.ts';
@@ -30,6 +31,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   http: httpCalls,
   'k8s-service': k8sServiceCalls,
   supervision,
+  docker: dockerServers,
 };
 
 const { values, positionals } = parseArgs({

@@ -152,7 +152,7 @@ describeWithDocker('docker: what cannot start', () => {
     [
       'a source that is not there',
       () => shell('cat', { volumes: ['/no/such/folder:/in'] }),
-      /source of a volume does not exist.*\/no\/such\/folder/,
+      /the source \/no\/such\/folder of a volume does not exist; create it/,
     ],
     [
       'a program that is not there, without init',

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { describe, test } from 'vitest';
 import { nginxPath } from './nginx.js';
 
@@ -10,6 +11,12 @@ export const baseImage = process.env.TEST_IMAGE ?? '';
 export const describeWithDocker = suiteWith(
   process.env.TEST_DOCKER === '1' && baseImage !== '',
   'a Docker engine: set TEST_DOCKER=1, and TEST_IMAGE to the tag of a local image with Node',
+);
+
+/** Suites with Podman as a second engine. They need Debian's packages podman and catatonit besides, and rights of root. */
+export const describeWithPodman = suiteWith(
+  process.env.TEST_DOCKER === '1' && baseImage !== '' && spawnSync('podman', ['--version']).status === 0,
+  'Podman: install podman and catatonit, and set TEST_DOCKER=1 and TEST_IMAGE',
 );
 
 /** Suites of the Kubernetes runtimes. They need a cluster: `KUBECONFIG=<file>`. */

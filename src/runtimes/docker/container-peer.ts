@@ -37,6 +37,7 @@ const removeMs = 30_000;
 /** The engine tells of the end once it has removed the container: a moment after the end of the output. */
 const endPollMs = 250;
 const endPolls = 40;
+const afterExitMs = 500;
 const inspectMs = 5_000;
 const eventsMs = 1_000;
 
@@ -69,15 +70,14 @@ export class ContainerPeer implements StreamPeer {
     this.stdin = connection;
     this.stdout = this.#output.stdout;
     this.exited = this.#awaitEnd();
-    this.stderrEnded = new Promise((resolve) => {
-      const ended = () => {
-        this.stderr.finish();
-        resolve();
-      };
-      connection.on('error', () => {});
-      connection.once('end', ended).once('close', ended);
+    connection.on('error', () => {});
+    const connectionEnded = new Promise<void>((resolve) => {
+      connection.once('end', resolve).once('close', resolve);
     });
-    void this.stderrEnded.then(() => this.#endOutput());
+    void connectionEnded.then(() => this.#endOutput());
+    // Podman may leave the connection open when a container ends as soon as it has begun.
+    const exitedAndSilent = this.exited.then(() => settledWithin(connectionEnded, afterExitMs, options.clock));
+    this.stderrEnded = Promise.race([connectionEnded, exitedAndSilent]).then(() => this.stderr.finish());
   }
 
   stderrTail(): string {
@@ -130,38 +130,40 @@ export class ContainerPeer implements StreamPeer {
   }
 
   async #awaitEnd(): Promise<PeerExit> {
+    const { engine, spec, waiting } = this.#options;
     try {
-      const code = await this.#options.waiting.exitCode;
+      const code = await waiting.exitCode;
       this.#removed = true;
-      const oom = code !== 0 && !this.#stopping && (await this.#ranOutOfMemory());
-      return toExit(code, oom, () => this.stderrTail(), this.#options.spec);
+      const history = this.#stopping ? undefined : await this.#readHistory();
+      return toExit(history?.exitCode ?? code, history?.oom ?? false, () => this.stderrTail(), spec);
     } catch {
-      const { address } = this.#options.engine;
-      return {
-        reason: 'engine-lost',
-        message: `lost the engine at ${address}, and with it the server; does it still run?`,
-      };
+      const message = `lost the engine at ${engine.address}, and with it the server; does it still run?`;
+      return { reason: 'engine-lost', message };
     } finally {
       this.#hasExited = true;
     }
   }
 
-  /** A container that is removed by the engine cannot be inspected any more, but the engine remembers what happened. */
-  async #ranOutOfMemory(): Promise<boolean> {
+  /**
+   * A container that its engine has removed cannot be inspected any more, but the engine remembers what happened to it: that
+   * the memory ran out, and the exit code, for which Podman's answer to who waits for the removal is always 0.
+   */
+  async #readHistory(): Promise<{ oom: boolean; exitCode: number | undefined }> {
     const { engine, id } = this.#options;
+    let oom = false;
+    let code: number | undefined;
     try {
-      for await (const { action } of engine.events(id, AbortSignal.timeout(eventsMs))) {
-        if (action === 'oom') {
-          return true;
-        }
+      for await (const { action, exitCode } of engine.events(id, AbortSignal.timeout(eventsMs))) {
+        oom ||= action === 'oom';
+        code = exitCode ?? code;
         if (action === 'destroy' || action === 'remove') {
-          return false;
+          break;
         }
       }
     } catch {
       // Then it stays unknown.
     }
-    return false;
+    return { oom, exitCode: code };
   }
 
   /** The end of the output is passed on together with the news of the container's end, unless the container lives on. */

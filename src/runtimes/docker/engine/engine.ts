@@ -85,6 +85,8 @@ export interface ListedContainer {
 export interface ContainerEvent {
   /** `create`, `start`, `oom`, `die`, `destroy`, … */
   readonly action: string;
+  /** Of `die`. */
+  readonly exitCode: number | undefined;
 }
 
 /** A call that the engine refused, or that did not reach it. */

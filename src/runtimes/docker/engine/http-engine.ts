@@ -138,8 +138,9 @@ export class HttpEngine implements Engine {
     const query = { since: '1', filters: JSON.stringify({ container: [id] }) };
     const message = await this.#call({ method: 'GET', path: '/events', query, signal });
     for await (const event of readJsonLines(message, signal)) {
-      const { Action, status } = event as { Action?: string; status?: string };
-      yield { action: Action ?? status ?? '' };
+      const { Action, status, Actor } = event as EventAnswer;
+      const exitCode = Actor?.Attributes?.exitCode;
+      yield { action: Action ?? status ?? '', exitCode: exitCode === undefined ? undefined : Number(exitCode) };
     }
   }
 
@@ -209,6 +210,12 @@ interface ListAnswer {
   readonly Id: string;
   readonly Names?: string[] | null;
   readonly Labels?: Record<string, string> | null;
+}
+
+interface EventAnswer {
+  readonly Action?: string;
+  readonly status?: string;
+  readonly Actor?: { readonly Attributes?: { readonly exitCode?: string } };
 }
 
 // A name of an image holds slashes, which stay: everything else that means something in a path does not.
