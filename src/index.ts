@@ -92,3 +92,4 @@ export {
   type TlsOptions,
 } from './runtimes/remote-sse.js';
 export type { HeadersFunction } from './runtimes/shared/http-headers.js';
+export { type CatalogWatcher, type WatchCatalogOptions, type WatchEvent, watchCatalog } from './watch-catalog.js';

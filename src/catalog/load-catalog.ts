@@ -4,29 +4,57 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Catalog, Environment } from './catalog.js';
 import { largestText } from './decode.js';
+import { type FetchedText, fetchText, toShown } from './fetch-catalog.js';
 import { catalogError } from './issues.js';
 import { parse } from './parse-catalog.js';
 
-/** How `loadCatalog` reads a file. */
+/** How `loadCatalog` reads a file, or fetches a URL. */
 export interface LoadCatalogOptions {
   /**
    * Also reports variables that are not set here. Nothing is replaced: `createGateway` does that, with its own `env`.
    */
   readonly env?: Environment | undefined;
+  /** Sent with the request, when it is fetched from a URL: a token for example. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Ends the fetching of a URL. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Reads a catalog from a file: JSON when its name ends in `.json`, otherwise YAML. Relative paths in it are resolved
- * against the file's folder.
+ * Reads a catalog from a file or a URL: JSON when its name ends in `.json`, or when that is what the server of the URL
+ * says, otherwise YAML. Relative paths in it are resolved against the file's folder; for a URL, against the working
+ * directory.
  *
- * @param path - a path or a `file:` URL
+ * A URL is fetched over https, or over http from this machine; what may pass is tried again twice, redirects are not
+ * followed.
+ *
+ * @param path - a path, or a `file:`, `https:` or `http:` URL
  * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column
  */
 export async function loadCatalog(path: string | URL, options: LoadCatalogOptions = {}): Promise<Catalog> {
+  const url = toHttpUrl(path);
+  if (url !== undefined) {
+    return parseFetched(url, (await fetchText(url, options)) as FetchedText, options);
+  }
   const file = toFile(path);
   const bytes = await readFile(file);
   const format = /\.json$/i.test(file) ? 'json' : 'yaml';
   return parse(bytes, { format, env: options.env }, { name: file, folder: dirname(file) });
+}
+
+/** @internal The URL, for what is fetched over HTTP. */
+export function toHttpUrl(path: string | URL): URL | undefined {
+  const text = String(path);
+  return /^https?:\/\//i.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+}
+
+/** @internal */
+export function parseFetched(
+  url: URL,
+  { bytes, format }: FetchedText,
+  { env }: Pick<LoadCatalogOptions, 'env'>,
+): Promise<Catalog> {
+  return parse(bytes, { format, env }, { name: toShown(url) });
 }
 
 function toFile(path: string | URL): string {

@@ -10,6 +10,7 @@ describe('the examples of the README and the docs do what they show', () => {
       "everything can be started\nclock can be started\n{ content: [ { type: 'text', text: '2026' } ] }\n",
     ],
     ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
+    ['watched-catalog.ts', "[ 'everything' ]\n"],
     ['use-node-script-runtime.ts', 'true\n'],
   ])('%s', async (file, stdout) => {
     expect(await runExample(file)).toEqual({ code: 0, stdout, stderr: '' });

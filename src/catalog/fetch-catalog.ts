@@ -1,0 +1,112 @@
+import { once } from '../util/once.js';
+import { largestText } from './decode.js';
+import { catalogError } from './issues.js';
+
+/** How a catalog is fetched. */
+export interface FetchOptions {
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a URL has answered. */
+export interface FetchedText {
+  readonly bytes: Uint8Array;
+  readonly format: 'yaml' | 'json';
+  /** By which the next question says what is known already. */
+  readonly etag: string | undefined;
+}
+
+const timeoutMs = 10_000;
+const retries = 2;
+const loadKy = once(() => import('ky'));
+
+/** The URL as it may be shown: without what may be a password or a token. */
+export function toShown({ origin, pathname }: URL): string {
+  return origin + pathname;
+}
+
+/**
+ * Fetches the text of a catalog: over https, and over http from this machine only. Tries again after what may pass.
+ *
+ * @param etag - of what is known already
+ * @returns undefined when that is still what there is
+ * @throws `GatewayError` `CATALOG_INVALID`; `signal.reason` once aborted
+ */
+export async function fetchText(
+  url: URL,
+  { headers, signal }: FetchOptions,
+  etag?: string,
+): Promise<FetchedText | undefined> {
+  if (url.protocol !== 'https:' && !isLoopback(url.hostname)) {
+    throw problem(url, 'is not fetched over http, which anybody on the way can change: use https');
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
+  }
+  const { default: ky, isHTTPError } = await loadKy();
+  let response: Response;
+  try {
+    response = await ky.get(url, {
+      headers: {
+        accept: 'application/yaml, application/json, text/*',
+        ...headers,
+        ...(etag && { 'if-none-match': etag }),
+      },
+      // To another place the headers must not go, and nobody has said that it may be trusted.
+      redirect: 'manual',
+      timeout: timeoutMs,
+      retry: { limit: retries },
+      signal: signal ?? null,
+    });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!isHTTPError(error)) {
+      throw problem(url, `cannot be fetched: ${reasonOf(error)}`, error);
+    }
+    const { status } = error.response;
+    if (status === 304 && etag !== undefined) {
+      return undefined;
+    }
+    const remedy = status >= 300 && status < 400 ? ': redirects are not followed, use the URL that it leads to' : '';
+    throw problem(url, `cannot be fetched: it was answered with HTTP ${status}${remedy}`, error);
+  }
+  const isJson = /[/+]json\b/i.test(response.headers.get('content-type') ?? '') || /\.json$/i.test(url.pathname);
+  return {
+    bytes: await read(url, response, signal),
+    format: isJson ? 'json' : 'yaml',
+    etag: response.headers.get('etag') ?? undefined,
+  };
+}
+
+async function read(url: URL, response: Response, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for await (const piece of response.body ?? []) {
+      length += piece.length;
+      if (length > largestText) {
+        throw problem(url, 'is larger than 1 MiB: split it');
+      }
+      pieces.push(piece);
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw length > largestText ? error : problem(url, `cannot be read: ${reasonOf(error)}`, error);
+  }
+  return Buffer.concat(pieces);
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+/** Without the text of the error, which may hold the URL. */
+function reasonOf(error: unknown): string {
+  const { name, cause } = error as { name?: string; cause?: { code?: string; cause?: { code?: string } } };
+  const code = cause?.code ?? cause?.cause?.code;
+  return name === 'TimeoutError' ? `there was no answer within ${timeoutMs} ms` : (code ?? name ?? 'it failed');
+}
+
+function problem(url: URL, message: string, cause?: unknown) {
+  return catalogError([{ path: '', message }], toShown(url), cause);
+}

@@ -1,0 +1,232 @@
+import { basename, dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Catalog, CatalogInput } from './catalog/catalog.js';
+import { fetchText } from './catalog/fetch-catalog.js';
+import { type LoadCatalogOptions, loadCatalog, parseFetched, toHttpUrl } from './catalog/load-catalog.js';
+import { GatewayError } from './errors.js';
+import type { Gateway, ReloadResult } from './gateway-api.js';
+import { type Clock, systemClock } from './options.js';
+import { once } from './util/once.js';
+
+/** What a watcher has done. */
+export type WatchEvent =
+  /** Another catalog is in force. */
+  | { readonly type: 'reloaded'; readonly result: ReloadResult; readonly at: number }
+  /**
+   * The catalog could not be read or is not valid, and the old one stays. `error.issues` holds every problem, with line and
+   * column. Told once for each way in which it is bad.
+   */
+  | { readonly type: 'reload-failed'; readonly error: GatewayError; readonly at: number };
+
+/** Settings of `watchCatalog`. */
+export interface WatchCatalogOptions extends Pick<LoadCatalogOptions, 'headers'> {
+  /** Changes what was read before it is taken over, such as entries of the host's own. @default as it was read */
+  readonly map?: ((catalog: Catalog) => CatalogInput | Catalog | Promise<CatalogInput | Catalog>) | undefined;
+  /** Told of each reload. What it throws is ignored. */
+  readonly onEvent?: ((event: WatchEvent) => void) | undefined;
+  /** How long a file must have been left alone before it is read, in milliseconds. @default 100 */
+  readonly debounceMs?: number | undefined;
+  /** How long a file that is changed all the time is waited for at most, in milliseconds. @default 2000 */
+  readonly maxWaitMs?: number | undefined;
+  /**
+   * How often a URL is asked, in milliseconds. Files are looked at as often, for file systems that tell of no changes.
+   *
+   * @default 30_000
+   */
+  readonly intervalMs?: number | undefined;
+  /** As for `reload`. @default 5000 */
+  readonly graceMs?: number | undefined;
+  /** Time, for tests. @default the real time */
+  readonly clock?: Clock | undefined;
+}
+
+/** Watches a catalog until it is closed. Keeps no process alive. */
+export interface CatalogWatcher extends AsyncDisposable {
+  /** Resolves when changes are seen and what was there at the start is in force, or was found to be bad. */
+  readonly ready: Promise<void>;
+  /** Ends the watch; a reload that is under way comes to its end. */
+  close(): Promise<void>;
+}
+
+/**
+ * Reloads a gateway whenever its catalog changes. A file may be written in place, in several steps, or replaced: by a rename,
+ * or with the folder that a symbolic link leads to, as Kubernetes does with a mounted ConfigMap. A URL is asked now and then.
+ * A catalog that is bad changes nothing.
+ */
+export function watchCatalog(
+  path: string | URL,
+  gateway: Pick<Gateway, 'reload'>,
+  options: WatchCatalogOptions = {},
+): CatalogWatcher {
+  const url = toHttpUrl(path);
+  const watch = new Watch(url === undefined ? fileSource(path) : urlSource(url, options), gateway, options);
+  return { ready: watch.ready, close: watch.close, [Symbol.asyncDispose]: watch.close };
+}
+
+/** Where a catalog comes from. */
+interface Source {
+  /** @returns undefined when it is what it was the last time */
+  read(signal: AbortSignal): Promise<Catalog | undefined>;
+  /** Calls back when it may have changed; resolves when it would. */
+  listen?(onChange: () => void): Promise<() => Promise<void>>;
+}
+
+function urlSource(url: URL, { headers }: WatchCatalogOptions): Source {
+  let etag: string | undefined;
+  return {
+    async read(signal) {
+      const fetched = await fetchText(url, { headers, signal }, etag);
+      if (fetched === undefined) {
+        return undefined;
+      }
+      // A catalog that is bad is read again, and found to be bad again.
+      etag = undefined;
+      const catalog = await parseFetched(url, fetched, {});
+      etag = fetched.etag;
+      return catalog;
+    },
+  };
+}
+
+function fileSource(path: string | URL): Source {
+  const file = path instanceof URL || /^file:\/\//i.test(path) ? fileURLToPath(path) : resolve(path);
+  const folder = dirname(file);
+  // Kubernetes replaces the link ..data, through which the links to the files lead.
+  const names = new Set([basename(file), '..data']);
+  return {
+    read: () => loadCatalog(file),
+    async listen(onChange) {
+      const { watch } = await import('chokidar');
+      const watcher = watch([folder, file], {
+        persistent: false,
+        ignoreInitial: true,
+        depth: 0,
+        followSymlinks: false,
+        ignored: (at) => at !== folder && !(dirname(at) === folder && names.has(basename(at))),
+      });
+      watcher.on('all', onChange).on('error', onChange);
+      await new Promise<void>((resolve) => watcher.once('ready', resolve));
+      return () => watcher.close();
+    },
+  };
+}
+
+class Watch {
+  readonly #source: Source;
+  readonly #gateway: Pick<Gateway, 'reload'>;
+  readonly #options: WatchCatalogOptions;
+  readonly #clock: Clock;
+  readonly #closing = new AbortController();
+  readonly ready: Promise<void>;
+  #stopListening: (() => Promise<void>) | undefined;
+  #timer: unknown;
+  #poll: unknown;
+  /** When the first change came that is not read yet. */
+  #waitingSince: number | undefined;
+  #reading: Promise<void> | undefined;
+  #again = false;
+  #lastProblem: string | undefined;
+
+  constructor(source: Source, gateway: Pick<Gateway, 'reload'>, options: WatchCatalogOptions) {
+    this.#source = source;
+    this.#gateway = gateway;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.ready = this.#start();
+  }
+
+  readonly close = once(async () => {
+    this.#closing.abort(new GatewayError('GATEWAY_CLOSED', 'the watch of the catalog is closed'));
+    this.#clock.clearTimeout(this.#timer);
+    this.#clock.clearTimeout(this.#poll);
+    await this.ready;
+    await Promise.all([this.#stopListening?.(), this.#reading]);
+  });
+
+  async #start(): Promise<void> {
+    this.#stopListening = await this.#source.listen?.(() => this.#changed());
+    await this.#read();
+  }
+
+  #changed(): void {
+    if (this.#closing.signal.aborted) {
+      return;
+    }
+    const { debounceMs = 100, maxWaitMs = 2_000 } = this.#options;
+    const now = this.#clock.now();
+    this.#waitingSince ??= now;
+    const wait = Math.max(0, Math.min(debounceMs, this.#waitingSince + maxWaitMs - now));
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = this.#clock.setTimeout(() => void this.#read(), wait);
+  }
+
+  /** One at a time: what changes meanwhile is read afterwards. */
+  #read(): Promise<void> {
+    if (this.#reading !== undefined) {
+      this.#again = true;
+      return this.#reading;
+    }
+    this.#reading = this.#readAll().finally(() => {
+      this.#reading = undefined;
+      this.#schedule();
+    });
+    return this.#reading;
+  }
+
+  async #readAll(): Promise<void> {
+    do {
+      this.#again = false;
+      this.#waitingSince = undefined;
+      this.#clock.clearTimeout(this.#timer);
+      if (!this.#closing.signal.aborted) {
+        await this.#reload();
+      }
+    } while (this.#again && !this.#closing.signal.aborted);
+  }
+
+  #schedule(): void {
+    this.#clock.clearTimeout(this.#poll);
+    if (!this.#closing.signal.aborted) {
+      this.#poll = this.#clock.setTimeout(() => void this.#read(), this.#options.intervalMs ?? 30_000);
+    }
+  }
+
+  async #reload(): Promise<void> {
+    const { map = (catalog) => catalog, graceMs } = this.#options;
+    const { signal } = this.#closing;
+    try {
+      const catalog = await this.#source.read(signal);
+      if (catalog === undefined || signal.aborted) {
+        return;
+      }
+      const mapped = await map(catalog);
+      if (signal.aborted) {
+        return;
+      }
+      const result = await this.#gateway.reload(mapped, { graceMs });
+      this.#lastProblem = undefined;
+      if (result.added.length + result.removed.length + result.changed.length > 0) {
+        this.#tell({ type: 'reloaded', result, at: this.#clock.date() });
+      }
+    } catch (error) {
+      if (!signal.aborted && this.#lastProblem !== String(error)) {
+        this.#lastProblem = String(error);
+        this.#tell({ type: 'reload-failed', error: toGatewayError(error), at: this.#clock.date() });
+      }
+    }
+  }
+
+  #tell(event: WatchEvent): void {
+    try {
+      this.#options.onEvent?.(event);
+    } catch {
+      // A host's listener must not end the watch.
+    }
+  }
+}
+
+function toGatewayError(error: unknown): GatewayError {
+  return GatewayError.is(error)
+    ? error
+    : new GatewayError('CATALOG_INVALID', error instanceof Error ? error.message : String(error), { cause: error });
+}

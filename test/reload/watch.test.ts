@@ -1,0 +1,261 @@
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  createGateway,
+  GatewayError,
+  loadCatalog,
+  type WatchCatalogOptions,
+  type WatchEvent,
+  watchCatalog,
+} from '../../src/index.js';
+
+const yaml = (...ids: string[]) =>
+  `servers:\n${ids.map((id) => `  - { id: ${id}, runtime: { type: local-process, command: ${id} } }\n`).join('')}`;
+const cleanUps: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) {
+    await cleanUp();
+  }
+});
+
+async function makeFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'catalog-'));
+  cleanUps.push(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+/** A gateway that follows a catalog; `next` waits for what the watcher tells. */
+async function follow(path: string | URL, options: WatchCatalogOptions = {}) {
+  const events: WatchEvent[] = [];
+  let wake = () => {};
+  const gateway = createGateway({ servers: [] });
+  const watcher = watchCatalog(path, gateway, {
+    debounceMs: 50,
+    intervalMs: 3_600_000,
+    ...options,
+    onEvent: (event) => {
+      events.push(event);
+      wake();
+    },
+  });
+  cleanUps.push(
+    () => gateway.close(),
+    () => watcher.close(),
+  );
+  const next = async (): Promise<WatchEvent> => {
+    while (events.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return events.shift() as WatchEvent;
+  };
+  await watcher.ready;
+  return { gateway, watcher, next, events, ids: () => gateway.status().map(({ id }) => id) };
+}
+
+describe('watchCatalog() of a file', () => {
+  test('takes over what is there at the start, what is written in place and what replaces it by a rename', async () => {
+    const folder = await makeFolder();
+    const file = join(folder, 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const { next, ids } = await follow(file);
+    expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['a'] } });
+    await writeFile(file, yaml('a', 'b'));
+    expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['b'], unchanged: ['a'] } });
+    for (const id of ['c', 'd', 'e']) {
+      await writeFile(join(folder, '.catalog.swp'), yaml(id));
+      await rename(join(folder, '.catalog.swp'), file);
+      await next();
+      expect(ids()).toEqual([id]);
+    }
+  });
+
+  test('goes with the link of a mounted ConfigMap, again and again', async () => {
+    const folder = await makeFolder();
+    // As the kubelet does: a folder for each version, a link to it that is replaced, and links to the files through it.
+    const publish = async (version: string, text: string) => {
+      await mkdir(join(folder, `..${version}`));
+      await writeFile(join(folder, `..${version}`, 'catalog.yaml'), text);
+      await symlink(`..${version}`, join(folder, '..data_tmp'));
+      await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+    };
+    await publish('1', yaml('a'));
+    await symlink('..data/catalog.yaml', join(folder, 'catalog.yaml'));
+    const { next, ids } = await follow(join(folder, 'catalog.yaml'));
+    await next();
+    for (const [version, before, id] of [
+      ['2', '1', 'b'],
+      ['3', '2', 'c'],
+      ['4', '3', 'd'],
+    ] as const) {
+      await publish(version, yaml(id));
+      await rm(join(folder, `..${before}`), { recursive: true });
+      await next();
+      expect(ids()).toEqual([id]);
+    }
+  });
+
+  test('keeps the old catalog when the new one is bad, tells every problem with its place, and recovers', async () => {
+    const folder = await makeFolder();
+    const file = join(folder, 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const { next, ids, events } = await follow(file);
+    await next();
+    await writeFile(file, 'servers:\n  - id: a\n    runtime: { type: nope }\n  - id: b\n    idle: 1\n    runtime: {');
+    const half = await next();
+    expect(half).toMatchObject({ type: 'reload-failed', error: { code: 'CATALOG_INVALID' } });
+    await writeFile(
+      file,
+      'servers:\n  - id: a\n    runtime: { type: nope }\n  - id: b\n    runtime: { type: local-process }\n',
+    );
+    expect(await next()).toMatchObject({
+      type: 'reload-failed',
+      error: {
+        issues: [
+          { path: 'servers[0].runtime.type', line: 3, column: 22 },
+          { server: 'b', line: 5 },
+        ],
+      },
+    });
+    expect(ids()).toEqual(['a']);
+    await rm(file);
+    expect(await next()).toMatchObject({
+      type: 'reload-failed',
+      error: { message: expect.stringMatching('no such file') },
+    });
+    expect(ids()).toEqual(['a']);
+    await writeFile(file, yaml('b'));
+    // Between its creation and its content a file is empty: that may be seen.
+    let event = await next();
+    while (event.type !== 'reloaded') {
+      event = await next();
+    }
+    expect(ids()).toEqual(['b']);
+    expect(events).toEqual([]);
+  });
+
+  test('reads what is written in many steps once it is left alone, or after the longest wait', async () => {
+    const folder = await makeFolder();
+    const file = join(folder, 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const { next, ids } = await follow(file, { debounceMs: 3_600_000, maxWaitMs: 200 });
+    await next();
+    await writeFile(file, yaml('b'));
+    await next();
+    expect(ids()).toEqual(['b']);
+  });
+
+  test('hands what was read to map, and stops with close()', async () => {
+    const folder = await makeFolder();
+    const file = join(folder, 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const mine = { id: 'mine', runtime: { type: 'local-process', command: 'mine' } };
+    let maps = 0;
+    const { next, ids, watcher, events } = await follow(file, {
+      map: ({ servers }) => {
+        maps += 1;
+        return { servers: [...servers, mine] };
+      },
+    });
+    await next();
+    expect(ids()).toEqual(['a', 'mine']);
+    await Promise.all([watcher.close(), watcher.close()]);
+    await writeFile(file, yaml('b'));
+    const second = await follow(file);
+    await second.next();
+    expect([maps, events]).toEqual([1, []]);
+  });
+});
+
+/** A web server on this machine that answers as the test says. */
+async function serve(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const server = createServer(answer).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  cleanUps.push(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const failure = (work: Promise<unknown>) =>
+  work.then(
+    () => {
+      throw new Error('did not fail');
+    },
+    (error: unknown) => error as GatewayError,
+  );
+
+describe('loadCatalog() of a URL', () => {
+  test('reads YAML, and JSON by its name or its type; sends the headers', async () => {
+    const seen: unknown[] = [];
+    const origin = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      if (request.url === '/typed') response.setHeader('content-type', 'application/json; charset=utf-8');
+      response.end(request.url === '/catalog' ? yaml('a') : '{"servers":[{"id":"a","runtime":{"type":"x"}}]}');
+    });
+    for (const path of ['/catalog', '/catalog.json', '/typed']) {
+      const catalog = await loadCatalog(`${origin}${path}`, { headers: { authorization: 'Bearer t' } });
+      expect(catalog.servers.map(({ id }) => id)).toEqual(['a']);
+    }
+    expect(seen).toEqual(['Bearer t', 'Bearer t', 'Bearer t']);
+  });
+
+  test('tries again after what may pass', async () => {
+    let asked = 0;
+    const origin = await serve((_, response) => {
+      asked += 1;
+      response.statusCode = asked === 1 ? 503 : 200;
+      response.end(yaml('a'));
+    });
+    expect((await loadCatalog(new URL(origin))).servers).toHaveLength(1);
+    expect(asked).toBe(2);
+  });
+
+  test.each<[string, (response: ServerResponse) => void, RegExp]>([
+    ['404', (response) => response.writeHead(404).end(), /HTTP 404/],
+    ['a redirect', (response) => response.writeHead(302, { location: '/other' }).end(), /HTTP 302: redirects are not/],
+    ['too much', (response) => response.end('x'.repeat(1024 ** 2 + 1)), /larger than 1 MiB/],
+    [
+      'a body that breaks off',
+      (response) => response.writeHead(200).write('ser', () => response.destroy()),
+      /cannot be/,
+    ],
+    ['a bad catalog', (response) => response.end('servers: 1'), /servers \(1:10\): must be a list/],
+  ])('says what is wrong with %s, and no secret of the URL', async (_, answer, message) => {
+    const origin = await serve((__, response) => answer(response));
+    const error = await failure(loadCatalog(`${origin}/catalog?token=s3cret`));
+    expect(GatewayError.is(error) && error.code).toBe('CATALOG_INVALID');
+    expect(error.message).toMatch(message);
+    expect(error.message).toContain(`${origin}/catalog is not valid`);
+    expect(error.message).not.toContain('s3cret');
+  });
+
+  test('is not done over http from elsewhere, nor with a password in the URL', async () => {
+    expect((await failure(loadCatalog('http://example.com/c'))).message).toContain('use https');
+    expect((await failure(loadCatalog('https://u:p4ss@example.com/c'))).message).toMatch(/option headers(?!.*p4ss)/s);
+    expect((await failure(loadCatalog('ftp://example.com/c'))).message).toContain('not loaded over ftp');
+  });
+});
+
+test('watchCatalog() of a URL asks now and then, and says what it knows already', async () => {
+  const known: unknown[] = [];
+  const texts = [yaml('v1'), undefined, yaml('v2'), 'servers: 1', yaml('v3')];
+  const origin = await serve((request, response) => {
+    known.push(request.headers['if-none-match']);
+    const text = texts[known.length - 1];
+    response.writeHead(text === undefined ? 304 : 200, { etag: `"${known.length}"` }).end(text);
+  });
+  const { next } = await follow(`${origin}/catalog.yaml`, { intervalMs: 10 });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['v1'] } });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['v2'], removed: ['v1'] } });
+  expect(await next()).toMatchObject({ type: 'reload-failed', error: { issues: [{ path: 'servers', line: 1 }] } });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['v3'], removed: ['v2'] } });
+  // What was bad is asked for again, however it is named.
+  expect(known.slice(0, 5)).toEqual([undefined, '"1"', '"1"', '"3"', undefined]);
+});
