@@ -35,7 +35,7 @@ export async function callTimes<Result>(
       }));
       return interleave(
         variants,
-        bytes > 100_000 ? { rounds: 25, warmUp: 5 } : { rounds: 60, warmUp: 15, collect: false },
+        bytes > 100_000 ? { rounds: 25, warmUp: 5 } : { rounds: 60, warmUp: 40, collect: false },
       );
     });
   } finally {
