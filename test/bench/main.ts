@@ -1,11 +1,12 @@
-// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [k8s-service] [supervision]
-// [docker] [--full] [--library <file>]
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [k8s-job] [k8s-service]
+// [supervision] [docker] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { dockerServers } from './docker.ts';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
+import { k8sJobCalls } from './k8s-job-calls.ts';
 import { k8sServiceCalls } from './k8s-service-calls.ts';
 import { largeMessages } from './large-messages.ts';
 import { type Library, loadLibrary } from './library.ts';
@@ -29,6 +30,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   'merged-costs': mergedCosts,
   host: hostCalls,
   http: httpCalls,
+  'k8s-job': k8sJobCalls,
   'k8s-service': k8sServiceCalls,
   supervision,
   docker: dockerServers,
