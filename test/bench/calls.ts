@@ -25,6 +25,8 @@ export function echo(bytes: number, tool = 'echo'): Call {
 /** Uses a transport without any client: what a host of its own protocol code does. */
 export class BareCaller implements CallingPeer {
   readonly #transport: Transport;
+  /** Of each call, for a caller of the stateless era. */
+  #meta: Record<string, unknown> | undefined;
   #lastId = 0;
   #onAnswer: (message: JSONRPCMessage) => void = () => {};
 
@@ -50,6 +52,19 @@ export class BareCaller implements CallingPeer {
     return caller;
   }
 
+  /** Starts the transport, for calls of revision 2026-07-28. */
+  static async connectModern(transport: Transport): Promise<BareCaller> {
+    const caller = new BareCaller(transport);
+    caller.#meta = {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+      'io.modelcontextprotocol/clientInfo': { name: 'bench', version: '1' },
+    };
+    await transport.start();
+    await caller.request('server/discover', { _meta: caller.#meta });
+    return caller;
+  }
+
   async request(method: string, params: Record<string, unknown>): Promise<Record<string, unknown>> {
     const answer = new Promise<JSONRPCMessage>((resolve) => {
       this.#onAnswer = resolve;
@@ -66,7 +81,11 @@ export class BareCaller implements CallingPeer {
       const next = () => {
         left -= 1;
         this.#lastId += 1;
-        const params = { name: nextTool?.() ?? tool, arguments: args };
+        const params = {
+          name: nextTool?.() ?? tool,
+          arguments: args,
+          ...(this.#meta !== undefined && { _meta: this.#meta }),
+        };
         this.#transport.send({ jsonrpc: '2.0', id: this.#lastId, method: 'tools/call', params }).catch(reject);
       };
       this.#onAnswer = (message) => {

@@ -1,9 +1,10 @@
-// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [host] [http] [k8s-job] [k8s-service]
-// [supervision] [docker] [--full] [--library <file>]
+// npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [eras] [host] [http] [k8s-job]
+// [k8s-service] [supervision] [docker] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { dockerServers } from './docker.ts';
+import { eraCalls } from './era-calls.ts';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
 import { k8sJobCalls } from './k8s-job-calls.ts';
@@ -28,6 +29,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   starts,
   'merged-calls': mergedCalls,
   'merged-costs': mergedCosts,
+  eras: eraCalls,
   host: hostCalls,
   http: httpCalls,
   'k8s-job': k8sJobCalls,

@@ -4,7 +4,11 @@
 //   echo { text }        answers with the same text
 //   prepare { bytes }    makes a text of so many bytes, and answers with an empty one
 //   text { bytes }       answers with the text that was prepared
+//
+// With the argument "modern" it speaks revision 2026-07-28 alone.
 import { Buffer } from 'node:buffer';
+
+const modern = process.argv[2] === 'modern';
 
 const tools = ['echo', 'prepare', 'text'].map((name) => ({ name, inputSchema: { type: 'object' } }));
 const texts = new Map();
@@ -28,6 +32,12 @@ function receive({ id, method, params }) {
     return;
   }
   switch (method) {
+    case 'server/discover':
+      answer(
+        id,
+        modern ? { resultType: 'complete', supportedVersions: ['2026-07-28'], capabilities: { tools: {} } } : {},
+      );
+      break;
     case 'initialize':
       answer(id, {
         protocolVersion: params.protocolVersion,
@@ -61,7 +71,7 @@ function call(id, tool, { text, bytes }) {
 }
 
 function content(text) {
-  return { content: [{ type: 'text', text }] };
+  return { ...(modern && { resultType: 'complete' }), content: [{ type: 'text', text }] };
 }
 
 function answer(id, result) {
