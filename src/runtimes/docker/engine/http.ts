@@ -133,8 +133,8 @@ function exchange(address: Address, call: Call, hijack: boolean): Promise<Incomi
     method,
     path: pathOf(call),
     headers: {
-      // Engines look at it only when they are reached over TCP, but HTTP wants one.
-      host: 'docker',
+      // Over TCP it is the address, by which TLS checks the certificate; elsewhere HTTP just wants one.
+      ...(address.host === undefined && { host: 'docker' }),
       ...(text !== undefined && { 'content-type': 'application/json', 'content-length': text.length }),
       ...(text === undefined && method === 'POST' && { 'content-length': 0 }),
       ...(hijack && { connection: 'Upgrade', upgrade: 'tcp' }),

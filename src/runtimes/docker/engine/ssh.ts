@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import type { Environment } from './docker-config.js';
 
@@ -10,7 +10,6 @@ const maxErrorText = 2_000;
  */
 export function connectOverSsh(url: URL, env: Environment): Duplex {
   const user = decodeURIComponent(url.username);
-  // Never taken for options: ssh refuses a host that begins with a dash after "--", and so do we.
   const args = [
     '-o',
     'BatchMode=yes',
@@ -19,6 +18,7 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     '-T',
     ...(user === '' ? [] : ['-l', user]),
     ...(url.port === '' ? [] : ['-p', url.port]),
+    // What follows is never taken for an option.
     '--',
     url.hostname,
     'docker',
@@ -26,24 +26,73 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     'system',
     'dial-stdio',
   ];
-  const child = spawn('ssh', args, { env: env as NodeJS.ProcessEnv, stdio: 'pipe', windowsHide: true });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    said = (said + chunk.toString('utf8')).slice(-maxErrorText);
-  });
-  const connection = Duplex.from({ writable: child.stdin, readable: child.stdout });
-  child.once('error', (error) => connection.destroy(new Error(`ssh could not be started: ${error.message}`)));
-  child.once('close', (code) => {
-    if (code !== 0 && !connection.destroyed) {
-      connection.destroy(new Error(`ssh ended with code ${code}: ${said.trim()}`));
-    }
-  });
-  connection.once('close', () => child.kill());
-  return asSocket(connection);
+  return new SshConnection(spawn('ssh', args, { env: env as NodeJS.ProcessEnv, stdio: 'pipe', windowsHide: true }));
 }
 
-/** What Node's HTTP client calls on a socket besides the methods of a stream. */
-function asSocket(stream: Duplex): Duplex {
-  const self = () => stream;
-  return Object.assign(stream, { setTimeout: self, setNoDelay: self, setKeepAlive: self, ref: self, unref: self });
+class SshConnection extends Duplex {
+  readonly #child: ChildProcessWithoutNullStreams;
+  #said = '';
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    super();
+    this.#child = child;
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) {
+        child.stdout.pause();
+      }
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#said = (this.#said + chunk.toString('utf8')).slice(-maxErrorText);
+    });
+    // Why a pipe broke or ended is known when ssh has ended.
+    for (const stream of [child.stdin, child.stdout, child.stderr]) {
+      stream.on('error', () => {});
+    }
+    child.once('error', (error) => this.destroy(new Error(`ssh could not be started: ${error.message}`)));
+    child.once('close', (code) => {
+      if (code === 0) {
+        this.push(null);
+      } else {
+        this.destroy(new Error(`ssh ended with code ${code}: ${this.#said.trim()}`));
+      }
+    });
+  }
+
+  override _read(): void {
+    this.#child.stdout.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.#child.stdin.write(chunk, () => done());
+  }
+
+  override _final(done: () => void): void {
+    this.#child.stdin.end(() => done());
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#child.kill();
+    done(error);
+  }
+
+  // What Node's HTTP client calls on a socket besides the methods of a stream.
+  setTimeout(): this {
+    return this;
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+
+  setKeepAlive(): this {
+    return this;
+  }
+
+  ref(): this {
+    return this;
+  }
+
+  unref(): this {
+    return this;
+  }
 }

@@ -1,0 +1,248 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { createServer as createTlsServer } from 'node:tls';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
+import { connectEngine } from '../../src/runtimes/docker/engine/connect.js';
+import { Demultiplexer } from '../../src/runtimes/docker/engine/demultiplexer.js';
+import { DockerRuntime } from '../../src/runtimes/docker.js';
+import { count } from '../support/counts.js';
+import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
+import { describeWithDocker } from '../support/real-parts.js';
+
+const engineSocket = '/var/run/docker.sock';
+const never = new AbortController().signal;
+const options = (env: Record<string, string>, host?: string) => ({ host, env, platform: 'linux' as const, uid: 1000 });
+
+describe('docker: where the engine is', () => {
+  test('the option wins over DOCKER_HOST, and that over the context', async () => {
+    await using folder = await temporaryFolder();
+    await context(folder.path, 'one', 'unix:///context.sock');
+    const env = { DOCKER_CONFIG: folder.path, DOCKER_CONTEXT: 'one', DOCKER_HOST: 'unix:///env.sock' };
+    const names = async (...args: Parameters<typeof options>) =>
+      (await findAddresses(options(...args))).addresses[0]?.name;
+    expect(await names(env, 'unix:///option.sock')).toBe('unix:///option.sock');
+    expect(await names(env)).toBe('unix:///env.sock');
+    expect(await names({ ...env, DOCKER_HOST: '' })).toBe('unix:///context.sock');
+    await writeFile(join(folder.path, 'config.json'), '{"currentContext":"one"}');
+    expect(await names({ DOCKER_CONFIG: folder.path })).toBe('unix:///context.sock');
+  });
+
+  test('the usual places', async () => {
+    const { addresses } = await findAddresses(options({ HOME: '/home/me', XDG_RUNTIME_DIR: '/run/user/1000' }));
+    expect(addresses.map(({ socketPath }) => socketPath)).toEqual([
+      '/var/run/docker.sock',
+      '/home/me/.docker/run/docker.sock',
+      '/run/user/1000/docker.sock',
+      '/home/me/.colima/default/docker.sock',
+      '/run/user/1000/podman/podman.sock',
+    ]);
+    const windows = await findAddresses({ ...options({ USERPROFILE: '/none' }), platform: 'win32', uid: undefined });
+    expect(windows.addresses[0]).toMatchObject({
+      name: 'npipe:////./pipe/docker_engine',
+      socketPath: '//./pipe/docker_engine',
+    });
+  });
+
+  test.each([
+    ['tcp://host', { host: 'host', port: 2375 }],
+    ['tcp://host:1', { host: 'host', port: 1 }],
+    ['tcp://[::1]:2', { host: '::1', port: 2 }],
+    ['npipe:////./pipe/x', { socketPath: '//./pipe/x' }],
+  ])('%s', async (text, expected) => {
+    expect((await findAddresses(options({ DOCKER_HOST: text }))).addresses).toMatchObject([expected]);
+  });
+
+  test.each([
+    [{ DOCKER_HOST: 'ftp://x' }, /must begin with unix:\/\/, npipe:\/\/, tcp:\/\/ or ssh:\/\//],
+    [{ DOCKER_HOST: 'unix://' }, /names no socket/],
+    [{ DOCKER_CONTEXT: 'gone', DOCKER_CONFIG: '/none' }, /the docker context "gone" does not exist/],
+    [
+      { DOCKER_HOST: 'tcp://h', DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: '/none' },
+      /DOCKER_CERT_PATH names a folder without/,
+    ],
+  ])('%j is refused with words', async (env, expected) => {
+    await expect(connectEngine(options(env as never), never)).rejects.toThrow(expected);
+  });
+
+  test('a config.json that is no JSON is named, and not quoted', async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, 'config.json'), '{"auths": canary');
+    const failure = connectEngine(options({ DOCKER_CONFIG: folder.path }), never).catch(
+      (error: Error) => error.message,
+    );
+    expect(await failure).toContain(`${folder.path}/config.json is not valid JSON`);
+    expect(await failure).not.toContain('canary');
+  });
+
+  test('an engine that is too old, and what is none', async () => {
+    let version: string | undefined = '1.40';
+    const server = createHttpServer((_, response) => {
+      if (version !== undefined) response.setHeader('Api-Version', version);
+      response.end('OK');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const env = { DOCKER_HOST: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}` };
+    await expect(connectEngine(options(env), never)).rejects.toThrow(
+      /it speaks API 1\.40, which is too old; 1\.41 is needed/,
+    );
+    version = undefined;
+    await expect(connectEngine(options(env), never)).rejects.toThrow(/what answers there is no container engine/);
+    server.close();
+    await once(server, 'close');
+    await expect(connectEngine(options(env), never)).rejects.toThrow(/nobody listens there/);
+  });
+});
+
+describeWithDocker('docker: ways to the engine', () => {
+  /** Opens a server through a way, and speaks to it. */
+  async function tryWay(env: Record<string, string>): Promise<void> {
+    await using scene = new DockerScene(new DockerRuntime({ env: { HOME: '/nonexistent', ...env } }));
+    const peer = await scene.open(reference());
+    await peer.begin();
+    expect(await peer.call('echo', { text: 'over there' })).toBe('over there');
+    await peer.tell('crash', { code: 7 });
+    expect((await peer.ended()).exit?.code).toBe(7);
+  }
+
+  test('a docker context', async () => {
+    await using folder = await temporaryFolder();
+    await context(folder.path, 'mine', `unix://${engineSocket}`);
+    await tryWay({ DOCKER_CONFIG: folder.path, DOCKER_CONTEXT: 'mine' });
+  });
+
+  test('TCP', async () => {
+    await using relay = await listen(createServer(forward));
+    await tryWay({ DOCKER_HOST: `tcp://127.0.0.1:${relay.port}` });
+  });
+
+  test('TCP with TLS, both sides with certificates', async () => {
+    await using folder = await temporaryFolder();
+    const { key, cert } = await certificates(folder.path);
+    const tls = { key, cert, ca: cert, requestCert: true, rejectUnauthorized: true };
+    await using relay = await listen(createTlsServer({ ...tls, allowHalfOpen: true } as never, forward));
+    const env = { DOCKER_HOST: `tcp://localhost:${relay.port}`, DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: folder.path };
+    await tryWay(env);
+    await context(folder.path, 'tls', `tcp://localhost:${relay.port}`);
+    const id = createHash('sha256').update('tls').digest('hex');
+    await mkdir(join(folder.path, 'contexts/tls', id, 'docker'), { recursive: true });
+    for (const name of ['ca.pem', 'cert.pem', 'key.pem']) {
+      await writeFile(join(folder.path, 'contexts/tls', id, 'docker', name), await readFile(join(folder.path, name)));
+    }
+    await tryWay({ DOCKER_CONFIG: folder.path, DOCKER_CONTEXT: 'tls' });
+    await expect(connectEngine(options({ DOCKER_HOST: env.DOCKER_HOST, DOCKER_TLS: '1' }), never)).rejects.toThrow(
+      /no container engine answers/,
+    );
+  });
+
+  test('ssh, with the real far end of docker system dial-stdio', async () => {
+    await using folder = await temporaryFolder();
+    // What ssh does: runs the words after the host over there, without the environment from here.
+    const script = `#!/bin/sh\nunset DOCKER_HOST\necho "$*" >>${folder.path}/log\nwhile [ "$1" != -- ]; do shift; done; shift 2\nexec "$@"\n`;
+    await writeFile(join(folder.path, 'ssh'), script);
+    await chmod(join(folder.path, 'ssh'), 0o755);
+    await tryWay({ DOCKER_HOST: 'ssh://me@far:2222', PATH: `${folder.path}:${process.env.PATH}` });
+    const log = await readFile(join(folder.path, 'log'), 'utf8');
+    expect(log).toContain('-l me -p 2222 -- far docker system dial-stdio');
+  });
+
+  test('ssh that fails says what ssh said', async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, 'ssh'), '#!/bin/sh\necho "Permission denied (publickey)." >&2\nexit 255\n');
+    await chmod(join(folder.path, 'ssh'), 0o755);
+    const env = { DOCKER_HOST: 'ssh://far', PATH: `${folder.path}:${process.env.PATH}` };
+    await expect(connectEngine(options(env), never)).rejects.toThrow(/ssh:\/\/far: .*Permission denied \(publickey\)/);
+  });
+});
+
+describe('docker: the frames of an attached container', () => {
+  const frame = (kind: number, text: Buffer) => {
+    const header = Buffer.alloc(8);
+    header[0] = kind;
+    header.writeUInt32BE(text.length, 4);
+    return Buffer.concat([header, text]);
+  };
+
+  test('wherever they are cut, the bytes are the same', async () => {
+    const frames = fc.array(fc.tuple(fc.constantFrom(1, 2), fc.uint8Array({ maxLength: 300 })), { maxLength: 20 });
+    const cuts = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(frames, cuts, async (parts, sizes) => {
+        const source = new PassThrough();
+        const stderr: Buffer[] = [];
+        const stdout: Buffer[] = [];
+        const output = new Demultiplexer(source, (chunk) => stderr.push(Buffer.from(chunk)));
+        output.stdout.on('data', (chunk) => stdout.push(chunk));
+        const all = Buffer.concat(parts.map(([kind, bytes]) => frame(kind, Buffer.from(bytes))));
+        for (let at = 0, turn = 0; at < all.length; turn += 1) {
+          const size = sizes[turn % sizes.length] ?? 1;
+          source.write(all.subarray(at, at + size));
+          at += size;
+        }
+        source.end();
+        await once(source, 'end');
+        output.finish();
+        await once(output.stdout, 'end');
+        const of = (wanted: number) =>
+          Buffer.concat(parts.filter(([kind]) => kind === wanted).map(([, b]) => Buffer.from(b)));
+        expect(Buffer.concat(stdout).equals(of(1))).toBe(true);
+        expect(Buffer.concat(stderr).equals(of(2))).toBe(true);
+      }),
+      { numRuns: count(200, 5_000) },
+    );
+  });
+
+  test('what is no frame ends the connection', async () => {
+    const source = new PassThrough();
+    const output = new Demultiplexer(source, () => {});
+    output.stdout.resume();
+    const broken = once(source, 'error');
+    source.write('{"jsonrpc":"2.0"}\n');
+    expect((await broken)[0].message).toContain('no frames of an attached container');
+  });
+});
+
+/** Makes a context as the docker command stores it. */
+async function context(folder: string, name: string, host: string): Promise<void> {
+  const meta = join(folder, 'contexts/meta', createHash('sha256').update(name).digest('hex'));
+  await mkdir(meta, { recursive: true });
+  await writeFile(join(meta, 'meta.json'), JSON.stringify({ Name: name, Endpoints: { docker: { Host: host } } }));
+}
+
+/** Joins a connection with one to the engine, each half on its own. */
+function forward(near: Socket): void {
+  const far = connect({ path: engineSocket, allowHalfOpen: true });
+  near.allowHalfOpen = true;
+  for (const socket of [near, far]) socket.on('error', () => {});
+  near.pipe(far).pipe(near);
+  near.on('close', () => far.destroy());
+  far.on('close', () => near.destroy());
+}
+
+async function listen(server: ReturnType<typeof createServer>): Promise<{ port: number } & AsyncDisposable> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+    },
+  };
+}
+
+/** A certificate for localhost that is its own authority, by the names that Docker expects in a folder. */
+async function certificates(folder: string): Promise<{ key: Buffer; cert: Buffer }> {
+  const file = (name: string) => join(folder, name);
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+  const keys = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', file('key.pem')];
+  execFileSync('openssl', ['req', '-x509', ...keys, '-out', file('cert.pem'), ...subject], { stdio: 'ignore' });
+  await writeFile(file('ca.pem'), await readFile(file('cert.pem')));
+  return { key: await readFile(file('key.pem')), cert: await readFile(file('cert.pem')) };
+}
