@@ -14,6 +14,8 @@ const errorChannel = 1;
 /** Each channel begins with the number of the port, in two bytes. */
 const prefixBytes = 2;
 const mostErrorBytes = 4096;
+/** Larger ones are not worth a copy. */
+const joinedBytes = 64 * 1024;
 
 /**
  * Opens a connection to a port of a pod, through the API server: the byte stream that a TCP connection would be.
@@ -67,8 +69,13 @@ export class ForwardedPort extends Duplex {
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    const pieces = chunks.map(({ chunk }) => chunk);
+    const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
     // The head of a request and its body: one message, instead of two that are handed on apart.
-    this.#outgoing.write(Buffer.concat(chunks.map(({ chunk }) => chunk)), done);
+    const parts = bytes <= joinedBytes ? [Buffer.concat(pieces, bytes)] : pieces;
+    const last = parts.pop() as Buffer;
+    for (const part of parts) this.#outgoing.write(part);
+    this.#outgoing.write(last, done);
   }
 
   // The protocol has no way to close one direction: whoever has said all still wants to hear the answer.

@@ -52,6 +52,8 @@ async function handshake(
     perMessageDeflate: false,
     skipUTF8Validation: true,
     maxPayload: maxFrameBytes,
+    // Masks keep what scripts of strangers write from passing for something else in a proxy; none can look into TLS.
+    ...(url.protocol === 'wss:' && { generateMask: (mask: Buffer) => void mask.fill(0) }),
   } as object as WebSocket.ClientOptions);
   return new Promise((resolve, reject) => {
     const abort = () => {
