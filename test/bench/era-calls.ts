@@ -2,7 +2,7 @@ import { callTimes } from './call-times.ts';
 import { BareCaller } from './calls.ts';
 import type { Library } from './library.ts';
 import { compare, type Row } from './report.ts';
-import { type Command, echoServer, openGateway, openMerged, openPipe } from './transports.ts';
+import { type Command, echoServer, openGateway, openMerged, openSdkV2 } from './transports.ts';
 
 const modernServer: Command = { ...echoServer, args: [...echoServer.args, 'modern'] };
 
@@ -23,12 +23,12 @@ export async function eraCalls(library: Library): Promise<Row[]> {
       }
     });
   }
-  const passed = [openGateway(library, modernServer), openPipe(modernServer)];
+  const passed = [openGateway(library, modernServer), openSdkV2(modernServer)];
   await callTimes(passed, BareCaller.connectModern, async (times) => {
     for (const atOnce of [1, 16, 128]) {
       const samples = await times({ bytes: 100, atOnce });
       const what = `100 B stateless calls, ${atOnce} at once, no client`;
-      rows.push(compare(samples, { what, ours: 'gateway.connect(id)', other: 'raw pipe', goal: { atMost: 1.05 } }));
+      rows.push(compare(samples, { what, ours: 'gateway.connect(id)', other: 'SDK v2', goal: { atMost: 1.05 } }));
     }
   });
   return rows;

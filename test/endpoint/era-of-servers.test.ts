@@ -134,6 +134,25 @@ describe('the era of a server', () => {
     ]);
   });
 
+  test('is asked for again when a server is not what it was', async () => {
+    const script: Script = { tools: [{ name: 'go' }] };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    script.on = {
+      ...modern().on,
+      initialize: () => {
+        throw new RpcError(-32601, 'no such method');
+      },
+    };
+    setup.server('one').only.die();
+    await setup.clock.advance(60_000);
+    expect((await caller.error('tools/call', { name: 'one__go' })).message).toContain('refused initialize');
+    await setup.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'one__go' });
+    expect(methods(setup.server('one').only)[0]).toBe('server/discover');
+  });
+
   test('the catalog may fix it', async () => {
     await using setup = setUp(
       { old: { tools: [{ name: 'go' }] }, new: modern(), wrong: { tools: [{ name: 'go' }] } },

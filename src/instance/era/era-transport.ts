@@ -183,6 +183,9 @@ export class EraTransport implements LinkTransport {
       // It was asked too early, or has changed since.
       const verdict = await this.#discover(params);
       return verdict?.era === 'modern' ? this.#begin(request, params, verdict) : answer;
+    } else if (answer !== undefined && !era.isFixed && answer.error.code < 0) {
+      // It may not be what it was: the next start asks again.
+      era.learn(undefined);
     }
     return answer;
   }
