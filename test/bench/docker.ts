@@ -95,7 +95,8 @@ async function memory(library: Library, image: string): Promise<Row> {
 function used(): number {
   collectGarbage();
   collectGarbage();
-  return process.memoryUsage().rss;
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }
 
 function kibibytes(bytes: number): string {
