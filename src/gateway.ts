@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Authorizer } from './authorize.js';
-import type { Catalog, CatalogInput, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
+import type { Catalog, CatalogInput, ParsedRuntime, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
 import { DualPeer } from './endpoint/dual-peer.js';
@@ -57,6 +57,14 @@ export type BuiltinRuntime =
   | K8sServiceRuntime
   | InProcessRuntime;
 
+/**
+ * The catalogs that a gateway with these runtimes takes: what is written in code is checked against their schemas, what was
+ * read from text when the gateway is created.
+ */
+export type GatewayCatalog<Runtimes extends readonly RuntimeFactory[] = readonly []> = CatalogInput<
+  RuntimeInputOf<BuiltinRuntime | Runtimes[number]> | ParsedRuntime
+>;
+
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
 const events = channel('open-mcp-gateway');
@@ -67,7 +75,7 @@ const events = channel('open-mcp-gateway');
  * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog
  */
 export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
-  catalog: CatalogInput<RuntimeInputOf<BuiltinRuntime | Runtimes[number]>> | Catalog,
+  catalog: GatewayCatalog<Runtimes>,
   options: GatewayOptions<Runtimes> = {},
 ): Gateway {
   return new CatalogGateway(catalog as CatalogInput, options);

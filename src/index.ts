@@ -6,6 +6,7 @@ export type {
   HealthInput,
   Isolation,
   OnReload,
+  ParsedRuntime,
   Protocol,
   RestartInput,
   RuntimeInput,
@@ -39,7 +40,7 @@ export type {
   TroubleEvent,
   UriConflictEvent,
 } from './events.js';
-export { type BuiltinRuntime, createGateway } from './gateway.js';
+export { type BuiltinRuntime, createGateway, type GatewayCatalog } from './gateway.js';
 export type {
   ConnectOptions,
   FetchOptions,

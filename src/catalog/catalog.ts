@@ -12,8 +12,17 @@ export interface CatalogInput<Runtime = RuntimeInput> {
  * `{ servers: [...catalog.servers, mine] }` or `{ ...entry, tags: [] }`. The data are frozen; spread them to change them.
  */
 export interface Catalog {
-  readonly servers: readonly ServerInput[];
+  readonly servers: readonly ServerInput<ParsedRuntime>[];
 }
+
+declare const parsed: unique symbol;
+
+/**
+ * The `runtime` of an entry that was read from text: its type and fields are checked when a gateway is created, so the
+ * compiler lets it pass. Nothing else does: what is written in code is checked against the runtimes that are registered.
+ */
+// Not an interface: one has no index signature, and would fit no `RuntimeInput`.
+export type ParsedRuntime = { readonly type: string & { readonly [parsed]: true } };
 
 /** The `runtime` of an entry when nothing is known about the runtimes that are registered. */
 export interface RuntimeInput {

@@ -48,7 +48,14 @@ export async function k8sJobCalls(library: Library): Promise<Row[]> {
     servers: [
       {
         id: 'k8s-job',
-        runtime: { type: 'k8s-job', namespace: name, image, pull_policy: 'Never', command: 'node', args: program },
+        runtime: {
+          type: 'k8s-job' as const,
+          namespace: name,
+          image,
+          pull_policy: 'Never' as const,
+          command: 'node',
+          args: program,
+        },
         start_timeout: '5m',
       },
       kubectl('kubectl run', 'run', 'bench', ...run, 'node', ...program),

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
 import type { envelopeSchema } from '../../src/catalog/envelope.js';
+import { createGateway, type GatewayCatalog } from '../../src/gateway.js';
 import type { RuntimeFactory } from '../../src/runtime.js';
 
 class Mine {
@@ -46,5 +47,28 @@ describe('types of a catalog', () => {
 
   test('let a parsed catalog be part of one in code', () => {
     expectTypeOf<Catalog>().toExtend<CatalogInput>();
+    expectTypeOf<Catalog>().toExtend<GatewayCatalog>();
+    const mixed = (read: Catalog): GatewayCatalog => ({
+      servers: [...read.servers, { id: 'a', runtime: { type: 'local-process', command: 'x' } }],
+    });
+    expectTypeOf(mixed).returns.toEqualTypeOf<GatewayCatalog>();
+  });
+
+  test('let no mistake in code through', () => {
+    const type = 'local-process';
+    // @ts-expect-error -- a key that its runtime does not have
+    void (() => createGateway({ servers: [{ id: 'a', runtime: { type, comand: 'x' } }] }));
+    // @ts-expect-error -- a key too many
+    void (() => createGateway({ servers: [{ id: 'a', runtime: { type, command: 'x', arg: [] } }] }));
+    // @ts-expect-error -- a runtime that is not there
+    void (() => createGateway({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }));
+    void (() =>
+      createGateway({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }, { runtimes: [new Mine()] }));
+    void (() =>
+      createGateway(
+        // @ts-expect-error -- a value that its schema does not have
+        { servers: [{ id: 'a', runtime: { type: 'mine', color: 'green' } }] },
+        { runtimes: [new Mine()] },
+      ));
   });
 });

@@ -20,7 +20,12 @@ describe.each(Object.keys(runtimes))('conformance with %s behind the merged peer
     await using remote = await createRemote();
     const runtime = (runtimes[type] as (typeof runtimes)[string])(remote.url);
     // The scenarios know the tools by their own names.
-    await using gateway = createGateway({ servers: [{ id: 'fixture', runtime }] }, { names: ({ name }) => name });
+    await using gateway = createGateway(
+      { servers: [{ id: 'fixture', runtime: runtime as never }] },
+      {
+        names: ({ name }) => name,
+      },
+    );
     await using host = await createHttpHost((transport) => gateway.serve(transport));
     const result = await runConformance(host.url);
     expect(result.problems, result.output).toEqual([]);

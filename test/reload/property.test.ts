@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type CatalogInput, createGateway, type Gateway, InProcessRuntime } from '../../src/index.js';
+import {
+  type CatalogInput,
+  createGateway,
+  type Gateway,
+  type GatewayCatalog,
+  InProcessRuntime,
+} from '../../src/index.js';
 import { ScriptedServer } from '../endpoint/scripted-server.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { count } from '../support/counts.js';
@@ -99,7 +105,7 @@ test(`a gateway after many reloads is like a fresh one of the last catalog: ${ru
 });
 
 function open(catalog: CatalogInput, clock: FakeClock): Gateway {
-  return createGateway(catalog, { clock, runtimes: [new SameRuntime()] });
+  return createGateway(catalog as GatewayCatalog<[SameRuntime]>, { clock, runtimes: [new SameRuntime()] });
 }
 
 /** All that a host sees of a gateway, apart from what runs. */

@@ -9,9 +9,9 @@ import {
   trace,
 } from '@opentelemetry/api';
 import {
-  type CatalogInput,
   createGateway,
   type Gateway,
+  type GatewayCatalog,
   type GatewayEvent,
   type Interceptor,
   type Phase,
@@ -122,7 +122,7 @@ function end(span: Span, error: string | undefined): void {
 
 // #region gateway
 /** A gateway that tells OpenTelemetry what it does. */
-export function createObservedGateway(catalog: CatalogInput, meter: Meter, tracer: Tracer): Gateway {
+export function createObservedGateway(catalog: GatewayCatalog, meter: Meter, tracer: Tracer): Gateway {
   const gateway = createGateway(catalog, {
     onEvent: eventMetrics(meter),
     intercept: requestTelemetry(meter, tracer),

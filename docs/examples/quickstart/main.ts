@@ -7,7 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { createGateway, loadCatalog } from 'open-mcp-gateway';
+import { createGateway, type GatewayCatalog, loadCatalog } from 'open-mcp-gateway';
 import { createClock } from './clock.ts';
 import { createProcessCount } from './process-count.ts';
 import { startRemoteServers } from './remote-servers.ts';
@@ -37,7 +37,7 @@ const catalog = {
     ...fromFile.servers,
     { id: 'clock', display_name: 'In this process', runtime: { type: 'in-process', server: createClock } },
   ],
-};
+} satisfies GatewayCatalog;
 
 const gateway = createGateway(catalog, {
   env: {
