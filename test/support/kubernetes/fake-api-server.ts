@@ -82,6 +82,11 @@ export class FakeApiServer implements AsyncDisposable {
     };
   };
 
+  /** The WebSockets that are open. */
+  get webSockets(): ReadonlySet<WebSocket> {
+    return this.#webSockets.clients;
+  }
+
   /** Cuts every connection. */
   cut(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();

@@ -1,0 +1,141 @@
+// A cluster that speaks v5 of the attach protocol: the real one of the tests is too old for it.
+import type { ServerResponse } from 'node:http';
+import { expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
+import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
+import type { JSONRPCMessage } from '../../../src/sdk.js';
+import { createRuntimeContext } from '../../../src/testing/index.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+
+const frame = (channel: number, text: string) => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
+
+/** One Job, whose pod runs as soon as it is made, and whose server answers each line with one. */
+class ModernCluster {
+  readonly got: Buffer[] = [];
+  readonly deleted: unknown[] = [];
+  /** What the server does at the end of its input. */
+  onInputEnd: (socket: WebSocket) => void = (socket) => socket.close(1000);
+  #labels = {};
+  #pods: object[] = [];
+  #watch: ServerResponse | undefined;
+  #version = 1;
+
+  constructor(readonly fake: FakeApiServer) {
+    fake.takeProtocol = (offered) => (offered.has('v5.channel.k8s.io') ? 'v5.channel.k8s.io' : false);
+    fake.connected = (socket) => {
+      socket.on('message', (data: Buffer) => {
+        this.got.push(data);
+        if (data[0] === 255) this.onInputEnd(socket);
+        else socket.send(frame(1, data.subarray(1).toString()));
+      });
+    };
+    fake.answer = async (request, response) => {
+      const { pathname, searchParams } = new URL(request.url ?? '', fake.url);
+      const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}');
+      const kind = pathname.split('/')[pathname.startsWith('/api/') ? 5 : 6];
+      if (pathname.endsWith('/log')) response.end('');
+      else if (searchParams.has('watch')) {
+        this.#watch = response;
+        response.writeHead(200).flushHeaders();
+        for (const pod of this.#pods) this.#tell('ADDED', pod);
+      } else if (request.method === 'GET') {
+        sendJson(response, 200, { metadata: { resourceVersion: '1' }, items: kind === 'pods' ? this.#pods : [] });
+      } else if (kind === 'jobs' && request.method === 'POST') {
+        this.#labels = body.spec.template.metadata.labels;
+        sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'job' } });
+        this.setPod({ running: {} }, 'Running');
+      } else if (kind === 'jobs') {
+        this.deleted.push(body);
+        sendJson(response, 200, {});
+        const [pod] = this.#pods;
+        this.#pods = [];
+        if (pod !== undefined) this.#tell('DELETED', pod);
+      } else sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'made' } });
+    };
+  }
+
+  setPod(state: object, phase: string): void {
+    this.#version += 1;
+    const metadata = { name: 'pod', uid: 'pod', labels: this.#labels, resourceVersion: String(this.#version) };
+    this.#pods = [{ metadata, status: { phase, containerStatuses: [{ name: 'mcp', state }] } }];
+    this.#tell('MODIFIED', this.#pods[0] ?? {});
+  }
+
+  #tell(type: string, object: object): void {
+    this.#watch?.write(`${JSON.stringify({ type, object })}\n`);
+  }
+}
+
+async function opened(use: (cluster: ModernCluster, session: Awaited<ReturnType<typeof begin>>) => Promise<void>) {
+  await using fake = await FakeApiServer.listen();
+  const cluster = new ModernCluster(fake);
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  try {
+    await use(cluster, await begin(runtime));
+  } finally {
+    await runtime.close();
+  }
+}
+
+async function begin(runtime: K8sJobRuntime) {
+  const transport = await runtime.open({ namespace: 'home', image: 'a' }, createRuntimeContext({ server: 'orders' }));
+  const messages: JSONRPCMessage[] = [];
+  const log: string[] = [];
+  const { promise: first, resolve } = Promise.withResolvers<void>();
+  const closed = new Promise<void>((done) => {
+    transport.onclose = () => {
+      log.push('close');
+      done();
+    };
+  });
+  transport.onerror = (error) => log.push(error.message);
+  transport.onmessage = (message) => {
+    messages.push(message);
+    resolve();
+  };
+  await transport.start();
+  return { transport, messages, log, first, closed };
+}
+
+const question = { jsonrpc: '2.0' as const, id: 1, method: 'ping' };
+
+test('closing ends the input by a frame, and deletes the Job once the server has ended', () =>
+  opened(async (cluster, { transport, messages, first, log }) => {
+    await transport.send(question);
+    await first;
+    expect(messages).toEqual([question]);
+    const order: string[] = [];
+    cluster.onInputEnd = (socket) => {
+      order.push('end of input');
+      expect(cluster.deleted).toEqual([]);
+      socket.close(1000);
+    };
+    await transport.close();
+    expect(order).toEqual(['end of input']);
+    expect(cluster.got).toEqual([frame(0, `${JSON.stringify(question)}\n`), Buffer.of(255, 0)]);
+    expect(cluster.deleted).toMatchObject([{ propagationPolicy: 'Background' }]);
+    expect(log).toEqual(['close']);
+  }));
+
+test('a server that ignores the end of its input is deleted all the same', () =>
+  opened(async (cluster, { transport, log }) => {
+    cluster.onInputEnd = () => {};
+    await transport.close();
+    expect(cluster.deleted).toHaveLength(1);
+    expect(log).toEqual(['close']);
+  }));
+
+test('the exit code comes later than the end of the streams, and is waited for', () =>
+  opened(async (cluster, { transport, messages, first, closed, log }) => {
+    await transport.send(question);
+    await first;
+    const [socket] = cluster.fake.webSockets;
+    socket?.send(frame(1, `${JSON.stringify({ ...question, id: 2 })}\n`));
+    socket?.send(frame(3, '{"status":"Success"}'));
+    socket?.close(1000);
+    // As long as kubelets take, and longer than the end of a process's output may precede its own.
+    setTimeout(() => cluster.setPod({ terminated: { exitCode: 7, reason: 'Error' } }, 'Failed'), 600);
+    await closed;
+    expect(messages).toHaveLength(2);
+    expect(log).toEqual(['"orders": the server ended with code 7', 'close']);
+  }));
