@@ -173,15 +173,17 @@ export class Judge {
     if (server !== undefined && server !== call.entry) {
       this.problem(`${name}, of server ${String(server)}`);
     }
-    const ending = this.#operations.filter(
-      ({ what, entry, endedAt }) => what !== 'start' && entry === call.entry && endedAt >= call.sentAt,
-    );
+    const endings = this.#operations.filter(({ what, entry }) => what !== 'start' && entry === call.entry);
+    const ending = endings.filter(({ endedAt }) => endedAt >= call.sentAt);
     const fits: Readonly<Record<string, boolean>> = {
       REQUEST_TIMEOUT: now - (seen?.at ?? call.sentAt) >= requestTimeoutMs,
       SERVER_EXITED: seen === undefined || seen.server.died,
       SERVER_UNHEALTHY: seen === undefined || seen.server.deaf || seen.server.stuck,
       // Who was seen has had its grace.
-      SERVER_STOPPED: ending.some(({ startedAt, graceMs }) => seen === undefined || startedAt + graceMs <= now),
+      // A start that was stopped may take long to be cleared away, and who joins it meanwhile hears of the stop then.
+      SERVER_STOPPED:
+        ending.some(({ startedAt, graceMs }) => seen === undefined || startedAt + graceMs <= now) ||
+        (seen === undefined && endings.length > 0),
       GATEWAY_CLOSED: ending.some(({ what }) => what === 'close'),
       // When the server ended while the call was being handed over.
       TRANSPORT_CLOSED: seen === undefined,
