@@ -84,7 +84,8 @@ export class Link {
       options.watch &&
       new LinkWatch(options.watch, owner.clock, {
         activity: () => this.#activity(),
-        rest: () => this.#rest(),
+        // One that ends already is told of by its end, to those who wait for that too.
+        rest: () => this.isEnding || this.#rest(),
         probe: (signal) => this.#probe(signal),
         fail: (failures) => {
           const message = `the server did not answer ${failures} health checks in a row`;
@@ -366,7 +367,7 @@ export class Link {
     if (this.#transport !== transport) {
       return;
     }
-    const reason = this.#lastError;
+    const reason = this.#endedError('by itself');
     this.#forget();
     this.#owner.onEnd(this, reason);
   }

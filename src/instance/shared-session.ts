@@ -70,7 +70,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   get isEnding(): boolean {
-    return this.#link.isEnding;
+    // A start that fails ends nobody's connection.
+    return this.#link.handshake !== undefined && this.#link.isEnding;
   }
 
   /** @internal */

@@ -1,5 +1,5 @@
 // npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [eras] [host] [http] [k8s-job]
-// [k8s-service] [supervision] [docker] [--full] [--library <file>]
+// [k8s-service] [supervision] [docker] [reload] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -13,6 +13,7 @@ import { largeMessages } from './large-messages.ts';
 import { type Library, loadLibrary } from './library.ts';
 import { mergedCalls } from './merged-calls.ts';
 import { mergedCosts } from './merged-costs.ts';
+import { reload } from './reload.ts';
 import { type Row, toTable } from './report.ts';
 import { roundTrips } from './round-trips.ts';
 import { starts } from './starts.ts';
@@ -36,6 +37,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   'k8s-service': k8sServiceCalls,
   supervision,
   docker: dockerServers,
+  reload,
 };
 
 const { values, positionals } = parseArgs({
