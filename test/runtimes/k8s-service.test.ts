@@ -7,6 +7,7 @@ import { createRuntimeContext } from '../../src/testing/context.js';
 import { createCertificates } from '../fixtures/http/certificates.js';
 import { eventually, TestNamespace } from '../support/kubernetes/namespace.js';
 import { deployPodServer } from '../support/kubernetes/pod-server.js';
+import { Relay } from '../support/kubernetes/relay.js';
 import { ServiceCaller } from '../support/kubernetes/service-caller.js';
 import { describeWithKubernetes } from '../support/real-parts.js';
 
@@ -163,6 +164,30 @@ describeWithKubernetes('k8s-service on a cluster', () => {
     const fresh = await connect(gateway);
     expect(pods.map(({ metadata }) => metadata.name)).toContain(await fresh.pod());
   }, 120_000);
+
+  test('connections to the API server that are cut fail what they carry, each once, and end no session', async () => {
+    await using relay = await Relay.listen();
+    const runtime = new K8sServiceRuntime({ kubeconfig: relay.kubeconfig });
+    const gateway = open({}, runtime);
+    const callers = await connectAll(gateway, 3);
+    const places = await Promise.all(callers.map((caller) => caller.pod()));
+    for (let round = 1; round <= 5; round++) {
+      const outcomes = callers.flatMap((caller) =>
+        Array.from({ length: 4 }, () => caller.call('wait', { ms: 60_000 }).catch((error: unknown) => error)),
+      );
+      // They are under way when what was sent after them is answered.
+      await Promise.all(callers.map((caller) => caller.call('count')));
+      relay.cut();
+      for (const outcome of await Promise.all(outcomes))
+        expect(outcome).toMatchObject({ data: { delivered: 'unknown' } });
+      for (const [index, caller] of callers.entries()) {
+        const pod = await eventually('an answer after the cut', () => caller.pod().catch(() => undefined));
+        expect(pod).toBe(places[index]);
+        expect(Number(await caller.call('count'))).toBeGreaterThan(round);
+        expect(caller.closes).toBe(0);
+      }
+    }
+  });
 
   test('a server without sessions is bound to no pod', async () => {
     const caller = await connect(open({ path: '/stateless' }));
