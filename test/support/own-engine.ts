@@ -43,7 +43,9 @@ export class OwnEngine implements AsyncDisposable {
     const folders = ['data-root', 'exec-root'].map((name) => `--${name}=${join(this.#folder, name)}`);
     const flags = ['--bridge=none', '--iptables=false', '--ip-masq=false', '--live-restore', '--log-level=error'];
     const pidfile = `--pidfile=${join(this.#folder, 'pid')}`;
-    this.#daemon = spawn('dockerd', [...folders, ...flags, pidfile, `--host=${this.host}`], { stdio: 'ignore' });
+    // In a network of its own: an engine without a bridge removes the one there is, which is another engine's.
+    const command = ['--net', 'dockerd', ...folders, ...flags, pidfile, `--host=${this.host}`];
+    this.#daemon = spawn('unshare', command, { stdio: 'ignore' });
     while (this.docker('version', '--format', '{{.Server.Version}}') === '') {
       if (this.#daemon.exitCode !== null) throw new Error(`dockerd ended with ${this.#daemon.exitCode}`);
       await sleep(50);
