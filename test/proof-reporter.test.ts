@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { TestModule } from 'vitest/node';
 import { ProofReporter, readProofs } from './proof-reporter.js';
 
@@ -41,4 +41,13 @@ test('a run fails when a test that the page names is missing or did not pass, an
   expect(outcome([played(first.file, all.slice(1))])).toBe(1);
   expect(outcome([played(first.file, [[first.name, 'failed'], ...all.slice(1)])])).toBe(1);
   expect(outcome([played(first.file, [[first.name, 'passed'], ...all])])).toBeUndefined();
+});
+
+test('a suite that is left out counts only where everything must run', () => {
+  const file = proofs[0]?.file ?? '';
+  vi.stubEnv('CI', undefined);
+  expect(outcome([played(file, [['needs something', 'skipped']])])).toBeUndefined();
+  vi.stubEnv('CI', 'true');
+  expect(outcome([played(file, [['needs something', 'skipped']])])).toBe(1);
+  vi.unstubAllEnvs();
 });
