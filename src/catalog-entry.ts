@@ -13,7 +13,7 @@ import type { Instance } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
-import { memoryShareOf } from './instance/room.js';
+import { memoryShareOf, type Room } from './instance/room.js';
 import { SessionPool } from './instance/session-pool.js';
 import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import type { Clock } from './options.js';
@@ -44,27 +44,46 @@ const probeTimeoutMs = 5_000;
 export class CatalogEntry {
   readonly factory: RuntimeFactory;
   readonly redactor: Redactor;
-  readonly supervisor: Supervisor;
-  readonly sessions: SessionPool;
   #definition: ServerDefinition;
   #isRetired = false;
   readonly #env: EntryEnvironment;
-  readonly #fingerprint: string;
-  readonly #era: ServerEra;
+  readonly #since: number;
+  readonly #room: Room;
+  // What follows is made on first use: most entries of a large catalog are never used.
+  #fingerprint: string | undefined;
+  #supervisor: Supervisor | undefined;
+  #sessions: SessionPool | undefined;
 
   constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
     this.#definition = definition;
     this.factory = factory;
     this.redactor = createRedactor(definition.secrets);
     this.#env = env;
-    this.#fingerprint = fingerprint(definition);
-    this.#era = new ServerEra(definition.protocol);
+    this.#since = env.clock.date();
+    this.#room = {
+      instances: env.instances,
+      memory: env.memory && memoryShareOf(env.memory, factory, definition.runtime.spec),
+    };
+  }
+
+  get supervisor(): Supervisor {
+    this.#supervisor ??= this.#createSupervisor(this.#env, this.#definition);
+    return this.#supervisor;
+  }
+
+  get sessions(): SessionPool {
+    this.#sessions ??= this.#createSessions(this.#env, this.#definition);
+    return this.#sessions;
+  }
+
+  #createSupervisor(env: EntryEnvironment, definition: ServerDefinition): Supervisor {
     const { clock, gatewayId } = env;
-    this.supervisor = new Supervisor({
+    return new Supervisor({
       definition,
-      factory,
+      factory: this.factory,
       redactor: this.redactor,
       enabled: definition.enabled,
+      since: this.#since,
       gatewayId,
       clock,
       // Names of containers and Jobs know no capitals and no "_".
@@ -74,13 +93,14 @@ export class CatalogEntry {
       restart: definition.restart,
       idleTimeoutMs: definition.idleTimeoutMs,
       starting: env.starting,
-      room: {
-        instances: env.instances,
-        memory: env.memory && memoryShareOf(env.memory, factory, definition.runtime.spec),
-      },
+      room: this.#room,
       random: env.random,
     });
-    this.sessions = new SessionPool({
+  }
+
+  #createSessions({ clock }: EntryEnvironment, definition: ServerDefinition): SessionPool {
+    const era = new ServerEra(definition.protocol);
+    return new SessionPool({
       server: definition.id,
       isolation: definition.isolation,
       startTimeoutMs: definition.startTimeoutMs,
@@ -89,7 +109,7 @@ export class CatalogEntry {
       connect: (caller, onProgress) =>
         new EraTransport({
           server: definition.id,
-          era: this.#era,
+          era,
           clock,
           probeTimeoutMs: Math.min(probeTimeoutMs, definition.startTimeoutMs / 2),
           connect: () => this.#connect(caller, onProgress),
@@ -149,7 +169,7 @@ export class CatalogEntry {
       entry: this,
       isKept: onReload === 'keep',
       displayName,
-      fingerprint: this.#fingerprint,
+      fingerprint: this.#fingerprintOf(),
       listTimeoutMs,
       startTimeoutMs: watches ? startTimeoutMs : undefined,
       restart,
@@ -163,6 +183,11 @@ export class CatalogEntry {
       watch: watches ? toWatch(this.definition) : undefined,
       connect: (who, onProgress) => this.sessions.connect(who, onProgress),
     };
+  }
+
+  #fingerprintOf(): string {
+    this.#fingerprint ??= fingerprint(this.#definition);
+    return this.#fingerprint;
   }
 
   /** What exactly it would start. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Authorizer } from './authorize.js';
 import type { Catalog, CatalogInput, ParsedRuntime, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
+import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
 import { DualPeer } from './endpoint/dual-peer.js';
@@ -85,6 +86,7 @@ class CatalogGateway implements Gateway {
   readonly #id = randomBytes(6).toString('hex');
   readonly #factories: ReadonlyMap<string, RuntimeFactory>;
   readonly #entries: EntryTable;
+  readonly #known = new KnownEntries();
   readonly #endpoints = new Map<Endpoint, MergedOptions>();
   readonly #options: GatewayOptions;
   readonly names: GatewayNames;
@@ -348,6 +350,7 @@ class CatalogGateway implements Gateway {
       factories: this.#factories,
       env: this.#options.env ?? process.env,
       cwd: process.cwd(),
+      known: this.#known,
     });
   }
 

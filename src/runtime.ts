@@ -120,7 +120,11 @@ export interface RuntimeSupport {
 export interface RuntimeFactory<Spec = unknown> {
   /** The `type` of an entry's `runtime` that selects this factory. */
   readonly type: string;
-  /** Checks the rest of the entry's `runtime`, synchronously. Any Standard Schema will do: Valibot, Zod, ArkType. */
+  /**
+   * Checks the rest of the entry's `runtime`, synchronously. Any Standard Schema will do: Valibot, Zod, ArkType.
+   *
+   * What it says must follow from the value alone: a reload does not ask again about text that has not changed.
+   */
   readonly spec: StandardSchemaV1<unknown, Spec>;
   /** What this runtime cannot do. Users read it, and so does the contract suite. */
   readonly supports?: RuntimeSupport;

@@ -6,7 +6,6 @@ type FromEnvelope = Omit<ServerDefinition, 'runtime' | 'baseDir' | 'secrets'>;
 
 /** Fills in the defaults and turns durations and sizes into numbers. */
 export function toDefinition(entry: Envelope): FromEnvelope {
-  const backoffMs = toMs(entry.restart?.backoff, 1000);
   return {
     id: entry.id,
     displayName: entry.display_name ?? entry.id,
@@ -23,23 +22,37 @@ export function toDefinition(entry: Envelope): FromEnvelope {
     listTimeoutMs: toMs(entry.list_timeout, 10_000),
     maxMessageBytes: (entry.max_message === undefined ? undefined : parseSize(entry.max_message)) ?? 16 * 1024 ** 2,
     onReload: entry.on_reload ?? 'drain',
-    restart: {
-      max: entry.restart?.max ?? 5,
-      windowMs: toMs(entry.restart?.window, 60_000),
-      backoffMs,
-      // Who only asks for a longer wait gets it.
-      maxBackoffMs: toMs(entry.restart?.max_backoff, Math.max(30_000, backoffMs)),
-      cooldownMs: toMs(entry.restart?.cooldown, 5 * 60_000),
-    },
-    health: {
-      intervalMs: toMs(entry.health?.interval, 30_000),
-      timeoutMs: toMs(entry.health?.timeout, 5000),
-      failures: entry.health?.failures ?? 3,
-    },
+    restart: entry.restart === undefined ? defaultRestart : toRestart(entry.restart),
+    health: entry.health === undefined ? defaultHealth : toHealth(entry.health),
     protocol: entry.protocol ?? 'auto',
-    tools: { allow: entry.tools?.allow, deny: entry.tools?.deny ?? [] },
+    tools: entry.tools === undefined ? allTools : { allow: entry.tools.allow, deny: entry.tools.deny ?? [] },
   };
 }
+
+function toRestart(restart: NonNullable<Envelope['restart']>): ServerDefinition['restart'] {
+  const backoffMs = toMs(restart.backoff, 1000);
+  return {
+    max: restart.max ?? 5,
+    windowMs: toMs(restart.window, 60_000),
+    backoffMs,
+    // Who only asks for a longer wait gets it.
+    maxBackoffMs: toMs(restart.max_backoff, Math.max(30_000, backoffMs)),
+    cooldownMs: toMs(restart.cooldown, 5 * 60_000),
+  };
+}
+
+function toHealth(health: NonNullable<Envelope['health']>): ServerDefinition['health'] {
+  return {
+    intervalMs: toMs(health.interval, 30_000),
+    timeoutMs: toMs(health.timeout, 5000),
+    failures: health.failures ?? 3,
+  };
+}
+
+// Most entries write none of these: they share them.
+const defaultRestart = Object.freeze(toRestart({}));
+const defaultHealth = Object.freeze(toHealth({}));
+const allTools = Object.freeze({ allow: undefined, deny: Object.freeze<string[]>([]) });
 
 function toMs(written: string | 0 | undefined, byDefault: number): number {
   return (written === undefined ? undefined : parseDuration(String(written))) ?? byDefault;

@@ -5,6 +5,7 @@ import { kindOf } from './describe-issue.js';
 import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelope.js';
 import type { Issues, Path } from './issues.js';
 import { formatPath, quote } from './issues.js';
+import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { isPlainObject, replaceVariables } from './replace-variables.js';
 import { Secrets } from './secrets.js';
 import { writtenAt } from './source.js';
@@ -22,14 +23,22 @@ export interface ReadEntry {
   /** The id, when it is valid. */
   readonly server: string | undefined;
   readonly secrets: Secrets;
+  /** What became of it last time, when nothing about it has changed since. */
+  readonly known?: KnownEntry | undefined;
 }
 
 /**
  * Reads the envelopes of a catalog and reports their problems.
  *
  * @param env - where variables are looked up; without it strings that hold a `${VAR}` are not judged
+ * @param known - entries that need not be read again
  */
-export function readEntries(catalog: unknown, env: Environment | undefined, issues: Issues): ReadEntry[] {
+export function readEntries(
+  catalog: unknown,
+  env: Environment | undefined,
+  issues: Issues,
+  known?: KnownEntries,
+): ReadEntry[] {
   const servers = serversOf(catalog, issues);
   const entries: ReadEntry[] = [];
   const seen = new Map<string, Path>();
@@ -41,7 +50,7 @@ export function readEntries(catalog: unknown, env: Environment | undefined, issu
     }
     let entry: ReadEntry;
     try {
-      entry = readEntry(written, path, env, issues);
+      entry = recall(written, path, known) ?? readEntry(written, path, env, issues);
     } catch {
       // A getter or proxy that throws. What it throws may hold anything.
       issues.add(path, 'cannot be read: reading one of its properties threw an error', { settles: true });
@@ -83,6 +92,28 @@ function serversOf(catalog: unknown, issues: Issues): readonly unknown[] {
     issues.add(['servers'], `must be a list of servers, not ${kindOf(servers)}`);
   }
   return [];
+}
+
+// Known entries hold no variable, and no schema is asked about them.
+const noSecrets = new Secrets();
+
+function recall(
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  entries: KnownEntries | undefined,
+): ReadEntry | undefined {
+  const found = entries?.find(written);
+  return (
+    found && {
+      path,
+      written,
+      replaced: found.replaced,
+      envelope: undefined,
+      server: found.definition.id,
+      secrets: noSecrets,
+      known: found,
+    }
+  );
 }
 
 function readEntry(

@@ -4,6 +4,7 @@ import type { Catalog, CatalogInput, Environment, ServerDefinition } from './cat
 import { checkSchema } from './check-schema.js';
 import { toDefinition } from './definition.js';
 import { Issues, quote } from './issues.js';
+import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
@@ -17,6 +18,8 @@ export interface ResolveOptions {
   readonly env: Environment;
   /** The folder for relative paths of entries that were not read from a file. */
   readonly cwd: string;
+  /** What was resolved before with these factories; takes over what is resolved now. */
+  readonly known?: KnownEntries | undefined;
 }
 
 /**
@@ -26,20 +29,39 @@ export interface ResolveOptions {
  */
 export function resolveCatalog(catalog: CatalogInput<unknown> | Catalog, options: ResolveOptions): ServerDefinition[] {
   const issues = new Issues(() => catalog);
-  const definitions: ServerDefinition[] = [];
-  for (const entry of readEntries(catalog, options.env, issues)) {
+  const resolved: KnownEntry[] = [];
+  const baseDirOf = folderResolver(options.cwd);
+  for (const entry of readEntries(catalog, options.env, issues, options.known)) {
+    const { known, replaced } = entry;
+    const baseDir = baseDirOf(entry.written);
+    if (known !== undefined) {
+      const { definition } = known;
+      resolved.push(definition.baseDir === baseDir ? known : { replaced, definition: { ...definition, baseDir } });
+      continue;
+    }
     const runtime = resolveRuntime(entry, options, issues);
     if (entry.envelope !== undefined && runtime !== undefined) {
-      definitions.push({
-        ...toDefinition(entry.envelope),
-        runtime,
-        baseDir: resolve(options.cwd, folderOf(entry.written) ?? '.'),
-        secrets: entry.secrets.values,
-      });
+      const definition = { ...toDefinition(entry.envelope), runtime, baseDir, secrets: entry.secrets.values };
+      resolved.push({ replaced, definition });
     }
   }
   issues.throwIfAny();
-  return definitions;
+  options.known?.replace(resolved);
+  return resolved.map(({ definition }) => definition);
+}
+
+/** Finds the absolute folder of an entry. Most have the same one, which is made once. */
+function folderResolver(cwd: string): (entry: object) => string {
+  const folders = new Map<string, string>();
+  return (entry) => {
+    const folder = folderOf(entry) ?? '.';
+    let absolute = folders.get(folder);
+    if (absolute === undefined) {
+      absolute = resolve(cwd, folder);
+      folders.set(folder, absolute);
+    }
+    return absolute;
+  };
 }
 
 function resolveRuntime(

@@ -1,5 +1,7 @@
 import type { Variable } from './interpolate.js';
 
+const none: ReadonlyMap<string, string> = new Map();
+
 // Shorter values are found in every message: replacing them would only spoil the text.
 const shortest = 4;
 
@@ -14,7 +16,12 @@ export function looksLikeCredential(key: string): boolean {
 
 /** Remembers the values that must not show, each with what stands for it. */
 export class Secrets {
-  readonly values = new Map<string, string>();
+  // Most entries have none.
+  #values: Map<string, string> | undefined;
+
+  get values(): ReadonlyMap<string, string> {
+    return this.#values ?? none;
+  }
 
   /** A variable from the environment; the catalog's own default only when its name says that it is a credential. */
   addVariable({ name, value, isDefault }: Variable): void {
@@ -44,7 +51,8 @@ export class Secrets {
 
   #add(value: string, name: string): void {
     if (value.length >= shortest && !this.values.has(value)) {
-      this.values.set(value, `\${${name}}`);
+      this.#values ??= new Map();
+      this.#values.set(value, `\${${name}}`);
     }
   }
 }

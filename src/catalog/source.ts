@@ -96,19 +96,29 @@ function spreadFrom(copy: object): object | undefined {
     return undefined;
   }
   const values = Object.values(copy);
-  const shared = values.find((value) => isObject(value) && origins.has(value));
+  const shared = originOfPart(values);
   if (shared !== undefined) {
-    return origins.get(shared)?.parent;
+    return shared.parent;
   }
   // { ...entry, runtime: { ...entry.runtime, command } } shares what lies one step deeper.
   for (const value of values) {
     if (isObject(value) && !Array.isArray(value)) {
-      const inner = Object.values(value).find((part) => isObject(part) && origins.has(part));
-      const between = inner === undefined ? undefined : origins.get(inner)?.parent;
+      const between = originOfPart(Object.values(value))?.parent;
       const outer = between === undefined ? undefined : origins.get(between)?.parent;
       if (outer !== undefined) {
         return outer;
       }
+    }
+  }
+  return undefined;
+}
+
+/** Of the first of `values` that was read from text. */
+function originOfPart(values: readonly unknown[]): Origin | undefined {
+  for (const value of values) {
+    const origin = isObject(value) ? origins.get(value) : undefined;
+    if (origin !== undefined) {
+      return origin;
     }
   }
   return undefined;

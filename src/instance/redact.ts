@@ -13,8 +13,13 @@ export interface Redactor {
 // Where a text was cut, part of a secret may be left: from this many characters on it counts as one.
 const shortestPart = 4;
 
+const withoutAny: Redactor = { text: (text) => text, error: (error) => error };
+
 /** @param secrets - each secret value, and what stands in its place, such as `${DB_PASSWORD}` */
 export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
+  if (given.size === 0) {
+    return withoutAny;
+  }
   const secrets = new Map(given);
   for (const [value, name] of given) {
     // As it stands in the tail of stderr, from which control characters are removed.
@@ -48,9 +53,6 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   return {
     text,
     error(error) {
-      if (secrets.size === 0) {
-        return error;
-      }
       let redacted = known.get(error);
       if (redacted === undefined) {
         redacted = redactError(error);

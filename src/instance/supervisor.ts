@@ -19,6 +19,8 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
   readonly room: Room;
   readonly random: () => number;
   readonly enabled: boolean;
+  /** When the entry came into being, in milliseconds since the epoch. */
+  readonly since: number;
   /** An id that no other instance of this gateway has, fit for names of containers and Jobs. */
   nextInstanceId(server: string): string;
   /** Asks the host's policy; rejects when the server must not be started. */
@@ -85,7 +87,7 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#since = options.clock.date();
+    this.#since = options.since;
     const { definition, restart, clock, random } = options;
     const policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#policy = policy;
