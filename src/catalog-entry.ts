@@ -9,7 +9,7 @@ import type { ServerDescription } from './gateway-api.js';
 import { ServerConnection } from './instance/connection.js';
 import { EraTransport } from './instance/era/era-transport.js';
 import { ServerEra } from './instance/era/server-era.js';
-import type { Instance } from './instance/instance.js';
+import type { Instance, InstanceEnvironment } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, type Redactor } from './instance/redact.js';
@@ -19,12 +19,15 @@ import { type ServerStatus, Supervisor } from './instance/supervisor.js';
 import type { Clock } from './options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
 import type { Transport } from './sdk.js';
+import type { Variables } from './variables.js';
 
 /** What all entries of a gateway share. */
 export interface EntryEnvironment {
   readonly gatewayId: string;
   readonly clock: Clock;
   readonly authorizer: Authorizer;
+  /** Where variables are looked up at each start; undefined when none is looked up then. */
+  readonly variables: Variables | undefined;
   /** How many starts may be under way. */
   readonly starting: Places;
   readonly instances: Places;
@@ -82,6 +85,7 @@ export class CatalogEntry {
       definition,
       factory: this.factory,
       redactor: this.redactor,
+      prepare: prepareWith(definition, env.variables),
       enabled: definition.enabled,
       since: this.#since,
       gatewayId,
@@ -227,4 +231,16 @@ export class CatalogEntry {
 
 function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
   return { idleTimeoutMs, maxLifetimeMs, health };
+}
+
+/** Looks variables up for one start, when there are any. */
+function prepareWith(definition: ServerDefinition, variables: Variables | undefined): InstanceEnvironment['prepare'] {
+  const { id, withVariables } = definition;
+  if (variables === undefined || withVariables === undefined) {
+    return undefined;
+  }
+  return async (signal) => {
+    const { env, runtime, secrets } = withVariables(await variables.get(id, signal));
+    return { definition: { ...definition, env, runtime }, redactor: createRedactor(secrets) };
+  };
 }

@@ -32,9 +32,17 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
   /**
    * Where `${VAR}` of the catalog is looked up.
    *
-   * @default process.env, read when the gateway is created
+   * An object is read when the gateway is created and at each reload. A function is called when a server starts whose `env`
+   * or `runtime` holds a variable, and its values are for that start; starts at the same time share one call, which counts
+   * for `start_timeout`. With a function, variables may stand in `env` and `runtime` alone, and there only where any text
+   * may. What it throws is shown to nobody: the start fails with `START_FAILED`, as it does for a variable that is not set.
+   *
+   * @default process.env, read when the gateway is created and at each reload
    */
-  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  readonly env?:
+    | Readonly<Record<string, string | undefined>>
+    | (() => Readonly<Record<string, string | undefined>> | Promise<Readonly<Record<string, string | undefined>>>)
+    | undefined;
   /** Receives typed events. What it throws is ignored. */
   readonly onEvent?: ((event: GatewayEvent) => void) | undefined;
   /**

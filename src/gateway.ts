@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Authorizer } from './authorize.js';
 import type { Catalog, CatalogInput, ParsedRuntime, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
+import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
@@ -47,6 +48,7 @@ import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
+import { Variables } from './variables.js';
 import { version } from './version.js';
 
 /** The factories that every gateway has unless `builtins` is false. */
@@ -326,7 +328,7 @@ class CatalogGateway implements Gateway {
   }
 
   #entryEnvironment(): EntryEnvironment {
-    const { authorize, clock = systemClock, limits, random = Math.random } = this.#options;
+    const { authorize, clock = systemClock, env, limits, random = Math.random } = this.#options;
     const { starting, instances, memoryBytes } = resolveLimits(limits);
     return {
       gatewayId: this.#id,
@@ -334,6 +336,7 @@ class CatalogGateway implements Gateway {
       random,
       find: (id) => this.#entries.get(id),
       authorizer: new Authorizer(authorize),
+      variables: typeof env === 'function' ? new Variables(env) : undefined,
       starting: new Places('limits.starting', starting, clock),
       instances: new Places('limits.instances', instances, clock),
       memory: memoryBytes === undefined ? undefined : new Places('limits.memory', memoryBytes, clock, formatSize),
@@ -346,9 +349,10 @@ class CatalogGateway implements Gateway {
   }
 
   #resolve(catalog: CatalogInput | Catalog): ServerDefinition[] {
+    const { env = process.env } = this.#options;
     return resolveCatalog(catalog, {
       factories: this.#factories,
-      env: this.#options.env ?? process.env,
+      env: typeof env === 'function' ? unresolved : env,
       cwd: process.cwd(),
       known: this.#known,
     });

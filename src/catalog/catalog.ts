@@ -170,7 +170,18 @@ export interface ServerDefinition {
   readonly tools: { readonly allow: readonly string[] | undefined; readonly deny: readonly string[] };
   /** What must not show: each secret value and what stands for it, such as `${DB_PASSWORD}`. */
   readonly secrets: ReadonlyMap<string, string>;
+  /** Where `${VAR}` still stands, because it is looked up at each start: sorted paths, such as `env.TOKEN`. */
+  readonly variablesAt: readonly string[];
+  /**
+   * What to start with these variables; undefined when none stands in it.
+   *
+   * @throws `GatewayError` `START_FAILED` that names every problem
+   */
+  readonly withVariables: ((env: Environment) => StartDefinition) | undefined;
 }
+
+/** What variables may change of a definition. */
+export type StartDefinition = Pick<ServerDefinition, 'env' | 'runtime' | 'secrets'>;
 
 /** Where `${VAR}` is looked up. */
 export type Environment = Readonly<Record<string, string | undefined>>;

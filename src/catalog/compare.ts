@@ -28,7 +28,7 @@ export function compareDefinitions(before: ServerDefinition, after: ServerDefini
   const keys = Object.keys(after).filter((key) => {
     const name = key as keyof ServerDefinition;
     // What is secret shows in the values that hold it.
-    return name !== 'secrets' && !isSame(before[name], after[name]);
+    return name !== 'secrets' && name !== 'withVariables' && !isSame(before[name], after[name]);
   });
   return keys.length === 0 ? 'none' : keys.every((key) => metadata.has(key)) ? 'metadata' : 'server';
 }

@@ -2,7 +2,7 @@ import { parseDuration, parseSize } from '../util/quantity.js';
 import type { ServerDefinition } from './catalog.js';
 import type { Envelope } from './envelope.js';
 
-type FromEnvelope = Omit<ServerDefinition, 'runtime' | 'baseDir' | 'secrets'>;
+type FromEnvelope = Omit<ServerDefinition, 'runtime' | 'baseDir' | 'secrets' | 'variablesAt' | 'withVariables'>;
 
 /** Fills in the defaults and turns durations and sizes into numbers. */
 export function toDefinition(entry: Envelope): FromEnvelope {

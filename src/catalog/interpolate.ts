@@ -17,6 +17,9 @@ export interface Variable {
   readonly isDefault: boolean;
 }
 
+/** Stands for variables that are looked up later: each `${…}` stays as it is written. */
+export const unresolved: Environment = Object.freeze({});
+
 /**
  * Replaces `${VAR}` and `${VAR:-default}`, and turns `$${` into `${`. What was put in is not looked at again.
  *
@@ -46,7 +49,12 @@ export function interpolate(text: string, env: Environment | undefined): Interpo
       break;
     }
     from = end + 1;
-    const variable = env === undefined ? undefined : lookUp(found, env);
+    const variable =
+      env === undefined
+        ? undefined
+        : env === unresolved
+          ? { name: found.name, value: text.slice(next, end + 1), isDefault: true }
+          : lookUp(found, env);
     if (variable !== undefined) {
       value += variable.value;
       used.set(`${variable.name}${variable.isDefault}`, variable);

@@ -116,7 +116,8 @@ function recall(
   );
 }
 
-function readEntry(
+/** Reads one entry. Throws when reading a property of it throws. */
+export function readEntry(
   written: Readonly<Record<string, unknown>>,
   path: Path,
   env: Environment | undefined,

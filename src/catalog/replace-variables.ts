@@ -1,5 +1,5 @@
 import type { Environment } from './catalog.js';
-import { interpolate } from './interpolate.js';
+import { interpolate, unresolved } from './interpolate.js';
 import type { Path } from './issues.js';
 import type { Secrets } from './secrets.js';
 
@@ -85,6 +85,9 @@ function replaceString(text: string, path: Path, { env, secrets, report, skip }:
   }
   if (env === undefined && problems.length === 0 && text.includes('${')) {
     skip([...path]);
+  }
+  if (env === unresolved && used.length > 0) {
+    secrets.addLater([...path]);
   }
   // Where nothing was put in, the text itself may be a credential.
   if (used.length === 0) {

@@ -5,6 +5,7 @@ import { checkSchema } from './check-schema.js';
 import { toDefinition } from './definition.js';
 import { Issues, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
+import { formHint, variablesOf, withVariables } from './later-variables.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
@@ -14,7 +15,7 @@ import { didYouMean } from './suggest.js';
 export interface ResolveOptions {
   /** The registered runtimes by type. */
   readonly factories: ReadonlyMap<string, RuntimeFactory>;
-  /** Where `${VAR}` is looked up. */
+  /** Where `${VAR}` is looked up; `unresolved` leaves them to the start of each server. */
   readonly env: Environment;
   /** The folder for relative paths of entries that were not read from a file. */
   readonly cwd: string;
@@ -40,8 +41,16 @@ export function resolveCatalog(catalog: CatalogInput<unknown> | Catalog, options
       continue;
     }
     const runtime = resolveRuntime(entry, options, issues);
+    const variablesAt = variablesOf(entry, issues);
     if (entry.envelope !== undefined && runtime !== undefined) {
-      const definition = { ...toDefinition(entry.envelope), runtime, baseDir, secrets: entry.secrets.values };
+      const definition = {
+        ...toDefinition(entry.envelope),
+        runtime,
+        baseDir,
+        secrets: entry.secrets.values,
+        variablesAt,
+        withVariables: variablesAt.length === 0 ? undefined : withVariables(entry, options, resolveRuntime),
+      };
       resolved.push({ replaced, definition });
     }
   }
@@ -91,7 +100,8 @@ function resolveRuntime(
     written: (at) => writtenAt(written, ['runtime', ...at]),
   });
   for (const problem of problems) {
-    issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
+    const message = `${problem.message}${formHint(entry, ['runtime', ...problem.path])}`;
+    issues.add([...path, ...problem.path], message, { server, atKey: problem.atKey });
   }
   return { type, spec: value };
 }

@@ -1,6 +1,8 @@
 import type { Variable } from './interpolate.js';
+import type { Path } from './issues.js';
 
 const none: ReadonlyMap<string, string> = new Map();
+const noPaths: readonly Path[] = [];
 
 // Shorter values are found in every message: replacing them would only spoil the text.
 const shortest = 4;
@@ -18,9 +20,20 @@ export function looksLikeCredential(key: string): boolean {
 export class Secrets {
   // Most entries have none.
   #values: Map<string, string> | undefined;
+  #later: Path[] | undefined;
 
   get values(): ReadonlyMap<string, string> {
     return this.#values ?? none;
+  }
+
+  /** Where the strings are whose variables are looked up later. */
+  get later(): readonly Path[] {
+    return this.#later ?? noPaths;
+  }
+
+  addLater(path: Path): void {
+    this.#later ??= [];
+    this.#later.push(path);
   }
 
   /** A variable from the environment; the catalog's own default only when its name says that it is a credential. */

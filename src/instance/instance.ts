@@ -4,7 +4,7 @@ import type { Clock } from '../options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
 import { settledWithin } from '../util/abort.js';
 import { once } from '../util/once.js';
-import { type InstanceDefinition, openTransport } from './open-transport.js';
+import { type InstanceDefinition, type OpenOptions, openTransport } from './open-transport.js';
 import { PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
 import type { StrictTransport, StrictTransportListener } from './strict-transport.js';
@@ -19,6 +19,8 @@ export interface InstanceEnvironment {
   readonly gatewayId: string;
   readonly clock: Clock;
   readonly redactor: Redactor;
+  /** Says what to start, when that is known only at the start. Rejects with a `GatewayError` without secrets. */
+  readonly prepare: OpenOptions['prepare'];
   emit(event: GatewayEvent): void;
   /** An instance could not be started, or ended by itself after it had been ready for so long. */
   onFailure(failure: GatewayError, livedMs: number): 'failed' | 'crash-loop';
@@ -52,6 +54,8 @@ export class Instance {
   startDurationMs: number | undefined;
 
   readonly #env: InstanceEnvironment;
+  /** Knows the secrets of this instance. */
+  #redactor: Redactor;
   readonly #caller: Caller | undefined;
   readonly #onGone: () => void;
   readonly #gone: Promise<void>;
@@ -70,6 +74,7 @@ export class Instance {
   /** @param onGone - called once, when nothing of the instance is left */
   constructor(env: InstanceEnvironment, id: string, caller: Caller | undefined, onGone: () => void) {
     this.#env = env;
+    this.#redactor = env.redactor;
     this.id = id;
     this.#caller = caller;
     const gone = Promise.withResolvers<void>();
@@ -133,7 +138,7 @@ export class Instance {
 
   /** Starts the server. Every call shares one start. */
   readonly open = once(async () => {
-    const { definition, factory, gatewayId, clock, redactor } = this.#env;
+    const { definition, factory, gatewayId, clock, prepare } = this.#env;
     if (this.#abort.signal.aborted) {
       // Stopped while it waited for its turn: nothing has begun.
       this.#onGone();
@@ -149,7 +154,14 @@ export class Instance {
         instanceId: this.id,
         caller: this.#caller,
         clock,
-        redactor,
+        redactor: this.#redactor,
+        prepare:
+          prepare &&
+          (async (signal) => {
+            const prepared = await prepare(signal);
+            this.#redactor = prepared.redactor;
+            return prepared;
+          }),
         signal: this.#abort.signal,
         onPhase: (phase, progress) => this.#report(phase, progress),
         onAbandoned: (cleared) => {
@@ -253,7 +265,7 @@ export class Instance {
     if (progress === undefined) {
       this.onProgress?.({ message: phase });
     } else {
-      const message = progress.message === undefined ? undefined : this.#env.redactor.text(progress.message);
+      const message = progress.message === undefined ? undefined : this.#redactor.text(progress.message);
       this.progress = { ...progress, message };
       const { definition, clock } = this.#env;
       this.#env.emit({

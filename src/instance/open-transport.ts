@@ -21,6 +21,12 @@ export interface InstanceDefinition {
   readonly maxMessageBytes: number;
 }
 
+/** What is started this time, and what knows its secrets. */
+export interface Prepared {
+  readonly definition: InstanceDefinition;
+  readonly redactor: Redactor;
+}
+
 export interface OpenOptions {
   readonly definition: InstanceDefinition;
   readonly factory: RuntimeFactory;
@@ -30,6 +36,8 @@ export interface OpenOptions {
   readonly clock: Clock;
   readonly redactor: Redactor;
   readonly signal: AbortSignal;
+  /** Says what to start, when that is known only now; counts as part of the start. */
+  readonly prepare: ((signal: AbortSignal) => Promise<Prepared>) | undefined;
   onPhase(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void;
   /** The start was given up; `cleared` resolves when the runtime has taken away what it had started. Never rejects. */
   onAbandoned(cleared: Promise<void>): void;
@@ -37,7 +45,7 @@ export interface OpenOptions {
 
 /** The context that a runtime gets, apart from what only `open` needs. */
 export function createContext(
-  options: Omit<OpenOptions, 'onPhase' | 'onAbandoned' | 'redactor' | 'factory'>,
+  options: Omit<OpenOptions, 'onPhase' | 'onAbandoned' | 'prepare' | 'redactor' | 'factory'>,
 ): RuntimeContext {
   const { definition, gatewayId, instanceId, caller, clock, signal } = options;
   return {
@@ -59,7 +67,8 @@ export function createContext(
  * runtime that ignores its signal holds nobody up, and what it returns too late is closed.
  */
 export async function openTransport(options: OpenOptions): Promise<StrictTransport> {
-  const { definition, factory, clock, redactor, signal } = options;
+  const { definition, factory, clock, prepare, signal } = options;
+  let { redactor } = options;
   const server = definition.id;
   const timeout = new AbortController();
   const either = AbortSignal.any([signal, timeout.signal]);
@@ -88,7 +97,14 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
       }
     },
   };
-  const opening = openSafely(factory, definition.runtime.spec, context);
+  const openPrepared = async (preparing: Promise<Prepared>) => {
+    const prepared = await preparing;
+    either.throwIfAborted();
+    redactor = prepared.redactor;
+    return openSafely(factory, prepared.definition.runtime.spec, { ...context, env: prepared.definition.env });
+  };
+  const opening =
+    prepare === undefined ? openSafely(factory, definition.runtime.spec, context) : openPrepared(prepare(either));
   try {
     return new StrictTransport(await abortable(opening, either), server, redactor);
   } catch (error) {

@@ -285,23 +285,21 @@ export class Supervisor {
   }
 
   async check(signal: AbortSignal): Promise<CheckResult> {
-    const { factory, definition, gatewayId, clock, redactor, room } = this.#options;
+    const { factory, gatewayId, clock, prepare, room } = this.#options;
+    let { definition, redactor } = this.#options;
     const tooLarge = room.memory && problemOf(room.memory);
     if (tooLarge !== undefined) {
       return { ok: false, problems: [tooLarge] };
     }
-    if (factory.check === undefined) {
-      return { ok: true, problems: [] };
-    }
-    const context = createContext({
-      definition,
-      gatewayId,
-      instanceId: `${gatewayId}-check`,
-      caller: undefined,
-      clock,
-      signal,
-    });
     try {
+      if (prepare !== undefined) {
+        ({ definition, redactor } = await prepare(signal));
+      }
+      if (factory.check === undefined) {
+        return { ok: true, problems: [] };
+      }
+      const instanceId = `${gatewayId}-check`;
+      const context = createContext({ definition, gatewayId, instanceId, caller: undefined, clock, signal });
       const { ok, problems } = await factory.check(definition.runtime.spec, context);
       return { ok, problems: problems.map((problem) => redactor.text(problem)) };
     } catch (error) {

@@ -310,6 +310,8 @@ describe('resolveCatalog fills in', () => {
         protocol: 'auto',
         tools: { allow: undefined, deny: [] },
         secrets: new Map(),
+        variablesAt: [],
+        withVariables: undefined,
       },
     ]);
   });

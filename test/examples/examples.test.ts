@@ -11,6 +11,7 @@ describe('the examples of the README and the docs do what they show', () => {
     ],
     ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],
+    ['rotated-secrets.ts', '[{"type":"text","text":"the key is old"}]\n[{"type":"text","text":"the key is new"}]\n'],
     ['use-node-script-runtime.ts', 'true\n'],
   ])('%s', async (file, stdout) => {
     expect(await runExample(file)).toEqual({ code: 0, stdout, stderr: '' });
