@@ -20,11 +20,13 @@ export interface RawAnswer {
 
 /** A request that is open; `node:http` and not `fetch`, which allows no Host header. */
 export function open(url: string, method: string, headers: OutgoingHttpHeaders = {}): ClientRequest {
-  return request(url, {
+  const outgoing = request(url, {
     method,
     agent: false,
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
   });
+  // A server that has answered may end the connection while a body is still on its way; who waits hears of it as well.
+  return outgoing.on('error', () => {});
 }
 
 /** The answer to a request, once its body has come too. */

@@ -226,7 +226,7 @@ describeWithKubernetes('k8s-job: what goes wrong', () => {
   });
 
   test.concurrent('active_deadline', slow, async () => {
-    await using orders = await connected({ ...marked('late'), active_deadline: '8s' });
+    await using orders = await connected({ ...marked('late'), active_deadline: '20s' });
     const [outcome] = await Promise.allSettled([orders.call('never')]);
     expect(outcome).toMatchObject({ status: 'rejected', reason: { data: { exit: { reason: 'deadline' } } } });
   });
