@@ -27,6 +27,9 @@ const containerFailures: ReadonlySet<string> = new Set([
   'StartError',
 ]);
 
+/** What a busy kubelet says of a Secret or ConfigMap that it has not read yet: it tries again. */
+const notReadYet = /failed to sync (secret|configmap) cache/;
+
 /** @param secret - the pod's own Secret, which comes a moment after it */
 export function judgePod(pod: Pod, secret: string): PodState {
   const { status } = pod;
@@ -66,7 +69,7 @@ function waitingProblem(name: string, state: ContainerStatus['state'], secret: s
   if (pullFailures.has(reason)) {
     return `the image${where} cannot be pulled (${reason})${message && `: ${message}`}${pullRemedy(reason, message)}`;
   }
-  if (!containerFailures.has(reason) || message.includes(`"${secret}"`)) return undefined;
+  if (!containerFailures.has(reason) || message.includes(`"${secret}"`) || notReadYet.test(message)) return undefined;
   return `the container${where && ` "${name}"`} cannot be started (${reason})${message && `: ${message}`}${startRemedy(message)}`;
 }
 

@@ -42,6 +42,11 @@ describe('judgePod', () => {
     expect(judgePod(waiting('CreateContainerConfigError', 'secret "own" not found'), 'own').phase).toBe('waiting');
   });
 
+  test('waits for a kubelet that has not read a Secret yet', () => {
+    const message = 'failed to sync secret cache: timed out waiting for the condition';
+    expect(judgePod(waiting('CreateContainerConfigError', message), 'own').phase).toBe('waiting');
+  });
+
   test('waits while the container is made, and says what a scheduler says', () => {
     expect(judgePod(waiting('ContainerCreating'), 'own')).toEqual({ phase: 'waiting', message: undefined });
     const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/1 nodes' }];
