@@ -4,7 +4,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { Census, type Sample } from './census.js';
-import { judge, judgeEnd, type Window } from './verdict.js';
+import { judge, judgeEnd, judgeLong, type Window } from './verdict.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const mebibyte = 1024 ** 2;
@@ -35,6 +35,13 @@ describe('the verdict', () => {
       descriptors: flat.descriptors + 8 * wave(window),
     }));
     expect(judge(waves)).toEqual([]);
+  });
+
+  test('of a long run: RSS may rise by a twentieth after the warm-up, and fall', () => {
+    const rss = (...mebibytes: number[]) => run((window) => ({ rssBytes: (mebibytes[window] ?? 100) * mebibyte }));
+    expect(judgeLong(rss(50, 100, 104, 102, 104.9))).toEqual([]);
+    expect(judgeLong(rss(50, 120, 100, 100))).toEqual([]);
+    expect(judgeLong(rss(50, 110, 100, 106))).toEqual(['RSS rises by 6.0 % after the warm-up']);
   });
 
   test('takes the lowest of a window, so that a busy moment is no growth', () => {
@@ -109,6 +116,7 @@ describe('npm run soak', { timeout: 300_000 }, () => {
   test('finds nothing that grows', async () => {
     const { code, output } = await soak('--minutes', '0.4');
     expect(code, output).toBe(0);
+    expect(output).toMatch(/\nevent-loop lag of the whole run: p99 [\d.]+ ms, max [\d.]+ ms\n/);
     expect(output).toMatch(/\nnothing grew\n$/);
   });
 

@@ -16,6 +16,8 @@ const heapSlack = 0.3 * mebibyte;
 const rssFactor = 1.2;
 // It goes on growing for minutes after the start, and then stays: a short run ends before.
 const rssSlack = 32 * mebibyte;
+// Of a run whose warm-up took ten minutes: what is still to come has come by then.
+const longRise = 0.05;
 const countFactor = 1.1;
 // As many as two servers more: one may run that rests at other times.
 const countSlack = { descriptors: 8, listeners: 48, timers: 8 };
@@ -49,6 +51,24 @@ export function judge(windows: readonly Window[]): string[] {
     }
   }
   return problems;
+}
+
+/** Which promises were broken that hold once everything has settled: for a warm-up of ten minutes. */
+export function judgeLong(windows: readonly Window[]): string[] {
+  const rise = rssRise(windows);
+  return rise > longRise ? [`RSS rises by ${(rise * 100).toFixed(1)} % after the warm-up`] : [];
+}
+
+/** By which share the median RSS of a window is above that of an earlier one, after the warm-up: the largest there is. */
+export function rssRise(windows: readonly Window[]): number {
+  let lowestYet = Number.POSITIVE_INFINITY;
+  let rise = 0;
+  for (const window of windows.filter(({ warmUp }) => !warmUp)) {
+    const rss = medianRss(window);
+    lowestYet = Math.min(lowestYet, rss);
+    rise = Math.max(rise, rss / lowestYet - 1);
+  }
+  return rise;
 }
 
 /** What is left once everything is closed and nothing refers to it. */
