@@ -1,8 +1,8 @@
-import type { Catalog, CatalogInput } from './catalog/catalog.js';
 import type { Interceptor } from './endpoint/intercept.js';
 import type { NameOrigin, NamingFunction } from './endpoint/names.js';
 import type { GatewaySnapshot } from './endpoint/snapshot.js';
 import type { GatewayEvent } from './events.js';
+import type { GatewayCatalog } from './gateway-catalog.js';
 import type { ServerStatus } from './instance/supervisor.js';
 import type { Clock } from './options.js';
 import type { KubernetesRole } from './roles.js';
@@ -175,8 +175,12 @@ export interface ReloadResult {
   readonly unchanged: readonly string[];
 }
 
-/** Owns the servers of a catalog: everything it starts ends with `close()`. */
-export interface Gateway extends AsyncDisposable {
+/**
+ * Owns the servers of a catalog: everything it starts ends with `close()`.
+ *
+ * `Runtime` is the union of the ones that its host has added, by which the compiler checks catalogs in code.
+ */
+export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDisposable {
   /**
    * A transport to one server, with the server's own names, messages untouched. Starts nothing: the transport's `start()`
    * does, which SDK clients call. One transport is one session with a server of its own.
@@ -242,7 +246,7 @@ export interface Gateway extends AsyncDisposable {
    *
    * @throws `GatewayError` `CATALOG_INVALID` that lists every problem; the old catalog stays
    */
-  reload(catalog: CatalogInput | Catalog, options?: StopOptions): Promise<ReloadResult>;
+  reload(catalog: GatewayCatalog<readonly Runtime[]>, options?: StopOptions): Promise<ReloadResult>;
   /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
   close(options?: StopOptions): Promise<void>;
 }

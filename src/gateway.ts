@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';
 import { Authorizer } from './authorize.js';
-import type { Catalog, CatalogInput, ParsedRuntime, RuntimeInputOf, ServerDefinition } from './catalog/catalog.js';
+import type { CatalogInput, ServerDefinition } from './catalog/catalog.js';
 import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
@@ -32,6 +32,7 @@ import type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
+import type { GatewayCatalog } from './gateway-catalog.js';
 import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
@@ -51,23 +52,6 @@ import { formatSize } from './util/quantity.js';
 import { Variables } from './variables.js';
 import { version } from './version.js';
 
-/** The factories that every gateway has unless `builtins` is false. */
-export type BuiltinRuntime =
-  | LocalProcessRuntime
-  | RemoteSseRuntime
-  | DockerRuntime
-  | K8sJobRuntime
-  | K8sServiceRuntime
-  | InProcessRuntime;
-
-/**
- * The catalogs that a gateway with these runtimes takes: what is written in code is checked against their schemas, what was
- * read from text when the gateway is created.
- */
-export type GatewayCatalog<Runtimes extends readonly RuntimeFactory[] = readonly []> = CatalogInput<
-  RuntimeInputOf<BuiltinRuntime | Runtimes[number]> | ParsedRuntime
->;
-
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
 const events = channel('open-mcp-gateway');
@@ -80,7 +64,7 @@ const events = channel('open-mcp-gateway');
 export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
   catalog: GatewayCatalog<Runtimes>,
   options: GatewayOptions<Runtimes> = {},
-): Gateway {
+): Gateway<Runtimes[number]> {
   return new CatalogGateway(catalog as CatalogInput, options);
 }
 
@@ -227,9 +211,9 @@ class CatalogGateway implements Gateway {
     );
   }
 
-  async reload(catalog: CatalogInput | Catalog, options: StopOptions = {}): Promise<ReloadResult> {
+  async reload(catalog: GatewayCatalog, options: StopOptions = {}): Promise<ReloadResult> {
     this.#refuseWhenClosed();
-    const definitions = this.#resolve(catalog);
+    const definitions = this.#resolve(catalog as CatalogInput);
     const { result, retired } = this.#entries.replace(definitions, options.graceMs ?? defaultGraceMs);
     for (const id of [...result.removed, ...result.changed]) {
       this.#names.forget(id);
@@ -348,7 +332,7 @@ class CatalogGateway implements Gateway {
     };
   }
 
-  #resolve(catalog: CatalogInput | Catalog): ServerDefinition[] {
+  #resolve(catalog: CatalogInput): ServerDefinition[] {
     const { env = process.env } = this.#options;
     return resolveCatalog(catalog, {
       factories: this.#factories,

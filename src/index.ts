@@ -40,7 +40,7 @@ export type {
   TroubleEvent,
   UriConflictEvent,
 } from './events.js';
-export { type BuiltinRuntime, createGateway, type GatewayCatalog } from './gateway.js';
+export { createGateway } from './gateway.js';
 export type {
   ConnectOptions,
   FetchOptions,
@@ -54,6 +54,7 @@ export type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
+export type { BuiltinRuntime, GatewayCatalog } from './gateway-catalog.js';
 export { createNodeSessions, type NodeServerTransport, type NodeSessions } from './hosts/node-sessions.js';
 export type { HttpRefusalReason } from './hosts/refusal.js';
 export type { CloseSessionsOptions, HttpSessionOptions, SessionTransportSettings } from './hosts/session-options.js';

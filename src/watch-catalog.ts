@@ -1,11 +1,13 @@
 import { basename, dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Catalog, CatalogInput } from './catalog/catalog.js';
+import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toHttpUrl } from './catalog/load-catalog.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
+import type { GatewayCatalog } from './gateway-catalog.js';
 import { type Clock, systemClock } from './options.js';
+import type { RuntimeFactory } from './runtime.js';
 import { once } from './util/once.js';
 
 /** What a watcher has done. */
@@ -19,9 +21,12 @@ export type WatchEvent =
   | { readonly type: 'reload-failed'; readonly error: GatewayError; readonly at: number };
 
 /** Settings of `watchCatalog`. */
-export interface WatchCatalogOptions extends Pick<LoadCatalogOptions, 'headers'> {
+export interface WatchCatalogOptions<Runtime extends RuntimeFactory = never>
+  extends Pick<LoadCatalogOptions, 'headers'> {
   /** Changes what was read before it is taken over, such as entries of the host's own. @default as it was read */
-  readonly map?: ((catalog: Catalog) => CatalogInput | Catalog | Promise<CatalogInput | Catalog>) | undefined;
+  readonly map?:
+    | ((catalog: Catalog) => GatewayCatalog<readonly Runtime[]> | Promise<GatewayCatalog<readonly Runtime[]>>)
+    | undefined;
   /** Told of each reload. What it throws is ignored. */
   readonly onEvent?: ((event: WatchEvent) => void) | undefined;
   /** How long a file must have been left alone before it is read, in milliseconds. @default 100 */
@@ -53,13 +58,14 @@ export interface CatalogWatcher extends AsyncDisposable {
  * or with the folder that a symbolic link leads to, as Kubernetes does with a mounted ConfigMap. A URL is asked now and then.
  * A catalog that is bad changes nothing.
  */
-export function watchCatalog(
+export function watchCatalog<Runtime extends RuntimeFactory = never>(
   path: string | URL,
-  gateway: Pick<Gateway, 'reload'>,
-  options: WatchCatalogOptions = {},
+  gateway: Gateway<Runtime> | Pick<Gateway<Runtime>, 'reload'>,
+  options: WatchCatalogOptions<Runtime> = {},
 ): CatalogWatcher {
   const url = toHttpUrl(path);
-  const watch = new Watch(url === undefined ? fileSource(path) : urlSource(url, options), gateway, options);
+  const source = url === undefined ? fileSource(path) : urlSource(url, options);
+  const watch = new Watch(source, gateway, options as WatchCatalogOptions);
   return { ready: watch.ready, close: watch.close, [Symbol.asyncDispose]: watch.close };
 }
 
@@ -71,7 +77,7 @@ interface Source {
   listen?(onChange: () => void): Promise<() => Promise<void>>;
 }
 
-function urlSource(url: URL, { headers }: WatchCatalogOptions): Source {
+function urlSource(url: URL, { headers }: Pick<WatchCatalogOptions, 'headers'>): Source {
   let etag: string | undefined;
   return {
     async read(signal) {

@@ -2,8 +2,11 @@ import * as v from 'valibot';
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
 import type { envelopeSchema } from '../../src/catalog/envelope.js';
-import { createGateway, type GatewayCatalog } from '../../src/gateway.js';
+import { createGateway } from '../../src/gateway.js';
+import type { Gateway } from '../../src/gateway-api.js';
+import type { GatewayCatalog } from '../../src/gateway-catalog.js';
 import type { RuntimeFactory } from '../../src/runtime.js';
+import { watchCatalog } from '../../src/watch-catalog.js';
 
 class Mine {
   readonly type = 'mine';
@@ -70,5 +73,27 @@ describe('types of a catalog', () => {
         { servers: [{ id: 'a', runtime: { type: 'mine', color: 'green' } }] },
         { runtimes: [new Mine()] },
       ));
+  });
+
+  test('let no mistake through in a reload either', () => {
+    const type = 'local-process';
+    const plain = () => createGateway({ servers: [] });
+    const mine = () => createGateway({ servers: [] }, { runtimes: [new Mine()] });
+    void (() => plain().reload({ servers: [{ id: 'a', runtime: { type, command: 'x' } }] }));
+    void ((read: Catalog) => plain().reload(read));
+    void ((read: Catalog) =>
+      plain().reload({ servers: [...read.servers, { id: 'a', runtime: { type, command: 'x' } }] }));
+    // @ts-expect-error -- a key that its runtime does not have
+    void (() => plain().reload({ servers: [{ id: 'a', runtime: { type, comand: 'x' } }] }));
+    // @ts-expect-error -- a runtime that is not there
+    void (() => plain().reload({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }));
+    void (() => mine().reload({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }));
+    // @ts-expect-error -- a value that its schema does not have
+    void (() => mine().reload({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'green' } }] }));
+    void (() => mine() satisfies Gateway);
+    const added = { id: 'a', runtime: { type: 'mine', color: 'red' } } as const;
+    void (() => watchCatalog('x', mine(), { map: ({ servers }) => ({ servers: [...servers, added] }) }));
+    // @ts-expect-error -- a runtime that the gateway does not have
+    void (() => watchCatalog('x', plain(), { map: ({ servers }) => ({ servers: [...servers, added] }) }));
   });
 });

@@ -14,7 +14,7 @@ import { type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { TestCaller } from './test-caller.js';
 
 export interface Setup extends AsyncDisposable {
-  readonly gateway: Gateway;
+  readonly gateway: Gateway<ScriptedRuntime>;
   readonly clock: FakeClock;
   readonly events: GatewayEvent[];
   /** By id, in the order of the catalog. */
@@ -33,7 +33,7 @@ export interface SetupOptions extends Omit<GatewayOptions, 'clock' | 'runtimes'>
 }
 
 /** Names its servers, so that an entry has the same fingerprint in each gateway, which one with a function has not. */
-class ScriptedRuntime implements RuntimeFactory<{ script: string }> {
+export class ScriptedRuntime implements RuntimeFactory<{ script: string }> {
   readonly type = 'scripted';
   readonly spec = v.object({ script: v.string() });
   readonly supports = { stderr: false, exit: false };

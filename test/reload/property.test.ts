@@ -76,7 +76,7 @@ test(`a gateway after many reloads is like a fresh one of the last catalog: ${ru
         if (steps[index]?.use) {
           await use(callers.all, clock);
         }
-        const reloading = gateway.reload(next);
+        const reloading = gateway.reload(next as GatewayCatalog);
         await clock.advance(10_000);
         await reloading;
       }

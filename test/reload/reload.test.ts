@@ -8,7 +8,7 @@ const script: Script = {
   tools: [{ name: 'x' }],
   on: { 'tools/call': ({ params }) => (params?.hold ? hold : {}) as Json },
 };
-const entry = (id: string, more: Json = {}): ServerInput => ({
+const entry = (id: string, more: Json = {}): ServerInput<{ type: 'scripted'; script: string }> => ({
   id,
   runtime: { type: 'scripted', script: id },
   ...more,

@@ -6,7 +6,7 @@ import { setUp } from '../endpoint/setup.js';
 import { settle } from '../support/fake-clock.js';
 
 const script = { tools: [{ name: 'x' }], on: { 'tools/call': () => ({}) } };
-const entry = (id: string, more: Json = {}): ServerInput => ({
+const entry = (id: string, more: Json = {}): ServerInput<{ type: 'scripted'; script: string }> => ({
   id,
   env: { TOKEN: '${TOKEN}' },
   runtime: { type: 'scripted', script: id },

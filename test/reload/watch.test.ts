@@ -154,7 +154,7 @@ describe('watchCatalog() of a file', () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
     await writeFile(file, yaml('a'));
-    const mine = { id: 'mine', runtime: { type: 'local-process', command: 'mine' } };
+    const mine = { id: 'mine', runtime: { type: 'local-process', command: 'mine' } } as const;
     let maps = 0;
     const { next, ids, watcher, events } = await follow(file, {
       map: ({ servers }) => {
