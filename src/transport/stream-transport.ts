@@ -16,6 +16,9 @@ export interface PeerExit extends Omit<ExitInfo, 'stderrTail'> {
   readonly message?: string | undefined;
 }
 
+/** Gets bytes of stdout, the first `length` of a buffer. Borrowed ones are good until it returns. */
+export type OutputListener = (bytes: Buffer, length: number, isBorrowed: boolean) => void;
+
 /** A running server with three byte streams, whatever runs it: a process, a container, a pod. */
 export interface StreamPeer {
   readonly stdin: Writable;
@@ -24,10 +27,10 @@ export interface StreamPeer {
   /** The operating system's id, null where there is none here. */
   readonly pid: number | null;
   /**
-   * A cheaper way to read stdout than its `data` events: sets who gets the bytes, which are good until the listener
-   * returns. Stdout begins to flow, pauses and ends as ever; before it flows nothing is read from it.
+   * A cheaper way to read stdout than its `data` events: sets who gets the bytes. Stdout begins to flow, pauses and ends
+   * as ever; before it flows nothing is read from it, and what was read at once may still come after a pause.
    */
-  readonly onOutput?: ((listener: (bytes: Buffer, length: number) => void) => void) | undefined;
+  readonly onOutput?: ((listener: OutputListener) => void) | undefined;
   /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
   readonly exited: Promise<PeerExit>;
   /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */
@@ -125,7 +128,7 @@ export class StreamTransport implements RuntimeTransport {
     if (onOutput === undefined) {
       stdout.off('readable', this.#holdOutput).on('data', (chunk: Buffer) => this.#read(chunk, chunk.length, false));
     } else {
-      onOutput((bytes, length) => this.#read(bytes, length, true));
+      onOutput((bytes, length, isBorrowed) => this.#read(bytes, length, isBorrowed));
     }
     if (!this.#paused) {
       stdout.resume();

@@ -179,7 +179,8 @@ describe('docker: the frames of an attached container', () => {
         const stderr: Buffer[] = [];
         const stdout: Buffer[] = [];
         const output = new Demultiplexer(source, (chunk) => stderr.push(Buffer.from(chunk)));
-        output.stdout.on('data', (chunk) => stdout.push(chunk));
+        output.onOutput((chunk) => stdout.push(chunk));
+        output.stdout.resume();
         const all = Buffer.concat(parts.map(([kind, bytes]) => frame(kind, Buffer.from(bytes))));
         for (let at = 0, turn = 0; at < all.length; turn += 1) {
           const size = sizes[turn % sizes.length] ?? 1;

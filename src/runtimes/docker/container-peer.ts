@@ -45,6 +45,7 @@ const eventsMs = 1_000;
 export class ContainerPeer implements StreamPeer {
   readonly stdin: Writable;
   readonly stdout: Readable;
+  readonly onOutput: StreamPeer['onOutput'];
   readonly stderr = new OptionalReadable();
   readonly pid = null;
   readonly exited: Promise<PeerExit>;
@@ -69,6 +70,7 @@ export class ContainerPeer implements StreamPeer {
     });
     this.stdin = connection;
     this.stdout = this.#output.stdout;
+    this.onOutput = this.#output.onOutput;
     this.exited = this.#awaitEnd();
     connection.on('error', () => {});
     const connectionEnded = new Promise<void>((resolve) => {

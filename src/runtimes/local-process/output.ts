@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import type { OutputListener } from '../../transport/stream-transport.js';
 
 // As much as a pipe between two processes holds, or about.
 const bufferBytes = 128 * 1024;
@@ -12,8 +13,8 @@ interface Handle {
 /** A child's stdout, and a way to read it into one buffer over and over. */
 export interface Output {
   readonly stream: Readable;
-  /** Takes the bytes instead of `data` events, once the stream flows. They are good until the listener returns. */
-  onBytes(listener: (bytes: Buffer, length: number) => void): void;
+  /** Takes the bytes instead of `data` events, once the stream flows. They are borrowed. */
+  onBytes(listener: OutputListener): void;
 }
 
 /**
@@ -29,12 +30,12 @@ export function borrowOutput(stdout: Readable): Output | undefined {
   if (!(stdout instanceof Socket) || stdout.bytesRead > 0 || typeof handle?.useUserBuffer !== 'function') {
     return undefined;
   }
-  let listener: (bytes: Buffer, length: number) => void = () => {};
+  let listener: OutputListener = () => {};
   const buffer = Buffer.allocUnsafeSlow(bufferBytes);
   const onread = {
     buffer,
     callback(length: number) {
-      listener(buffer, length);
+      listener(buffer, length, true);
       return true;
     },
   };

@@ -1,4 +1,5 @@
 import { type Duplex, Readable } from 'node:stream';
+import type { OutputListener } from '../../../transport/stream-transport.js';
 import { EngineError } from './engine.js';
 
 const headerBytes = 8;
@@ -8,26 +9,36 @@ const stderrKind = 2;
  * Takes apart what an engine sends over an attached connection: frames of a header (the stream's number, three zeros, the
  * length in four bytes) and a piece of stdout or stderr. Pieces are passed on as they come; no frame is gathered.
  *
- * When nobody reads stdout, the connection is not read either, so that the container waits in the end.
+ * While stdout is paused, the connection is not read, so that the container waits in the end. It is paused at first.
  */
 export class Demultiplexer {
+  /** Flows, pauses and ends as the container's does. Its bytes go to the listener of {@link onOutput} alone. */
   readonly stdout: Readable;
   readonly #source: Duplex;
-  readonly #onStderr: (chunk: Buffer) => void;
+  readonly #onStderr: (piece: Buffer) => void;
   readonly #header = Buffer.alloc(headerBytes);
+  #onStdout: OutputListener = () => {};
   #headerFill = 0;
   /** What is left of the frame at hand. */
   #left = 0;
   #kind = 0;
 
   /** @param onStderr - the piece is only valid during the call */
-  constructor(source: Duplex, onStderr: (chunk: Buffer) => void) {
+  constructor(source: Duplex, onStderr: (piece: Buffer) => void) {
     this.#source = source;
     this.#onStderr = onStderr;
-    this.stdout = new Readable({ highWaterMark: 64 * 1024, read: () => source.resume() });
+    this.stdout = new Output(source);
     source.on('data', (chunk: Buffer) => this.#take(chunk));
     source.pause();
   }
+
+  /**
+   * Who gets stdout, straight from the connection: a stream between the two would cost a good part of what else is done
+   * with a short message. One chunk may hold several pieces, so that some may still come after a pause.
+   */
+  readonly onOutput = (listener: OutputListener): void => {
+    this.#onStdout = listener;
+  };
 
   /** No more will come. */
   finish(): void {
@@ -38,7 +49,6 @@ export class Demultiplexer {
 
   #take(chunk: Buffer): void {
     let at = 0;
-    let wanted = true;
     while (at < chunk.length) {
       if (this.#left === 0) {
         at += this.#readHeader(chunk, at);
@@ -49,12 +59,9 @@ export class Demultiplexer {
       this.#left -= piece.length;
       if (this.#kind === stderrKind) {
         this.#onStderr(piece);
-      } else if (!this.stdout.destroyed && !this.stdout.push(piece)) {
-        wanted = false;
+      } else if (!this.stdout.destroyed) {
+        this.#onStdout(piece, piece.length, false);
       }
-    }
-    if (!wanted) {
-      this.#source.pause();
     }
   }
 
@@ -66,10 +73,32 @@ export class Demultiplexer {
       this.#headerFill = 0;
       this.#kind = this.#header[0] ?? 0;
       this.#left = this.#header.readUInt32BE(4);
-      if (this.#header.readUInt32BE(0) >>> 24 > stderrKind || (this.#header.readUInt32BE(0) & 0xffffff) !== 0) {
+      if (this.#kind > stderrKind || (this.#header.readUInt32BE(0) & 0xffffff) !== 0) {
         this.#source.destroy(new EngineError('the engine sent what are no frames of an attached container'));
       }
     }
     return part;
+  }
+}
+
+/** The course of a stream whose bytes go elsewhere. */
+class Output extends Readable {
+  readonly #source: Duplex;
+
+  constructor(source: Duplex) {
+    super();
+    this.#source = source;
+  }
+
+  override _read(): void {}
+
+  override resume(): this {
+    this.#source.resume();
+    return super.resume();
+  }
+
+  override pause(): this {
+    this.#source.pause();
+    return super.pause();
   }
 }
