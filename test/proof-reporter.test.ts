@@ -30,6 +30,13 @@ test('the page has a row for each of at least 120 faults, and none twice', () =>
   expect(new Set(proofs.map(({ file, name }) => `${file} ${name}`)).size).toBe(proofs.length);
 });
 
+test('the table of the README has a proof in each row', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const rows = readme.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| Promise'));
+  expect(rows.length).toBeGreaterThan(0);
+  expect(rows.filter((row) => readProofs(row).length === 0)).toEqual([]);
+});
+
 test('a run fails when a test that the page names is missing or did not pass, and for no other', () => {
   const [first] = proofs;
   if (first === undefined) {
@@ -41,6 +48,15 @@ test('a run fails when a test that the page names is missing or did not pass, an
   expect(outcome([played(first.file, all.slice(1))])).toBe(1);
   expect(outcome([played(first.file, [[first.name, 'failed'], ...all.slice(1)])])).toBe(1);
   expect(outcome([played(first.file, [[first.name, 'passed'], ...all])])).toBeUndefined();
+});
+
+test('the number of rounds at the head of a name is left out', () => {
+  const file = 'test/endpoint/property.test.ts';
+  const [proof] = readProofs(readFileSync(new URL('../README.md', import.meta.url), 'utf8')).filter(
+    (p) => p.file === file,
+  );
+  expect(outcome([played(file, [[`10,000 ${proof?.name}`, 'passed']])])).toBeUndefined();
+  expect(outcome([played(file, [[`x ${proof?.name}`, 'passed']])])).toBe(1);
 });
 
 test('a suite that is left out counts only where everything must run', () => {

@@ -1,9 +1,7 @@
+// #region scripted
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { InProcessRuntime } from 'open-mcp-gateway';
-
-// #region scripted
 import { createTestGateway, hold } from 'open-mcp-gateway/testing';
 
 test('a call whose server dies has an error, and the next call has an answer', async () => {
@@ -35,6 +33,7 @@ test('a call whose server dies has an error, and the next call has an answer', a
 // #endregion scripted
 
 // #region faulty
+import { InProcessRuntime } from 'open-mcp-gateway';
 import { FaultyRuntime } from 'open-mcp-gateway/testing';
 
 test('however many messages get lost, every call has one outcome', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { createGateway, GatewayError, toCatalog } from '../../src/index.js';
+import { createGateway, GatewayError, parseCatalog, toCatalog } from '../../src/index.js';
 import { serverPath } from '../support/trees.js';
 
 const one = (server: unknown, options = {}) => toCatalog({ mcpServers: { it: server } }, options).servers[0];
@@ -14,6 +14,16 @@ function problemsOf(config: unknown): string[] {
   }
   return [];
 }
+
+test('what was converted can be written to a file and read again', async () => {
+  const catalog = toCatalog({
+    mcpServers: {
+      'My Tools': { command: 'npx', args: ['-y', 'tools'], env: { TOKEN: '${TOKEN}' } },
+      vendor: { url: 'https://mcp.vendor.com', headers: { Authorization: 'Bearer ${TOKEN:-none}' }, disabled: true },
+    },
+  });
+  expect(await parseCatalog(JSON.stringify(catalog), { format: 'json' })).toEqual(catalog);
+});
 
 describe('what programs write', () => {
   test('Claude Desktop', () => {

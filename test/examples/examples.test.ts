@@ -4,11 +4,6 @@ import { runExample } from './run-example.js';
 describe('the examples of the README and the docs do what they show', () => {
   test.each([
     ['smallest-gateway.ts', "{ content: [ { type: 'text', text: 'Echo: hello' } ] }\n"],
-    ['without-await-using.ts', 'ready\n'],
-    [
-      'two-runtimes.ts',
-      "everything can be started\nclock can be started\n{ content: [ { type: 'text', text: '2026' } ] }\n",
-    ],
     ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],
     ['rotated-secrets.ts', '[{"type":"text","text":"the key is old"}]\n[{"type":"text","text":"the key is new"}]\n'],
@@ -33,7 +28,7 @@ describe('the examples of the README and the docs do what they show', () => {
     });
   });
 
-  test.each(['in-process.test.ts', 'node-script-runtime.test.ts', 'test-gateway.test.ts'])(
+  test.each(['getting-started/clock.test.ts', 'node-script-runtime.test.ts', 'test-gateway.test.ts'])(
     '%s passes under node:test',
     async (file) => {
       const { code, stdout } = await runExample(file, '--test', '--test-reporter=tap');

@@ -1,6 +1,6 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
-import { createClock } from '../../docs/examples/quickstart/clock.js';
+import { createClock } from '../../docs/examples/getting-started/clock.js';
 import { createTestGateway, hold, ScriptedError, ScriptedServer } from '../../src/testing/index.js';
 import { settle } from '../support/fake-clock.js';
 

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { createGateway, type GatewayCatalog, loadCatalog } from 'open-mcp-gateway';
-import { createClock } from './clock.ts';
+import { createClock } from '../getting-started/clock.ts';
 import { createProcessCount } from './process-count.ts';
 import { startRemoteServers } from './remote-servers.ts';
 import { formatTable } from './table.ts';

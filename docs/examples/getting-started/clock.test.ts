@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { createGateway } from 'open-mcp-gateway';
-import { createClock } from './quickstart/clock.ts';
+import { createClock } from './clock.ts';
 
 test('the clock tells the year', async () => {
   await using gateway = createGateway({
