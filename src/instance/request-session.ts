@@ -31,7 +31,7 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly clock: Clock;
   readonly #options: LinkOptions;
   readonly #links = new Set<Link>();
-  readonly #open = new Map<RequestId, { link: Link; linkId: RequestId }>();
+  readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId }>();
   readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId }>();
   #fresh: Link | undefined;
   #initializeParams: Params = {};
@@ -121,9 +121,11 @@ export class RequestTransport implements Transport, LinkOwner {
 
   #request(request: JSONRPCRequest): void {
     const link = this.#take();
+    const open: { link: Link; linkId?: RequestId } = { link };
+    // Before it is sent: a server that is being stopped refuses at once.
+    this.#open.set(request.id, open);
     const finish = (response: Response) => {
-      const open = this.#open.get(request.id);
-      if (open?.link === link) {
+      if (this.#open.get(request.id) === open) {
         this.#open.delete(request.id);
         this.#deliver({ ...response, id: request.id });
       }
@@ -133,19 +135,18 @@ export class RequestTransport implements Transport, LinkOwner {
     const progressToken = request.params?._meta?.progressToken;
     // The link changes what it is given.
     const copy = { ...request };
-    const linkId = link.request(copy, {
+    open.linkId = link.request(copy, {
       callerId: request.id,
       onAnswer: finish,
       onProgress: (params) =>
         progressToken !== undefined &&
         this.#deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }),
     });
-    this.#open.set(request.id, { link, linkId });
   }
 
   #notify(message: JSONRPCNotification): void {
     const open = this.#open.get(message.params?.requestId as RequestId);
-    if (message.method === 'notifications/cancelled' && open !== undefined) {
+    if (message.method === 'notifications/cancelled' && open?.linkId !== undefined) {
       this.#open.delete(message.params?.requestId as RequestId);
       open.link.cancel(open.linkId, message.params);
       this.#release(open.link);

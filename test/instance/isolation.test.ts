@@ -109,6 +109,20 @@ describe('isolation: request', () => {
     expect(t.server('a').live).toEqual([]);
     expect(() => t.gateway.connect('a')).toThrow(expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }));
   });
+
+  test('a call that comes in the turn in which its instance is stopped is answered', async () => {
+    await using t = setUp({ a: script }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    await caller.send({ id: 'early', method: 'tools/call', params: { name: 'a__who' } });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'early' } });
+    await settle();
+    // The instance of the handshake is there, and nobody has used it.
+    expect(t.server('a').live).toHaveLength(1);
+    const stopping = t.gateway.stop('a');
+    const answer = await caller.request('tools/call', { name: 'a__who' });
+    expect(answer.error).toMatchObject({ data: { code: 'SERVER_STOPPED', delivered: false } });
+    await stopping;
+  });
 });
 
 describe('isolation: caller', () => {

@@ -48,6 +48,9 @@ export class Judge {
   readonly #rules = new Map<string, RestartRules>(entries.map((entry) => [entry, new RestartRules()]));
   readonly #starting = new Set<RuntimeContext>();
   readonly #running = new Set<PlayedServer>();
+  readonly #servers = new Map<string, PlayedServer>();
+  /** Those of which the gateway has seen that they answer. */
+  readonly #proved = new Set<PlayedServer>();
 
   constructor(clock: FakeClock, limits: Limits, hasIdle: boolean) {
     this.#clock = clock;
@@ -232,6 +235,10 @@ export class Judge {
       this.problem(`${instance} goes from ${from} to ${to}, and was ${before}`);
     }
     this.#phases.set(instance, to);
+    const server = this.#servers.get(instance);
+    if (server !== undefined && to === 'stopping' && event.reason?.code === 'SERVER_UNHEALTHY') {
+      this.#lost(server);
+    }
   }
 
   // --- servers ---
@@ -272,6 +279,7 @@ export class Judge {
     this.log(`${server.context.instanceId} is open`);
     this.#starting.delete(server.context);
     this.#openedAt.set(server, this.#clock.now());
+    this.#servers.set(server.context.instanceId, server);
     if (!server.context.signal.aborted) {
       this.#running.add(server);
     }
@@ -286,7 +294,6 @@ export class Judge {
         this.problem(`${server.context.instanceId} is initialized twice`);
       }
       this.#clients.set(server, ((message.params?.clientInfo ?? {}) as { name: string }).name);
-      this.#rulesOf(server.context.server).answered();
       return;
     }
     const { call: number } = (message.params?.arguments ?? {}) as { call?: number };
@@ -317,6 +324,19 @@ export class Judge {
       );
     }
     call.seen = { server, at: this.#clock.now() };
+  }
+
+  /** A server answers, to somebody who may not wait any more. */
+  answers(server: PlayedServer, response: Message): void {
+    if (this.#proved.has(server)) {
+      return;
+    }
+    this.#rulesOf(server.context.server).answered();
+    const { structuredContent } = (response.result ?? {}) as { structuredContent?: { call: number } };
+    const call = structuredContent && this.#calls.get(structuredContent.call);
+    if (call === undefined || isWaiting(call)) {
+      this.#proved.add(server);
+    }
   }
 
   /** Whose a server is, as far as its calls have shown. */

@@ -20,6 +20,8 @@ export interface Watcher {
   opened(server: PlayedServer): void;
   /** A message has arrived at the server. */
   saw(server: PlayedServer, message: JSONRPCMessage): void;
+  /** A server is about to answer. */
+  answers(server: PlayedServer, response: JSONRPCMessage): void;
   /** The gateway has ended a server that lived. */
   closing(server: PlayedServer): void;
 }
@@ -77,9 +79,13 @@ export class PlayedServer implements RuntimeTransport {
   }
 
   say(message: object): void {
-    if (!this.closed) {
-      this.onmessage?.({ jsonrpc: '2.0', ...message } as JSONRPCMessage);
+    if (this.closed) {
+      return;
     }
+    if ('result' in message) {
+      this.#watcher.answers(this, message as JSONRPCMessage);
+    }
+    this.onmessage?.({ jsonrpc: '2.0', ...message } as JSONRPCMessage);
   }
 
   /** Ends as a crashed process does. */

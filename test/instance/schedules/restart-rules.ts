@@ -61,6 +61,10 @@ export class RestartRules {
         this.#isHeld = before.isHeld;
         this.#isLooping = before.isLooping;
         this.#earliest = before.earliest;
+      } else if (this.#latest !== undefined) {
+        // One that came after it was counted as one more than it was.
+        this.#isLooping = before.isLooping || this.#failures.length > restart.max;
+        this.#earliest = (this.#failures.at(-1) as number) + this.#pause();
       }
     };
   }

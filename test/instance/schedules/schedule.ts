@@ -246,6 +246,10 @@ export class Schedule implements Watcher {
     this.judge.saw(server, message as Message);
   }
 
+  answers(server: PlayedServer, response: JSONRPCMessage): void {
+    this.judge.answers(server, response as Message);
+  }
+
   closing(server: PlayedServer): void {
     this.judge.closing(server);
   }
