@@ -55,8 +55,12 @@ export class Registry implements AsyncDisposable {
     return registry;
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   get host(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `127.0.0.1:${this.port}`;
   }
 
   /** The name of the image here; it is removed from the engine in the end. */
