@@ -74,6 +74,8 @@ export class ContainerPeer implements StreamPeer {
     this.exited = this.#awaitEnd();
     connection.on('error', () => {});
     const connectionEnded = new Promise<void>((resolve) => {
+      // It may have ended while the container was started.
+      if (connection.readableEnded || connection.destroyed) resolve();
       connection.once('end', resolve).once('close', resolve);
     });
     void connectionEnded.then(() => this.#endOutput());

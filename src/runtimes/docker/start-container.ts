@@ -90,7 +90,8 @@ async function create({ engine, spec, body, context, onLeft }: StartOptions): Pr
     try {
       return await engine.create({ name, platform, body }, never);
     } catch (error) {
-      if (error instanceof EngineError && error.status === undefined) {
+      // What a proxy on the way says, says nothing about the engine.
+      if (error instanceof EngineError && (error.status === undefined || error.status >= 500)) {
         await removeUnknown(engine, context.instanceId, onLeft);
       }
       if (!(error instanceof EngineError) || error.status !== 409 || !/name|in use/i.test(error.message)) {
@@ -102,7 +103,7 @@ async function create({ engine, spec, body, context, onLeft }: StartOptions): Pr
   }
 }
 
-/** The answer to a creation was lost: there may be a container all the same. */
+/** The answer to a creation was lost or says little: there may be a container all the same. */
 async function removeUnknown(engine: Engine, instanceId: string, onLeft: (id: string) => void): Promise<void> {
   const signal = AbortSignal.timeout(cleanUpMs);
   const found = await engine.list(`${instanceLabel}=${instanceId}`, signal).catch(() => []);

@@ -66,13 +66,16 @@ export class HttpEngine implements Engine {
 
   async create({ name, platform, body }: NewContainer, signal: AbortSignal): Promise<string> {
     const query = { name, platform };
-    const answer = await this.#json<{ Id: string }>({
+    const answer = await this.#json<{ Id?: unknown } | undefined>({
       method: 'POST',
       path: '/containers/create',
       query,
       body,
       signal,
     });
+    if (typeof answer?.Id !== 'string' || answer.Id === '') {
+      throw new EngineError('the engine did not say which container it made');
+    }
     return answer.Id;
   }
 

@@ -1,6 +1,7 @@
 import { Agent, type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { withoutControls } from '../../../transport/stderr-tail.js';
 import { EngineError } from './engine.js';
 
 /** How to reach an engine. */
@@ -44,10 +45,15 @@ export function send(address: Address, call: Call): Promise<IncomingMessage> {
 /** Sends a call that turns its connection into a stream of bytes. */
 export async function upgrade(address: Address, call: Call): Promise<Duplex> {
   const answer = await exchange(address, call, true);
-  if ('statusCode' in answer) {
-    throw await toError(answer as IncomingMessage, call.signal);
+  if (!('statusCode' in answer)) {
+    return answer as Duplex;
   }
-  return answer as Duplex;
+  const message = await expectOk(answer as IncomingMessage, call.signal);
+  // Its body may be the stream, without an end.
+  message.destroy();
+  throw new EngineError(
+    `the engine answered with status ${message.statusCode}, and no stream; is there a proxy between?`,
+  );
 }
 
 /** The JSON of an answer, read to its end. */
@@ -56,7 +62,8 @@ export async function readJson(message: IncomingMessage, signal: AbortSignal): P
   try {
     return text === '' ? undefined : JSON.parse(text);
   } catch (cause) {
-    throw new EngineError('the engine answered with what is no JSON', { status: message.statusCode ?? 0, cause });
+    // Without a status: what the engine did is not known.
+    throw new EngineError('the engine answered with what is no JSON', { cause });
   }
 }
 
@@ -73,16 +80,18 @@ async function toError(message: IncomingMessage, signal: AbortSignal): Promise<E
   const status = message.statusCode ?? 0;
   const text = await readText(message, signal).catch(() => '');
   signal.throwIfAborted();
-  let said = text.trim().slice(0, 2000);
   try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed === 'object' && parsed !== null && 'message' in parsed && typeof parsed.message === 'string') {
-      said = parsed.message;
+    const { message: said } = JSON.parse(text) as { message?: unknown };
+    if (typeof said === 'string' && said !== '') {
+      return new EngineError(withoutControls(said).slice(0, 2000), { status });
     }
   } catch {
     // Proxies on the way answer in their own words.
   }
-  return new EngineError(said === '' ? `the engine answered with status ${status}` : said, { status });
+  const said = withoutControls(text.replaceAll(/<[^>]*>|\s+/g, ' '))
+    .replaceAll(/ +/g, ' ')
+    .trim();
+  return new EngineError(`the engine answered with status ${status}${said && `: ${said.slice(0, 300)}`}`, { status });
 }
 
 function readText(message: IncomingMessage, signal: AbortSignal): Promise<string> {
