@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import {
   type WatchEvent,
   watchCatalog,
 } from '../../src/index.js';
+import { startHost } from '../support/host.js';
 
 const yaml = (...ids: string[]) =>
   `servers:\n${ids.map((id) => `  - { id: ${id}, runtime: { type: local-process, command: ${id} } }\n`).join('')}`;
@@ -148,6 +149,27 @@ describe('watchCatalog() of a file', () => {
     await writeFile(file, yaml('b'));
     await next();
     expect(ids()).toEqual(['b']);
+  });
+
+  test('follows a single file that is mounted by itself', async () => {
+    const folder = await makeFolder();
+    const [outside, inside] = [join(folder, 'outside.yaml'), join(folder, 'inside.yaml')];
+    await writeFile(outside, yaml('one'));
+    await writeFile(inside, '');
+    // Nobody else sees the mount, and it ends with the host. Without root a user namespace gives the right to it.
+    const unshare = ['unshare', ...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--mount'];
+    const mount = ['sh', '-c', 'mount --bind "$0" "$1" && shift && exec "$@"', outside, inside];
+    const host = startHost('watches', [inside], [], [...unshare, ...mount]);
+    cleanUps.push(async () => {
+      host.child.kill('SIGKILL');
+      await host.ended(10_000);
+    });
+    const next = async () => JSON.parse((await host.lines.next()).value ?? host.stderr());
+    expect(await next()).toEqual(['one']);
+    await writeFile(outside, yaml('one', 'two'));
+    expect(await next()).toEqual(['one', 'two']);
+    await appendFile(outside, '  - { id: three, runtime: { type: local-process, command: three } }\n');
+    expect(await next()).toEqual(['one', 'two', 'three']);
   });
 
   test('hands what was read to map, and stops with close()', async () => {

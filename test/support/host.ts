@@ -16,11 +16,19 @@ export interface Host {
   ended(guardMs: number): Promise<number | string>;
 }
 
-export function startHost(name: string, args: readonly string[] = [], nodeOptions: readonly string[] = []): Host {
+/** @param within - a command that runs the one which follows it */
+export function startHost(
+  name: string,
+  args: readonly string[] = [],
+  nodeOptions: readonly string[] = [],
+  within: readonly string[] = [],
+): Host {
   const hook = path('./resolve-sources.mjs');
+  const [command = process.execPath, ...before] = [...within, process.execPath];
   const child = spawn(
-    process.execPath,
+    command,
     [
+      ...before,
       '--no-warnings',
       '--experimental-transform-types',
       ...nodeOptions,
