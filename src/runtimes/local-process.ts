@@ -52,15 +52,14 @@ export interface LocalProcessSpec {
    * @default false
    */
   readonly inherit_env?: boolean | readonly string[] | undefined;
-  /**
-   * How long each step of stopping waits, as `500ms` or `2s`: after stdin was closed, after SIGTERM, after SIGKILL.
-   *
-   * @default `{ stdin: '2s', sigterm: '3s', sigkill: '1s' }`
-   */
+  /** How long each step of stopping waits, as `500ms` or `2s`. */
   readonly stop_timeout?:
     | {
+        /** After stdin was closed. @default '2s' */
         readonly stdin?: string | undefined;
+        /** After SIGTERM. @default '3s' */
         readonly sigterm?: string | undefined;
+        /** After SIGKILL. @default '1s' */
         readonly sigkill?: string | undefined;
       }
     | undefined;

@@ -5,7 +5,9 @@ import { parseCatalog } from '../../src/catalog/parse-catalog.js';
 import { resolve } from './runtimes.js';
 import { toCatalog, yamlBlocks } from './yaml-blocks.js';
 
-const page = readFileSync(new URL('../../docs/catalog.md', import.meta.url), 'utf8');
+const [page, reference] = ['catalog', 'catalog-reference'].map((name) =>
+  readFileSync(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8'),
+) as [string, string];
 
 describe('docs/catalog.md', () => {
   test.each(yamlBlocks(page).map((block, index) => [index + 1, block] as const))(
@@ -37,7 +39,9 @@ describe('docs/catalog.md', () => {
     ['max_message', '16MiB', 'maxMessageBytes', 16_777_216],
     ['max_lifetime', '0', 'maxLifetimeMs', 0],
   ] as const)('tells the real default of %s', (key, shown, field, value) => {
-    expect(page).toMatch(new RegExp(`^\\| \`${key}\` \\| [^|]+ \\| \`${shown}\` \\|`, 'm'));
+    for (const text of [page, reference]) {
+      expect(text).toMatch(new RegExp(`^\\| \`${key}\` \\| [^|]+ \\| \`${shown}\` \\|`, 'm'));
+    }
     const [definition] = resolve({ servers: [{ id: 'a', runtime: { type: 'local-process', command: 'x' } }] });
     expect(definition?.[field]).toBe(value);
   });

@@ -8,16 +8,26 @@ import { k8sJobSpec } from '../../src/runtimes/k8s-job/spec.js';
 import { k8sServiceSpec } from '../../src/runtimes/k8s-service/spec.js';
 import { localProcessSpec } from '../../src/runtimes/local-process.js';
 import { remoteSseSpec } from '../../src/runtimes/remote-sse/spec.js';
-import { catalogJsonSchema } from './write-schema.js';
+import { readComments } from './read-comments.js';
+import { catalogJsonSchema, catalogReferencePage } from './write-schema.js';
 
 // Every built-in runtime that a text can name. `npm run schema` writes the file again.
-const schema = catalogJsonSchema([
-  { type: 'local-process', schema: localProcessSpec },
-  { type: 'remote-sse', schema: remoteSseSpec },
-  { type: 'docker', schema: dockerSpec },
-  { type: 'k8s-job', schema: k8sJobSpec },
-  { type: 'k8s-service', schema: k8sServiceSpec },
-]);
+const runtimes = [
+  {
+    type: 'local-process',
+    schema: localProcessSpec,
+    comments: readComments('runtimes/local-process.ts', 'LocalProcessSpec'),
+  },
+  { type: 'remote-sse', schema: remoteSseSpec, comments: readComments('runtimes/remote-sse/spec.ts', 'RemoteSseSpec') },
+  { type: 'docker', schema: dockerSpec, comments: readComments('runtimes/docker/spec.ts', 'DockerSpec') },
+  { type: 'k8s-job', schema: k8sJobSpec, comments: readComments('runtimes/k8s-job/spec-types.ts', 'K8sJobSpec') },
+  {
+    type: 'k8s-service',
+    schema: k8sServiceSpec,
+    comments: readComments('runtimes/k8s-service/spec.ts', 'K8sServiceSpec'),
+  },
+];
+const schema = catalogJsonSchema(runtimes);
 const validate = new Ajv({ strict: true, strictTypes: false }).compile(schema as AnySchemaObject);
 const seed = readFileSync(new URL('seed-blocks.md', import.meta.url), 'utf8');
 
@@ -70,4 +80,8 @@ describe('docs/catalog.schema.json', () => {
     const { items } = Object(schema.properties?.servers);
     expect(Object.keys(items.properties).sort()).toEqual(Object.keys(envelopeSchema.entries).sort());
   });
+});
+
+test('docs/catalog-reference.md is up to date: npm run schema', async () => {
+  await expect(catalogReferencePage(runtimes)).toMatchFileSnapshot('../../docs/catalog-reference.md');
 });

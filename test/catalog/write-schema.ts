@@ -1,19 +1,26 @@
 import { type JsonSchema, toJsonSchema } from '@valibot/to-json-schema';
 import type * as v from 'valibot';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
+import { describeSchema } from './describe-schema.js';
+import { type Comments, readComments } from './read-comments.js';
+import { catalogReference } from './write-reference.js';
 
 /** A runtime whose spec a catalog may hold. */
 export interface DescribedRuntime {
   readonly type: string;
   readonly schema: v.GenericSchema;
+  /** The comments of the interface that the schema checks. */
+  readonly comments: Comments;
 }
+
+const entryComments = readComments('catalog/catalog.ts', 'ServerInput');
 
 /**
  * The JSON schema of a catalog, for completion in editors. It knows the envelope and the specs of `runtimes`, and
  * leaves other types of runtimes alone.
  */
 export function catalogJsonSchema(runtimes: readonly DescribedRuntime[]): JsonSchema {
-  const entry = convert(envelopeSchema);
+  const entry = describeSchema(entrySchema(), entryComments);
   const { runtime, ...properties } = entry.properties ?? {};
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -28,14 +35,46 @@ export function catalogJsonSchema(runtimes: readonly DescribedRuntime[]): JsonSc
   };
 }
 
+/** The page that lists what the schema of a catalog allows, and in-process entries, which only code can write. */
+export function catalogReferencePage(runtimes: readonly DescribedRuntime[]): string {
+  const comments = readComments('runtimes/in-process.ts', 'InProcessSpec');
+  const server: JsonSchema = { type: 'function' as 'object' };
+  return catalogReference([
+    {
+      title: 'An entry',
+      text: 'A catalog is a map with one key, `servers`: a list of entries. (`$schema` is allowed beside it, for editors.)',
+      schema: entrySchema(),
+      comments: entryComments,
+    },
+    ...runtimes.map(({ type, schema, comments }) => ({
+      title: `\`${type}\``,
+      text: `The keys beside \`type: ${type}\` in [\`runtime\`](runtimes/${type}.md).`,
+      schema: convert(schema),
+      comments,
+    })),
+    {
+      title: '`in-process`',
+      text: 'The key beside `type: "in-process"` in [`runtime`](runtimes/in-process.md), in code alone.',
+      schema: { type: 'object', properties: { server }, required: ['server'] },
+      comments,
+    },
+  ]);
+}
+
+/** An entry without what its runtime adds to it. */
+function entrySchema(): JsonSchema {
+  const entry = convert(envelopeSchema);
+  return { ...entry, properties: { ...entry.properties, runtime: { type: 'object' } } };
+}
+
 function runtimeSchema(runtimes: readonly DescribedRuntime[]): JsonSchema {
   return {
     type: 'object',
     // The second one lets custom runtimes through; the first one is what editors offer.
     properties: { type: { anyOf: [{ enum: runtimes.map(({ type }) => type) }, { type: 'string' }] } },
     required: ['type'],
-    allOf: runtimes.map(({ type, schema }) => {
-      const spec = convert(schema);
+    allOf: runtimes.map(({ type, schema, comments }) => {
+      const spec = describeSchema(convert(schema), comments);
       return {
         if: { properties: { type: { const: type } }, required: ['type'] },
         // biome-ignore lint/suspicious/noThenProperty: the keyword of JSON Schema

@@ -13,7 +13,9 @@ export interface K8sJobSpec {
   /** Requests and limits by resource, as in `{ limits: { memory: '256Mi', cpu: '500m' } }`. */
   readonly resources?:
     | {
+        /** What a node must have free, by resource. */
         readonly requests?: Readonly<Record<string, string>> | undefined;
+        /** What the server may use, by resource. */
         readonly limits?: Readonly<Record<string, string>> | undefined;
       }
     | undefined;
@@ -88,7 +90,9 @@ export interface K8sJobSpec {
    */
   readonly pod?:
     | {
+        /** Labels and annotations of the pod. */
         readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+        /** The pod's own specification. */
         readonly spec?: Readonly<Record<string, unknown>> | undefined;
       }
     | undefined;
@@ -96,7 +100,9 @@ export interface K8sJobSpec {
 
 /** An existing Secret or ConfigMap as a source of variables. */
 export interface K8sEnvSource {
+  /** The name of a Secret; this or `config_map`. */
   readonly secret?: string | undefined;
+  /** The name of a ConfigMap; this or `secret`. */
   readonly config_map?: string | undefined;
   /** Put before each name. */
   readonly prefix?: string | undefined;
@@ -110,10 +116,27 @@ export interface K8sEnvSource {
 
 /** A taint that a pod tolerates. */
 export interface K8sToleration {
+  /** The taint's key; without it every key, with `operator: Exists`. */
   readonly key?: string | undefined;
+  /**
+   * Whether the taint must have this `value`, or any.
+   *
+   * @default 'Equal'
+   */
   readonly operator?: 'Exists' | 'Equal' | undefined;
+  /** The taint's value. */
   readonly value?: string | undefined;
+  /**
+   * Which effect of the taint is tolerated.
+   *
+   * @default every one
+   */
   readonly effect?: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute' | undefined;
+  /**
+   * How long the pod stays on a node that gets the taint, with `effect: NoExecute`.
+   *
+   * @default for ever
+   */
   readonly toleration_seconds?: number | undefined;
 }
 
