@@ -2,6 +2,7 @@ import { type Authorizer, describe } from './authorize.js';
 import type { ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
 import type { EndpointServer } from './endpoint/endpoint-server.js';
+import type { FirstConnection } from './endpoint/one-server/started-ahead.js';
 import { everybody } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
@@ -148,19 +149,38 @@ export class CatalogEntry {
 
   /** A transport to this server alone. */
   connect(caller: Caller | undefined): Transport {
+    const { isolation } = this.#sharing();
+    return isolation === 'caller' ? this.#connect(caller) : this.sessions.connectShared(caller ?? {});
+  }
+
+  /** Connections to this server alone that speak as servers with sessions do, whatever it speaks. */
+  toConnections(caller: Caller | undefined): FirstConnection {
+    const { id, isolation } = this.#sharing();
+    return isolation === 'caller'
+      ? {
+          server: id,
+          startTimeoutMs: this.definition.startTimeoutMs,
+          startsAhead: true,
+          connect: () => this.sessions.connectAlone(caller),
+        }
+      : {
+          server: id,
+          startTimeoutMs: undefined,
+          startsAhead: false,
+          connect: () => this.sessions.connectShared(caller ?? {}),
+        };
+  }
+
+  #sharing(): Pick<ServerDefinition, 'id' | 'isolation'> {
     const { id, isolation } = this.definition;
-    switch (isolation) {
-      case 'caller':
-        return this.#connect(caller);
-      case 'request':
-        throw new GatewayError(
-          'ISOLATION_UNSUPPORTED',
-          'isolation: request is for the merged peer: call connect() without an id, or serve()',
-          { server: id },
-        );
-      default:
-        return this.sessions.connectShared(caller ?? {});
+    if (isolation === 'request') {
+      throw new GatewayError(
+        'ISOLATION_UNSUPPORTED',
+        'isolation: request is for the merged peer: call connect() without an id, or serve()',
+        { server: id },
+      );
     }
+    return { id, isolation };
   }
 
   /** What the merged peer of one caller needs to know of it. */

@@ -112,6 +112,18 @@ export interface ConnectOptions {
   readonly caller?: Caller | undefined;
 }
 
+/** Settings of a connection to one server. */
+export interface ServerConnectOptions extends ConnectOptions {
+  /**
+   * Which era of the protocol the caller speaks: `legacy` for the revisions with sessions, up to 2025-11-25, `modern` for
+   * 2026-07-28. The gateway then finds out what the server speaks, and translates where that is the other one. What is not
+   * of this era is refused with -32022.
+   *
+   * @default the server's own: messages pass as they are
+   */
+  readonly era?: 'legacy' | 'modern' | undefined;
+}
+
 /** Which servers the merged peer holds, and for whom. */
 export interface MergedOptions extends ConnectOptions {
   /**
@@ -183,11 +195,14 @@ export interface ReloadResult {
 export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDisposable {
   /**
    * A transport to one server, with the server's own names, messages untouched. Starts nothing: the transport's `start()`
-   * does, which SDK clients call. One transport is one session with a server of its own.
+   * does, which SDK clients call. One transport is one session with a server of its own, and ends with it.
    *
-   * @throws `GatewayError` `SERVER_UNKNOWN`
+   * With `era` the caller speaks that era of the protocol whatever the server speaks; names stay the server's own. A server
+   * with sessions is started once for each set of capabilities that a stateless caller declares.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`; `OPTION_INVALID` for an unknown `era`
    */
-  connect(id: string, options?: ConnectOptions): Transport;
+  connect(id: string, options?: ServerConnectOptions): Transport;
   /**
    * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
    * needed. It outlives its servers; each connection is a session of its own.

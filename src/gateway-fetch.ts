@@ -1,7 +1,7 @@
 import { Callers } from './endpoint/http/callers.js';
 import { respond, toResponse } from './endpoint/http/exchange.js';
 import { checkHeaders } from './endpoint/http/header-check.js';
-import { readEnvelope } from './endpoint/modern/envelope.js';
+import { missingEnvelope, readEnvelope } from './endpoint/modern/envelope.js';
 import type { ModernPeer } from './endpoint/modern/modern-peer.js';
 import { GatewayError } from './errors.js';
 import type { FetchOptions, MergedOptions } from './gateway-api.js';
@@ -21,7 +21,7 @@ import {
   type Transport,
 } from './sdk.js';
 import { isJsonRpcMessage } from './transport/json-rpc.js';
-import { hasEnvelope, metaKeys } from './transport/modern.js';
+import { hasEnvelope } from './transport/modern.js';
 
 export interface GatewayFetchOptions {
   readonly clock: Clock;
@@ -99,11 +99,11 @@ export class GatewayFetch {
     }
     const refuse = (error: { code: number; message: string; data?: unknown }) =>
       toResponse({ jsonrpc: '2.0', id: message.id, error }, 400);
-    const envelope = hasEnvelope(message) ? readEnvelope(message) : missing;
+    const envelope = hasEnvelope(message) ? readEnvelope(message) : missingEnvelope;
     const isMalformed = 'code' in envelope && envelope.code === -32602;
     const mismatch = isMalformed ? undefined : checkHeaders(request.headers, message);
     if ('code' in envelope && isMalformed) {
-      return refuse(envelope as typeof missing);
+      return refuse(envelope as typeof missingEnvelope);
     }
     if (mismatch !== undefined) {
       return refuse(mismatch);
@@ -145,12 +145,6 @@ export class GatewayFetch {
     );
   }
 }
-
-const missing = {
-  code: -32602,
-  message: `params._meta["${metaKeys.protocolVersion}"] is missing`,
-  data: { key: metaKeys.protocolVersion },
-};
 
 function problem(status: number, code: number, message: string): Response {
   const body = { jsonrpc: '2.0', id: null, error: { code, message } };

@@ -13,6 +13,7 @@ import { MergedTransport } from './endpoint/merged-transport.js';
 import { ModernPeer } from './endpoint/modern/modern-peer.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
+import { connectEra } from './endpoint/one-server/connect-era.js';
 import type { PeerFactory } from './endpoint/peer.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
@@ -21,7 +22,6 @@ import { EntryTable } from './entry-table.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type {
-  ConnectOptions,
   FetchOptions,
   Gateway,
   GatewayNames,
@@ -29,6 +29,7 @@ import type {
   MergedOptions,
   ReloadResult,
   ServerCheck,
+  ServerConnectOptions,
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
@@ -127,12 +128,12 @@ class CatalogGateway implements Gateway {
     };
   }
 
-  connect(id: string, options?: ConnectOptions): Transport;
+  connect(id: string, options?: ServerConnectOptions): Transport;
   connect(options?: MergedOptions): Transport;
-  connect(idOrOptions?: string | MergedOptions, options: ConnectOptions = {}): Transport {
+  connect(idOrOptions?: string | MergedOptions, options: ServerConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
       const entry = this.#entries.get(idOrOptions);
-      const transport = entry.connect(options.caller);
+      const transport = options.era === undefined ? entry.connect(options.caller) : this.#connectEra(entry, options);
       const policy = {
         server: entry.definition.id,
         caller: options.caller ?? {},
@@ -259,6 +260,26 @@ class CatalogGateway implements Gateway {
       throw new AggregateError(failures, `closing the gateway failed: ${failures.map(String).join('; ')}`);
     }
   });
+
+  /** A transport to one server whose caller speaks one era. */
+  #connectEra(entry: CatalogEntry, { era, caller }: ServerConnectOptions): Transport {
+    const { id } = entry.definition;
+    if (era !== 'legacy' && era !== 'modern') {
+      throw new GatewayError('OPTION_INVALID', `era must be 'legacy' or 'modern', not ${JSON.stringify(era)}`);
+    }
+    const transport = connectEra({
+      era,
+      clock: this.#options.clock ?? systemClock,
+      connections: entry.toConnections(caller),
+      states: this.#states,
+      // No state of the merged peer is good here, nor one of another server.
+      caller: JSON.stringify([id, callerKey(caller ?? {})]),
+      refuse: () => this.#refuseWhenClosed(),
+      onClosed: (closed) => this.#peers.delete(closed),
+    });
+    this.#peers.add(transport);
+    return transport;
+  }
 
   #peerFactory(options: MergedOptions): PeerFactory {
     this.#checkIds(options);

@@ -51,6 +51,7 @@ export type {
   MergedOptions,
   ReloadResult,
   ServerCheck,
+  ServerConnectOptions,
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';

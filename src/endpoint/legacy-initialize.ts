@@ -1,8 +1,6 @@
 import type { JSONRPCRequest } from '../sdk.js';
+import { legacyRevisions } from '../transport/modern.js';
 import type { ServerSnapshot } from './snapshot.js';
-
-/** The revisions of the legacy era, newest first. */
-const revisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07'];
 
 /** What a caller said of itself in `initialize`. */
 export interface CallerHandshake {
@@ -15,7 +13,8 @@ export interface CallerHandshake {
 /** Reads the params of `initialize` and agrees on a revision: the caller's when it is known, else the newest. */
 export function readInitialize(params: JSONRPCRequest['params']): CallerHandshake {
   const asked = params?.protocolVersion;
-  const protocolVersion = typeof asked === 'string' && revisions.includes(asked) ? asked : (revisions[0] as string);
+  const protocolVersion =
+    typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : (legacyRevisions[0] as string);
   const given = params?.capabilities;
   const capabilities = typeof given === 'object' && given !== null ? (given as Record<string, unknown>) : {};
   const clientInfo = params?.clientInfo ?? { name: 'open-mcp-gateway', version: '0' };

@@ -7,7 +7,7 @@ import type { Peer, PeerFactory } from './peer.js';
 
 /**
  * What `gateway.connect()` returns: the merged peer as a transport for a client in the same process. It outlives the
- * servers behind it; only `close()`, or the gateway's, ends it.
+ * servers behind it; only `close()`, or the gateway's, ends it. A peer of one server alone ends it with that server.
  */
 export class MergedTransport implements Transport {
   onclose?: (() => void) | undefined;
@@ -15,18 +15,18 @@ export class MergedTransport implements Transport {
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
 
   readonly #endpoint: Peer;
-  readonly #refuse: () => void;
+  readonly #open: () => void | Promise<void>;
   readonly #onClosed: (transport: MergedTransport) => void;
   readonly #outgoing: JSONRPCMessage[] = [];
-  #state: 'new' | 'open' | 'closed' = 'new';
+  #state: 'new' | 'starting' | 'open' | 'closed' = 'new';
   #sending = false;
 
   /**
    * @param onClosed - called once, when all its sessions have ended
-   * @param refuse - throws when the gateway takes no more peers
+   * @param open - rejects when the gateway takes no more peers, or what this one needs could not be started
    */
-  constructor(create: PeerFactory, onClosed: (transport: MergedTransport) => void, refuse: () => void) {
-    this.#refuse = refuse;
+  constructor(create: PeerFactory, onClosed: (transport: MergedTransport) => void, open: () => void | Promise<void>) {
+    this.#open = open;
     this.#endpoint = create((message) => this.#deliver(message));
     this.#onClosed = onClosed;
   }
@@ -35,8 +35,14 @@ export class MergedTransport implements Transport {
     if (this.#state !== 'new') {
       throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
     }
+    this.#state = 'starting';
     try {
-      this.#refuse();
+      const opening = this.#open();
+      // A start that waits for nothing is done on the spot.
+      if (opening !== undefined) {
+        await opening;
+        this.#assertOpen();
+      }
     } catch (error) {
       await this.close();
       throw error;
@@ -64,6 +70,19 @@ export class MergedTransport implements Transport {
     return this.close();
   }
 
+  /** Ends as the server behind it has: `onerror` gets the reason first. */
+  fail(reason: GatewayError): void {
+    // What is being handed over comes first.
+    queueMicrotask(() => {
+      if (this.#state !== 'closed') {
+        this.#flush();
+        this.#endpoint.failAll(reason);
+        runCallback({}, () => this.onerror?.(reason));
+        this.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+      }
+    });
+  }
+
   readonly close = once(async () => {
     this.#state = 'closed';
     this.#outgoing.length = 0;
@@ -75,8 +94,15 @@ export class MergedTransport implements Transport {
     }
   });
 
+  /** It may have been closed while it started. */
+  #assertOpen(): void {
+    if (this.#state === 'closed') {
+      throw this.#notOpen();
+    }
+  }
+
   #notOpen(): GatewayError {
-    return this.#state === 'new'
+    return this.#state === 'new' || this.#state === 'starting'
       ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
       : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
           delivered: false,

@@ -47,6 +47,11 @@ export class SessionPool {
     }
   }
 
+  /** A connection with an instance of its own, whatever the isolation. */
+  connectAlone(caller: Caller | undefined): LinkTransport {
+    return this.#options.connect(caller);
+  }
+
   /** A connection to the instance that callers share, or that the callers of one principal share. */
   connectShared(caller: Caller): LinkTransport {
     if (this.#options.isolation === 'shared') {

@@ -3,6 +3,15 @@ import type { JSONRPCMessage } from '../sdk.js';
 /** The stateless revision that is spoken here. */
 export const modernRevision = '2026-07-28';
 
+/** The revisions with sessions, newest first. */
+export const legacyRevisions: readonly string[] = [
+  '2025-11-25',
+  '2025-06-18',
+  '2025-03-26',
+  '2024-11-05',
+  '2024-10-07',
+];
+
 /** Keys of `_meta` that the stateless revision reserves. */
 export const metaKeys = {
   protocolVersion: 'io.modelcontextprotocol/protocolVersion',

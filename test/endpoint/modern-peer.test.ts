@@ -361,6 +361,39 @@ describe('what a server with sessions asks', () => {
     expect(JSON.stringify(tools)).toContain('-32601');
   });
 
+  test('is refused where no client could answer it', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': async (request, instance) => {
+          const { error } = await instance.ask(`${request.id}`, 'custom/question', { a: 1 });
+          return { content: [], structuredContent: { error } };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup, { elicitation: {} });
+    expect(await caller.call('one__go')).toMatchObject({ structuredContent: { error: { code: -32601 } } });
+  });
+
+  test('stays asked when a server takes back what it has asked in another session of the caller', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup, { elicitation: {} });
+    const first = caller.call('one__go');
+    const one = await setup.server('one').request('tools/call');
+    caller.capabilities = { elicitation: {}, roots: {} };
+    const second = caller.call('one__go');
+    const two = await setup.server('one').request('tools/call', 1);
+    for (const { instance } of [one, two]) instance.say({ id: 'q', ...form('?') });
+    const { requestState } = await first;
+    await second;
+    two.instance.notify('notifications/cancelled', { requestId: 'q' });
+    await settle();
+    caller.capabilities = { elicitation: {} };
+    const again = await caller.call('one__go', { requestState });
+    expect(Object.values(again.inputRequests as Json)).toEqual([form('?')]);
+  });
+
   test('is withdrawn when the server no longer waits', async () => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
     await using caller = await open(setup, { elicitation: {} });

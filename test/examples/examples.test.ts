@@ -5,6 +5,7 @@ describe('the examples of the README and the docs do what they show', () => {
   test.each([
     ['smallest-gateway.ts', "{ content: [ { type: 'text', text: 'Echo: hello' } ] }\n"],
     ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
+    ['eras.ts', "2026-07-28 [ { type: 'text', text: '2026' } ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],
     ['rotated-secrets.ts', '[{"type":"text","text":"the key is old"}]\n[{"type":"text","text":"the key is new"}]\n'],
     ['use-node-script-runtime.ts', 'true\n'],

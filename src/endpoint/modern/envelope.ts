@@ -15,6 +15,13 @@ export interface Envelope {
   readonly logLevel: string | undefined;
 }
 
+/** Of a request that has no envelope at all. */
+export const missingEnvelope: RpcError = {
+  code: -32602,
+  message: `params._meta["${metaKeys.protocolVersion}"] is missing`,
+  data: { key: metaKeys.protocolVersion },
+};
+
 /** Reads the envelope of a request, or says what is wrong with it. */
 export function readEnvelope({ params }: JSONRPCRequest): Envelope | RpcError {
   const meta = (params?._meta ?? {}) as Fields;

@@ -1,6 +1,7 @@
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
+import type { CallerSession } from './caller-sessions.js';
 import type { ModernCall } from './modern-call.js';
 import { type RequestStates, stateLifetimeMs } from './request-states.js';
 import { toModernResult } from './results.js';
@@ -19,6 +20,9 @@ export interface InputRequestsOptions {
 /** The requests that may be answered with a need for input. */
 export const resumable: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
 
+/** What a client may be asked for. */
+export const askable: ReadonlySet<string> = new Set(['elicitation/create', 'sampling/createMessage', 'roots/list']);
+
 // More than any server asks for in one call.
 const mostQuestions = 100;
 
@@ -30,8 +34,6 @@ export class InputRequests {
   readonly #options: InputRequestsOptions;
   /** Calls between two rounds. */
   readonly #held = new Map<string, ModernCall>();
-  /** Whom a question was put to, by the id under which the session asked. */
-  readonly #asked = new Map<RequestId, ModernCall>();
 
   constructor(options: InputRequestsOptions) {
     this.#options = options;
@@ -46,7 +48,7 @@ export class InputRequests {
     if (call.queue.length + call.questions.size >= mostQuestions) {
       return this.#refuse(call, question.id, 'the client has been asked too much in one call');
     }
-    this.#asked.set(question.id, call);
+    call.session.asked.set(question.id, call);
     call.queue.push(question);
     if (call.reply !== undefined) {
       this.#nextRound(call);
@@ -68,7 +70,7 @@ export class InputRequests {
       const answer = Object.hasOwn(given, key) ? given[key] : undefined;
       if (isFields(answer)) {
         call.questions.delete(key);
-        this.#asked.delete(question.id);
+        call.session.asked.delete(question.id);
         call.session.peer.receive({ jsonrpc: '2.0', id: question.id, result: answer as Record<string, unknown> });
       }
     }
@@ -82,12 +84,12 @@ export class InputRequests {
   }
 
   /** A server no longer waits for an answer. */
-  withdraw(id: unknown): void {
-    const call = this.#asked.get(id as RequestId);
+  withdraw({ asked }: CallerSession, id: unknown): void {
+    const call = asked.get(id as RequestId);
     if (call === undefined) {
       return;
     }
-    this.#asked.delete(id as RequestId);
+    asked.delete(id as RequestId);
     call.questions.delete(String(id));
     const index = call.queue.findIndex((question) => question.id === id);
     index >= 0 && call.queue.splice(index, 1);
@@ -105,7 +107,7 @@ export class InputRequests {
     call.questions.clear();
     call.queue.length = 0;
     for (const question of left) {
-      this.#asked.delete(question.id);
+      call.session.asked.delete(question.id);
       const [other] = others;
       if (other === undefined) {
         this.#refuse(call, question.id, 'the client is no longer there to be asked');

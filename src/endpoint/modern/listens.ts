@@ -1,7 +1,8 @@
 import type { Response } from '../../instance/exchanges.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields, metaKeys } from '../../transport/modern.js';
-import type { CallerSession, Reply } from './modern-call.js';
+import type { CallerSession } from './caller-sessions.js';
+import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -58,7 +59,9 @@ export class Listens {
     if (this.#open.size >= mostListens) {
       return refuse(-32603, `${mostListens} streams are open already`);
     }
-    const { capabilities } = session.initialized as { capabilities: Record<string, { listChanged?: boolean }> };
+    const { capabilities = {} } = (session.initialized ?? {}) as {
+      capabilities?: Record<string, { listChanged?: boolean }>;
+    };
     const honored = Object.entries(lists).filter(
       ([key, { capability }]) => (filter as Fields)[key] === true && capabilities[capability]?.listChanged === true,
     );

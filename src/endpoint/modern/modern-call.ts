@@ -1,19 +1,9 @@
 import type { Response } from '../../instance/exchanges.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../sdk.js';
-import type { SessionPeer } from '../peer.js';
+import type { CallerSession } from './caller-sessions.js';
 
 /** Where what belongs to one request of the caller goes: notifications, then the one answer. */
 export type Reply = (message: JSONRPCMessage) => void;
-
-/** The caller's session of one set of capabilities, as its servers see it. */
-export interface CallerSession {
-  readonly key: string;
-  readonly peer: SessionPeer;
-  /** The answer to its `initialize`. */
-  readonly initialized: Readonly<Record<string, unknown>>;
-  /** The level from which on its servers write to the log. */
-  logLevel: string | undefined;
-}
 
 /** A request of the caller that a server works on; it may go on over several rounds of input. */
 export class ModernCall {

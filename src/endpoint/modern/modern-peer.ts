@@ -10,15 +10,15 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../../sdk.js';
-import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
-import { listKindOf } from '../list-kinds.js';
 import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
 import { type Envelope, logLevels, type RpcError, readEnvelope } from './envelope.js';
-import { InputRequests, resumable } from './input-requests.js';
+import { askable, InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
-import { type CallerSession, ModernCall, type Reply } from './modern-call.js';
+import { ModernCall, type Reply } from './modern-call.js';
 import type { RequestStates, StateMeaning } from './request-states.js';
-import { toDiscovery, toModernResult, toModernTools } from './results.js';
+import { toDiscovery, toModernResult } from './results.js';
+import { toModernResponse } from './translate-response.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -27,7 +27,7 @@ export interface ModernPeerOptions {
   readonly states: RequestStates;
   /** Whose states these are. */
   readonly caller: string;
-  /** Makes the merged peer of a caller with a session. */
+  /** Makes the peer of a caller with a session. */
   readonly createSession: PeerFactory<SessionPeer>;
 }
 
@@ -48,8 +48,6 @@ const unknown: ReadonlySet<string> = new Set([
   'tasks/result',
 ]);
 
-// A caller has one set of capabilities; several are several callers behind one, of which there are not many.
-const mostSessions = 8;
 const nothing: OpenExchange = { cancel() {} };
 
 /**
@@ -59,24 +57,28 @@ const nothing: OpenExchange = { cancel() {} };
  */
 export class ModernPeer {
   readonly #options: ModernPeerOptions;
-  readonly #sessions = new Map<string, CallerSession>();
+  readonly #sessions: CallerSessions;
   readonly #calls = new Map<RequestId, ModernCall>();
-  readonly #asking = new Map<RequestId, (response: Response) => void>();
   readonly #inputs: InputRequests;
   readonly #listens: Listens;
-  #nextId = 1;
   #closed = false;
 
   constructor(options: ModernPeerOptions) {
     this.#options = options;
-    const { clock, states, caller } = options;
+    const { clock, states, caller, createSession } = options;
+    this.#sessions = new CallerSessions({
+      createSession,
+      receive: (session, ...message) => this.#receive(session, ...message),
+      isUsed: (session) =>
+        this.#listens.isUsing(session) || [...this.#calls.values()].some((call) => call.session === session),
+    });
     this.#inputs = new InputRequests({ clock, states, caller, onExpired: (call) => this.#abandon(call, {}) });
-    this.#listens = new Listens({ ask: (session, method, params) => this.#ask(session, method, params) });
+    this.#listens = new Listens({ ask: (session, method, params) => this.#sessions.ask(session, method, params) });
   }
 
-  /** How many requests are open, streams that listen included. */
+  /** Whether no request is open, streams that listen included. */
   get isIdle(): boolean {
-    return this.#calls.size === 0 && ![...this.#sessions.values()].some((session) => this.#listens.isUsing(session));
+    return this.#calls.size === 0 && !this.#sessions.all.some((session) => this.#listens.isUsing(session));
   }
 
   /** Takes a request with an envelope. Its answer goes to `reply`, unless it is cancelled before. */
@@ -114,6 +116,7 @@ export class ModernPeer {
 
   /** Answers what is still open, when it is not the caller who ends the connection. */
   failAll(reason: GatewayError): void {
+    this.#sessions.failAll(reason);
     this.#listens.finishAll();
     for (const call of [...this.#calls.values()]) {
       this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
@@ -126,8 +129,7 @@ export class ModernPeer {
       this.#options.clock.clearTimeout(call.timer);
     }
     this.#calls.clear();
-    this.#asking.clear();
-    await Promise.all([...this.#sessions.values()].map(({ peer }) => peer.close()));
+    await this.#sessions.close();
   }
 
   /** @param original - as the caller sent it, before its state was taken out */
@@ -138,24 +140,26 @@ export class ModernPeer {
     reply: Reply,
     original: JSONRPCRequest,
   ): OpenExchange {
-    const session = this.#sessionFor(envelope);
+    const session = this.#sessions.of(envelope);
     if (session === undefined) {
       const message = `the caller uses ${mostSessions} sets of capabilities at once already`;
       reply({ jsonrpc: '2.0', id: request.id, error: { code: -32603, message } });
       return nothing;
     }
     if (request.method === 'server/discover') {
-      const result = toModernResult(request.method, toDiscovery(session.initialized, envelope.capabilities));
-      reply({ jsonrpc: '2.0', id: request.id, result });
-      return nothing;
+      return this.#whenOpen(session, request, reply, (initialized) => {
+        const result = toModernResult(request.method, toDiscovery(initialized, envelope.capabilities));
+        reply({ jsonrpc: '2.0', id: request.id, result });
+        return undefined;
+      });
     }
     if (request.method === 'subscriptions/listen') {
-      return { cancel: this.#listens.open(request, session, reply) };
+      return this.#whenOpen(session, request, reply, () => this.#listens.open(request, session, reply));
     }
-    const call = new ModernCall(this.#nextId++, session, original, reply);
+    const call = new ModernCall(this.#sessions.nextId(), session, original, reply);
     call.logLevel = envelope.logLevel;
     this.#calls.set(call.id, call);
-    this.#wantLog(session, envelope.logLevel);
+    this.#sessions.wantLog(session, envelope.logLevel);
     const meta = request.params?._meta;
     const params =
       call.progressToken === undefined
@@ -165,11 +169,38 @@ export class ModernPeer {
     return this.#exchange(call, reply);
   }
 
+  /** Answers what needs to know what the server has said of itself. @param run - may return what ends it */
+  #whenOpen(
+    session: CallerSession,
+    { id }: JSONRPCRequest,
+    reply: Reply,
+    run: (initialized: Fields) => (() => void) | undefined,
+  ): OpenExchange {
+    let end: (() => void) | undefined;
+    let hasLeft = false;
+    session.whenOpen((answer) => {
+      if (hasLeft) {
+        return;
+      }
+      if ('error' in answer) {
+        reply({ ...answer, id });
+      } else {
+        end = run(answer.result);
+      }
+    });
+    return {
+      cancel() {
+        hasLeft = true;
+        end?.();
+      },
+    };
+  }
+
   #resume(call: ModernCall, request: JSONRPCRequest, reply: Reply, logLevel: string | undefined): OpenExchange {
     call.request = request;
     call.reply = reply;
     call.logLevel = logLevel;
-    this.#wantLog(call.session, logLevel);
+    this.#sessions.wantLog(call.session, logLevel);
     this.#inputs.takeAnswers(call, request.params?.inputResponses);
     const { response } = call;
     if (response === undefined) {
@@ -242,20 +273,19 @@ export class ModernPeer {
       return;
     }
     if (isResponse(message)) {
-      const id = message.id as RequestId;
-      const asking = this.#asking.get(id);
-      if (asking !== undefined) {
-        this.#asking.delete(id);
-        asking(message);
-        return;
+      const call = this.#calls.get(message.id as RequestId);
+      if (call !== undefined) {
+        const { states, caller } = this.#options;
+        this.#finish(call, toModernResponse(call.request, message, { states, caller, server }), server);
       }
-      const call = this.#calls.get(id);
-      call && this.#finish(call, this.#translate(call, message, server), server);
     } else if (isRequest(message)) {
+      const refuse = (text: string) =>
+        session.peer.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
       const call = this.#callToAskIn(session, isGuess === true ? undefined : related, server);
-      if (call === undefined) {
-        const error = { code: -32601, message: 'the client can be asked only in the course of one of its requests' };
-        session.peer.receive({ jsonrpc: '2.0', id: message.id, error });
+      if (!askable.has(message.method)) {
+        refuse(`the client cannot be asked for ${message.method}`);
+      } else if (call === undefined) {
+        refuse('the client can be asked only in the course of one of its requests');
       } else {
         this.#inputs.ask(call, message);
       }
@@ -273,7 +303,7 @@ export class ModernPeer {
       case 'notifications/resources/updated':
         return this.#listens.dispatch(session, message);
       case 'notifications/cancelled':
-        return this.#inputs.withdraw(params?.requestId);
+        return this.#inputs.withdraw(session, params?.requestId);
       case 'notifications/progress': {
         const call = this.#calls.get(params?.progressToken as RequestId);
         if (call?.progressToken !== undefined) {
@@ -295,121 +325,6 @@ export class ModernPeer {
       default:
         related !== undefined && this.#calls.get(related)?.reply?.(message);
     }
-  }
-
-  #translate({ request }: ModernCall, response: Response, server: string | undefined): Response {
-    if ('error' in response) {
-      return this.#translateError(request, response);
-    }
-    const { method } = request;
-    const { result } = response;
-    const { states, caller } = this.#options;
-    const tagged =
-      result.resultType === 'input_required' && typeof result.requestState === 'string' && server !== undefined
-        ? {
-            ...result,
-            requestState: states.seal(caller, request, { kind: 'passed', server, state: result.requestState }),
-          }
-        : listKindOf(method) === 'tools'
-          ? { ...result, tools: toModernTools(result.tools) }
-          : result;
-    return { ...response, result: toModernResult(method, tagged) };
-  }
-
-  #translateError(request: JSONRPCRequest, response: Extract<Response, { error: unknown }>): Response {
-    const { code, data, message } = response.error;
-    if (code === -32002) {
-      return { ...response, error: { ...response.error, code: -32602 } };
-    }
-    if (code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion) {
-      // Of the hop between the gateway and the server.
-      const text = `the gateway and the server do not understand each other: ${message}`;
-      return { ...response, error: { ...response.error, code: -32603, message: text } };
-    }
-    const pages = code === -32042 && isFields(data) && Array.isArray(data.elicitations) ? data.elicitations : undefined;
-    if (pages === undefined || !resumable.has(request.method)) {
-      return response;
-    }
-    // A person has to see pages first: then the same request is good.
-    const capabilities = request.params?._meta?.[metaKeys.clientCapabilities] as { elicitation?: Fields } | undefined;
-    if (capabilities?.elicitation?.url === undefined) {
-      const requiredCapabilities = { elicitation: { url: {} } };
-      return { ...response, error: { code: -32021, message, data: { requiredCapabilities } } };
-    }
-    const { states, caller } = this.#options;
-    const inputRequests = Object.fromEntries(
-      pages.map((page: Fields, index) => {
-        const { elicitationId: _, ...params } = isFields(page) ? page : {};
-        return [`page${index}`, { method: 'elicitation/create', params: { ...params, mode: 'url' } }];
-      }),
-    );
-    const requestState = states.seal(caller, request, { kind: 'again' });
-    const result = { resultType: 'input_required', inputRequests, requestState };
-    return { jsonrpc: '2.0', id: request.id, result: toModernResult(request.method, result) };
-  }
-
-  /** Servers with sessions have one level for all requests: the one that lets through what any of them wants. */
-  #wantLog(session: CallerSession, level: string | undefined): void {
-    if (level === undefined) {
-      return;
-    }
-    if (session.logLevel === undefined || logLevels.indexOf(level) < logLevels.indexOf(session.logLevel)) {
-      session.logLevel = level;
-      void this.#ask(session, 'logging/setLevel', { level });
-    }
-  }
-
-  #ask(session: CallerSession, method: string, params: Fields): Promise<Response> {
-    return new Promise((resolve) => {
-      const id = this.#nextId++;
-      this.#asking.set(id, resolve);
-      session.peer.receive({ jsonrpc: '2.0', id, method, params });
-    });
-  }
-
-  #sessionFor({ capabilities, clientInfo }: Envelope): CallerSession | undefined {
-    const { elicitation, sampling, roots } = capabilities;
-    const own = {
-      ...(elicitation !== undefined && { elicitation }),
-      ...(sampling !== undefined && { sampling }),
-      ...(roots !== undefined && { roots }),
-    };
-    const key = JSON.stringify(own);
-    return this.#sessions.get(key) ?? this.#open(key, own, clientInfo);
-  }
-
-  #open(key: string, capabilities: Fields, clientInfo: Fields | undefined): CallerSession | undefined {
-    if (this.#sessions.size >= mostSessions && !this.#makeRoom()) {
-      return undefined;
-    }
-    let initialized: Fields = {};
-    const peer = this.#options.createSession((message, ...rest) => {
-      if (isResponse(message) && message.id === 0) {
-        initialized = 'result' in message ? message.result : {};
-      } else {
-        this.#receive(session, message, ...rest);
-      }
-    });
-    const params = { protocolVersion: '2025-11-25', capabilities, ...(clientInfo && { clientInfo }) };
-    // Answered on the spot: it waits for no server.
-    peer.receive({ jsonrpc: '2.0', id: 0, method: 'initialize', params });
-    const session: CallerSession = { key, peer, initialized, logLevel: undefined };
-    this.#sessions.set(key, session);
-    return session;
-  }
-
-  /** Ends the oldest session that nobody uses. */
-  #makeRoom(): boolean {
-    for (const session of this.#sessions.values()) {
-      const isUsed =
-        this.#listens.isUsing(session) || [...this.#calls.values()].some((call) => call.session === session);
-      if (!isUsed) {
-        this.#sessions.delete(session.key);
-        session.peer.close().catch(() => {});
-        return true;
-      }
-    }
-    return false;
   }
 }
 

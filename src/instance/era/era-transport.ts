@@ -79,9 +79,8 @@ export class EraTransport implements LinkTransport {
     }
   }
 
-  async start(): Promise<void> {
-    await this.#inner.start();
-  }
+  /** May be called again by whoever takes over a connection that was started ahead. */
+  readonly start = once(() => this.#inner.start());
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -9,7 +9,14 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../../sdk.js';
-import { hasEnvelope, isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+import {
+  hasEnvelope,
+  isFields,
+  legacyRevisions,
+  metaKeys,
+  modernErrors,
+  modernRevision,
+} from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
@@ -32,7 +39,6 @@ export interface ModernSessionOptions {
   deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void;
 }
 
-const legacyRevisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07'];
 const nothing = () => {};
 
 /**

@@ -1,0 +1,177 @@
+import type { GatewayError } from '../../errors.js';
+import type { Response } from '../../instance/exchanges.js';
+import { toErrorResponse } from '../../instance/request-ledger.js';
+import { isResponse, type RequestId } from '../../sdk.js';
+import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import { type Envelope, logLevels } from './envelope.js';
+import type { ModernCall } from './modern-call.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface CallerSessionsOptions {
+  /** Makes the peer of a caller with a session. */
+  readonly createSession: PeerFactory<SessionPeer>;
+  /** Takes what a session has for its caller, besides answers to what was asked here. */
+  receive(session: CallerSession, ...message: Parameters<SendToCaller>): void;
+  /** Whether anything of the caller is under way in it. */
+  isUsed(session: CallerSession): boolean;
+}
+
+// A caller has one set of capabilities; several are several callers behind one, of which there are not many.
+export const mostSessions = 8;
+
+const initializeId = 0;
+const defaultInfo = { name: 'open-mcp-gateway', version: '0' };
+
+/** The caller's session of one set of capabilities, as its servers see it. */
+export class CallerSession {
+  readonly key: string;
+  readonly peer: SessionPeer;
+  /** The level from which on its servers write to the log. */
+  logLevel: string | undefined;
+  /** Whom a question was put to, by the id under which this session asked. */
+  readonly asked = new Map<RequestId, ModernCall>();
+  #answer: Response | undefined;
+  #waiting: ((answer: Response) => void)[] = [];
+
+  constructor(key: string, create: (session: CallerSession) => SessionPeer) {
+    this.key = key;
+    this.peer = create(this);
+  }
+
+  /** The answer to its `initialize`; undefined while that is under way. */
+  get initialized(): Fields | undefined {
+    return this.#answer !== undefined && 'result' in this.#answer ? this.#answer.result : undefined;
+  }
+
+  get isOpen(): boolean {
+    return this.#answer !== undefined;
+  }
+
+  /** Calls back with the answer to `initialize`: on the spot where it is there. */
+  whenOpen(then: (answer: Response) => void): void {
+    if (this.#answer === undefined) {
+      this.#waiting.push(then);
+    } else {
+      then(this.#answer);
+    }
+  }
+
+  /** @internal */
+  opened(answer: Response): void {
+    this.#answer = answer;
+    for (const then of this.#waiting.splice(0)) {
+      then(answer);
+    }
+  }
+}
+
+/** The sessions of one stateless caller: one for each set of capabilities that it declares. */
+export class CallerSessions {
+  readonly #options: CallerSessionsOptions;
+  readonly #sessions = new Map<string, CallerSession>();
+  readonly #asking = new Map<RequestId, (response: Response) => void>();
+  #nextId = 1;
+
+  constructor(options: CallerSessionsOptions) {
+    this.#options = options;
+  }
+
+  get all(): CallerSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** An id that no other request of this caller has. */
+  nextId(): RequestId {
+    return this.#nextId++;
+  }
+
+  /** The session for what a request says of its sender; undefined when there are too many that are in use. */
+  of({ capabilities, clientInfo }: Envelope): CallerSession | undefined {
+    const { elicitation, sampling, roots } = capabilities;
+    const own = {
+      ...(elicitation !== undefined && { elicitation }),
+      ...(sampling !== undefined && { sampling }),
+      ...(roots !== undefined && { roots }),
+    };
+    const key = JSON.stringify(own);
+    return this.#sessions.get(key) ?? this.#open(key, own, clientInfo);
+  }
+
+  /** Asks something of a session on our own account. */
+  ask(session: CallerSession, method: string, params: Fields): Promise<Response> {
+    return new Promise((resolve) => {
+      const id = this.nextId();
+      this.#asking.set(id, resolve);
+      session.peer.receive({ jsonrpc: '2.0', id, method, params });
+    });
+  }
+
+  /** Servers with sessions have one level for all requests: the one that lets through what any of them wants. */
+  wantLog(session: CallerSession, level: string | undefined): void {
+    if (level === undefined) {
+      return;
+    }
+    if (session.logLevel === undefined || logLevels.indexOf(level) < logLevels.indexOf(session.logLevel)) {
+      session.logLevel = level;
+      // Before whatever waits for the session to open.
+      session.whenOpen(() => {
+        const { logging } = (session.initialized?.capabilities ?? {}) as { logging?: unknown };
+        logging !== undefined && void this.ask(session, 'logging/setLevel', { level });
+      });
+    }
+  }
+
+  /** Answers what waits for a session that will not open any more. */
+  failAll(reason: GatewayError): void {
+    for (const session of this.#sessions.values()) {
+      session.isOpen || session.opened(toErrorResponse(initializeId, reason, reason.message, false));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#asking.clear();
+    await Promise.all(this.all.map(({ peer }) => peer.close()));
+  }
+
+  #open(key: string, capabilities: Fields, clientInfo: Fields | undefined): CallerSession | undefined {
+    if (this.#sessions.size >= mostSessions && !this.#makeRoom()) {
+      return undefined;
+    }
+    const { createSession } = this.#options;
+    const session = new CallerSession(key, (own) => createSession((...message) => this.#receive(own, ...message)));
+    this.#sessions.set(key, session);
+    const params = { protocolVersion: '2025-11-25', capabilities, clientInfo: clientInfo ?? defaultInfo };
+    // The merged peer answers on the spot: it waits for no server.
+    session.peer.receive({ jsonrpc: '2.0', id: initializeId, method: 'initialize', params });
+    return session;
+  }
+
+  #receive(session: CallerSession, ...[message, ...rest]: Parameters<SendToCaller>): void {
+    if (isResponse(message)) {
+      const id = message.id as RequestId;
+      if (id === initializeId) {
+        session.opened(message);
+        return;
+      }
+      const asking = this.#asking.get(id);
+      if (asking !== undefined) {
+        this.#asking.delete(id);
+        asking(message);
+        return;
+      }
+    }
+    this.#options.receive(session, message, ...rest);
+  }
+
+  /** Ends the oldest session that nobody uses. */
+  #makeRoom(): boolean {
+    const unused = this.all.find((session) => !this.#options.isUsed(session));
+    if (unused === undefined) {
+      return false;
+    }
+    this.#sessions.delete(unused.key);
+    unused.peer.close().catch(() => {});
+    return true;
+  }
+}

@@ -1,0 +1,84 @@
+import type { Response } from '../../instance/exchanges.js';
+import type { JSONRPCRequest } from '../../sdk.js';
+import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
+import { listKindOf } from '../list-kinds.js';
+import { resumable } from './input-requests.js';
+import type { RequestStates } from './request-states.js';
+import { toModernResult, toModernTools } from './results.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface TranslationOptions {
+  readonly states: RequestStates;
+  /** Whose states they are. */
+  readonly caller: string;
+  /** Whose answer it is, if it is one's. */
+  readonly server: string | undefined;
+}
+
+/** An answer as the stateless era writes it, from a server of either era. */
+export function toModernResponse(request: JSONRPCRequest, response: Response, options: TranslationOptions): Response {
+  if ('error' in response) {
+    return toModernError(request, response, options);
+  }
+  const { method } = request;
+  const { result } = response;
+  const { states, caller, server } = options;
+  const tagged =
+    result.resultType === 'input_required' && typeof result.requestState === 'string' && server !== undefined
+      ? {
+          ...result,
+          requestState: states.seal(caller, request, { kind: 'passed', server, state: result.requestState }),
+        }
+      : listKindOf(method) === 'tools'
+        ? { ...result, tools: toModernTools(result.tools) }
+        : result;
+  return { ...response, result: toModernResult(method, tagged) };
+}
+
+function toModernError(
+  request: JSONRPCRequest,
+  response: Extract<Response, { error: unknown }>,
+  options: TranslationOptions,
+): Response {
+  const { code, data, message } = response.error;
+  if (code === -32002) {
+    return { ...response, error: { ...response.error, code: -32602 } };
+  }
+  if (code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion) {
+    // Of the hop between the gateway and the server.
+    const text = `the gateway and the server do not understand each other: ${message}`;
+    return { ...response, error: { ...response.error, code: -32603, message: text } };
+  }
+  const pages = code === -32042 && isFields(data) && Array.isArray(data.elicitations) ? data.elicitations : undefined;
+  return pages === undefined || !resumable.has(request.method)
+    ? response
+    : toPages(request, response, pages as Fields[], options);
+}
+
+/** A person has to see pages first: then the same request is good. */
+function toPages(
+  request: JSONRPCRequest,
+  response: Extract<Response, { error: unknown }>,
+  pages: readonly Fields[],
+  { states, caller }: TranslationOptions,
+): Response {
+  const capabilities = request.params?._meta?.[metaKeys.clientCapabilities] as { elicitation?: Fields } | undefined;
+  if (capabilities?.elicitation?.url === undefined) {
+    const requiredCapabilities = { elicitation: { url: {} } };
+    const { message } = response.error;
+    return {
+      ...response,
+      error: { code: modernErrors.missingCapability, message, data: { requiredCapabilities } },
+    };
+  }
+  const inputRequests = Object.fromEntries(
+    pages.map((page, index) => {
+      const { elicitationId: _, ...params } = isFields(page) ? page : {};
+      return [`page${index}`, { method: 'elicitation/create', params: { ...params, mode: 'url' } }];
+    }),
+  );
+  const requestState = states.seal(caller, request, { kind: 'again' });
+  const result = { resultType: 'input_required', inputRequests, requestState };
+  return { jsonrpc: '2.0', id: request.id, result: toModernResult(request.method, result) };
+}

@@ -1,0 +1,47 @@
+import type { GatewayError } from '../../errors.js';
+import { DualPeer } from '../dual-peer.js';
+import { MergedTransport } from '../merged-transport.js';
+import { ModernPeer, type ModernPeerOptions } from '../modern/modern-peer.js';
+import type { Peer, SendToCaller } from '../peer.js';
+import { LegacyOnly, NoSession } from './one-era.js';
+import { type OneServerOptions, OneServerSession } from './one-server-session.js';
+import { type FirstConnection, StartedAhead } from './started-ahead.js';
+
+export interface ConnectEraOptions
+  extends Omit<OneServerOptions, 'server' | 'startTimeoutMs' | 'connect' | 'onEnd'>,
+    Pick<ModernPeerOptions, 'states' | 'caller'> {
+  readonly era: 'legacy' | 'modern';
+  readonly connections: FirstConnection;
+  /** Throws when the gateway takes no more peers. */
+  refuse(): void;
+  onClosed(transport: MergedTransport): void;
+}
+
+/** A transport to one server that speaks one era to its caller, whatever the server speaks. It ends with the server. */
+export function connectEra(options: ConnectEraOptions): MergedTransport {
+  const { era, connections, refuse, onClosed, clock, states, caller } = options;
+  const { server, startTimeoutMs } = connections;
+  const onEnd = (reason: GatewayError) => transport.fail(reason);
+  const ahead = new StartedAhead(connections, onEnd);
+  const session = (send: SendToCaller) =>
+    new OneServerSession({ server, startTimeoutMs, clock, connect: () => ahead.take(), onEnd }, send);
+  const create = (send: SendToCaller): Peer =>
+    era === 'legacy'
+      ? new LegacyOnly(session(send), send)
+      : new DualPeer(
+          {
+            createSession: (reply) => new NoSession(reply),
+            createModern: () => new ModernPeer({ clock, states, caller, createSession: session }),
+          },
+          send,
+        );
+  const transport: MergedTransport = new MergedTransport(
+    (send) => ahead.closeWith(create(send)),
+    onClosed,
+    async () => {
+      refuse();
+      await ahead.start();
+    },
+  );
+  return transport;
+}

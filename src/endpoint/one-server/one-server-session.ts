@@ -1,0 +1,219 @@
+import type { GatewayError } from '../../errors.js';
+import type { Response } from '../../instance/exchanges.js';
+import { Link, type LinkOwner, type LinkTransport } from '../../instance/link.js';
+import type { LinkActivity } from '../../instance/link-watch.js';
+import { toErrorResponse } from '../../instance/request-ledger.js';
+import type { Clock } from '../../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type RequestId,
+} from '../../sdk.js';
+import { type CallerHandshake, readInitialize } from '../legacy-initialize.js';
+import type { SendToCaller, SessionPeer } from '../peer.js';
+import { ServerRequests } from '../server-requests.js';
+
+type Params = NonNullable<JSONRPCRequest['params']>;
+
+export interface OneServerOptions {
+  readonly server: string;
+  readonly clock: Clock;
+  /** For the answer to `initialize`; undefined where somebody below sees to it that one comes. */
+  readonly startTimeoutMs: number | undefined;
+  /** A connection that speaks to its caller as servers with sessions do. */
+  connect(): LinkTransport;
+  /** The server has ended, or could not be started: so does everything that speaks to it. */
+  onEnd(reason: GatewayError): void;
+}
+
+const invalidRequest = -32600;
+
+/**
+ * The session of a caller with one server: names, results and errors are the server's own. It ends with the server.
+ */
+export class OneServerSession implements SessionPeer, LinkOwner {
+  readonly clock: Clock;
+  readonly #options: OneServerOptions;
+  readonly #send: SendToCaller;
+  readonly #link: Link;
+  readonly #serverRequests: ServerRequests;
+  /** The server's ids of open requests, by the caller's; undefined for `initialize`. */
+  readonly #open = new Map<RequestId, RequestId | undefined>();
+  /** What came before the answer to `initialize`; undefined afterwards. */
+  #early: (() => void)[] | undefined = [];
+  #handshake: CallerHandshake | undefined;
+  #initializeId: RequestId | undefined;
+  #closed = false;
+
+  constructor(options: OneServerOptions, send: SendToCaller) {
+    const { server, clock, startTimeoutMs, connect } = options;
+    this.clock = clock;
+    this.#options = options;
+    this.#send = (...message) => {
+      this.#closed || send(...message);
+    };
+    this.#serverRequests = new ServerRequests(this.#send);
+    this.#link = new Link({ server, startTimeoutMs, watch: undefined, connect }, this);
+  }
+
+  receive(message: JSONRPCMessage): boolean {
+    if (this.#closed) {
+      return true;
+    }
+    if (isResponse(message)) {
+      this.#serverRequests.answer(message, (_server, result) => result);
+    } else if (!isRequest(message)) {
+      this.#notified(message);
+    } else if (this.#open.has(message.id)) {
+      return false;
+    } else if (message.method === 'initialize') {
+      this.#initialize(message);
+    } else {
+      this.#request(message);
+    }
+    return true;
+  }
+
+  serverOf(): string {
+    return this.#options.server;
+  }
+
+  failAll(reason: GatewayError): void {
+    for (const [id, linkId] of [...this.#open]) {
+      this.#answer(id, toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#open.clear();
+    await this.#link.close();
+  }
+
+  /** @internal */
+  activity(): LinkActivity {
+    return 'none';
+  }
+
+  /** @internal */
+  initializeParams(): Params {
+    return this.#handshake?.params ?? {};
+  }
+
+  /** @internal */
+  onOpen({ handshake }: Link): void {
+    const id = this.#initializeId;
+    if (id !== undefined && handshake !== undefined) {
+      this.#answer(id, { jsonrpc: '2.0', id, result: handshake.result });
+    }
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const run of early) {
+      run();
+    }
+  }
+
+  /** @internal */
+  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void {
+    this.#inTurn(() => this.#serverRequests.receive(link, request, this.#handshake, callerId));
+  }
+
+  /** @internal */
+  onNotification(link: Link, message: JSONRPCNotification, callerId: RequestId | undefined): void {
+    this.#inTurn(() =>
+      message.method === 'notifications/cancelled'
+        ? this.#serverRequests.cancel(link, message.params)
+        : this.#send(message, callerId ?? link.latestCallerId, link.server),
+    );
+  }
+
+  /** @internal */
+  onEnd(link: Link, reason: GatewayError | undefined): void {
+    this.#serverRequests.end(link);
+    reason !== undefined && this.#options.onEnd(reason);
+  }
+
+  #initialize({ id, params }: JSONRPCRequest): void {
+    if (this.#handshake !== undefined) {
+      return this.#refuse(id, 'the session is initialized already');
+    }
+    this.#handshake = { ...readInitialize(params), ...(params && { params }) };
+    this.#initializeId = id;
+    this.#open.set(id, undefined);
+    this.#link.open().catch((error: GatewayError) => {
+      for (const each of [...this.#open.keys()]) {
+        this.#answer(each, toErrorResponse(each, error, error.message, error.delivered ?? false));
+      }
+      this.#closed || this.#options.onEnd(error);
+    });
+  }
+
+  #request(request: JSONRPCRequest): void {
+    const { id, params } = request;
+    if (this.#handshake === undefined) {
+      return this.#refuse(id, `${request.method} came before initialize`);
+    }
+    const progressToken = params?._meta?.progressToken;
+    // The link changes what it is given.
+    const linkId = this.#link.request(
+      { ...request },
+      {
+        callerId: id,
+        onAnswer: (response) => this.#answer(id, response),
+        onProgress: (progress) =>
+          progressToken !== undefined &&
+          this.#send(
+            { jsonrpc: '2.0', method: 'notifications/progress', params: { ...progress, progressToken } },
+            id,
+            this.#options.server,
+          ),
+      },
+    );
+    this.#open.set(id, linkId);
+  }
+
+  #notified(message: JSONRPCNotification): void {
+    const { method, params } = message;
+    switch (method) {
+      case 'notifications/initialized':
+        // The link has sent its own.
+        return;
+      case 'notifications/cancelled': {
+        const id = params?.requestId as RequestId;
+        const linkId = this.#open.get(id);
+        if (linkId !== undefined) {
+          this.#open.delete(id);
+          this.#link.cancel(linkId, params);
+        }
+        return;
+      }
+      case 'notifications/progress':
+        return this.#serverRequests.progress(params);
+      case 'notifications/tasks/status':
+        return this.#serverRequests.taskChanged(message);
+      default:
+        this.#link.notify(message);
+    }
+  }
+
+  #answer(id: RequestId, response: Response): void {
+    if (this.#open.delete(id)) {
+      this.#send({ ...response, id }, id, this.#options.server);
+    }
+  }
+
+  #refuse(id: RequestId, message: string): void {
+    this.#send({ jsonrpc: '2.0', id, error: { code: invalidRequest, message } }, id);
+  }
+
+  #inTurn(run: () => void): void {
+    if (this.#early === undefined) {
+      run();
+    } else {
+      this.#early.push(run);
+    }
+  }
+}

@@ -1,0 +1,304 @@
+import { Client } from '@modelcontextprotocol/client';
+import { describe, expect, test } from 'vitest';
+import type { ServerConnectOptions } from '../../src/index.js';
+import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
+import { discovery, statelessServer } from '../endpoint/modern-servers.js';
+import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
+import { type Setup, setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
+import { settle } from '../support/fake-clock.js';
+
+const tool = (name: string) => ({ name, inputSchema: { type: 'object' } });
+const sessions: Script = { tools: [tool('go')], instructions: 'Be kind.' };
+const scripts = { 'with sessions': () => sessions, stateless: () => ({ ...statelessServer(), tools: [tool('go')] }) };
+const kinds = ['with sessions', 'stateless'] as const;
+
+const legacy = (setup: Setup, capabilities: Json = {}, options: ServerConnectOptions = {}) =>
+  TestCaller.open(setup.gateway.connect('one', { ...options, era: 'legacy' }), capabilities);
+const modern = (setup: Setup, capabilities: Json = {}, options: ServerConnectOptions = {}) =>
+  ModernTestCaller.open(setup.gateway.connect('one', { ...options, era: 'modern' }), capabilities);
+
+/** What a transport tells of its end. */
+function watch(caller: TestCaller): string[] {
+  const told: string[] = [];
+  const { onclose } = caller.transport;
+  caller.transport.onerror = (error) => told.push((error as { code?: string }).code ?? error.message);
+  caller.transport.onclose = () => {
+    told.push('closed');
+    onclose?.();
+  };
+  return told;
+}
+
+describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
+  const script = () => scripts[kind]();
+
+  test('shows a caller with a session the server as it is', async () => {
+    await using setup = setUp({ one: script() });
+    await using caller = await legacy(setup);
+    const answer = caller.received.find((message) => 'result' in message) as unknown as { result: Json };
+    expect(answer.result).toMatchObject({ protocolVersion: '2025-11-25', instructions: 'Be kind.' });
+    expect(answer.result.capabilities).toEqual(
+      kind === 'stateless' ? discovery().capabilities : setup.server('one').capabilities,
+    );
+    expect(await caller.toolNames()).toEqual(['go']);
+    await caller.result('tools/call', { name: 'go' });
+    expect(setup.gateway.status('one').instances).toHaveLength(1);
+  });
+
+  test('shows a stateless caller the server as it is', async () => {
+    await using setup = setUp({ one: script() });
+    await using caller = await modern(setup);
+    expect(await caller.result('server/discover')).toMatchObject({
+      resultType: 'complete',
+      supportedVersions: ['2026-07-28'],
+      instructions: 'Be kind.',
+      capabilities: kind === 'stateless' ? discovery().capabilities : setup.server('one').capabilities,
+    });
+    expect(await caller.result('tools/list')).toMatchObject({ resultType: 'complete', tools: [{ name: 'go' }] });
+    expect(await caller.call('go')).toMatchObject({ resultType: 'complete' });
+    expect(setup.gateway.status('one').instances).toHaveLength(1);
+  });
+
+  test('refuses the other era, in words by which clients know which one it is', async () => {
+    await using setup = setUp({ one: script() });
+    await using old = await legacy(setup);
+    const { error } = await old.request('server/discover', { _meta: envelope() });
+    expect(error).toMatchObject({
+      code: -32022,
+      data: { supported: expect.arrayContaining(['2025-11-25']), requested: '2026-07-28' },
+    });
+    const transport = setup.gateway.connect('one', { era: 'modern' });
+    await using fresh = new TestCaller(transport);
+    await transport.start();
+    expect(await fresh.error('initialize', { protocolVersion: '2025-11-25', capabilities: {} })).toMatchObject({
+      code: -32022,
+      data: { supported: ['2026-07-28'], requested: '2025-11-25' },
+    });
+    expect(await fresh.error('tools/list')).toMatchObject({ code: -32602 });
+  });
+
+  test.each([
+    ['legacy', '2025-11-25'],
+    ['modern', '2026-07-28'],
+  ] as const)('leads a client that finds the era out to %s', async (era, version) => {
+    await using setup = setUp({ one: script() });
+    const client = new Client({ name: 'test', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+    await client.connect(setup.gateway.connect('one', { era }));
+    expect(client.getNegotiatedProtocolVersion()).toBe(version);
+    expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['go']);
+    await client.close();
+  });
+
+  test.each(['legacy', 'modern'] as const)('ends with the server: a caller of %s is told why', async (era) => {
+    const dying = script();
+    await using setup = setUp({ one: { ...dying, on: { ...dying.on, 'tools/call': () => hold } } });
+    await using caller = era === 'legacy' ? await legacy(setup) : await modern(setup);
+    const told = watch(caller);
+    const called = caller.error('tools/call', { name: 'go' });
+    await setup.server('one').request('tools/call');
+    setup.server('one').only.die(3);
+    const { data } = await called;
+    expect(data?.code).toBe('SERVER_EXITED');
+    expect(data?.delivered).not.toBe(false);
+    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    expect(told).toEqual(['SERVER_EXITED', 'closed']);
+    await expect(caller.send({ id: 'late', method: 'tools/list' })).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+    // The host connects again.
+    await setup.clock.advance(60_000);
+    await using again = era === 'legacy' ? await legacy(setup) : await modern(setup);
+    expect((await again.result('tools/list')).tools).toHaveLength(1);
+  });
+
+  test.each(['legacy', 'modern'] as const)('starts the server with start(), for a caller of %s', async (era) => {
+    await using setup = setUp({ one: script() });
+    const transport = setup.gateway.connect('one', { era });
+    expect(setup.server('one').opens).toBe(0);
+    await transport.start();
+    expect(setup.server('one').opens).toBe(1);
+    let ended = 0;
+    transport.onclose = () => {
+      ended += 1;
+    };
+    setup.server('one').only.die();
+    await settle();
+    expect(ended).toBe(1);
+  });
+
+  test('keeps callers apart where they share the server', async () => {
+    await using setup = setUp({ one: script() }, { entry: { isolation: 'shared' } });
+    await using old = await legacy(setup);
+    await using fresh = await modern(setup);
+    const calls = await Promise.all(
+      Array.from({ length: 10 }, (_, index) => [
+        old.request('tools/call', { name: 'go', arguments: { who: `old ${index}` } }, index),
+        fresh.request('tools/call', { name: 'go', arguments: { who: `fresh ${index}` } }, index),
+      ]).flat(),
+    );
+    const who = calls.map(({ result }) => JSON.stringify(result).match(/(old|fresh) \d/)?.[0]);
+    expect(who).toEqual(Array.from({ length: 10 }, (_, index) => [`old ${index}`, `fresh ${index}`]).flat());
+    expect(setup.server('one').live).toHaveLength(1);
+  });
+
+  test('follows the filter and the interceptor of the gateway', async () => {
+    const two = script();
+    const seen: string[] = [];
+    await using setup = setUp(
+      { one: { ...two, tools: [{ name: 'go' }, { name: 'stay' }] } },
+      {
+        entry: { tools: { deny: ['stay'] } },
+        intercept: (request, next) => {
+          seen.push(request.method);
+          return next();
+        },
+      },
+    );
+    await using caller = await modern(setup);
+    expect((await caller.result('tools/list')).tools).toMatchObject([{ name: 'go' }]);
+    expect((await caller.error('tools/call', { name: 'stay' })).code).toBe(-32602);
+    await caller.call('go');
+    expect(seen).toContain('tools/call');
+  });
+});
+
+describe('connect(id, { era })', () => {
+  test('asks a stateless caller in its call, and one with a session by a request', async () => {
+    const asking: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': async (request, instance) => {
+          const { result, error } = await instance.ask(`${request.id}`, 'elicitation/create', { message: '?' });
+          return { content: [], structuredContent: { heard: result ?? error } };
+        },
+      },
+    };
+    await using setup = setUp({ one: asking });
+    await using fresh = await modern(setup, { elicitation: {} });
+    const { inputRequests, requestState } = await fresh.call('go');
+    const [key = ''] = Object.keys(inputRequests as Json);
+    const answer = { [key]: { action: 'decline' } };
+    // A state of one server is nobody else's, and good once.
+    await using merged = await ModernTestCaller.open(setup.gateway.connect(), { elicitation: {} });
+    expect((await merged.error('tools/call', { name: 'one__go', requestState })).code).toBe(-32602);
+    await using other = await modern(setup, { elicitation: {} });
+    expect((await other.error('tools/call', { name: 'go', requestState })).code).toBe(-32602);
+    expect(await fresh.call('go', { requestState, inputResponses: answer })).toMatchObject({
+      structuredContent: { heard: { action: 'decline' } },
+    });
+    expect((await fresh.error('tools/call', { name: 'go', requestState })).code).toBe(-32602);
+
+    await using old = await legacy(setup, { elicitation: {} });
+    old.onRequest = () => ({ action: 'cancel' });
+    expect(await old.result('tools/call', { name: 'go' })).toMatchObject({
+      structuredContent: { heard: { action: 'cancel' } },
+    });
+  });
+
+  test('starts a server with sessions once for each set of capabilities of a stateless caller', async () => {
+    await using setup = setUp({ one: sessions });
+    await using caller = await modern(setup);
+    await caller.call('go');
+    caller.capabilities = { roots: {} };
+    await caller.call('go');
+    expect(setup.server('one').live).toHaveLength(2);
+    await caller.close();
+    expect(setup.server('one').live).toHaveLength(0);
+  });
+
+  test('cancels, and leads progress to its request', async () => {
+    await using setup = setUp({ one: { ...sessions, on: { 'tools/call': () => hold } } });
+    for (const open of [legacy, modern]) {
+      await using caller = await open(setup);
+      void caller.send({
+        id: 'x',
+        method: 'tools/call',
+        params: { name: 'go', _meta: envelope({}, { progressToken: 'p' }) },
+      });
+      if (open === legacy) {
+        // It has the envelope of the other era.
+        expect(await caller.until(() => caller.answers('x')[0])).toMatchObject({ error: { code: -32022 } });
+        void caller.send({ id: 'x', method: 'tools/call', params: { name: 'go', _meta: { progressToken: 'p' } } });
+      }
+      const count = setup.server('one').instances.length - 1;
+      const { instance, request } = await setup.server('one').request('tools/call', count);
+      const progressToken = request.params?._meta?.progressToken;
+      instance.notify('notifications/progress', { progressToken, progress: 1 });
+      expect(await caller.notification('notifications/progress')).toEqual({ progressToken: 'p', progress: 1 });
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'x', reason: 'enough' } });
+      await settle();
+      expect(instance.notifications('notifications/cancelled')).toMatchObject([
+        { params: { requestId: request.id, reason: 'enough' } },
+      ]);
+    }
+  });
+
+  test('tells a start that fails by its rejection, and then closes once', async () => {
+    await using setup = setUp({
+      one: {
+        open: () => {
+          throw new Error('no such thing');
+        },
+      },
+    });
+    for (const era of ['legacy', 'modern'] as const) {
+      const transport = setup.gateway.connect('one', { era });
+      let ended = 0;
+      transport.onclose = () => {
+        ended += 1;
+      };
+      await expect(transport.start()).rejects.toMatchObject({ code: 'START_FAILED' });
+      expect(ended).toBe(1);
+      await setup.clock.advance(60_000);
+    }
+  });
+
+  test('a server that makes no handshake in time fails what waits for it, and is ended', async () => {
+    await using setup = setUp({ one: { on: { initialize: () => hold } } }, { entry: { protocol: 'legacy' } });
+    await using caller = await modern(setup);
+    const told = watch(caller);
+    const discovered = caller.error('server/discover');
+    const called = caller.error('tools/call', { name: 'go' });
+    await setup.server('one').request('initialize');
+    await setup.clock.advance(30_000);
+    expect(await discovered).toMatchObject({ data: { code: 'START_TIMEOUT', delivered: false } });
+    expect(await called).toMatchObject({ data: { code: 'START_TIMEOUT', delivered: false } });
+    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    expect(told).toEqual(['START_TIMEOUT', 'closed']);
+    expect(setup.server('one').live).toEqual([]);
+  });
+
+  test('ends with the gateway, which answers what is open', async () => {
+    await using setup = setUp({ one: { ...sessions, on: { 'tools/call': () => hold } } });
+    const callers = [await legacy(setup), await modern(setup)];
+    const called = callers.map((caller) => caller.error('tools/call', { name: 'go' }));
+    await setup.server('one').request('tools/call', 1);
+    const closed = setup.gateway.close({ graceMs: 0 });
+    await setup.clock.advance(0);
+    await closed;
+    for (const answer of await Promise.all(called)) {
+      expect(answer.data?.code).toMatch(/SERVER_STOPPED|GATEWAY_CLOSED/);
+    }
+    expect(callers.map(({ closed }) => closed)).toEqual([1, 1]);
+    expect(() => setup.gateway.connect('none', { era: 'modern' })).toThrow('none');
+  });
+
+  test('knows two eras, and needs an isolation that one connection can have', async () => {
+    await using setup = setUp({ one: sessions, two: sessions }, { entries: { two: { isolation: 'request' } } });
+    expect(() => setup.gateway.connect('one', { era: 'old' as never })).toThrow(
+      expect.objectContaining({ code: 'OPTION_INVALID' }),
+    );
+    expect(() => setup.gateway.connect('two', { era: 'modern' })).toThrow(
+      expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }),
+    );
+  });
+
+  test('asks for initialize first, once', async () => {
+    await using setup = setUp({ one: sessions });
+    const transport = setup.gateway.connect('one', { era: 'legacy' });
+    await using caller = new TestCaller(transport);
+    await transport.start();
+    expect((await caller.error('tools/list')).code).toBe(-32600);
+    await caller.initialize();
+    expect((await caller.error('initialize')).code).toBe(-32600);
+  });
+});
