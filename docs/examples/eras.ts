@@ -1,6 +1,6 @@
 import { Client } from '@modelcontextprotocol/client';
 import { createGateway } from 'open-mcp-gateway';
-import { createClock } from './quickstart/clock.ts';
+import { createClock } from './getting-started/clock.ts';
 
 await using gateway = createGateway({
   servers: [{ id: 'clock', runtime: { type: 'in-process', server: createClock } }],
