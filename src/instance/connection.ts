@@ -51,6 +51,8 @@ export class ServerConnection implements Transport, InstanceUser {
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
   #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
+  /** Somebody stops the server, perhaps before it could be used. */
+  #isDraining = false;
   #reason: GatewayError | undefined;
   #initialized = false;
   #initializeId: RequestId | undefined;
@@ -162,6 +164,7 @@ export class ServerConnection implements Transport, InstanceUser {
 
   /** Takes no more requests; resolves when the last open one is answered. */
   drain(): Promise<void> {
+    this.#isDraining = true;
     if (this.#state === 'open') {
       this.#state = 'draining';
     }
@@ -244,7 +247,7 @@ export class ServerConnection implements Transport, InstanceUser {
       this.onClosed();
       throw error;
     }
-    this.#state = 'open';
+    this.#state = this.#isDraining ? 'draining' : 'open';
   }
 
   /** Why a message cannot be accepted at all. */

@@ -413,6 +413,41 @@ describe('the gateway', () => {
     await gateway.close();
   });
 
+  test('a stop in any turn of a start: a request is not delivered, or has its grace', async () => {
+    const outcomes = new Set<string>();
+    for (let turns = 0; turns < 60; turns += 1) {
+      const { runtime, gateway } = scripted({}, { clock: new FakeClock() });
+      const transport = gateway.connect('a');
+      const { answers } = listen(transport);
+      const sent = transport.start().then(() => transport.send(request(1)));
+      for (let turn = 0; turn < turns; turn += 1) {
+        await Promise.resolve();
+      }
+      const stopping = gateway.stop('a', { graceMs: 1_000 });
+      const refusal = await failure(sent);
+      await turn();
+      const isSeen = runtime.opened.some(({ sent }) => sent.length > 0);
+      if (isSeen) {
+        runtime.last.say(result(1));
+      }
+      await stopping;
+      await gateway.close();
+      outcomes.add(isSeen ? 'served' : refusal === undefined ? 'not delivered' : 'not started');
+      expect(answers, `after ${turns} turns`).toEqual(
+        isSeen
+          ? [result(1)]
+          : refusal === undefined
+            ? [
+                expect.objectContaining({
+                  error: expect.objectContaining({ data: expect.objectContaining({ delivered: false }) }),
+                }),
+              ]
+            : [],
+      );
+    }
+    expect([...outcomes].sort()).toEqual(['not delivered', 'not started', 'served']);
+  });
+
   test('start() starts one server ahead, however often it is called, and the next connection takes it', async () => {
     const { runtime, gateway } = scripted();
     await Promise.all([gateway.start('a'), gateway.start('a')]);
