@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPackedProject, type PackedProject } from './packed-project.js';
@@ -107,6 +107,38 @@ describe('nothing else is importable', () => {
     expect(run('mjs', program)).toBe('ERR_PACKAGE_PATH_NOT_EXPORTED\nERR_PACKAGE_PATH_NOT_EXPORTED');
   });
 });
+
+test.each(['mjs', 'cjs'] as const)(
+  'without @kubernetes/client-node the error says what to install (%s)',
+  (extension) => {
+    using bare = createPackedProject();
+    rmSync(join(bare.folder, 'node_modules/@kubernetes/client-node'));
+    const load =
+      extension === 'mjs'
+        ? `import { createGateway } from 'open-mcp-gateway';`
+        : `const { createGateway } = require('open-mcp-gateway');`;
+    const program = `
+    ${load}
+    const runtimes = [
+      { type: 'k8s-job', namespace: 'a', image: 'b' },
+      { type: 'k8s-service', namespace: 'a', service_name: 'b', port: 80 },
+    ];
+    const gateway = createGateway({ servers: runtimes.map((runtime) => ({ id: runtime.type, runtime })) });
+    const said = runtimes.map(({ type }) => gateway.connect(type).start().catch(({ code, message }) => code + ' ' + message));
+    Promise.all([...said, gateway.check().then((checks) => checks.map(({ ok, problems }) => ok + ' ' + problems).join('\\n'))])
+      .then((lines) => console.log(lines.join('\\n')))
+      .finally(() => gateway.close());
+  `;
+    const remedy =
+      'the Kubernetes runtimes need the package @kubernetes/client-node; install it: npm install @kubernetes/client-node';
+    expect(bare.run(extension, program).split('\n')).toEqual([
+      `START_FAILED "k8s-job": ${remedy}`,
+      `START_FAILED "k8s-service": ${remedy}`,
+      `false ${remedy}`,
+      `false ${remedy}`,
+    ]);
+  },
+);
 
 describe('what is loaded', () => {
   // Prints the packages whose modules were loaded, by import or by require.

@@ -77,6 +77,20 @@ describeWithKubernetes('k8s-service on a cluster', () => {
     }
   });
 
+  test.each(['sse', 'auto'] as const)(
+    'HTTP+SSE (%s): what is posted goes to the pod that has the stream',
+    async (transport) => {
+      const gateway = open({ path: '/sse', transport });
+      const callers = await connectAll(gateway, 6);
+      for (const [index, caller] of callers.entries()) {
+        const texts = Array.from({ length: 10 }, (_, call) => `caller ${index}, call ${call}`);
+        expect(await Promise.all(texts.map((text) => caller.call('echo', { text })))).toEqual(texts);
+      }
+      await Promise.all(callers.map((caller) => caller.client.close()));
+      expect(callers.map(({ errors }) => errors)).toEqual(callers.map(() => []));
+    },
+  );
+
   test.each(['http', 'other', 80, 81, '80'])('a port is found by its name or number: %s', async (port) => {
     const caller = await connect(open({ port }));
     expect(await caller.call('echo', { text: 'hello' })).toBe('hello');

@@ -48,8 +48,12 @@ export class Connection {
     try {
       await config.applyToHTTPSOptions(settings);
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message.trim().slice(0, 500) : String(cause);
-      throw new KubernetesError('unauthorized', `the kubeconfig gives no credentials: ${why}`, { cause });
+      // What could not be parsed may hold the secret, and the parser's message quotes it.
+      const isNonsense = cause instanceof SyntaxError || cause instanceof TypeError;
+      const why = isNonsense ? 'its exec plugin answered with what is no ExecCredential' : messageOf(cause);
+      throw new KubernetesError('unauthorized', `the kubeconfig gives no credentials: ${why}`, {
+        cause: isNonsense ? undefined : cause,
+      });
     }
     // client-node makes an agent that opens a connection for each request; through a proxy only its own knows the way.
     if (config.getCurrentCluster()?.proxyUrl === undefined) settings.agent = this.#agentFor(settings);
@@ -95,4 +99,8 @@ export class Connection {
     }
     return this.#agent.agent;
   }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message.trim().slice(0, 500) : String(cause);
 }
