@@ -272,6 +272,7 @@ class CatalogGateway implements Gateway {
       clock: this.#options.clock ?? systemClock,
       connections: entry.toConnections(caller),
       states: this.#states,
+      isForAll: this.#options.intercept === undefined,
       // No state of the merged peer is good here, nor one of another server.
       caller: JSON.stringify([id, callerKey(caller ?? {})]),
       refuse: () => this.#refuseWhenClosed(),
@@ -290,7 +291,14 @@ class CatalogGateway implements Gateway {
   #createModern(options: MergedOptions): ModernPeer {
     const createSession = this.#sessionFactory(options);
     const clock = this.#options.clock ?? systemClock;
-    return new ModernPeer({ clock, states: this.#states, caller: callerKey(options.caller ?? {}), createSession });
+    const { caller = {}, servers, tags } = options;
+    return new ModernPeer({
+      clock,
+      states: this.#states,
+      caller: callerKey(caller),
+      isForAll: servers === undefined && tags === undefined && this.#options.intercept === undefined,
+      createSession,
+    });
   }
 
   /** Makes the merged peer of a caller with a session, which follows the catalog. */

@@ -13,9 +13,11 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../sdk.js';
+import { hasEnvelope } from '../transport/modern.js';
 import { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
+import { toCacheFields } from './freshness.js';
 import { type Interceptor, toResponse } from './intercept.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
 import { listTasks } from './list-all.js';
@@ -108,7 +110,7 @@ export class Endpoint implements LinkOwner, Peer {
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
-      list: (server, kind) => links.list(server, kind),
+      list: async (server, kind) => (await links.list(server, kind)).items,
       learnNames: (kind) => this.#lists.learnNames(kind),
       listResources: () => Promise.allSettled([this.#lists.first('resources'), this.#lists.first('resourceTemplates')]),
     });
@@ -299,11 +301,11 @@ export class Endpoint implements LinkOwner, Peer {
       const page = this.#lists.next(kind, cursor);
       return page === undefined
         ? this.#calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')
-        : this.#calls.answer(request, toListResult(kind, page));
+        : this.#calls.answer(request, toListResult(request, kind, page));
     }
     const call = this.#calls.open(request);
     this.#lists.first(kind).then(
-      (page) => this.#calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(kind, page) }),
+      (page) => this.#calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(request, kind, page) }),
       (error: unknown) => this.#calls.finish(call, toResponse(call.id, 'gateway', error)),
     );
   }
@@ -352,6 +354,12 @@ export class Endpoint implements LinkOwner, Peer {
   }
 }
 
-function toListResult(kind: ListKind, { items, nextCursor }: Page): Record<string, unknown> {
-  return { [kind]: items, ...(nextCursor !== undefined && { nextCursor }) };
+function toListResult(request: JSONRPCRequest, kind: ListKind, page: Page): Record<string, unknown> {
+  const { items, nextCursor, freshness } = page;
+  return {
+    [kind]: items,
+    ...(nextCursor !== undefined && { nextCursor }),
+    // Sessions have no word for it.
+    ...(hasEnvelope(request) && toCacheFields(freshness)),
+  };
 }

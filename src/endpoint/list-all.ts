@@ -1,21 +1,29 @@
 import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
+import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
 // A server that pages for ever must not keep a list open for ever.
 const maxPages = 1_000;
 const methodNotFound = -32601;
 
+/** The whole list of a server. */
+export interface ServerList {
+  readonly items: readonly ListItem[];
+  readonly freshness: Freshness;
+}
+
 /** All pages of a server's list; empty without a question when the server does not have such lists. */
-export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
+export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
   const { server } = link;
   const { method, capability } = listKinds[kind];
   const { capabilities } = await link.open();
   if (capabilities[capability] === undefined) {
-    return [];
+    return { items: [], freshness: noListFreshness };
   }
   const items: ListItem[] = [];
+  const pages: Freshness[] = [];
   const seen = new Set<unknown>();
   let cursor: unknown;
   for (let page = 0; page < maxPages; page += 1) {
@@ -27,6 +35,7 @@ export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
       throw error;
     });
     const part: unknown = result[kind];
+    pages.push(readFreshness(kind, result, capabilities));
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
     }
@@ -38,7 +47,7 @@ export async function listAll(link: Link, kind: ListKind): Promise<ListItem[]> {
     }
     cursor = 'nextCursor' in result ? result.nextCursor : undefined;
     if (cursor === undefined || cursor === null || seen.has(cursor)) {
-      return items;
+      return { items, freshness: leastFresh(pages) };
     }
     seen.add(cursor);
   }

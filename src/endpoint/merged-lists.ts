@@ -3,7 +3,9 @@ import type { GatewayEvent } from '../events.js';
 import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
 import type { EndpointServer } from './endpoint-server.js';
+import { type Freshness, leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
+import type { ServerList } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { Names } from './names.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -24,6 +26,7 @@ export interface MergedListsOptions {
 /** One page of a merged list. */
 export interface Page {
   readonly items: readonly ListItem[];
+  readonly freshness: Freshness;
   readonly nextCursor: string | undefined;
 }
 
@@ -32,18 +35,26 @@ const pageSize = 1_000;
 const maxUnfinished = 8;
 const debounceMs = 20;
 
+/** A list of one server, or of all, and when it came. */
+interface Part extends ServerList {
+  readonly at: number;
+}
+
+// What is not there may come at any time.
+const missing: Part = { items: [], freshness: unknownFreshness, at: 0 };
+
 /**
  * The lists of all servers as one, in the order of the catalog. A server that does not answer within its `list_timeout`
  * costs its own part alone; when it answers later, or comes back, the caller is told that the list has changed.
  */
 export class MergedLists {
   readonly #options: MergedListsOptions;
-  readonly #unfinished = new BoundedMap<string, readonly ListItem[]>(maxUnfinished);
+  readonly #unfinished = new BoundedMap<string, Part>(maxUnfinished);
   readonly #missing = new Map<string, { attempts: number }>();
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
   // Lists that came after their list_timeout, for the next question: a server may be as slow each time.
-  readonly #late = new Map<string, readonly ListItem[]>();
+  readonly #late = new Map<string, Part>();
   #nextList = 1;
   #debounce: unknown;
   #closed = false;
@@ -54,19 +65,19 @@ export class MergedLists {
 
   /** The first page of a list as it is now. */
   async first(kind: ListKind): Promise<Page> {
-    const items = await this.#all(kind);
-    return this.#page(`${kind}.${this.#nextList++}`, items, 0);
+    const list = await this.#all(kind);
+    return this.#page(`${kind}.${this.#nextList++}`, list, 0);
   }
 
   /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
   next(kind: ListKind, cursor: unknown): Page | undefined {
     const [of, number, offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
     const list = `${of}.${number}`;
-    const items = of === kind ? this.#unfinished.get(list) : undefined;
+    const whole = of === kind ? this.#unfinished.get(list) : undefined;
     const start = Number(offset);
-    return items === undefined || !Number.isInteger(start) || start <= 0 || start >= items.length
+    return whole === undefined || !Number.isInteger(start) || start <= 0 || start >= whole.items.length
       ? undefined
-      : this.#page(list, items, start);
+      : this.#page(list, whole, start);
   }
 
   /** A server says that one of its lists has changed. */
@@ -120,16 +131,24 @@ export class MergedLists {
     await this.#all(kind);
   }
 
-  async #all(kind: ListKind): Promise<readonly ListItem[]> {
+  async #all(kind: ListKind): Promise<Part> {
     const servers = this.#options.servers();
     const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
-    return this.#merge(
+    const items = this.#merge(
       kind,
-      servers.map((server, index) => [server, parts[index] ?? []]),
+      servers.map((server, index) => [server, parts[index]?.items ?? []]),
     );
+    const freshness = leastFresh(parts.map((part) => this.#freshnessNow(part)));
+    return { items, freshness, at: this.#options.clock.date() };
   }
 
-  async #part(server: EndpointServer, kind: ListKind): Promise<readonly ListItem[]> {
+  /** What is left of it since it came. */
+  #freshnessNow({ freshness, at }: Part): Freshness {
+    const age = this.#options.clock.date() - at;
+    return { ...freshness, ttlMs: Math.max(0, freshness.ttlMs - age) };
+  }
+
+  async #part(server: EndpointServer, kind: ListKind): Promise<Part> {
     const { clock, links } = this.#options;
     const key = `${kind} ${server.id}`;
     const kept = this.#late.get(key);
@@ -139,17 +158,18 @@ export class MergedLists {
     }
     let late = false;
     const asking = links.list(server, kind, true).then(
-      (items) => {
+      (list) => {
         this.#missing.delete(server.id);
+        const part = { ...list, at: clock.date() };
         if (late && !this.#closed) {
-          this.#late.set(key, items);
+          this.#late.set(key, part);
           this.changed(kind);
         }
-        return items;
+        return part;
       },
       (error: unknown) => {
         this.#miss(server, kind, error);
-        return [];
+        return missing;
       },
     );
     return new Promise((resolve) => {
@@ -160,13 +180,13 @@ export class MergedLists {
           server: server.id,
         });
         this.#report(server, kind, error);
-        resolve([]);
+        resolve(missing);
       }, server.listTimeoutMs);
       this.#timers.add(timer);
-      void asking.then((items) => {
+      void asking.then((part) => {
         this.#timers.delete(timer);
         clock.clearTimeout(timer);
-        resolve(items);
+        resolve(part);
       });
     });
   }
@@ -254,15 +274,17 @@ export class MergedLists {
     });
   }
 
-  #page(list: string, items: readonly ListItem[], start: number): Page {
+  #page(name: string, whole: Part, start: number): Page {
+    const { items } = whole;
     const end = start + pageSize;
     const more = end < items.length;
     if (more) {
-      this.#unfinished.set(list, items);
+      this.#unfinished.set(name, whole);
     }
     return {
       items: start === 0 && !more ? items : items.slice(start, end),
-      nextCursor: more ? `${list}.${end}` : undefined,
+      freshness: this.#freshnessNow(whole),
+      nextCursor: more ? `${name}.${end}` : undefined,
     };
   }
 }

@@ -1,8 +1,9 @@
 import { Link, type LinkOwner } from '../instance/link.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
 import type { EndpointServer } from './endpoint-server.js';
+import { unknownFreshness } from './freshness.js';
 import type { Interceptor } from './intercept.js';
-import { listAll } from './list-all.js';
+import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
@@ -126,7 +127,7 @@ export class ServerLinks {
    *
    * @param known - what a server that does not run has said before will do
    */
-  async list(server: EndpointServer, kind: ListKind, known = false): Promise<readonly ListItem[]> {
+  async list(server: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
     const { intercept, caller } = this.#options;
     const ask = () => this.#ask(server, kind, known);
     if (intercept === undefined) {
@@ -139,21 +140,31 @@ export class ServerLinks {
       method: listKinds[kind].method,
       params: {},
     };
-    const result = await intercept(request, async () => ({ [kind]: await ask() }));
-    return Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [];
+    let freshness = unknownFreshness;
+    const result = await intercept(request, async () => {
+      const list = await ask();
+      ({ freshness } = list);
+      return { [kind]: list.items };
+    });
+    return {
+      items: Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [],
+      // What an interceptor shows may be for this caller alone.
+      freshness: { ...freshness, isPublic: false },
+    };
   }
 
-  async #ask(server: EndpointServer, kind: ListKind, known: boolean): Promise<readonly ListItem[]> {
+  async #ask(server: EndpointServer, kind: ListKind, known: boolean): Promise<ServerList> {
     const link = this.to(server);
     const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;
     if (before !== undefined) {
-      return before.lists[kind] ?? [];
+      // The server may have others by now.
+      return { items: before.lists[kind] ?? [], freshness: unknownFreshness };
     }
-    const items = await listAll(link, kind);
+    const list = await listAll(link, kind);
     const snapshot = this.snapshot(server);
     if (snapshot?.lists[kind] !== undefined && !this.#closed) {
-      this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: items } });
+      this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
     }
-    return items;
+    return list;
   }
 }

@@ -72,7 +72,7 @@ function keyOf(server: string, owner: string): string {
 /** Asks an open link for everything that a snapshot holds. */
 export async function takeSnapshot(link: Link, handshake: Handshake, fingerprint: string): Promise<ServerSnapshot> {
   const kinds = allListKinds.filter((kind) => handshake.capabilities[listKinds[kind].capability] !== undefined);
-  const lists = await Promise.all(kinds.map(async (kind) => [kind, await listAll(link, kind)] as const));
+  const lists = await Promise.all(kinds.map(async (kind) => [kind, (await listAll(link, kind)).items] as const));
   return {
     fingerprint,
     capabilities: handshake.capabilities,

@@ -27,6 +27,8 @@ export interface ModernPeerOptions {
   readonly states: RequestStates;
   /** Whose states these are. */
   readonly caller: string;
+  /** Whether every caller of the gateway gets the same from it, as far as the gateway can tell. */
+  readonly isForAll: boolean;
   /** Makes the peer of a caller with a session. */
   readonly createSession: PeerFactory<SessionPeer>;
 }
@@ -275,8 +277,8 @@ export class ModernPeer {
     if (isResponse(message)) {
       const call = this.#calls.get(message.id as RequestId);
       if (call !== undefined) {
-        const { states, caller } = this.#options;
-        this.#finish(call, toModernResponse(call.request, message, { states, caller, server }), server);
+        const { states, caller, isForAll } = this.#options;
+        this.#finish(call, toModernResponse(call.request, message, { states, caller, server, isForAll }), server);
       }
     } else if (isRequest(message)) {
       const refuse = (text: string) =>

@@ -12,6 +12,8 @@ export interface TranslationOptions {
   readonly states: RequestStates;
   /** Whose states they are. */
   readonly caller: string;
+  /** Whether others would get the same answer if their servers gave it. */
+  readonly isForAll: boolean;
   /** Whose answer it is, if it is one's. */
   readonly server: string | undefined;
 }
@@ -23,7 +25,7 @@ export function toModernResponse(request: JSONRPCRequest, response: Response, op
   }
   const { method } = request;
   const { result } = response;
-  const { states, caller, server } = options;
+  const { states, caller, server, isForAll } = options;
   const tagged =
     result.resultType === 'input_required' && typeof result.requestState === 'string' && server !== undefined
       ? {
@@ -33,7 +35,8 @@ export function toModernResponse(request: JSONRPCRequest, response: Response, op
       : listKindOf(method) === 'tools'
         ? { ...result, tools: toModernTools(result.tools) }
         : result;
-  return { ...response, result: toModernResult(method, tagged) };
+  const scoped = !isForAll && tagged.cacheScope === 'public' ? { ...tagged, cacheScope: 'private' } : tagged;
+  return { ...response, result: toModernResult(method, scoped) };
 }
 
 function toModernError(

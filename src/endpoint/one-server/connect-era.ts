@@ -9,7 +9,7 @@ import { type FirstConnection, StartedAhead } from './started-ahead.js';
 
 export interface ConnectEraOptions
   extends Omit<OneServerOptions, 'server' | 'startTimeoutMs' | 'connect' | 'onEnd'>,
-    Pick<ModernPeerOptions, 'states' | 'caller'> {
+    Pick<ModernPeerOptions, 'states' | 'caller' | 'isForAll'> {
   readonly era: 'legacy' | 'modern';
   readonly connections: FirstConnection;
   /** Throws when the gateway takes no more peers. */
@@ -19,7 +19,7 @@ export interface ConnectEraOptions
 
 /** A transport to one server that speaks one era to its caller, whatever the server speaks. It ends with the server. */
 export function connectEra(options: ConnectEraOptions): MergedTransport {
-  const { era, connections, refuse, onClosed, clock, states, caller } = options;
+  const { era, connections, refuse, onClosed, clock, states, caller, isForAll } = options;
   const { server, startTimeoutMs } = connections;
   const onEnd = (reason: GatewayError) => transport.fail(reason);
   const ahead = new StartedAhead(connections, onEnd);
@@ -31,7 +31,7 @@ export function connectEra(options: ConnectEraOptions): MergedTransport {
       : new DualPeer(
           {
             createSession: (reply) => new NoSession(reply),
-            createModern: () => new ModernPeer({ clock, states, caller, createSession: session }),
+            createModern: () => new ModernPeer({ clock, states, caller, isForAll, createSession: session }),
           },
           send,
         );

@@ -12,7 +12,10 @@ import {
   type JSONRPCRequest,
   type RequestId,
 } from '../../sdk.js';
+import { hasEnvelope } from '../../transport/modern.js';
+import { readFreshness, toCacheFields } from '../freshness.js';
 import { type CallerHandshake, readInitialize } from '../legacy-initialize.js';
+import { listKindOf } from '../list-kinds.js';
 import type { SendToCaller, SessionPeer } from '../peer.js';
 import { ServerRequests } from '../server-requests.js';
 
@@ -162,7 +165,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       { ...request },
       {
         callerId: id,
-        onAnswer: (response) => this.#answer(id, response),
+        onAnswer: (response) => this.#answer(id, this.#addFreshness(request, response)),
         onProgress: (progress) =>
           progressToken !== undefined &&
           this.#send(
@@ -197,6 +200,18 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       default:
         this.#link.notify(message);
     }
+  }
+
+  /** Says for how long a list is good, to those who have a word for it. */
+  #addFreshness(request: JSONRPCRequest, response: Response): Response {
+    const kind = listKindOf(request.method);
+    const { capabilities } = this.#link.handshake ?? {};
+    return kind === undefined || capabilities === undefined || !hasEnvelope(request) || !('result' in response)
+      ? response
+      : {
+          ...response,
+          result: { ...response.result, ...toCacheFields(readFreshness(kind, response.result, capabilities)) },
+        };
   }
 
   #answer(id: RequestId, response: Response): void {
