@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import { once } from '../util/once.js';
+import { NodeHttpTransport } from './node/node-http-transport.js';
 import { readBody, refuse } from './node-body.js';
 import {
   type CloseSessionsOptions,
@@ -9,12 +10,16 @@ import {
   resolveSessionOptions,
   type SessionTransportSettings,
 } from './session-options.js';
-import { SessionTable } from './session-table.js';
+import { type ServeSession, SessionTable } from './session-table.js';
 
 /** A server-side transport for `node:http`, as SDK v1's `StreamableHTTPServerTransport`. */
 export interface NodeServerTransport extends Transport {
   handleRequest(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
 }
+
+type Create = (settings: SessionTransportSettings) => NodeServerTransport;
+// Of the overloads: each gives what its own `create` has made.
+type Serve = (transport: never, caller: Caller) => Promise<unknown>;
 
 /** The sessions of a host of `node:http` requests. */
 export interface NodeSessions extends AsyncDisposable {
@@ -40,11 +45,26 @@ export interface NodeSessions extends AsyncDisposable {
  *
  * @example
  * ```ts
+ * const sessions = createNodeSessions((transport, caller) => gateway.serve(transport, { caller }));
+ * createServer((request, response) => sessions.handle(request, response)).listen(3000, '127.0.0.1');
+ * ```
+ *
+ * @param serve - called once per session, with a transport of this library
+ * @throws `GatewayError` `OPTION_INVALID`
+ */
+export function createNodeSessions(
+  serve: (transport: Transport, caller: Caller) => Promise<unknown>,
+  options?: HttpSessionOptions<IncomingMessage>,
+): NodeSessions;
+/**
+ * The same with transports of somebody else, such as SDK v1's.
+ *
+ * @example
+ * ```ts
  * const sessions = createNodeSessions(
- *   (settings) => new StreamableHTTPServerTransport(settings),
+ *   (settings) => new StreamableHTTPServerTransport({ ...settings, eventStore }),
  *   (transport, caller) => gateway.serve(transport, { caller }),
  * );
- * createServer((request, response) => sessions.handle(request, response)).listen(3000, '127.0.0.1');
  * ```
  *
  * @param create - makes the transport of a session
@@ -54,10 +74,17 @@ export interface NodeSessions extends AsyncDisposable {
 export function createNodeSessions<T extends NodeServerTransport>(
   create: (settings: SessionTransportSettings) => T,
   serve: (transport: T, caller: Caller) => Promise<unknown>,
-  options: HttpSessionOptions<IncomingMessage> = {},
+  options?: HttpSessionOptions<IncomingMessage>,
+): NodeSessions;
+export function createNodeSessions(
+  first: Create | Serve,
+  second?: Serve | HttpSessionOptions<IncomingMessage>,
+  third?: HttpSessionOptions<IncomingMessage>,
 ): NodeSessions {
-  const resolved = resolveSessionOptions(options);
-  const table = new SessionTable(create, serve, resolved);
+  const isOwn = typeof second !== 'function';
+  const resolved = resolveSessionOptions((isOwn ? second : third) ?? {});
+  const create: Create = isOwn ? (settings) => new NodeHttpTransport(settings, resolved.clock) : (first as Create);
+  const table = new SessionTable(create, (isOwn ? first : second) as ServeSession<NodeServerTransport>, resolved);
 
   async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
     let end: ((broken: boolean) => void) | undefined;

@@ -5,6 +5,10 @@
 export type HttpRefusalReason =
   /** 400: the body is not JSON, or did not come to its end. */
   | 'body'
+  /** 400: the body is JSON, but no message that the session can take. */
+  | 'message'
+  /** 400: the MCP-Protocol-Version header names a revision that has no sessions, or none at all. */
+  | 'protocol-version'
   /** 400: there is no session id, and the request is none that begins a session. */
   | 'session-missing'
   /** 401: `authenticate` does not know the caller. */
@@ -17,10 +21,16 @@ export type HttpRefusalReason =
   | 'session-unknown'
   /** 405: neither POST, GET nor DELETE. */
   | 'method'
+  /** 406: the Accept header leaves out what the answer may be. */
+  | 'accept'
   /** 408: the body did not come in time. */
   | 'body-timeout'
+  /** 409: the session has a stream already. */
+  | 'stream-open'
   /** 413: the body is too large. */
   | 'body-too-large'
+  /** 415: the body is not sent as JSON. */
+  | 'content-type'
   /** 500: the host failed. */
   | 'failed'
   /** 503: the host is closing. */
@@ -30,14 +40,19 @@ export type HttpRefusalReason =
 
 const statuses: Readonly<Record<HttpRefusalReason, number>> = {
   body: 400,
+  message: 400,
+  'protocol-version': 400,
   'session-missing': 400,
   unauthenticated: 401,
   host: 403,
   origin: 403,
   'session-unknown': 404,
   method: 405,
+  accept: 406,
   'body-timeout': 408,
+  'stream-open': 409,
   'body-too-large': 413,
+  'content-type': 415,
   failed: 500,
   closing: 503,
   'too-many-sessions': 503,

@@ -33,7 +33,7 @@ export interface HttpHost extends AsyncDisposable {
 export type Serve = (transport: Transport, caller: Caller) => Promise<void>;
 
 export interface HttpHostOptions extends Omit<HttpSessionOptions<unknown>, 'authenticate'> {
-  /** Which transport the sessions have. @default 'v1 for node' */
+  /** Which transport the sessions have. @default 'ours for node' */
   readonly kind?: TransportKind;
   /** Says who calls, from the Authorization header. */
   readonly authenticate?: (authorization: string | undefined) => Caller | undefined;
@@ -41,7 +41,13 @@ export interface HttpHostOptions extends Omit<HttpSessionOptions<unknown>, 'auth
   readonly server?: ServerOptions;
 }
 
-export const transportKinds = ['v1 for node', 'v2 for node', 'v1 for the web', 'v2 for the web'] as const;
+export const transportKinds = [
+  'ours for node',
+  'v1 for node',
+  'v2 for node',
+  'v1 for the web',
+  'v2 for the web',
+] as const;
 export type TransportKind = (typeof transportKinds)[number];
 
 const path = '/mcp';
@@ -94,15 +100,23 @@ type Handle = (request: IncomingMessage, response: ServerResponse) => Promise<un
 
 function createSessions(
   serve: Serve,
-  { kind = 'v1 for node', authenticate, ...rest }: HttpHostOptions,
+  { kind = 'ours for node', authenticate, ...rest }: HttpHostOptions,
 ): { readonly sessions: NodeSessions | WebSessions; readonly handle: Handle } {
   const options = { maxBodyBytes: 32 * 1024 * 1024, onError: (error: unknown) => void Promise.reject(error), ...rest };
   if (kind.endsWith('node')) {
+    const nodeOptions = {
+      ...options,
+      authenticate: authenticate && (({ headers }: IncomingMessage) => authenticate(headers.authorization)),
+    };
+    if (kind === 'ours for node') {
+      const sessions = createNodeSessions(serve, nodeOptions);
+      return { sessions, handle: (request, response) => sessions.handle(request, response) };
+    }
     const Transport = kind.startsWith('v1') ? StreamableHTTPServerTransport : NodeStreamableHTTPServerTransport;
     const sessions = createNodeSessions(
       (settings) => new Transport(settings),
       (transport, caller) => serve(transport as Transport, caller),
-      { ...options, authenticate: authenticate && (({ headers }) => authenticate(headers.authorization)) },
+      nodeOptions,
     );
     return { sessions, handle: (request, response) => sessions.handle(request, response) };
   }

@@ -159,11 +159,13 @@ describe.each(transportKinds)('sessions with the transport %s', (kind) => {
     ['a stream without a session', undefined, { method: 'GET' }, 400, 'session-missing'],
     ['an end without a session', undefined, { method: 'DELETE' }, 400, 'session-missing'],
     ['another method', undefined, { method: 'PUT' }, 405, 'method'],
-    ['an initialize request that accepts no stream', initialize, { accept: 'text/plain' }, 406, undefined],
-    ['an initialize request that is no JSON by its type', initialize, { 'content-type': 'text/plain' }, 415, undefined],
+    ['an initialize request that accepts no stream', initialize, { accept: 'text/plain' }, 406, 'accept'],
+    ['an initialize request that is no JSON by its type', initialize, { 'content-type': 'text/plain' }, 415, 'content-type'],
   ])('refuses %s and keeps no session', async (_, body, headers, status, reason) => {
     await using host = await createHost();
-    expect(await send(host.url, body, headers)).toMatchObject({ status, reason });
+    // The SDK's transports say so in words of their own.
+    const isTheirs = kind !== 'ours for node' && (status === 406 || status === 415);
+    expect(await send(host.url, body, headers)).toMatchObject({ status, reason: isTheirs ? undefined : reason });
     await until(() => host.sessionCount === 0);
   });
 

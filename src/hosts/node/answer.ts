@@ -1,0 +1,73 @@
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '../../options.js';
+import type { RequestId } from '../../sdk.js';
+import { EventStream } from './event-stream.js';
+
+/** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
+const patienceMs = 5_000;
+
+/**
+ * The response to a POST with requests: JSON when the answer to the only one comes first and soon, else events, the answers
+ * among them.
+ */
+export class Answer {
+  readonly #response: ServerResponse;
+  readonly #clock: Clock;
+  readonly #waiting: Set<RequestId>;
+  readonly #patience: unknown;
+  readonly #onBegun: () => void;
+  /** The client has left. */
+  #isLost = false;
+  #events: EventStream | undefined;
+
+  /** @param onBegun - called once, when the head of the response is sent or the client has left */
+  constructor(response: ServerResponse, ids: readonly RequestId[], clock: Clock, onBegun: () => void) {
+    this.#response = response;
+    this.#clock = clock;
+    this.#waiting = new Set(ids);
+    this.#patience = clock.setTimeout(() => this.#begin(), patienceMs);
+    this.#onBegun = onBegun;
+    response.once('close', () => {
+      this.#isLost = true;
+      clock.clearTimeout(this.#patience);
+      onBegun();
+    });
+  }
+
+  /** The client does not wait any more. What it has asked for goes on. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Sends what belongs to a request and is not its answer. */
+  send(json: string): void {
+    this.#begin().send(json);
+  }
+
+  /** Sends the answer to one of the requests; the last one ends the response. */
+  finish(id: RequestId, json: string): void {
+    this.#waiting.delete(id);
+    if (this.#waiting.size > 0) {
+      this.#begin().send(json);
+      return;
+    }
+    this.#clock.clearTimeout(this.#patience);
+    if (this.#events !== undefined) {
+      this.#events.end(json);
+      return;
+    }
+    // Head and body leave in one write this way, with a Content-Length.
+    this.#response.setHeader('content-type', 'application/json');
+    this.#response.end(json);
+    this.#onBegun();
+  }
+
+  #begin(): EventStream {
+    if (this.#events === undefined) {
+      this.#clock.clearTimeout(this.#patience);
+      this.#events = new EventStream(this.#response, this.#clock);
+      this.#onBegun();
+    }
+    return this.#events;
+  }
+}

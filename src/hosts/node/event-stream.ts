@@ -1,0 +1,53 @@
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '../../options.js';
+
+const keepAliveMs = 15_000;
+/** What a client may leave unread before it is given up. */
+const mostUnreadBytes = 16 * 1024 * 1024;
+
+const eventHeaders = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no',
+};
+
+/** A response of server-sent events, kept alive by comments. Ends with the response, whoever ends that. */
+export class EventStream {
+  readonly #response: ServerResponse;
+  readonly #clock: Clock;
+  #timer: unknown;
+
+  constructor(response: ServerResponse, clock: Clock) {
+    this.#response = response;
+    this.#clock = clock;
+    response.writeHead(200, eventHeaders).flushHeaders();
+    response.once('close', () => clock.clearTimeout(this.#timer));
+    this.#keepAlive();
+  }
+
+  /** @param json - a message as JSON, in one line */
+  send(json: string): void {
+    if (this.#response.writableLength > mostUnreadBytes) {
+      this.#response.destroy();
+      return;
+    }
+    this.#response.write(toEvent(json));
+  }
+
+  /** @param json - the last message */
+  end(json?: string): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#response.end(json === undefined ? undefined : toEvent(json));
+  }
+
+  #keepAlive(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#response.write(': still here\n\n');
+      this.#keepAlive();
+    }, keepAliveMs);
+  }
+}
+
+function toEvent(json: string): string {
+  return `event: message\ndata: ${json}\n\n`;
+}

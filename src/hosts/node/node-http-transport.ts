@@ -1,0 +1,176 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GatewayError } from '../../errors.js';
+import { toErrorResponse } from '../../instance/request-ledger.js';
+import type { Clock } from '../../options.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type MessageExtraInfo,
+  type RequestId,
+  type TransportSendOptions,
+} from '../../sdk.js';
+import { deliver } from '../../transport/callback.js';
+import { handedOver } from '../../transport/handed-over.js';
+import { once } from '../../util/once.js';
+import type { NodeServerTransport } from '../node-sessions.js';
+import { Refusal } from '../refusal.js';
+import type { SessionTransportSettings } from '../session-options.js';
+import { Answer } from './answer.js';
+import { checkListen, checkPost, checkRevision, isInitialize, readMessages } from './check-request.js';
+import { EventStream } from './event-stream.js';
+
+/**
+ * One session of Streamable HTTP on `node:http` (2025-11-25, "Transports", "Streamable HTTP"), for requests that
+ * {@link SessionTable} has admitted to it. Each answer goes to the response of its request, as JSON where nothing comes
+ * before it; what belongs to none goes to the stream of the session, or nowhere while there is none.
+ */
+export class NodeHttpTransport implements NodeServerTransport {
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: Error) => void) | undefined;
+  onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+  /** Known from the request on that begins the session. */
+  sessionId?: string;
+
+  readonly #settings: SessionTransportSettings;
+  readonly #clock: Clock;
+  readonly #open = new Map<RequestId, Answer>();
+  #stream: { readonly events: EventStream; readonly response: ServerResponse } | undefined;
+  #isStarted = false;
+  #isClosed = false;
+
+  constructor(settings: SessionTransportSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+  }
+
+  async start(): Promise<void> {
+    if (this.#isStarted) {
+      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before');
+    }
+    this.#isStarted = true;
+  }
+
+  /** Resolves when the response has begun or the client has left. @throws Refusal */
+  async handleRequest(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
+    if (this.#isClosed) {
+      throw new Refusal('session-unknown', 'Session not found');
+    }
+    switch (request.method) {
+      case 'POST':
+        return this.#post(request, response, body);
+      case 'GET':
+        return this.#listen(request, response);
+      default:
+        checkRevision(request);
+        await this.close();
+        response.writeHead(200).end();
+    }
+  }
+
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    const json = JSON.stringify(message);
+    if (!isResponse(message)) {
+      const answer = this.#open.get(options?.relatedRequestId as RequestId);
+      const isLost = answer === undefined || answer.isLost;
+      (isLost ? this.#stream?.events : answer)?.send(json);
+      return handedOver;
+    }
+    const id = message.id as RequestId;
+    const answer = this.#open.get(id);
+    this.#open.delete(id);
+    if (answer === undefined || answer.isLost) {
+      const text = `nobody waits for the answer to request ${JSON.stringify(id)} any more`;
+      return Promise.reject(new GatewayError('TRANSPORT_CLOSED', text, { delivered: false }));
+    }
+    answer.finish(id, json);
+    return handedOver;
+  }
+
+  /** Answers what is open with an error, and ends the stream. */
+  readonly close = once(async () => {
+    this.#isClosed = true;
+    const error = new GatewayError('TRANSPORT_CLOSED', 'the session has ended');
+    for (const [id, answer] of this.#open) {
+      answer.isLost || answer.finish(id, JSON.stringify(toErrorResponse(id, error, error.message, 'unknown')));
+    }
+    this.#open.clear();
+    this.#stream?.events.end();
+    this.onclose?.();
+  });
+
+  async #post(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
+    checkPost(request);
+    const messages = readMessages(body);
+    if (isInitialize(messages[0] as JSONRPCMessage)) {
+      this.#begin();
+    } else {
+      checkRevision(request);
+    }
+    const ids = this.#idsOf(messages);
+    this.#setSessionId(response);
+    const begun = ids.length === 0 ? undefined : this.#await(response, ids);
+    const extra = toExtra(request);
+    for (const message of messages) {
+      deliver(this, message, extra);
+    }
+    if (begun === undefined) {
+      response.writeHead(202).end();
+    }
+    await begun;
+  }
+
+  #begin(): void {
+    if (this.sessionId !== undefined) {
+      throw new Refusal('message', 'The session is initialized already');
+    }
+    this.sessionId = this.#settings.sessionIdGenerator();
+  }
+
+  #idsOf(messages: readonly JSONRPCMessage[]): readonly RequestId[] {
+    const ids = messages.filter(isRequest).map(({ id }) => id);
+    for (const [index, id] of ids.entries()) {
+      // Two requests of one name, of which only one could be answered.
+      if (this.#open.has(id) || ids.indexOf(id) !== index) {
+        throw new Refusal('message', `The request id ${JSON.stringify(id)} is in use by an open request`);
+      }
+    }
+    return ids;
+  }
+
+  #await(response: ServerResponse, ids: readonly RequestId[]): Promise<void> {
+    return new Promise((resolve) => {
+      const answer = new Answer(response, ids, this.#clock, resolve);
+      for (const id of ids) {
+        this.#open.set(id, answer);
+      }
+    });
+  }
+
+  #listen(request: IncomingMessage, response: ServerResponse): void {
+    checkListen(request);
+    checkRevision(request);
+    if (this.#stream !== undefined) {
+      throw new Refusal('stream-open', 'The session has a stream already');
+    }
+    this.#setSessionId(response);
+    const stream = { response, events: new EventStream(response, this.#clock) };
+    this.#stream = stream;
+    response.once('close', () => {
+      if (this.#stream === stream) {
+        this.#stream = undefined;
+      }
+    });
+  }
+
+  #setSessionId(response: ServerResponse): void {
+    if (this.sessionId !== undefined) {
+      response.setHeader('mcp-session-id', this.sessionId);
+    }
+  }
+}
+
+function toExtra(request: IncomingMessage & { readonly auth?: unknown }): MessageExtraInfo {
+  const { headers, auth } = request;
+  return { requestInfo: { headers }, ...(auth !== undefined && { authInfo: auth as never }) };
+}
