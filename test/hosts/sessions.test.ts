@@ -160,7 +160,13 @@ describe.each(transportKinds)('sessions with the transport %s', (kind) => {
     ['an end without a session', undefined, { method: 'DELETE' }, 400, 'session-missing'],
     ['another method', undefined, { method: 'PUT' }, 405, 'method'],
     ['an initialize request that accepts no stream', initialize, { accept: 'text/plain' }, 406, 'accept'],
-    ['an initialize request that is no JSON by its type', initialize, { 'content-type': 'text/plain' }, 415, 'content-type'],
+    [
+      'an initialize request that is no JSON by its type',
+      initialize,
+      { 'content-type': 'text/plain' },
+      415,
+      'content-type',
+    ],
   ])('refuses %s and keeps no session', async (_, body, headers, status, reason) => {
     await using host = await createHost();
     // The SDK's transports say so in words of their own.

@@ -8,7 +8,6 @@
  */
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
-import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { createGateway, createNodeSessions, loadCatalog } from 'open-mcp-gateway';
 
 const [catalog = 'catalog.yaml', port = '3000'] = process.argv.slice(2);
@@ -23,14 +22,10 @@ function authenticate(authorization = '') {
 
 // #region sessions
 const gateway = createGateway(await loadCatalog(catalog));
-const sessions = createNodeSessions(
-  (settings) => new StreamableHTTPServerTransport(settings),
-  (transport, caller) => gateway.serve(transport, { caller }),
-  {
-    authenticate: principals && (({ headers }) => authenticate(headers.authorization)),
-    onError: console.error,
-  },
-);
+const sessions = createNodeSessions((transport, caller) => gateway.serve(transport, { caller }), {
+  authenticate: principals && (({ headers }) => authenticate(headers.authorization)),
+  onError: console.error,
+});
 // #endregion sessions
 
 // #region server

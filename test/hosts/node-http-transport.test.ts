@@ -1,0 +1,271 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { afterEach, expect, test, vi } from 'vitest';
+import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../../src/sdk.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
+import { createHttpHost, type HttpHost, type HttpHostOptions } from './http-host.js';
+import { begin, open, send } from './raw-client.js';
+
+interface Received {
+  readonly message: JSONRPCMessage;
+  readonly extra: MessageExtraInfo | undefined;
+}
+
+const hosts: HttpHost[] = [];
+afterEach(async () => {
+  for (const host of hosts.splice(0)) await host.close();
+});
+
+/** A host with one session, whose transport the test holds: it answers `initialize` and leaves the rest to the test. */
+async function createSession(options: HttpHostOptions = {}) {
+  const received: Received[] = [];
+  const onerror = vi.fn();
+  const onclose = vi.fn();
+  let transport: Transport | undefined;
+  const host = await createHttpHost(async (given) => {
+    transport = given;
+    given.onerror = onerror;
+    const forget = given.onclose;
+    given.onclose = () => {
+      forget?.();
+      onclose();
+    };
+    given.onmessage = (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
+      if ('method' in message && message.method === 'initialize' && 'id' in message) {
+        void given.send({ jsonrpc: '2.0', id: message.id, result: {} });
+      } else {
+        received.push({ message, extra });
+      }
+    };
+    await given.start();
+  }, options);
+  hosts.push(host);
+  const id = await begin(host.url);
+  return { host, received, onerror, onclose, transport: transport as Transport, session: { 'mcp-session-id': id } };
+}
+
+type Session = Awaited<ReturnType<typeof createSession>>;
+
+const request = (id: string | number, method = 'tools/call') => ({ jsonrpc: '2.0' as const, id, method });
+const answerFor = (id: string | number, result = {}) => ({ jsonrpc: '2.0' as const, id, result });
+const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000 });
+
+/** Sends a body, and waits until the session has got so many messages. */
+async function post({ host, session, received }: Session, body: unknown, messages = received.length + 1) {
+  const outgoing = open(host.url, 'POST', session);
+  const head = (async () => (await once(outgoing, 'response'))[0] as IncomingMessage)();
+  // Of a client that leaves nobody waits for it.
+  head.catch(() => {});
+  outgoing.end(JSON.stringify(body));
+  await until(() => received.length === messages);
+  return { outgoing, head };
+}
+
+async function read(head: Promise<IncomingMessage>) {
+  const incoming = await head;
+  const body = await text(incoming);
+  const type = incoming.headers['content-type'];
+  const messages =
+    type === 'application/json'
+      ? [JSON.parse(body)]
+      : body
+          .split('\n')
+          .filter((line) => line.startsWith('data: '))
+          .map((line) => JSON.parse(line.slice(6)));
+  return { status: incoming.statusCode, type, headers: incoming.headers, messages };
+}
+
+test('an answer that comes first is JSON, with its length and the session', async () => {
+  const session = await createSession();
+  const { head } = await post(session, request('ä'));
+  await session.transport.send(answerFor('ä', { text: 'ü\u2028' }));
+  const answer = await read(head);
+  expect(answer).toMatchObject({
+    status: 200,
+    type: 'application/json',
+    messages: [answerFor('ä', { text: 'ü\u2028' })],
+  });
+  expect(answer.headers).toMatchObject({ ...session.session, 'content-length': expect.any(String) });
+});
+
+test('what belongs to a request comes as events before its answer, and nothing of others', async () => {
+  const session = await createSession();
+  const first = await post(session, request(1));
+  const second = await post(session, request(2));
+  const progress = { jsonrpc: '2.0' as const, method: 'notifications/progress', params: { progress: 1 } };
+  const question = { jsonrpc: '2.0' as const, id: 1, method: 'elicitation/create' };
+  await session.transport.send(progress, { relatedRequestId: 1 });
+  await session.transport.send(question, { relatedRequestId: 1 });
+  await session.transport.send(answerFor(2));
+  await session.transport.send(answerFor(1));
+  expect(await read(first.head)).toMatchObject({
+    status: 200,
+    type: 'text/event-stream',
+    messages: [progress, question, answerFor(1)],
+  });
+  expect(await read(second.head)).toMatchObject({ type: 'application/json', messages: [answerFor(2)] });
+});
+
+test('an answer that takes long begins as events, which comments keep alive', async () => {
+  const clock = new FakeClock();
+  const session = await createSession({ clock });
+  const { head } = await post(session, request(1));
+  await clock.advance(5_000);
+  const incoming = await head;
+  incoming.setEncoding('utf8');
+  await clock.advance(15_000);
+  expect(await once(incoming, 'data')).toEqual([': still here\n\n']);
+  await session.transport.send(answerFor(1));
+  expect(await text(incoming)).toBe(`event: message\ndata: ${JSON.stringify(answerFor(1))}\n\n`);
+});
+
+test('each answer of a batch is an event of its own', async () => {
+  const session = await createSession();
+  const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' };
+  const { head } = await post(session, [request(1), initialized, request('1')], 3);
+  await session.transport.send(answerFor('1'));
+  await session.transport.send(answerFor(1));
+  expect(await read(head)).toMatchObject({
+    type: 'text/event-stream',
+    messages: [answerFor('1'), answerFor(1)],
+  });
+});
+
+test('notifications and answers are 202, and come with who sent them', async () => {
+  const session = await createSession();
+  const { head } = await post(session, [answerFor(7), { jsonrpc: '2.0', method: 'notifications/x' }], 2);
+  expect((await head).statusCode).toBe(202);
+  expect(session.received.map(({ message }) => message)).toEqual([
+    answerFor(7),
+    { jsonrpc: '2.0', method: 'notifications/x' },
+  ]);
+  expect(session.received[0]?.extra?.requestInfo?.headers).toMatchObject(session.session);
+});
+
+test.each([
+  ['no JSON-RPC', { method: 'ping' }, {}, 400, 'message'],
+  ['an empty batch', [], {}, 400, 'message'],
+  ['a batch with something else in it', [request(1), 1], {}, 400, 'message'],
+  ['a batch of 101', Array.from({ length: 101 }, (_, id) => request(id)), {}, 400, 'message'],
+  ['an id twice', [request(1), request(1)], {}, 400, 'message'],
+  ['a second initialize', request(1, 'initialize'), {}, 400, 'message'],
+  ['initialize among others', [request(1), request(2, 'initialize')], {}, 400, 'message'],
+  ['an unknown revision', request(1), { 'mcp-protocol-version': '2020-01-01' }, 400, 'protocol-version'],
+  ['an Accept header without events', request(1), { accept: 'application/json' }, 406, 'accept'],
+  ['a body of text', request(1), { 'content-type': 'text/plain; a=application/json' }, 415, 'content-type'],
+])('refuses %s, and nobody hears of it', async (_, body, headers, status, reason) => {
+  const { host, session, received } = await createSession();
+  expect(await send(host.url, body, { ...session, ...headers })).toMatchObject({ status, reason });
+  expect(received).toEqual([]);
+  expect(host.sessionCount).toBe(1);
+});
+
+test('a request id that is in use is refused, and the first request gets its answer', async () => {
+  const session = await createSession();
+  const { head } = await post(session, request(1));
+  expect(await send(session.host.url, request(1), session.session)).toMatchObject({ status: 400, reason: 'message' });
+  await session.transport.send(answerFor(1));
+  expect(await read(head)).toMatchObject({ status: 200, messages: [answerFor(1)] });
+  const again = await post(session, request(1));
+  await session.transport.send(answerFor(1, { again: true }));
+  expect(await read(again.head)).toMatchObject({ messages: [answerFor(1, { again: true })] });
+});
+
+test('what belongs to no request goes to the stream, of which there is one', async () => {
+  const { host, session, transport } = await createSession();
+  const notification = { jsonrpc: '2.0' as const, method: 'notifications/tools/list_changed' };
+  await transport.send(notification);
+  expect(await send(host.url, undefined, { ...session, method: 'GET', accept: 'application/json' })).toMatchObject({
+    status: 406,
+    reason: 'accept',
+  });
+  const stream = open(host.url, 'GET', session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  expect(await send(host.url, undefined, { ...session, method: 'GET' })).toMatchObject({
+    status: 409,
+    reason: 'stream-open',
+  });
+  await transport.send(notification);
+  expect(String((await once(incoming, 'data'))[0])).toBe(`event: message\ndata: ${JSON.stringify(notification)}\n\n`);
+
+  incoming.on('error', () => {});
+  stream.destroy();
+  await until(() => host.openRequests === 0);
+  await settle();
+  const next = open(host.url, 'GET', session);
+  next.end();
+  const [again] = (await once(next, 'response')) as [IncomingMessage];
+  expect(again.statusCode).toBe(200);
+});
+
+test('a request goes on when its client has left: what it asks goes to the stream, its answer nowhere', async () => {
+  const session = await createSession();
+  const stream = open(session.host.url, 'GET', session.session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  const { outgoing } = await post(session, request(1));
+  outgoing.destroy();
+  await until(() => session.host.openRequests === 1);
+  await settle();
+
+  const question = { jsonrpc: '2.0' as const, id: 1, method: 'elicitation/create' };
+  await session.transport.send(question, { relatedRequestId: 1 });
+  expect(String((await once(incoming, 'data'))[0])).toContain('elicitation/create');
+  await expect(session.transport.send(answerFor(1))).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+  await expect(session.transport.send(answerFor(1))).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+});
+
+test('the end of the session answers what is open, once, and ends the stream', async () => {
+  const session = await createSession();
+  const stream = open(session.host.url, 'GET', session.session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  const { head } = await post(session, request(1));
+  const batch = await post(session, [request(2), request(3)], 3);
+  await session.transport.send(answerFor(2));
+  await Promise.all([session.transport.close(), session.transport.close()]);
+  const ended = { code: 1402, data: { code: 'TRANSPORT_CLOSED', delivered: 'unknown' } };
+  expect(await read(head)).toMatchObject({ status: 200, messages: [{ id: 1, error: ended }] });
+  expect(await read(batch.head)).toMatchObject({ messages: [answerFor(2), { id: 3, error: ended }] });
+  expect(await text(incoming)).toBe('');
+  expect(session.onclose).toHaveBeenCalledOnce();
+  expect(session.host.sessionCount).toBe(0);
+});
+
+test('DELETE ends the session after an unknown revision was refused', async () => {
+  const { host, session, onclose } = await createSession();
+  const end = { ...session, method: 'DELETE' };
+  expect(await send(host.url, undefined, { ...end, 'mcp-protocol-version': 'x' })).toMatchObject({ status: 400 });
+  expect(onclose).not.toHaveBeenCalled();
+  expect(await send(host.url, undefined, end)).toMatchObject({ status: 200 });
+  expect(onclose).toHaveBeenCalledOnce();
+});
+
+test('a client that does not read is given up, and holds no more than it may', async () => {
+  const { host, session, transport } = await createSession();
+  const stream = open(host.url, 'GET', session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  incoming.pause().on('error', () => {});
+  const mebibyte = { jsonrpc: '2.0' as const, method: 'notifications/x', params: { text: 'x'.repeat(1024 * 1024) } };
+  for (let sent = 0; sent < 64 && host.openRequests > 0; sent++) {
+    await transport.send(mebibyte);
+    await settle();
+  }
+  await until(() => host.openRequests === 0);
+  stream.destroy();
+  // The session is there all the same.
+  expect(await send(host.url, { jsonrpc: '2.0', method: 'notifications/y' }, session)).toMatchObject({ status: 202 });
+});
+
+test('what throws in onmessage goes to onerror', async () => {
+  const session = await createSession();
+  const failure = new Error('no');
+  session.transport.onmessage = () => {
+    throw failure;
+  };
+  expect(await send(session.host.url, { jsonrpc: '2.0', method: 'x' }, session.session)).toMatchObject({ status: 202 });
+  expect(session.onerror).toHaveBeenCalledExactlyOnceWith(failure);
+});
