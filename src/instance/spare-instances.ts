@@ -33,8 +33,8 @@ export class SpareInstances {
 
   /** It has started: from here on it is idle. */
   started(instance: Instance): void {
-    // Somebody may have taken it while it started.
-    if (this.#idleTimeoutMs > 0 && this.#timers.has(instance)) {
+    // Somebody may have taken it while it started, or have given it back just before.
+    if (this.#idleTimeoutMs > 0 && this.#timers.has(instance) && this.#timers.get(instance) === undefined) {
       const timer = this.#clock.setTimeout(() => instance.stop().catch(() => {}), this.#idleTimeoutMs);
       this.#timers.set(instance, timer);
     }

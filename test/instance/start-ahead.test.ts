@@ -49,6 +49,30 @@ describe('a server that was started ahead', () => {
     expect(t.server('a').live).toHaveLength(1);
   });
 
+  test('does not rest in the hands of the next one, whenever the one before has given up', async () => {
+    for (let turns = 0; turns < 60; turns += 1) {
+      const opening = Promise.withResolvers<void>();
+      await using t = setUp(
+        { a: { ...script, open: () => opening.promise } },
+        { entry: { idle_timeout: '1m', health: { interval: 0 } } },
+      );
+      const starting = t.gateway.start('a');
+      await using impatient = await t.caller();
+      await impatient.send({ id: 1, method: call[0], params: call[1] });
+      await settle();
+      opening.resolve();
+      for (let turn = 0; turn < turns; turn += 1) {
+        await Promise.resolve();
+      }
+      await impatient.transport.close();
+      await starting;
+      await t.gateway.connect('a').start();
+      expect(t.clock.waiting, `after ${turns} turns`).toBe(0);
+      await t.clock.advance(120_000);
+      expect(t.server('a').live, `after ${turns} turns`).toHaveLength(1);
+    }
+  });
+
   test('leaves no timer when it is stopped, or the gateway closed', async () => {
     await using t = setUp({ a: script });
     await t.gateway.start('a');
