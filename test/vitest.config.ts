@@ -5,7 +5,10 @@ import { ProofReporter } from './proof-reporter.js';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/bench/**', 'test/frameworks/**', '**/node_modules/**'],
+    exclude: [
+      ...['test/bench/**', 'test/frameworks/**', '**/node_modules/**'],
+      ...(process.env.TEST_LONG === '1' ? [] : ['test/**/*.long.test.ts']),
+    ],
     // A guard against hanging, not a measure of speed.
     testTimeout: 60_000,
     hookTimeout: 60_000,

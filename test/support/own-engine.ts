@@ -33,8 +33,8 @@ export class OwnEngine implements AsyncDisposable {
   static async start({ disks = {} }: OwnEngineOptions = {}): Promise<OwnEngine> {
     const engine = new OwnEngine(await mkdtemp(join(tmpdir(), 'engine-test-')));
     for (const [disk, size] of Object.entries(disks)) {
-      await mkdir(engine.#path(disk));
-      spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', engine.#path(disk)]);
+      await mkdir(engine.path(disk));
+      spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', engine.path(disk)]);
     }
     await engine.#startContainerd();
     await engine.up();
@@ -50,7 +50,22 @@ export class OwnEngine implements AsyncDisposable {
   }
 
   get host(): string {
-    return `unix://${this.#path('engine.sock')}`;
+    return `unix://${this.path('engine.sock')}`;
+  }
+
+  /** A place that goes with the engine, with all that is mounted there. */
+  path(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  /** Brings images of the machine's engine. */
+  async load(...tags: readonly string[]): Promise<void> {
+    const save = spawn('docker', ['save', ...tags], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const load = spawn('docker', ['--host', this.host, 'load', '--quiet'], {
+      stdio: [save.stdout, 'ignore', 'inherit'],
+    });
+    const [code] = await once(load, 'exit');
+    if (code !== 0) throw new Error(`docker load ended with ${code}`);
   }
 
   docker(...args: string[]): string {
@@ -59,9 +74,9 @@ export class OwnEngine implements AsyncDisposable {
 
   /** Starts the engine; containers of the one before live on. */
   async up(): Promise<void> {
-    const folders = ['data-root', 'exec-root'].map((name) => `--${name}=${this.#path(name)}`);
+    const folders = ['data-root', 'exec-root'].map((name) => `--${name}=${this.path(name)}`);
     const flags = ['--bridge=none', '--iptables=false', '--ip-masq=false', '--live-restore', '--log-level=error'];
-    const places = [`--pidfile=${this.#path('pid')}`, `--containerd=${this.#path('containerd.sock')}`];
+    const places = [`--pidfile=${this.path('pid')}`, `--containerd=${this.path('containerd.sock')}`];
     // In a network of its own: an engine without a bridge removes the one there is, which is another engine's.
     const command = ['--net', 'dockerd', ...folders, ...flags, ...places, `--host=${this.host}`];
     this.#daemon = spawn('unshare', command, { stdio: 'ignore' });
@@ -97,7 +112,7 @@ export class OwnEngine implements AsyncDisposable {
 
   /** Leaves a disk not a byte; call what is returned for an end of that. */
   async fill(disk: Disk): Promise<() => Promise<void>> {
-    const file = join(this.#path(disk), 'filler');
+    const file = join(this.path(disk), 'filler');
     const full = await writeFile(file, Buffer.alloc(1024 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => error);
     if (full?.code !== 'ENOSPC') throw new Error(`the disk ${disk} was to be full`, { cause: full });
     return () => rm(file);
@@ -121,20 +136,16 @@ export class OwnEngine implements AsyncDisposable {
 
   async #startContainerd(): Promise<void> {
     // Not the machine's own settings.
-    const config = this.#path('containerd.toml');
+    const config = this.path('containerd.toml');
     await writeFile(config, 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n');
-    const places = ['root', 'state'].map((name) => [`--${name}`, this.#path(`containerd-${name}`)]);
-    const address = this.#path('containerd.sock');
+    const places = ['root', 'state'].map((name) => [`--${name}`, this.path(`containerd-${name}`)]);
+    const address = this.path('containerd.sock');
     const flags = ['--config', config, '--address', address, '--log-level', 'error', ...places.flat()];
     this.#containerd = spawn('containerd', flags, { stdio: 'ignore' });
     while (!existsSync(address)) {
       if (this.#containerd.exitCode !== null) throw new Error(`containerd ended with ${this.#containerd.exitCode}`);
       await sleep(20);
     }
-  }
-
-  #path(name: string): string {
-    return join(this.#folder, name);
   }
 }
 

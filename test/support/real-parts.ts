@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'vitest';
+import { findKubelet } from './kubernetes/find-kubelet.js';
 import { nginxPath } from './nginx.js';
 
 /** An image of the local engine with Node and a shell: what the images of the tests are made from. */
@@ -23,6 +24,15 @@ export const describeWithPodman = suiteWith(
 export const describeWithKubernetes = suiteWith(
   (process.env.KUBECONFIG ?? '') !== '',
   'a Kubernetes cluster: set KUBECONFIG to the file of a cluster for tests',
+);
+
+/**
+ * Suites that kill a kubelet: of a node of their own, beside the one of a cluster that runs on this very machine, with an
+ * engine of their own.
+ */
+export const describeWithKubelet = suiteWith(
+  (process.env.KUBECONFIG ?? '') !== '' && process.env.TEST_DOCKER === '1' && findKubelet() !== undefined,
+  'a Kubernetes cluster whose kubelet runs on this machine with Docker: set KUBECONFIG, TEST_DOCKER=1 and TEST_IMAGE',
 );
 
 /** Suites with nginx before a server. */
