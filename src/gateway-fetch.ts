@@ -1,6 +1,7 @@
 import { Callers } from './endpoint/http/callers.js';
 import { respond, toResponse } from './endpoint/http/exchange.js';
 import { checkHeaders } from './endpoint/http/header-check.js';
+import type { HttpExtra } from './endpoint/http/param-check.js';
 import { missingEnvelope, readEnvelope } from './endpoint/modern/envelope.js';
 import type { ModernPeer } from './endpoint/modern/modern-peer.js';
 import { GatewayError } from './errors.js';
@@ -119,7 +120,8 @@ export class GatewayFetch {
       return new Response(null, { status: 503, headers: { 'retry-after': '30' } });
     }
     const { clock } = this.#options;
-    return respond(peer, message, { authInfo: caller.authInfo } as never, request.signal, clock);
+    const extra = { authInfo: caller.authInfo, headers: request.headers } as HttpExtra;
+    return respond(peer, message, extra, request.signal, clock);
   }
 
   async #toSession(request: Request, options: FetchOptions): Promise<Response> {

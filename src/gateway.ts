@@ -114,7 +114,7 @@ class CatalogGateway implements Gateway {
       clock,
       createModern: (given) => {
         this.#checkIds(given);
-        return this.#createModern(given);
+        return this.#createModern(given, true);
       },
       serve: (transport, given) => this.serve(transport, given),
     });
@@ -288,8 +288,8 @@ class CatalogGateway implements Gateway {
     return (send) => new DualPeer({ createSession, createModern: () => this.#createModern(options) }, send);
   }
 
-  #createModern(options: MergedOptions): ModernPeer {
-    const createSession = this.#sessionFactory(options);
+  #createModern(options: MergedOptions, overHttp = false): ModernPeer {
+    const createSession = this.#sessionFactory(options, overHttp);
     const clock = this.#options.clock ?? systemClock;
     const { caller = {}, servers, tags } = options;
     return new ModernPeer({
@@ -302,7 +302,7 @@ class CatalogGateway implements Gateway {
   }
 
   /** Makes the merged peer of a caller with a session, which follows the catalog. */
-  #sessionFactory(options: MergedOptions): PeerFactory<Endpoint> {
+  #sessionFactory(options: MergedOptions, overHttp = false): PeerFactory<Endpoint> {
     return (send) => {
       const endpoint = new Endpoint({
         servers: this.#select(options),
@@ -311,6 +311,7 @@ class CatalogGateway implements Gateway {
         snapshots: this.#snapshots,
         intercept: this.#options.intercept,
         clock: this.#options.clock ?? systemClock,
+        overHttp,
         version,
         emit: (event) => this.#emit(event),
         onClosed: () => this.#endpoints.delete(endpoint),

@@ -41,6 +41,8 @@ export interface EndpointOptions {
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
   readonly clock: Clock;
+  /** Whether requests come with headers that have to say what their bodies do. */
+  readonly overHttp?: boolean;
   /** Shown in `serverInfo`. */
   readonly version: string;
   emit(event: GatewayEvent): void;
@@ -86,6 +88,7 @@ export class Endpoint implements LinkOwner, Peer {
       caller,
       snapshots,
       intercept,
+      overHttp: options.overHttp === true,
       owner: this,
       onProgress: ({ id, displayName }, { message }) => calls.starting(id, message ?? `starting ${displayName}`),
     });
@@ -111,6 +114,7 @@ export class Endpoint implements LinkOwner, Peer {
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
       list: async (server, kind) => (await links.list(server, kind)).items,
+      mirrored: (server, tool) => links.mirrored(server, tool),
       learnNames: (kind) => this.#lists.learnNames(kind),
       listResources: () => Promise.allSettled([this.#lists.first('resources'), this.#lists.first('resourceTemplates')]),
     });
@@ -223,6 +227,7 @@ export class Endpoint implements LinkOwner, Peer {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
       case 'notifications/resources/list_changed':
+        this.#links.forgetTools(link.server);
         return this.#lists.changedBy(link.server, message.method);
       case 'notifications/cancelled':
         return this.#serverRequests.cancel(link, message.params);

@@ -1,8 +1,10 @@
-import type { JSONRPCRequest, MessageExtraInfo } from '../sdk.js';
+import type { JSONRPCRequest } from '../sdk.js';
+import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
 import { isToolAllowed } from './glob.js';
+import { checkParamHeaders, type HttpExtra } from './http/param-check.js';
 import { toResponse } from './intercept.js';
 import type { ListItem } from './list-kinds.js';
 import type { NameKind, Names } from './names.js';
@@ -12,7 +14,7 @@ import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
-type Extra = MessageExtraInfo | undefined;
+type Extra = HttpExtra | undefined;
 /** Gets the request whose name has led to a server. */
 type Found = (request: JSONRPCRequest, kind: NameKind, server: EndpointServer, own: string, extra: Extra) => void;
 
@@ -27,6 +29,8 @@ export interface RouterOptions {
   readonly forwarder: Forwarder;
   /** All of one server's list. */
   list(server: EndpointServer, kind: 'tools' | 'prompts'): Promise<readonly ListItem[]>;
+  /** What a tool asks for in headers. */
+  mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]>;
   /** Asks all servers for a list, so that their names are known. */
   learnNames(kind: 'tools' | 'prompts'): Promise<unknown>;
   /** Asks all servers for their resources and templates, so that their owners are known. */
@@ -73,8 +77,32 @@ export class Router {
     if (kind === 'tool' && !isToolAllowed(server.tools, own)) {
       return calls.refuse(request, -32602, `unknown tool: ${String(request.params?.name)}`);
     }
-    forwarder.forward(request, server, { ...request.params, name: own }, extra);
+    const params = { ...request.params, name: own };
+    if (kind === 'prompt' || extra?.headers === undefined) {
+      return forwarder.forward(request, server, params, extra);
+    }
+    this.#checked(request, server, params, extra, extra.headers);
   };
+
+  /** A call over HTTP: whoever has read its headers must not have been misled. */
+  #checked(request: JSONRPCRequest, server: EndpointServer, params: Params, extra: Extra, headers: Headers): void {
+    const { calls, forwarder, mirrored } = this.#options;
+    const call = calls.open(request, server.id);
+    mirrored(server, String(params.name)).then(
+      (found) => {
+        const mismatch = checkParamHeaders(found, params.arguments, headers);
+        if (!calls.take(call)) {
+          return;
+        }
+        if (mismatch === undefined) {
+          forwarder.forward(request, server, params, extra);
+        } else {
+          calls.refuse(request, mismatch.code, mismatch.message, mismatch.data);
+        }
+      },
+      (error: unknown) => calls.finish(call, toResponse(call.id, server.id, error)),
+    );
+  }
 
   /** Finds the origin of a name; one that is not known yet, but may be in a list, is looked up there first. */
   #resolveName(

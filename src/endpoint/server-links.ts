@@ -1,7 +1,9 @@
 import { Link, type LinkOwner } from '../instance/link.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
+import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { unknownFreshness } from './freshness.js';
+import { MirroredTools } from './http/param-check.js';
 import type { Interceptor } from './intercept.js';
 import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
@@ -12,11 +14,15 @@ export interface ServerLinksOptions {
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
   readonly owner: LinkOwner;
+  /** Whether requests come with headers that have to say what their bodies do. */
+  readonly overHttp: boolean;
   onProgress(server: EndpointServer, progress: RuntimeProgress): void;
 }
 
 /** One caller's links to its servers, each made when it is first needed, and what is known of a server without asking it. */
 export class ServerLinks {
+  /** Filled from the lists that pass; undefined for callers who have no headers. */
+  readonly #mirrored: MirroredTools | undefined;
   readonly #options: ServerLinksOptions;
   readonly #links = new Map<string, Link>();
   // Of servers whose lists are for this connection alone; better than one given by the host that turned out wrong.
@@ -29,6 +35,7 @@ export class ServerLinks {
 
   constructor(options: ServerLinksOptions) {
     this.#options = options;
+    this.#mirrored = options.overHttp ? new MirroredTools() : undefined;
   }
 
   to(server: EndpointServer): Link {
@@ -54,6 +61,7 @@ export class ServerLinks {
    */
   replace(id: string, keep: boolean): void {
     this.#own.delete(id);
+    this.forgetTools(id);
     const link = this.#links.get(id);
     if (link === undefined) {
       return;
@@ -75,6 +83,7 @@ export class ServerLinks {
 
   /** The server behind a link has ended. */
   ended(link: Link): void {
+    this.forgetTools(link.server);
     this.#retired.delete(link);
     if (this.#kept.delete(link) && this.#links.get(link.server) === link) {
       this.#links.delete(link.server);
@@ -153,6 +162,19 @@ export class ServerLinks {
     };
   }
 
+  /** What a tool asks for in headers; asks its server for its tools when they are not known. */
+  async mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]> {
+    if (this.#mirrored?.knows(server.id) === false) {
+      await this.#ask(server, 'tools', false);
+    }
+    return this.#mirrored?.of(server.id, tool) ?? [];
+  }
+
+  /** A server may have other tools now. */
+  forgetTools(server: string): void {
+    this.#mirrored?.forget(server);
+  }
+
   async #ask(server: EndpointServer, kind: ListKind, known: boolean): Promise<ServerList> {
     const link = this.to(server);
     const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;
@@ -161,6 +183,7 @@ export class ServerLinks {
       return { items: before.lists[kind] ?? [], freshness: unknownFreshness };
     }
     const list = await listAll(link, kind);
+    kind === 'tools' && this.#mirrored?.learn(server.id, list.items);
     const snapshot = this.snapshot(server);
     if (snapshot?.lists[kind] !== undefined && !this.#closed) {
       this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });

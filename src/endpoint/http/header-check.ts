@@ -1,4 +1,5 @@
 import type { JSONRPCRequest } from '../../sdk.js';
+import { decodeHeader } from '../../transport/http/mirrored-arguments.js';
 import { metaKeys, modernErrors } from '../../transport/modern.js';
 import type { RpcError } from '../modern/envelope.js';
 
@@ -18,7 +19,7 @@ export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcErro
   const meta = (params._meta ?? {}) as Readonly<Record<string, unknown>>;
   const differs = (name: string, expected: string) => {
     const given = headers.get(name);
-    const value = given === null ? undefined : decode(given.trim());
+    const value = given === null ? undefined : decodeHeader(given.trim());
     return value === expected
       ? undefined
       : {
@@ -34,21 +35,4 @@ export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcErro
     differs('Mcp-Method', method) ??
     (typeof name === 'string' ? differs('Mcp-Name', name) : undefined)
   );
-}
-
-/** The value of a header; undefined for one that is not written as it must be. */
-function decode(value: string): string | undefined {
-  const encoded = /^=\?base64\?(.*)\?=$/.exec(value)?.[1];
-  if (encoded === undefined) {
-    return value;
-  }
-  const bytes = Buffer.from(encoded, 'base64');
-  if (bytes.toString('base64') !== encoded) {
-    return undefined;
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
 }

@@ -48,7 +48,8 @@ function toModernError(
   if (code === -32002) {
     return { ...response, error: { ...response.error, code: -32602 } };
   }
-  if (code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion) {
+  const isOfHop = code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion;
+  if (isOfHop && options.server !== undefined) {
     // Of the hop between the gateway and the server.
     const text = `the gateway and the server do not understand each other: ${message}`;
     return { ...response, error: { ...response.error, code: -32603, message: text } };
