@@ -4,6 +4,7 @@ import type { OutputListener } from '../../transport/stream-transport.js';
 
 // As much as a pipe between two processes holds, or about.
 const bufferBytes = 128 * 1024;
+let shared: Buffer | undefined;
 
 /** What Node keeps behind a socket. None of it is documented, so all of it is looked for before it is used. */
 interface Handle {
@@ -31,7 +32,7 @@ export function borrowOutput(stdout: Readable): Output | undefined {
     return undefined;
   }
   let listener: OutputListener = () => {};
-  const buffer = Buffer.allocUnsafeSlow(bufferBytes);
+  const buffer = takeBuffer();
   const onread = {
     buffer,
     callback(length: number) {
@@ -49,4 +50,13 @@ export function borrowOutput(stdout: Readable): Output | undefined {
       listener = take;
     },
   };
+}
+
+/** Nobody keeps what is read, and one read ends before the next begins; but Windows may fill a buffer while others read. */
+function takeBuffer(): Buffer {
+  if (process.platform === 'win32') {
+    return Buffer.allocUnsafeSlow(bufferBytes);
+  }
+  shared ??= Buffer.allocUnsafeSlow(bufferBytes);
+  return shared;
 }
