@@ -55,8 +55,8 @@ describeWithDocker('docker: hosts that are killed', () => {
 
   test('a container that was made and never started goes with the next start', async () => {
     const dead = spawn('/bin/true');
-    const owner = { ...(await findOwner()), pid: dead.pid ?? 0, startTime: '1' };
     await once(dead, 'exit');
+    const owner = { ...(await findOwner()), pid: dead.pid ?? 0, startTime: '1' };
     const id = await docker('create', '--label', `${ownerLabel}=${formatOwner(owner)}`, baseImage, 'cat');
     await nextGateway();
     await expect(docker('inspect', id)).rejects.toThrow(/no such object/i);

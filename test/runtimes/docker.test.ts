@@ -4,7 +4,8 @@ import { referenceServerPath, runtimeContract } from '../../src/testing/index.js
 import { baseImage, describeWithDocker } from '../support/real-parts.js';
 
 describeWithDocker('docker', () => {
-  runtimeContract(test, {
+  // Much of each case is waiting.
+  runtimeContract(test.concurrent, {
     create: () => new DockerRuntime(),
     working: (args): DockerSpec => ({
       image: baseImage,

@@ -1,10 +1,9 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createGateway, type Gateway, type K8sServiceSpec } from '../../src/index.js';
 import { K8sServiceRuntime } from '../../src/runtimes/k8s-service.js';
 import { createRuntimeContext } from '../../src/testing/context.js';
 import { createCertificates } from '../fixtures/http/certificates.js';
+import { settledHeap } from '../support/heap.js';
 import { eventually, TestNamespace } from '../support/kubernetes/namespace.js';
 import { deployPodServer } from '../support/kubernetes/pod-server.js';
 import { Relay } from '../support/kubernetes/relay.js';
@@ -353,13 +352,3 @@ describeWithKubernetes('k8s-service on a cluster', () => {
     await eventually('the end of every connection', async () => (handles() <= 2 ? true : undefined));
   }, 300_000);
 });
-
-async function settledHeap(): Promise<number> {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  for (let turn = 0; turn < 3; turn++) {
-    collect();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return process.memoryUsage().heapUsed;
-}

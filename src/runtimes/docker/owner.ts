@@ -15,15 +15,8 @@ export interface Owner {
   readonly startTime: string;
 }
 
-let own: Promise<Owner> | undefined;
-
 /** This process. */
-export function findOwner(): Promise<Owner> {
-  own ??= readOwner();
-  return own;
-}
-
-async function readOwner(): Promise<Owner> {
+export async function findOwner(): Promise<Owner> {
   const [boot, namespace, process_] = await Promise.all([
     readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => hostname()),
     readlink('/proc/self/ns/pid').catch(() => ''),
