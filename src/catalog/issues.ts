@@ -109,7 +109,11 @@ export function formatPath(path: Path): string {
   return text;
 }
 
-/** A word of the catalog in a message: quoted, on one line, not too long. */
+/** A word of the catalog in a message: quoted, on one line, not too long, and nothing in it that a terminal obeys. */
 export function quote(text: string): string {
-  return JSON.stringify(text.length > 64 ? `${text.slice(0, 63)}…` : text);
+  const quoted = JSON.stringify(text.length > 64 ? `${text.slice(0, 63)}…` : text);
+  return quoted.replace(unseen, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
+
+// What JSON leaves as it is: controls of eight bits, other ends of lines, and what turns the direction of text.
+const unseen = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;

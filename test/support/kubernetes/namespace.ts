@@ -51,7 +51,8 @@ export class TestNamespace implements AsyncDisposable {
 
   async delete(kind: string, name: string, graceSeconds?: number, apiVersion = 'v1'): Promise<void> {
     const object = { apiVersion, kind, metadata: { name, namespace: this.name } };
-    await this.#api.delete(object, undefined, undefined, graceSeconds);
+    // The default of the API lets the pods of a Job stay.
+    await this.#api.delete(object, undefined, undefined, graceSeconds, undefined, 'Background');
   }
 
   async list<T extends KubernetesObject>(kind: string, labelSelector?: string, apiVersion = 'v1'): Promise<T[]> {

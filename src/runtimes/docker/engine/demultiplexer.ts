@@ -22,6 +22,7 @@ export class Demultiplexer {
   /** What is left of the frame at hand. */
   #left = 0;
   #kind = 0;
+  #broken = false;
 
   /** @param onStderr - the piece is only valid during the call */
   constructor(source: Duplex, onStderr: (piece: Buffer) => void) {
@@ -49,7 +50,8 @@ export class Demultiplexer {
 
   #take(chunk: Buffer): void {
     let at = 0;
-    while (at < chunk.length) {
+    // A stream that is destroyed may still hand on what it had taken in.
+    while (at < chunk.length && !this.#broken) {
       if (this.#left === 0) {
         at += this.#readHeader(chunk, at);
         continue;
@@ -74,6 +76,7 @@ export class Demultiplexer {
       this.#kind = this.#header[0] ?? 0;
       this.#left = this.#header.readUInt32BE(4);
       if (this.#kind > stderrKind || (this.#header.readUInt32BE(0) & 0xffffff) !== 0) {
+        this.#broken = true;
         this.#source.destroy(new EngineError('the engine sent what are no frames of an attached container'));
       }
     }
