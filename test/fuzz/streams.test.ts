@@ -16,7 +16,9 @@ async function demultiplex(pieces: readonly Buffer[]): Promise<Taken> {
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   const output = new Demultiplexer(source, (chunk) => stderr.push(Buffer.from(chunk)));
-  output.stdout.on('data', (chunk) => stdout.push(chunk)).on('error', () => {});
+  // The piece is only valid during the call.
+  output.onOutput((piece) => stdout.push(Buffer.from(piece)));
+  output.stdout.on('error', () => {}).resume();
   let failed = false;
   source.on('error', () => {
     failed = true;
