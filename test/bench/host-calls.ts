@@ -11,12 +11,12 @@ const kibibyte = 1024;
 
 /** Calls over HTTP: the merged peer with a server over stdio behind it, against the SDK's own server, which answers itself. */
 export async function hostCalls(_: Library, options: { readonly library?: string | undefined }): Promise<Row[]> {
-  const ours = await openHost('gateway.serve()', 'merged-host.mjs', [
+  const ours = await openHost('gateway.serve()', serverFile('merged-host.mjs'), [
     libraryUrl(options.library).href,
     echoServer.command,
     ...echoServer.args,
   ]);
-  const other = await openHost('SDK v1 McpServer', 'sdk-host.mjs', []);
+  const other = await openHost('SDK v1 McpServer', serverFile('sdk-host.mjs'), []);
   return callTimes([{ ...ours, prefix: 'bench__' }, other], ClientCaller.connect, async (times) => {
     const rows: Row[] = [];
     for (const bytes of [100, 64 * kibibyte, kibibyte * kibibyte]) {
@@ -34,8 +34,9 @@ export async function hostCalls(_: Library, options: { readonly library?: string
   });
 }
 
-async function openHost(name: string, file: string, args: readonly string[]): Promise<Way> {
-  const child = fork(serverFile(file), [...args], { execPath: process.execPath, execArgv: [] });
+/** A program that serves over HTTP, and a way to call it. */
+export async function openHost(name: string, file: string, args: readonly string[]): Promise<Way> {
+  const child = fork(file, [...args], { execPath: process.execPath, execArgv: [] });
   const [url] = (await once(child, 'message')) as [string];
   const transport = new StreamableHTTPClientTransport(new URL(url));
   return {

@@ -10,7 +10,9 @@ import { Buffer } from 'node:buffer';
 
 const modern = process.argv[2] === 'modern';
 
-const tools = ['echo', 'prepare', 'text'].map((name) => ({ name, inputSchema: { type: 'object' } }));
+// With the properties, because some clients drop arguments that no schema names.
+const properties = { text: { type: 'string' }, bytes: { type: 'number' } };
+const tools = ['echo', 'prepare', 'text'].map((name) => ({ name, inputSchema: { type: 'object', properties } }));
 const texts = new Map();
 let parts = [];
 let answers = '';
