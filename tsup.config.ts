@@ -12,7 +12,6 @@ export default defineConfig([
     // Without splitting each CJS entry would hold its own copy of every class.
     splitting: true,
     target: 'node22.19',
-    sourcemap: true,
     treeshake: true,
     // The CommonJS build has no `import.meta`; what uses it looks at `__dirname` there.
     esbuildOptions: (options) => {

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import spawn from 'cross-spawn';
 import * as v from 'valibot';
 import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
+import { once } from '../util/once.js';
 import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
@@ -18,6 +18,9 @@ const duration = v.pipe(
 );
 
 const posix = process.platform !== 'win32';
+
+const loadSpawn = once(() => import('cross-spawn'));
+type Spawn = Awaited<ReturnType<typeof loadSpawn>>['default'];
 
 /** The fields of a `local-process` runtime in a catalog. */
 export const localProcessSpec = v.strictObject({
@@ -130,12 +133,12 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     const { server, signal, clock, limits } = context;
     signal.throwIfAborted();
     context.report('starting');
-    const found = await this.#find(spec, context);
+    const [found, { default: spawn }] = await Promise.all([this.#find(spec, context), loadSpawn()]);
     signal.throwIfAborted();
     if ('problem' in found) {
       throw new GatewayError('START_FAILED', found.problem, { server });
     }
-    const child = await this.#spawn(found.file, spec, context);
+    const child = await this.#spawn(spawn, found.file, spec, context);
     const peer = new ChildPeer(child, {
       server,
       clock,
@@ -156,7 +159,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   }
 
   /** Resolves once the system runs the program. */
-  async #spawn(file: string, spec: LocalProcessSpec, context: RuntimeContext): Promise<ChildProcess> {
+  async #spawn(spawn: Spawn, file: string, spec: LocalProcessSpec, context: RuntimeContext): Promise<ChildProcess> {
     const env = this.#env(spec, context);
     // Announced before it starts: a host that is killed in between leaves nothing unguarded.
     const mark = this.#guardian?.expect();

@@ -2,6 +2,7 @@ import { callTimes } from './call-times.ts';
 import { BareCaller } from './calls.ts';
 import type { Library } from './library.ts';
 import { collectGarbage, interleave, timed } from './measure.ts';
+import { rawAttach } from './raw-attach.ts';
 import { compare, figure, type Row } from './report.ts';
 import { type Command, serverFile, type Way } from './transports.ts';
 
@@ -36,14 +37,19 @@ function ours(library: Library, image: string): Way {
   return { name: 'docker', transport: gateway.connect('bench'), close: () => gateway.close() };
 }
 
-/** What users write who have no such runtime: the flags are those that ours sets. */
-function cli(library: Library, image: string): Way {
+/** The flags that ours sets, for `docker run` and `docker create`, and what comes after them. */
+function flagsOf(image: string): string[] {
   const flags = [
-    ['run', '--interactive', '--rm', '--init', '--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges'],
+    ['--interactive', '--rm', '--init', '--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges'],
     ['--pids-limit=256', '--memory=512m', '--memory-swap=512m', '--cpus=1', '--network=none', '--log-driver=none'],
     ['--tmpfs=/tmp:rw,noexec,nosuid,nodev,size=64m,mode=1777', `--volume=${mount}`, '--entrypoint=node'],
-  ].flat();
-  const command: Command = { command: 'docker', args: [...flags, image, '/server/echo.mjs'] };
+  ];
+  return [...flags.flat(), image, '/server/echo.mjs'];
+}
+
+/** What users write who have no such runtime. */
+function cli(library: Library, image: string): Way {
+  const command: Command = { command: 'docker', args: ['run', ...flagsOf(image)] };
   const runtime = { type: 'local-process', ...command } as const;
   const gateway = library.createGateway({ servers: [{ id: 'bench', start_timeout: '5m', runtime }] });
   return { name: 'docker run', transport: gateway.connect('bench'), close: () => gateway.close() };
@@ -67,7 +73,7 @@ async function startTimes(library: Library, image: string): Promise<Row> {
 }
 
 async function roundTrips(library: Library, image: string): Promise<Row[]> {
-  const ways = [ours(library, image), cli(library, image)];
+  const ways = [ours(library, image), cli(library, image), rawAttach(flagsOf(image))];
   return callTimes(ways, BareCaller.connect, async (times) => {
     const rows: Row[] = [];
     for (const atOnce of [1, 16]) {
@@ -75,6 +81,7 @@ async function roundTrips(library: Library, image: string): Promise<Row[]> {
       const what = `1 KiB calls, ${atOnce} at once, no client`;
       const goal = atOnce === 1 ? { faster: 1.25 } : undefined;
       rows.push(compare(samples, { what, ours: 'docker', other: 'docker run', goal }));
+      rows.push(compare(samples, { what, ours: 'docker', other: 'raw attach', goal: undefined }));
     }
     return rows;
   });

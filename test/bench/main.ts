@@ -1,5 +1,5 @@
 // npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [eras] [host] [http] [k8s-job]
-// [k8s-service] [supervision] [docker] [reload] [peers] [--full] [--library <file>]
+// [k8s-service] [supervision] [docker] [reload] [import] [peers] [--full] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -7,6 +7,7 @@ import { dockerServers } from './docker.ts';
 import { eraCalls } from './era-calls.ts';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
+import { importTime } from './import-time.ts';
 import { k8sJobCalls } from './k8s-job-calls.ts';
 import { k8sServiceCalls } from './k8s-service-calls.ts';
 import { largeMessages } from './large-messages.ts';
@@ -39,6 +40,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   supervision,
   docker: dockerServers,
   reload,
+  import: importTime,
   peers,
 };
 // Installs what it compares with, which takes long: only when it is named.

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
-import { parseCatalog } from '../../src/catalog/parse-catalog.js';
+import { createGateway, parseCatalog } from '../../src/index.js';
 import { resolve } from './runtimes.js';
 import { toCatalog, yamlBlocks } from './yaml-blocks.js';
 
@@ -28,6 +28,33 @@ describe('docs/catalog.md', () => {
     const full = yamlBlocks(page).find((block) => block.includes('id: everything')) ?? '';
     const { servers } = await parseCatalog(toCatalog(full));
     expect(Object.keys(servers[0] ?? {}).sort()).toEqual(keys.sort());
+  });
+
+  test('shows the messages of a bad catalog as they are', async () => {
+    const shown = [...page.matchAll(/```text\ncatalog\.yaml is not valid, [^\n]*\n(.*?)```/gs)].map(
+      ([, lines]) => lines,
+    );
+    const told = async (text: string) => {
+      try {
+        createGateway(await parseCatalog(text), { env: {} });
+      } catch (error) {
+        return `${(error as Error).message.split('\n').slice(1).join('\n')}\n`;
+      }
+    };
+    const misspelt = `servers:
+  - id: orders
+    idle_timeout: 5m
+    isolaton: shared
+    env:
+      PGPORT: 5432
+    runtime: { type: local-process, command: orders-mcp }`;
+    const unknown = `servers:
+  - id: a
+    runtime: { type: dokcer, image: x }
+  - id: b
+    env: { TOKEN: "\${TOKEN}" }
+    runtime: { type: local-process, command: b, arg: [] }`;
+    expect(shown).toEqual([await told(misspelt), await told(unknown)]);
   });
 
   test.each([

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { parseCatalog } from '../../src/catalog/parse-catalog.js';
+import { createGateway, parseCatalog } from '../../src/index.js';
 import { findBlocks, findLinks, headingIds, readRegion } from './markdown.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -39,11 +39,29 @@ test('every block of code names the example it is taken from', () => {
   expect(unmarked.filter(({ language }) => code.includes(language)).map(({ at }) => at)).toEqual([]);
 });
 
-test('every other block of YAML is a catalog, or some of its entries', async () => {
+test('every other block of YAML is a catalog, or some of its entries, that a gateway takes', async () => {
   for (const { at, text } of unmarked.filter(({ language }) => language === 'yaml')) {
-    const catalog = text.startsWith('- ') ? `servers:\n${text}` : text;
-    await expect(parseCatalog(catalog), at).resolves.toHaveProperty('servers');
+    const catalog = await parseCatalog(text.startsWith('- ') ? `servers:\n${text}` : text);
+    // Some of the variables are addresses.
+    const env = Object.fromEntries([...text.matchAll(/\$\{(\w+)/g)].map(([, name]) => [name, 'https://example.com']));
+    expect(() => createGateway(catalog, { env }), at).not.toThrow();
   }
+});
+
+describe('a test runs every example that a page shows', () => {
+  const tests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules'))
+    .map((name) => readFileSync(join(root, 'test', name), 'utf8'));
+  const files = new Set(marked.map(({ example }) => example.split('#')[0] ?? ''));
+
+  // Those of agent frameworks are run folder by folder, by `npm run test:frameworks`.
+  test.each([...files].filter((file) => file.endsWith('.ts') && !file.includes('/frameworks/')))('%s', (file) => {
+    const name = basename(file, '.ts');
+    // A page may be followed as a whole.
+    const page = dirname(file) === 'docs/examples/getting-started' ? 'docs/getting-started.md' : undefined;
+    const ways = [`${name}.ts`, `${name}.js`, `'${name}'`, `/${name}'`, ...(page === undefined ? [] : [page])];
+    expect(tests.some((source) => ways.some((way) => source.includes(way)))).toBe(true);
+  });
 });
 
 describe('links lead somewhere', () => {
@@ -79,4 +97,12 @@ test('every script that a page tells to run is there', () => {
   );
   expect(told.length).toBeGreaterThan(0);
   expect(told.filter((name) => name !== undefined && !(name in scripts))).toEqual([]);
+});
+
+describe('the pages of runtimes share their headings', () => {
+  test.each(pages.filter(({ path }) => path.startsWith('docs/runtimes/')))('$path', ({ text }) => {
+    const shared = ['Spec', 'Example', 'Start and stop', 'Messages', 'Check and health', 'Not supported'];
+    const headings = [...text.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
+    expect(headings.filter((heading) => shared.includes(heading))).toEqual(shared);
+  });
 });

@@ -4,6 +4,7 @@ import { runExample } from './run-example.js';
 describe('the examples of the README and the docs do what they show', () => {
   test.each([
     ['smallest-gateway.ts', "{ content: [ { type: 'text', text: 'Echo: hello' } ] }\n"],
+    ['merged.ts', "[ 'everything', 'memory' ] everything__echo [ { type: 'text', text: 'Echo: hello' } ]\n"],
     ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
     ['eras.ts', "2026-07-28 [ { type: 'text', text: '2026' } ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],

@@ -141,10 +141,11 @@ test.each(['mjs', 'cjs'] as const)(
 );
 
 describe('what is loaded', () => {
-  // Prints the packages whose modules were loaded, by import or by require.
+  // Prints the packages whose modules were loaded, by import or by require, and the public modules of Node.
   const watch = `
-    import { registerHooks } from 'node:module';
+    import { builtinModules, registerHooks } from 'node:module';
     const packages = new Set();
+    const before = new Set(process.moduleLoadList);
     registerHooks({
       load(url, context, next) {
         const found = /.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)\\//.exec(url);
@@ -152,9 +153,26 @@ describe('what is loaded', () => {
         return next(url, context);
       },
     });
-    process.on('exit', () => console.log([...packages].sort().join(' ')));
+    process.on('exit', () => {
+      const loaded = process.moduleLoadList.filter((name) => !before.has(name)).map((name) => name.split(' ').at(-1));
+      const ofNode = loaded.filter((name) => builtinModules.includes(name)).map((name) => 'node:' + name);
+      console.log([...packages, ...ofNode].sort().join(' '));
+    });
   `;
-  const heavy = ['yaml', 'ky', 'undici', 'ws', 'chokidar', '@kubernetes/client-node', '@modelcontextprotocol/sdk'];
+  const heavy = [
+    ...[
+      'yaml',
+      'ky',
+      'undici',
+      'ws',
+      'chokidar',
+      'cross-spawn',
+      '@kubernetes/client-node',
+      '@modelcontextprotocol/sdk',
+    ],
+    // Most of them come with node:http.
+    ...['node:http', 'node:https', 'node:http2', 'node:tls', 'node:zlib', 'node:worker_threads', 'node:perf_hooks'],
+  ];
 
   function packagesOf(program: string, extension: 'mjs' | 'cjs' = 'mjs'): string[] {
     const file = join(project.folder, 'watch.mjs');
@@ -165,8 +183,17 @@ describe('what is loaded', () => {
   test.each(['import', 'require'] as const)('the entry alone loads nothing heavy on %s', (how) => {
     const packages =
       how === 'import' ? packagesOf(`import 'open-mcp-gateway';`) : packagesOf(`require('open-mcp-gateway');`, 'cjs');
-    expect(packages).toContain('open-mcp-gateway');
+    expect(packages).toEqual(expect.arrayContaining(['open-mcp-gateway', 'valibot', 'node:crypto']));
     expect(packages.filter((name) => heavy.includes(name))).toEqual([]);
+  });
+
+  test('a server over HTTP loads what it needs', () => {
+    const packages = packagesOf(`
+      import { createGateway } from 'open-mcp-gateway';
+      await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'remote-sse', url: 'http://127.0.0.1:9' } }] });
+      await gateway.start('a').catch(() => {});
+    `);
+    expect(packages).toEqual(expect.arrayContaining(['undici', 'node:tls']));
   });
 
   test.each(['import', 'require'] as const)('a catalog in YAML loads the parser on %s', (how) => {

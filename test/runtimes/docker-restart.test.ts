@@ -63,7 +63,7 @@ describeWithDocker('docker: an engine that goes away', () => {
       for (const outcome of await Promise.all(calls)) {
         expect(outcome).toMatchObject({
           message: expect.stringContaining('got no answer, outcome unknown'),
-          data: { code: 'SERVER_EXITED', delivered: true, exit: { reason: 'engine-lost' } },
+          data: { code: 'SERVER_EXITED', exit: { reason: 'engine-lost' } },
         });
       }
       await first.closed;

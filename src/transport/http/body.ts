@@ -1,4 +1,5 @@
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { Gunzip } from 'node:zlib';
+import { lazyNode } from '../../util/lazy-node.js';
 import { Pieces } from '../pieces.js';
 import type { BodySink, HttpAnswer } from './call.js';
 
@@ -37,11 +38,11 @@ export function readBody(answer: HttpAnswer, sink: BodySink): () => void {
   return decompress(answer, sink, encodings.reverse());
 }
 
-const decoders: Readonly<Record<string, (() => ReturnType<typeof createGunzip>) | undefined>> = {
-  gzip: createGunzip,
-  'x-gzip': createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
+const decoders: Readonly<Record<string, (() => Gunzip) | undefined>> = {
+  gzip: () => lazyNode.zlib.createGunzip(),
+  'x-gzip': () => lazyNode.zlib.createGunzip(),
+  deflate: () => lazyNode.zlib.createInflate(),
+  br: () => lazyNode.zlib.createBrotliDecompress(),
 };
 
 function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly string[]): () => void {

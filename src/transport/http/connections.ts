@@ -1,8 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
+import { lazyNode } from '../../util/lazy-node.js';
 import { type Connector, type ConnectRequest, type Dial, dialled, type Pending } from './dial.js';
 import { loadUndici } from './load.js';
 
@@ -190,6 +191,7 @@ function toSecureContext({ ca, cert, key, passphrase }: TlsOptions): SecureConte
   const authorities = ca === undefined || typeof ca !== 'string' ? ca : [ca];
   // OpenSSL leaves out what it cannot read, and then knows no authority.
   for (const pem of authorities ?? []) new X509Certificate(pem);
+  const { createSecureContext, getCACertificates } = lazyNode.tls;
   return createSecureContext({
     // Node replaces its own authorities, those of NODE_EXTRA_CA_CERTS among them, by those given.
     ...(authorities !== undefined && { ca: [...getCACertificates('default'), ...authorities] }),

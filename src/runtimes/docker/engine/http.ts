@@ -1,7 +1,7 @@
-import { Agent, type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import type { IncomingMessage, RequestOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { withoutControls } from '../../../transport/stderr-tail.js';
+import { lazyNode } from '../../../util/lazy-node.js';
 import { EngineError } from './engine.js';
 
 /** How to reach an engine. */
@@ -152,7 +152,7 @@ function exchange(address: Address, call: Call, hijack: boolean): Promise<Incomi
     ...target(address),
   };
   return new Promise((resolve, reject) => {
-    const request = (address.tls === undefined ? requestHttp : requestHttps)(options);
+    const request = lazyNode[address.tls === undefined ? 'http' : 'https'].request(options);
     const abort = () => request.destroy(new Error('aborted'));
     signal.addEventListener('abort', abort, { once: true });
     const settle = (run: () => void) => {
@@ -178,8 +178,8 @@ function target({ socketPath, host, port, tls, connect }: Address): RequestOptio
   }
   // A connection for each call: none is left idle, and a half-dead one is never used again.
   return socketPath === undefined
-    ? { host, port, ...tls, ...(tls === undefined && { agent: new Agent({ keepAlive: false }) }) }
-    : { socketPath, agent: new Agent({ keepAlive: false }) };
+    ? { host, port, ...tls, ...(tls === undefined && { agent: new lazyNode.http.Agent({ keepAlive: false }) }) }
+    : { socketPath, agent: new lazyNode.http.Agent({ keepAlive: false }) };
 }
 
 function pathOf({ path, query = {} }: Call): string {

@@ -1,5 +1,6 @@
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent, type RequestOptions } from 'node:https';
+import type { Agent } from 'node:http';
+import type { RequestOptions } from 'node:https';
+import { lazyNode } from '../../../util/lazy-node.js';
 import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
 import { KubernetesError } from './kubernetes-error.js';
 
@@ -12,7 +13,7 @@ export class Connection {
   readonly #context: string | undefined;
   #loaded: LoadedConfig;
   #reloading: Promise<void> | undefined;
-  #agent: { readonly key: string; readonly agent: HttpAgent } | undefined;
+  #agent: { readonly key: string; readonly agent: Agent } | undefined;
 
   private constructor(options: KubernetesOptions, context: string | undefined, loaded: LoadedConfig) {
     this.#options = options;
@@ -89,12 +90,13 @@ export class Connection {
     this.#agent = undefined;
   }
 
-  #agentFor({ ca, cert, key }: RequestOptions): HttpAgent {
+  #agentFor({ ca, cert, key }: RequestOptions): Agent {
     const identity = [this.server, ca, cert, key].map(String).join('\n');
     if (this.#agent?.key !== identity) {
       this.#agent?.agent.destroy();
       const options = { keepAlive: true, keepAliveMsecs: keepAliveMs };
-      const agent = this.server.startsWith('http:') ? new HttpAgent(options) : new HttpsAgent(options);
+      const { http, https } = lazyNode;
+      const agent = this.server.startsWith('http:') ? new http.Agent(options) : new https.Agent(options);
       this.#agent = { key: identity, agent };
     }
     return this.#agent.agent;

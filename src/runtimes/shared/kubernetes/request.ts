@@ -1,6 +1,6 @@
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Clock } from '../../../options.js';
+import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
@@ -99,7 +99,7 @@ async function send(
   const text = body === undefined ? undefined : JSON.stringify(body);
   const { server } = connection;
   return new Promise((resolve, reject) => {
-    const request: ClientRequest = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
+    const request: ClientRequest = lazyNode[url.protocol === 'http:' ? 'http' : 'https'].request(url, {
       ...settings,
       method,
       headers: {
