@@ -19,6 +19,10 @@ export class BoundedMap<Key, Value> {
     this.#map.set(key, value);
   }
 
+  values(): Iterable<Value> {
+    return this.#map.values();
+  }
+
   delete(key: Key): void {
     this.#map.delete(key);
   }

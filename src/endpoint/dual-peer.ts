@@ -8,7 +8,8 @@ import {
   type RequestId,
 } from '../sdk.js';
 import { hasEnvelope } from '../transport/modern.js';
-import type { ModernPeer, OpenExchange } from './modern/modern-peer.js';
+import type { ModernPeer } from './modern/modern-peer.js';
+import type { OpenExchange } from './modern/open-exchange.js';
 import type { Peer, PeerFactory, SendToCaller } from './peer.js';
 
 export interface DualPeerOptions {

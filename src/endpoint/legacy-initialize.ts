@@ -21,8 +21,8 @@ export function readInitialize(params: JSONRPCRequest['params']): CallerHandshak
   return { params: { ...params, protocolVersion, capabilities, clientInfo }, protocolVersion, capabilities };
 }
 
-// Any server may have any of these: nobody was asked yet.
-const anything = {
+/** What is said of servers that nobody has asked yet: they may have any of it. */
+export const anything: Readonly<Record<string, unknown>> = {
   tools: { listChanged: true },
   prompts: { listChanged: true },
   resources: { subscribe: true, listChanged: true },

@@ -29,6 +29,16 @@ export const modernErrors = {
   unsupportedVersion: -32022,
 } as const;
 
+/** The param that the header Mcp-Name says too, by method. */
+export const namedBy: ReadonlyMap<string, string> = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+  ['tasks/get', 'taskId'],
+  ['tasks/update', 'taskId'],
+  ['tasks/cancel', 'taskId'],
+]);
+
 const envelopeKeys = [metaKeys.protocolVersion, metaKeys.clientCapabilities, metaKeys.clientInfo, metaKeys.logLevel];
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -1,17 +1,7 @@
 import type { JSONRPCRequest } from '../../sdk.js';
 import { decodeHeader } from '../../transport/http/mirrored-arguments.js';
-import { metaKeys, modernErrors } from '../../transport/modern.js';
+import { metaKeys, modernErrors, namedBy } from '../../transport/modern.js';
 import type { RpcError } from '../modern/envelope.js';
-
-/** Where the value stands that Mcp-Name mirrors. */
-const named: Readonly<Record<string, string>> = {
-  'tools/call': 'name',
-  'prompts/get': 'name',
-  'resources/read': 'uri',
-  'tasks/get': 'taskId',
-  'tasks/update': 'taskId',
-  'tasks/cancel': 'taskId',
-};
 
 /** Compares the headers of a request of the stateless era with its body: whoever read them must not have been misled. */
 export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcError | undefined {
@@ -28,7 +18,7 @@ export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcErro
           data: { header: name },
         };
   };
-  const key = named[method];
+  const key = namedBy.get(method);
   const name = key === undefined ? undefined : (params as Readonly<Record<string, unknown>>)[key];
   return (
     differs('MCP-Protocol-Version', String(meta[metaKeys.protocolVersion])) ??

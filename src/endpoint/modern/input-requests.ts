@@ -1,6 +1,7 @@
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
+import { relatedTask } from '../../transport/tasks.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { ModernCall } from './modern-call.js';
 import { type RequestStates, stateLifetimeMs } from './request-states.js';
@@ -140,9 +141,9 @@ export class InputRequests {
 }
 
 /** A request without what only sessions know. */
-function toInputRequest(method: string, params: Fields | undefined): Fields {
+export function toInputRequest(method: string, params: Fields | undefined): Fields {
   const { _meta, task: _, elicitationId: __, ...rest } = params ?? {};
-  const { progressToken: ___, ...meta } = isFields(_meta) ? _meta : {};
+  const { progressToken: ___, [relatedTask]: ____, ...meta } = isFields(_meta) ? _meta : {};
   const own = Object.keys(meta).length === 0 ? rest : { ...rest, _meta: meta };
   return { method, ...((params !== undefined || method !== 'roots/list') && { params: own }) };
 }

@@ -1,6 +1,7 @@
 import type { Response } from '../../instance/exchanges.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields, metaKeys } from '../../transport/modern.js';
+import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
+import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
@@ -55,6 +56,20 @@ export class Listens {
     const problem = problemOf(filter);
     if (problem !== undefined) {
       return refuse(-32602, problem);
+    }
+    const declared = request.params?._meta?.[metaKeys.clientCapabilities];
+    if ((filter as Fields).taskIds !== undefined && !(isFields(declared) && hasTasksExtension(declared))) {
+      const requiredCapabilities = { extensions: { [tasksExtension]: {} } };
+      reply({
+        jsonrpc: '2.0',
+        id,
+        error: {
+          code: modernErrors.missingCapability,
+          message: `taskIds need the extension ${tasksExtension}`,
+          data: { requiredCapabilities },
+        },
+      });
+      return () => {};
     }
     if (this.#open.size >= mostListens) {
       return refuse(-32603, `${mostListens} streams are open already`);

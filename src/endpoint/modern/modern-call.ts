@@ -15,6 +15,8 @@ export class ModernCall {
   /** Undefined between two rounds. */
   reply: Reply | undefined;
   logLevel: string | undefined;
+  /** It was sent as a task, to be answered with one. */
+  isTask = false;
   round = 0;
   /** What the caller was asked in this round and has not answered. */
   readonly questions = new Map<string, JSONRPCRequest>();

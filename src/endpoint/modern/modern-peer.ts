@@ -10,14 +10,20 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../../sdk.js';
+import { isFields } from '../../transport/modern.js';
+import { hasTasksExtension } from '../../transport/tasks.js';
+import { listKindOf } from '../list-kinds.js';
 import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
-import { type Envelope, logLevels, type RpcError, readEnvelope } from './envelope.js';
+import { type Envelope, type RpcError, readEnvelope } from './envelope.js';
 import { askable, InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
 import { ModernCall, type Reply } from './modern-call.js';
-import type { RequestStates, StateMeaning } from './request-states.js';
+import { answerWhenOpen, type OpenExchange } from './open-exchange.js';
+import { type RequestStates, withState } from './request-states.js';
 import { toDiscovery, toModernResult } from './results.js';
+import { SessionTasks, taskMethods } from './session-tasks.js';
 import { toModernResponse } from './translate-response.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -31,12 +37,6 @@ export interface ModernPeerOptions {
   readonly isForAll: boolean;
   /** Makes the peer of a caller with a session. */
   readonly createSession: PeerFactory<SessionPeer>;
-}
-
-/** A request that is under way. */
-export interface OpenExchange {
-  /** The caller does not wait any more. */
-  cancel(params?: Fields): void;
 }
 
 /** What sessions know and the stateless era has no word for. */
@@ -60,9 +60,10 @@ const nothing: OpenExchange = { cancel() {} };
 export class ModernPeer {
   readonly #options: ModernPeerOptions;
   readonly #sessions: CallerSessions;
-  readonly #calls = new Map<RequestId, ModernCall>();
+  readonly #calls = new CallTable();
   readonly #inputs: InputRequests;
   readonly #listens: Listens;
+  readonly #tasks: SessionTasks;
   #closed = false;
 
   constructor(options: ModernPeerOptions) {
@@ -71,16 +72,21 @@ export class ModernPeer {
     this.#sessions = new CallerSessions({
       createSession,
       receive: (session, ...message) => this.#receive(session, ...message),
-      isUsed: (session) =>
-        this.#listens.isUsing(session) || [...this.#calls.values()].some((call) => call.session === session),
+      isUsed: (session) => this.#isKept(session) || this.#calls.isUsing(session),
     });
+    this.#tasks = new SessionTasks(this.#sessions);
     this.#inputs = new InputRequests({ clock, states, caller, onExpired: (call) => this.#abandon(call, {}) });
     this.#listens = new Listens({ ask: (session, method, params) => this.#sessions.ask(session, method, params) });
   }
 
-  /** Whether no request is open, streams that listen included. */
+  /** Whether no request is open and no task runs, streams that listen included. */
   get isIdle(): boolean {
-    return this.#calls.size === 0 && !this.#sessions.all.some((session) => this.#listens.isUsing(session));
+    return this.#calls.size === 0 && !this.#sessions.all.some((session) => this.#isKept(session));
+  }
+
+  /** Whether something goes on in a session although no request is open. */
+  #isKept(session: CallerSession): boolean {
+    return this.#listens.isUsing(session) || this.#tasks.isUsing(session, this.#options.clock.date());
   }
 
   /** Takes a request with an envelope. Its answer goes to `reply`, unless it is cancelled before. */
@@ -99,6 +105,9 @@ export class ModernPeer {
     const { method, params } = request;
     if (unknown.has(method)) {
       return refuse({ code: -32601, message: `method not found: ${method} (of earlier revisions)` });
+    }
+    if (taskMethods.has(method) && this.#tasks.has(params?.taskId)) {
+      return this.#answerTask(request, reply);
     }
     if (params?.requestState !== undefined && resumable.has(method)) {
       const meaning = this.#options.states.open(this.#options.caller, request, params.requestState);
@@ -120,14 +129,14 @@ export class ModernPeer {
   failAll(reason: GatewayError): void {
     this.#sessions.failAll(reason);
     this.#listens.finishAll();
-    for (const call of [...this.#calls.values()]) {
+    for (const call of this.#calls.all) {
       this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
     }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const call of this.#calls.values()) {
+    for (const call of this.#calls.all) {
       this.#options.clock.clearTimeout(call.timer);
     }
     this.#calls.clear();
@@ -149,51 +158,40 @@ export class ModernPeer {
       return nothing;
     }
     if (request.method === 'server/discover') {
-      return this.#whenOpen(session, request, reply, (initialized) => {
+      return answerWhenOpen(session, request, reply, (initialized) => {
         const result = toModernResult(request.method, toDiscovery(initialized, envelope.capabilities));
         reply({ jsonrpc: '2.0', id: request.id, result });
         return undefined;
       });
     }
     if (request.method === 'subscriptions/listen') {
-      return this.#whenOpen(session, request, reply, () => this.#listens.open(request, session, reply));
+      return answerWhenOpen(session, request, reply, () => this.#listens.open(request, session, reply));
     }
     const call = new ModernCall(this.#sessions.nextId(), session, original, reply);
     call.logLevel = envelope.logLevel;
-    this.#calls.set(call.id, call);
+    this.#calls.add(call);
     this.#sessions.wantLog(session, envelope.logLevel);
-    const meta = request.params?._meta;
-    const params =
-      call.progressToken === undefined
-        ? request.params
-        : { ...request.params, _meta: { ...meta, progressToken: call.id } };
-    session.peer.receive({ ...request, id: call.id, ...(params && { params }) }, extra);
+    const { name, _meta: meta } = request.params ?? {};
+    call.isTask =
+      request.method === 'tools/call' && hasTasksExtension(envelope.capabilities) && this.#tasks.isRequired(name);
+    const params = {
+      ...request.params,
+      ...(call.isTask && { task: {} }),
+      ...(call.progressToken !== undefined && { _meta: { ...meta, progressToken: call.id } }),
+    };
+    session.peer.receive({ ...request, id: call.id, params }, extra);
     return this.#exchange(call, reply);
   }
 
-  /** Answers what needs to know what the server has said of itself. @param run - may return what ends it */
-  #whenOpen(
-    session: CallerSession,
-    { id }: JSONRPCRequest,
-    reply: Reply,
-    run: (initialized: Fields) => (() => void) | undefined,
-  ): OpenExchange {
-    let end: (() => void) | undefined;
+  #answerTask(request: JSONRPCRequest, reply: Reply): OpenExchange {
     let hasLeft = false;
-    session.whenOpen((answer) => {
-      if (hasLeft) {
-        return;
-      }
-      if ('error' in answer) {
-        reply({ ...answer, id });
-      } else {
-        end = run(answer.result);
-      }
+    void this.#tasks.answer(request).then((response) => {
+      const { states, caller, isForAll } = this.#options;
+      hasLeft || reply(toModernResponse(request, response, { states, caller, isForAll, server: undefined }));
     });
     return {
       cancel() {
         hasLeft = true;
-        end?.();
       },
     };
   }
@@ -230,30 +228,14 @@ export class ModernPeer {
     call.reply = undefined;
     const { id, session } = call;
     const server = session.peer.serverOf(id);
-    if (this.#calls.delete(id)) {
+    if (this.#calls.delete(call)) {
       session.peer.receive({
         jsonrpc: '2.0',
         method: 'notifications/cancelled',
         params: { ...params, requestId: id },
       });
-      this.#inputs.end(call, this.#resumableCalls(session, server));
+      this.#inputs.end(call, this.#calls.resumable(session, server));
     }
-  }
-
-  /**
-   * Where several calls are open, most servers do not say in which they ask: then it is one that waits, and has been asked
-   * least, since clients take only so many rounds.
-   */
-  #callToAskIn(session: CallerSession, related: RequestId | undefined, server: string | undefined) {
-    const [least] = this.#resumableCalls(session, server);
-    return (related === undefined ? undefined : this.#calls.get(related)) ?? least;
-  }
-
-  #resumableCalls(session: CallerSession, server: string | undefined): ModernCall[] {
-    return [...this.#calls.values()]
-      .filter((call) => call.session === session && resumable.has(call.request.method))
-      .filter((call) => session.peer.serverOf(call.id) === server)
-      .sort((a, b) => Number(a.reply === undefined) - Number(b.reply === undefined) || a.round - b.round);
   }
 
   /** @param server - whose answer it is, if it is one's */
@@ -264,8 +246,8 @@ export class ModernPeer {
       call.server = server;
       return;
     }
-    this.#calls.delete(call.id);
-    this.#inputs.end(call, this.#resumableCalls(call.session, server));
+    this.#calls.delete(call);
+    this.#inputs.end(call, this.#calls.resumable(call.session, server));
     call.answer(response);
   }
 
@@ -278,12 +260,16 @@ export class ModernPeer {
       const call = this.#calls.get(message.id as RequestId);
       if (call !== undefined) {
         const { states, caller, isForAll } = this.#options;
-        this.#finish(call, toModernResponse(call.request, message, { states, caller, server, isForAll }), server);
+        const response = this.#withTask(call, message);
+        this.#finish(call, toModernResponse(call.request, response, { states, caller, server, isForAll }), server);
       }
     } else if (isRequest(message)) {
       const refuse = (text: string) =>
         session.peer.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
-      const call = this.#callToAskIn(session, isGuess === true ? undefined : related, server);
+      const call = this.#calls.toAskIn(session, isGuess === true ? undefined : related, server);
+      if (this.#tasks.takes(session, message)) {
+        return;
+      }
       if (!askable.has(message.method)) {
         refuse(`the client cannot be asked for ${message.method}`);
       } else if (call === undefined) {
@@ -296,6 +282,20 @@ export class ModernPeer {
     }
   }
 
+  /** Learns of tools and tasks from what servers with sessions answer. */
+  #withTask({ session, request, isTask }: ModernCall, response: Response): Response {
+    if (!('result' in response)) {
+      return response;
+    }
+    const { task, tools } = response.result;
+    if (listKindOf(request.method) === 'tools') {
+      this.#tasks.learn(tools);
+    }
+    return isTask && isFields(task)
+      ? { ...response, result: this.#tasks.created(session, task, this.#options.clock.date()) }
+      : response;
+  }
+
   #notified(session: CallerSession, message: JSONRPCNotification, related: RequestId | undefined): void {
     const { method, params } = message;
     switch (method) {
@@ -305,37 +305,10 @@ export class ModernPeer {
       case 'notifications/resources/updated':
         return this.#listens.dispatch(session, message);
       case 'notifications/cancelled':
+        this.#tasks.withdraw(session, params?.requestId);
         return this.#inputs.withdraw(session, params?.requestId);
-      case 'notifications/progress': {
-        const call = this.#calls.get(params?.progressToken as RequestId);
-        if (call?.progressToken !== undefined) {
-          call.reply?.({ ...message, params: { ...params, progressToken: call.progressToken } });
-        }
-        return;
-      }
-      case 'notifications/message': {
-        const call = related === undefined ? undefined : this.#calls.get(related);
-        const isWanted =
-          call?.logLevel !== undefined && logLevels.indexOf(String(params?.level)) >= logLevels.indexOf(call.logLevel);
-        isWanted && call.reply?.(message);
-        return;
-      }
-      case 'notifications/elicitation/complete':
-      case 'notifications/tasks/status':
-        // Sessions alone have them.
-        return;
       default:
-        related !== undefined && this.#calls.get(related)?.reply?.(message);
+        return this.#calls.notify(message, related);
     }
   }
-}
-
-/** The request with the server's own state, or without ours. */
-function withState(request: JSONRPCRequest, meaning: StateMeaning): JSONRPCRequest {
-  const { requestState: _, ...params } = request.params as Record<string, unknown>;
-  if (meaning.kind === 'passed') {
-    return { ...request, params: { ...params, requestState: meaning.state } };
-  }
-  const { inputResponses: __, ...rest } = params;
-  return { ...request, params: rest };
 }

@@ -65,6 +65,16 @@ export class RequestStates {
   }
 }
 
+/** The request with the server's own state, or without ours. */
+export function withState(request: JSONRPCRequest, meaning: StateMeaning): JSONRPCRequest {
+  const { requestState: _, ...params } = request.params as Record<string, unknown>;
+  if (meaning.kind === 'passed') {
+    return { ...request, params: { ...params, requestState: meaning.state } };
+  }
+  const { inputResponses: __, ...rest } = params;
+  return { ...request, params: rest };
+}
+
 /** The same for the same request, whatever the order of its members, its answers and its `_meta`. */
 function bindingOf(caller: string, { method, params = {} }: JSONRPCRequest): string {
   const { _meta: _, inputResponses: __, requestState: ___, ...rest } = params as Record<string, unknown>;

@@ -1,5 +1,7 @@
 import { isFields, metaKeys } from '../../transport/modern.js';
+import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { version } from '../../version.js';
+import { anything } from '../legacy-initialize.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -44,10 +46,14 @@ export function toModernTools(tools: unknown): unknown {
 /** The answer to `server/discover`, from the one to `initialize`. */
 export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
   const { capabilities, instructions } = initialized;
-  const { tasks: _, extensions, ...rest } = isFields(capabilities) ? capabilities : {};
+  const own = isFields(capabilities) ? capabilities : {};
+  const { tasks: _, extensions, ...rest } = own;
   const wanted = isFields(declared.extensions) ? declared.extensions : {};
+  // A server with sessions may run tools as tasks, and so may one that nobody has asked yet.
+  const mayHaveTasks = own === anything || runsToolTasks(own);
+  const offered = { ...(mayHaveTasks && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
   // Of extensions, those that both sides have.
-  const common = Object.entries(isFields(extensions) ? extensions : {}).filter(([name]) => name in wanted);
+  const common = Object.entries(offered).filter(([name]) => name in wanted);
   return {
     supportedVersions: ['2026-07-28'],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },

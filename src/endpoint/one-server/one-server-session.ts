@@ -43,8 +43,8 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   readonly #send: SendToCaller;
   readonly #link: Link;
   readonly #serverRequests: ServerRequests;
-  /** The server's ids of open requests, by the caller's; undefined for `initialize`. */
-  readonly #open = new Map<RequestId, RequestId | undefined>();
+  /** Open requests by the caller's id, with the server's, which `initialize` has not. */
+  readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
   /** What came before the answer to `initialize`; undefined afterwards. */
   #early: (() => void)[] | undefined = [];
   #handshake: CallerHandshake | undefined;
@@ -85,7 +85,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   }
 
   failAll(reason: GatewayError): void {
-    for (const [id, linkId] of [...this.#open]) {
+    for (const [id, { linkId }] of [...this.#open]) {
       this.#answer(id, toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
     }
   }
@@ -145,7 +145,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     }
     this.#handshake = { ...readInitialize(params), ...(params && { params }) };
     this.#initializeId = id;
-    this.#open.set(id, undefined);
+    this.#open.set(id, { linkId: undefined });
     this.#link.open().catch((error: GatewayError) => {
       for (const each of [...this.#open.keys()]) {
         this.#answer(each, toErrorResponse(each, error, error.message, error.delivered ?? false));
@@ -160,8 +160,11 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       return this.#refuse(id, `${request.method} came before initialize`);
     }
     const progressToken = params?._meta?.progressToken;
+    const open: { linkId: RequestId | undefined } = { linkId: undefined };
+    // It may be answered on the spot.
+    this.#open.set(id, open);
     // The link changes what it is given.
-    const linkId = this.#link.request(
+    open.linkId = this.#link.request(
       { ...request },
       {
         callerId: id,
@@ -175,7 +178,6 @@ export class OneServerSession implements SessionPeer, LinkOwner {
           ),
       },
     );
-    this.#open.set(id, linkId);
   }
 
   #notified(message: JSONRPCNotification): void {
@@ -186,7 +188,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
         return;
       case 'notifications/cancelled': {
         const id = params?.requestId as RequestId;
-        const linkId = this.#open.get(id);
+        const { linkId } = this.#open.get(id) ?? {};
         if (linkId !== undefined) {
           this.#open.delete(id);
           this.#link.cancel(linkId, params);

@@ -56,6 +56,8 @@ export class EraTransport implements LinkTransport {
   #shaking = false;
   #ended = false;
   #lastError: Error | undefined;
+  /** Why the connection ends. */
+  #reason: GatewayError | undefined;
   #closed = false;
   #isTold = false;
 
@@ -268,6 +270,7 @@ export class EraTransport implements LinkTransport {
     const inner = this.#options.connect();
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     inner.onerror = (error) => {
+      this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
       if (this.#shaking) {
         this.#lastError = error;
       } else {
@@ -300,11 +303,19 @@ export class EraTransport implements LinkTransport {
       return;
     }
     this.#isTold = true;
+    this.#closed || this.#modern?.failAll(this.#reason ?? this.#endedError());
     this.#closed = true;
     this.#modern?.close();
     const error = this.#lastError;
     error && runCallback({}, () => this.onerror?.(error));
     runCallback({}, () => this.onclose?.());
+  }
+
+  #endedError(): GatewayError {
+    return new GatewayError('SERVER_EXITED', 'the server ended', {
+      server: this.#options.server,
+      delivered: 'unknown',
+    });
   }
 
   #toGatewayError(error: unknown): GatewayError {

@@ -32,7 +32,8 @@ interface Round {
   timer: unknown;
 }
 
-const askable: ReadonlySet<unknown> = new Set(['elicitation/create', 'sampling/createMessage', 'roots/list']);
+/** What a client may be asked for. */
+export const askable: ReadonlySet<unknown> = new Set(['elicitation/create', 'sampling/createMessage', 'roots/list']);
 const mostRounds = 32;
 /** How long a server that only asks for patience is left alone. */
 const pauseMs = 250;
@@ -177,7 +178,7 @@ export class InputRounds {
 }
 
 /** Sessions know a page that a person is sent to by an id, which the stateless era has no use for. */
-function toParams({ method, params }: Fields): Fields {
+export function toParams({ method, params }: Fields): Fields {
   const given = isFields(params) ? params : {};
   return method === 'elicitation/create' && given.mode === 'url' && given.elicitationId === undefined
     ? { ...given, elicitationId: randomUUID() }

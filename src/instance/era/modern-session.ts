@@ -17,12 +17,14 @@ import {
   modernErrors,
   modernRevision,
 } from '../../transport/modern.js';
+import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { InputRounds } from './input-rounds.js';
 import { Listening } from './listening.js';
 import type { Discovery } from './server-era.js';
+import { TaskCalls } from './task-calls.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
@@ -51,6 +53,8 @@ export class ModernSession {
   readonly #capabilities: Fields;
   readonly #listening: Listening;
   readonly #rounds: InputRounds;
+  /** Undefined for a server without tasks. */
+  readonly #tasks: TaskCalls | undefined;
   /** Requests that came without an envelope, by the caller's id. */
   readonly #open = new Map<RequestId, JSONRPCRequest>();
   #envelope: Fields;
@@ -59,23 +63,31 @@ export class ModernSession {
     this.#options = options;
     const { clock, caller, deliver } = options;
     this.#clientInfo = caller.clientInfo;
-    this.#capabilities = toModernCapabilities(caller.capabilities);
+    const hasTasks = hasTasksExtension(options.discovery.capabilities);
+    this.#capabilities = addTasks(toModernCapabilities(caller.capabilities), hasTasks);
     this.#envelope = this.#createEnvelope(undefined);
     const cancel = (id: RequestId) =>
       this.#post({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } });
+    const request = (id: RequestId, method: string, params: Fields) =>
+      this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method, params: { ...params } }));
+    const ask = (question: JSONRPCRequest, original: RequestId) =>
+      deliver(question, { relatedRequestId: original } as RelatedInfo);
+    const withdraw = (id: RequestId) =>
+      deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }, undefined);
+    this.#tasks = hasTasks
+      ? new TaskCalls({ clock, request, ask, withdraw, answer: (response) => this.#answer(response) })
+      : undefined;
     this.#listening = new Listening({
       clock,
-      request: (id, method, params) =>
-        this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method, params: { ...params } })),
+      request,
       cancel,
       deliver: (notification) => deliver(notification, undefined),
     });
     this.#rounds = new InputRounds({
       clock,
-      retry: (request) => this.#post(request),
-      ask: (request, original) => deliver(request, { relatedRequestId: original } as RelatedInfo),
-      withdraw: (id) =>
-        deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }, undefined),
+      retry: (again) => this.#post(again),
+      ask,
+      withdraw,
       fail: (id, error) => this.#answer({ jsonrpc: '2.0', id, error }),
     });
   }
@@ -92,7 +104,7 @@ export class ModernSession {
       return;
     }
     if (isResponse(message)) {
-      this.#rounds.answered(message);
+      this.#tasks?.callerAnswered(message) || this.#rounds.answered(message);
     } else {
       this.#notified(message);
     }
@@ -102,7 +114,7 @@ export class ModernSession {
   /** Takes what the server sends. */
   receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
     if (isResponse(message)) {
-      if (!this.#listening.answered(message)) {
+      if (!this.#listening.answered(message) && !this.#tasks?.answered(message)) {
         this.#answered(message, extra);
       }
     } else if (!isRequest(message) && !this.#listening.receive(message)) {
@@ -114,9 +126,17 @@ export class ModernSession {
     // A server of this era has no requests for its clients.
   }
 
+  /** Answers what waits for nothing that is under way at the server: a person's answer, the end of a task. */
+  failAll(reason: GatewayError): void {
+    for (const id of [...this.#open.keys()]) {
+      this.#answer(toErrorResponse(id, reason, reason.message, 'unknown'));
+    }
+  }
+
   close(): void {
     this.#listening.close();
     this.#rounds.close();
+    this.#tasks?.close();
     this.#open.clear();
   }
 
@@ -131,6 +151,7 @@ export class ModernSession {
         this.#envelope = this.#createEnvelope(params?.level);
         return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
       case 'resources/subscribe':
+        this.#open.set(id, request);
         this.#listening.subscribe(String(params?.uri)).then((error) => {
           this.#answer(error === undefined ? { jsonrpc: '2.0', id, result: {} } : { jsonrpc: '2.0', id, error });
         }, nothing);
@@ -141,7 +162,9 @@ export class ModernSession {
       default: {
         const complete = this.#addEnvelope(request);
         this.#open.set(id, complete);
-        this.#post(complete);
+        if (!this.#tasks?.takes(request)) {
+          this.#post(this.#tasks === undefined ? complete : withoutTask(complete));
+        }
       }
     }
   }
@@ -159,6 +182,7 @@ export class ModernSession {
     const current = this.#rounds.currentOf(original);
     this.#open.delete(original);
     this.#rounds.end(original);
+    this.#tasks?.end(original);
     this.#post({ ...message, params: { ...message.params, requestId: current } });
   }
 
@@ -179,12 +203,25 @@ export class ModernSession {
       this.#finish({ jsonrpc: '2.0', id, result: {} });
     } else if (resultType === 'input_required') {
       this.#rounds.required(request, result);
+    } else if (resultType === 'task' && this.#tasks !== undefined) {
+      this.#rounds.end(id);
+      this.#tasks.created(request, result);
     } else if (resultType === undefined || resultType === 'complete') {
-      this.#finish({ jsonrpc: '2.0', id, result });
+      this.#finish({ jsonrpc: '2.0', id, result: this.#toLegacyResult(request, result) });
     } else {
       const message = `the server answered with a result of type ${JSON.stringify(resultType)}, which a session has no word for`;
       this.#finish({ jsonrpc: '2.0', id, error: { code: -32603, message } });
     }
+  }
+
+  #toLegacyResult({ method, params }: JSONRPCRequest, result: Record<string, unknown>): Record<string, unknown> {
+    if (this.#tasks === undefined) {
+      return result;
+    }
+    if (method === 'tools/list' && Array.isArray(result.tools)) {
+      return { ...result, tools: result.tools.map(toTaskTool) };
+    }
+    return method === 'tools/call' && params?.task !== undefined ? this.#tasks.completed(result) : result;
   }
 
   #finish(response: Response & { id: RequestId }): void {
@@ -230,7 +267,10 @@ export class ModernSession {
 
 /** The answer to `initialize` that a server of the stateless era would give. */
 export function toInitializeResult(server: string, caller: Fields, discovery: Discovery): Record<string, unknown> {
-  const { capabilities, instructions, serverInfo } = discovery;
+  const { instructions, serverInfo } = discovery;
+  const capabilities = hasTasksExtension(discovery.capabilities)
+    ? { ...discovery.capabilities, tasks: { cancel: {}, requests: { tools: { call: {} } } } }
+    : discovery.capabilities;
   const asked = caller.protocolVersion;
   return {
     protocolVersion: typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0],
@@ -247,6 +287,23 @@ export function toModernCapabilities(capabilities: unknown): Fields {
   }
   const { tasks: _, roots, ...rest } = capabilities;
   return { ...rest, ...(roots !== undefined && { roots: {} }) };
+}
+
+/** Tasks are what the gateway can do, for every caller. */
+function addTasks(capabilities: Fields, hasTasks: boolean): Fields {
+  const extensions = isFields(capabilities.extensions) ? capabilities.extensions : {};
+  return hasTasks ? { ...capabilities, extensions: { ...extensions, [tasksExtension]: {} } } : capabilities;
+}
+
+/** That a caller wants a task this era has no word for: the server decides. */
+function withoutTask(request: JSONRPCRequest): JSONRPCRequest {
+  const { task, ...params } = (request.params ?? {}) as Record<string, unknown>;
+  return request.method === 'tools/call' && task !== undefined ? { ...request, params } : request;
+}
+
+/** A tool that a session may call as a task. */
+function toTaskTool(tool: unknown): unknown {
+  return isFields(tool) ? { ...tool, execution: { taskSupport: 'optional' } } : tool;
 }
 
 type RpcError = Extract<Response, { error: unknown }>['error'];

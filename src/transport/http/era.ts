@@ -1,4 +1,5 @@
 import type { JSONRPCMessage, JSONRPCResultResponse } from '../../sdk.js';
+import { namedBy } from '../modern.js';
 import { encodeHeader, findMirrored, type MirroredArgument, toHeaderText } from './mirrored-arguments.js';
 
 const mostTools = 10_000;
@@ -17,9 +18,9 @@ export class EraHeaders {
     const headers: Record<string, string> = { 'mcp-protocol-version': encodeHeader(version) };
     if (!('method' in message)) return headers;
     headers['mcp-method'] = encodeHeader(message.method);
-    const params = message.params as { name?: unknown; uri?: unknown; arguments?: unknown } | undefined;
-    const name = message.method === 'resources/read' ? params?.uri : params?.name;
-    if (named.has(message.method) && typeof name === 'string') headers['mcp-name'] = encodeHeader(name);
+    const params = message.params as Readonly<Record<string, unknown>> | undefined;
+    const name = params?.[namedBy.get(message.method) ?? ''];
+    if (typeof name === 'string') headers['mcp-name'] = encodeHeader(name);
     if (message.method === 'tools/call' && typeof params?.name === 'string') {
       for (const argument of this.#tools.get(params.name) ?? []) {
         const value = toHeaderText(params.arguments, argument);
@@ -45,5 +46,3 @@ export class EraHeaders {
     }
   }
 }
-
-const named: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);

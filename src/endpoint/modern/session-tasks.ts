@@ -1,0 +1,197 @@
+import type { Response } from '../../instance/exchanges.js';
+import { hasEnded } from '../../instance/task-status.js';
+import type { JSONRPCRequest, RequestId } from '../../sdk.js';
+import { isFields } from '../../transport/modern.js';
+import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
+import { BoundedMap } from '../bounded-map.js';
+import type { CallerSession, CallerSessions } from './caller-sessions.js';
+import { askable, toInputRequest } from './input-requests.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A task that runs at a server with sessions. */
+interface SessionTask {
+  readonly session: CallerSession;
+  readonly taskId: string;
+  /** What the server waits for, by the id under which the session asked. */
+  readonly questions: Map<string, JSONRPCRequest>;
+  /** The answer to `tasks/result`, which such servers wait with until the end, and ask on. */
+  payload: Promise<Response> | undefined;
+  isRunning: boolean;
+  readonly until: number;
+}
+
+const maxTasks = 10_000;
+/** How long a task of which nothing else is said holds on to its session, in milliseconds. */
+const usualLifetimeMs = 60 * 60_000;
+
+/** The methods that a caller may call on a task. */
+export const taskMethods: ReadonlySet<string> = new Set(['tasks/get', 'tasks/update', 'tasks/cancel']);
+
+/**
+ * Tasks of servers of 2025-11-25 for a caller of 2026-07-28: the caller asks how a task is, and finds its result, or what
+ * the server needs, in the answer; the server is asked for each on its own.
+ */
+export class SessionTasks {
+  readonly #sessions: CallerSessions;
+  readonly #tasks = new BoundedMap<string, SessionTask>(maxTasks);
+  /** Tools that run as tasks alone, by the name that the caller knows. */
+  readonly #required = new Set<string>();
+
+  constructor(sessions: CallerSessions) {
+    this.#sessions = sessions;
+  }
+
+  /** Looks at a list of tools on its way to the caller. */
+  learn(tools: unknown): void {
+    for (const tool of Array.isArray(tools) ? (tools as unknown[]) : []) {
+      if (isFields(tool) && typeof tool.name === 'string') {
+        const { taskSupport } = isFields(tool.execution) ? tool.execution : {};
+        taskSupport === 'required' ? this.#required.add(tool.name) : this.#required.delete(tool.name);
+      }
+    }
+  }
+
+  /** Whether a tool has to be called as a task. */
+  isRequired(tool: unknown): boolean {
+    return this.#required.has(tool as string);
+  }
+
+  has(taskId: unknown): boolean {
+    return this.#tasks.get(taskId as string) !== undefined;
+  }
+
+  /** Whether a task needs its session at this time. */
+  isUsing(session: CallerSession, now: number): boolean {
+    return [...this.#tasks.values()].some((task) => task.session === session && task.isRunning && task.until > now);
+  }
+
+  /** A call was answered with a task. @returns the answer for the caller */
+  created(session: CallerSession, task: Fields, now: number): Record<string, unknown> {
+    const taskId = String(task.taskId);
+    const lifetimeMs = typeof task.ttl === 'number' && task.ttl < usualLifetimeMs ? task.ttl : usualLifetimeMs;
+    const until = now + lifetimeMs;
+    const questions = new Map<string, JSONRPCRequest>();
+    this.#tasks.set(taskId, { session, taskId, questions, payload: undefined, isRunning: true, until });
+    return { resultType: 'task', ...toModernTask(task) };
+  }
+
+  /** Takes what a server asks in the course of a task; false for what belongs to none. */
+  takes(session: CallerSession, question: JSONRPCRequest): boolean {
+    const meta = question.params?._meta as Fields | undefined;
+    const related = meta?.[relatedTask] as { taskId?: unknown } | undefined;
+    const task = this.#tasks.get(related?.taskId as string);
+    if (task === undefined || task.session !== session || !askable.has(question.method)) {
+      return false;
+    }
+    task.questions.set(String(question.id), question);
+    return true;
+  }
+
+  /** A server does not wait for an answer any more. */
+  withdraw(session: CallerSession, id: unknown): void {
+    for (const task of this.#tasks.values()) {
+      task.session === session && task.questions.delete(String(id));
+    }
+  }
+
+  /** Answers a request for a task. */
+  async answer({ id, method, params = {} }: JSONRPCRequest): Promise<Response> {
+    const task = this.#tasks.get(params.taskId as string) as SessionTask;
+    const done = { jsonrpc: '2.0' as const, id, result: {} };
+    if (method === 'tasks/update') {
+      this.#update(task, params.inputResponses);
+      return done;
+    }
+    if (method === 'tasks/cancel') {
+      const answer = await this.#sessions.ask(task.session, method, { taskId: task.taskId });
+      if ('error' in answer) {
+        return { ...answer, id };
+      }
+      this.#dropQuestions(task);
+      return done;
+    }
+    return { ...(await this.#get(task)), id };
+  }
+
+  async #get(task: SessionTask): Promise<Response> {
+    const { session, taskId } = task;
+    const answer = await this.#sessions.ask(session, 'tasks/get', { taskId });
+    if ('error' in answer) {
+      task.isRunning = false;
+      return answer;
+    }
+    const fields = toModernTask(answer.result);
+    const { status } = fields;
+    task.isRunning = !hasEnded(status);
+    switch (status) {
+      case 'cancelled':
+        this.#dropQuestions(task);
+        return this.#toResponse(fields);
+      case 'completed':
+      case 'failed':
+        return this.#ended(task, fields);
+      default: {
+        if (status === 'input_required') {
+          // Such servers ask only whoever waits for the result.
+          void this.#result(task);
+        }
+        const inputRequests = Object.fromEntries(
+          [...task.questions].map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
+        );
+        return this.#toResponse(
+          task.questions.size > 0
+            ? { ...fields, status: 'input_required', inputRequests }
+            : { ...fields, status: 'working' },
+        );
+      }
+    }
+  }
+
+  /** In this era a task has failed only when there is an error instead of a result. */
+  async #ended(task: SessionTask, fields: Fields): Promise<Response> {
+    const payload = await this.#result(task);
+    return this.#toResponse(
+      'error' in payload
+        ? { ...fields, status: 'failed', error: payload.error }
+        : { ...fields, status: 'completed', result: withRelatedTask(payload.result) },
+    );
+  }
+
+  async #result(task: SessionTask): Promise<Response> {
+    task.payload ??= this.#sessions.ask(task.session, 'tasks/result', { taskId: task.taskId });
+    const answer = await task.payload;
+    if ('error' in answer && isOurs(answer.error)) {
+      // It may still be there.
+      task.payload = undefined;
+    }
+    return answer;
+  }
+
+  #update(task: SessionTask, responses: unknown): void {
+    for (const [key, question] of [...task.questions]) {
+      const given = isFields(responses) && Object.hasOwn(responses, key) ? responses[key] : undefined;
+      if (isFields(given)) {
+        task.questions.delete(key);
+        task.session.peer.receive({ jsonrpc: '2.0', id: question.id, result: { ...given } });
+      }
+    }
+  }
+
+  #dropQuestions(task: SessionTask): void {
+    for (const { id } of task.questions.values()) {
+      const error = { code: -32601, message: 'the task was cancelled' };
+      task.session.peer.receive({ jsonrpc: '2.0', id: id as RequestId, error });
+    }
+    task.questions.clear();
+  }
+
+  #toResponse(task: Fields): Response {
+    return { jsonrpc: '2.0', id: 0, result: { resultType: 'complete', ...task } };
+  }
+}
+
+/** Ours say that the connection broke, or that it took too long; a server's are the outcome of the task. */
+function isOurs({ code }: { readonly code: number }): boolean {
+  return code > 0;
+}

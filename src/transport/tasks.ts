@@ -1,0 +1,46 @@
+import { isFields } from './modern.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The extension of revision 2026-07-28 that took the place of the tasks of 2025-11-25. */
+export const tasksExtension = 'io.modelcontextprotocol/tasks';
+
+/** Key of `_meta` by which messages of 2025-11-25 say which task they belong to. */
+export const relatedTask = 'io.modelcontextprotocol/related-task';
+
+/** Whether capabilities of a client or server of 2026-07-28 have tasks. */
+export function hasTasksExtension(capabilities: Fields): boolean {
+  return isFields(capabilities.extensions) && capabilities.extensions[tasksExtension] !== undefined;
+}
+
+/** Whether a server of 2025-11-25 runs tools as tasks. */
+export function runsToolTasks({ tasks }: Fields): boolean {
+  const requests = isFields(tasks) && isFields(tasks.requests) ? tasks.requests : {};
+  return isFields(requests.tools) && requests.tools.call !== undefined;
+}
+
+const common = ['taskId', 'status', 'statusMessage', 'createdAt', 'lastUpdatedAt'] as const;
+
+function pick(task: Fields): Record<string, unknown> {
+  return Object.fromEntries(common.filter((key) => task[key] !== undefined).map((key) => [key, task[key]]));
+}
+
+/** A task as 2025-11-25 writes it, from one of 2026-07-28. */
+export function toLegacyTask(task: Fields): Record<string, unknown> {
+  const { ttlMs = null, pollIntervalMs } = task;
+  return { ...pick(task), ttl: ttlMs, ...(pollIntervalMs !== undefined && { pollInterval: pollIntervalMs }) };
+}
+
+/** A task as 2026-07-28 writes it, from one of 2025-11-25. */
+export function toModernTask(task: Fields): Record<string, unknown> {
+  const { ttl = null, pollInterval } = task;
+  return { ...pick(task), ttlMs: ttl, ...(pollInterval !== undefined && { pollIntervalMs: pollInterval }) };
+}
+
+/** A result without the mark of its task; with one when `taskId` is given. */
+export function withRelatedTask(result: Fields, taskId?: unknown): Record<string, unknown> {
+  const { _meta, ...rest } = result;
+  const { [relatedTask]: _, ...meta } = isFields(_meta) ? _meta : {};
+  const own = taskId === undefined ? meta : { ...meta, [relatedTask]: { taskId } };
+  return Object.keys(own).length === 0 ? rest : { ...rest, _meta: own };
+}

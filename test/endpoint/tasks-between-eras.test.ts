@@ -1,0 +1,465 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import {
+  InMemoryTaskMessageQueue,
+  InMemoryTaskStore,
+} from '@modelcontextprotocol/sdk/experimental/tasks/stores/in-memory.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { ElicitRequestSchema, ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
+import { describe, expect, test } from 'vitest';
+import { createGateway } from '../../src/index.js';
+import { settle } from '../support/fake-clock.js';
+import { ModernTestCaller } from './modern-caller.js';
+import { discovery, statelessServer } from './modern-servers.js';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { type Setup, setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
+
+const extension = 'io.modelcontextprotocol/tasks';
+const relatedTask = 'io.modelcontextprotocol/related-task';
+const times = { createdAt: '2026-07-28T10:00:00Z', lastUpdatedAt: '2026-07-28T10:00:01Z' };
+const withTasks = { extensions: { [extension]: {} } };
+
+/** A server of 2025-11-25 with a tool that runs as a task alone. */
+function legacyServer(state: { status: string }, more: NonNullable<Script['on']> = {}): Script {
+  const task = () => ({ taskId: 't1', status: state.status, ...times, ttl: 60_000, pollInterval: 500 });
+  return {
+    tools: [{ name: 'slow', execution: { taskSupport: 'required' } }, { name: 'quick' }],
+    capabilities: { tools: {}, tasks: { cancel: {}, list: {}, requests: { tools: { call: {} } } } },
+    on: {
+      'tools/call': ({ params }) => (params?.task === undefined ? { content: [], plain: true } : { task: task() }),
+      'tasks/get': task,
+      'tasks/result': () => ({ content: [], isError: false, _meta: { [relatedTask]: { taskId: 't1' }, own: 1 } }),
+      'tasks/cancel': () => {
+        state.status = 'cancelled';
+        return task();
+      },
+      ...more,
+    },
+  };
+}
+
+const ways = [
+  {
+    way: 'connect()',
+    prefix: 'one__',
+    modern: (setup: Setup, capabilities: Json) => ModernTestCaller.open(setup.gateway.connect(), capabilities),
+    legacy: (setup: Setup, capabilities: Json) => TestCaller.open(setup.gateway.connect(), capabilities),
+  },
+  {
+    way: 'connect(id, { era })',
+    prefix: '',
+    modern: (setup: Setup, capabilities: Json) =>
+      ModernTestCaller.open(setup.gateway.connect('one', { era: 'modern' }), capabilities),
+    legacy: (setup: Setup, capabilities: Json) =>
+      TestCaller.open(setup.gateway.connect('one', { era: 'legacy' }), capabilities),
+  },
+];
+
+describe.each(ways)('$way: tasks of a server with sessions, for a stateless caller', ({ prefix, modern }) => {
+  const start = async (caller: ModernTestCaller) => {
+    expect((await caller.result('tools/list')).tools).toEqual([{ name: `${prefix}slow` }, { name: `${prefix}quick` }]);
+    return caller.call(`${prefix}slow`, { arguments: { a: 1 } });
+  };
+
+  test('a tool that runs as a task alone is called as one, and asked for how it is until it has ended', async () => {
+    const state = { status: 'working' };
+    await using setup = setUp({ one: legacyServer(state) });
+    await using caller = await modern(setup, withTasks);
+    const task = { taskId: 't1', status: 'working', ...times, ttlMs: 60_000, pollIntervalMs: 500 };
+    expect(await start(caller)).toMatchObject({ resultType: 'task', ...task });
+    const { request } = await setup.server('one').request('tools/call');
+    expect(request.params).toMatchObject({ name: 'slow', arguments: { a: 1 }, task: {} });
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ resultType: 'complete', ...task });
+    state.status = 'completed';
+    const done = await caller.result('tasks/get', { taskId: 't1' });
+    expect(done).toMatchObject({ status: 'completed', result: { content: [], isError: false, _meta: { own: 1 } } });
+    expect(JSON.stringify(done)).not.toContain(relatedTask);
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toEqual(done);
+    expect(setup.server('one').only.requests('tasks/result')).toHaveLength(1);
+  });
+
+  test('what the server asks in a task is found in the task, and answered by an update', async () => {
+    const state = { status: 'input_required' };
+    const script = legacyServer(state, {
+      'tasks/result': async (_, instance) => {
+        const _meta = { [relatedTask]: { taskId: 't1' } };
+        const { result } = await instance.ask('q', 'elicitation/create', { message: 'Who?', _meta });
+        state.status = 'completed';
+        return { content: [], structuredContent: { heard: result } };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, { ...withTasks, elicitation: {} });
+    await start(caller);
+    let task = await caller.result('tasks/get', { taskId: 't1' });
+    while (task.inputRequests === undefined) {
+      expect(task.status).toBe('working');
+      task = await caller.result('tasks/get', { taskId: 't1' });
+    }
+    expect(task.status).toBe('input_required');
+    const [[key, question] = []] = Object.entries(task.inputRequests as Json);
+    expect(question).toEqual({ method: 'elicitation/create', params: { message: 'Who?' } });
+    const update = (inputResponses: Json) => caller.result('tasks/update', { taskId: 't1', inputResponses });
+    expect(await update({ other: { action: 'accept' } })).toMatchObject({ resultType: 'complete' });
+    expect((await caller.result('tasks/get', { taskId: 't1' })).inputRequests).toEqual(task.inputRequests);
+    await update({ [String(key)]: { action: 'decline' } });
+    await settle();
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+      status: 'completed',
+      result: { structuredContent: { heard: { action: 'decline' } } },
+    });
+    expect(caller.received.filter((message) => 'method' in message && 'id' in message)).toEqual([]);
+  });
+
+  test('has failed when there is an error in place of a result, and else is complete', async () => {
+    const state = { status: 'failed' };
+    let payload: Json | undefined = { content: [], isError: true };
+    const script = legacyServer(state, {
+      'tasks/result': () => {
+        if (payload === undefined) throw new RpcError(-32603, 'broken', { a: 1 });
+        return payload;
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, withTasks);
+    await start(caller);
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+      status: 'completed',
+      result: { isError: true },
+    });
+    payload = undefined;
+    await caller.call(`${prefix}slow`);
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+      status: 'failed',
+      error: { code: -32603, message: 'broken', data: { a: 1 } },
+    });
+  });
+
+  test('is cancelled, which is only acknowledged', async () => {
+    await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+    await using caller = await modern(setup, withTasks);
+    await start(caller);
+    const { _meta, ...acknowledged } = await caller.result('tasks/cancel', { taskId: 't1' });
+    expect(acknowledged).toEqual({ resultType: 'complete' });
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ status: 'cancelled' });
+  });
+
+  test('is nothing to other callers, and there is neither a list nor a way to wait', async () => {
+    await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+    await using caller = await modern(setup, withTasks);
+    await start(caller);
+    await using other = await modern(setup, withTasks);
+    for (const method of ['tasks/list', 'tasks/result']) {
+      expect((await caller.error(method, { taskId: 't1' })).code).toBe(-32601);
+    }
+    const theirs = await other.request('tasks/get', { taskId: 't1' });
+    // A connection of its own to one server asks that server, which is another instance.
+    prefix === '' ? expect(theirs).toHaveProperty('result') : expect(theirs).toMatchObject({ error: { code: -32602 } });
+  });
+
+  test('a caller without the extension gets no tasks', async () => {
+    await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+    await using caller = await modern(setup, {});
+    expect(await start(caller)).toMatchObject({ resultType: 'complete', plain: true });
+    expect((await caller.result('server/discover')).capabilities).not.toHaveProperty('extensions');
+    const listening = { notifications: { taskIds: ['t1'] } };
+    expect(await caller.error('subscriptions/listen', listening)).toMatchObject({
+      code: -32021,
+      data: { requiredCapabilities: { extensions: { [extension]: {} } } },
+    });
+  });
+
+  test('a caller with the extension hears of it, and calls other tools as ever', async () => {
+    await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+    await using caller = await modern(setup, withTasks);
+    await start(caller);
+    expect((await caller.result('server/discover')).capabilities).toMatchObject({ extensions: { [extension]: {} } });
+    expect(await caller.call(`${prefix}quick`)).toMatchObject({ resultType: 'complete', plain: true });
+    void caller.request('subscriptions/listen', { notifications: { taskIds: ['t1'] } }, 'listen');
+    const { notifications } = await caller.notification('notifications/subscriptions/acknowledged');
+    expect(notifications).toEqual({});
+  });
+});
+
+/** A server of 2026-07-28 that makes a task of each call. */
+function modernServer(answers: Json[], more: NonNullable<Script['on']> = {}): Script {
+  const task = { taskId: 't1', status: 'working', ...times, ttlMs: null, pollIntervalMs: 100 };
+  return statelessServer({
+    'server/discover': () => discovery({ capabilities: { tools: {}, extensions: { [extension]: {} } } }),
+    'tools/call': ({ params }) => {
+      expect(params?._meta?.['io.modelcontextprotocol/clientCapabilities']).toMatchObject(withTasks);
+      return { resultType: 'task', ...task };
+    },
+    'tasks/get': () => ({ resultType: 'complete', ...task, ...(answers.length > 1 ? answers.shift() : answers[0]) }),
+    'tasks/update': () => ({ resultType: 'complete' }),
+    'tasks/cancel': () => ({ resultType: 'complete' }),
+    ...more,
+  });
+}
+
+const ended = (more: Json = {}) => ({
+  status: 'completed',
+  result: { resultType: 'complete', content: [], structuredContent: { done: true }, ...more },
+});
+const question = { mode: 'form', message: 'Who?', requestedSchema: { type: 'object', properties: {} } };
+const asking = {
+  status: 'input_required',
+  inputRequests: { who: { method: 'elicitation/create', params: question } },
+};
+
+describe.each(ways)('$way: tasks of a stateless server, for a caller with a session', ({ prefix, legacy }) => {
+  /** Lets the pause between two questions to the server pass until there is an answer. */
+  const until = async <T>(setup: Setup, answer: Promise<T>): Promise<T> => {
+    let isDone = false;
+    const done = answer.finally(() => {
+      isDone = true;
+    });
+    done.catch(() => {});
+    for (let round = 0; !isDone && round < 100; round += 1) {
+      await setup.clock.advance(100);
+      await settle();
+    }
+    return done;
+  };
+
+  test('a call that becomes a task is answered with its result', async () => {
+    await using setup = setUp({ one: modernServer([{}, {}, ended()]) });
+    await using caller = await legacy(setup, {});
+    const result = await until(setup, caller.result('tools/call', { name: `${prefix}go` }));
+    expect(result).toEqual({ content: [], structuredContent: { done: true } });
+    expect(setup.server('one').only.requests('tasks/get')).toHaveLength(3);
+  });
+
+  test('what the task needs is asked for by a request, once', async () => {
+    const state = { answered: false };
+    const script = modernServer([], {
+      'tasks/get': () => ({
+        resultType: 'complete',
+        taskId: 't1',
+        ...times,
+        pollIntervalMs: 100,
+        ...(state.answered ? ended() : asking),
+      }),
+      'tasks/update': ({ params }) => {
+        expect(params).toMatchObject({ taskId: 't1', inputResponses: { who: { action: 'accept' } } });
+        state.answered = true;
+        return { resultType: 'complete' };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, { elicitation: {} });
+    const called = caller.result('tools/call', { name: `${prefix}go` });
+    await setup.server('one').request('tools/call');
+    await setup.clock.advance(500);
+    await settle();
+    const asked = caller.requests('elicitation/create');
+    expect(asked.map(({ params }) => params)).toEqual([question]);
+    await caller.send({ id: asked[0]?.id, result: { action: 'accept' } });
+    expect(await until(setup, called)).toMatchObject({ structuredContent: { done: true } });
+  });
+
+  test('fails as the task does, and with what the caller will not answer', async () => {
+    await using setup = setUp({
+      one: modernServer([{ status: 'failed', error: { code: -32001, message: 'broken' } }]),
+    });
+    await using caller = await legacy(setup, { elicitation: {} });
+    expect(await until(setup, caller.error('tools/call', { name: `${prefix}go` }))).toEqual({
+      code: -32001,
+      message: 'broken',
+    });
+    await using gone = setUp({
+      one: modernServer([], {
+        'tasks/get': () => {
+          throw new RpcError(-32602, 'no such task');
+        },
+      }),
+    });
+    await using other = await legacy(gone, {});
+    expect(await until(gone, other.error('tools/call', { name: `${prefix}go` }))).toMatchObject({ code: -32602 });
+    await using deaf = setUp({ one: modernServer([asking]) });
+    await using mute = await legacy(deaf, {});
+    const error = await until(deaf, mute.error('tools/call', { name: `${prefix}go` }));
+    expect(error.message).toContain('could not answer');
+    await deaf.server('one').request('tasks/cancel');
+  });
+
+  test('is cancelled with its call', async () => {
+    await using setup = setUp({ one: modernServer([asking]) });
+    await using caller = await legacy(setup, { elicitation: {} });
+    void caller.send({ id: 'call', method: 'tools/call', params: { name: `${prefix}go` } });
+    await setup.server('one').request('tools/call');
+    await setup.clock.advance(100);
+    await caller.until(() => caller.requests('elicitation/create')[0]);
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'call' } });
+    const { request } = await setup.server('one').request('tasks/cancel');
+    expect(request.params).toMatchObject({ taskId: 't1' });
+    const asked = caller.requests('elicitation/create')[0]?.id;
+    expect(caller.notifications('notifications/cancelled')).toMatchObject([{ requestId: asked }]);
+    await setup.clock.advance(1_000);
+    expect(caller.answers('call')).toEqual([]);
+  });
+
+  test('a call that waits for the end of a task is answered when the server ends', async () => {
+    await using setup = setUp({ one: modernServer([{}]) });
+    await using caller = await legacy(setup, {});
+    const called = caller.error('tools/call', { name: `${prefix}go` });
+    await setup.server('one').request('tools/call');
+    await settle();
+    setup.server('one').only.die();
+    expect(await called).toMatchObject({ data: { code: 'SERVER_EXITED' } });
+  });
+
+  test('a caller that asks for a task gets one, and asks for it in its own words', async () => {
+    await using setup = setUp({ one: modernServer([{}, {}, ended()]) });
+    await using caller = await legacy(setup, {});
+    const { tools } = await caller.result('tools/list');
+    expect(tools).toEqual([{ name: `${prefix}go`, execution: { taskSupport: 'optional' } }]);
+    const task = { taskId: 't1', status: 'working', ...times, ttl: null, pollInterval: 100 };
+    expect(await caller.result('tools/call', { name: `${prefix}go`, task: { ttl: 1 } })).toEqual({ task });
+    expect((await setup.server('one').request('tools/call')).request.params).not.toHaveProperty('task');
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toEqual(task);
+    const result = await until(setup, caller.result('tasks/result', { taskId: 't1' }));
+    expect(result).toMatchObject({ structuredContent: { done: true }, _meta: { [relatedTask]: { taskId: 't1' } } });
+    expect(result).not.toHaveProperty('resultType');
+    expect(await caller.result('tasks/cancel', { taskId: 't1' })).toMatchObject({ taskId: 't1', status: 'completed' });
+    await setup.server('one').request('tasks/cancel');
+    const list = await caller.request('tasks/list');
+    // The merged peer has a list of its own.
+    prefix === '' ? expect(list).toMatchObject({ error: { code: -32601 } }) : expect(list).toHaveProperty('result');
+  });
+
+  test('a caller that asks for a task where the server answers at once finds it complete', async () => {
+    const script = modernServer([], { 'tools/call': () => ({ resultType: 'complete', content: [], quick: true }) });
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, {});
+    const { task } = (await caller.result('tools/call', { name: `${prefix}go`, task: {} })) as { task: Json };
+    expect(task).toMatchObject({ status: 'completed', ttl: null });
+    const { taskId } = task;
+    expect(await caller.result('tasks/get', { taskId })).toEqual(task);
+    expect(await caller.result('tasks/result', { taskId })).toMatchObject({ quick: true });
+    expect((await caller.error('tasks/cancel', { taskId })).code).toBe(-32602);
+  });
+});
+
+test('tasks of one era pass as they are', async () => {
+  await using setup = setUp({ one: modernServer([{ status: 'working' }]), two: legacyServer({ status: 'working' }) });
+  await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  expect(await caller.call('one__go')).toMatchObject({ resultType: 'task', taskId: 't1' });
+  expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ status: 'working', pollIntervalMs: 100 });
+  await caller.result('tasks/update', { taskId: 't1', inputResponses: { a: {} } });
+  expect((await setup.server('one').request('tasks/update')).request.params).toMatchObject({
+    inputResponses: { a: {} },
+  });
+  await caller.result('tasks/cancel', { taskId: 't1' });
+  await using old = await setup.caller();
+  const { task } = await old.result('tools/call', { name: 'two__slow', task: {} });
+  expect(task).toMatchObject({ taskId: 't1', ttl: 60_000 });
+});
+
+describe('with SDK v1', () => {
+  /** A server whose tool runs as a task, and asks its caller in the middle of it. */
+  function createServer(): McpServer {
+    const taskStore = new InMemoryTaskStore();
+    const server = new McpServer(
+      { name: 'tasks', version: '1' },
+      {
+        capabilities: { tasks: { cancel: {}, list: {}, requests: { tools: { call: {} } } } },
+        taskStore,
+        taskMessageQueue: new InMemoryTaskMessageQueue(),
+      },
+    );
+    server.experimental.tasks.registerToolTask(
+      'slow',
+      { description: 'Asks', inputSchema: {}, execution: { taskSupport: 'required' } },
+      {
+        async createTask(_args, extra) {
+          const task = await extra.taskStore.createTask({ ttl: 60_000, pollInterval: 10 });
+          const work = async () => {
+            await extra.taskStore.updateTaskStatus(task.taskId, 'input_required');
+            const params = {
+              mode: 'form' as const,
+              message: 'Who?',
+              requestedSchema: { type: 'object' as const, properties: {} },
+            };
+            const answer = await extra.sendRequest({ method: 'elicitation/create', params }, ElicitResultSchema, {
+              relatedTask: { taskId: task.taskId },
+            } as never);
+            const content = [{ type: 'text' as const, text: `heard ${answer.action}` }];
+            await extra.taskStore.storeTaskResult(task.taskId, 'completed', { content });
+          };
+          void work();
+          return { task };
+        },
+        getTask: async (_args, { taskId, taskStore: store }) => store.getTask(taskId),
+        getTaskResult: async (_args, { taskId, taskStore: store }) => (await store.getTaskResult(taskId)) as never,
+      },
+    );
+    return server;
+  }
+
+  test('a stateless caller runs the task of a server, and answers what it asks', async () => {
+    await using gateway = createGateway({
+      servers: [{ id: 'one', runtime: { type: 'in-process', server: () => createServer() } }],
+    });
+    await using caller = await ModernTestCaller.open(gateway.connect('one', { era: 'modern' }), {
+      ...withTasks,
+      elicitation: {},
+    });
+    await caller.result('tools/list');
+    const { taskId, resultType } = await caller.call('slow', { arguments: {} });
+    expect(resultType).toBe('task');
+    let task = await caller.result('tasks/get', { taskId });
+    while (task.inputRequests === undefined) task = await caller.result('tasks/get', { taskId });
+    const [key = ''] = Object.keys(task.inputRequests as Json);
+    await caller.result('tasks/update', { taskId, inputResponses: { [key]: { action: 'decline' } } });
+    while (task.status !== 'completed') task = await caller.result('tasks/get', { taskId });
+    expect(task.result).toMatchObject({ content: [{ text: 'heard decline' }] });
+  });
+
+  test('a client gets the result of a call that a stateless server makes a task of', async () => {
+    const state = { answered: false };
+    const script = modernServer([], {
+      'tasks/get': () => ({
+        resultType: 'complete',
+        taskId: 't1',
+        ...times,
+        ttlMs: null,
+        pollIntervalMs: 50,
+        ...(state.answered ? ended() : asking),
+      }),
+      'tasks/update': () => {
+        state.answered = true;
+        return { resultType: 'complete' };
+      },
+    });
+    const schema = { type: 'object' };
+    await using setup = setUp({ one: { ...script, tools: [{ name: 'go', inputSchema: schema }] } });
+    const client = new Client({ name: 'test', version: '1' }, { capabilities: { elicitation: {} } });
+    client.setRequestHandler(ElicitRequestSchema, async () => ({ action: 'decline' }));
+    await client.connect(setup.gateway.connect('one', { era: 'legacy' }));
+    const called = client.callTool({ name: 'go', arguments: {} });
+    let result: unknown;
+    void called.then((value) => {
+      result = value;
+    });
+    while (result === undefined) {
+      await setup.clock.advance(50);
+      await settle();
+    }
+    expect(result).toMatchObject({ structuredContent: { done: true } });
+    await client.close();
+  });
+});
+
+test('a call that waits for its caller is answered when the server ends', async () => {
+  const script = statelessServer({
+    'tools/call': () => ({ resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } }),
+    'subscriptions/listen': () => hold,
+  });
+  await using setup = setUp({ one: script });
+  await using caller = await setup.caller({ roots: {} });
+  const called = caller.error('tools/call', { name: 'one__go' });
+  await caller.until(() => caller.requests('roots/list')[0]);
+  setup.server('one').only.die();
+  expect(await called).toMatchObject({ data: { code: 'SERVER_EXITED' } });
+});
