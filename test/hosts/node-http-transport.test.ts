@@ -172,6 +172,19 @@ test('a request id that is in use is refused, and the first request gets its ans
   expect(await read(again.head)).toMatchObject({ messages: [answerFor(1, { again: true })] });
 });
 
+test('a cancelled request holds no response, and its id is free again', async () => {
+  const session = await createSession();
+  const { head } = await post(session, request('slow'));
+  const cancelled = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 'slow' } };
+  expect((await (await post(session, cancelled)).head).statusCode).toBe(202);
+  expect(await read(head)).toMatchObject({ status: 200, type: 'text/event-stream', messages: [] });
+  // A late answer goes nowhere.
+  await expect(session.transport.send(answerFor('slow'))).rejects.toThrow('nobody waits');
+  const again = await post(session, request('slow'));
+  await session.transport.send(answerFor('slow', { again: true }));
+  expect((await read(again.head)).messages).toEqual([answerFor('slow', { again: true })]);
+});
+
 test('what belongs to no request goes to the stream, of which there is one', async () => {
   const { host, session, transport } = await createSession();
   const notification = { jsonrpc: '2.0' as const, method: 'notifications/tools/list_changed' };

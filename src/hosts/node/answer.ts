@@ -62,6 +62,14 @@ export class Answer {
     this.#onBegun();
   }
 
+  /** One of the requests gets no answer. */
+  drop(id: RequestId): void {
+    this.#waiting.delete(id);
+    if (this.#waiting.size === 0) {
+      this.#begin().end();
+    }
+  }
+
   #begin(): EventStream {
     if (this.#events === undefined) {
       this.#clock.clearTimeout(this.#patience);

@@ -113,11 +113,24 @@ export class NodeHttpTransport implements NodeServerTransport {
     const extra = toExtra(request);
     for (const message of messages) {
       deliver(this, message, extra);
+      this.#seeCancel(message);
     }
     if (begun === undefined) {
       response.writeHead(202).end();
     }
     await begun;
+  }
+
+  /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
+  #seeCancel(message: JSONRPCMessage): void {
+    if ('method' in message && message.method === 'notifications/cancelled') {
+      const id = message.params?.requestId as RequestId;
+      const answer = this.#open.get(id);
+      if (answer !== undefined) {
+        this.#open.delete(id);
+        answer.isLost || answer.drop(id);
+      }
+    }
   }
 
   #begin(): void {
