@@ -98,7 +98,9 @@ async function soak(...args: string[]): Promise<{ code: number | null; output: s
   if (!existsSync(`${root}/dist/index.js`)) {
     throw new Error('the soak runs the built package: run `npm run build` first');
   }
-  const child = spawn(process.execPath, ['--expose-gc', 'test/soak/main.ts', ...args], { cwd: root });
+  const child = spawn(process.execPath, ['--expose-gc', '--max-semi-space-size=16', 'test/soak/main.ts', ...args], {
+    cwd: root,
+  });
   let output = '';
   const keep = (chunk: Buffer) => {
     output += chunk.toString();
