@@ -10,7 +10,7 @@ export interface Proof {
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const pages = ['docs/reliability.md', 'README.md'];
+const pages = ['docs/reliability.md', 'docs/protocol.md', 'README.md'];
 
 /** The rows of a page whose last cell is the file of a test, and its name; or links to such files under such names. */
 export function readProofs(text: string): Proof[] {
@@ -18,11 +18,13 @@ export function readProofs(text: string): Proof[] {
     file,
     name: name.replaceAll('&#124;', '|'),
   }));
-  const links = [...text.matchAll(/\[([^\]]+)\]\((test\/[^)]+\.ts)\)/g)].map(([, name = '', file = '']) => ({
-    file,
-    name,
-  }));
-  return [...cells, ...links];
+  const rows = text.split('\n').filter((line) => line.startsWith('|'));
+  const links = [
+    ...text.matchAll(/\[([^\]]+)\]\((test\/[^)]+\.ts)\)/g),
+    // Beside other tests that a page speaks of.
+    ...rows.join('\n').matchAll(/\[([^\]]+)\]\(\.\.\/(test\/[^)]+\.ts)\)/g),
+  ];
+  return [...cells, ...links.map(([, name = '', file = '']) => ({ file, name }))];
 }
 
 /**

@@ -63,14 +63,20 @@ describe('a request of the stateless era', () => {
     expect(setup.server('one').opens).toBe(0);
   });
 
-  test.each(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'tasks/list', 'no/such'])(
-    'may not be %s',
-    async (method) => {
-      await using setup = setUp({ one: modern() });
-      await using caller = await open(setup);
-      expect((await caller.error(method)).code).toBe(-32601);
-    },
-  );
+  test.each([
+    'initialize',
+    'ping',
+    'logging/setLevel',
+    'resources/subscribe',
+    'resources/unsubscribe',
+    'tasks/list',
+    'tasks/result',
+    'no/such',
+  ])('may not be %s', async (method) => {
+    await using setup = setUp({ one: modern() });
+    await using caller = await open(setup);
+    expect((await caller.error(method)).code).toBe(-32601);
+  });
 
   test('discovers without starting anything', async () => {
     await using setup = setUp({ one: modern() });

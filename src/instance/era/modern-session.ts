@@ -117,7 +117,12 @@ export class ModernSession {
       if (!this.#listening.answered(message) && !this.#tasks?.answered(message)) {
         this.#answered(message, extra);
       }
-    } else if (!isRequest(message) && !this.#listening.receive(message)) {
+    } else if (
+      !isRequest(message) &&
+      // Of a stream that nobody has opened.
+      message.method !== 'notifications/tasks' &&
+      !this.#listening.receive(message)
+    ) {
       const related = extra?.relatedRequestId;
       const original = related === undefined ? undefined : this.#rounds.originalOf(related);
       const info = original === undefined ? extra : ({ ...extra, relatedRequestId: original } as RelatedInfo);

@@ -1,0 +1,194 @@
+import { describe, expect, test } from 'vitest';
+import { settle } from '../support/fake-clock.js';
+import { ModernTestCaller } from './modern-caller.js';
+import { discovery, statelessServer } from './modern-servers.js';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
+
+// What stands in the tables of the page on the protocol, and in no other test.
+
+const methods = (instance: { received: readonly object[] }) =>
+  instance.received.flatMap((message) => ('method' in message ? [String(message.method)] : []));
+
+describe('a caller with a session, before a stateless server', () => {
+  test('pings the gateway, or by server/discover the server that it has alone', async () => {
+    await using setup = setUp({ one: statelessServer() });
+    await using merged = await setup.caller();
+    expect(await merged.result('ping')).toEqual({});
+    expect(setup.server('one').opens).toBe(0);
+    await using alone = await TestCaller.open(setup.gateway.connect('one', { era: 'legacy' }));
+    const before = methods(setup.server('one').only).filter((method) => method === 'server/discover').length;
+    expect(await alone.result('ping')).toEqual({});
+    const after = methods(setup.server('one').only).filter((method) => method === 'server/discover').length;
+    expect(after).toBe(before + 1);
+    expect(methods(setup.server('one').only)).not.toContain('ping');
+  });
+
+  test('gets all four lists', async () => {
+    const capabilities = { tools: {}, prompts: {}, resources: {} };
+    const script: Script = {
+      ...statelessServer({ 'server/discover': () => discovery({ capabilities }) }),
+      prompts: [{ name: 'p' }],
+      resources: [{ uri: 'x://1' }],
+      resourceTemplates: [{ uriTemplate: 'x://{id}' }],
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await TestCaller.open(setup.gateway.connect('one', { era: 'legacy' }));
+    for (const kind of ['tools', 'prompts', 'resources', 'resourceTemplates'] as const) {
+      expect(await caller.list(kind), kind).toHaveLength(1);
+    }
+  });
+
+  test('is refused a subscription that the server does not acknowledge', async () => {
+    const script: Script = {
+      ...statelessServer({
+        'subscriptions/listen': (request, instance) => {
+          const _meta = { 'io.modelcontextprotocol/subscriptionId': request.id };
+          instance.notify('notifications/subscriptions/acknowledged', { notifications: {}, _meta });
+          return hold;
+        },
+      }),
+      resources: [{ uri: 'x://1' }],
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    expect(await caller.error('resources/subscribe', { uri: 'x://1' })).toMatchObject({ code: -32602 });
+    expect(caller.notifications('notifications/subscriptions/acknowledged')).toEqual([]);
+  });
+
+  test('unsubscribes by the end of a stream', async () => {
+    await using setup = setUp({ one: { ...statelessServer(), resources: [{ uri: 'x://1' }] } });
+    await using caller = await setup.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    const streams = setup.server('one').only.requests('subscriptions/listen');
+    const { id } = streams.find(({ params }) => JSON.stringify(params).includes('x://1')) ?? {};
+    await caller.result('resources/unsubscribe', { uri: 'x://1' });
+    await settle();
+    expect(setup.server('one').only.notifications('notifications/cancelled')).toMatchObject([
+      { params: { requestId: id } },
+    ]);
+    expect(methods(setup.server('one').only)).not.toContain('resources/unsubscribe');
+  });
+
+  test('says nothing that the server has no word for', async () => {
+    await using setup = setUp({ one: statelessServer() });
+    await using caller = await setup.caller({ roots: { listChanged: true } });
+    await caller.result('tools/call', { name: 'one__go' });
+    for (const method of ['notifications/roots/list_changed', 'notifications/progress', 'notifications/tasks/status']) {
+      await caller.send({ method, params: { progressToken: 1, progress: 1, taskId: 't', status: 'working' } });
+    }
+    await caller.result('tools/call', { name: 'one__go' });
+    expect(methods(setup.server('one').only).filter((method) => method.startsWith('notifications/'))).toEqual([]);
+  });
+
+  test('hears nothing that it has no word for', async () => {
+    const script = statelessServer({
+      'tools/call': (_, instance) => {
+        instance.notify('notifications/tasks', { taskId: 't', status: 'working' });
+        return { resultType: 'complete', content: [] };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    await settle();
+    expect(methods(caller as never)).toEqual([]);
+  });
+
+  test.each([-32020, -32022])('is told of %i as of a fault between gateway and server', async (code) => {
+    const script = statelessServer({
+      'tools/call': () => {
+        throw new RpcError(code, 'do not match');
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining('do not understand each other'),
+    });
+  });
+});
+
+describe('a stateless caller, before a server with sessions', () => {
+  test('gets all four lists', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      prompts: [{ name: 'p' }],
+      resources: [{ uri: 'x://1' }],
+      resourceTemplates: [{ uriTemplate: 'x://{id}' }],
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await ModernTestCaller.open(setup.gateway.connect());
+    for (const kind of ['tools', 'prompts', 'resources', 'resourceTemplates'] as const) {
+      expect(await caller.list(kind), kind).toHaveLength(1);
+    }
+  });
+
+  test('reaches methods of extensions by the name, URI or task in their params', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      resources: [{ uri: 'x://1' }],
+      on: {
+        'tools/inspect': ({ params }) => ({ of: params?.name }),
+        'resources/inspect': ({ params }) => ({ of: params?.uri }),
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await ModernTestCaller.open(setup.gateway.connect());
+    await caller.result('tools/list');
+    await caller.result('resources/list');
+    expect(await caller.result('tools/inspect', { name: 'one__go' })).toMatchObject({ of: 'go' });
+    expect(await caller.result('resources/inspect', { uri: 'x://1' })).toMatchObject({ of: 'x://1' });
+    expect((await caller.error('things/inspect', { thing: 'go' })).code).toBe(-32601);
+    // A server alone is asked whatever it is.
+    await using alone = await ModernTestCaller.open(setup.gateway.connect('one', { era: 'modern' }));
+    expect(await alone.result('tools/inspect', { name: 'any' })).toMatchObject({ of: 'any' });
+  });
+
+  test('hears nothing that it has no word for', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': (_, instance) => {
+          instance.notify('notifications/elicitation/complete', { elicitationId: 'e' });
+          instance.notify('notifications/tasks/status', { taskId: 't', status: 'working' });
+          return { content: [] };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await ModernTestCaller.open(setup.gateway.connect());
+    await caller.call('one__go');
+    await settle();
+    expect(methods(caller as never)).toEqual([]);
+  });
+
+  test('is not asked what only a session could answer', async () => {
+    const asked = ['ping', 'tasks/get', 'tasks/result', 'tasks/list', 'tasks/cancel'];
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': async (request, instance) => {
+          const heard: Json[] = [];
+          for (const method of asked) {
+            const { result, error } = await instance.ask(`${request.id} ${method}`, method, { taskId: 't' });
+            heard.push((result ?? { code: (error as Json).code }) as Json);
+          }
+          return { content: [], structuredContent: { heard } };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    const refused = { code: -32601 };
+    for (const [name, transport] of [
+      ['one__go', setup.gateway.connect()],
+      ['go', setup.gateway.connect('one', { era: 'modern' })],
+    ] as const) {
+      await using caller = await ModernTestCaller.open(transport, { elicitation: {} });
+      const { structuredContent } = await caller.call(name);
+      expect(structuredContent).toEqual({ heard: [{}, refused, refused, refused, refused] });
+    }
+  });
+});
