@@ -1,58 +1,12 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { GatewayError } from '../errors.js';
-import { systemClock } from '../options.js';
 import type { AccessRule, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
-import { Connections, type TlsOptions } from '../transport/http/connections.js';
-import type { Authorizer } from '../transport/http/exchange.js';
-import { loadUndici } from '../transport/http/load.js';
-import { abortable } from '../util/abort.js';
 import { accessRules } from './k8s-service/access.js';
-import { askServer, findServiceProblem } from './k8s-service/check.js';
-import type { Link } from './k8s-service/link.js';
-import { Links } from './k8s-service/links.js';
-import { findReach, openLink } from './k8s-service/open-link.js';
-import { ServiceSession } from './k8s-service/session.js';
-import { type K8sServiceSpec, k8sServiceSpec, serviceUrl } from './k8s-service/spec.js';
-import type { Guest, Target } from './k8s-service/target.js';
-import { createHeaders, type HeadersFunction } from './shared/http-headers.js';
-import { plainMessage, toHttpStartError } from './shared/http-start.js';
-import { findMissingAccess } from './shared/kubernetes/check-access.js';
-import { Clusters } from './shared/kubernetes/clusters.js';
-import type { KubernetesOptions } from './shared/kubernetes/kube-config.js';
-import { KubernetesError } from './shared/kubernetes/kubernetes-error.js';
+import type { K8sServiceOptions, K8sServiceServers } from './k8s-service/k8s-service-servers.js';
+import { type K8sServiceSpec, k8sServiceSpec } from './k8s-service/spec.js';
+import { OnDemand } from './shared/on-demand.js';
 
+export type { K8sServiceOptions } from './k8s-service/k8s-service-servers.js';
 export type { K8sServiceSpec } from './k8s-service/spec.js';
-
-/** Settings of a {@link K8sServiceRuntime}. */
-export interface K8sServiceOptions extends KubernetesOptions {
-  /**
-   * Headers besides those of the catalog, asked for before each request; they win over the catalog's.
-   *
-   * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
-   */
-  readonly headers?: HeadersFunction | undefined;
-  /** Certificates for services whose scheme is https; a function gives each server its own. */
-  readonly tls?: TlsOptions | ((server: string) => TlsOptions | undefined) | undefined;
-  /**
-   * How long a connection to a pod may take to come about, TLS included.
-   *
-   * @default 10_000
-   */
-  readonly connectTimeoutMs?: number | undefined;
-  /**
-   * As for `remote-sse`: how long the server may take to answer what needs no work.
-   *
-   * @default 60_000
-   */
-  readonly headersTimeoutMs?: number | undefined;
-  /**
-   * How long a new session waits for a pod to become ready, where none is.
-   *
-   * @default 10_000
-   */
-  readonly readyTimeoutMs?: number | undefined;
-}
 
 /**
  * Connects to servers that run as a Kubernetes Service, over Streamable HTTP or the older HTTP+SSE: type `k8s-service`.
@@ -64,13 +18,13 @@ export class K8sServiceRuntime implements RuntimeFactory<K8sServiceSpec> {
   readonly type = 'k8s-service';
   readonly spec: StandardSchemaV1<K8sServiceSpec> = k8sServiceSpec;
   readonly supports = { env: false, stderr: false, exit: false, starts: false } as const;
-  readonly #options: K8sServiceOptions;
-  readonly #clusters: Clusters;
-  readonly #links = new Links(systemClock);
+  readonly #servers: OnDemand<K8sServiceServers>;
 
   constructor(options: K8sServiceOptions = {}) {
-    this.#options = options;
-    this.#clusters = new Clusters(options);
+    this.#servers = new OnDemand(async () => {
+      const { K8sServiceServers } = await import('./k8s-service/k8s-service-servers.js');
+      return new K8sServiceServers(options);
+    });
   }
 
   /** Where it goes; values of headers and of the query do not show. */
@@ -91,30 +45,7 @@ export class K8sServiceRuntime implements RuntimeFactory<K8sServiceSpec> {
 
   /** Asks for access, for the service and a ready pod, and whether a server answers there. */
   async check(spec: K8sServiceSpec, context: RuntimeContext): Promise<CheckResult> {
-    const { server, signal } = context;
-    signal.throwIfAborted();
-    let release = () => {};
-    try {
-      const { way, cluster } = await abortable(findReach(spec, this.#clusters), signal);
-      // In the cluster there is a way without any right.
-      if (way === 'port-forward') {
-        const missing = await findMissingAccess(cluster, this.rbac({ ...spec, reach: way }), signal);
-        if (missing.length > 0) return { ok: false, problems: missing };
-        const problem = await findServiceProblem(cluster, spec, server, signal);
-        if (problem !== undefined) return { ok: false, problems: [problem] };
-      }
-      const headers = await createHeaders(spec.headers, this.#options.headers, context)();
-      const held = this.#hold(spec, server);
-      release = held.release;
-      return await askServer(await abortable(held.opening, signal), spec, headers, signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (GatewayError.is(error)) return { ok: false, problems: [plainMessage(error)] };
-      if (error instanceof KubernetesError) return { ok: false, problems: [error.message] };
-      throw error;
-    } finally {
-      release();
-    }
+    return (await this.#servers.get()).check(spec, context);
   }
 
   /** Rights of the newest API servers; `pods/portforward` unless the entry's `reach` is `dns`. */
@@ -128,124 +59,11 @@ export class K8sServiceRuntime implements RuntimeFactory<K8sServiceSpec> {
    * @throws `GatewayError` `START_FAILED` that says what is missing: access, service, port, a ready pod
    */
   async open(spec: K8sServiceSpec, context: RuntimeContext): Promise<RuntimeTransport> {
-    const { server, signal } = context;
-    signal.throwIfAborted();
-    context.report('starting');
-    signal.throwIfAborted();
-    const { opening, release } = this.#hold(spec, server);
-    try {
-      const link = await abortable(opening, signal);
-      const url = serviceUrl(spec, link.port);
-      const place: Guest = { leave() {} };
-      const target = await connect(link, url, place, context);
-      const session = this.#session(spec, url, context, link, target, release);
-      target.exit(place);
-      try {
-        if (spec.transport === 'sse') await abortable(session.connect(), signal);
-        return session;
-      } catch (error) {
-        await session.close();
-        throw error instanceof Error && !signal.aborted ? toHttpStartError(error, url, server) : error;
-      }
-    } catch (error) {
-      release();
-      signal.throwIfAborted();
-      throw withServer(error, server);
-    }
+    return (await this.#servers.get()).open(spec, context);
   }
 
   /** Ends every connection. */
-  async close(): Promise<void> {
-    await this.#links.close();
-    await this.#clusters.close();
+  close(): Promise<void> {
+    return this.#servers.close();
   }
-
-  #hold(spec: K8sServiceSpec, server: string) {
-    const { namespace, service_name, port, scheme, reach, context } = spec;
-    const key = JSON.stringify([server, namespace, service_name, port, scheme, reach, context]);
-    return this.#links.hold(key, async (signal) => {
-      const { tls, connectTimeoutMs = 10_000, readyTimeoutMs = 10_000 } = this.#options;
-      const undici = await loadUndici();
-      const own = typeof tls === 'function' ? tls(server) : tls;
-      const options = {
-        tls: own,
-        connectTimeoutMs,
-        proxy: false,
-        maxConnections: undefined,
-        clock: systemClock,
-      } as const;
-      // Certificates that cannot be read are found out now, not when the first pod shows up.
-      await Connections.with(undici, options).close();
-      return openLink(
-        {
-          server,
-          spec,
-          toConnections: (dial) => Connections.with(undici, { ...options, dial }),
-          random: Math.random,
-          readyTimeoutMs,
-          clock: systemClock,
-        },
-        this.#clusters,
-        signal,
-      );
-    });
-  }
-
-  #session(spec: K8sServiceSpec, url: URL, context: RuntimeContext, link: Link, target: Target, onClosed: () => void) {
-    const { server, clock, limits } = context;
-    return new ServiceSession(
-      {
-        server,
-        url,
-        service: `service "${spec.service_name}" in namespace "${spec.namespace}"`,
-        mode: spec.transport ?? 'auto',
-        headers: createHeaders(spec.headers, this.#options.headers, context),
-        authorizer: withoutAuthorization(server),
-        maxMessageBytes: limits.maxMessageBytes,
-        clock,
-        random: Math.random,
-        headersTimeoutMs: this.#options.headersTimeoutMs ?? 60_000,
-        onClosed,
-      },
-      link,
-      target,
-    );
-  }
-}
-
-/** Opens a connection that the session will use, to the first pod that takes it, and puts `place` there. */
-async function connect(link: Link, url: URL, place: Guest, { server, signal }: RuntimeContext): Promise<Target> {
-  const tried = new Set<Target>();
-  let last: unknown;
-  for (;;) {
-    const target = await link.take(tried, place, signal);
-    if (target === undefined) throw toHttpStartError(last, url, server);
-    try {
-      await target.connectAhead(url, signal);
-      return target;
-    } catch (error) {
-      target.exit(place);
-      signal.throwIfAborted();
-      tried.add(target);
-      last = error;
-    }
-  }
-}
-
-/** There is no OAuth here: whoever may come in has a header that says so. */
-function withoutAuthorization(server: string): Authorizer {
-  return {
-    token: async () => undefined,
-    refused: async ({ status }, step) => {
-      const message = `${step}: the server asks for authorization (HTTP ${status}); set headers.Authorization`;
-      throw new GatewayError('AUTH_REQUIRED', message, { server, status, delivered: false });
-    },
-  };
-}
-
-/** What was found out for all who wait is told to each of them by the name of the entry. */
-function withServer(error: unknown, server: string): unknown {
-  if (!GatewayError.is(error) || error.server !== undefined) return error;
-  const { cause, status, delivered } = error;
-  return new GatewayError(error.code, error.message, { server, cause, status, delivered });
 }

@@ -1,69 +1,13 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { GatewayError } from '../errors.js';
-import { systemClock } from '../options.js';
-import type { Caller, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
-import type { OAuthClientProvider } from '../sdk.js';
-import { Connections, type TlsOptions } from '../transport/http/connections.js';
-import { findProblem } from '../transport/http/reachability.js';
+import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { showUrl } from '../transport/http/status.js';
-import { HttpTransport } from '../transport/http-transport.js';
-import { abortable } from '../util/abort.js';
-import { createAuthFetch } from './remote-sse/auth-fetch.js';
-import { Authorizers } from './remote-sse/authorize.js';
+import type { RemoteSseOptions, RemoteSseServers } from './remote-sse/remote-sse-servers.js';
 import { type RemoteSseSpec, remoteSseSpec } from './remote-sse/spec.js';
-import { createHeaders, type HeadersFunction } from './shared/http-headers.js';
-import { plainMessage, toHttpStartError } from './shared/http-start.js';
+import { OnDemand } from './shared/on-demand.js';
 
 export type { TlsOptions } from '../transport/http/connections.js';
+export type { RemoteSseOptions } from './remote-sse/remote-sse-servers.js';
 export type { RemoteSseSpec } from './remote-sse/spec.js';
-
-/** Settings of a {@link RemoteSseRuntime}. */
-export interface RemoteSseOptions {
-  /**
-   * Headers besides those of the catalog, asked for before each request; they win over the catalog's. Not for
-   * `Authorization` where an `authProvider` gives it.
-   *
-   * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
-   */
-  readonly headers?: HeadersFunction | undefined;
-  /**
-   * The host's part of OAuth, as the SDK's clients take it. A token that the server refuses is renewed with the SDK's
-   * `auth()`, once for all requests that wait for it.
-   *
-   * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
-   */
-  readonly authProvider?: ((server: string, caller: Caller | undefined) => OAuthClientProvider | undefined) | undefined;
-  /** Certificates; a function gives each server its own. */
-  readonly tls?: TlsOptions | ((server: string) => TlsOptions | undefined) | undefined;
-  /**
-   * `env` follows `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of this process; `false` goes straight; else the URL of a
-   * proxy.
-   *
-   * @default 'env'
-   */
-  readonly proxy?: 'env' | false | (string & {}) | undefined;
-  /**
-   * How long a connection may take to come about, TLS included.
-   *
-   * @default 10_000
-   */
-  readonly connectTimeoutMs?: number | undefined;
-  /**
-   * How long the server may take to answer what needs no work: `initialize`, a notification, the opening of a stream.
-   * Other requests have the entry's `request_timeout`, and streams may be silent for ever.
-   *
-   * @default 60_000
-   */
-  readonly headersTimeoutMs?: number | undefined;
-  /**
-   * How many connections to one origin at once. A session may hold one for its stream, so this is a limit of sessions too.
-   *
-   * @default no limit
-   */
-  readonly maxConnections?: number | undefined;
-}
 
 /**
  * Connects to servers that already run, over Streamable HTTP or the older HTTP+SSE: type `remote-sse`.
@@ -75,13 +19,13 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
   readonly spec: StandardSchemaV1<RemoteSseSpec> = remoteSseSpec;
   readonly supports = { env: false, stderr: false, exit: false, starts: false } as const;
 
-  readonly #options: RemoteSseOptions;
-  readonly #authorizers = new Authorizers();
-  /** One for all servers, and one for each with certificates of its own. */
-  readonly #connections = new Map<string, Promise<Connections>>();
+  readonly #servers: OnDemand<RemoteSseServers>;
 
   constructor(options: RemoteSseOptions = {}) {
-    this.#options = options;
+    this.#servers = new OnDemand(async () => {
+      const { RemoteSseServers } = await import('./remote-sse/remote-sse-servers.js');
+      return new RemoteSseServers(options);
+    });
   }
 
   /** Where it goes; values of headers and of the query do not show. */
@@ -95,37 +39,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
 
   /** Asks whether the address answers. */
   async check(spec: RemoteSseSpec, context: RuntimeContext): Promise<CheckResult> {
-    const { server, signal } = context;
-    signal.throwIfAborted();
-    let connections: Connections;
-    let headers: Readonly<Record<string, string>>;
-    try {
-      connections = await this.#connectionsOf(server);
-      const url = new URL(spec.url);
-      const authorizer = this.#authorizers.create(
-        server,
-        url,
-        this.#provider(context),
-        createAuthFetch(connections.dispatcher),
-      );
-      const token = await authorizer.token();
-      headers = {
-        ...(await createHeaders(spec.headers, this.#options.headers, context)()),
-        ...(token !== undefined && { authorization: token }),
-      };
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!GatewayError.is(error)) throw error;
-      return { ok: false, problems: [plainMessage(error)] };
-    }
-    const problem = await findProblem(
-      new URL(spec.url),
-      headers,
-      spec.transport === 'sse' ? 'options' : 'get',
-      connections,
-      signal,
-    );
-    return problem === undefined ? { ok: true, problems: [] } : { ok: false, problems: [problem] };
+    return (await this.#servers.get()).check(spec, context);
   }
 
   /**
@@ -134,77 +48,11 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
    * @throws `GatewayError` `START_FAILED` that tells DNS, refusal, time-out and TLS apart; `AUTH_REQUIRED` or `AUTH_FAILED`
    */
   async open(spec: RemoteSseSpec, context: RuntimeContext): Promise<RuntimeTransport> {
-    const { server, signal, clock, limits } = context;
-    signal.throwIfAborted();
-    context.report('starting');
-    signal.throwIfAborted();
-    const url = new URL(spec.url);
-    const connections = await this.#connectionsOf(server);
-    signal.throwIfAborted();
-    const { dispatcher } = connections;
-    const provider = this.#provider(context);
-    const transport = new HttpTransport({
-      server,
-      url,
-      mode: spec.transport ?? 'auto',
-      dispatcher,
-      headers: createHeaders(spec.headers, this.#options.headers, context),
-      authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
-      maxMessageBytes: limits.maxMessageBytes,
-      clock,
-      random: Math.random,
-      headersTimeoutMs: this.#options.headersTimeoutMs ?? 60_000,
-    });
-    try {
-      // The stream is a connection of its own: another would only wait.
-      if (spec.transport === 'sse') await abortable(transport.connect(), signal);
-      else await connections.connectAhead(url, signal);
-      return transport;
-    } catch (error) {
-      await transport.close();
-      signal.throwIfAborted();
-      throw toHttpStartError(error, url, server);
-    }
+    return (await this.#servers.get()).open(spec, context);
   }
 
   /** Ends every connection. */
-  async close(): Promise<void> {
-    const all = [...this.#connections.values()];
-    this.#connections.clear();
-    await Promise.all(
-      all.map((connections) =>
-        connections.then(
-          (made) => made.close(),
-          () => {},
-        ),
-      ),
-    );
-  }
-
-  #connectionsOf(server: string): Promise<Connections> {
-    const { tls, proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = this.#options;
-    const own = typeof tls === 'function' ? tls(server) : tls;
-    const key = typeof tls === 'function' && own !== undefined ? `server ${server}` : 'all';
-    let connections = this.#connections.get(key);
-    if (connections === undefined) {
-      const options = { proxy, tls: own, connectTimeoutMs, maxConnections, clock: systemClock };
-      connections = Connections.create(options).catch((cause: unknown) => {
-        // A function may give better ones the next time.
-        this.#connections.delete(key);
-        const message = `the options tls or proxy cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`;
-        throw new GatewayError('START_FAILED', message, { server, cause, delivered: false });
-      });
-      this.#connections.set(key, connections);
-    }
-    return connections;
-  }
-
-  #provider({ server, caller }: RuntimeContext): OAuthClientProvider | undefined {
-    try {
-      return this.#options.authProvider?.(server, caller);
-    } catch (cause) {
-      const message = 'the authProvider function of the host failed';
-      throw new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
-    }
+  close(): Promise<void> {
+    return this.#servers.close();
   }
 }

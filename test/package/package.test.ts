@@ -141,7 +141,8 @@ test.each(['mjs', 'cjs'] as const)(
 );
 
 describe('what is loaded', () => {
-  // Prints the packages whose modules were loaded, by import or by require, and the public modules of Node.
+  // Prints the packages whose modules were loaded, by import or by require, with the parts of this package that are loaded
+  // on demand, and the public modules of Node.
   const watch = `
     import { builtinModules, registerHooks } from 'node:module';
     const packages = new Set();
@@ -150,6 +151,8 @@ describe('what is loaded', () => {
       load(url, context, next) {
         const found = /.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)\\//.exec(url);
         if (found) packages.add(found[1]);
+        const part = /open-mcp-gateway\\/dist\\/(\\w+(?:-\\w+)*-servers)-/.exec(url);
+        if (part) packages.add('./' + part[1]);
         return next(url, context);
       },
     });
@@ -185,15 +188,23 @@ describe('what is loaded', () => {
       how === 'import' ? packagesOf(`import 'open-mcp-gateway';`) : packagesOf(`require('open-mcp-gateway');`, 'cjs');
     expect(packages).toEqual(expect.arrayContaining(['open-mcp-gateway', 'valibot', 'node:crypto']));
     expect(packages.filter((name) => heavy.includes(name))).toEqual([]);
+    expect(packages.filter((name) => name.startsWith('./'))).toEqual([]);
   });
 
-  test('a server over HTTP loads what it needs', () => {
+  const namespace = 'x';
+  test.each([
+    [{ type: 'remote-sse', url: 'http://127.0.0.1:9' }, ['undici', 'node:tls']],
+    [{ type: 'docker', image: 'x' }, ['node:http']],
+    [{ type: 'k8s-job', namespace, image: 'x' }, ['@kubernetes/client-node']],
+    [{ type: 'k8s-service', namespace, service_name: 'x', port: 80 }, ['@kubernetes/client-node']],
+  ])('a server of another kind than a child process loads what it needs, and no other part: %o', (runtime, needed) => {
     const packages = packagesOf(`
       import { createGateway } from 'open-mcp-gateway';
-      await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'remote-sse', url: 'http://127.0.0.1:9' } }] });
-      await gateway.start('a').catch(() => {});
+      await using gateway = createGateway({ servers: [{ id: 'a', runtime: ${JSON.stringify(runtime)} }] });
+      await gateway.check();
     `);
-    expect(packages).toEqual(expect.arrayContaining(['undici', 'node:tls']));
+    expect(packages).toEqual(expect.arrayContaining(needed));
+    expect(packages.filter((name) => name.startsWith('./'))).toEqual([`./${runtime.type}-servers`]);
   });
 
   test.each(['import', 'require'] as const)('a catalog in YAML loads the parser on %s', (how) => {

@@ -1,0 +1,252 @@
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { GatewayError } from '../../errors.js';
+import type { CheckResult, RuntimeContext, RuntimeTransport } from '../../runtime.js';
+import { StreamTransport } from '../../transport/stream-transport.js';
+import { abortable, settledWithin } from '../../util/abort.js';
+import { toContainerBody } from './container-body.js';
+import type { ContainerPeer } from './container-peer.js';
+import { connectEngine } from './engine/connect.js';
+import { type Engine, EngineError } from './engine/engine.js';
+import { EnvFileError, readEnvFile } from './env-file.js';
+import { findHostControl } from './host-control.js';
+import { toLabels } from './labels.js';
+import { findOwner } from './owner.js';
+import { Pulls } from './pulls.js';
+import { removeContainer } from './remove-container.js';
+import type { DockerSpec } from './spec.js';
+import { startContainer } from './start-container.js';
+import { toStartError } from './start-error.js';
+import { sweep } from './sweep.js';
+import { bindSources } from './volumes.js';
+
+/** Settings of a {@link DockerRuntime}. */
+export interface DockerOptions {
+  /**
+   * The engine, as DOCKER_HOST would name it: `unix:///var/run/docker.sock`, `tcp://host:2376`, `ssh://user@host`,
+   * `npipe:////./pipe/docker_engine`.
+   *
+   * @default `DOCKER_HOST`, the docker context in use, or the first socket of Docker, Colima or Podman that answers
+   */
+  readonly host?: string | undefined;
+  /**
+   * Where `DOCKER_HOST`, `DOCKER_CONTEXT`, `DOCKER_CONFIG`, `DOCKER_CERT_PATH`, `DOCKER_TLS_VERIFY`, `HOME` and the bare
+   * names of an `env_file` are looked up.
+   *
+   * @default process.env, read at each use
+   */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** How long a first start waits for what dead owners left; what takes longer goes on beside it. */
+const sweepWaitMs = 5_000;
+const leftoverMs = 15_000;
+
+/** The containers of a `DockerRuntime`, and the engine that runs them. */
+export class DockerServers {
+  readonly #options: DockerOptions;
+  readonly #pulls = new Pulls();
+  /** Containers that could not be removed when they should have been. */
+  readonly #left = new Set<string>();
+  #engine: Promise<Engine> | undefined;
+  #sweeping: Promise<void> | undefined;
+
+  constructor(options: DockerOptions) {
+    this.#options = options;
+  }
+
+  /** Asks the engine for the image and the network, and looks at files. Pulls and makes nothing. */
+  async check(spec: DockerSpec, context: RuntimeContext): Promise<CheckResult> {
+    const { signal, baseDir } = context;
+    signal.throwIfAborted();
+    const problems: string[] = [];
+    try {
+      const engine = await this.#connect(signal);
+      problems.push(
+        ...(await missingImage(engine, spec, signal)),
+        ...(await missingNetwork(engine, spec, signal)),
+        ...(await missingSources(engine, spec, baseDir)),
+      );
+      const control = await findHostControl(spec, baseDir, engine.socketPath);
+      problems.push(...(control === undefined ? [] : [control]));
+      await this.#env(spec, context);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof EngineError) && !(error instanceof EnvFileError)) {
+        throw error;
+      }
+      problems.push(error.message);
+    }
+    return { ok: problems.length === 0, problems };
+  }
+
+  /**
+   * Pulls the image when it is missing, makes a container and starts it.
+   *
+   * @throws `GatewayError` `START_FAILED` that tells a missing engine, image, network, volume or program apart, and says
+   * what the registry or the engine said
+   */
+  async open(spec: DockerSpec, context: RuntimeContext): Promise<RuntimeTransport> {
+    const { server, signal, clock, limits } = context;
+    signal.throwIfAborted();
+    context.report('starting');
+    signal.throwIfAborted();
+    let peer: ContainerPeer;
+    try {
+      peer = await this.#start(spec, context);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof EngineError && error.status === undefined) {
+        // It may be found elsewhere the next time.
+        this.#engine = undefined;
+      }
+      throw toStartError(error, spec, server);
+    }
+    return new StreamTransport(peer, { server, maxMessageBytes: limits.maxMessageBytes, clock });
+  }
+
+  /** Removes what could not be removed before. */
+  async close(): Promise<void> {
+    await this.#sweeping;
+    await this.#removeLeft();
+    if (this.#left.size > 0) {
+      const ids = [...this.#left].map((id) => id.slice(0, 12)).join(', ');
+      throw new GatewayError('STOP_FAILED', `containers that could not be removed: ${ids}; see docker ps --all`);
+    }
+  }
+
+  async #start(spec: DockerSpec, context: RuntimeContext): Promise<ContainerPeer> {
+    const { server, signal, baseDir, clock } = context;
+    const engine = await this.#connect(signal);
+    const control = await findHostControl(spec, baseDir, engine.socketPath);
+    // Podman would make a source that is missing.
+    const problem = control ?? (await missingSources(engine, spec, baseDir))[0];
+    if (problem !== undefined) {
+      throw new GatewayError('START_FAILED', problem, { server });
+    }
+    const env = await this.#env(spec, context);
+    this.#sweeping ??= this.#sweep(engine);
+    void this.#removeLeft();
+    await abortable(settledWithin(this.#sweeping, sweepWaitMs, clock), signal);
+    const labels = toLabels(context, await findOwner());
+    const body = toContainerBody(spec, { baseDir, env, labels });
+    const onLeft = (id: string) => this.#left.add(id);
+    const pull = spec.pull ?? 'missing';
+    if (pull === 'always') {
+      await this.#pull(engine, spec, context);
+    }
+    try {
+      return await startContainer({ engine, spec, body, context, onLeft });
+    } catch (error) {
+      if (pull !== 'missing' || !isMissingImage(error)) {
+        throw error;
+      }
+    }
+    await this.#pull(engine, spec, context);
+    return startContainer({ engine, spec, body, context, onLeft });
+  }
+
+  async #pull(engine: Engine, { image, platform }: DockerSpec, context: RuntimeContext): Promise<void> {
+    const { signal, clock } = context;
+    context.report('pulling', { message: `pulling ${image}` });
+    await this.#pulls.pull({
+      engine,
+      image,
+      platform,
+      env: this.#hostEnv(),
+      clock,
+      signal,
+      onProgress: (progress) => context.report('pulling', progress),
+    });
+    context.report('starting');
+  }
+
+  #connect(signal: AbortSignal): Promise<Engine> {
+    if (this.#engine === undefined) {
+      const options = {
+        host: this.#options.host,
+        env: this.#hostEnv(),
+        platform: process.platform,
+        uid: process.getuid?.(),
+      };
+      // For all who start at once: the abort of one does not end it.
+      const engine = connectEngine(options, new AbortController().signal);
+      this.#engine = engine;
+      engine.catch(() => {
+        if (this.#engine === engine) {
+          this.#engine = undefined;
+        }
+      });
+    }
+    return abortable(this.#engine, signal);
+  }
+
+  async #env(spec: DockerSpec, { env, baseDir }: RuntimeContext): Promise<Record<string, string>> {
+    const { env_file: file } = spec;
+    return { ...(file !== undefined && (await readEnvFile(resolve(baseDir, file), this.#hostEnv()))), ...env };
+  }
+
+  async #sweep(engine: Engine): Promise<void> {
+    try {
+      for (const id of await sweep(engine, new AbortController().signal)) {
+        this.#left.add(id);
+      }
+    } catch {
+      // What is wrong with the engine shows at once, when it is asked for a container.
+      this.#sweeping = undefined;
+    }
+  }
+
+  async #removeLeft(): Promise<void> {
+    const engine = await this.#engine?.catch(() => undefined);
+    if (engine === undefined) {
+      return;
+    }
+    const remove = async (id: string) => {
+      await removeContainer(engine, id, AbortSignal.timeout(leftoverMs));
+      this.#left.delete(id);
+    };
+    await Promise.allSettled([...this.#left].map(remove));
+  }
+
+  #hostEnv(): Readonly<Record<string, string | undefined>> {
+    return this.#options.env ?? process.env;
+  }
+}
+
+function isMissingImage(error: unknown): boolean {
+  return (
+    error instanceof EngineError &&
+    error.status === 404 &&
+    /no such image|image.*not (?:found|known)|does not match/i.test(error.message)
+  );
+}
+
+async function missingImage(engine: Engine, { image, pull }: DockerSpec, signal: AbortSignal): Promise<string[]> {
+  // Whether a registry has it cannot be asked without a pull.
+  if (pull !== 'never' || (await engine.inspectImage(image, signal)) !== undefined) {
+    return [];
+  }
+  return [`the engine does not have the image ${image}, and pull is never; pull it (docker pull ${image})`];
+}
+
+async function missingNetwork(engine: Engine, { network }: DockerSpec, signal: AbortSignal): Promise<string[]> {
+  if (network === undefined || ['none', 'host', 'bridge', 'default'].includes(network)) {
+    return [];
+  }
+  return (await engine.hasNetwork(network, signal))
+    ? []
+    : [`the network "${network}" does not exist; make it (docker network create ${network}) or change network`];
+}
+
+/** Only where the engine sees the same files as we do. */
+async function missingSources(engine: Engine, { volumes = [] }: DockerSpec, baseDir: string): Promise<string[]> {
+  if (engine.socketPath === undefined || process.platform !== 'linux') {
+    return [];
+  }
+  const sources = bindSources(volumes, baseDir);
+  const found = await Promise.allSettled(sources.map((source) => stat(source)));
+  return sources
+    .filter((_, index) => found[index]?.status === 'rejected')
+    .map((source) => `the source ${source} of a volume does not exist; create it or change volumes`);
+}
