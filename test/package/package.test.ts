@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createPackedProject, type PackedProject } from './packed-project.js';
+import { createPackedProject, dependenciesOf, type PackedProject } from './packed-project.js';
 
 const entries = ['open-mcp-gateway', 'open-mcp-gateway/testing'];
 
@@ -40,6 +40,34 @@ describe('the tarball', () => {
   test('has no dependency at an address', () => {
     const { dependencies } = readJson(join(installed, 'package.json')) as { dependencies: Record<string, string> };
     expect(Object.values(dependencies).filter((range) => /[:/]/.test(range))).toEqual([]);
+  });
+});
+
+describe('the tarball and all that comes with it', () => {
+  type Manifest = { name: string; license?: string; scripts?: Record<string, string> };
+  const manifests = () =>
+    [installed, ...dependenciesOf(installed)].map((folder) => readJson(join(folder, 'package.json')) as Manifest);
+
+  test('run nothing when they are installed', () => {
+    // npm runs node-gyp for a package that has such a file, without any script.
+    const native = [installed, ...dependenciesOf(installed)].filter((folder) =>
+      existsSync(join(folder, 'binding.gyp')),
+    );
+    const hooks = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare'];
+    // What is published is not prepared again: that is for packages that come from git.
+    const ofRegistry = hooks.slice(0, 3);
+    const [own, ...others] = manifests();
+    expect(native).toEqual([]);
+    expect(hooks.filter((name) => name in (own?.scripts ?? {}))).toEqual([]);
+    expect(others.filter(({ scripts = {} }) => ofRegistry.some((name) => name in scripts))).toEqual([]);
+  });
+
+  test('have licences that allow any use', () => {
+    const unclear = manifests().filter(
+      ({ license = '' }) => !['MIT', 'ISC', 'BSD-3-Clause', 'Apache-2.0'].includes(license),
+    );
+    expect(manifests().length).toBeGreaterThan(8);
+    expect(unclear.map(({ name, license }) => `${name}: ${license}`)).toEqual([]);
   });
 });
 

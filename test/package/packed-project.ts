@@ -24,6 +24,19 @@ export interface PackedProject extends Disposable {
   run(extension: 'mjs' | 'cjs', program: string, ...flags: string[]): string;
 }
 
+/** The folders of the packages that a package brings along, itself left out: what `npm install` puts beside it. */
+export function dependenciesOf(folder: string, found = new Set<string>()): Set<string> {
+  const { dependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
+    dependencies?: Record<string, string>;
+  };
+  for (const name of Object.keys(dependencies)) {
+    const nested = join(folder, 'node_modules', name);
+    const place = existsSync(nested) ? nested : join(root, 'node_modules', name);
+    if (!found.has(place)) dependenciesOf(place, found.add(place));
+  }
+  return found;
+}
+
 export function createPackedProject(): PackedProject {
   if (!existsSync(join(root, 'dist/index.js'))) {
     throw new Error('these tests read the built package: run `npm run build` first');

@@ -1,9 +1,9 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createPackedProject, type PackedProject, root } from './packed-project.js';
+import { createPackedProject, dependenciesOf, type PackedProject, root } from './packed-project.js';
 
 const [kilobyte, megabyte] = [1e3, 1e6];
 
@@ -23,19 +23,6 @@ function sizeOf(folder: string): number {
     .filter((name) => !name.split('/').includes('node_modules'))
     .map((name) => statSync(join(folder, name)))
     .reduce((sum, file) => sum + (file.isFile() ? file.size : 0), 0);
-}
-
-/** The folders of the packages that a package brings along, itself left out: what `npm install` puts beside it. */
-function dependenciesOf(folder: string, found = new Set<string>()): Set<string> {
-  const { dependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
-    dependencies?: Record<string, string>;
-  };
-  for (const name of Object.keys(dependencies)) {
-    const nested = join(folder, 'node_modules', name);
-    const place = existsSync(nested) ? nested : join(root, 'node_modules', name);
-    if (!found.has(place)) dependenciesOf(place, found.add(place));
-  }
-  return found;
 }
 
 // The README states these bounds: who raises one changes it too.
