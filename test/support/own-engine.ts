@@ -113,7 +113,7 @@ export class OwnEngine implements AsyncDisposable {
   /** Leaves a disk not a byte; call what is returned for an end of that. */
   async fill(disk: Disk): Promise<() => Promise<void>> {
     const file = join(this.path(disk), 'filler');
-    const full = await writeFile(file, Buffer.alloc(1024 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => error);
+    const full = await writeFile(file, Buffer.alloc(128 * 1024 * 1024)).catch((error: NodeJS.ErrnoException) => error);
     if (full?.code !== 'ENOSPC') throw new Error(`the disk ${disk} was to be full`, { cause: full });
     return () => rm(file);
   }

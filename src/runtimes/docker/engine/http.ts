@@ -88,7 +88,7 @@ async function toError(message: IncomingMessage, signal: AbortSignal): Promise<E
   } catch {
     // Proxies on the way answer in their own words.
   }
-  const said = withoutControls(text.replaceAll(/<[^>]*>|\s+/g, ' '))
+  const said = withoutControls(text.slice(0, 4096).replaceAll(/<[^>]*>|\s+/g, ' '))
     .replaceAll(/ +/g, ' ')
     .trim();
   return new EngineError(`the engine answered with status ${status}${said && `: ${said.slice(0, 300)}`}`, { status });
