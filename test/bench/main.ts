@@ -1,7 +1,6 @@
 // npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [eras] [host] [http] [k8s-job]
-// [k8s-service] [supervision] [docker] [reload] [import] [peers] [--full] [--library <file>]
+// [k8s-service] [supervision] [docker] [reload] [import] [peers] [--full] [--write] [--library <file>]
 import { EventEmitter } from 'node:events';
-import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { dockerServers } from './docker.ts';
 import { eraCalls } from './era-calls.ts';
@@ -14,6 +13,7 @@ import { largeMessages } from './large-messages.ts';
 import { type Library, loadLibrary } from './library.ts';
 import { mergedCalls } from './merged-calls.ts';
 import { mergedCosts } from './merged-costs.ts';
+import { machine, writeFigures } from './page.ts';
 import { peers } from './peers.ts';
 import { reload } from './reload.ts';
 import { type Row, toTable } from './report.ts';
@@ -48,7 +48,12 @@ const onlyNamed = new Set(['peers']);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { full: { type: 'boolean', default: false }, library: { type: 'string' } },
+  options: {
+    full: { type: 'boolean', default: false },
+    // Puts the figures into docs/benchmarks.md, and their charts beside it.
+    write: { type: 'boolean', default: false },
+    library: { type: 'string' },
+  },
 });
 const unknown = positionals.filter((name) => !(name in groups));
 if (unknown.length > 0) {
@@ -61,8 +66,12 @@ const rows: Row[] = [];
 for (const [name, measure] of Object.entries(groups)) {
   if (positionals.includes(name) || (positionals.length === 0 && !onlyNamed.has(name))) {
     console.error(`measuring ${name} …`);
-    rows.push(...(await measure(library, values)));
+    const measured = await measure(library, values);
+    rows.push(...measured);
+    if (values.write) {
+      await writeFigures(name, measured);
+    }
   }
 }
-console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}, ${cpus().length} cores\n`);
+console.log(`${machine()}\n`);
 console.log(toTable(rows));

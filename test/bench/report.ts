@@ -8,6 +8,8 @@ export interface Row {
   readonly result: string;
   readonly goal: string;
   readonly met: boolean | undefined;
+  /** Ours in units of the other's, where they are compared. */
+  readonly share?: number;
 }
 
 /** `atMost`: our share of the other's time. `faster`: the other's time in units of ours. */
@@ -36,6 +38,7 @@ export function compare(samples: Samples, comparison: Comparison): Row {
     result: faster ? `${digits(ratio)}x faster${spread}` : `${digits(ratio)}${spread}`,
     goal: goal === undefined ? '' : 'faster' in goal ? `≥ ${goal.faster}x` : `≤ ${goal.atMost}`,
     met: goal === undefined ? undefined : 'faster' in goal ? ratio >= goal.faster : ratio <= goal.atMost,
+    share: faster ? 1 / ratio : ratio,
   };
 }
 
