@@ -2,6 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
 import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
+import type { TextPart } from '../transport/text-part.js';
 import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -56,9 +57,9 @@ export class Calls {
   }
 
   /** Answers a call, if it still waits. */
-  finish(call: Call, response: Response): void {
+  finish(call: Call, response: Response, part?: TextPart): void {
     if (this.take(call)) {
-      this.#send({ ...response, id: call.id }, call.id, call.server);
+      this.#send({ ...response, id: call.id }, call.id, call.server, false, part);
     }
   }
 

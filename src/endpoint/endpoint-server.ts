@@ -1,4 +1,4 @@
-import type { LinkTransport } from '../instance/link.js';
+import type { LinkTransport } from '../instance/link-transport.js';
 import type { LinkWatchSettings } from '../instance/link-watch.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
 import type { ToolFilter } from './glob.js';

@@ -82,7 +82,7 @@ export class Endpoint implements LinkOwner, Peer {
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
     this.#owners = owners;
-    const send: SendToCaller = (message, related, server, isGuess) => this.#send(message, related, server, isGuess);
+    const send: SendToCaller = (...given) => this.#send(...given);
     const calls = new Calls(send);
     const links = new ServerLinks({
       caller,
@@ -352,9 +352,9 @@ export class Endpoint implements LinkOwner, Peer {
     return translated === params ? message : { ...message, params: translated };
   }
 
-  #send(message: JSONRPCMessage, relatedRequestId: RequestId | undefined, server?: string, isGuess?: boolean): void {
+  #send(...given: Parameters<SendToCaller>): void {
     if (!this.#closed) {
-      this.#options.send(message, relatedRequestId, server, isGuess);
+      this.#options.send(...given);
     }
   }
 }

@@ -1,5 +1,8 @@
 import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { runCallback } from '../transport/callback.js';
+import { handedOver } from '../transport/handed-over.js';
+import { infoFor, takesText, withText } from '../transport/text-part.js';
 import { once } from '../util/once.js';
 import type { Peer, PeerFactory } from './peer.js';
 
@@ -19,11 +22,18 @@ export async function serveEndpoint(
   create: PeerFactory,
   sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
-  const endpoint = create((message, relatedRequestId) => {
-    const options = relatedRequestId === undefined ? undefined : { relatedRequestId };
+  const endpoint = create((message, relatedRequestId, _server, _isGuess, part) => {
+    const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
+    const options = part === undefined ? related : infoFor(withText(related, part), transport.send);
     // A caller that has gone cannot be told; its transport says so by onclose.
-    // A transport of somebody else may throw before it returns a promise.
-    (async () => transport.send(message, options))().catch((error) => transport.onerror?.(error));
+    const failed = (error: unknown) => runCallback({}, () => transport.onerror?.(error as Error));
+    try {
+      const sent = transport.send(message, options);
+      sent === handedOver || Promise.resolve(sent).catch(failed);
+    } catch (error) {
+      // One of somebody else may throw before it returns a promise.
+      failed(error);
+    }
   });
   const { onclose, onmessage } = transport;
   const end = once(async () => {
@@ -39,10 +49,14 @@ export async function serveEndpoint(
       await ended;
     },
   };
-  transport.onmessage = (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
-    onmessage?.(message, extra);
-    endpoint.receive(message, extra);
-  };
+  // A host that looks at messages first may change them.
+  transport.onmessage =
+    onmessage === undefined
+      ? takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => void endpoint.receive(message, extra))
+      : (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
+          onmessage(message, extra);
+          endpoint.receive(message, extra);
+        };
   transport.onclose = () => {
     onclose?.();
     void end().catch((error) => transport.onerror?.(error));

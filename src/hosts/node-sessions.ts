@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
+import type { TextPart } from '../transport/text-part.js';
 import { once } from '../util/once.js';
 import { NodeHttpTransport } from './node/node-http-transport.js';
 import { readBody, refuse } from './node-body.js';
@@ -88,20 +89,28 @@ export function createNodeSessions(
 
   async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
     let end: ((broken: boolean) => void) | undefined;
+    let part: TextPart | undefined;
     response.once('close', () => end?.(!response.writableFinished));
     try {
       const admission = await table.admit({
         original: request,
         method: request.method ?? '',
         header: (name) => request.headers[name]?.toString() ?? null,
-        readBody: async () => (body === undefined ? readBody(request, resolved) : body),
+        readBody: async () => {
+          const read = body === undefined ? await readBody(request, resolved) : undefined;
+          part = read?.part;
+          return read === undefined ? body : read.value;
+        },
       });
       end = admission.end;
       if (response.closed) {
         end(true);
         return;
       }
-      await admission.transport.handleRequest(request, response, admission.body);
+      const { transport } = admission;
+      await (transport instanceof NodeHttpTransport
+        ? transport.handleRequest(request, response, admission.body, part)
+        : transport.handleRequest(request, response, admission.body));
     } catch (error) {
       refuse(request, response, table.refusalOf(error), resolved);
     }

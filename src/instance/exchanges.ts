@@ -1,4 +1,5 @@
 import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
+import type { TextPart } from '../transport/text-part.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
@@ -9,8 +10,8 @@ export interface Exchange extends ProgressListener {
   readonly isProbe?: boolean;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
-  /** Gets the one answer, under the link's own id. */
-  onAnswer(response: Response): void;
+  /** Gets the one answer, under the link's own id, and the text of its result where that is known. */
+  onAnswer(response: Response, part?: TextPart): void;
 }
 
 /** What waits for answers of one server, under ids and progress tokens that nobody else uses towards it. */
@@ -65,13 +66,13 @@ export class Exchanges {
   }
 
   /** Hands a response to whoever waits for it. @returns who that was */
-  answer(response: Response): Exchange | undefined {
+  answer(response: Response, part?: TextPart): Exchange | undefined {
     const id = response.id as RequestId;
     const exchange = this.#open.get(id);
     if (exchange !== undefined) {
       this.#open.delete(id);
       this.#tasks.see(response, exchange);
-      exchange.onAnswer(response);
+      exchange.onAnswer(response, part);
     }
     return exchange;
   }

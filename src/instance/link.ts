@@ -10,8 +10,10 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
+import { type TextPart, takesText, textOf, withText } from '../transport/text-part.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
+import type { LinkTransport } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import { ServerError } from './server-error.js';
@@ -43,18 +45,6 @@ export interface LinkOptions {
   /** Undefined where somebody below watches already. */
   readonly watch: LinkWatchSettings | undefined;
   connect(): LinkTransport;
-}
-
-/** What a link sends on. */
-export interface LinkTransport extends Transport {
-  /** Its server has ended, and `onclose` follows: nothing can be sent any more. */
-  readonly isEnding?: boolean;
-  /** Ends it for a reason of ours. */
-  fail?(reason: GatewayError): void;
-  /** Rejects when what runs the server says that it is not alive. */
-  health?(signal: AbortSignal): Promise<void>;
-  /** `send` with a callback, which costs less than a promise for each message. */
-  post?(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): boolean;
 }
 
 /**
@@ -141,17 +131,18 @@ export class Link {
    * when it is not open.
    *
    * @param message - the link's from now on: it gets the id
+   * @param part - a part of it, and the text of that
    * @returns the id under which it can be cancelled
    */
-  request(message: JSONRPCRequest, exchange: Exchange): RequestId {
+  request(message: JSONRPCRequest, exchange: Exchange, part?: TextPart): RequestId {
     const id = this.#exchanges.open(exchange);
     if (this.#handshake === undefined || this.isEnding) {
       this.#openNext().then(
-        () => this.#exchanges.has(id) && this.#send(id, message),
+        () => this.#exchanges.has(id) && this.#send(id, message, part),
         (error: GatewayError) => this.#answer(toFailure(id, error)),
       );
     } else {
-      this.#send(id, message);
+      this.#send(id, message, part);
     }
     return id;
   }
@@ -274,7 +265,9 @@ export class Link {
 
   async #shakeHands(transport: LinkTransport): Promise<Handshake> {
     this.#lastError = undefined;
-    transport.onmessage = (message, extra) => this.#receive(message, extra);
+    transport.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
+      this.#receive(message, extra),
+    );
     transport.onerror = (error) => {
       // A line that was skipped ends nothing.
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
@@ -316,7 +309,7 @@ export class Link {
     }
   }
 
-  #send(id: RequestId, message: JSONRPCRequest): void {
+  #send(id: RequestId, message: JSONRPCRequest, part: TextPart | undefined): void {
     const transport = this.#transport;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.
@@ -326,7 +319,7 @@ export class Link {
     const onOutcome: SendOutcome = (error) => error && this.#answer(toFailure(id, error));
     setOwnIds(message, id);
     if (transport.post !== undefined) {
-      transport.post(message, undefined, onOutcome);
+      transport.post(message, part && withText(undefined, part), onOutcome);
     } else {
       transport.send(message).catch((error: unknown) => {
         onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));
@@ -336,7 +329,7 @@ export class Link {
 
   #receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
     if (isResponse(message)) {
-      this.#answer(message);
+      this.#answer(message, textOf(extra));
     } else if ('id' in message) {
       if (message.method === 'ping') {
         this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
@@ -356,8 +349,8 @@ export class Link {
     return id === undefined ? undefined : this.#exchanges.callerIdOf(id);
   }
 
-  #answer(response: Response): void {
-    const exchange = this.#exchanges.answer(response);
+  #answer(response: Response, part?: TextPart): void {
+    const exchange = this.#exchanges.answer(response, part);
     if (exchange !== undefined && exchange.isProbe !== true) {
       this.#watch?.used();
     }

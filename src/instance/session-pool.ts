@@ -1,7 +1,7 @@
 import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
-import type { LinkTransport } from './link.js';
+import type { LinkTransport } from './link-transport.js';
 import type { LinkWatchSettings } from './link-watch.js';
 import { RequestTransport } from './request-session.js';
 import { SharedSession } from './shared-session.js';

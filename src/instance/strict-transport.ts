@@ -2,6 +2,7 @@ import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { handedOver } from '../transport/handed-over.js';
+import { infoFor, takesText } from '../transport/text-part.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Redactor } from './redact.js';
@@ -43,7 +44,7 @@ export class StrictTransport {
     this.#inner = inner;
     this.#server = server;
     this.#redactor = redactor;
-    inner.onmessage = (message, extra) => this.#receive(message, extra);
+    inner.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => this.#onError(error);
     inner.onclose = () => this.#onClose();
   }
@@ -124,7 +125,7 @@ export class StrictTransport {
   #hand(message: JSONRPCMessage, options: TransportSendOptions | undefined): Promise<void> {
     try {
       // A runtime of somebody else may return no promise, or throw instead.
-      return Promise.resolve(this.#inner.send(message, options));
+      return Promise.resolve(this.#inner.send(message, infoFor(options, this.#inner.send)));
     } catch (error) {
       return Promise.reject(error);
     }

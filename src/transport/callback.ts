@@ -1,4 +1,5 @@
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { infoFor } from './text-part.js';
 
 /**
  * Runs a callback of whoever uses `transport`. What it throws goes to `onerror`: it is nobody else's fault, so it must
@@ -19,7 +20,7 @@ export function deliver(
   extra?: MessageExtraInfo,
 ): void {
   try {
-    transport.onmessage?.(message, extra);
+    transport.onmessage?.(message, infoFor(extra, transport.onmessage));
   } catch (error) {
     report(transport, error);
   }

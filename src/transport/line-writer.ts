@@ -4,6 +4,8 @@ import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage } from '../sdk.js';
 import { copyError } from '../util/copy-error.js';
 import { handedOver } from './handed-over.js';
+import { stringifyMessage } from './message-text.js';
+import type { TextPart } from './text-part.js';
 
 export interface LineWriterOptions {
   readonly server: string;
@@ -68,14 +70,14 @@ export class LineWriter {
   }
 
   /** Resolves once the operating system has taken the message; {@link handedOver} when it has already. */
-  write(message: JSONRPCMessage): Promise<void> {
+  write(message: JSONRPCMessage, part?: TextPart): Promise<void> {
     if (this.#broken !== undefined) {
       return Promise.reject(this.#broken);
     }
     let line: string | undefined;
     let cause: unknown;
     try {
-      line = JSON.stringify(message);
+      line = stringifyMessage(message, part);
     } catch (error) {
       cause = error;
     }

@@ -1,45 +1,17 @@
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { type ExitInfo, GatewayError, stderrSuffix } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
-import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
+import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
 import { deliver, runCallback } from './callback.js';
 import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
-
-/** How a server ended, as whatever ran it knows. */
-export interface PeerExit extends Omit<ExitInfo, 'stderrTail'> {
-  /** In words, where code, signal and reason do not say it all: `the container ran out of memory`. */
-  readonly message?: string | undefined;
-}
-
-/** Gets bytes of stdout, the first `length` of a buffer. Borrowed ones are good until it returns. */
-export type OutputListener = (bytes: Buffer, length: number, isBorrowed: boolean) => void;
-
-/** A running server with three byte streams, whatever runs it: a process, a container, a pod. */
-export interface StreamPeer {
-  readonly stdin: Writable;
-  readonly stdout: Readable;
-  readonly stderr: Readable | null;
-  /** The operating system's id, null where there is none here. */
-  readonly pid: number | null;
-  /**
-   * A cheaper way to read stdout than its `data` events: sets who gets the bytes. Stdout begins to flow, pauses and ends
-   * as ever; before it flows nothing is read from it, and what was read at once may still come after a pause.
-   */
-  readonly onOutput?: ((listener: OutputListener) => void) | undefined;
-  /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
-  readonly exited: Promise<PeerExit>;
-  /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */
-  readonly stderrEnded: Promise<void>;
-  /** The bounded end of what was written to stderr. */
-  stderrTail(): string;
-  /** Ends the server and all it started; resolves when they are gone. May be called twice. Rejects with `STOP_FAILED`. */
-  stop(): Promise<void>;
-}
+import { parseLine } from './message-text.js';
+import { describeExit, type StreamPeer } from './stream-peer.js';
+import { takesText, textOf, withText } from './text-part.js';
 
 export interface StreamTransportOptions {
   readonly server: string;
@@ -68,6 +40,10 @@ const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
  * over the limit ends the transport with `MESSAGE_TOO_LARGE`.
  */
 export class StreamTransport implements RuntimeTransport {
+  static {
+    takesText(StreamTransport.prototype.send);
+  }
+
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
@@ -136,7 +112,7 @@ export class StreamTransport implements RuntimeTransport {
     void this.#awaitEnd();
   }
 
-  send(message: JSONRPCMessage): Promise<void> {
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (this.#ending !== undefined) {
       return Promise.reject(copyError(this.#endReason ?? this.#closedError(), { delivered: false }));
     }
@@ -148,7 +124,7 @@ export class StreamTransport implements RuntimeTransport {
         }),
       );
     }
-    return this.#writer.write(message);
+    return this.#writer.write(message, textOf(options));
   }
 
   /** Stops the server and all it started. */
@@ -260,9 +236,9 @@ export class StreamTransport implements RuntimeTransport {
     if (text === '') {
       return;
     }
-    const value = parseJson(text);
+    const { value, part } = parseLine(text);
     if (isJsonRpcMessage(value)) {
-      deliver(this, value);
+      deliver(this, value, part && withText(undefined, part));
       return;
     }
     // Revision 2025-03-26 lets a server answer in batches.
@@ -389,22 +365,5 @@ export class StreamTransport implements RuntimeTransport {
       server: this.#options.server,
       delivered: false,
     });
-  }
-}
-
-function describeExit({ code, signal, reason }: PeerExit): string {
-  const how = signal === undefined ? `with code ${code}` : `by signal ${signal}`;
-  return `the server ended ${how}${reason === undefined ? '' : ` (${reason})`}`;
-}
-
-/** The value of `text`, or undefined when it is not JSON; a throw is dear, so the plain cases are told by their first character. */
-function parseJson(text: string): unknown {
-  if (text[0] !== '{' && text[0] !== '[') {
-    return undefined;
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

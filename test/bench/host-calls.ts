@@ -9,23 +9,28 @@ import { echoServer, serverFile, type Way } from './transports.ts';
 
 const kibibyte = 1024;
 
-/** Calls over HTTP: the merged peer with a server over stdio behind it, against the SDK's own server, which answers itself. */
+/**
+ * Calls over HTTP: the merged peer with a server over stdio behind it, against the SDK's own server, which answers itself. And
+ * what the second process alone takes: a relay that does nothing but hand texts on.
+ */
 export async function hostCalls(_: Library, options: { readonly library?: string | undefined }): Promise<Row[]> {
-  const ours = await openHost('gateway.serve()', serverFile('merged-host.mjs'), [
-    libraryUrl(options.library).href,
-    echoServer.command,
-    ...echoServer.args,
+  const server = [echoServer.command, ...echoServer.args];
+  const [ours, relay, sdk] = await Promise.all([
+    openHost('gateway.serve()', serverFile('merged-host.mjs'), [libraryUrl(options.library).href, ...server]),
+    openHost('raw relay', serverFile('relay-host.mjs'), server),
+    openHost('SDK v1 McpServer', serverFile('sdk-host.mjs'), []),
   ]);
-  const other = await openHost('SDK v1 McpServer', serverFile('sdk-host.mjs'), []);
-  return callTimes([{ ...ours, prefix: 'bench__' }, other], ClientCaller.connect, async (times) => {
+  return callTimes([{ ...ours, prefix: 'bench__' }, relay, sdk], ClientCaller.connect, async (times) => {
     const rows: Row[] = [];
     for (const bytes of [100, 64 * kibibyte, kibibyte * kibibyte]) {
       for (const atOnce of [1, 16, 128]) {
         if (bytes < kibibyte * kibibyte || atOnce < 128) {
           const what = `${toSize(bytes)} calls, ${atOnce} at once, over HTTP`;
           const goal = bytes < kibibyte * kibibyte ? { atMost: 1.05 } : undefined;
+          const samples = await times({ bytes, atOnce, atMost: 64 });
           rows.push(
-            compare(await times({ bytes, atOnce, atMost: 64 }), { what, ours: ours.name, other: other.name, goal }),
+            compare(samples, { what, ours: ours.name, other: sdk.name, goal }),
+            compare(samples, { what, ours: relay.name, other: sdk.name, goal: undefined }),
           );
         }
       }

@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import type { GatewayError } from '../../src/errors.js';
 import { systemClock } from '../../src/options.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
-import { type StreamPeer, StreamTransport } from '../../src/transport/stream-transport.js';
+import type { StreamPeer } from '../../src/transport/stream-peer.js';
+import { StreamTransport } from '../../src/transport/stream-transport.js';
 import { count } from '../support/counts.js';
 
 /** A server in this process, of which the test holds all three streams. */

@@ -1,6 +1,7 @@
 import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
-import { Link, type LinkOwner, type LinkTransport } from '../../instance/link.js';
+import { Link, type LinkOwner } from '../../instance/link.js';
+import type { LinkTransport } from '../../instance/link-transport.js';
 import type { LinkActivity } from '../../instance/link-watch.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';

@@ -1,5 +1,5 @@
 import { GatewayError } from '../../errors.js';
-import type { LinkTransport } from '../../instance/link.js';
+import type { LinkTransport } from '../../instance/link-transport.js';
 import type { Peer } from '../peer.js';
 
 /** How the connections of one caller to one server are made. */

@@ -12,6 +12,8 @@ import {
 } from '../../sdk.js';
 import { deliver } from '../../transport/callback.js';
 import { handedOver } from '../../transport/handed-over.js';
+import { stringifyMessage } from '../../transport/message-text.js';
+import { type TextPart, takesText, textOf, withText } from '../../transport/text-part.js';
 import { once } from '../../util/once.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
@@ -26,6 +28,10 @@ import { EventStream } from './event-stream.js';
  * before it; what belongs to none goes to the stream of the session, or nowhere while there is none.
  */
 export class NodeHttpTransport implements NodeServerTransport {
+  static {
+    takesText(NodeHttpTransport.prototype.send);
+  }
+
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
@@ -52,13 +58,18 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   /** Resolves when the response has begun or the client has left. @throws Refusal */
-  async handleRequest(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
+  async handleRequest(
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: unknown,
+    part?: TextPart,
+  ): Promise<void> {
     if (this.#isClosed) {
       throw new Refusal('session-unknown', 'Session not found');
     }
     switch (request.method) {
       case 'POST':
-        return this.#post(request, response, body);
+        return this.#post(request, response, body, part);
       case 'GET':
         return this.#listen(request, response);
       default:
@@ -69,7 +80,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    const json = JSON.stringify(message);
+    const json = stringifyMessage(message, textOf(options));
     if (!isResponse(message)) {
       const answer = this.#open.get(options?.relatedRequestId as RequestId);
       const isLost = answer === undefined || answer.isLost;
@@ -99,7 +110,12 @@ export class NodeHttpTransport implements NodeServerTransport {
     this.onclose?.();
   });
 
-  async #post(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void> {
+  async #post(
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: unknown,
+    part: TextPart | undefined,
+  ): Promise<void> {
     checkPost(request);
     const messages = readMessages(body);
     if (isInitialize(messages[0] as JSONRPCMessage)) {
@@ -110,7 +126,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     const ids = this.#idsOf(messages);
     this.#setSessionId(response);
     const begun = ids.length === 0 ? undefined : this.#await(response, ids);
-    const extra = toExtra(request);
+    const extra = part === undefined ? toExtra(request) : withText(toExtra(request), part);
     for (const message of messages) {
       deliver(this, message, extra);
       this.#seeCancel(message);

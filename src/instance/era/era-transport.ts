@@ -11,9 +11,10 @@ import {
 } from '../../sdk.js';
 import { deliver, runCallback } from '../../transport/callback.js';
 import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
+import { takesText } from '../../transport/text-part.js';
 import { once } from '../../util/once.js';
 import type { Response } from '../exchanges.js';
-import type { LinkTransport } from '../link.js';
+import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
@@ -92,7 +93,7 @@ export class EraTransport implements LinkTransport {
     });
   }
 
-  post(message: JSONRPCMessage, options: undefined, onOutcome: SendOutcome): boolean {
+  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     return this.#post(message, options, onOutcome);
   }
 
@@ -127,7 +128,7 @@ export class EraTransport implements LinkTransport {
   #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     const inner = this.#inner;
     if (inner.post !== undefined) {
-      return inner.post(message, options as undefined, onOutcome);
+      return inner.post(message, options, onOutcome);
     }
     inner.send(message, options).then(
       () => onOutcome(),
@@ -268,7 +269,7 @@ export class EraTransport implements LinkTransport {
 
   #attach(): EraConnection {
     const inner = this.#options.connect();
-    inner.onmessage = (message, extra) => this.#receive(message, extra);
+    inner.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => {
       this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
       if (this.#shaking) {

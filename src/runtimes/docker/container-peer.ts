@@ -2,7 +2,7 @@ import type { Duplex, Readable, Writable } from 'node:stream';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
-import type { PeerExit, StreamPeer } from '../../transport/stream-transport.js';
+import type { PeerExit, StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { Demultiplexer } from './engine/demultiplexer.js';

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import type { PeerExit } from '../../transport/stream-transport.js';
+import type { PeerExit } from '../../transport/stream-peer.js';
 import { defaultMemory, defaultPids } from './container-body.js';
 import type { DockerSpec } from './spec.js';
 

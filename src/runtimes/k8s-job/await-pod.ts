@@ -1,7 +1,7 @@
 import { GatewayError, stderrSuffix } from '../../errors.js';
 import type { RuntimeContext } from '../../runtime.js';
 import { withoutControls } from '../../transport/stderr-tail.js';
-import type { PeerExit } from '../../transport/stream-transport.js';
+import type { PeerExit } from '../../transport/stream-peer.js';
 import { parseDuration } from '../../util/quantity.js';
 import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';

@@ -1,7 +1,7 @@
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
-import type { PeerExit, StreamPeer } from '../../transport/stream-transport.js';
+import type { PeerExit, StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import type { ChannelSocket } from '../shared/kubernetes/cluster.js';

@@ -1,4 +1,4 @@
-import type { PeerExit } from '../../transport/stream-transport.js';
+import type { PeerExit } from '../../transport/stream-peer.js';
 import { containerName } from './manifest.js';
 import type { ContainerStatus, Event, Job, Pod, TerminatedState } from './objects.js';
 

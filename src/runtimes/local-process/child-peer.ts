@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { type ExitInfo, GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
-import type { StreamPeer } from '../../transport/stream-transport.js';
+import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { borrowOutput } from './output.js';

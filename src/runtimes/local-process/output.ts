@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import type { OutputListener } from '../../transport/stream-transport.js';
+import type { OutputListener } from '../../transport/stream-peer.js';
 
 // As much as a pipe between two processes holds, or about.
 const bufferBytes = 128 * 1024;

@@ -1,5 +1,5 @@
 import { type Duplex, Readable } from 'node:stream';
-import type { OutputListener } from '../../../transport/stream-transport.js';
+import type { OutputListener } from '../../../transport/stream-peer.js';
 import { EngineError } from './engine.js';
 
 const headerBytes = 8;

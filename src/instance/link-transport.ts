@@ -1,0 +1,15 @@
+import type { GatewayError } from '../errors.js';
+import type { JSONRPCMessage, Transport, TransportSendOptions } from '../sdk.js';
+import type { SendOutcome } from './strict-transport.js';
+
+/** What a link sends on. */
+export interface LinkTransport extends Transport {
+  /** Its server has ended, and `onclose` follows: nothing can be sent any more. */
+  readonly isEnding?: boolean;
+  /** Ends it for a reason of ours. */
+  fail?(reason: GatewayError): void;
+  /** Rejects when what runs the server says that it is not alive. */
+  health?(signal: AbortSignal): Promise<void>;
+  /** `send` with a callback, which costs less than a promise for each message. */
+  post?(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean;
+}

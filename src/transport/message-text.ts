@@ -1,0 +1,203 @@
+import type { JSONRPCMessage } from '../sdk.js';
+import type { TextPart } from './text-part.js';
+
+/** A value that was read from JSON, and its large part with the text of that. */
+export interface ParsedText {
+  readonly value: unknown;
+  readonly part: TextPart | undefined;
+}
+
+// Below this, looking for the part costs as much as it saves.
+const smallestPart = 4 * 1024;
+// How much may stand before the part, and behind it.
+const edge = 1024;
+
+const key = /\s*[{,]\s*"([^"\\]*)"\s*:\s*/y;
+const text = /"(?:[^"\\]|\\.)*"/y;
+const literal = /[-+.\w]+/y;
+const strings = /"(?:[^"\\]|\\.)*"/g;
+
+/**
+ * `JSON.parse`, which also keeps the text of a large `result` or `params.arguments`. A part is read apart from what is
+ * around it, so both are known to be whole; where anything is unusual there is no part.
+ *
+ * @throws SyntaxError
+ */
+export function parseText(json: string): ParsedText {
+  if (json.length >= smallestPart) {
+    const found = findPart(json);
+    const parsed = found && readPart(json, found);
+    if (parsed !== undefined) {
+      return parsed;
+    }
+  }
+  return { value: JSON.parse(json), part: undefined };
+}
+
+/** The same for a line that may be anything: the value is undefined when it is no JSON with members. */
+export function parseLine(line: string): ParsedText {
+  // A throw is dear, so the plain cases are told by their first character.
+  if (line[0] === '{' || line[0] === '[') {
+    try {
+      return parseText(line);
+    } catch {
+      // It is no message either.
+    }
+  }
+  return { value: undefined, part: undefined };
+}
+
+/** `JSON.stringify`, which takes the text of the part where the message still holds it. */
+export function stringifyMessage(message: JSONRPCMessage, part: TextPart | undefined): string {
+  if (part !== undefined) {
+    if ('result' in message && message.result === part.value) {
+      const { result: _, ...rest } = message;
+      return `${open(rest)}"result":${part.text}}`;
+    }
+    if ('params' in message && message.params?.arguments === part.value) {
+      const { params, ...rest } = message;
+      const { arguments: _, ...others } = params;
+      return `${open(rest)}"params":${open(others)}"arguments":${part.text}}}`;
+    }
+  }
+  return JSON.stringify(message);
+}
+
+/** An object as JSON, up to where another member can follow. */
+function open(fields: object): string {
+  const json = JSON.stringify(fields);
+  return json === '{}' ? '{' : `${json.slice(0, -1)},`;
+}
+
+interface Found {
+  readonly start: number;
+  readonly end: number;
+  /** Where the part stands in the value. */
+  readonly path: readonly ['result'] | readonly ['params', 'arguments'];
+}
+
+function findPart(json: string): Found | undefined {
+  const head = json.slice(0, edge);
+  const [name, at] = findMember(head, 0, ['result', 'params']);
+  if (name === undefined) {
+    return undefined;
+  }
+  const [inner, start] = name === 'result' ? [name, at] : findMember(head, at, ['arguments']);
+  if (inner === undefined || head[start] !== '{') {
+    return undefined;
+  }
+  const path = name === 'result' ? (['result'] as const) : (['params', 'arguments'] as const);
+  const end = findEnd(json, path.length);
+  return end - start < smallestPart ? undefined : { start, end, path };
+}
+
+/** Looks among the first members of an object for one of these names. @returns it, and where its value begins */
+function findMember(head: string, from: number, names: readonly string[]): [name: string | undefined, at: number] {
+  for (let at = from; ; ) {
+    key.lastIndex = at;
+    const name = key.exec(head)?.[1];
+    if (name === undefined || (head[at] === '{') !== (at === from)) {
+      return [undefined, at];
+    }
+    at = key.lastIndex;
+    if (names.includes(name)) {
+      return [name, at];
+    }
+    const end = skipValue(head, at);
+    if (end === undefined) {
+      return [undefined, at];
+    }
+    at = end;
+  }
+}
+
+/** Where a value of the head ends; undefined when it does not end there. */
+function skipValue(head: string, from: number): number | undefined {
+  let depth = 0;
+  for (let at = from; at < head.length; ) {
+    const token = head[at] === '"' ? text : literal;
+    token.lastIndex = at;
+    if (token.test(head)) {
+      at = token.lastIndex;
+    } else if (head[at] === '"') {
+      return undefined;
+    } else {
+      depth += '{['.includes(head[at] as string) ? 1 : '}]'.includes(head[at] as string) ? -1 : 0;
+      at += 1;
+    }
+    if (depth === 0) {
+      return at;
+    }
+  }
+  return undefined;
+}
+
+/** Where the last object that so many others enclose ends, unless it begins near the end too; -1 when there is none. */
+function findEnd(json: string, depthOfPart: number): number {
+  const start = Math.max(0, json.length - edge);
+  const tail = json.slice(start);
+  let depth = 0;
+  let end = -1;
+  for (let at = tail.length - 1; at >= 0; at--) {
+    const character = tail[at];
+    if (character === '"') {
+      at = findQuote(tail, at);
+    } else if (character === '}' || character === ']') {
+      depth += 1;
+      end = depth === depthOfPart + 1 && end === -1 ? start + at + 1 : end;
+    } else if (character === '{' || character === '[') {
+      depth -= 1;
+      end = depth === depthOfPart ? -1 : end;
+    }
+  }
+  return end;
+}
+
+/** The quote that begins the string which ends at `at`; -1 when it stands before the tail. */
+function findQuote(tail: string, at: number): number {
+  let quote = at;
+  let backslashes: number;
+  do {
+    quote = quote === 0 ? -1 : tail.lastIndexOf('"', quote - 1);
+    backslashes = 0;
+    while (tail[quote - 1 - backslashes] === '\\') {
+      backslashes += 1;
+    }
+  } while (backslashes % 2 === 1);
+  return quote;
+}
+
+/** Reads the part and what is around it. Undefined unless they are two whole values, of which the one is a member of the other. */
+function readPart(json: string, { start, end, path }: Found): ParsedText | undefined {
+  const partText = json.slice(start, end);
+  const around = `${json.slice(0, start)}0${json.slice(end)}`;
+  // A line of its own is what the text has to be for most of those who get it.
+  if (partText.includes('\n') || partText.includes('\r')) {
+    return undefined;
+  }
+  try {
+    const value = JSON.parse(around);
+    const holder = path.length === 1 ? value : value.params;
+    const name = path.length === 1 ? path[0] : path[1];
+    // A name that stands there twice would be the part for one reader, and not for another.
+    if (holder[name] !== 0 || countMembers(value) !== around.replace(strings, '').split(':').length - 1) {
+      return undefined;
+    }
+    const part = { value: JSON.parse(partText), text: partText };
+    holder[name] = part.value;
+    return { value, part };
+  } catch {
+    return undefined;
+  }
+}
+
+function countMembers(value: unknown): number {
+  if (typeof value !== 'object' || value === null) {
+    return 0;
+  }
+  const values = Object.values(value);
+  return values.reduce(
+    (count: number, member) => count + countMembers(member),
+    Array.isArray(value) ? 0 : values.length,
+  );
+}
