@@ -32,6 +32,8 @@ export async function bundle(file: string, outside: readonly string[] = []): Pro
 }
 
 export interface PodServerOptions {
+  /** The program, which listens on `PORT` and answers `/ready`. @default the server of the tests */
+  readonly program?: string | undefined;
   readonly replicas?: number | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Shares the machine's network, its loopback too; then `port` is a port of the machine. */
@@ -49,12 +51,12 @@ export async function deployPodServer(
   name: string,
   options: PodServerOptions = {},
 ): Promise<void> {
-  const { replicas = 1, port = 8080 } = options;
+  const { replicas = 1, port = 8080, program = source } = options;
   await namespace.create({
     apiVersion: 'v1',
     kind: 'ConfigMap',
     metadata: { name },
-    data: { 'server.mjs': await bundle(source) },
+    data: { 'server.mjs': await bundle(program) },
   });
   await namespace.create(deployment(name, { ...options, replicas, port }));
   await namespace.create({
