@@ -34,13 +34,6 @@ export interface AccessReview {
   readonly namespace?: string | undefined;
 }
 
-/** A rule of a Role. */
-export interface PolicyRule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-}
-
 type Place = Pick<ResourceRef, 'namespace' | 'name' | 'subresource'>;
 
 const resource = (group: string, version: string, plural: string) => (place: Place) => ({
@@ -55,7 +48,6 @@ export const secrets = resource('', 'v1', 'secrets');
 export const events = resource('', 'v1', 'events');
 export const services = resource('', 'v1', 'services');
 export const endpoints = resource('', 'v1', 'endpoints');
-export const serviceAccounts = resource('', 'v1', 'serviceaccounts');
 export const jobs = resource('batch', 'v1', 'jobs');
 export const leases = resource('coordination.k8s.io', 'v1', 'leases');
 export const endpointSlices = resource('discovery.k8s.io', 'v1', 'endpointslices');
