@@ -1,9 +1,10 @@
 // npm run bench -- [large-messages] [round-trips] [starts] [merged-calls] [merged-costs] [eras] [host] [http] [k8s-job]
-// [k8s-service] [supervision] [docker] [reload] [import] [peers] [--full] [--write] [--library <file>]
+// [k8s-service] [supervision] [floods] [docker] [reload] [import] [peers] [--full] [--write] [--library <file>]
 import { EventEmitter } from 'node:events';
 import { parseArgs } from 'node:util';
 import { dockerServers } from './docker.ts';
 import { eraCalls } from './era-calls.ts';
+import { floods } from './floods.ts';
 import { hostCalls } from './host-calls.ts';
 import { httpCalls } from './http-calls.ts';
 import { importTime } from './import-time.ts';
@@ -38,6 +39,7 @@ const groups: Record<string, (library: Library, options: Options) => Promise<Row
   'k8s-job': k8sJobCalls,
   'k8s-service': k8sServiceCalls,
   supervision,
+  floods,
   docker: dockerServers,
   reload,
   import: importTime,
