@@ -153,3 +153,41 @@ test('pieces of one byte cost no object each', () => {
   expect(concat.mock.calls[0]?.[0].length).toBeLessThan(100);
   concat.mockRestore();
 });
+
+test('tells whether bytes wait that nobody has looked at, and whether any wait at all', () => {
+  const buffer = new LineBuffer(limit);
+  const state = () => ({ isEmpty: buffer.isEmpty, hasInput: buffer.hasInput });
+  expect(state()).toEqual({ isEmpty: true, hasInput: false });
+  buffer.feed(Buffer.alloc(0));
+  expect(state()).toEqual({ isEmpty: true, hasInput: false });
+  buffer.feed(Buffer.from('a\nb'));
+  expect(state()).toEqual({ isEmpty: false, hasInput: true });
+  expect(buffer.next()).toBe('a');
+  expect(state()).toEqual({ isEmpty: false, hasInput: true });
+  expect(buffer.next()).toBeUndefined();
+  // Half a line has been looked at.
+  expect(state()).toEqual({ isEmpty: false, hasInput: false });
+  buffer.feed(Buffer.from('\n'));
+  expect(buffer.next()).toBe('b');
+  expect(state()).toEqual({ isEmpty: true, hasInput: false });
+});
+
+test('is empty after a line over the limit, and stays so', () => {
+  const buffer = new LineBuffer(10);
+  buffer.feed(Buffer.from(`${'x'.repeat(8)}`));
+  expect(buffer.next()).toBeUndefined();
+  buffer.feed(Buffer.from(`${'x'.repeat(8)}\nafter\n`));
+  expect(buffer.next()).toBeUndefined();
+  buffer.feed(Buffer.from('more\n'));
+  expect(buffer.next()).toBeUndefined();
+  expect({ ...buffer, isEmpty: buffer.isEmpty, hasInput: buffer.hasInput, overflow: buffer.overflow }).toEqual({
+    isEmpty: true,
+    hasInput: false,
+    overflow: true,
+  });
+});
+
+test('the limit is that of a line, wherever it stands in a chunk', () => {
+  const lines = ['x', 'y', 'z'].map((letter) => letter.repeat(60));
+  expect(cut([Buffer.from(`${lines.join('\n')}\n`)], 100)).toEqual({ lines, overflow: false });
+});
