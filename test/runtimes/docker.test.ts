@@ -4,8 +4,9 @@ import { referenceServerPath, runtimeContract } from '../../src/testing/index.js
 import { baseImage, describeWithDocker } from '../support/real-parts.js';
 
 describeWithDocker('docker', () => {
-  // Much of each case is waiting.
-  runtimeContract(test.concurrent, {
+  // Much of each case is waiting, so several run at once.
+  runtimeContract((name, body) => test.concurrent(name, { timeout: 150_000 }, body), {
+    guardMs: 60_000,
     create: () => new DockerRuntime(),
     working: (args): DockerSpec => ({
       image: baseImage,
