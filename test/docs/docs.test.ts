@@ -106,3 +106,13 @@ describe('the pages of runtimes share their headings', () => {
     expect(headings.filter((heading) => shared.includes(heading))).toEqual(shared);
   });
 });
+
+test('the CHANGELOG has a section with a date for the version of the package, below one for what comes next', () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const changes = pages.find(({ path }) => path === 'CHANGELOG.md')?.text ?? '';
+  const sections = [...changes.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
+  expect(sections[0]).toBe('Unreleased');
+  const [named, date] = sections[1]?.split(' - ') ?? [];
+  expect(named).toBe(version);
+  expect(date).toMatch(/^\d{4}-\d\d-\d\d$/);
+});

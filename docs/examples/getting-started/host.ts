@@ -1,12 +1,8 @@
 import { createServer } from 'node:http';
-import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { createGateway, createNodeSessions, loadCatalog } from 'open-mcp-gateway';
 
 const gateway = createGateway(await loadCatalog('servers.yaml'));
-const sessions = createNodeSessions(
-  (settings) => new StreamableHTTPServerTransport(settings),
-  (transport, caller) => gateway.serve(transport, { caller }),
-);
+const sessions = createNodeSessions((transport, caller) => gateway.serve(transport, { caller }));
 const server = createServer((request, response) => sessions.handle(request, response));
 server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => console.log('listening', server.address()));
 
