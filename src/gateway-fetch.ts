@@ -1,9 +1,9 @@
 import { Callers } from './endpoint/http/callers.js';
 import { respond, toResponse } from './endpoint/http/exchange.js';
 import { checkHeaders } from './endpoint/http/header-check.js';
-import type { HttpExtra } from './endpoint/http/param-check.js';
 import { missingEnvelope, readEnvelope } from './endpoint/modern/envelope.js';
 import type { ModernPeer } from './endpoint/modern/modern-peer.js';
+import type { PeerExtra } from './endpoint/peer.js';
 import { GatewayError } from './errors.js';
 import type { FetchOptions, MergedOptions } from './gateway-api.js';
 import { Refusal } from './hosts/refusal.js';
@@ -120,7 +120,7 @@ export class GatewayFetch {
       return new Response(null, { status: 503, headers: { 'retry-after': '30' } });
     }
     const { clock } = this.#options;
-    const extra = { authInfo: caller.authInfo, headers: request.headers } as HttpExtra;
+    const extra = { authInfo: caller.authInfo, headers: request.headers } as PeerExtra;
     return respond(peer, message, extra, request.signal, clock);
   }
 

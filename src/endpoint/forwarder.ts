@@ -7,6 +7,7 @@ import { type TextPart, textOf } from '../transport/text-part.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
+import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
 import type { TaskOwners } from './tasks.js';
@@ -40,10 +41,14 @@ export class Forwarder {
     request: JSONRPCRequest,
     server: EndpointServer,
     params: Params,
-    extra: MessageExtraInfo | undefined,
+    extra: PeerExtra | undefined,
     onResult?: OnResult,
   ): void {
     const { intercept, calls, links } = this.#options;
+    if (extra?.stateOf !== undefined && extra.stateOf !== server.id) {
+      // A reload has given the name or URI to another one.
+      return calls.refuse(request, -32602, 'params.requestState is not good: it is of another server');
+    }
     if (intercept === undefined) {
       const call = new PlainCall(request, links.to(server), this.#options, onResult);
       calls.add(call);

@@ -2,6 +2,14 @@ import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId } from '../sdk.js';
 import type { TextPart } from '../transport/text-part.js';
 
+/** What comes with a message besides what SDKs know of. */
+export interface PeerExtra extends MessageExtraInfo {
+  /** The headers of a request of the stateless era over HTTP, which have to say what its body does. */
+  readonly headers?: Headers | undefined;
+  /** The server whose `requestState` the request holds: it is for no other. */
+  readonly stateOf?: string | undefined;
+}
+
 /** The gateway's side of one connection: takes what the caller sends. */
 export interface Peer {
   /**

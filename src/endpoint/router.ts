@@ -4,17 +4,18 @@ import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
 import { isToolAllowed } from './glob.js';
-import { checkParamHeaders, type HttpExtra } from './http/param-check.js';
+import { checkParamHeaders } from './http/param-check.js';
 import { toResponse } from './intercept.js';
 import type { ListItem } from './list-kinds.js';
 import type { NameKind, Names } from './names.js';
+import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { Subscriptions } from './subscriptions.js';
 import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
-type Extra = HttpExtra | undefined;
+type Extra = PeerExtra | undefined;
 /** Gets the request whose name has led to a server. */
 type Found = (request: JSONRPCRequest, kind: NameKind, server: EndpointServer, own: string, extra: Extra) => void;
 

@@ -269,6 +269,31 @@ describe('the state of a request', () => {
     await refused(caller, same);
   });
 
+  test('is nothing to another server, to which a reload has given what was asked for', async () => {
+    const reading = (own: string) =>
+      modern(
+        {
+          'resources/read': (request) =>
+            request.params?.requestState === undefined
+              ? { resultType: 'input_required', requestState: `the state of ${own}` }
+              : { resultType: 'complete', contents: [], state: request.params.requestState },
+        },
+        { resources: [{ uri: 'x://1' }] },
+      );
+    await using setup = setUp({ one: reading('one'), two: reading('two') });
+    await using caller = await open(setup);
+    const read = (params: Json = {}) => caller.request('resources/read', { uri: 'x://1', ...params });
+    const { requestState } = (await read()).result as Json;
+    const entry = { id: 'two', runtime: { type: 'scripted', script: 'two' } } as const;
+    const reloaded = setup.gateway.reload({ servers: [entry] }, { graceMs: 0 });
+    await setup.clock.advance(0);
+    await reloaded;
+    expect(await read({ requestState })).toMatchObject({ error: { code: -32602 } });
+    expect(setup.server('two').instances.flatMap((instance) => instance.requests('resources/read'))).toEqual([]);
+    const own = ((await read()).result as Json).requestState;
+    expect(await read({ requestState: own })).toMatchObject({ result: { state: 'the state of two' } });
+  });
+
   test('is nothing that a request may have that cannot ask for input', async () => {
     await using setup = setUp({ one: stateful() });
     await using caller = await open(setup);

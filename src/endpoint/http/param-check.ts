@@ -1,4 +1,3 @@
-import type { MessageExtraInfo } from '../../sdk.js';
 import {
   decodeHeader,
   findMirrored,
@@ -8,12 +7,6 @@ import {
 import { modernErrors } from '../../transport/modern.js';
 import type { ListItem } from '../list-kinds.js';
 import type { RpcError } from '../modern/envelope.js';
-
-/** What comes with a request over HTTP. */
-export interface HttpExtra extends MessageExtraInfo {
-  /** The headers of a request of the stateless era, which have to say what its body does. */
-  readonly headers?: Headers | undefined;
-}
 
 const decimal = /^-?\d+(\.\d+)?$/;
 

@@ -13,7 +13,7 @@ import {
 import { isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { listKindOf } from '../list-kinds.js';
-import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
 import { type Envelope, type RpcError, readEnvelope } from './envelope.js';
@@ -120,7 +120,8 @@ export class ModernPeer {
       if (held !== undefined) {
         return this.#resume(held, request, reply, (envelope as Envelope).logLevel);
       }
-      return this.#begin(withState(request, meaning), extra, envelope as Envelope, reply, request);
+      const own = meaning.kind === 'passed' ? ({ ...extra, stateOf: meaning.server } as PeerExtra) : extra;
+      return this.#begin(withState(request, meaning), own, envelope as Envelope, reply, request);
     }
     return this.#begin(request, extra, envelope as Envelope, reply, request);
   }
