@@ -28,6 +28,63 @@ describe('names', () => {
     );
   });
 
+  test('stay plain up to 64 characters', () => {
+    expect(qualifiedName('a', 'x'.repeat(61))).toBe(`a__${'x'.repeat(61)}`);
+    expect(qualifiedName('a', 'x'.repeat(62))).toMatch(/^a__x{50}_[0-9a-f]{10}$/);
+  });
+
+  test('that only look as if they held a hash lead to their server', () => {
+    const names = createNames((id) => id === 'a');
+    expect(names.resolve('tool', 'a__x_nothexhere')).toEqual({ server: 'a', name: 'x_nothexhere' });
+    expect(names.resolve('tool', 'a__x_0123456789')).toBeUndefined();
+  });
+
+  test('of the host that are taken already give way to the default, also within one server', () => {
+    const names = createNames(
+      () => true,
+      () => 'same',
+    );
+    expect(names.qualify('tool', 'a', 'x')).toBe('same');
+    expect(names.qualify('tool', 'a', 'x')).toBe('same');
+    expect(names.qualify('tool', 'a', 'y')).toBe('a__y');
+    expect(names.qualify('tool', 'b', 'x')).toBe('b__x');
+    expect(names.resolve('tool', 'same')).toEqual({ server: 'a', name: 'x' });
+  });
+
+  test('of a server that is gone are forgotten, and those of others are not', () => {
+    const names = createNames((id) => id === 'a' || id === 'b');
+    const [ofA, ofB] = [names.qualify('tool', 'a', long), names.qualify('tool', 'b', long)];
+    names.forget('a');
+    expect(names.resolve('tool', ofA)).toBeUndefined();
+    expect(names.resolve('tool', ofB)).toEqual({ server: 'b', name: long });
+  });
+
+  test('are forgotten from the oldest on when there are more than anybody can hold in mind', () => {
+    const names = createNames(
+      () => true,
+      ({ name }) => name,
+    );
+    for (let count = 0; count < 200_000; count += 1) {
+      names.qualify('tool', 'a', `n${count}`);
+    }
+    expect(names.resolve('tool', 'n0')).toEqual({ server: 'a', name: 'n0' });
+    names.qualify('tool', 'a', 'one more');
+    expect(names.resolve('tool', 'n0')).toBeUndefined();
+    expect(names.resolve('tool', 'n1')).toEqual({ server: 'a', name: 'n1' });
+  });
+
+  test('may be of a server that the catalog has, or of anybody when the host names them', () => {
+    const names = createNames((id) => id === 'a');
+    expect(names.candidate('a__x')).toEqual({ server: 'a' });
+    expect(names.candidate('c__x')).toBeUndefined();
+    expect(
+      createNames(
+        () => true,
+        () => 'x',
+      ).candidate('c__x'),
+    ).toBe('anybody');
+  });
+
   test('lead back to where they come from', () => {
     const names = createNames((id) => id === 'a' || id === 'a-b');
     for (const name of ['x', 'x__y', '__', '_', 'ü', '', long, `${'x'.repeat(50)}_0123456789`, 'x_0123456789']) {
