@@ -51,6 +51,25 @@ describe('too much', () => {
     expect(heard).toHaveLength(2_000);
   });
 
+  test('begins with the first byte beyond the limit', () => {
+    expect(read(['data: 0123\n\n'], 10).heard).toEqual([{ type: 'message', data: '0123' }]);
+    expect(read(['data: 01234\n\n'], 10)).toEqual({ heard: [], ok: false });
+  });
+
+  test('nothing more is told of the chunk within which somebody has heard enough', () => {
+    const heard: string[] = [];
+    const parser: EventParser = new EventParser(100, {
+      event: (_type, data) => {
+        heard.push(data);
+        parser.stop();
+      },
+      id() {},
+      retry() {},
+    });
+    parser.feed(Buffer.from('data: 1\n\ndata: 2\n\n'));
+    expect(heard).toEqual(['1']);
+  });
+
   test('nothing is told after it', () => {
     const heard: unknown[] = [];
     const parser = new EventParser(10, { event: (...event) => heard.push(event), id() {}, retry() {} });
