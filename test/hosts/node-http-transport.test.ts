@@ -282,3 +282,11 @@ test('what throws in onmessage goes to onerror', async () => {
   expect(await send(session.host.url, { jsonrpc: '2.0', method: 'x' }, session.session)).toMatchObject({ status: 202 });
   expect(session.onerror).toHaveBeenCalledExactlyOnceWith(failure);
 });
+
+test('what cannot be written as JSON is refused, and its request still waits', async () => {
+  const session = await createSession();
+  const { head } = await post(session, request(1));
+  await expect(session.transport.send(answerFor(1, { size: 1n }))).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+  await session.transport.send(answerFor(1));
+  expect(await read(head)).toMatchObject({ messages: [answerFor(1)] });
+});

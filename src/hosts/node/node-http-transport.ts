@@ -80,7 +80,14 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    const json = stringifyMessage(message, textOf(options));
+    let json: string;
+    try {
+      json = stringifyMessage(message, textOf(options));
+    } catch (cause) {
+      return Promise.reject(
+        new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { delivered: false, cause }),
+      );
+    }
     if (!isResponse(message)) {
       const answer = this.#open.get(options?.relatedRequestId as RequestId);
       const isLost = answer === undefined || answer.isLost;
