@@ -3,6 +3,7 @@ import { basename, dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { createGateway, parseCatalog } from '../../src/index.js';
+import { version as told } from '../../src/version.js';
 import { findBlocks, findLinks, headingIds, readRegion } from './markdown.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -107,12 +108,13 @@ describe('the pages of runtimes share their headings', () => {
   });
 });
 
-test('the CHANGELOG has a section with a date for the version of the package, below one for what comes next', () => {
+test('the code and the CHANGELOG, below what comes next and with a date, have the version of the package', () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const changes = pages.find(({ path }) => path === 'CHANGELOG.md')?.text ?? '';
   const sections = [...changes.matchAll(/^## (.+)$/gm)].map(([, heading = '']) => heading);
   expect(sections[0]).toBe('Unreleased');
   const [named, date] = sections[1]?.split(' - ') ?? [];
   expect(named).toBe(version);
+  expect(told).toBe(version);
   expect(date).toMatch(/^\d{4}-\d\d-\d\d$/);
 });
