@@ -13,16 +13,15 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../sdk.js';
-import { hasEnvelope } from '../transport/modern.js';
 import { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
-import { toCacheFields } from './freshness.js';
-import { type Interceptor, toResponse } from './intercept.js';
+import type { Interceptor } from './intercept.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
-import { listTasks } from './list-all.js';
-import { allListKinds, type ListKind, listKindOf } from './list-kinds.js';
-import { MergedLists, type Page } from './merged-lists.js';
+import { ListAnswers } from './list-answers.js';
+import { allListKinds, listKindOf } from './list-kinds.js';
+import { LogLevel } from './log-level.js';
+import { MergedLists } from './merged-lists.js';
 import type { Names } from './names.js';
 import type { Peer, SendToCaller } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
@@ -51,7 +50,6 @@ export interface EndpointOptions {
   readonly send: SendToCaller;
 }
 
-const levels = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 const nothing = () => {};
 
 /**
@@ -71,8 +69,9 @@ export class Endpoint implements LinkOwner, Peer {
   readonly #serverRequests: ServerRequests;
   readonly #subscriptions = new Subscriptions();
   readonly #tasks = new TaskOwners();
+  readonly #level = new LogLevel();
+  readonly #answers: ListAnswers;
   #handshake: CallerHandshake | undefined;
-  #level: unknown;
   #closed = false;
 
   constructor(options: EndpointOptions) {
@@ -105,6 +104,7 @@ export class Endpoint implements LinkOwner, Peer {
       emit: (event) => options.emit(event),
       onChanged: (method) => this.#handshake && this.#send({ jsonrpc: '2.0', method }, undefined),
     });
+    this.#answers = new ListAnswers({ calls, lists: this.#lists, tasks: this.#tasks, open: () => links.open() });
     this.#router = new Router({
       servers,
       calls,
@@ -203,9 +203,7 @@ export class Endpoint implements LinkOwner, Peer {
       // A reload has replaced it while it opened: it serves what waits for it, and nothing else.
       return;
     }
-    if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
-      link.ask('logging/setLevel', { level: this.#level }).catch(nothing);
-    }
+    this.#level.tell(link);
     for (const uri of this.#subscriptions.of(link.server)) {
       link.ask('resources/subscribe', { uri }).catch(nothing);
     }
@@ -253,7 +251,7 @@ export class Endpoint implements LinkOwner, Peer {
   #dispatch(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): void {
     const kind = listKindOf(request.method);
     if (kind !== undefined) {
-      return this.#list(request, kind);
+      return this.#answers.list(request, kind);
     }
     switch (request.method) {
       case 'initialize':
@@ -263,7 +261,7 @@ export class Endpoint implements LinkOwner, Peer {
       case 'logging/setLevel':
         return this.#setLevel(request);
       case 'tasks/list':
-        return this.#listTasks(request);
+        return this.#answers.listTasks(request);
       default:
         return this.#router.route(request, extra);
     }
@@ -300,50 +298,14 @@ export class Endpoint implements LinkOwner, Peer {
     this.#calls.answer(request, initializeResult(this.#handshake, version, known));
   }
 
-  #list(request: JSONRPCRequest, kind: ListKind): void {
-    const cursor = request.params?.cursor;
-    if (cursor !== undefined) {
-      const page = this.#lists.next(kind, cursor);
-      return page === undefined
-        ? this.#calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')
-        : this.#calls.answer(request, toListResult(request, kind, page));
-    }
-    const call = this.#calls.open(request);
-    this.#lists.first(kind).then(
-      (page) => this.#calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(request, kind, page) }),
-      (error: unknown) => this.#calls.finish(call, toResponse(call.id, 'gateway', error)),
-    );
-  }
-
   #setLevel(request: JSONRPCRequest): void {
     const level = request.params?.level;
-    if (!levels.includes(level as string)) {
-      return this.#calls.refuse(request, -32602, `params.level must be one of ${levels.join(', ')}`);
+    const problem = this.#level.problemOf(level);
+    if (problem !== undefined) {
+      return this.#calls.refuse(request, -32602, problem);
     }
-    this.#level = level;
-    for (const link of this.#links.open()) {
-      if (link.handshake?.capabilities.logging !== undefined) {
-        link.ask('logging/setLevel', { level }).catch(nothing);
-      }
-    }
+    this.#level.set(level, this.#links.open());
     this.#calls.answer(request, {});
-  }
-
-  /** The tasks of all servers that run; no server is started for its list. */
-  #listTasks(request: JSONRPCRequest): void {
-    const call = this.#calls.open(request);
-    const parts = this.#links.open().map(async (link) => {
-      const capability = link.handshake?.capabilities.tasks as { list?: unknown } | undefined;
-      const { tasks } =
-        capability?.list === undefined
-          ? { tasks: [] }
-          : this.#tasks.translate(link.server, { tasks: await listTasks(link) });
-      return tasks;
-    });
-    void Promise.allSettled(parts).then((results) => {
-      const tasks = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
-      this.#calls.finish(call, { jsonrpc: '2.0', id: call.id, result: { tasks } });
-    });
   }
 
   #translateTasks<T extends JSONRPCRequest | JSONRPCNotification>(link: Link, message: T): T {
@@ -357,14 +319,4 @@ export class Endpoint implements LinkOwner, Peer {
       this.#options.send(...given);
     }
   }
-}
-
-function toListResult(request: JSONRPCRequest, kind: ListKind, page: Page): Record<string, unknown> {
-  const { items, nextCursor, freshness } = page;
-  return {
-    [kind]: items,
-    ...(nextCursor !== undefined && { nextCursor }),
-    // Sessions have no word for it.
-    ...(hasEnvelope(request) && toCacheFields(freshness)),
-  };
 }

@@ -144,6 +144,9 @@ describe('headers of revision 2026-07-28', () => {
     ['tools/call', { name: 'search' }, 'search'],
     ['prompts/get', { name: 'greet' }, 'greet'],
     ['resources/read', { uri: 'file:///a' }, 'file:///a'],
+    ['tasks/get', { taskId: 't1' }, 't1'],
+    ['tasks/update', { taskId: 't1', inputResponses: {} }, 't1'],
+    ['tasks/cancel', { taskId: 't1' }, 't1'],
     // These have no name in their header.
     ['completion/complete', { name: 'no' }, undefined],
     ['logging/setLevel', { name: 'no' }, undefined],

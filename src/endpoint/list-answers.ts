@@ -1,0 +1,71 @@
+import type { Link } from '../instance/link.js';
+import type { JSONRPCRequest } from '../sdk.js';
+import { hasEnvelope } from '../transport/modern.js';
+import type { Calls } from './calls.js';
+import { toCacheFields } from './freshness.js';
+import { toResponse } from './intercept.js';
+import { listTasks } from './list-all.js';
+import type { ListKind } from './list-kinds.js';
+import type { MergedLists, Page } from './merged-lists.js';
+import type { TaskOwners } from './tasks.js';
+
+export interface ListAnswersOptions {
+  readonly calls: Calls;
+  readonly lists: MergedLists;
+  readonly tasks: TaskOwners;
+  /** The links whose servers are running. */
+  open(): readonly Link[];
+}
+
+/** Answers the requests of a caller for lists of what all its servers have. */
+export class ListAnswers {
+  readonly #options: ListAnswersOptions;
+
+  constructor(options: ListAnswersOptions) {
+    this.#options = options;
+  }
+
+  list(request: JSONRPCRequest, kind: ListKind): void {
+    const { calls, lists } = this.#options;
+    const cursor = request.params?.cursor;
+    if (cursor !== undefined) {
+      const page = lists.next(kind, cursor);
+      return page === undefined
+        ? calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')
+        : calls.answer(request, toListResult(request, kind, page));
+    }
+    const call = calls.open(request);
+    lists.first(kind).then(
+      (page) => calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(request, kind, page) }),
+      (error: unknown) => calls.finish(call, toResponse(call.id, 'gateway', error)),
+    );
+  }
+
+  /** The tasks of all servers that run; no server is started for its list. */
+  listTasks(request: JSONRPCRequest): void {
+    const { calls, tasks: owners, open } = this.#options;
+    const call = calls.open(request);
+    const parts = open().map(async (link) => {
+      const capability = link.handshake?.capabilities.tasks as { list?: unknown } | undefined;
+      const { tasks } =
+        capability?.list === undefined
+          ? { tasks: [] }
+          : owners.translate(link.server, { tasks: await listTasks(link) });
+      return tasks;
+    });
+    void Promise.allSettled(parts).then((results) => {
+      const tasks = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+      calls.finish(call, { jsonrpc: '2.0', id: call.id, result: { tasks } });
+    });
+  }
+}
+
+function toListResult(request: JSONRPCRequest, kind: ListKind, page: Page): Record<string, unknown> {
+  const { items, nextCursor, freshness } = page;
+  return {
+    [kind]: items,
+    ...(nextCursor !== undefined && { nextCursor }),
+    // Sessions have no word for it.
+    ...(hasEnvelope(request) && toCacheFields(freshness)),
+  };
+}

@@ -1,0 +1,27 @@
+import type { Link } from '../instance/link.js';
+
+const levels: readonly unknown[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
+
+/** From which level on a caller wants to read the logs of its servers; each server is told when it has opened. */
+export class LogLevel {
+  #level: unknown;
+
+  /** What is wrong with a level; undefined for one that there is. */
+  problemOf(level: unknown): string | undefined {
+    return levels.includes(level) ? undefined : `params.level must be one of ${levels.join(', ')}`;
+  }
+
+  set(level: unknown, open: readonly Link[]): void {
+    this.#level = level;
+    for (const link of open) {
+      this.tell(link);
+    }
+  }
+
+  /** Tells a server, if the caller has set a level and the server writes a log. */
+  tell(link: Link): void {
+    if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
+      link.ask('logging/setLevel', { level: this.#level }).catch(() => {});
+    }
+  }
+}
