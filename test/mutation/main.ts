@@ -13,15 +13,15 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const goal = 0.8;
 const longestMs = 90_000;
 
-const routing = ['routing', 'names', 'tasks', 'policy'].map((name) => `test/endpoint/${name}.test.ts`);
+const routing = ['test/endpoint/routing.test.ts', 'test/endpoint/tasks.test.ts'];
 const framing = ['line-buffer', 'line-writer', 'stream-transport', 'http/event-parser'].map(
   (name) => `test/transport/${name}.test.ts`,
 );
 /** By part, the files and the tests that concern them: quick ones first, as the first that fails ends the run. */
 const parts: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   'routing of src/endpoint': {
-    'src/endpoint/router.ts': routing,
-    'src/endpoint/names.ts': routing,
+    'src/endpoint/router.ts': [...routing, 'test/hosts/param-headers.test.ts'],
+    'src/endpoint/names.ts': ['test/endpoint/names.test.ts', ...routing],
     'src/endpoint/resource-owners.ts': routing,
   },
   'framing of src/transport': {
