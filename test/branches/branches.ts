@@ -10,8 +10,12 @@ export interface Branch {
   readonly what: string;
 }
 
-/** Every branch of a source: ways of conditions, cases, `catch`, and functions. */
-export function findBranches(text: string, file: string): Branch[] {
+/**
+ * Every branch of a source: ways of conditions, cases, and `catch`.
+ *
+ * @param strict - functions too, and the way on which the right side of `&&`, `||` and `??` is not looked at
+ */
+export function findBranches(text: string, file: string, strict: boolean): Branch[] {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
   const branches: Branch[] = [];
   const add = (node: ts.Node, what: string, insteadOf?: ts.Node) => {
@@ -29,12 +33,12 @@ export function findBranches(text: string, file: string): Branch[] {
       add(node.whenFalse, ':');
     } else if (ts.isBinaryExpression(node) && isLogical(node.operatorToken.kind)) {
       add(node.right, `after ${node.operatorToken.getText(source)}`);
-      add(node.right, `not after ${node.operatorToken.getText(source)}`, node.left);
+      if (strict) add(node.right, `not after ${node.operatorToken.getText(source)}`, node.left);
     } else if (ts.isCaseOrDefaultClause(node)) {
       if (node.statements[0] !== undefined) add(node.statements[0], 'case');
     } else if (ts.isCatchClause(node)) {
       add(node.block, 'catch');
-    } else if (ts.isFunctionLike(node) && 'body' in node && node.body !== undefined) {
+    } else if (strict && ts.isFunctionLike(node) && 'body' in node && node.body !== undefined) {
       add(node.body as ts.Node, 'function');
     }
     ts.forEachChild(node, visit);

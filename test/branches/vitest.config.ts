@@ -11,7 +11,7 @@ export default defineConfig({
     exclude: [
       ...['test/bench/**', 'test/frameworks/**', '**/node_modules/**', 'test/**/*.long.test.ts'],
       // What these look at happens in processes of their own, where nobody counts; the loops of others take no new ways.
-      ...['test/**/*-floods.test.ts', 'test/**/sigkill.test.ts', 'test/**/hostile.test.ts', 'test/fuzz/**'],
+      ...['test/**/*-floods.test.ts', 'test/**/sigkill.test.ts', 'test/fuzz/**'],
     ],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -28,7 +28,7 @@ export function readBody(answer: HttpAnswer, sink: BodySink): () => void {
     answer.read(sink);
     return () => answer.abort();
   }
-  const unknown = encodings.find((name) => decoders[name] === undefined);
+  const unknown = encodings.find((name) => !decoders.has(name));
   if (unknown !== undefined || encodings.length > mostLayers) {
     answer.abort();
     const what = unknown === undefined ? `${encodings.length} layers of compression` : 'an unknown compression';
@@ -38,15 +38,16 @@ export function readBody(answer: HttpAnswer, sink: BodySink): () => void {
   return decompress(answer, sink, encodings.reverse());
 }
 
-const decoders: Readonly<Record<string, (() => Gunzip) | undefined>> = {
-  gzip: () => lazyNode.zlib.createGunzip(),
-  'x-gzip': () => lazyNode.zlib.createGunzip(),
-  deflate: () => lazyNode.zlib.createInflate(),
-  br: () => lazyNode.zlib.createBrotliDecompress(),
-};
+// No object: a server may name a compression like something that every object has.
+const decoders: ReadonlyMap<string, () => Gunzip> = new Map([
+  ['gzip', () => lazyNode.zlib.createGunzip()],
+  ['x-gzip', () => lazyNode.zlib.createGunzip()],
+  ['deflate', () => lazyNode.zlib.createInflate()],
+  ['br', () => lazyNode.zlib.createBrotliDecompress()],
+]);
 
 function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly string[]): () => void {
-  const layers = encodings.flatMap((name) => decoders[name]?.() ?? []);
+  const layers = encodings.flatMap((name) => decoders.get(name)?.() ?? []);
   let over = false;
   const abort = () => {
     over = true;
