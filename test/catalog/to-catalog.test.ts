@@ -168,6 +168,17 @@ test.each([
   for (const part of expected) expect(problems).toContain(part);
 });
 
+test('a field that is called like what every object has is a field that a catalog has no place for', () => {
+  for (const key of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    const onIgnored = vi.fn();
+    const config = JSON.parse(`{"mcpServers":{"it":{"command":"node","${key}":{}}}}`) as object;
+    expect(toCatalog(config, { onIgnored }).servers).toEqual([
+      { id: 'it', runtime: { type: 'local-process', command: 'node' } },
+    ]);
+    expect(onIgnored.mock.calls).toEqual([[`mcpServers.it.${key}`, 'a catalog has no place for it']]);
+  }
+});
+
 test('lists every problem, and shows no value', () => {
   const config = {
     mcpServers: { a: { command: 1, env: { KEY: '${x y} swordfish' } }, b: null, c: { url: 'https://x' } },

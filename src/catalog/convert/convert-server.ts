@@ -23,15 +23,15 @@ const types = ['stdio', 'http', 'streamable-http', 'streamableHttp', 'sse'];
 const urlKeys = ['url', 'serverUrl', 'httpUrl'];
 
 // To leave these out would make another server of it.
-const impossible: Readonly<Record<string, string>> = {
-  envFile: 'is not supported: put the variables into "env"',
-  headersHelper: 'is not supported: use the option headers() of RemoteSseRuntime',
-};
+const impossible: ReadonlyMap<string, string> = new Map([
+  ['envFile', 'is not supported: put the variables into "env"'],
+  ['headersHelper', 'is not supported: use the option headers() of RemoteSseRuntime'],
+]);
 
-const ignored: Readonly<Record<string, string>> = {
-  timeout: 'programs differ in its unit; set request_timeout in the catalog',
-  oauth: 'use the option authProvider of RemoteSseRuntime',
-};
+const ignored: ReadonlyMap<string, string> = new Map([
+  ['timeout', 'programs differ in its unit; set request_timeout in the catalog'],
+  ['oauth', 'use the option authProvider of RemoteSseRuntime'],
+]);
 
 /** Converts one server; undefined when it is none. Adds what is wrong to the issues. */
 export function convertServer(server: unknown, context: ConvertContext): ConvertedServer | undefined {
@@ -135,11 +135,11 @@ class Fields {
   /** Says of every field that nobody has read what becomes of it. */
   reportRest(): void {
     for (const key of Object.keys(this.#server).filter((name) => !this.#read.has(name))) {
-      const reason = impossible[key];
+      const reason = impossible.get(key);
       if (reason === undefined) {
         this.#context.onIgnored(
           formatPath([...this.#context.path, key]),
-          ignored[key] ?? 'a catalog has no place for it',
+          ignored.get(key) ?? 'a catalog has no place for it',
         );
       } else {
         this.#report([key], reason);
