@@ -10,8 +10,10 @@ const call = (args: string, before = '', behind = '') =>
 
 /** What a message looks like after the gateway has given it other ids and names. */
 function changed(message: JSONRPCMessage, id: string | number): JSONRPCMessage {
-  if ('method' in message && message.params !== undefined && !Array.isArray(message.params)) {
-    const meta = { ...message.params._meta, progressToken: id };
+  // Of any text, params may be anything.
+  const params = 'method' in message ? (message.params as unknown) : undefined;
+  if (typeof params === 'object' && params !== null && 'method' in message && !Array.isArray(params)) {
+    const meta = { ...message.params?._meta, progressToken: id };
     return { ...message, id, params: { ...message.params, name: 'b', _meta: meta } } as JSONRPCMessage;
   }
   return { ...message, id } as JSONRPCMessage;
