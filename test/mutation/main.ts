@@ -22,7 +22,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
   'routing of src/endpoint': {
     'src/endpoint/router.ts': [...routing, 'test/hosts/param-headers.test.ts'],
     'src/endpoint/names.ts': ['test/endpoint/names.test.ts', ...routing],
-    'src/endpoint/resource-owners.ts': routing,
+    'src/endpoint/resource-owners.ts': ['test/endpoint/resource-owners.test.ts', ...routing],
   },
   'framing of src/transport': {
     'src/transport/line-buffer.ts': framing.slice(0, 1),

@@ -1,0 +1,146 @@
+import { describe, expect, test } from 'vitest';
+import { aliasUri, type ResourceOrigin, ResourceOwners } from '../../src/endpoint/resource-owners.js';
+
+const create = () => new ResourceOwners((id) => id === 'one' || id === 'two');
+const nobody = (origin: ResourceOrigin) => expect(origin).toBeUndefined();
+
+describe('list', () => {
+  test('the first in the order keeps a URI, the others show it under an alias that leads to them', () => {
+    const owners = create();
+    const conflicts: ResourceOrigin[] = [];
+    const own = { uri: 'file:///a', name: 'of one' };
+    const listed = owners.list(
+      [
+        ['one', [own, { uri: 'file:///a', name: 'twice' }, { name: 'without' }, { uri: 7 }]],
+        ['two', [{ uri: 'file:///a', name: 'of two' }, { uri: 'file:///b' }]],
+      ],
+      (origin) => conflicts.push(origin),
+    );
+    const alias = 'mcp-gateway://two/file%3A%2F%2F%2Fa';
+    expect(listed).toEqual([
+      own,
+      { uri: 'file:///a', name: 'twice' },
+      { uri: alias, name: 'of two' },
+      { uri: 'file:///b' },
+    ]);
+    expect(conflicts).toEqual([{ server: 'two', uri: 'file:///a' }]);
+    expect(owners.find('file:///a')).toEqual({ server: 'one', uri: 'file:///a' });
+    expect(owners.find(alias)).toEqual({ server: 'two', uri: 'file:///a' });
+    expect(owners.formOf('one', 'file:///a')).toBe('file:///a');
+    expect(owners.formOf('two', 'file:///a')).toBe(alias);
+    expect(owners.formOf('two', 'file:///unknown')).toBe('file:///unknown');
+  });
+
+  test('a later list forgets the one before', () => {
+    const owners = create();
+    owners.list([['one', [{ uri: 'a:1' }]]], nobody);
+    owners.list([['two', [{ uri: 'a:2' }]]], nobody);
+    expect(owners.find('a:1')).toBeUndefined();
+    expect(owners.find('a:2')).toEqual({ server: 'two', uri: 'a:2' });
+  });
+});
+
+describe('listTemplates', () => {
+  test('the longest text before the first brace decides', () => {
+    const owners = create();
+    owners.listTemplates(
+      [
+        ['one', [{ uriTemplate: 'db://{table}' }, { uriTemplate: 'plain://x' }, { uriTemplate: 1 }]],
+        ['two', [{ uriTemplate: 'db://users/{id}' }, { uriTemplate: 'db:{rest}' }]],
+      ],
+      nobody,
+    );
+    expect(owners.find('db://orders')).toEqual({ server: 'one', uri: 'db://orders' });
+    expect(owners.find('db://users/7')).toEqual({ server: 'two', uri: 'db://users/7' });
+    expect(owners.find('db:other')).toEqual({ server: 'two', uri: 'db:other' });
+    expect(owners.find('plain://x')).toEqual({ server: 'one', uri: 'plain://x' });
+    // As completions name them.
+    expect(owners.find('db://{table}')).toEqual({ server: 'one', uri: 'db://{table}' });
+    expect(owners.find('other://x')).toBeUndefined();
+  });
+
+  test('whatever comes first: of two with the same text the first one stays', () => {
+    const owners = create();
+    owners.listTemplates(
+      [
+        ['one', [{ uriTemplate: 'a://{x}' }]],
+        ['two', [{ uriTemplate: 'a://{y}' }]],
+      ],
+      nobody,
+    );
+    expect(owners.find('a://1')?.server).toBe('one');
+  });
+
+  test('one that begins with a brace says nothing of a URI', () => {
+    const owners = create();
+    owners.listTemplates([['one', [{ uriTemplate: '{+any}' }]]], nobody);
+    expect(owners.find('x://y')).toBeUndefined();
+    expect(owners.find('{+any}')?.server).toBe('one');
+  });
+
+  test('one that two servers list shows under an alias that keeps its braces, and leads to its server when filled in', () => {
+    const owners = create();
+    const conflicts: ResourceOrigin[] = [];
+    const template = { uriTemplate: 'a://{x}' };
+    const listed = owners.listTemplates(
+      [
+        ['one', [template, template]],
+        ['two', [template]],
+      ],
+      (origin) => conflicts.push(origin),
+    );
+    expect(listed).toEqual([template, template, { uriTemplate: 'mcp-gateway://two/a://{x}' }]);
+    expect(conflicts).toEqual([{ server: 'two', uri: 'a://{x}' }]);
+    expect(owners.find('mcp-gateway://two/a://1%2F2')).toEqual({ server: 'two', uri: 'a://1%2F2' });
+    expect(owners.find('a://1')?.server).toBe('one');
+  });
+});
+
+describe('aliases', () => {
+  test.each([
+    ['of a server that there is none of', aliasUri('three', 'a:b')],
+    ['without a URI', 'mcp-gateway://one'],
+    ['that cannot be decoded', 'mcp-gateway://one/%E0%A4%A'],
+    ['of another scheme', 'mcp-gatewayx://one/a%3Ab'],
+  ])('one %s leads nowhere', (_, uri) => {
+    expect(create().find(uri)).toBeUndefined();
+  });
+
+  test('go before a list: a server cannot take another one’s', () => {
+    const owners = create();
+    const alias = aliasUri('one', 'a:b');
+    owners.list([['two', [{ uri: alias }]]], nobody);
+    expect(owners.find(alias)).toEqual({ server: 'one', uri: 'a:b' });
+  });
+});
+
+describe('see', () => {
+  test('what a result holds leads back to its server, unless a list says otherwise', () => {
+    const owners = create();
+    owners.see('two', {
+      content: [
+        { type: 'resource_link', uri: 'link:1' },
+        { type: 'resource', resource: { uri: 'embedded:1' } },
+        { type: 'text', uri: 'text:1' },
+        'nothing',
+        null,
+      ],
+      messages: [
+        { content: { type: 'resource', resource: { uri: 'prompt:1' } } },
+        { content: [{ type: 'resource_link', uri: 'prompt:2' }] },
+        null,
+      ],
+      contents: [{ uri: 'read:1' }, { uri: 3 }, null],
+    });
+    for (const uri of ['link:1', 'embedded:1', 'prompt:1', 'prompt:2', 'read:1']) {
+      expect(owners.find(uri), uri).toEqual({ server: 'two', uri });
+    }
+    expect(owners.find('text:1')).toBeUndefined();
+    owners.see('two', { content: 'text', messages: {}, contents: 1 });
+    owners.list([['one', [{ uri: 'link:1' }]]], nobody);
+    expect(owners.find('link:1')?.server).toBe('one');
+    owners.listTemplates([['one', [{ uriTemplate: 'read:{x}' }]]], nobody);
+    expect(owners.find('read:1')?.server).toBe('two');
+    expect(owners.find('read:2')?.server).toBe('one');
+  });
+});
