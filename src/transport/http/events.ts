@@ -38,9 +38,13 @@ export function readEvents(answer: HttpAnswer, limitBytes: number, sink: EventSi
     id: (id) => over || sink.id(toHeader(id)),
     retry: (ms) => over || sink.retry(ms),
   });
+  const slices = new Slices(answer);
   abort = readBody(answer, {
     data(chunk) {
-      if (!over && !parser.feed(chunk)) tooLarge();
+      if (over) return;
+      slices.begin(chunk.length);
+      if (parser.feed(chunk)) slices.end();
+      else tooLarge();
     },
     end: () => end(undefined),
     fail: end,
@@ -49,6 +53,42 @@ export function readEvents(answer: HttpAnswer, limitBytes: number, sink: EventSi
     over = true;
     abort();
   };
+}
+
+// How long events are read in one go before everybody else in the process gets a turn.
+const sliceMs = 8;
+// Smaller chunks hold too little to be worth a look at the time.
+const longChunkBytes = 16 * 1024;
+
+/** Stops the reading for a turn of the event loop when it takes long: Node reads up to 32 chunks of a connection in one. */
+class Slices {
+  readonly #answer: HttpAnswer;
+  #over: number | undefined;
+  #isPaused = false;
+
+  constructor(answer: HttpAnswer) {
+    this.#answer = answer;
+  }
+
+  begin(bytes: number): void {
+    if (bytes < longChunkBytes || this.#over !== undefined) return;
+    this.#over = performance.now() + sliceMs;
+    // One slice for all chunks of this turn.
+    setImmediate(() => {
+      this.#over = undefined;
+      if (this.#isPaused) {
+        this.#isPaused = false;
+        this.#answer.resume();
+      }
+    });
+  }
+
+  end(): void {
+    if (!this.#isPaused && this.#over !== undefined && performance.now() > this.#over) {
+      this.#isPaused = true;
+      this.#answer.pause();
+    }
+  }
 }
 
 const longestId = 4 * 1024;
