@@ -57,21 +57,24 @@ export function readEvents(answer: HttpAnswer, limitBytes: number, sink: EventSi
 
 // How long events are read in one go before everybody else in the process gets a turn.
 const sliceMs = 8;
-// Smaller chunks hold too little to be worth a look at the time.
+// Smaller chunks hold too little to be worth a look at the time, unless there are many.
 const longChunkBytes = 16 * 1024;
+const manyChunks = 256;
 
 /** Stops the reading for a turn of the event loop when it takes long: Node reads up to 32 chunks of a connection in one. */
 class Slices {
   readonly #answer: HttpAnswer;
   #over: number | undefined;
   #isPaused = false;
+  #chunks = 0;
 
   constructor(answer: HttpAnswer) {
     this.#answer = answer;
   }
 
   begin(bytes: number): void {
-    if (bytes < longChunkBytes || this.#over !== undefined) return;
+    this.#chunks += 1;
+    if ((bytes < longChunkBytes && this.#chunks % manyChunks > 0) || this.#over !== undefined) return;
     this.#over = performance.now() + sliceMs;
     // One slice for all chunks of this turn.
     setImmediate(() => {
