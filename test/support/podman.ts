@@ -46,7 +46,8 @@ export class Podman implements AsyncDisposable {
     if (code !== 0) throw new Error(`podman load ended with ${code}: ${load.stderr?.read()}`);
     const socket = join(folder, 'podman.sock');
     const service = ['system', 'service', '--time=0', `unix://${socket}`];
-    const child = spawn('podman', [...storage, ...service], { ...options, stdio: 'ignore' });
+    // Where a container runs out of memory, conmon leaves a file `oom` in the folder it was started in.
+    const child = spawn('podman', [...storage, ...service], { ...options, cwd: folder, stdio: 'ignore' });
     const podman = new Podman(folder, child);
     while (!existsSync(socket) && child.exitCode === null) await sleep(20);
     return podman;
