@@ -34,6 +34,25 @@ export class ServiceCaller implements AsyncDisposable {
     return first?.text ?? '';
   }
 
+  /**
+   * A call that is answered after a while.
+   * Resolves when it has arrived in the pod; `outcome` is its answer, or what it failed with.
+   */
+  async wait(ms: number): Promise<{ readonly outcome: Promise<unknown> }> {
+    const arrived = Promise.withResolvers<void>();
+    const outcome = this.client
+      .callTool({ name: 'wait', arguments: { ms } }, undefined, { onprogress: () => arrived.resolve() })
+      .then(
+        ({ content }) => (content as { readonly text?: string }[])[0]?.text,
+        (error: unknown) => {
+          arrived.reject(error);
+          return error;
+        },
+      );
+    await arrived.promise;
+    return { outcome };
+  }
+
   /** The name of the pod where the session is. */
   pod(): Promise<string> {
     return this.call('whoami');
