@@ -95,8 +95,12 @@ export class RequestTransport implements Transport, LinkOwner {
   }
 
   /** @internal */
-  onNotification(_link: Link, message: JSONRPCNotification): void {
-    this.#deliver(message);
+  onNotification(link: Link, message: JSONRPCNotification): void {
+    if (message.method === 'notifications/cancelled') {
+      this.#withdraw(link, message.params);
+    } else {
+      this.#deliver(message);
+    }
   }
 
   /** @internal */
@@ -170,9 +174,24 @@ export class RequestTransport implements Transport, LinkOwner {
     this.#links.delete(link);
     for (const [id, asked] of this.#serverRequests) {
       if (asked.link === link) {
-        this.#serverRequests.delete(id);
+        this.#takeBack(id, { reason: `the server "${link.server}" has ended` });
       }
     }
+  }
+
+  /** An instance no longer waits for an answer. Others may have asked under the same id. */
+  #withdraw(link: Link, params: Params | undefined): void {
+    for (const [id, asked] of this.#serverRequests) {
+      if (asked.link === link && asked.id === params?.requestId) {
+        this.#takeBack(id, params);
+        return;
+      }
+    }
+  }
+
+  #takeBack(requestId: RequestId, params: Params): void {
+    this.#serverRequests.delete(requestId);
+    this.#deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId } });
   }
 
   #deliver(message: JSONRPCMessage): void {

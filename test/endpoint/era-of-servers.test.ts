@@ -59,6 +59,34 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(3);
   });
 
+  test('what a server has asked that is started afresh is taken back, and is answered to nobody', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'server/discover': (_, instance) => {
+          instance.say({ id: 'q', method: 'sampling/createMessage', params: {} });
+          instance.die(3);
+          return hold;
+        },
+        'tools/call': async (_, instance) => ({
+          content: [],
+          heard: await instance.ask('q', 'sampling/createMessage'),
+        }),
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller({ sampling: {} });
+    const called = caller.result('tools/call', { name: 'one__go' });
+    const [first, second] = await caller.until(() => {
+      const asked = caller.requests('sampling/createMessage');
+      return asked.length > 1 ? asked : undefined;
+    });
+    expect(caller.notifications('notifications/cancelled')).toMatchObject([{ requestId: first?.id }]);
+    await caller.send({ id: first?.id, result: { to: 'first' } });
+    await caller.send({ id: second?.id, result: { to: 'second' } });
+    expect(await called).toMatchObject({ heard: { result: { to: 'second' } } });
+  });
+
   test('a server that keeps silent is started afresh after five seconds', async () => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } } });
     await using caller = await setup.caller();

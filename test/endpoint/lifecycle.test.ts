@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
-import { hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
+import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
@@ -43,6 +43,27 @@ describe('a start that fails', () => {
     expect(error.message).toContain('unsupported');
     await settle();
     expect(refusing.live).toEqual([]);
+  });
+
+  test('takes back what the server had asked: an answer goes to no later start that asks under the same id', async () => {
+    const asking = new ScriptedServer({ ...script });
+    asking.script.on = {
+      initialize: ({ params }, instance) => {
+        instance.say({ id: 'q', method: 'sampling/createMessage', params: { start: asking.opens } });
+        if (asking.opens === 1) throw new RpcError(-32602, 'unsupported');
+        return { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo: {} };
+      },
+    };
+    await using t = setUp({ a: asking });
+    await using caller = await t.caller({ sampling: {} });
+    await caller.error('tools/call', { name: 'a__x' });
+    const [first] = caller.requests('sampling/createMessage');
+    expect(await caller.notification('notifications/cancelled')).toMatchObject({ requestId: first?.id });
+    await t.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.send({ id: first?.id, result: { to: 1 } });
+    await caller.send({ id: caller.requests('sampling/createMessage')[1]?.id, result: { to: 2 } });
+    expect(asking.only.answers('q')).toMatchObject([{ result: { to: 2 } }]);
   });
 
   test('a server that never answers initialize is stopped after start_timeout', async () => {

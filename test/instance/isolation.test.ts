@@ -110,6 +110,29 @@ describe('isolation: request', () => {
     expect(() => t.gateway.connect('a')).toThrow(expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }));
   });
 
+  test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
+    await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller({ sampling: {} });
+    const ask = async (index: number, own: string) => {
+      await caller.send({ id: `call ${index}`, method: 'tools/call', params: { name: 'a__who' } });
+      const { instance, request } = await t.server('a').request('tools/call', index);
+      instance.say({ id: 1, method: 'sampling/createMessage', params: { own } });
+      const asked = await caller.until(() => caller.requests('sampling/createMessage')[index]);
+      return { instance, request, id: asked.id };
+    };
+    const first = await ask(0, 'first');
+    const second = await ask(1, 'second');
+    second.instance.notify('notifications/cancelled', { requestId: 1, reason: 'no longer' });
+    expect(await caller.notification('notifications/cancelled')).toEqual({ requestId: second.id, reason: 'no longer' });
+    await caller.send({ id: first.id, result: { to: 'first' } });
+    await settle();
+    expect(first.instance.answers(1)).toMatchObject([{ result: { to: 'first' } }]);
+    // One that ends with its answer does not wait for others any more.
+    const third = await ask(2, 'third');
+    third.instance.answer(third.request, { content: [] });
+    expect(await caller.notification('notifications/cancelled', 1)).toMatchObject({ requestId: third.id });
+  });
+
   test('a call that comes in the turn in which its instance is stopped is answered', async () => {
     await using t = setUp({ a: script }, { entry: { isolation: 'request' } });
     await using caller = await t.caller();

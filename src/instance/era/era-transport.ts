@@ -38,6 +38,8 @@ export interface EraTransportOptions {
 type Params = NonNullable<JSONRPCRequest['params']>;
 
 const probeId = 'era:discover';
+// Of what servers ask beyond that, the rest is refused.
+const mostEarly = 1_000;
 
 /**
  * A connection to a server of either era for a caller that makes a session. On `initialize` it finds the era out, unless
@@ -55,6 +57,8 @@ export class EraTransport implements LinkTransport {
   #awaited: { readonly id: RequestId; readonly resolve: (answer: Response | undefined) => void } | undefined;
   /** While a handshake is under way, the end of the connection may be followed by another one. */
   #shaking = false;
+  /** What a server has asked before its handshake was over: one that takes its place knows nothing of that. */
+  #early: RequestId[] | undefined = [];
   #ended = false;
   #lastError: Error | undefined;
   /** Why the connection ends. */
@@ -152,6 +156,7 @@ export class EraTransport implements LinkTransport {
       }
     } finally {
       this.#shaking = false;
+      this.#early = undefined;
       this.#ended && this.#onClose();
     }
   }
@@ -261,6 +266,10 @@ export class EraTransport implements LinkTransport {
     if (this.#closed) {
       return;
     }
+    for (const requestId of this.#early?.splice(0) ?? []) {
+      const params = { requestId, reason: 'the server has ended' };
+      deliver(this, { jsonrpc: '2.0', method: 'notifications/cancelled', params });
+    }
     this.#ended = false;
     this.#lastError = undefined;
     this.#inner = this.#attach();
@@ -295,6 +304,9 @@ export class EraTransport implements LinkTransport {
     } else if (this.#modern !== undefined) {
       this.#modern.receive(message, extra);
     } else {
+      if (this.#early !== undefined && this.#early.length < mostEarly && isRequest(message)) {
+        this.#early.push(message.id);
+      }
       deliver(this, message, extra);
     }
   }
