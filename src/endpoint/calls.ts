@@ -2,7 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
 import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
-import type { TextPart } from '../transport/text-part.js';
+import type { JsonPart } from '../transport/json-part.js';
 import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -57,7 +57,7 @@ export class Calls {
   }
 
   /** Answers a call, if it still waits. */
-  finish(call: Call, response: Response, part?: TextPart): void {
+  finish(call: Call, response: Response, part?: JsonPart): void {
     if (this.take(call)) {
       this.#send({ ...response, id: call.id }, call.id, call.server, false, part);
     }

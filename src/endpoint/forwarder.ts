@@ -3,7 +3,7 @@ import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCRequest, MessageExtraInfo, RequestId } from '../sdk.js';
-import { type TextPart, textOf } from '../transport/text-part.js';
+import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
@@ -52,7 +52,7 @@ export class Forwarder {
     if (intercept === undefined) {
       const call = new PlainCall(request, links.to(server), this.#options, onResult);
       calls.add(call);
-      call.send({ ...request, params }, textOf(extra));
+      call.send({ ...request, params }, partOf(extra));
       return;
     }
     const call = calls.open(request, server.id);
@@ -141,11 +141,11 @@ class PlainCall implements Call, Exchange {
     this.#onResult = onResult;
   }
 
-  send(message: JSONRPCRequest, part: TextPart | undefined): void {
+  send(message: JSONRPCRequest, part: JsonPart | undefined): void {
     this.#linkId = this.#link.request(message, this, part);
   }
 
-  onAnswer(response: Response, part?: TextPart): void {
+  onAnswer(response: Response, part?: JsonPart): void {
     this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onResult), part);
   }
 

@@ -1,6 +1,6 @@
 import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId } from '../sdk.js';
-import type { TextPart } from '../transport/text-part.js';
+import type { JsonPart } from '../transport/json-part.js';
 
 /** What comes with a message besides what SDKs know of. */
 export interface PeerExtra extends MessageExtraInfo {
@@ -36,14 +36,14 @@ export interface SessionPeer extends Peer {
  * @param relatedRequestId - the caller's request that the message belongs to, if any
  * @param server - whose it is, if it is one's
  * @param isGuess - nobody knows which request it belongs to; this is the one that was sent last
- * @param part - its result, and the text of that
+ * @param part - its result, with the JSON of that
  */
 export type SendToCaller = (
   message: JSONRPCMessage,
   relatedRequestId: RequestId | undefined,
   server?: string,
   isGuess?: boolean,
-  part?: TextPart,
+  part?: JsonPart,
 ) => void;
 
 /** Makes the peer whose messages go to `send`. */

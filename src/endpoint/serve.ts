@@ -2,7 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
-import { infoFor, takesText, withText } from '../transport/text-part.js';
+import { infoFor, takesPart, withPart } from '../transport/json-part.js';
 import { once } from '../util/once.js';
 import type { Peer, PeerFactory } from './peer.js';
 
@@ -24,7 +24,7 @@ export async function serveEndpoint(
 ): Promise<void> {
   const endpoint = create((message, relatedRequestId, _server, _isGuess, part) => {
     const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
-    const options = part === undefined ? related : infoFor(withText(related, part), transport.send);
+    const options = part === undefined ? related : infoFor(withPart(related, part), transport.send);
     // A caller that has gone cannot be told; its transport says so by onclose.
     const failed = (error: unknown) => runCallback({}, () => transport.onerror?.(error as Error));
     try {
@@ -52,7 +52,7 @@ export async function serveEndpoint(
   // A host that looks at messages first may change them.
   transport.onmessage =
     onmessage === undefined
-      ? takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => void endpoint.receive(message, extra))
+      ? takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => void endpoint.receive(message, extra))
       : (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
           onmessage(message, extra);
           endpoint.receive(message, extra);

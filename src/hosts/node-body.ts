@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type ParsedText, parseText } from '../transport/message-text.js';
+import { type ParsedJson, parseJson } from '../transport/message-json.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
@@ -7,7 +7,7 @@ import type { BodyLimits } from './session-options.js';
 export function readBody(
   request: IncomingMessage,
   { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits,
-): Promise<ParsedText> {
+): Promise<ParsedJson> {
   return new Promise((resolve, reject) => {
     const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
     if (Number(request.headers['content-length']) > maxBodyBytes) {
@@ -36,7 +36,8 @@ export function readBody(
     const finish = () =>
       settle(() => {
         try {
-          resolve(parseText((chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size)).toString()));
+          const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size);
+          resolve(parseJson(body.toString(), body));
         } catch {
           reject(new Refusal('body', 'The body is not JSON'));
         }

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
-import type { TextPart } from '../transport/text-part.js';
+import type { JsonPart } from '../transport/json-part.js';
 import { once } from '../util/once.js';
 import { NodeHttpTransport } from './node/node-http-transport.js';
 import { readBody, refuse } from './node-body.js';
@@ -88,32 +88,47 @@ export function createNodeSessions(
   const table = new SessionTable(create, (isOwn ? first : second) as ServeSession<NodeServerTransport>, resolved);
 
   async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
-    let end: ((broken: boolean) => void) | undefined;
-    let part: TextPart | undefined;
-    response.once('close', () => end?.(!response.writableFinished));
     try {
-      const admission = await table.admit({
-        original: request,
-        method: request.method ?? '',
-        header: (name) => request.headers[name]?.toString() ?? null,
-        readBody: async () => {
-          const read = body === undefined ? await readBody(request, resolved) : undefined;
-          part = read?.part;
-          return read === undefined ? body : read.value;
-        },
-      });
-      end = admission.end;
-      if (response.closed) {
-        end(true);
-        return;
-      }
-      const { transport } = admission;
-      await (transport instanceof NodeHttpTransport
-        ? transport.handleRequest(request, response, admission.body, part)
-        : transport.handleRequest(request, response, admission.body));
+      // In two steps, so that nothing holds the message while its answer is made.
+      const { answered } = await begin(request, response, body);
+      await answered;
     } catch (error) {
       refuse(request, response, table.refusalOf(error), resolved);
     }
+  }
+
+  /** Hands a request to its session. @throws Refusal */
+  async function begin(
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: unknown,
+  ): Promise<{ readonly answered: Promise<unknown> | undefined }> {
+    let end: ((broken: boolean) => void) | undefined;
+    let part: JsonPart | undefined;
+    response.once('close', () => end?.(!response.writableFinished));
+    const admission = await table.admit({
+      original: request,
+      method: request.method ?? '',
+      header: (name) => request.headers[name]?.toString() ?? null,
+      readBody: async () => {
+        const read = body === undefined ? await readBody(request, resolved) : undefined;
+        part = read?.part;
+        return read === undefined ? body : read.value;
+      },
+    });
+    end = admission.end;
+    if (response.closed) {
+      end(true);
+      return { answered: undefined };
+    }
+    const { transport } = admission;
+    const answered =
+      transport instanceof NodeHttpTransport
+        ? transport.handleRequest(request, response, admission.body, part)
+        : transport.handleRequest(request, response, admission.body);
+    // Kept until the response has ended, with all that the listener of its end can see.
+    part = undefined;
+    return { answered };
   }
 
   let graceMs = 5_000;

@@ -1,5 +1,5 @@
 import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
-import type { TextPart } from '../transport/text-part.js';
+import type { JsonPart } from '../transport/json-part.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
@@ -10,8 +10,8 @@ export interface Exchange extends ProgressListener {
   readonly isProbe?: boolean;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
-  /** Gets the one answer, under the link's own id, and the text of its result where that is known. */
-  onAnswer(response: Response, part?: TextPart): void;
+  /** Gets the one answer, under the link's own id, and its result with the JSON of that where it is known. */
+  onAnswer(response: Response, part?: JsonPart): void;
 }
 
 /** What waits for answers of one server, under ids and progress tokens that nobody else uses towards it. */
@@ -66,7 +66,7 @@ export class Exchanges {
   }
 
   /** Hands a response to whoever waits for it. @returns who that was */
-  answer(response: Response, part?: TextPart): Exchange | undefined {
+  answer(response: Response, part?: JsonPart): Exchange | undefined {
     const id = response.id as RequestId;
     const exchange = this.#open.get(id);
     if (exchange !== undefined) {

@@ -10,7 +10,7 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
-import { type TextPart, takesText, textOf, withText } from '../transport/text-part.js';
+import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import type { LinkTransport } from './link-transport.js';
@@ -131,10 +131,10 @@ export class Link {
    * when it is not open.
    *
    * @param message - the link's from now on: it gets the id
-   * @param part - a part of it, and the text of that
+   * @param part - a large part of it, with the JSON of that
    * @returns the id under which it can be cancelled
    */
-  request(message: JSONRPCRequest, exchange: Exchange, part?: TextPart): RequestId {
+  request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
     if (this.#handshake === undefined || this.isEnding) {
       this.#openNext().then(
@@ -267,7 +267,7 @@ export class Link {
 
   async #shakeHands(transport: LinkTransport): Promise<Handshake> {
     this.#lastError = undefined;
-    transport.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
+    transport.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
       this.#receive(message, extra),
     );
     transport.onerror = (error) => {
@@ -311,7 +311,7 @@ export class Link {
     }
   }
 
-  #send(id: RequestId, message: JSONRPCRequest, part: TextPart | undefined): void {
+  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined): void {
     const transport = this.#transport;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.
@@ -321,7 +321,7 @@ export class Link {
     const onOutcome: SendOutcome = (error) => error && this.#answer(toFailure(id, error));
     setOwnIds(message, id);
     if (transport.post !== undefined) {
-      transport.post(message, part && withText(undefined, part), onOutcome);
+      transport.post(message, part && withPart(undefined, part), onOutcome);
     } else {
       transport.send(message).catch((error: unknown) => {
         onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));
@@ -331,7 +331,7 @@ export class Link {
 
   #receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
     if (isResponse(message)) {
-      this.#answer(message, textOf(extra));
+      this.#answer(message, partOf(extra));
     } else if ('id' in message) {
       if (message.method === 'ping') {
         this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
@@ -351,7 +351,7 @@ export class Link {
     return id === undefined ? undefined : this.#exchanges.callerIdOf(id);
   }
 
-  #answer(response: Response, part?: TextPart): void {
+  #answer(response: Response, part?: JsonPart): void {
     const exchange = this.#exchanges.answer(response, part);
     if (exchange !== undefined && exchange.isProbe !== true) {
       this.#watch?.used();

@@ -2,7 +2,7 @@ import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { handedOver } from '../transport/handed-over.js';
-import { infoFor, takesText } from '../transport/text-part.js';
+import { infoFor, takesPart } from '../transport/json-part.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Redactor } from './redact.js';
@@ -44,7 +44,7 @@ export class StrictTransport {
     this.#inner = inner;
     this.#server = server;
     this.#redactor = redactor;
-    inner.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
+    inner.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => this.#onError(error);
     inner.onclose = () => this.#onClose();
   }

@@ -1,5 +1,5 @@
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
-import { infoFor } from './text-part.js';
+import { infoFor } from './json-part.js';
 
 /**
  * Runs a callback of whoever uses `transport`. What it throws goes to `onerror`: it is nobody else's fault, so it must

@@ -19,6 +19,10 @@ export class LineBuffer {
   /** The line that has not ended yet. */
   readonly #line = new Pieces();
   #overflow = false;
+  /** Where the line stands that was given last. */
+  #last: Buffer | undefined;
+  #lastStart = 0;
+  #lastEnd = 0;
 
   /** @param maxBytes - the longest line, without its newline */
   constructor(maxBytes: number) {
@@ -69,7 +73,14 @@ export class LineBuffer {
       }
       this.#line.add(start === 0 ? chunk : chunk.subarray(start), chunk === this.#borrowed);
     }
+    this.#last = undefined;
     return undefined;
+  }
+
+  /** The bytes of the line that {@link next} has just given: nobody is going to change them. */
+  lastBytes(): Buffer {
+    const bytes = this.#last?.subarray(this.#lastStart, this.#lastEnd) ?? Buffer.alloc(0);
+    return this.#last === this.#borrowed ? Buffer.from(bytes) : bytes;
   }
 
   /** True while nothing waits, neither whole lines nor a part of one. */
@@ -92,13 +103,20 @@ export class LineBuffer {
     this.#borrowed = undefined;
     this.#at = 0;
     this.#line.clear();
+    this.#last = undefined;
   }
 
   #take(chunk: Buffer, start: number, end: number): string {
-    if (this.#line.bytes === 0) {
-      return chunk.toString('utf8', start, end);
+    if (this.#line.bytes > 0) {
+      this.#line.add(chunk.subarray(start, end));
+      this.#last = this.#line.take();
+      this.#lastStart = 0;
+      this.#lastEnd = this.#last.length;
+    } else {
+      this.#last = chunk;
+      this.#lastStart = start;
+      this.#lastEnd = end;
     }
-    this.#line.add(chunk.subarray(start, end));
-    return this.#line.take().toString('utf8');
+    return this.#last.toString('utf8', this.#lastStart, this.#lastEnd);
   }
 }

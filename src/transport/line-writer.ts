@@ -4,17 +4,22 @@ import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage } from '../sdk.js';
 import { copyError } from '../util/copy-error.js';
 import { handedOver } from './handed-over.js';
-import { stringifyMessage } from './message-text.js';
-import type { TextPart } from './text-part.js';
+import type { JsonPart } from './json-part.js';
+import { stringifyMessage } from './message-json.js';
 
 export interface LineWriterOptions {
   readonly server: string;
   readonly maxMessageBytes: number;
 }
 
+/** The end of a line whose large part is written as it came. */
+type LargeEnd = readonly [part: Buffer, behind: string];
+
 /** Lines that go out as one. */
 interface Batch {
   readonly lines: string[];
+  /** Follows the lines, the last of which it ends. */
+  large: LargeEnd | undefined;
   length: number;
   taken: boolean;
   /** For those who wait; made when there are any. */
@@ -70,14 +75,23 @@ export class LineWriter {
   }
 
   /** Resolves once the operating system has taken the message; {@link handedOver} when it has already. */
-  write(message: JSONRPCMessage, part?: TextPart): Promise<void> {
+  write(message: JSONRPCMessage, part?: JsonPart): Promise<void> {
     if (this.#broken !== undefined) {
       return Promise.reject(this.#broken);
     }
     let line: string | undefined;
+    let large: LargeEnd | undefined;
     let cause: unknown;
     try {
-      line = stringifyMessage(message, part);
+      const json = stringifyMessage(message, part);
+      if (typeof json === 'string') {
+        line = json;
+      } else if (json[1].length <= joinLimit) {
+        line = `${json[0]}${json[1]}${json[2]}`;
+      } else {
+        line = json[0];
+        large = [json[1], `${json[2]}\n`];
+      }
     } catch (error) {
       cause = error;
     }
@@ -85,9 +99,11 @@ export class LineWriter {
       return Promise.reject(this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', cause));
     }
     const { maxMessageBytes } = this.#options;
+    const largeBytes = large === undefined ? 0 : large[0].length + large[1].length - 1;
+    const length = line.length + largeBytes;
     if (
-      line.length > maxMessageBytes ||
-      (line.length * 3 > maxMessageBytes && Buffer.byteLength(line) > maxMessageBytes)
+      length > maxMessageBytes ||
+      (length * 3 > maxMessageBytes && largeBytes + Buffer.byteLength(line) > maxMessageBytes)
     ) {
       return Promise.reject(
         this.#error('MESSAGE_TOO_LARGE', `the message has more than ${maxMessageBytes} bytes (max_message)`),
@@ -98,7 +114,7 @@ export class LineWriter {
         this.#error('LIMIT_REACHED', `the server does not read: ${this.#maxQueued} bytes wait for it`),
       );
     }
-    return this.#enqueue(line);
+    return this.#enqueue(line, large, length);
   }
 
   /**
@@ -115,9 +131,10 @@ export class LineWriter {
     this.#broken = waiting;
     const batches = [...this.#waiting, this.#batch];
     const sent = owed && this.#stream.writable;
-    const rest = batches.map(({ lines }) => lines.join('')).join('');
-    if (sent && rest !== '') {
-      this.#stream.write(rest);
+    for (const { lines, large } of sent ? batches : []) {
+      if (lines.length > 0) {
+        this.#writeAll(lines.join(''), large);
+      }
     }
     this.#writing?.outcome?.reject(begun);
     for (const { outcome } of batches) {
@@ -134,15 +151,16 @@ export class LineWriter {
     this.#gathering = false;
   }
 
-  #enqueue(line: string): Promise<void> {
+  #enqueue(line: string, large: LargeEnd | undefined, length: number): Promise<void> {
     if (this.#queued === 0 && !this.#gathering && this.#stream.writable) {
-      return this.#writeAlone(line);
+      return this.#writeAlone(line, large, length);
     }
     const batch = this.#batch;
-    batch.lines.push(line, '\n');
-    batch.length += line.length + overheadPerMessage;
-    this.#queued += line.length + overheadPerMessage;
-    if (line.length > joinLimit || batch.length > 4 * joinLimit) {
+    batch.lines.push(line, large === undefined ? '\n' : '');
+    batch.large = large;
+    batch.length += length + overheadPerMessage;
+    this.#queued += length + overheadPerMessage;
+    if (length > joinLimit || batch.length > 4 * joinLimit) {
       this.#waiting.push(batch);
       this.#batch = emptyBatch();
     }
@@ -160,18 +178,18 @@ export class LineWriter {
   }
 
   /** Nothing else waits, so no batch is needed unless the stream turns out to be busy. */
-  #writeAlone(line: string): Promise<void> {
-    if (this.#isSocket && line.length <= joinLimit) {
+  #writeAlone(line: string, large: LargeEnd | undefined, length: number): Promise<void> {
+    if (this.#isSocket && length <= joinLimit) {
       // Without a callback, which costs a good part of what the write does, for what has left when it comes.
       this.#gathering = true;
       this.#stream.write(`${line}\n`);
       if (this.#hasLeft || this.#hand('')) {
         return handedOver;
       }
-    } else if (this.#hand(`${line}\n`)) {
+    } else if (this.#hand(large === undefined ? `${line}\n` : line, large)) {
       return handedOver;
     }
-    const batch = { ...emptyBatch(), length: line.length + overheadPerMessage, outcome: Promise.withResolvers<void>() };
+    const batch = { ...emptyBatch(), length: length + overheadPerMessage, outcome: Promise.withResolvers<void>() };
     this.#queued += batch.length;
     this.#writing = batch;
     return batch.outcome.promise;
@@ -193,19 +211,35 @@ export class LineWriter {
   }
 
   #write(batch: Batch): void {
-    const { lines } = batch;
+    const { lines, large } = batch;
     this.#writing = batch;
-    if (this.#hand(lines.length === 2 ? `${lines[0]}\n` : lines.join(''))) {
+    if (this.#hand(lines.length === 2 ? `${lines[0]}${lines[1]}` : lines.join(''), large)) {
       this.#taken(batch);
     }
   }
 
   /** @returns whether the operating system has taken it already */
-  #hand(text: string): boolean {
+  #hand(text: string, large?: LargeEnd): boolean {
     this.#gathering = true;
     this.#unanswered += 1;
-    this.#stream.write(text, this.#onWritten);
+    this.#writeAll(text, large, this.#onWritten);
     return this.#hasLeft;
+  }
+
+  #writeAll(text: string, large: LargeEnd | undefined, onWritten?: (error?: Error | null) => void): void {
+    if (large === undefined) {
+      this.#stream.write(text, onWritten);
+    } else if (this.#isSocket) {
+      // The system gets the three at once.
+      this.#stream.cork();
+      this.#stream.write(text);
+      this.#stream.write(large[0]);
+      this.#stream.write(large[1], onWritten);
+      this.#stream.uncork();
+    } else {
+      // Others make a frame of each write.
+      this.#stream.write(Buffer.concat([Buffer.from(text), large[0], Buffer.from(large[1])]), onWritten);
+    }
   }
 
   get #hasLeft(): boolean {
@@ -250,5 +284,5 @@ export class LineWriter {
 }
 
 function emptyBatch(): Batch {
-  return { lines: [], length: 0, taken: false, outcome: undefined };
+  return { lines: [], large: undefined, length: 0, taken: false, outcome: undefined };
 }

@@ -6,12 +6,12 @@ import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
 import { deliver, runCallback } from './callback.js';
+import { partOf, takesPart, withPart } from './json-part.js';
 import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
-import { parseLine } from './message-text.js';
+import { parseLine, smallestPart } from './message-json.js';
 import { describeExit, type StreamPeer } from './stream-peer.js';
-import { takesText, textOf, withText } from './text-part.js';
 
 export interface StreamTransportOptions {
   readonly server: string;
@@ -41,7 +41,7 @@ const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
  */
 export class StreamTransport implements RuntimeTransport {
   static {
-    takesText(StreamTransport.prototype.send);
+    takesPart(StreamTransport.prototype.send);
   }
 
   onclose?: (() => void) | undefined;
@@ -124,7 +124,7 @@ export class StreamTransport implements RuntimeTransport {
         }),
       );
     }
-    return this.#writer.write(message, textOf(options));
+    return this.#writer.write(message, partOf(options));
   }
 
   /** Stops the server and all it started. */
@@ -163,7 +163,8 @@ export class StreamTransport implements RuntimeTransport {
     const isShort = length < longChunkBytes && length <= this.#options.maxMessageBytes;
     if (isShort && !isHeld && this.#lines.isEmpty && bytes.indexOf(newline) === length - 1) {
       // One whole line, as most are.
-      this.#receive(bytes.toString('utf8', 0, length - 1));
+      const line = bytes.toString('utf8', 0, length - 1);
+      this.#receive(line, length > smallestPart ? Buffer.from(bytes.subarray(0, length - 1)) : undefined);
       this.#reportNoise();
       return;
     }
@@ -190,7 +191,7 @@ export class StreamTransport implements RuntimeTransport {
     }
     let count = 0;
     for (let line = this.#lines.next(); line !== undefined; line = this.#lines.next()) {
-      this.#receive(line);
+      this.#receive(line, line.length >= smallestPart ? this.#lines.lastBytes() : undefined);
       count += 1;
       const late = count % 16 === 0 && this.#sliceEnd !== undefined && performance.now() > this.#sliceEnd;
       if (late || this.#paused || this.#ending !== undefined) {
@@ -227,7 +228,7 @@ export class StreamTransport implements RuntimeTransport {
     });
   }
 
-  #receive(line: string): void {
+  #receive(line: string, bytes: Buffer | undefined): void {
     // The end may have come between two lines of one chunk, by a close() inside onmessage.
     if (this.#ending !== undefined) {
       return;
@@ -236,9 +237,9 @@ export class StreamTransport implements RuntimeTransport {
     if (text === '') {
       return;
     }
-    const { value, part } = parseLine(text);
+    const { value, part } = parseLine(text, text.length === line.length ? bytes : undefined);
     if (isJsonRpcMessage(value)) {
-      deliver(this, value, part && withText(undefined, part));
+      deliver(this, value, part && withPart(undefined, part));
       return;
     }
     // Revision 2025-03-26 lets a server answer in batches.

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../../src/sdk.js';
+import { withPart } from '../../src/transport/json-part.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { createHttpHost, type HttpHost, type HttpHostOptions } from './http-host.js';
 import { begin, open, send } from './raw-client.js';
@@ -271,6 +272,28 @@ test('a client that does not read is given up, and holds no more than it may', a
   stream.destroy();
   // The session is there all the same.
   expect(await send(host.url, { jsonrpc: '2.0', method: 'notifications/y' }, session)).toMatchObject({ status: 202 });
+});
+
+test('a large result is answered with the bytes that it came in, as JSON and as an event', async () => {
+  const session = await createSession();
+  const { transport } = session;
+  const value = { text: 'é', exact: 1 };
+  const json = Buffer.from('{"text":"\\u00e9","exact":1.000}');
+  const send = (id: string) => transport.send({ ...answerFor(id), result: value }, withPart({}, { value, json }));
+  const whole = (id: string) => `{"jsonrpc":"2.0","id":"${id}","result":${json}}`;
+
+  const first = await post(session, request('é'));
+  await send('é');
+  const alone = await first.head;
+  expect(alone.headers['content-length']).toBe(String(Buffer.byteLength(whole('é'))));
+  expect(await text(alone)).toBe(whole('é'));
+
+  const second = await post(session, [request('a'), request('b')], 3);
+  await send('a');
+  await send('b');
+  expect(await text(await second.head)).toBe(
+    `event: message\ndata: ${whole('a')}\n\nevent: message\ndata: ${whole('b')}\n\n`,
+  );
 });
 
 test('what throws in onmessage goes to onerror', async () => {

@@ -76,6 +76,7 @@ test('bytes in a buffer that is used again give the same lines, also when somebo
       const shared = Buffer.alloc(whole.length);
       const buffer = new LineBuffer(limit);
       const got: string[] = [];
+      const bytes: Buffer[] = [];
       const take = (most: number) => {
         for (let left = most, line: string | undefined; left > 0; left -= 1) {
           line = buffer.next();
@@ -83,6 +84,7 @@ test('bytes in a buffer that is used again give the same lines, also when somebo
             return;
           }
           got.push(line);
+          bytes.push(buffer.lastBytes());
         }
       };
       for (const [n, chunk] of splitAt(whole, cuts).entries()) {
@@ -94,6 +96,7 @@ test('bytes in a buffer that is used again give the same lines, also when somebo
       }
       take(Number.POSITIVE_INFINITY);
       expect(got).toEqual(expected(whole));
+      expect(bytes.map(String)).toEqual(got);
     }),
     { numRuns: 1_000 },
   );

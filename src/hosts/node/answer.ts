@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
 import type { RequestId } from '../../sdk.js';
+import type { MessageJson } from '../../transport/message-json.js';
 import { EventStream } from './event-stream.js';
 
 /** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
@@ -40,12 +41,12 @@ export class Answer {
   }
 
   /** Sends what belongs to a request and is not its answer. */
-  send(json: string): void {
+  send(json: MessageJson): void {
     this.#begin().send(json);
   }
 
   /** Sends the answer to one of the requests; the last one ends the response. */
-  finish(id: RequestId, json: string): void {
+  finish(id: RequestId, json: MessageJson): void {
     this.#waiting.delete(id);
     if (this.#waiting.size > 0) {
       this.#begin().send(json);
@@ -57,8 +58,19 @@ export class Answer {
       return;
     }
     // Head and body leave in one write this way, with a Content-Length.
-    this.#response.setHeader('content-type', 'application/json');
-    this.#response.end(json);
+    const response = this.#response;
+    response.setHeader('content-type', 'application/json');
+    if (typeof json === 'string') {
+      response.end(json);
+    } else {
+      const [before, part, behind] = json;
+      response.setHeader('content-length', Buffer.byteLength(before) + part.length + behind.length);
+      response.cork();
+      response.write(before);
+      response.write(part);
+      response.end(behind);
+      response.uncork();
+    }
     this.#onBegun();
   }
 

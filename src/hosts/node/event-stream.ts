@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
+import type { MessageJson } from '../../transport/message-json.js';
 
 const keepAliveMs = 15_000;
 /** What a client may leave unread before it is given up. */
@@ -26,18 +27,31 @@ export class EventStream {
   }
 
   /** @param json - a message as JSON, in one line */
-  send(json: string): void {
+  send(json: MessageJson): void {
     if (this.#response.writableLength > mostUnreadBytes) {
       this.#response.destroy();
       return;
     }
-    this.#response.write(toEvent(json));
+    this.#write(json);
   }
 
   /** @param json - the last message */
-  end(json?: string): void {
+  end(json?: MessageJson): void {
     this.#clock.clearTimeout(this.#timer);
-    this.#response.end(json === undefined ? undefined : toEvent(json));
+    if (json !== undefined) {
+      this.#write(json);
+    }
+    this.#response.end();
+  }
+
+  #write(json: MessageJson): void {
+    const [before, ...others] = typeof json === 'string' ? [json] : json;
+    this.#response.cork();
+    this.#response.write(`event: message\ndata: ${before}`);
+    for (const piece of [...others, '\n\n']) {
+      this.#response.write(piece);
+    }
+    this.#response.uncork();
   }
 
   #keepAlive(): void {
@@ -46,8 +60,4 @@ export class EventStream {
       this.#keepAlive();
     }, keepAliveMs);
   }
-}
-
-function toEvent(json: string): string {
-  return `event: message\ndata: ${json}\n\n`;
 }

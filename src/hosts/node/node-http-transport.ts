@@ -12,8 +12,8 @@ import {
 } from '../../sdk.js';
 import { deliver } from '../../transport/callback.js';
 import { handedOver } from '../../transport/handed-over.js';
-import { stringifyMessage } from '../../transport/message-text.js';
-import { type TextPart, takesText, textOf, withText } from '../../transport/text-part.js';
+import { type JsonPart, partOf, takesPart, withPart } from '../../transport/json-part.js';
+import { type MessageJson, stringifyMessage } from '../../transport/message-json.js';
 import { once } from '../../util/once.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
@@ -29,7 +29,7 @@ import { EventStream } from './event-stream.js';
  */
 export class NodeHttpTransport implements NodeServerTransport {
   static {
-    takesText(NodeHttpTransport.prototype.send);
+    takesPart(NodeHttpTransport.prototype.send);
   }
 
   onclose?: (() => void) | undefined;
@@ -62,7 +62,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     request: IncomingMessage,
     response: ServerResponse,
     body: unknown,
-    part?: TextPart,
+    part?: JsonPart,
   ): Promise<void> {
     if (this.#isClosed) {
       throw new Refusal('session-unknown', 'Session not found');
@@ -80,9 +80,9 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    let json: string;
+    let json: MessageJson;
     try {
-      json = stringifyMessage(message, textOf(options));
+      json = stringifyMessage(message, partOf(options));
     } catch (cause) {
       return Promise.reject(
         new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { delivered: false, cause }),
@@ -117,12 +117,13 @@ export class NodeHttpTransport implements NodeServerTransport {
     this.onclose?.();
   });
 
-  async #post(
+  /** Not an async function: that would hold the message for as long as its answer takes. */
+  #post(
     request: IncomingMessage,
     response: ServerResponse,
     body: unknown,
-    part: TextPart | undefined,
-  ): Promise<void> {
+    part: JsonPart | undefined,
+  ): Promise<void> | undefined {
     checkPost(request);
     const messages = readMessages(body);
     if (isInitialize(messages[0] as JSONRPCMessage)) {
@@ -133,7 +134,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     const ids = this.#idsOf(messages);
     this.#setSessionId(response);
     const begun = ids.length === 0 ? undefined : this.#await(response, ids);
-    const extra = part === undefined ? toExtra(request) : withText(toExtra(request), part);
+    const extra = part === undefined ? toExtra(request) : withPart(toExtra(request), part);
     for (const message of messages) {
       deliver(this, message, extra);
       this.#seeCancel(message);
@@ -141,7 +142,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     if (begun === undefined) {
       response.writeHead(202).end();
     }
-    await begun;
+    return begun;
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */

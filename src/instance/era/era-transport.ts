@@ -10,8 +10,8 @@ import {
   type TransportSendOptions,
 } from '../../sdk.js';
 import { deliver, runCallback } from '../../transport/callback.js';
+import { takesPart } from '../../transport/json-part.js';
 import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
-import { takesText } from '../../transport/text-part.js';
 import { once } from '../../util/once.js';
 import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
@@ -278,7 +278,7 @@ export class EraTransport implements LinkTransport {
 
   #attach(): EraConnection {
     const inner = this.#options.connect();
-    inner.onmessage = takesText((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
+    inner.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => {
       this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
       if (this.#shaking) {

@@ -1,14 +1,18 @@
+import { isAscii, isUtf8 } from 'node:buffer';
 import type { JSONRPCMessage } from '../sdk.js';
-import type { TextPart } from './text-part.js';
+import type { JsonPart } from './json-part.js';
 
-/** A value that was read from JSON, and its large part with the text of that. */
-export interface ParsedText {
+/** A message as JSON; when it has a large part, in three pieces, of which that is the second. */
+export type MessageJson = string | readonly [before: string, part: Buffer, behind: string];
+
+/** A value that was read from JSON, and its large part with the bytes of that. */
+export interface ParsedJson {
   readonly value: unknown;
-  readonly part: TextPart | undefined;
+  readonly part: JsonPart | undefined;
 }
 
-// Below this, looking for the part costs as much as it saves.
-const smallestPart = 4 * 1024;
+/** In bytes. Below this, looking for the part costs as much as it saves. */
+export const smallestPart = 4 * 1024;
 // How much may stand before the part, and behind it.
 const edge = 1024;
 
@@ -18,15 +22,16 @@ const literal = /[-+.\w]+/y;
 const strings = /"(?:[^"\\]|\\.)*"/g;
 
 /**
- * `JSON.parse`, which also keeps the text of a large `result` or `params.arguments`. A part is read apart from what is
+ * `JSON.parse`, which also keeps the bytes of a large `result` or `params.arguments`. A part is read apart from what is
  * around it, so both are known to be whole; where anything is unusual there is no part.
  *
+ * @param bytes - what `json` was decoded from, and nobody is going to change; without it there is no part
  * @throws SyntaxError
  */
-export function parseText(json: string): ParsedText {
-  if (json.length >= smallestPart) {
+export function parseJson(json: string, bytes: Buffer | undefined): ParsedJson {
+  if (bytes !== undefined && json.length >= smallestPart) {
     const found = findPart(json);
-    const parsed = found && readPart(json, found);
+    const parsed = found && readPart(json, bytes, found);
     if (parsed !== undefined) {
       return parsed;
     }
@@ -35,11 +40,11 @@ export function parseText(json: string): ParsedText {
 }
 
 /** The same for a line that may be anything: the value is undefined when it is no JSON with members. */
-export function parseLine(line: string): ParsedText {
+export function parseLine(line: string, bytes: Buffer | undefined): ParsedJson {
   // A throw is dear, so the plain cases are told by their first character.
   if (line[0] === '{' || line[0] === '[') {
     try {
-      return parseText(line);
+      return parseJson(line, bytes);
     } catch {
       // It is no message either.
     }
@@ -47,17 +52,17 @@ export function parseLine(line: string): ParsedText {
   return { value: undefined, part: undefined };
 }
 
-/** `JSON.stringify`, which takes the text of the part where the message still holds it. */
-export function stringifyMessage(message: JSONRPCMessage, part: TextPart | undefined): string {
+/** `JSON.stringify`, which takes the bytes of the part where the message still holds it. */
+export function stringifyMessage(message: JSONRPCMessage, part: JsonPart | undefined): MessageJson {
   if (part !== undefined) {
     if ('result' in message && message.result === part.value) {
       const { result: _, ...rest } = message;
-      return `${open(rest)}"result":${part.text}}`;
+      return [`${open(rest)}"result":`, part.json, '}'];
     }
     if ('params' in message && message.params?.arguments === part.value) {
       const { params, ...rest } = message;
       const { arguments: _, ...others } = params;
-      return `${open(rest)}"params":${open(others)}"arguments":${part.text}}}`;
+      return [`${open(rest)}"params":${open(others)}"arguments":`, part.json, '}}'];
     }
   }
   return JSON.stringify(message);
@@ -168,11 +173,12 @@ function findQuote(tail: string, at: number): number {
 }
 
 /** Reads the part and what is around it. Undefined unless they are two whole values, of which the one is a member of the other. */
-function readPart(json: string, { start, end, path }: Found): ParsedText | undefined {
+function readPart(json: string, bytes: Buffer, { start, end, path }: Found): ParsedJson | undefined {
   const partText = json.slice(start, end);
   const around = `${json.slice(0, start)}0${json.slice(end)}`;
   // A line of its own is what the text has to be for most of those who get it.
-  if (partText.includes('\n') || partText.includes('\r')) {
+  const partBytes = bytesOf(json, bytes, start, end);
+  if (partBytes === undefined || partText.includes('\n') || partText.includes('\r')) {
     return undefined;
   }
   try {
@@ -183,7 +189,7 @@ function readPart(json: string, { start, end, path }: Found): ParsedText | undef
     if (holder[name] !== 0 || countMembers(value) !== around.replace(strings, '').split(':').length - 1) {
       return undefined;
     }
-    const part = { value: JSON.parse(partText), text: partText };
+    const part = { value: JSON.parse(partText), json: partBytes };
     holder[name] = part.value;
     return { value, part };
   } catch {
@@ -200,4 +206,16 @@ function countMembers(value: unknown): number {
     (count: number, member) => count + countMembers(member),
     Array.isArray(value) ? 0 : values.length,
   );
+}
+
+/** The bytes that a stretch of the text was decoded from; undefined when they are not UTF-8, so that their text is another. */
+function bytesOf(json: string, bytes: Buffer, start: number, end: number): Buffer | undefined {
+  if (isAscii(bytes)) {
+    return bytes.subarray(start, end);
+  }
+  if (!isUtf8(bytes)) {
+    return undefined;
+  }
+  const from = Buffer.byteLength(json.slice(0, start));
+  return bytes.subarray(from, from + Buffer.byteLength(json.slice(start, end)));
 }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JSONRPCMessage } from '../../src/sdk.js';
-import { parseLine, parseText, stringifyMessage } from '../../src/transport/message-text.js';
+import type { JsonPart } from '../../src/transport/json-part.js';
+import { parseJson, parseLine, stringifyMessage } from '../../src/transport/message-json.js';
 import { count } from '../support/counts.js';
 
 const large = 'x'.repeat(5_000);
@@ -19,15 +20,19 @@ function changed(message: JSONRPCMessage, id: string | number): JSONRPCMessage {
   return { ...message, id } as JSONRPCMessage;
 }
 
-/** Passes a text on under another id, and tells what came out, and whether a text was kept. */
+const parse = (json: string) => parseJson(json, Buffer.from(json));
+const write = (message: JSONRPCMessage, part: JsonPart | undefined) =>
+  [stringifyMessage(message, part)].flat().join('');
+
+/** Passes a text on under another id, and tells what came out, and whether the bytes of a part were kept. */
 function pass(json: string, id: string | number = 'own "id"') {
-  const { value, part } = parseText(json);
+  const { value, part } = parse(json);
   expect(value).toEqual(JSON.parse(json));
   const message = changed(value as JSONRPCMessage, id);
-  const passed = stringifyMessage(message, part);
+  const passed = write(message, part);
   expect(JSON.parse(passed)).toEqual(JSON.parse(JSON.stringify(message)));
   expect(passed).not.toMatch(/[\n\r]/);
-  return { passed, kept: part?.text };
+  return { passed, kept: part?.json.toString() };
 }
 
 describe('keeps the text', () => {
@@ -75,7 +80,7 @@ describe('reads as JSON.parse does, and keeps no text', () => {
     ['with much around it', `{"jsonrpc":"2.0","id":1,"result":${args},"x":"${large}"}`],
     ['of a number', '1'.repeat(5_000)],
   ])('%s', (_, json) => {
-    const { value, part } = parseText(json);
+    const { value, part } = parse(json);
     expect(value).toEqual(JSON.parse(json));
     expect(part).toBeUndefined();
   });
@@ -88,17 +93,37 @@ describe('reads as JSON.parse does, and keeps no text', () => {
     ['with surroundings that are none', `{"jsonrpc":"2.0","id":,"result":${args}}`],
     ['with two parts and no comma', `{"jsonrpc":"2.0","id":1,"result":${args}${args}}`],
   ])('refuses what is %s', (_, json) => {
-    expect(() => parseText(json)).toThrow(SyntaxError);
-    expect(parseLine(json)).toEqual({ value: undefined, part: undefined });
+    expect(() => parse(json)).toThrow(SyntaxError);
+    expect(parseLine(json, Buffer.from(json))).toEqual({ value: undefined, part: undefined });
   });
 });
 
+test.each([
+  ['in the part', '"id":1', `{"text":"${large}ä?"}`],
+  ['before it', '"id":"?"', `{"text":"${large}"}`],
+])('of bytes that are not UTF-8 %s no part is kept, as its text is another', (_, id, args) => {
+  const bytes = Buffer.from(`{"jsonrpc":"2.0",${id},"result":${args}}`);
+  bytes[bytes.indexOf('?')] = 0xff;
+  const json = bytes.toString();
+  expect(parseJson(json, bytes)).toEqual({ value: JSON.parse(json), part: undefined });
+});
+
+test('without the bytes there is no part', () => {
+  const json = call(`{"text":"${large}"}`);
+  expect(parseJson(json, undefined)).toEqual({ value: JSON.parse(json), part: undefined });
+});
+
+test('bytes that go on behind the text are no part of it', () => {
+  const json = call(`{"text":"${large}ä"}`);
+  expect(parseJson(json, Buffer.from(`${json}\r`)).part?.json.toString()).toBe(`{"text":"${large}ä"}`);
+});
+
 test('a part that was replaced is written anew', () => {
-  const { value, part } = parseText(call(`{"text":"${large}"}`));
+  const { value, part } = parse(call(`{"text":"${large}"}`));
   const message = value as { params: { arguments: object } } & JSONRPCMessage;
   const other = { ...message, params: { ...message.params, arguments: { text: 'y' } } };
   expect(part).toBeDefined();
-  expect(JSON.parse(stringifyMessage(other, part))).toEqual(other);
+  expect(JSON.parse(write(other, part))).toEqual(other);
 });
 
 /** JSON with all that its grammar allows: spaces, names that come twice, escapes. */
@@ -145,12 +170,12 @@ test('reads any text as JSON.parse does, and what is passed on is read as what w
   const message = fc.array(members, { maxLength: 6 }).map((all) => `{${all.join(',')}}`);
   fc.assert(
     fc.property(fc.oneof(message, message, json), fc.oneof(fc.nat(), fc.string()), (text, id) => {
-      const { value, part } = parseText(text);
+      const { value, part } = parse(text);
       expect(value).toEqual(JSON.parse(text));
       if (part !== undefined && typeof value === 'object') {
         const other = changed(value as JSONRPCMessage, id);
-        const passed = stringifyMessage(other, part);
-        expect(passed).toContain(part.text);
+        const passed = write(other, part);
+        expect(passed).toContain(part.json.toString());
         // A number too large for JavaScript stays what it is in the text.
         expect(JSON.parse(JSON.stringify(JSON.parse(passed)))).toEqual(JSON.parse(JSON.stringify(other)));
         expect(passed).not.toMatch(/[\n\r]/);
@@ -178,10 +203,10 @@ test('cut or changed anywhere, a text is refused or read as JSON.parse does', ()
       try {
         expected = JSON.parse(text);
       } catch {
-        expect(() => parseText(text)).toThrow(SyntaxError);
+        expect(() => parse(text)).toThrow(SyntaxError);
         return;
       }
-      expect(parseText(text).value).toEqual(expected);
+      expect(parse(text).value).toEqual(expected);
     }),
     { numRuns: count(3_000, 100_000) },
   );
