@@ -198,14 +198,12 @@ export class Link {
     const transport = this.#transport;
     const activity = this.#activity();
     this.#forget();
-    const closing = Promise.resolve(transport?.close())
+    // The next one waits for it, so there is one such end at a time.
+    this.#closing = Promise.resolve(transport?.close())
       .catch(() => {})
       .then(() => {
-        if (this.#closing === closing) {
-          this.#closing = undefined;
-        }
+        this.#closing = undefined;
       });
-    this.#closing = closing;
     this.#owner.onEnd(this, undefined);
     if (activity === 'subscribed') {
       this.open().catch(() => {});
@@ -222,7 +220,7 @@ export class Link {
     try {
       await this.ask('ping', undefined, true);
     } catch (error) {
-      const ours = error instanceof ServerError ? toGatewayError(this.server, error.error) : undefined;
+      const ours = toGatewayError(this.server, (error as ServerError).error);
       if (ours !== undefined && ours.code !== 'SERVER_STOPPED') {
         throw ours;
       }

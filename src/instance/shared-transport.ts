@@ -13,7 +13,6 @@ import { runCallback } from '../transport/callback.js';
 import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
-import { ServerError } from './server-error.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -96,9 +95,6 @@ export class SharedTransport implements Transport {
   }
 
   readonly close = once(async () => {
-    if (this.#state === 'closed') {
-      return;
-    }
     this.#state = 'closed';
     for (const { linkId } of this.#open.values()) {
       if (linkId !== undefined) {
@@ -184,9 +180,6 @@ export class SharedTransport implements Transport {
 }
 
 function toFailure(id: RequestId, error: unknown): Response {
-  if (error instanceof ServerError) {
-    return { jsonrpc: '2.0', id, error: error.error };
-  }
   const failure = GatewayError.is(error) ? error : new GatewayError('START_FAILED', String(error), { cause: error });
   return toErrorResponse(id, failure, failure.message, failure.delivered ?? false);
 }

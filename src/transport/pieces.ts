@@ -2,13 +2,18 @@
 const smallBytes = 4 * 1024;
 const blockBytes = 64 * 1024;
 
+/** Room for small pieces; those from `start` to `end` do not stand among the others yet. */
+interface Block {
+  readonly bytes: Buffer;
+  start: number;
+  end: number;
+}
+
 /** Gathers bytes that come in pieces of any size, each copied at most twice. */
 export class Pieces {
   /** Whole pieces, then what stands in the block. */
   #pieces: Buffer[] = [];
-  #block: Buffer | undefined;
-  #blockStart = 0;
-  #blockEnd = 0;
+  #block: Block | undefined;
   #bytes = 0;
 
   get bytes(): number {
@@ -23,14 +28,14 @@ export class Pieces {
       this.#pieces.push(isBorrowed ? Buffer.from(piece) : piece);
       return;
     }
-    if (this.#block === undefined || this.#block.length - this.#blockEnd < piece.length) {
+    let block = this.#block;
+    if (block === undefined || block.bytes.length - block.end < piece.length) {
       this.#closeBlock();
-      this.#block = Buffer.allocUnsafeSlow(blockBytes);
-      this.#blockStart = 0;
-      this.#blockEnd = 0;
+      block = { bytes: Buffer.allocUnsafeSlow(blockBytes), start: 0, end: 0 };
+      this.#block = block;
     }
-    piece.copy(this.#block, this.#blockEnd);
-    this.#blockEnd += piece.length;
+    piece.copy(block.bytes, block.end);
+    block.end += piece.length;
   }
 
   /** All of it, which is then gone from here. */
@@ -45,15 +50,14 @@ export class Pieces {
   clear(): void {
     this.#pieces = [];
     this.#block = undefined;
-    this.#blockStart = 0;
-    this.#blockEnd = 0;
     this.#bytes = 0;
   }
 
   #closeBlock(): void {
-    if (this.#block !== undefined && this.#blockEnd > this.#blockStart) {
-      this.#pieces.push(this.#block.subarray(this.#blockStart, this.#blockEnd));
-      this.#blockStart = this.#blockEnd;
+    const block = this.#block;
+    if (block !== undefined && block.end > block.start) {
+      this.#pieces.push(block.bytes.subarray(block.start, block.end));
+      block.start = block.end;
     }
   }
 }

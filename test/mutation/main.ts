@@ -26,7 +26,7 @@ const parts: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
   },
   'framing of src/transport': {
     'src/transport/line-buffer.ts': framing.slice(0, 1),
-    'src/transport/pieces.ts': [...framing.slice(3), ...framing.slice(0, 1)],
+    'src/transport/pieces.ts': ['test/transport/pieces.test.ts', ...framing.slice(0, 1), ...framing.slice(3)],
     'src/transport/http/event-parser.ts': framing.slice(3),
   },
 };

@@ -4,6 +4,7 @@ import {
   isRequest,
   isResponse,
   type JSONRPCMessage,
+  type JSONRPCNotification,
   type JSONRPCRequest,
   type MessageExtraInfo,
   type RequestId,
@@ -126,7 +127,8 @@ export class EraTransport implements LinkTransport {
       void this.#initialize(message);
       return true;
     }
-    return this.#forward(hasEnvelope(message) ? toLegacy(message) : message, options, onOutcome);
+    const passed = 'method' in message && hasEnvelope(message) ? toLegacy(message) : message;
+    return this.#forward(passed, options, onOutcome);
   }
 
   #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
@@ -339,11 +341,8 @@ export class EraTransport implements LinkTransport {
 }
 
 /** A message of the stateless era as a server with sessions may see it. */
-function toLegacy(message: JSONRPCMessage): JSONRPCMessage {
-  if (!('method' in message)) {
-    return message;
-  }
-  const { inputResponses: _, requestState: __, _meta, ...params } = (message.params ?? {}) as Record<string, unknown>;
+function toLegacy(message: JSONRPCRequest | JSONRPCNotification): JSONRPCMessage {
+  const { inputResponses: _, requestState: __, _meta, ...params }: Record<string, unknown> = { ...message.params };
   const meta = withoutEnvelope(_meta as Record<string, unknown> | undefined);
   return { ...message, params: { ...params, ...(meta && { _meta: meta }) } };
 }

@@ -116,8 +116,8 @@ export class Listening {
       this.#acknowledged(stream, isFields(params?.notifications) ? params.notifications : {});
       return true;
     }
-    const { [metaKeys.subscriptionId]: _, ...rest } = meta ?? {};
-    const { _meta, ...others } = params ?? {};
+    const { [metaKeys.subscriptionId]: _, ...rest } = { ...meta };
+    const { _meta, ...others } = { ...params };
     const own = Object.keys(rest).length === 0 ? others : { ...others, _meta: rest };
     const { params: _params, ...message } = notification;
     this.#options.deliver({ ...message, ...(Object.keys(own).length > 0 && { params: own }) });
@@ -186,7 +186,9 @@ export class Listening {
   }
 
   #lost(stream: Stream): void {
-    if (!this.#streams.delete(stream.id) || this.#closed) {
+    this.#streams.delete(stream.id);
+    // Asked for after the end, which the caller may not have heard of yet.
+    if (this.#closed) {
       return;
     }
     const wait = Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(stream.tries, 10));

@@ -1,4 +1,4 @@
-import { GatewayError } from '../../errors.js';
+import type { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
@@ -249,9 +249,7 @@ export class ModernSession {
       if (error === undefined || !isRequest(message)) {
         return;
       }
-      const { server } = this.#options;
-      const failure = GatewayError.is(error) ? error : new GatewayError('TRANSPORT_CLOSED', String(error), { server });
-      this.receive(toErrorResponse(message.id, failure, failure.message, failure.delivered ?? false), undefined);
+      this.receive(toErrorResponse(message.id, error, error.message, error.delivered ?? false), undefined);
     });
   }
 
@@ -302,7 +300,7 @@ function addTasks(capabilities: Fields, hasTasks: boolean): Fields {
 
 /** That a caller wants a task this era has no word for: the server decides. */
 function withoutTask(request: JSONRPCRequest): JSONRPCRequest {
-  const { task, ...params } = (request.params ?? {}) as Record<string, unknown>;
+  const { task, ...params }: Record<string, unknown> = { ...request.params };
   return request.method === 'tools/call' && task !== undefined ? { ...request, params } : request;
 }
 
