@@ -39,13 +39,13 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
     // The message may end with a part of the tail, cut off anywhere: that part is made anew.
     const suffix = exit === undefined ? '' : stderrSuffix(exit.stderrTail);
     const message = messageOf(error);
-    const tail = exit === undefined ? undefined : cut(exit.stderrTail);
+    const tail = exit === undefined ? '' : cut(exit.stderrTail);
     return copyError(error, {
       message:
         suffix !== '' && message.endsWith(suffix)
-          ? text(message.slice(0, -suffix.length)) + stderrSuffix(tail ?? '')
+          ? text(message.slice(0, -suffix.length)) + stderrSuffix(tail)
           : cut(message),
-      exit: exit && { ...exit, stderrTail: tail ?? '' },
+      exit: exit && { ...exit, stderrTail: tail },
       cause: cause === undefined ? undefined : withoutSecrets(cause, text),
     });
   };

@@ -23,7 +23,6 @@ const streamMethod = 'subscriptions/listen';
  * tells which requests are overdue.
  */
 export class RequestLedger {
-  // 0 in a catalog means never.
   readonly #timeoutMs: number;
   readonly #clock: Clock;
   readonly #onOverdue: (request: OpenRequest) => void;
@@ -35,7 +34,7 @@ export class RequestLedger {
   #timer: unknown;
 
   constructor(timeoutMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
-    this.#timeoutMs = timeoutMs === 0 ? Number.POSITIVE_INFINITY : timeoutMs;
+    this.#timeoutMs = timeoutMs;
     this.#clock = clock;
     this.#onOverdue = onOverdue;
   }
@@ -126,7 +125,7 @@ export class RequestLedger {
       return;
     }
     const first = this.#open.values().next().value;
-    if (first !== undefined && first.deadline !== Number.POSITIVE_INFINITY) {
+    if (first !== undefined) {
       this.#timer = this.#clock.setTimeout(() => this.#expire(), Math.max(0, first.deadline - this.#clock.now()));
     }
   }

@@ -175,9 +175,7 @@ export class Supervisor {
     const { starting, definition } = this.#options;
     let place: Place | undefined;
     try {
-      // One that was started ahead has its place, or needs none any more.
-      place =
-        instance.phase === 'idle' ? await starting.take(definition.id, definition.startTimeoutMs, signal) : undefined;
+      place = await starting.take(definition.id, definition.startTimeoutMs, signal);
       await abortable(instance.open(), signal);
     } catch (error) {
       await instance.stop().catch(() => {});

@@ -152,6 +152,138 @@ describe('start and send', () => {
     await transport.send(request(0));
     await gateway.close();
   });
+
+  test('what the runtime refuses as no message is refused, and its id is free', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { answers, errors } = listen(transport);
+    await transport.start();
+    runtime.last.onsend = async () => {
+      throw new GatewayError('MESSAGE_INVALID', 'cannot be written as JSON', { server: 'a', delivered: false });
+    };
+    const notification: JSONRPCMessage = { jsonrpc: '2.0', method: 'notifications/x' };
+    for (const message of [request(1), request(1), notification]) {
+      expect(await failure(transport.send(message))).toMatchObject({ code: 'MESSAGE_INVALID' });
+    }
+    expect([answers, errors]).toEqual([[], []]);
+    expect(gateway.status('a').inFlight).toBe(0);
+    await gateway.close();
+  });
+
+  test('a notification that cannot be sent is reported, and none but it', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { errors } = listen(transport);
+    await transport.start();
+    runtime.last.onsend = async () => {
+      throw new GatewayError('CONNECTION_FAILED', 'cut', { server: 'a' });
+    };
+    await transport.send({ jsonrpc: '2.0', method: 'notifications/x' });
+    expect(errors).toMatchObject([{ code: 'CONNECTION_FAILED' }]);
+    await gateway.close();
+  });
+
+  test('the id of a session shows once initialize is answered', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    await transport.start();
+    Object.assign(runtime.last, { sessionId: 'of the server' });
+    await transport.send(request(1, 'initialize'));
+    expect(transport.sessionId).toBeUndefined();
+    runtime.last.say(result(1));
+    expect(transport.sessionId).toBe('of the server');
+    await gateway.close();
+  });
+
+  test('a server over byte streams shows its process and its stderr once it has them', async () => {
+    const gateway = createGateway({
+      servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: [serverPath('echo')] } }],
+    });
+    const transport = gateway.connect('a') as Raw & { pid: unknown; stderr: unknown };
+    expect([transport.pid, transport.stderr]).toEqual([null, null]);
+    await transport.start();
+    expect(transport.pid).toBe(gateway.status('a').instances[0]?.pid);
+    expect(transport.stderr).toHaveProperty('pipe');
+    await gateway.close();
+  });
+});
+
+describe('a start', () => {
+  test.each<[string, () => unknown, string]>([
+    ['an error', () => new Error('no such socket'), 'no such socket'],
+    ['what is no error', () => 'no such socket', 'no such socket'],
+  ])('of a runtime that throws %s fails with it', async (_what, thrown, message) => {
+    const { runtime, gateway } = scripted();
+    const error = thrown();
+    runtime.onopen = async () => {
+      throw error;
+    };
+    expect(await failure(gateway.connect('a').start())).toMatchObject({
+      code: 'START_FAILED',
+      message: `"a": ${message}`,
+      cause: error,
+      delivered: false,
+    });
+    await gateway.close();
+  });
+
+  test.each<[string, 'START_FAILED' | 'SERVER_EXITED', boolean]>([
+    ['does not start', 'START_FAILED', false],
+    ['ends, and then throws too', 'SERVER_EXITED', true],
+  ])('whose transport %s has failed once', async (_what, code, ends) => {
+    const { runtime, gateway } = scripted();
+    runtime.onopen = async (_context, opened) => {
+      opened.onstart = () => {
+        if (ends) opened.onclose?.();
+        throw new Error('not today');
+      };
+    };
+    const transport = gateway.connect('a');
+    const { log } = listen(transport);
+    expect(await failure(transport.start())).toMatchObject({ code: 'START_FAILED' });
+    expect(log).toEqual(ends ? ['error', 'close'] : ['close']);
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', instances: [], lastError: { code } });
+    await gateway.close();
+  });
+
+  test('tells how far it is, and nothing more once it was given up', async () => {
+    const events: unknown[] = [];
+    const { runtime, gateway } = scripted({}, { onEvent: (event) => event.type === 'progress' && events.push(event) });
+    const hang = Promise.withResolvers<void>();
+    runtime.onopen = async (context) => {
+      context.report('pulling', { current: 1, total: 3 });
+      await hang.promise;
+      context.report('pulling', { current: 3, total: 3, message: 'late' });
+    };
+    const transport = gateway.connect('a');
+    const starting = failure(transport.start());
+    while (runtime.contexts.length === 0) await turn();
+    expect(gateway.status('a').instances[0]).toMatchObject({
+      phase: 'pulling',
+      progress: { current: 1, total: 3, message: undefined },
+    });
+    const closing = transport.close();
+    await starting;
+    hang.resolve();
+    await closing;
+    expect(events).toMatchObject([{ phase: 'pulling', progress: { current: 1 } }]);
+    await gateway.close();
+  });
+
+  test('that always fails is a crash loop, also between two tries', async () => {
+    const clock = new FakeClock();
+    const { runtime, gateway } = scripted({ restart: { max: 1, backoff: '1s' } }, { clock });
+    runtime.onopen = async () => {
+      throw new Error('never');
+    };
+    await failure(gateway.connect('a').start());
+    expect(gateway.status('a').phase).toBe('failed');
+    const second = failure(gateway.connect('a').start());
+    await clock.advance(2_000);
+    await second;
+    expect(gateway.status('a')).toMatchObject({ phase: 'crash-loop', instances: [] });
+    await gateway.close();
+  });
 });
 
 describe('request_timeout', () => {
@@ -314,11 +446,14 @@ describe('the end of the server', () => {
     };
     await transport.send(request(1));
     expect(answers[0]).toMatchObject({ id: 1, error: { data: { code: 'TRANSPORT_CLOSED' } } });
-    // It tells its end, and does nothing else: it is closed.
+    runtime.last.onsend = async () => {};
+    await transport.send(request(2));
+    // It tells its end, without saying whose, and does nothing else: it is closed.
     runtime.last.onerror?.(new GatewayError('SERVER_EXITED', 'gone', { exit: { stderrTail: '' } }));
     await closed;
     expect(runtime.last.closes).toBe(1);
-    expect(log).toEqual(['message', 'error', 'close']);
+    expect(log).toEqual(['message', 'message', 'error', 'close']);
+    expect(answers[1]?.error?.message).toBe('tools/call got no answer, outcome unknown: gone');
 
     runtime.onopen = async (_context, opened) => {
       opened.onstart = () => {
@@ -499,6 +634,29 @@ describe('the gateway', () => {
     // One after the other they would take 100 s.
     expect(performance.now() - start).toBeLessThan(30_000);
     expect(livingWithTag(tag)).toEqual([]);
+  });
+
+  test('stop() fails with all that could not be stopped', async () => {
+    const { runtime, gateway } = scripted();
+    for (const n of [1, 2]) {
+      await gateway.connect('a').start();
+      runtime.last.close = async () => {
+        throw new GatewayError('STOP_FAILED', `still there: ${n}`);
+      };
+    }
+    const error = (await failure(gateway.stop('a'))) as unknown as AggregateError;
+    expect(error).toBeInstanceOf(AggregateError);
+    expect(error.errors).toMatchObject([{ message: 'still there: 1' }, { message: 'still there: 2' }]);
+    await gateway.close();
+  });
+
+  test('check() tells what the runtime throws, error or not', async () => {
+    const { runtime, gateway } = scripted();
+    for (const thrown of [new Error('no engine'), 'no engine']) {
+      Object.assign(runtime, { check: () => Promise.reject(thrown) });
+      expect(await gateway.check('a')).toMatchObject([{ ok: false, problems: ['no engine'] }]);
+    }
+    await gateway.close();
   });
 
   test('close() fails with all that could not be stopped, and closes everything else', async () => {

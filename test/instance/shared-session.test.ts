@@ -236,14 +236,19 @@ describe('what callers share', () => {
 
   test('an end within the end is told once', async () => {
     const t = setUp('shared');
-    const one = await t.begin();
+    const [one, two, three] = [await t.begin(), await t.begin(), await t.begin()];
     one.transport.onerror = () => {
       one.log.push('error');
+      void two.transport.close();
       void t.pool.close(stopped);
     };
     t.server.onclose?.();
     await settle();
-    expect(one.log).toEqual(['message', 'error', 'close']);
+    expect([one, two, three].map(({ log }) => log)).toEqual([
+      ['message', 'error', 'close'],
+      ['message', 'close'],
+      ['message', 'error', 'close'],
+    ]);
   });
 });
 

@@ -17,8 +17,8 @@ function discovery(capabilities: Record<string, unknown> = {}) {
 interface SetUp {
   readonly play?: Play;
   readonly capabilities?: Record<string, unknown>;
-  /** The params of `initialize`. */
-  readonly params?: Record<string, unknown> | undefined;
+  /** The params of `initialize`; null for none. */
+  readonly params?: Record<string, unknown> | null;
   readonly protocol?: 'auto' | 'modern';
   /** Answers what the caller is asked, inside `onmessage`. */
   readonly onAsked?: (question: Message, answer: (message: Message) => void) => void;
@@ -138,7 +138,7 @@ describe('how a server is asked for its era', () => {
   });
 
   test('a caller that says nothing of itself can do nothing', async () => {
-    const t = await begin({ params: undefined });
+    const t = await begin({ params: null });
     expect(await t.answer('initialize')).toMatchObject({ result: { protocolVersion: '2025-11-25' } });
     const meta = { 'io.modelcontextprotocol/clientCapabilities': {} };
     expect(t.server.of('server/discover')[0]?.params?._meta).toMatchObject(meta);
@@ -159,6 +159,7 @@ describe('how a server is asked for its era', () => {
 describe('what the server does not get', () => {
   test.each<[string, Error, unknown]>([
     ['of the gateway', new GatewayError('LIMIT_REACHED', 'full', { delivered: false }), 'LIMIT_REACHED'],
+    ['that says nothing of it', new GatewayError('LIMIT_REACHED', 'full'), 'LIMIT_REACHED'],
     ['of somebody else', new Error('broken pipe'), 'TRANSPORT_CLOSED'],
   ])('a request that cannot be sent is answered with the error %s', async (_whose, error, code) => {
     const t = await begin();

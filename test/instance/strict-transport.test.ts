@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { GatewayError } from '../../src/errors.js';
+import { toGatewayError } from '../../src/instance/handshake.js';
+import { createRedactor } from '../../src/instance/redact.js';
+import { StrictTransport } from '../../src/instance/strict-transport.js';
+import { settle } from '../support/fake-clock.js';
+import { ScriptedTransport } from '../support/scripted-runtime.js';
+
+const notification = { jsonrpc: '2.0', method: 'notifications/x' } as const;
+
+function setUp() {
+  const inner = new ScriptedTransport();
+  const strict = new StrictTransport(inner, 'a', createRedactor(new Map()));
+  const log: unknown[] = [];
+  const listener = {
+    onMessage: () => log.push('message'),
+    onTrouble: (error: GatewayError) => log.push(['trouble', error.code]),
+    onEnding: (reason: GatewayError | undefined) => log.push(['ending', reason?.code]),
+    onClosed: () => log.push('closed'),
+  };
+  /** Sends, and tells what became of it; nothing may be told inside the call. */
+  const send = async () => {
+    const outcomes: unknown[] = [];
+    const left = strict.send(notification, undefined, (error) => outcomes.push(error));
+    expect(outcomes).toEqual([]);
+    await settle();
+    return left ? 'left' : outcomes;
+  };
+  return { inner, strict, log, listener, send };
+}
+
+describe('what a runtime returned', () => {
+  test.each([
+    [{}, false],
+    [{ pid: 1 }, false],
+    [{ stderr: null }, false],
+    [{ pid: null, stderr: null }, true],
+  ])('counts as byte streams with both properties, whatever they hold: %o', (properties, isStream) => {
+    const { inner, strict } = setUp();
+    Object.assign(inner, properties);
+    expect(strict.isStream).toBe(isStream);
+  });
+
+  test('a send that throws or rejects, error or not, has failed', async () => {
+    const { inner, strict, listener, send } = setUp();
+    await strict.start(listener);
+    const ways: (() => Promise<void>)[] = [
+      () => {
+        throw new Error('broken');
+      },
+      () => Promise.reject(new Error('broken')),
+      () => Promise.reject('broken'),
+    ];
+    for (const way of ways) {
+      inner.send = way;
+      const message = '"a": the message could not be sent: broken';
+      expect(await send()).toMatchObject([{ code: 'TRANSPORT_CLOSED', message }]);
+    }
+    // No promise at all.
+    inner.send = (() => {}) as never;
+    expect(await send()).toEqual([undefined]);
+  });
+
+  test('takes nothing after the end, and says why', async () => {
+    const failed = setUp();
+    await failed.strict.start(failed.listener);
+    failed.strict.fail(new GatewayError('SERVER_UNHEALTHY', 'silent', { server: 'a', delivered: 'unknown' }));
+    expect(await failed.send()).toMatchObject([{ code: 'SERVER_UNHEALTHY', delivered: false }]);
+    const closed = setUp();
+    await closed.strict.start(closed.listener);
+    await closed.strict.close();
+    expect(await closed.send()).toMatchObject([{ code: 'TRANSPORT_CLOSED', delivered: false }]);
+    expect([...failed.inner.sent, ...closed.inner.sent]).toEqual([]);
+  });
+
+  test('that ends before anybody listens is told of then, and its end when it comes', async () => {
+    const { inner, strict, log, listener } = setUp();
+    const closing = Promise.withResolvers<void>();
+    inner.close = () => closing.promise;
+    inner.say({ jsonrpc: '2.0', method: 'notifications/x' });
+    strict.fail(new GatewayError('SERVER_UNHEALTHY', 'silent', { server: 'a' }));
+    await strict.start(listener);
+    expect(log).toEqual(['message', ['ending', 'SERVER_UNHEALTHY']]);
+    closing.resolve();
+    await settle();
+    expect(log).toEqual(['message', ['ending', 'SERVER_UNHEALTHY'], 'closed']);
+  });
+
+  test('says nothing after its end', async () => {
+    const { inner, strict, log, listener } = setUp();
+    await strict.start(listener);
+    await strict.close();
+    inner.onerror?.(new Error('late'));
+    inner.onclose?.();
+    inner.say(notification);
+    expect(log).toEqual([['ending', undefined], 'closed']);
+  });
+});
+
+describe('an error that holds a secret', () => {
+  const redactor = createRedactor(new Map([['s3cret-value', '${TOKEN}']]));
+
+  test('is told without it: in its message, its cause and the tail of stderr', () => {
+    const cause = Object.assign(new RangeError('bad s3cret-value'), { argument: 's3cret-value' });
+    const exit = { code: 1, stderrTail: 'said s3cret-value' };
+    const redacted = redactor.error(
+      new GatewayError('SERVER_EXITED', 'got s3cret-value', { server: 'a', exit, cause }),
+    );
+    expect(redacted).toMatchObject({ message: '"a": got ${TOKEN}', exit: { code: 1, stderrTail: 'said ${TOKEN}' } });
+    expect(redacted.cause).toMatchObject({ name: 'RangeError', message: 'bad ${TOKEN}' });
+    expect(redacted.cause).not.toHaveProperty('argument');
+  });
+
+  test('is told without it where the cause is no error', () => {
+    const cause = { toString: () => 'bad s3cret-value' };
+    expect(redactor.error(new GatewayError('START_FAILED', 'no', { cause })).cause).toBe('bad ${TOKEN}');
+  });
+
+  test('is one error however often it is told', () => {
+    const error = new GatewayError('SERVER_EXITED', 'got s3cret-value');
+    const redacted = redactor.error(error);
+    expect(redactor.error(error)).toBe(redacted);
+    expect(redactor.error(redacted)).toBe(redacted);
+  });
+});
+
+test.each([
+  ['"a": it is full', 'it is full'],
+  ['it is full', 'it is full'],
+])('an answer of ours, %j, is the error that it was made of', (message, own) => {
+  const data = { code: 'LIMIT_REACHED', exit: { stderrTail: '' } };
+  expect(toGatewayError('a', { code: 1, message, data })).toMatchObject({
+    code: 'LIMIT_REACHED',
+    message: `"a": ${own}`,
+    exit: { stderrTail: '' },
+  });
+  expect(toGatewayError('a', { code: 1, message, data: { code: 'of the server' } })).toBeUndefined();
+});
