@@ -3,6 +3,7 @@ import type { Response } from '../instance/exchanges.js';
 import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
+import { copyError } from '../util/copy-error.js';
 import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -111,7 +112,8 @@ export class Calls {
   /** Answers all with an error of ours. What became of them at a server, if they got so far, is not known here. */
   failAll(error: GatewayError): void {
     for (const call of [...this.#open.values()]) {
-      this.finish(call, toErrorResponse(call.id, error, error.message, 'unknown'));
+      const named = copyError(error, { server: error.server ?? call.server });
+      this.finish(call, toErrorResponse(call.id, named, named.message, 'unknown'));
     }
   }
 

@@ -501,6 +501,22 @@ describe('closing the gateway', () => {
     expect(caller.closed).toBe(1);
   });
 
+  test('answers what an interceptor still holds, and names its server', async () => {
+    const entered = Promise.withResolvers<void>();
+    const intercept = () => {
+      entered.resolve();
+      return new Promise<never>(() => {});
+    };
+    await using t = setUp({ a: script }, { intercept });
+    const caller = await t.caller();
+    const calling = caller.request('tools/call', { name: 'a__x' }, 1);
+    await entered.promise;
+    await t.gateway.close({ graceMs: 0 });
+    expect((await calling).error).toMatchObject({
+      data: { code: 'GATEWAY_CLOSED', server: 'a', delivered: 'unknown' },
+    });
+  });
+
   test('ends peers that have not done anything, and refuses new ones', async () => {
     const t = setUp({ a: script });
     const idle = new TestCaller(t.gateway.connect());

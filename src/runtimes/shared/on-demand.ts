@@ -10,13 +10,18 @@ export class OnDemand<Part extends { close(): Promise<void> }> {
     this.#load = load;
   }
 
+  /** Rejects when it cannot be loaded; the next call tries again. */
   get(): Promise<Part> {
-    this.#part ??= this.#load();
+    this.#part ??= this.#load().catch((error: unknown) => {
+      this.#part = undefined;
+      throw error;
+    });
     return this.#part;
   }
 
   /** Closes it, if anybody has asked for it. */
   async close(): Promise<void> {
-    await (await this.#part)?.close();
+    const part = await this.#part?.catch(() => undefined);
+    await part?.close();
   }
 }
