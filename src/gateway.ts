@@ -6,15 +6,10 @@ import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
-import { DualPeer } from './endpoint/dual-peer.js';
-import { Endpoint } from './endpoint/endpoint.js';
-import type { EndpointServer } from './endpoint/endpoint-server.js';
 import { MergedTransport } from './endpoint/merged-transport.js';
-import { ModernPeer } from './endpoint/modern/modern-peer.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
 import { connectEra } from './endpoint/one-server/connect-era.js';
-import type { PeerFactory } from './endpoint/peer.js';
 import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { everybody, type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
@@ -38,9 +33,10 @@ import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/supervisor.js';
+import { callerKey, MergedPeers } from './merged-peers.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
-import type { Caller, RuntimeFactory } from './runtime.js';
+import type { RuntimeFactory } from './runtime.js';
 import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { K8sJobRuntime } from './runtimes/k8s-job.js';
@@ -51,7 +47,6 @@ import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
 import { Variables } from './variables.js';
-import { version } from './version.js';
 
 const defaultGraceMs = 5_000;
 // Where every gateway of the process tells its events too.
@@ -74,12 +69,12 @@ class CatalogGateway implements Gateway {
   readonly #factories: ReadonlyMap<string, RuntimeFactory>;
   readonly #entries: EntryTable;
   readonly #known = new KnownEntries();
-  readonly #endpoints = new Map<Endpoint, MergedOptions>();
   readonly #options: GatewayOptions;
   readonly names: GatewayNames;
   readonly #names: Names;
   readonly #snapshots: SnapshotStore;
   readonly #states: RequestStates;
+  readonly #merged: MergedPeers;
   readonly #fetch: GatewayFetch;
   readonly #peers = new Set<{ end(reason: GatewayError): Promise<void> }>();
   #closed = false;
@@ -110,16 +105,22 @@ class CatalogGateway implements Gateway {
     this.#snapshots = new SnapshotStore(options.snapshot);
     const clock = options.clock ?? systemClock;
     this.#states = new RequestStates(clock);
-    this.#fetch = new GatewayFetch({
-      clock,
-      createModern: (given) => {
-        this.#checkIds(given);
-        return this.#createModern(given, true);
-      },
-      serve: (transport, given) => this.serve(transport, given),
-    });
     const names = createNames((id) => this.#entries.has(id), options.names);
     this.#names = names;
+    this.#merged = new MergedPeers({
+      entries: this.#entries,
+      names,
+      snapshots: this.#snapshots,
+      states: this.#states,
+      intercept: options.intercept,
+      clock,
+      emit: (event) => this.#emit(event),
+    });
+    this.#fetch = new GatewayFetch({
+      clock,
+      createModern: (given) => this.#merged.createStateless(given),
+      serve: (transport, given) => this.serve(transport, given),
+    });
     this.names = {
       tool: (server, name) => names.qualify('tool', server, name),
       prompt: (server, name) => names.qualify('prompt', server, name),
@@ -143,7 +144,7 @@ class CatalogGateway implements Gateway {
       return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
     const transport = new MergedTransport(
-      this.#peerFactory(idOrOptions ?? {}),
+      this.#merged.factory(idOrOptions ?? {}),
       (closed) => this.#peers.delete(closed),
       () => this.#refuseWhenClosed(),
     );
@@ -153,7 +154,7 @@ class CatalogGateway implements Gateway {
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
-    await serveEndpoint(transport, this.#peerFactory(options), this.#peers);
+    await serveEndpoint(transport, this.#merged.factory(options), this.#peers);
   }
 
   async fetch(request: Request, options: FetchOptions): Promise<Response> {
@@ -219,9 +220,7 @@ class CatalogGateway implements Gateway {
     for (const id of [...result.removed, ...result.changed]) {
       this.#names.forget(id);
     }
-    for (const [endpoint, selection] of this.#endpoints) {
-      endpoint.update(this.#select(selection));
-    }
+    this.#merged.update();
     const failures = (await Promise.allSettled(retired)).flatMap((end) =>
       end.status === 'rejected' ? [end.reason as unknown] : [],
     );
@@ -282,65 +281,6 @@ class CatalogGateway implements Gateway {
     return transport;
   }
 
-  #peerFactory(options: MergedOptions): PeerFactory {
-    this.#checkIds(options);
-    const createSession = this.#sessionFactory(options);
-    return (send) => new DualPeer({ createSession, createModern: () => this.#createModern(options) }, send);
-  }
-
-  #createModern(options: MergedOptions, overHttp = false): ModernPeer {
-    const createSession = this.#sessionFactory(options, overHttp);
-    const clock = this.#options.clock ?? systemClock;
-    const { caller = {}, servers, tags } = options;
-    return new ModernPeer({
-      clock,
-      states: this.#states,
-      caller: callerKey(caller),
-      isForAll: servers === undefined && tags === undefined && this.#options.intercept === undefined,
-      createSession,
-    });
-  }
-
-  /** Makes the merged peer of a caller with a session, which follows the catalog. */
-  #sessionFactory(options: MergedOptions, overHttp = false): PeerFactory<Endpoint> {
-    return (send) => {
-      const endpoint = new Endpoint({
-        servers: this.#select(options),
-        caller: options.caller ?? {},
-        names: this.#names,
-        snapshots: this.#snapshots,
-        intercept: this.#options.intercept,
-        clock: this.#options.clock ?? systemClock,
-        overHttp,
-        version,
-        emit: (event) => this.#emit(event),
-        onClosed: () => this.#endpoints.delete(endpoint),
-        send,
-      });
-      this.#endpoints.set(endpoint, options);
-      return endpoint;
-    };
-  }
-
-  /** What a caller of the merged peer gets of the catalog as it is now. */
-  #select({ caller = {}, servers, tags }: MergedOptions): EndpointServer[] {
-    return this.#entries.all
-      .filter(
-        ({ definition: { id, enabled, tags: own } }) =>
-          enabled &&
-          (servers === undefined || servers.includes(id)) &&
-          (tags === undefined || tags.some((tag) => own.includes(tag))),
-      )
-      .map((entry) => entry.toEndpointServer(caller));
-  }
-
-  /** @throws `GatewayError` `SERVER_UNKNOWN` */
-  #checkIds({ servers = [] }: MergedOptions): void {
-    for (const id of servers) {
-      this.#entries.get(id);
-    }
-  }
-
   #entryEnvironment(): EntryEnvironment {
     const { authorize, clock = systemClock, env, limits, random = Math.random } = this.#options;
     const { starting, instances, memoryBytes } = resolveLimits(limits);
@@ -387,13 +327,6 @@ class CatalogGateway implements Gateway {
       // A host's listener must not change what happens to its servers.
     }
   }
-}
-
-/** Tells callers apart; one whom nobody knows is like no other. */
-function callerKey({ id, principal }: Caller): string {
-  return id === undefined && principal === undefined
-    ? randomBytes(16).toString('hex')
-    : JSON.stringify([id ?? null, principal ?? null]);
 }
 
 function closedError(): GatewayError {
