@@ -229,10 +229,6 @@ export class StreamTransport implements RuntimeTransport {
   }
 
   #receive(line: string, bytes: Buffer | undefined): void {
-    // The end may have come between two lines of one chunk, by a close() inside onmessage.
-    if (this.#ending !== undefined) {
-      return;
-    }
     const text = line.trim();
     if (text === '') {
       return;

@@ -3,11 +3,12 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { GatewayError } from '../../src/errors.js';
-import { systemClock } from '../../src/options.js';
+import { type Clock, systemClock } from '../../src/options.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
-import type { StreamPeer } from '../../src/transport/stream-peer.js';
+import type { OutputListener, PeerExit, StreamPeer } from '../../src/transport/stream-peer.js';
 import { StreamTransport } from '../../src/transport/stream-transport.js';
 import { count } from '../support/counts.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
 
 /** A server in this process, of which the test holds all three streams. */
 class TestPeer implements StreamPeer {
@@ -24,7 +25,7 @@ class TestPeer implements StreamPeer {
       else this.take(done);
     },
   });
-  readonly #exit = Promise.withResolvers<{ code?: number }>();
+  readonly #exit = Promise.withResolvers<PeerExit>();
   readonly exited = this.#exit.promise;
   readonly stderrEnded = Promise.resolve();
   stops = 0;
@@ -33,9 +34,10 @@ class TestPeer implements StreamPeer {
     return 'last words\n';
   }
 
-  exit(code: number): void {
-    this.#exit.resolve({ code });
-    this.stdout.end();
+  /** @param more - a reason; or somebody else holds stdout open */
+  exit(code: number, { reason, isHeld = false }: { reason?: string; isHeld?: boolean } = {}): void {
+    this.#exit.resolve({ code, ...(reason !== undefined && { reason }) });
+    if (!isHeld) this.stdout.end();
   }
 
   async stop(): Promise<void> {
@@ -44,9 +46,23 @@ class TestPeer implements StreamPeer {
   }
 }
 
-async function start(maxMessageBytes = 1024 * 1024) {
-  const peer = new TestPeer();
-  const transport = new StreamTransport(peer, { server: 'test', maxMessageBytes, clock: systemClock });
+/** A server whose output is read past `data` events, into a buffer that is used again. */
+class BorrowingPeer extends TestPeer {
+  readonly #buffer = Buffer.alloc(256 * 1024);
+  #listener: OutputListener = () => {};
+
+  onOutput = (listener: OutputListener): void => {
+    this.#listener = listener;
+  };
+
+  output(text: string): void {
+    this.#listener(this.#buffer, this.#buffer.write(text), true);
+    this.#buffer.fill('!');
+  }
+}
+
+function open<Peer extends TestPeer>(peer: Peer, maxMessageBytes = 1024 * 1024, clock: Clock = systemClock) {
+  const transport = new StreamTransport(peer, { server: 'test', maxMessageBytes, clock });
   const messages: JSONRPCMessage[] = [];
   const errors: GatewayError[] = [];
   const closed = Promise.withResolvers<void>();
@@ -57,8 +73,13 @@ async function start(maxMessageBytes = 1024 * 1024) {
     closes += 1;
     closed.resolve();
   };
-  await transport.start();
   return { peer, transport, messages, errors, closed: closed.promise, closes: () => closes };
+}
+
+async function start(maxMessageBytes?: number, clock?: Clock) {
+  const opened = open(new TestPeer(), maxMessageBytes, clock);
+  await opened.transport.start();
+  return opened;
 }
 
 const notify = (n: number): JSONRPCMessage => ({ jsonrpc: '2.0', method: 'n', params: { n } });
@@ -259,6 +280,37 @@ describe('receiving', () => {
     expect(messages).toHaveLength(100);
   });
 
+  test.each(['before start()', 'after it'])('what comes between pause() and resume() waits (%s)', async (when) => {
+    const { peer, transport, messages, closed } = open(new TestPeer());
+    if (when === 'before start()') transport.pause();
+    else await transport.start();
+    transport.pause();
+    transport.resume();
+    transport.pause();
+    if (when === 'before start()') await transport.start();
+    peer.stdout.write(`${JSON.stringify(notify(1))}\n`);
+    await turn();
+    expect(messages).toEqual([]);
+    transport.resume();
+    peer.exit(0);
+    await closed;
+    expect(messages).toEqual([notify(1)]);
+  });
+
+  test('bytes in a buffer that is used again are kept while lines before them wait for their turn', async () => {
+    const { peer, transport, messages } = open(new BorrowingPeer());
+    await transport.start();
+    const flood = Array.from({ length: 4_000 }, (_, n) => JSON.stringify(notify(n)));
+    peer.output(`${flood.join('\n')}\n{"jsonrpc":"2.0",`);
+    peer.output('"method":"n",');
+    transport.pause();
+    peer.output('"params":{"n":4000}}\n');
+    transport.resume();
+    while (messages.length < 4_001) await turn();
+    expect(messages).toEqual(Array.from({ length: 4_001 }, (_, n) => notify(n)));
+    await transport.close();
+  });
+
   test('close() within onmessage ends delivery there', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.onmessage = (message) => {
@@ -299,5 +351,75 @@ describe('receiving', () => {
     expect(messages).toEqual([notify(1)]);
     expect(errors.map((error) => error.code)).toEqual(['MESSAGE_TOO_LARGE']);
     expect(peer.stops).toBe(1);
+  });
+});
+
+test('a transport starts once', async () => {
+  const { transport } = await start();
+  expect(await failure(transport.start())).toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'test' });
+  await transport.close();
+  expect(await failure(transport.start())).toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'test' });
+});
+
+describe('the end of a server', () => {
+  test('that closes its stdout and runs on is told after a moment', async () => {
+    const clock = new FakeClock();
+    const { peer, errors, closed } = await start(undefined, clock);
+    peer.stdout.end();
+    await clock.advance(249);
+    expect(peer.stops).toBe(0);
+    await clock.advance(1);
+    await closed;
+    expect(errors).toMatchObject([
+      { code: 'SERVER_EXITED', exit: { reason: 'stdout-closed', stderrTail: 'last words\n' } },
+    ]);
+    expect(peer.stops).toBe(1);
+  });
+
+  test('says how it was, with its reason', async () => {
+    const { peer, errors, closed } = await start();
+    peer.exit(137, { reason: 'out-of-memory' });
+    await closed;
+    expect(errors[0]?.message).toContain('the server ended with code 137 (out-of-memory)');
+  });
+
+  test('waits for what is still written by somebody who holds its stdout, until that is silent', async () => {
+    const clock = new FakeClock();
+    const { peer, messages, closed, closes } = await start(undefined, clock);
+    peer.exit(0, { isHeld: true });
+    for (let n = 0; n < 3; n += 1) {
+      await clock.advance(200);
+      peer.stdout.write(`${JSON.stringify(notify(n))}\n`);
+      await settle();
+    }
+    expect(closes()).toBe(0);
+    await clock.advance(500);
+    await closed;
+    expect(messages).toEqual([0, 1, 2].map(notify));
+    expect(clock.waiting).toBe(0);
+  });
+
+  test('waits no longer than two seconds for somebody who never falls silent', async () => {
+    const clock = new FakeClock();
+    const { peer, closed, closes } = await start(undefined, clock);
+    peer.exit(0, { isHeld: true });
+    while (closes() === 0 && clock.now() < 10_000) {
+      peer.stdout.write(`${JSON.stringify(notify(1))}\n`);
+      await clock.advance(100);
+    }
+    await closed;
+    expect(clock.now()).toBeGreaterThanOrEqual(2_000);
+    expect(clock.now()).toBeLessThan(3_000);
+  });
+
+  test('that cuts its stdout off delivers all that had come', async () => {
+    const { peer, messages, closed } = await start();
+    const flood = Array.from({ length: 50_000 }, (_, n) => `${JSON.stringify(notify(n))}\n`);
+    peer.stdout.write(flood.join(''));
+    await turn();
+    peer.exit(1, { isHeld: true });
+    peer.stdout.destroy();
+    await closed;
+    expect(messages).toHaveLength(50_000);
   });
 });
