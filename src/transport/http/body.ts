@@ -47,7 +47,7 @@ const decoders: ReadonlyMap<string, () => Gunzip> = new Map([
 ]);
 
 function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly string[]): () => void {
-  const layers = encodings.flatMap((name) => decoders.get(name)?.() ?? []);
+  const layers = encodings.map((name) => (decoders.get(name) as () => Gunzip)());
   let over = false;
   const abort = () => {
     over = true;

@@ -142,7 +142,6 @@ export class ListeningStream {
   }
 
   #openAgain(clean: boolean): void {
-    if (this.#closed) return;
     this.#timer = this.#options.clock.setTimeout(() => void this.#open(), this.#backoff.next(clean));
   }
 }

@@ -95,5 +95,5 @@ function messageOfError(body: string): string | undefined {
 
 /** `text/html` of `Text/HTML; charset=utf-8`. */
 export function mediaType(contentType: string | undefined): string {
-  return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  return (contentType ?? '').replace(/;.*/s, '').trim().toLowerCase();
 }

@@ -1,50 +1,11 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { BodyTooLarge, readText } from '../../../src/transport/http/body.js';
-import type { BodySink, HttpAnswer } from '../../../src/transport/http/call.js';
-
-/** An answer that somebody else writes; what is done to it is noted. */
-class WrittenAnswer {
-  readonly status = 200;
-  readonly done: string[] = [];
-  sink: BodySink | undefined;
-  readonly #encoding: string | undefined;
-
-  constructor(encoding: string | undefined) {
-    this.#encoding = encoding;
-  }
-
-  header(name: string): string | undefined {
-    return name === 'content-encoding' ? this.#encoding : undefined;
-  }
-
-  read(sink: BodySink): void {
-    this.sink = sink;
-  }
-
-  abort(): void {
-    this.done.push('abort');
-  }
-
-  pause(): void {
-    this.done.push('pause');
-  }
-
-  resume(): void {
-    this.done.push('resume');
-  }
-
-  /** Byte by byte in the beginning, so that every cut there is comes about. */
-  write(bytes: Buffer): void {
-    for (let at = 0; at < Math.min(bytes.length, 100); at += 1) this.sink?.data(bytes.subarray(at, at + 1));
-    if (bytes.length > 100) this.sink?.data(bytes.subarray(100));
-    this.sink?.end();
-  }
-}
+import { WrittenAnswer } from './written-answer.js';
 
 function read(encoding: string | undefined, limitBytes = 10_000) {
   const answer = new WrittenAnswer(encoding);
-  return { answer, text: readText(answer as unknown as HttpAnswer, limitBytes) };
+  return { answer, text: readText(answer, limitBytes) };
 }
 
 const text = 'é漢 and more of it '.repeat(20);
@@ -92,6 +53,13 @@ describe('a body', () => {
     await expect(over.text).rejects.toThrow(BodyTooLarge);
     await Promise.resolve();
     expect(over.answer.done).toContain('abort');
+  });
+
+  test('that goes on when it is too much already is not heard any more', async () => {
+    const { answer, text: found } = read(undefined, 10);
+    answer.write(bytes);
+    await expect(found).rejects.toThrow('the body is larger than 10 bytes');
+    expect(answer.done).toEqual(['abort']);
   });
 
   test('that grows beyond the limit when it is decompressed is too much, however small it comes', async () => {
