@@ -80,10 +80,14 @@ export class ChoosingWire implements Wire {
   #fallBack(refusal: GatewayError): Promise<void> {
     this.#fallback ??= this.#useLegacy().catch((error: unknown) => {
       this.#fallback = undefined;
-      if (!GatewayError.is(error) || this.#closed) throw error;
+      const { server } = this.#options;
+      // The server had refused the request, whatever became of the stream.
+      if (this.#closed)
+        throw new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false });
+      if (!GatewayError.is(error)) throw error;
       const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${plain(refusal)}; then ${plain(error)}`;
       throw new GatewayError(error.code === 'AUTH_REQUIRED' ? 'AUTH_REQUIRED' : 'HTTP_STATUS', message, {
-        server: this.#options.server,
+        server,
         delivered: false,
         status: refusal.status,
         cause: error,

@@ -1,0 +1,481 @@
+import { describe, expect, test } from 'vitest';
+import { GatewayError } from '../../../src/errors.js';
+import { Peer } from '../../../src/testing/peer.js';
+import { Connections } from '../../../src/transport/http/connections.js';
+import { HttpTransport, type HttpTransportOptions } from '../../../src/transport/http-transport.js';
+import { event, sendJson, startEvents, textResult } from '../../fixtures/http/listen.js';
+import {
+  type Asked,
+  listenScripted,
+  type Script,
+  type ScriptedHost,
+  sessionId,
+} from '../../fixtures/http/scripted-host.js';
+import { FakeClock, settle } from '../../support/fake-clock.js';
+
+/** A transport to a scripted server, on a clock that stands still. */
+async function connect(url: string, more: Partial<HttpTransportOptions> = {}) {
+  const clock = new FakeClock();
+  const connections = await Connections.create({
+    proxy: false,
+    tls: undefined,
+    connectTimeoutMs: 20_000,
+    maxConnections: undefined,
+    clock,
+  });
+  const transport = new HttpTransport({
+    server: 'vendor',
+    url: new URL(url),
+    mode: 'streamable-http',
+    dispatcher: connections.dispatcher,
+    headers: () => ({}),
+    authorizer: undefined,
+    maxMessageBytes: 1024 * 1024,
+    clock,
+    random: () => 0,
+    headersTimeoutMs: 20_000,
+    ...more,
+  });
+  const peer = new Peer(transport, 20_000);
+  return {
+    clock,
+    transport,
+    peer,
+    async [Symbol.asyncDispose]() {
+      await transport.close();
+      await connections.close();
+    },
+  };
+}
+
+/** Lets what the server is asked wait for the test. */
+function held(wanted: (asked: Asked) => boolean) {
+  const came: Asked[] = [];
+  const script: Script = (asked) => (wanted(asked) ? came.push(asked) : false);
+  const next = async (): Promise<Asked> => {
+    while (came.length === 0) await settle();
+    return came.shift() as Asked;
+  };
+  return { script, next, came };
+}
+
+const isA = (method: string) => (asked: Asked) => asked.message?.method === method;
+const isGet = ({ method }: Asked) => method === 'GET';
+const call = (id: number | string, name = 'search') =>
+  ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name } }) as const;
+const notification = { jsonrpc: '2.0', method: 'notifications/x' } as const;
+const initialize = {
+  jsonrpc: '2.0',
+  id: 'hello',
+  method: 'initialize',
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
+} as const;
+const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' } as const;
+const outcome = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'sent',
+    (error: GatewayError) => error,
+  );
+/** Polls: what comes over a socket takes turns that nobody can count. */
+const until = async (came: () => boolean) => {
+  while (!came()) await settle();
+};
+
+/** Lets time pass until the server is asked again. */
+async function passUntil(clock: FakeClock, asked: Promise<Asked>): Promise<Asked> {
+  let came: Asked | undefined;
+  void asked.then((value) => {
+    came = value;
+  });
+  while (came === undefined) await (clock.waiting > 0 ? clock.advance(50) : settle());
+  return came;
+}
+
+/** A server that speaks HTTP+SSE, and refuses the first POST. */
+function legacy(): { script: Script; stream: Promise<Asked>; posts: Asked[] } {
+  const stream = Promise.withResolvers<Asked>();
+  const posts: Asked[] = [];
+  const script: Script = (asked) => {
+    if (asked.path !== '/mcp') {
+      posts.push(asked);
+      asked.response.writeHead(202).end();
+    } else if (asked.method === 'GET') {
+      startEvents(asked.response);
+      asked.response.write(event('/messages', { type: 'endpoint' }));
+      stream.resolve(asked);
+    } else asked.response.writeHead(405).end();
+  };
+  return { script, stream: stream.promise, posts };
+}
+
+describe('what ties a transport to one server', () => {
+  test('is nothing before a session, and then the session, whose id shows with the answer', async () => {
+    await using host = await listenScripted();
+    await using t = await connect(host.url);
+    await t.transport.connect();
+    expect([t.transport.tie, t.transport.sessionId]).toEqual([undefined, undefined]);
+    await t.peer.begin();
+    expect([t.transport.tie, t.transport.sessionId]).toEqual(['session', sessionId]);
+  });
+
+  test('is nothing where the server makes no session', async () => {
+    await using host = await listenScripted(() => false, { withSession: false });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect([t.transport.tie, t.transport.sessionId]).toEqual([undefined, undefined]);
+  });
+
+  test.each(['sse', 'auto'] as const)('is the stream over HTTP+SSE (%s)', async (mode) => {
+    const { script } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode });
+    await t.transport.connect();
+    await t.peer.start();
+    await t.transport.send(call(1));
+    expect(t.transport.tie).toBe('stream');
+  });
+});
+
+describe('the start and the end of a transport', () => {
+  test('starts once, and not after its end', async () => {
+    await using host = await listenScripted();
+    await using t = await connect(host.url);
+    await t.transport.start();
+    await expect(t.transport.start()).rejects.toThrow('the transport was started before');
+    await t.transport.close();
+    await expect(t.transport.start()).rejects.toThrow('the transport is closed');
+  });
+
+  test('is told once, with the first reason, however often the session is lost', async () => {
+    await using host = await listenScripted();
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const open = outcome(t.transport.send({ ...call(1), method: 'notifications/never' }));
+    for (const why of ['its pod is gone', 'and again']) {
+      // Whose it is stands nowhere: then nothing is taken away from the message.
+      t.transport.lose(new GatewayError('SESSION_LOST', why, { exit: { stderrTail: '' } }));
+    }
+    await until(() => t.peer.closes > 0);
+    expect(await open).toMatchObject({ code: 'SESSION_LOST', message: '"vendor": its pod is gone' });
+    expect(t.peer.errors).toMatchObject([{ message: 'its pod is gone' }]);
+    expect(t.peer.closes).toBe(1);
+    expect(await outcome(t.transport.send(call(2)))).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
+  });
+
+  test('what waits behind a notification that is under way is not sent any more', async () => {
+    const { script, next } = held(isA('notifications/x'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const first = outcome(t.transport.send(notification));
+    const { response } = await next();
+    const behind = outcome(t.transport.send(call(1)));
+    const closing = t.transport.close();
+    response.writeHead(202).end();
+    expect(await behind).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
+    expect(await first).toBe('sent');
+    await closing;
+    expect(host.count('tools/call')).toBe(0);
+  });
+
+  test('a session that is ended while its client begins asks for no messages any more', async () => {
+    const { script, next } = held(isA('notifications/initialized'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.start();
+    await t.transport.send(initialize);
+    const sent = outcome(t.transport.send(initialized));
+    const { response } = await next();
+    const closing = t.transport.close();
+    response.writeHead(202).end();
+    expect(await sent).toBe('sent');
+    await closing;
+    expect(host.count('GET')).toBe(0);
+  });
+
+  test.each([
+    [200, undefined],
+    [405, undefined],
+    [503, { code: 'HTTP_STATUS', status: 503, message: expect.stringContaining('OPTIONS (health)') }],
+  ])('health before initialize: HTTP %i', async (status, error) => {
+    await using host = await listenScripted(({ response }) => response.writeHead(status).end());
+    await using t = await connect(host.url);
+    const health = outcome(t.transport.health(new AbortController().signal));
+    if (error === undefined) expect(await health).toBe('sent');
+    else expect(await health).toMatchObject(error);
+  });
+});
+
+describe('what is sent', () => {
+  test('is refused when it is larger than max_message, in bytes', async () => {
+    await using host = await listenScripted();
+    await using t = await connect(host.url, { maxMessageBytes: 300 });
+    await t.peer.begin();
+    expect(await outcome(t.transport.send(call(1, 'x'.repeat(200))))).toBe('sent');
+    for (const name of ['é'.repeat(150), 'x'.repeat(300)]) {
+      expect(await outcome(t.transport.send(call(2, name)))).toMatchObject({
+        code: 'MESSAGE_TOO_LARGE',
+        delivered: false,
+      });
+    }
+    expect(host.count('tools/call')).toBe(1);
+  });
+
+  test('a notification that the server refuses has failed', async () => {
+    await using host = await listenScripted(
+      (asked) => isA('notifications/x')(asked) && asked.response.writeHead(500).end('not today'),
+    );
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect(await outcome(t.transport.send(notification))).toMatchObject({ code: 'HTTP_STATUS', status: 500 });
+  });
+
+  test('a cancellation that names no request cancels none', async () => {
+    const { script, next } = held(isA('tools/call'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const sent = outcome(t.transport.send(call(1)));
+    const { response, message } = await next();
+    await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled' } as never);
+    sendJson(response, textResult(message?.id, 'done'));
+    expect(await sent).toBe('sent');
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toMatchObject([{ id: 1, result: { content: [{ text: 'done' }] } }]);
+  });
+
+  test('a request whose signal is over already waits for nothing', async () => {
+    await using host = await listenScripted();
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const options = { requestSignal: AbortSignal.abort() };
+    expect(await outcome(t.transport.send(call(1), options as object))).toBe('sent');
+    expect(t.peer.messages).toEqual([]);
+  });
+
+  test('an id that is used again at once is that of the later request', async () => {
+    const { script, next, came } = held(isA('tools/call'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const abort = new AbortController();
+    const first = outcome(t.transport.send(call(1), { requestSignal: abort.signal } as object));
+    await next();
+    abort.abort();
+    const second = outcome(t.transport.send(call(1)));
+    expect(await first).toBe('sent');
+    const later = await next();
+    await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+    expect(await second).toBe('sent');
+    await later.closed;
+    expect([came, t.peer.messages]).toEqual([[], []]);
+  });
+});
+
+describe('the fallback to HTTP+SSE', () => {
+  test('takes the revision along that was agreed on', async () => {
+    const { script, posts } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode: 'auto' });
+    await t.peer.start();
+    t.transport.setProtocolVersion('2024-11-05');
+    await t.transport.send(call(1));
+    expect(posts[0]?.headers['mcp-protocol-version']).toBe('2024-11-05');
+  });
+
+  test('that wants access says so', async () => {
+    await using host = await listenScripted(({ response, method }) =>
+      response.writeHead(method === 'GET' ? 401 : 405).end(),
+    );
+    const auth = { url: 'https://login.example/' } as never;
+    const authorizer = {
+      token: async () => undefined,
+      refused: async () => {
+        throw new GatewayError('AUTH_REQUIRED', 'who is it?', { server: 'vendor', auth });
+      },
+    };
+    await using t = await connect(host.url, { mode: 'auto', authorizer });
+    await t.peer.start();
+    expect(await outcome(t.transport.send(call(1)))).toMatchObject({
+      code: 'AUTH_REQUIRED',
+      message: expect.stringMatching(/neither Streamable HTTP nor HTTP\+SSE: POST tools\/call .*; then who is it\?/),
+      auth,
+    });
+  });
+
+  test('that is ended while it is tried ends its request', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted((asked) =>
+      asked.method === 'POST' ? asked.response.writeHead(405).end() : script(asked),
+    );
+    await using t = await connect(host.url, { mode: 'auto' });
+    await t.peer.start();
+    const sent = outcome(t.transport.send(call(1)));
+    const stream = await next();
+    startEvents(stream.response);
+    stream.response.write(': wait\n\n');
+    await t.transport.close();
+    expect(await sent).toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'vendor', delivered: false });
+    expect(await outcome(t.transport.send(call(2)))).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
+    await stream.closed;
+  });
+});
+
+describe('the stream of HTTP+SSE', () => {
+  test('ends with an event that is larger than max_message', async () => {
+    const { script, stream } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode: 'sse', maxMessageBytes: 1_000 });
+    await t.transport.connect();
+    await t.peer.start();
+    (await stream).response.write(event('x'.repeat(2_000)));
+    await until(() => t.peer.closes > 0);
+    expect(t.peer.reason).toMatchObject({
+      code: 'MESSAGE_TOO_LARGE',
+      message: expect.stringContaining('larger than max_message; the session is over'),
+      exit: { reason: 'message-too-large' },
+    });
+  });
+
+  test('skips what is no message, and says so', async () => {
+    const { script, stream } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode: 'sse' });
+    await t.transport.connect();
+    await t.peer.start();
+    (await stream).response.write(event('{') + event(notification));
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toEqual([notification]);
+    expect(t.peer.errors).toMatchObject([{ code: 'MESSAGE_INVALID' }]);
+  });
+
+  test('takes no messages before it is open', async () => {
+    const { script } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode: 'sse' });
+    await t.peer.start();
+    expect(await outcome(t.transport.send(call(1)))).not.toBe('sent');
+  });
+});
+
+describe('the stream for what belongs to no request', () => {
+  async function listening(host: ScriptedHost, more?: Partial<HttpTransportOptions>) {
+    const t = await connect(host.url, more);
+    await t.peer.begin();
+    return t;
+  }
+
+  test('skips what is no message, and what is larger than max_message, and goes on', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    await using t = await listening(host, { maxMessageBytes: 1_000 });
+    const { response } = await next();
+    startEvents(response);
+    response.write(`${event('{')}${event([notification, 7], { id: 'a' })}`);
+    await until(() => t.peer.errors.length === 2);
+    response.write(event('x'.repeat(2_000), { id: 'b' }));
+    const again = await passUntil(t.clock, next());
+    // From its beginning: the same event would come again.
+    expect(again.headers['last-event-id']).toBeUndefined();
+    startEvents(again.response);
+    again.response.write(event({ ...notification, params: { n: 2 } }));
+    await until(() => t.peer.messages.length === 2);
+    expect(t.peer.messages).toEqual([notification, { ...notification, params: { n: 2 } }]);
+    expect(t.peer.errors.map((error) => (error as GatewayError).code)).toEqual(Array(3).fill('MESSAGE_INVALID'));
+    expect(t.peer.closes).toBe(0);
+  });
+
+  test('that is refused later for good is reported, and not asked for again', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    await using t = await listening(host);
+    const { response } = await next();
+    startEvents(response);
+    response.end(': hello\n\n');
+    (await passUntil(t.clock, next())).response.writeHead(403).end();
+    await until(() => t.peer.errors.length > 0);
+    await t.clock.advance(120_000);
+    expect(host.count('GET')).toBe(2);
+    expect(t.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status: 403 }]);
+    expect(t.peer.closes).toBe(0);
+  });
+
+  test('is tried again when the host cannot give its headers', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    let fails = false;
+    const headers = async () => {
+      if (fails) throw new Error('the vault is sealed');
+      return {};
+    };
+    await using t = await connect(host.url, { headers });
+    await t.peer.start();
+    await t.transport.send(initialize);
+    const sent = t.transport.send(initialized);
+    await until(() => host.count('notifications/initialized') > 0);
+    fails = true;
+    await sent;
+    await until(() => t.peer.errors.length > 0);
+    expect(t.peer.errors).toMatchObject([
+      { code: 'CONNECTION_FAILED', message: expect.stringContaining('the vault is sealed') },
+    ]);
+    fails = false;
+    startEvents((await passUntil(t.clock, next())).response);
+  });
+});
+
+describe('an answer whose stream broke', () => {
+  const isRest = (asked: Asked) => isGet(asked) && asked.headers['last-event-id'] !== undefined;
+
+  /** A call whose stream has broken after an event, and waits to be taken up. */
+  async function broken(id: string) {
+    const { script, next } = held((asked) => isA('tools/call')(asked) || isRest(asked));
+    const host = await listenScripted(script);
+    const t = await connect(host.url);
+    await t.peer.begin();
+    const sent = outcome(t.transport.send(call(1)));
+    const { response } = await next();
+    startEvents(response);
+    response.write(event('', { id: 'first' }));
+    response.end(`id: ${id}\ndata:\n\n`);
+    return {
+      ...t,
+      host,
+      sent,
+      next,
+      /** Lets the time pass after which it is taken up. */
+      takenUp: () => passUntil(t.clock, next()),
+      async [Symbol.asyncDispose]() {
+        await t[Symbol.asyncDispose]();
+        await host.close();
+      },
+    };
+  }
+
+  test('is not taken up where the last event took the id back', async () => {
+    await using t = await broken('');
+    expect(await t.sent).toMatchObject({ code: 'ANSWER_INVALID', delivered: 'unknown' });
+    expect(t.host.seen.filter(({ headers }) => headers['last-event-id'] !== undefined)).toEqual([]);
+  });
+
+  test('is taken up later when the server fails, or cannot be reached', async () => {
+    await using t = await broken('one');
+    (await t.takenUp()).response.writeHead(503).end();
+    (await t.takenUp()).request.socket.destroy();
+    const { response, headers } = await t.takenUp();
+    expect(headers['last-event-id']).toBe('one');
+    startEvents(response);
+    response.end(event(textResult(1, 'at last')));
+    expect(await t.sent).toBe('sent');
+    expect(t.peer.messages).toMatchObject([{ result: { content: [{ text: 'at last' }] } }]);
+  });
+
+  test.each(['while it waits', 'while it is asked for'])('is settled by close() %s', async (when) => {
+    await using t = await broken('one');
+    if (when === 'while it is asked for') await t.takenUp();
+    else await until(() => t.clock.waiting > 0);
+    await t.transport.close();
+    expect(await t.sent).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: 'unknown' });
+    expect(t.clock.waiting).toBe(0);
+  });
+});
