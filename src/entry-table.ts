@@ -3,7 +3,7 @@ import { compareDefinitions } from './catalog/compare.js';
 import type { CatalogEntry } from './catalog-entry.js';
 import { GatewayError } from './errors.js';
 import type { ReloadResult } from './gateway-api.js';
-import type { ServerStatus } from './instance/supervisor.js';
+import type { ServerStatus } from './instance/server-status.js';
 
 /** The entries of a catalog at work, in its order, and what still runs of entries that it had before. */
 export class EntryTable {

@@ -3,7 +3,7 @@ import type { NameOrigin, NamingFunction } from './endpoint/names.js';
 import type { GatewaySnapshot } from './endpoint/snapshot.js';
 import type { GatewayEvent } from './events.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
-import type { ServerStatus } from './instance/supervisor.js';
+import type { ServerStatus } from './instance/server-status.js';
 import type { Clock } from './options.js';
 import type { KubernetesRole } from './roles.js';
 import type { Caller, CheckResult, RuntimeFactory } from './runtime.js';

@@ -32,7 +32,7 @@ import type { GatewayCatalog } from './gateway-catalog.js';
 import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
-import type { ServerStatus } from './instance/supervisor.js';
+import type { ServerStatus } from './instance/server-status.js';
 import { callerKey, MergedPeers } from './merged-peers.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';

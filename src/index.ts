@@ -61,7 +61,7 @@ export type { HttpRefusalReason } from './hosts/refusal.js';
 export type { CloseSessionsOptions, HttpSessionOptions, SessionTransportSettings } from './hosts/session-options.js';
 export { createWebSessions, type WebServerTransport, type WebSessions } from './hosts/web-sessions.js';
 export { ServerError } from './instance/server-error.js';
-export type { InstanceStatus, ServerStatus } from './instance/supervisor.js';
+export type { InstanceStatus, ServerStatus } from './instance/server-status.js';
 export type { Clock } from './options.js';
 export type { KubernetesRole } from './roles.js';
 export type {

@@ -7,6 +7,7 @@ import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 import { problemOf, type Room, takeRoom } from './room.js';
+import { type ServerStatus, toInstanceStatus } from './server-status.js';
 import { SpareInstances } from './spare-instances.js';
 
 export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
@@ -25,44 +26,6 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
   nextInstanceId(server: string): string;
   /** Asks the host's policy; rejects when the server must not be started. */
   authorize(): Promise<void>;
-}
-
-/** One running server, as `status()` shows it. */
-export interface InstanceStatus {
-  readonly id: string;
-  readonly phase: Phase;
-  /** When it entered its phase, in milliseconds since the epoch. */
-  readonly since: number;
-  /** How long the start took, in milliseconds; undefined before it is done. */
-  readonly startDurationMs: number | undefined;
-  /** How far a pull or start has come. */
-  readonly progress: RuntimeProgress | undefined;
-  /** The operating system's id, for a server that is a process of this machine. */
-  readonly pid: number | undefined;
-  /** Requests that wait for an answer. */
-  readonly inFlight: number;
-}
-
-/** A catalog entry, as `status()` shows it: also one that was never used. */
-export interface ServerStatus {
-  readonly id: string;
-  readonly displayName: string;
-  readonly type: string;
-  readonly enabled: boolean;
-  /** The phase of its liveliest instance; without one, `failed` or `crash-loop` after failures, and else `idle`. */
-  readonly phase: Phase;
-  readonly since: number;
-  /** Requests that wait for an answer, over all instances. */
-  readonly inFlight: number;
-  /** How often a start followed a failure, since the gateway was made. */
-  readonly restarts: number;
-  /** Whether an instance runs whose definition is no longer the catalog's. */
-  readonly stale: boolean;
-  /** How the last instance that ended by itself ended. */
-  readonly lastExit: ExitInfo | undefined;
-  /** The last failure of a start or of a running server. */
-  readonly lastError: { readonly code: string; readonly message: string } | undefined;
-  readonly instances: readonly InstanceStatus[];
 }
 
 const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping'];
@@ -323,15 +286,7 @@ export class Supervisor {
       restarts: this.#policy.restarts,
       lastExit: this.#lastExit,
       lastError,
-      instances: instances.map((instance) => ({
-        id: instance.id,
-        phase: instance.phase,
-        since: instance.since,
-        startDurationMs: instance.startDurationMs,
-        progress: instance.progress,
-        pid: instance.pid ?? undefined,
-        inFlight: instance.user?.inFlight ?? 0,
-      })),
+      instances: instances.map(toInstanceStatus),
     };
   }
 

@@ -1,0 +1,54 @@
+import type { ExitInfo } from '../errors.js';
+import type { Phase } from '../events.js';
+import type { RuntimeProgress } from '../runtime.js';
+import type { Instance } from './instance.js';
+
+/** One running server, as `status()` shows it. */
+export interface InstanceStatus {
+  readonly id: string;
+  readonly phase: Phase;
+  /** When it entered its phase, in milliseconds since the epoch. */
+  readonly since: number;
+  /** How long the start took, in milliseconds; undefined before it is done. */
+  readonly startDurationMs: number | undefined;
+  /** How far a pull or start has come. */
+  readonly progress: RuntimeProgress | undefined;
+  /** The operating system's id, for a server that is a process of this machine. */
+  readonly pid: number | undefined;
+  /** Requests that wait for an answer. */
+  readonly inFlight: number;
+}
+
+/** A catalog entry, as `status()` shows it: also one that was never used. */
+export interface ServerStatus {
+  readonly id: string;
+  readonly displayName: string;
+  readonly type: string;
+  readonly enabled: boolean;
+  /** The phase of its liveliest instance; without one, `failed` or `crash-loop` after failures, and else `idle`. */
+  readonly phase: Phase;
+  readonly since: number;
+  /** Requests that wait for an answer, over all instances. */
+  readonly inFlight: number;
+  /** How often a start followed a failure, since the gateway was made. */
+  readonly restarts: number;
+  /** Whether an instance runs whose definition is no longer the catalog's. */
+  readonly stale: boolean;
+  /** How the last instance that ended by itself ended. */
+  readonly lastExit: ExitInfo | undefined;
+  /** The last failure of a start or of a running server. */
+  readonly lastError: { readonly code: string; readonly message: string } | undefined;
+  readonly instances: readonly InstanceStatus[];
+}
+
+export function toInstanceStatus(instance: Instance): InstanceStatus {
+  return {
+    id: instance.id,
+    phase: instance.phase,
+    since: instance.since,
+    startDurationMs: instance.startDurationMs,
+    progress: instance.progress,
+    pid: instance.pid ?? undefined,
+    inFlight: instance.user?.inFlight ?? 0,
+  };
+}
