@@ -6,7 +6,7 @@ import type { JSONRPCRequest, MessageExtraInfo, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
-import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
+import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
@@ -85,8 +85,8 @@ export class Forwarder {
       });
     try {
       const authInfo = extra?.authInfo ?? caller.authInfo;
-      const result = await intercept({ caller, authInfo, server: server.id, method, params }, next);
-      return { jsonrpc: '2.0', id, result: result as Record<string, unknown> };
+      const result = await runInterceptor(intercept, { caller, authInfo, server: server.id, method, params }, next);
+      return { jsonrpc: '2.0', id, result };
     } catch (error) {
       return toResponse(id, server.id, error);
     } finally {

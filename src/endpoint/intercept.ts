@@ -2,6 +2,7 @@ import { errorNumbers, GatewayError } from '../errors.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
+import { isFields } from '../transport/modern.js';
 
 /** A request on its way to a server, as an interceptor sees it. */
 export interface InterceptedRequest {
@@ -28,6 +29,21 @@ export type Interceptor = (
   request: InterceptedRequest,
   next: (params?: Readonly<Record<string, unknown>>) => Promise<Readonly<Record<string, unknown>>>,
 ) => Promise<Readonly<Record<string, unknown>>>;
+
+/** Calls an interceptor. Rejects with what it throws, and when what it returns is no result. */
+export async function runInterceptor(
+  intercept: Interceptor,
+  request: InterceptedRequest,
+  next: Parameters<Interceptor>[1],
+): Promise<Record<string, unknown>> {
+  const result: unknown = await intercept(request, next);
+  if (!isFields(result)) {
+    throw new GatewayError('INTERCEPTED', `the interceptor returned no result for ${request.method}`, {
+      server: request.server,
+    });
+  }
+  return result;
+}
 
 /** The error response for what an interceptor, or the server behind it, has thrown. */
 export function toResponse(id: RequestId, server: string, thrown: unknown): JSONRPCErrorResponse {

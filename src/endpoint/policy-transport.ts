@@ -1,3 +1,4 @@
+import { GatewayError } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
@@ -13,7 +14,7 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
-import { cancelledResponse, type Interceptor, toResponse } from './intercept.js';
+import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
@@ -38,14 +39,21 @@ export class PolicyTransport implements Transport {
 
   readonly #inner: Transport;
   readonly #options: PolicyOptions;
-  readonly #waiting = new Map<RequestId, (response: Response, extra: MessageExtraInfo | undefined) => void>();
-
-  readonly #cancelled = new Set<RequestId>();
+  /** Each gets the server's answer, or nothing when none will come. */
+  readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
+  /** Requests that an interceptor stands around. */
+  readonly #calls = new Map<RequestId, { isCancelled: boolean }>();
+  #isClosed = false;
 
   constructor(inner: Transport, options: PolicyOptions) {
     this.#inner = inner;
     this.#options = options;
-    inner.onclose = () => this.onclose?.();
+    inner.onclose = () => {
+      for (const id of [...this.#waiting.keys()]) {
+        this.#stopWaiting(id);
+      }
+      this.onclose?.();
+    };
     inner.onerror = (error) => this.onerror?.(error);
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     for (const name of ['pid', 'stderr'] as const) {
@@ -69,6 +77,7 @@ export class PolicyTransport implements Transport {
   }
 
   close(): Promise<void> {
+    this.#isClosed = true;
     return this.#inner.close();
   }
 
@@ -87,13 +96,14 @@ export class PolicyTransport implements Transport {
     }
     if (this.#options.intercept === undefined) {
       if (method === 'tools/list') {
-        this.#waiting.set(id, (response, extra) => {
-          if (!this.#cancelled.delete(id)) {
-            this.#deliver(this.#filter(response), extra);
-          }
-        });
+        this.#waiting.set(id, (response, extra) => response && this.#deliver(this.#filter(response), extra));
       }
       return this.#inner.send(message, options);
+    }
+    if (this.#calls.has(id)) {
+      // The answer to the other one would pass by its interceptor.
+      const text = `the request id ${JSON.stringify(id)} is in use by an open request`;
+      throw new GatewayError('MESSAGE_INVALID', text, { server: this.#options.server, delivered: false });
     }
     return this.#intercept(this.#options.intercept, message, options);
   }
@@ -107,44 +117,64 @@ export class PolicyTransport implements Transport {
     const { caller, server } = this.#options;
     const { id, method } = request;
     const accepted = Promise.withResolvers<void>();
-    let refused = false;
+    const call = { isCancelled: false };
+    this.#calls.set(id, call);
+    let fate: 'open' | 'accepted' | 'refused' = 'open';
     const next = (params: Fields | undefined = request.params) =>
       new Promise<Fields>((resolve, reject) => {
-        this.#waiting.set(id, (response) =>
-          'result' in response ? resolve(response.result) : reject(new ServerError(server, method, response.error)),
-        );
+        const settle = (response: Response = cancelledResponse(id, server)) =>
+          'result' in response ? resolve(response.result) : reject(new ServerError(server, method, response.error));
+        if (call.isCancelled) {
+          return settle();
+        }
+        if (this.#waiting.has(id)) {
+          return reject(new GatewayError('MESSAGE_INVALID', 'next() was called before it was answered', { server }));
+        }
+        this.#waiting.set(id, settle);
         const message = { ...request, ...(params && { params: params as Params }) };
-        this.#inner.send(message, options).then(accepted.resolve, (error: unknown) => {
-          refused = true;
-          accepted.reject(error);
-          reject(error);
-        });
+        this.#inner.send(message, options).then(
+          () => {
+            fate = 'accepted';
+            accepted.resolve();
+          },
+          (error: unknown) => {
+            this.#waiting.delete(id);
+            fate = fate === 'open' ? 'refused' : fate;
+            accepted.reject(error);
+            reject(error);
+          },
+        );
       });
     const answer = (response: Response) => {
+      this.#calls.delete(id);
       this.#waiting.delete(id);
       accepted.resolve();
-      // Refused by send(): then there is no answer. Cancelled: then nobody waits for one.
-      if (!refused && !this.#cancelled.delete(id)) {
+      // Refused by send(): then there is no answer. Cancelled, or closed: then nobody waits for one.
+      if (fate !== 'refused' && !call.isCancelled && !this.#isClosed) {
         this.#deliver(method === 'tools/list' ? this.#filter(response) : response, undefined);
       }
     };
-    Promise.resolve()
-      .then(() => intercept({ caller, authInfo: caller.authInfo, server, method, params: request.params ?? {} }, next))
-      .then(
-        (result) => answer({ jsonrpc: '2.0', id, result: result as Record<string, unknown> }),
-        (error: unknown) => answer(toResponse(id, server, error)),
-      );
+    const intercepted = { caller, authInfo: caller.authInfo, server, method, params: request.params ?? {} };
+    runInterceptor(intercept, intercepted, next).then(
+      (result) => answer({ jsonrpc: '2.0', id, result }),
+      (error: unknown) => answer(toResponse(id, server, error)),
+    );
     return accepted.promise;
   }
 
-  /** What waits for the server's answer in an interceptor learns that none will come. */
   #cancel(id: RequestId): void {
-    const waiting = this.#waiting.get(id);
-    if (waiting !== undefined) {
-      this.#waiting.delete(id);
-      this.#cancelled.add(id);
-      waiting(cancelledResponse(id, this.#options.server), undefined);
+    const call = this.#calls.get(id);
+    if (call !== undefined) {
+      call.isCancelled = true;
     }
+    this.#stopWaiting(id);
+  }
+
+  /** What waits for the server's answer in an interceptor learns that none will come. */
+  #stopWaiting(id: RequestId): void {
+    const waiting = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    waiting?.(undefined);
   }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {

@@ -4,7 +4,7 @@ import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { unknownFreshness } from './freshness.js';
 import { MirroredTools } from './http/param-check.js';
-import type { Interceptor } from './intercept.js';
+import { type Interceptor, runInterceptor } from './intercept.js';
 import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
@@ -150,7 +150,7 @@ export class ServerLinks {
       params: {},
     };
     let freshness = unknownFreshness;
-    const result = await intercept(request, async () => {
+    const result = await runInterceptor(intercept, request, async () => {
       const list = await ask();
       ({ freshness } = list);
       return { [kind]: list.items };

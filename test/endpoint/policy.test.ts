@@ -3,6 +3,9 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayOptions, type Interceptor, type ServerInput } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
+import { hold } from './scripted-server.js';
+import { setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
 
 function createServer(): McpServer {
   const server = new McpServer({ name: 'files', version: '1' });
@@ -118,5 +121,89 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     abort.abort('enough');
     await expect(call).rejects.toThrow('enough');
     expect(await left.promise).toMatchObject({ error: { data: { code: 'REQUEST_CANCELLED' } } });
+  });
+
+  test('answers with INTERCEPTED when an interceptor returns no result', async () => {
+    const intercept = (async () => undefined) as unknown as Interceptor;
+    await using session = await connect(way, undefined, { intercept });
+    const { tools } = await session.client.listTools().catch(() => ({ tools: [] }));
+    expect(tools).toEqual([]);
+    await expect(session.call('read_file')).rejects.toMatchObject({
+      code: 1501,
+      message: expect.stringContaining('"files": the interceptor returned no result for tools/call'),
+    });
+  });
+
+  test('ends an interceptor whose caller has left', async () => {
+    const inside = Promise.withResolvers<void>();
+    const left = Promise.withResolvers<unknown>();
+    const intercept: Interceptor = (_, next) => {
+      const answer = next();
+      answer.catch(left.resolve);
+      inside.resolve();
+      return answer;
+    };
+    await using session = await connect(way, undefined, { intercept });
+    const call = session.call('wait');
+    await inside.promise;
+    await Promise.all([expect(call).rejects.toThrow('closed'), session.client.close()]);
+    expect(await left.promise).toBeInstanceOf(Error);
+  });
+});
+
+describe('an interceptor on a raw connection', () => {
+  test('sees the answer although another request came under its id', async () => {
+    const intercept: Interceptor = async (_, next) => ({ ...(await next()), content: 'filtered' });
+    await using setup = setUp({ one: { tools: [{ name: 'wait', call: () => hold }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    const answer = caller.request('tools/call', { name: 'wait' }, 1);
+    const { instance, request } = await setup.server('one').request('tools/call');
+    await expect(caller.send({ id: 1, method: 'tools/call', params: { name: 'wait' } })).rejects.toMatchObject({
+      code: 'MESSAGE_INVALID',
+    });
+    instance.answer(request, { content: 'secret' });
+    expect(await answer).toMatchObject({ result: { content: 'filtered' } });
+  });
+
+  test('passes nothing on once the caller has cancelled', async () => {
+    const entered = Promise.withResolvers<void>();
+    const allowed = Promise.withResolvers<void>();
+    const refused = Promise.withResolvers<unknown>();
+    const intercept: Interceptor = async ({ method }, next) => {
+      if (method === 'tools/call') {
+        entered.resolve();
+        await allowed.promise;
+      }
+      return next().catch((error) => {
+        refused.resolve(error);
+        throw error;
+      });
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool' }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    const sent = caller.send({ id: 1, method: 'tools/call', params: { name: 'tool' } });
+    await entered.promise;
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    allowed.resolve();
+    expect(await refused.promise).toMatchObject({ error: { data: { code: 'REQUEST_CANCELLED' } } });
+    await sent;
+    await caller.request('tools/list');
+    expect(setup.server('one').only.requests('tools/call')).toEqual([]);
+    expect(caller.answers(1)).toEqual([]);
+  });
+
+  test('still answers when it asked twice at once', async () => {
+    const refused: unknown[] = [];
+    const intercept: Interceptor = (_, next) => {
+      const first = next();
+      return next().catch((error) => {
+        refused.push(error);
+        return first;
+      });
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool', call: () => 'done' }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    expect(await caller.result('tools/call', { name: 'tool' })).toEqual({ content: [{ type: 'text', text: 'done' }] });
+    expect(refused).toMatchObject([{ code: 'MESSAGE_INVALID' }]);
   });
 });
