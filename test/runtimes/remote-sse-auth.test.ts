@@ -2,6 +2,7 @@ import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type Gateway, type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
+import { createAuthFetch } from '../../src/runtimes/remote-sse/auth-fetch.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
 
@@ -270,6 +271,17 @@ describe('where authorization may go', () => {
       const failure = await failureOf(connect(gateway));
       expect(failure).toMatchObject({ data: { code: expect.stringMatching(/^AUTH_/) } });
       expect(provider.asked).toBe(0);
+    },
+  );
+
+  test.each(['169.254.169.254', '[::ffff:169.254.169.254]', '[64:ff9b::169.254.169.254]', '[fe80::1]', '[febf::1]'])(
+    'nothing is sent to %s, a link-local address',
+    async (host) => {
+      let dispatched = 0;
+      const dispatcher = { dispatch: () => (dispatched += 1) };
+      const asked = createAuthFetch(dispatcher as never)(`http://${host}/about`);
+      await expect(asked).rejects.toThrow(/is refused: it is a link-local address/);
+      expect(dispatched).toBe(0);
     },
   );
 

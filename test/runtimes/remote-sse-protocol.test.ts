@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { RemoteSseRuntime } from '../../src/index.js';
+import { type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import { event, type Message, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
@@ -8,8 +8,8 @@ import { Session, textOf } from '../fixtures/http/session.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 
 /** A transport past any gateway, after the handshake. */
-async function open(url: string, clock?: FakeClock) {
-  const runtime = new RemoteSseRuntime();
+async function open(url: string, clock?: FakeClock, options: RemoteSseOptions = {}) {
+  const runtime = new RemoteSseRuntime(options);
   const context = createRuntimeContext({ server: 'vendor', ...(clock && { clock }) });
   const transport = await runtime.open({ url, transport: 'streamable-http' }, context);
   const peer = new Peer(transport, 20_000);
@@ -233,6 +233,51 @@ describe('the end of a session', () => {
     await closed;
     expect(opened.peer.closes).toBe(1);
     expect(clock.waiting).toBe(0);
+  });
+
+  test('cuts off a notification that is not acknowledged, and what waits behind it', async () => {
+    const asked = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((given) =>
+      given.message?.method === 'notifications/progress' ? asked.resolve(given) : false,
+    );
+    const clock = new FakeClock();
+    await using opened = await open(host.url, clock);
+    const { peer, transport } = opened;
+    const params = { progressToken: 1, progress: 1 };
+    const notified = transport.send({ jsonrpc: '2.0', method: 'notifications/progress', params });
+    const called = transport.send({ jsonrpc: '2.0', id: 50, method: 'tools/call', params: { name: 'search' } });
+    const outcomes = Promise.allSettled([notified, called]);
+    const { closed } = await asked.promise;
+    const closing = peer.close();
+    while (host.count('DELETE') === 0) await settle();
+    // It was given its time.
+    await clock.advance(2_000);
+    await closing;
+    await closed;
+    expect(await outcomes).toMatchObject([
+      { reason: { code: 'TRANSPORT_CLOSED', delivered: 'unknown' } },
+      { reason: { code: 'TRANSPORT_CLOSED', delivered: false } },
+    ]);
+    expect(host.count('tools/call')).toBe(0);
+  });
+
+  test.each(['headers', 'tokens'] as const)('does not wait for %s that the host never gives', async (what) => {
+    await using host = await listenScripted(undefined, { withSession: false });
+    let isSlow = false;
+    const give = async <T>(value: T): Promise<T> => (isSlow ? new Promise<never>(() => {}) : value);
+    const provider = { tokens: () => give({ access_token: 'token', token_type: 'Bearer' }) };
+    await using opened = await open(
+      host.url,
+      undefined,
+      what === 'headers' ? { headers: () => give({ 'x-key': 'value' }) } : { authProvider: () => provider as never },
+    );
+    isSlow = true;
+    const { peer, transport } = opened;
+    const called = transport.send({ jsonrpc: '2.0', id: 51, method: 'tools/call', params: { name: 'search' } });
+    const outcome = Promise.allSettled([called]);
+    await peer.close();
+    expect(await outcome).toMatchObject([{ reason: { code: 'TRANSPORT_CLOSED', delivered: false } }]);
+    expect(host.count('tools/call')).toBe(0);
   });
 
   test.each([404, 405, 500])('a server that refuses that, with %i, is no trouble', async (status) => {

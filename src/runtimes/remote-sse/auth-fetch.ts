@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { loadUndici } from '../../transport/http/load.js';
 
@@ -49,10 +49,15 @@ async function judge(url: URL): Promise<void> {
   }
 }
 
+// Rules for IPv4 hold for addresses that are mapped to IPv6 as well.
+const linkLocal = new BlockList();
+linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
+linkLocal.addSubnet('64:ff9b::a9fe:0', 112, 'ipv6');
+linkLocal.addSubnet('fe80::', 10, 'ipv6');
+linkLocal.addAddress('fd00:ec2::254', 'ipv6');
+
 function isLinkLocal(address: string): boolean {
-  return (
-    /^(?:::ffff:)?169\.254\./i.test(address) || /^fe[89ab][0-9a-f]:/i.test(address) || /^fd00:ec2::254$/i.test(address)
-  );
+  return linkLocal.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 async function readBounded(body: AsyncIterable<Uint8Array> | null): Promise<Buffer<ArrayBuffer>> {

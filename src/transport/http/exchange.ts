@@ -55,6 +55,8 @@ export class Exchange {
   readonly answer: Promise<HttpAnswer>;
   readonly #options: ExchangeOptions;
   readonly #request: Request;
+  readonly #settle = Promise.withResolvers<HttpAnswer>();
+  /** What is on its way; undefined while the host is asked for headers or access. */
   #call: HttpCall | undefined;
   /** What was sent that no message may show. */
   #secrets: readonly string[] = [];
@@ -63,8 +65,9 @@ export class Exchange {
   constructor(options: ExchangeOptions, request: Request) {
     this.#options = options;
     this.#request = request;
-    this.answer = this.#run();
+    this.answer = this.#settle.promise;
     this.answer.catch(() => {});
+    this.#run().then(this.#settle.resolve, this.#settle.reject);
   }
 
   /** True after {@link abort}: what then fails is no failure. */
@@ -76,6 +79,8 @@ export class Exchange {
   abort(): void {
     this.#aborted = true;
     this.#call?.abort();
+    // The host may take for ever.
+    if (this.#call === undefined) this.#settle.reject(this.#abortedError());
   }
 
   /** Takes out of a text what the request sent of headers that are not ours: servers like to repeat them in errors. */
@@ -97,7 +102,7 @@ export class Exchange {
   }
 
   async #run(): Promise<HttpAnswer> {
-    const { authorizer, leftovers } = this.#options;
+    const { authorizer } = this.#options;
     let url = this.#request.url;
     let redirects = 0;
     for (let tries = 1; ; ) {
@@ -108,17 +113,27 @@ export class Exchange {
         const challenge = { status, header: answer.header('www-authenticate'), token, tries };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
         // Its body may be endless, and asking for access takes time.
-        leftovers.discard(answer);
+        this.#discard(answer);
         await authorizer.refused(challenge, this.#request.step);
         tries += 1;
         continue;
       }
       const next = redirect(answer, url, this.#request.method);
       if (next === undefined || redirects === mostRedirects) return answer;
-      leftovers.discard(answer);
+      this.#discard(answer);
       redirects += 1;
       url = next;
     }
+  }
+
+  #discard(answer: HttpAnswer): void {
+    this.#call = undefined;
+    this.#options.leftovers.discard(answer);
+  }
+
+  #abortedError(): GatewayError {
+    const { server } = this.#options;
+    return new GatewayError('TRANSPORT_CLOSED', 'the request was aborted', { server, delivered: false });
   }
 
   async #send(url: URL, token: string | undefined): Promise<HttpAnswer> {
@@ -127,7 +142,7 @@ export class Exchange {
     const { method, body, headersTimeoutMs } = this.#request;
     this.#secrets = token === undefined ? Object.values(extra) : [...Object.values(extra), token];
     const headers = { ...extra, ...(token !== undefined && { authorization: token }), ...this.#request.headers };
-    if (this.#aborted) throw new GatewayError('TRANSPORT_CLOSED', 'the request was aborted', { delivered: false });
+    if (this.#aborted) throw this.#abortedError();
     const call = new HttpCall(this.#options.dispatcher, { url, method, body, headers, headersTimeoutMs });
     this.#call = call;
     try {

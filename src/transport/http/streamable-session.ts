@@ -4,8 +4,8 @@ import { answerInvalid } from './answer-error.js';
 import { Exchange } from './exchange.js';
 import type { WireOptions } from './wire.js';
 
-/** How long a server may take to end a session. */
-const farewellMs = 2_000;
+/** How long a server may take to end a session, and to take what was sent just before. */
+export const farewellMs = 2_000;
 
 /** What revisions up to 2025-11-25 keep between requests over Streamable HTTP: the id of the session, and the revision. */
 export class StreamableSession {

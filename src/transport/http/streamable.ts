@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+import { settledWithin } from '../../util/abort.js';
 import { modernVersion } from '../modern.js';
 import { answerInvalid, errorBodyBytes, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
@@ -10,7 +11,7 @@ import { Exchange } from './exchange.js';
 import { ListeningStream } from './listening.js';
 import { OpenRequest } from './open-request.js';
 import { mediaType, type Step, statusError } from './status.js';
-import { StreamableSession } from './streamable-session.js';
+import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
   type HttpSendOptions,
   parseErrorBody,
@@ -32,6 +33,8 @@ export class StreamableWire implements Wire {
   readonly #era = new EraHeaders();
   readonly #session: StreamableSession;
   readonly #open = new Map<RequestId, OpenRequest>();
+  /** What is sent and has no answer: notifications, and answers to the server. */
+  readonly #posts = new Set<Exchange>();
   /** The stateless revision that was last spoken, for notifications that do not name it. */
   #modern: string | undefined;
   #listening: ListeningStream | undefined;
@@ -87,7 +90,9 @@ export class StreamableWire implements Wire {
     this.#closed = true;
     this.#listening?.close();
     for (const open of this.#open.values()) open.stop();
-    await this.#session.end();
+    const taken = Promise.allSettled([...this.#posts].map(({ answer }) => answer));
+    await Promise.all([this.#session.end(), settledWithin(taken, farewellMs, this.#options.clock)]);
+    for (const post of this.#posts) post.abort();
   }
 
   /** Asks for what came after an event. */
@@ -134,7 +139,14 @@ export class StreamableWire implements Wire {
             headersTimeoutMs: request === undefined || request.method === 'initialize' ? headersTimeoutMs : 0,
           });
     if (request === undefined) {
-      await this.#acknowledged(exchange, message, step);
+      this.#posts.add(exchange);
+      try {
+        await this.#acknowledged(exchange, message, step);
+      } catch (error) {
+        throw this.#closed ? this.#closedError(error) : error;
+      } finally {
+        this.#posts.delete(exchange);
+      }
       return;
     }
     const modern = version !== undefined;
