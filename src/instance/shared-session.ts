@@ -83,10 +83,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async leave(transport: SharedTransport): Promise<void> {
     this.#attached.delete(transport);
     this.#tasks.forget(transport);
-    for (const uri of transport.subscriptions) {
-      transport.subscriptions.delete(uri);
+    for (const uri of new Set([...transport.subscriptions, ...transport.subscribing])) {
       this.#unsubscribe(uri);
     }
+    transport.subscriptions.clear();
+    transport.subscribing.clear();
     for (const [id, request] of this.#serverRequests) {
       if (request.to === transport) {
         this.#serverRequests.delete(id);
@@ -132,7 +133,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       return undefined;
     }
     const uri = params?.uri;
-    if (method === 'resources/unsubscribe' && typeof uri === 'string' && from.subscriptions.delete(uri)) {
+    const subscribed = method === 'resources/subscribe' && typeof uri === 'string' ? uri : undefined;
+    if (subscribed !== undefined) {
+      from.subscribing.add(subscribed);
+    }
+    if (method === 'resources/unsubscribe' && typeof uri === 'string') {
+      from.subscriptions.delete(uri);
+      from.subscribing.delete(uri);
+      // The server knows of one subscription: the last to leave ends it.
       if (this.#isSubscribed(uri)) {
         onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
         return undefined;
@@ -143,9 +151,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     return this.#link.request(copy, {
       callerId: request.id,
       onAnswer: (response) => {
+        const isWanted = subscribed !== undefined && from.subscribing.delete(subscribed);
         if ('result' in response) {
-          if (method === 'resources/subscribe' && typeof uri === 'string') {
-            from.subscriptions.add(uri);
+          if (isWanted) {
+            from.subscriptions.add(subscribed);
           }
           this.#tasks.see(from, response.result);
           const result = method === 'tasks/list' ? this.#tasks.onlyOf(from, response.result) : response.result;
@@ -256,7 +265,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const all = [...this.#attached];
     if (message.method === 'notifications/resources/updated') {
       const uri = String(message.params?.uri);
-      return all.filter(({ subscriptions }) => [...subscriptions].some((own) => uri.startsWith(own)));
+      return all.filter(({ subscriptions }) => [...subscriptions].some((own) => isPartOf(uri, own)));
     }
     if (message.method === 'notifications/tasks/status') {
       const owner = this.#tasks.ownerOf(message.params?.taskId);
@@ -267,7 +276,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #isSubscribed(uri: string): boolean {
-    return [...this.#attached].some(({ subscriptions }) => subscriptions.has(uri));
+    return [...this.#attached].some(({ subscriptions, subscribing }) => subscriptions.has(uri) || subscribing.has(uri));
   }
 
   #unsubscribe(uri: string): void {
@@ -295,4 +304,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused();
     }
   }
+}
+
+/** Whether a URI is the one that somebody is subscribed to, or of a resource within that. */
+function isPartOf(uri: string, subscribed: string): boolean {
+  return (
+    uri === subscribed ||
+    (uri.startsWith(subscribed) && (subscribed.endsWith('/') || /[/?#]/.test(uri.charAt(subscribed.length))))
+  );
 }

@@ -44,6 +44,8 @@ export class SharedTransport implements Transport {
 
   /** The URIs that it is subscribed to. */
   readonly subscriptions = new Set<string>();
+  /** The URIs of subscriptions that the server has not answered. */
+  readonly subscribing = new Set<string>();
   readonly #join: () => SharedTransportOwner;
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
@@ -102,8 +104,11 @@ export class SharedTransport implements Transport {
       }
     }
     this.#open.clear();
-    await this.#session?.leave(this);
-    runCallback({}, () => this.onclose?.());
+    try {
+      await this.#session?.leave(this);
+    } finally {
+      runCallback({}, () => this.onclose?.());
+    }
   });
 
   /** @internal The server has ended. */

@@ -83,6 +83,72 @@ describe('isolation: shared', () => {
   });
 });
 
+describe('isolation: shared, subscriptions', () => {
+  const uri = 'file:///a';
+  const updated = 'notifications/resources/updated';
+
+  async function open() {
+    const t = setUp({ a: { resources: [{ uri, name: 'a' }] } }, { entry: { isolation: 'shared' } });
+    const [one, two] = [
+      await TestCaller.open(t.gateway.connect('a')),
+      await TestCaller.open(t.gateway.connect('a')),
+    ] as const;
+    return {
+      one,
+      two,
+      get server() {
+        return t.server('a').only;
+      },
+      say: (changed: string) => t.server('a').only.say({ method: updated, params: { uri: changed } }),
+      async [Symbol.asyncDispose]() {
+        await Promise.all([one.close(), two.close()]);
+        await t[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  test('who is not subscribed cannot end the subscription of another', async () => {
+    await using t = await open();
+    await t.one.result('resources/subscribe', { uri });
+    expect(await t.two.result('resources/unsubscribe', { uri })).toEqual({});
+    expect(t.server.requests('resources/unsubscribe')).toEqual([]);
+    t.say(uri);
+    expect(await t.one.notification(updated)).toEqual({ uri });
+  });
+
+  test('one that begins while another ends is kept', async () => {
+    await using t = await open();
+    await t.one.result('resources/subscribe', { uri });
+    await Promise.all([t.two.result('resources/subscribe', { uri }), t.one.result('resources/unsubscribe', { uri })]);
+    expect(t.server.requests('resources/unsubscribe')).toEqual([]);
+    t.say(uri);
+    expect(await t.two.notification(updated)).toEqual({ uri });
+    expect(t.one.notifications(updated)).toEqual([]);
+  });
+
+  test('one that is ended before it has begun has ended', async () => {
+    await using t = await open();
+    await Promise.all([t.one.result('resources/subscribe', { uri }), t.one.result('resources/unsubscribe', { uri })]);
+    expect(t.server.requests('resources/unsubscribe')).toHaveLength(1);
+    await t.two.result('resources/subscribe', { uri });
+    t.say(uri);
+    await t.two.notification(updated);
+    expect(t.one.notifications(updated)).toEqual([]);
+  });
+
+  test('an update reaches who is subscribed to it or what it is a part of, and not to what merely begins alike', async () => {
+    await using t = await open();
+    await t.one.result('resources/subscribe', { uri });
+    await t.two.result('resources/subscribe', { uri: 'file:///abc' });
+    for (const changed of ['file:///abc', 'file:///a/b', 'file:///a']) {
+      t.say(changed);
+    }
+    await t.one.notification(updated, 1);
+    expect(t.one.notifications(updated)).toEqual([{ uri: 'file:///a/b' }, { uri: 'file:///a' }]);
+    expect(t.two.notifications(updated)).toEqual([{ uri: 'file:///abc' }]);
+  });
+});
+
 test('after a crash the next call waits for the back-off and gets another instance', async () => {
   await using t = setUp({ a: script }, { entry: { isolation: 'shared' } });
   await using caller = await t.caller();

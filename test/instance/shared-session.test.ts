@@ -107,6 +107,14 @@ describe.each<Isolation>(['shared', 'request'])('a connection, isolation: %s', (
   });
 });
 
+test('a connection is closed although its server could not be stopped', async () => {
+  const t = setUp('caller');
+  const one = await t.begin();
+  t.server.close = () => Promise.reject(new Error('it does not stop'));
+  await expect(one.transport.close()).rejects.toThrow('it does not stop');
+  expect(one.log.filter((entry) => entry === 'close')).toHaveLength(1);
+});
+
 test('a shared connection refuses an id that is in use', async () => {
   const t = setUp('shared');
   const one = await t.begin();
