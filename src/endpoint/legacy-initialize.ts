@@ -43,16 +43,14 @@ export function initializeResult(
     protocolVersion: caller.protocolVersion,
     serverInfo: { name: 'open-mcp-gateway', version },
   };
-  if (known.length === 0 || known.some(({ snapshot }) => snapshot === undefined)) {
+  const snapshots = known.flatMap(({ server, snapshot }) => (snapshot === undefined ? [] : [{ server, ...snapshot }]));
+  if (known.length === 0 || snapshots.length < known.length) {
     return { ...result, capabilities: anything };
   }
-  const instructions = known
-    .flatMap(({ server, snapshot }) => (snapshot?.instructions ? [`# ${server}\n\n${snapshot.instructions}`] : []))
+  const instructions = snapshots
+    .flatMap(({ server, instructions: own }) => (own ? [`# ${server}\n\n${own}`] : []))
     .join('\n\n');
-  const capabilities = known.reduce<Record<string, unknown>>(
-    (all, { snapshot }) => mergeObjects(all, snapshot?.capabilities ?? {}),
-    {},
-  );
+  const capabilities = snapshots.reduce<Record<string, unknown>>((all, own) => mergeObjects(all, own.capabilities), {});
   for (const name of ['tools', 'prompts', 'resources']) {
     if (capabilities[name] !== undefined) {
       capabilities[name] = { ...(capabilities[name] as object), listChanged: true };

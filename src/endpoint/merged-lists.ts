@@ -132,13 +132,14 @@ export class MergedLists {
   }
 
   async #all(kind: ListKind): Promise<Part> {
-    const servers = this.#options.servers();
-    const parts = await Promise.all(servers.map((server) => this.#part(server, kind)));
+    const parts = await Promise.all(
+      this.#options.servers().map(async (server) => [server, await this.#part(server, kind)] as const),
+    );
     const items = this.#merge(
       kind,
-      servers.map((server, index) => [server, parts[index]?.items ?? []]),
+      parts.map(([server, part]) => [server, part.items]),
     );
-    const freshness = leastFresh(parts.map((part) => this.#freshnessNow(part)));
+    const freshness = leastFresh(parts.map(([, part]) => this.#freshnessNow(part)));
     return { items, freshness, at: this.#options.clock.date() };
   }
 

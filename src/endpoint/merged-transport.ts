@@ -1,5 +1,5 @@
 import { GatewayError } from '../errors.js';
-import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, Transport } from '../sdk.js';
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { once } from '../util/once.js';
@@ -57,7 +57,7 @@ export class MergedTransport implements Transport {
     const nested = this.#sending;
     this.#sending = true;
     try {
-      return this.#endpoint.receive(message) ? handedOver : Promise.reject(idInUse(message));
+      return this.#endpoint.receive(message) ? handedOver : Promise.reject(idInUse(message as JSONRPCRequest));
     } finally {
       this.#sending = nested;
     }
@@ -128,8 +128,7 @@ export class MergedTransport implements Transport {
   }
 }
 
-function idInUse(message: JSONRPCMessage): GatewayError {
-  const id = 'id' in message ? message.id : undefined;
+function idInUse({ id }: JSONRPCRequest): GatewayError {
   const text = `the request id ${JSON.stringify(id)} is in use by an open request`;
   return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
 }

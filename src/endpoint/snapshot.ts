@@ -40,10 +40,7 @@ export class SnapshotStore {
     return snapshot?.fingerprint === fingerprint ? snapshot : undefined;
   }
 
-  set(server: string, owner: string | undefined, snapshot: ServerSnapshot): void {
-    if (owner === undefined) {
-      return;
-    }
+  set(server: string, owner: string, snapshot: ServerSnapshot): void {
     const key = keyOf(server, owner);
     this.#taken.delete(key);
     if (this.#taken.size >= this.#max) {

@@ -161,6 +161,39 @@ describe('a request of the stateless era', () => {
     expect((await caller.error('resources/read', { uri: 'no://where' })).code).toBe(-32602);
   });
 
+  test('hears what a server says in the course of it, whatever that is', async () => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': (_, instance) => {
+          instance.notify('notifications/vendor/thing', { any: [1] });
+          return { content: [] };
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    await caller.call('one__go');
+    expect(caller.notifications('notifications/vendor/thing')).toEqual([{ any: [1] }]);
+  });
+
+  test('has an id of its own; a cancellation of none, or without params, changes nothing', async () => {
+    await using setup = setUp({ one: modern({ 'tools/call': () => hold }) });
+    await using caller = await open(setup);
+    // Before anything was asked there is nothing to tell, either.
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    const called = caller.request('tools/call', { name: 'one__go' }, 'x');
+    const { instance, request } = await setup.server('one').request('tools/call');
+    const again = caller.send({ id: 'x', method: 'tools/list', params: { _meta: envelope() } });
+    await expect(again).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+    await caller.send({ method: 'notifications/cancelled' });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'y' } });
+    instance.answer(request, { resultType: 'complete', content: [] });
+    expect(await called).toMatchObject({ id: 'x', result: { content: [] } });
+    expect(instance.notifications('notifications/cancelled')).toEqual([]);
+    expect(caller.answers('x')).toHaveLength(1);
+  });
+
   test('is sent again after a person has seen the page that a server wants seen', async () => {
     let count = 0;
     const script: Script = {
@@ -207,6 +240,59 @@ describe('a request of the stateless era', () => {
     expect(caller.notifications('notifications/message').map(({ data }) => data)).toEqual(['warning', 'error']);
     const { request } = await setup.server('one').request('logging/setLevel');
     expect(request.params).toEqual({ level: 'warning' });
+  });
+});
+
+describe('a stateless caller with several sets of capabilities', () => {
+  const script: Script = {
+    tools: [{ name: 'go' }],
+    on: { 'tools/call': ({ params }) => (Object(params?.arguments).wait === true ? hold : { content: [] }) },
+  };
+  const use = (caller: ModernTestCaller, index: number, wait = false) => {
+    caller.capabilities = { roots: { index } };
+    return caller.request('tools/call', { name: 'one__go', arguments: { wait } });
+  };
+
+  test('has eight at once: the oldest that nothing needs gives its place to another', async () => {
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    void use(caller, 0, true);
+    await setup.server('one').request('tools/call');
+    for (let index = 1; index <= 8; index += 1) {
+      expect(await use(caller, index)).toHaveProperty('result');
+    }
+    await settle();
+    expect(setup.server('one').instances.map(({ closed }) => closed)).toEqual([
+      ...[false, true],
+      ...Array.from({ length: 7 }, () => false),
+    ]);
+  });
+
+  test('is refused one more while all are in use, and only then', async () => {
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    for (let index = 0; index < 8; index += 1) {
+      void use(caller, index, true);
+      await setup.server('one').request('tools/call', index);
+    }
+    expect((await use(caller, 8)).error).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining('8 sets of capabilities'),
+    });
+    const [first] = setup.server('one').live;
+    first?.answer(first.requests('tools/call')[0] as { id: number }, { content: [] });
+    await settle();
+    expect(await use(caller, 8)).toHaveProperty('result');
+  });
+
+  test('reads logs from the lowest level on that any request of one set wants', async () => {
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup);
+    for (const level of ['warning', 'error', 'debug', 'info']) {
+      await caller.call('one__go', { _meta: { [`${prefix}logLevel`]: level } });
+    }
+    const levels = setup.server('one').only.requests('logging/setLevel');
+    expect(levels.map(({ params }) => params)).toEqual([{ level: 'warning' }, { level: 'debug' }]);
   });
 });
 
@@ -425,6 +511,86 @@ describe('what a server with sessions asks', () => {
     expect(Object.values(again.inputRequests as Json)).toEqual([form('?')]);
   });
 
+  test('keeps what it says of itself, but for what sessions alone know', async () => {
+    const meta = { own: 1, progressToken: 'p', 'io.modelcontextprotocol/related-task': { taskId: 'gone' } };
+    await using setup = setUp({
+      one: asking({ method: 'elicitation/create', params: { message: '?', _meta: meta } }),
+    });
+    await using caller = await open(setup, { elicitation: {} });
+    const { inputRequests } = await caller.call('one__go');
+    expect(Object.values(inputRequests as Json)).toEqual([
+      { method: 'elicitation/create', params: { message: '?', _meta: { own: 1 } } },
+    ]);
+  });
+
+  test('comes with the next round when it comes between two, unless it is taken back before', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup, { elicitation: {} });
+    const called = caller.call('one__go', { _meta: { progressToken: 'p' } });
+    const { instance, request } = await setup.server('one').request('tools/call');
+    instance.say({ id: 'q1', ...form('first') });
+    const { requestState, inputRequests } = await called;
+    for (const id of ['q2', 'q3', 'q4']) instance.say({ id, ...form(id) });
+    instance.notify('notifications/cancelled', { requestId: 'q3' });
+    await settle();
+    const inputResponses = { [String(Object.keys(inputRequests as Json)[0])]: accept('one') };
+    const next = await caller.call('one__go', { requestState, inputResponses });
+    expect(Object.values(next.inputRequests as Json)).toEqual([form('q2'), form('q4')]);
+    expect(instance.answers('q1')).toMatchObject([{ result: accept('one') }]);
+    // The last round has no token: nothing of the server's progress is for it.
+    const answers = Object.fromEntries(Object.keys(next.inputRequests as Json).map((key) => [key, accept(key)]));
+    const last = caller.call('one__go', { requestState: next.requestState, inputResponses: answers });
+    await settle();
+    instance.notify('notifications/progress', { progressToken: request.params?._meta?.progressToken, progress: 1 });
+    instance.answer(request, { content: [] });
+    expect(await last).toMatchObject({ resultType: 'complete' });
+    expect(caller.notifications('notifications/progress').filter(({ progress }) => Number(progress) > 0)).toEqual([]);
+  });
+
+  test('is asked in another call when its own ends, since nobody can tell whose question it was', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup, { elicitation: {} });
+    const first = caller.call('one__go', { arguments: { n: 1 } });
+    const { instance, request } = await setup.server('one').request('tools/call');
+    const second = caller.call('one__go', { arguments: { n: 2 } });
+    await setup.server('one').request('tools/call', 1);
+    instance.say({ id: 'q', ...form('?') });
+    const { requestState } = await first;
+    // The call in which it was asked ends without it, so it is the other one that waits.
+    instance.answer(request, { content: [] });
+    await settle();
+    const done = await caller.call('one__go', { arguments: { n: 1 }, requestState });
+    expect(done).toMatchObject({ resultType: 'complete' });
+    expect(Object.values((await second).inputRequests as Json)).toEqual([form('?')]);
+    expect(instance.answers('q')).toEqual([]);
+  });
+
+  test('is refused when a server asks without end, and where its own request can ask for nothing', async () => {
+    await using setup = setUp({
+      one: {
+        tools: [{ name: 'go' }],
+        prompts: [{ name: 'p' }],
+        on: { 'tools/call': () => hold, 'completion/complete': () => hold },
+      },
+    });
+    await using caller = await open(setup, { elicitation: {} });
+    void caller.call('one__go');
+    const { instance } = await setup.server('one').request('tools/call');
+    for (let index = 0; index <= 100; index += 1) instance.say({ id: `q${index}`, ...form('?') });
+    await settle();
+    expect(instance.answers('q99')).toEqual([]);
+    expect(instance.answers('q100')).toMatchObject([{ error: { message: expect.stringContaining('too much') } }]);
+    void caller.result('completion/complete', { ref: { type: 'ref/prompt', name: 'one__p' } });
+    const { request } = await setup.server('one').request('completion/complete');
+    // As servers over HTTP do, whose questions come on the stream of a request.
+    const related = { relatedRequestId: request.id } as never;
+    instance.onmessage?.({ jsonrpc: '2.0', id: 'c', ...form('?') } as never, related);
+    await settle();
+    expect(instance.answers('c')).toMatchObject([
+      { error: { message: expect.stringContaining('completion/complete') } },
+    ]);
+  });
+
   test('is withdrawn when the server no longer waits', async () => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
     await using caller = await open(setup, { elicitation: {} });
@@ -485,6 +651,31 @@ describe('a stream of notifications', () => {
     await caller.send({ method: 'notifications/cancelled', params: { requestId: 'b' } });
     expect((await setup.server('one').request('resources/unsubscribe', 1)).request.params).toEqual({ uri: 'x://1' });
     expect(caller.answers('a')).toEqual([]);
+  });
+
+  test('that is cancelled while its server takes the subscription is never acknowledged, and unsubscribed', async () => {
+    await using setup = setUp({ one: { ...changing, on: { 'resources/subscribe': () => hold } } });
+    await using caller = await open(setup);
+    void caller.request('subscriptions/listen', { notifications: { resourceSubscriptions: ['x://1'] } }, 'a');
+    const { instance, request } = await setup.server('one').request('resources/subscribe');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'a' } });
+    instance.answer(request, {});
+    expect((await setup.server('one').request('resources/unsubscribe')).request.params).toEqual({ uri: 'x://1' });
+    expect(caller.notifications(ack)).toEqual([]);
+    expect(caller.answers('a')).toEqual([]);
+  });
+
+  test('is one of a hundred at most, and has a thousand URIs at most', async () => {
+    await using setup = setUp({ one: changing });
+    await using caller = await open(setup);
+    const uris = (length: number) => Array.from({ length }, (_, index) => `no://where/${index}`);
+    const wide = await caller.error('subscriptions/listen', { notifications: { resourceSubscriptions: uris(1_001) } });
+    expect(wide).toMatchObject({ code: -32602, message: expect.stringContaining('1000 entries') });
+    for (let index = 0; index < 100; index += 1) await listen(caller, `s${index}`, { toolsListChanged: true });
+    const refused = await caller.error('subscriptions/listen', { notifications: { toolsListChanged: true } });
+    expect(refused).toMatchObject({ code: -32603, message: expect.stringContaining('100 streams') });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 's0' } });
+    await listen(caller, 'again', { toolsListChanged: true });
   });
 
   test('is answered when the gateway closes, or when nothing would ever come', async () => {

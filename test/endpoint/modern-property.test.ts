@@ -219,6 +219,6 @@ test('no state leaks between callers, and no state that was forged, stolen or us
   );
   // A plan in which nothing happens proves nothing.
   for (const what of ['asked', 'answered in a session', 'answered by state', 'updated', 'forge', 'steal', 'replay']) {
-    expect(seen.get(what) ?? 0, what).toBeGreaterThan(numRuns / 20);
+    expect(seen.get(what) ?? 0, what).toBeGreaterThan(numRuns / 100);
   }
 }, 600_000);

@@ -144,6 +144,100 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ status: 'cancelled' });
   });
 
+  test('is what its server says when that knows it no more, or will not cancel it', async () => {
+    const refuse = () => {
+      throw new RpcError(-32602, 'no such task');
+    };
+    await using setup = setUp({
+      one: legacyServer({ status: 'working' }, { 'tasks/get': refuse, 'tasks/cancel': refuse }),
+    });
+    await using caller = await modern(setup, withTasks);
+    await start(caller);
+    for (const method of ['tasks/get', 'tasks/cancel']) {
+      expect(await caller.error(method, { taskId: 't1' })).toMatchObject({ code: -32602, message: 'no such task' });
+    }
+  });
+
+  test('asks no longer what its server has taken back', async () => {
+    const state = { status: 'input_required' };
+    await using setup = setUp({ one: legacyServer(state, { 'tasks/result': () => hold }) });
+    await using caller = await modern(setup, { ...withTasks, elicitation: {} });
+    await start(caller);
+    await caller.result('tasks/get', { taskId: 't1' });
+    const { instance } = await setup.server('one').request('tasks/result');
+    for (const id of ['q1', 'q2']) {
+      const params = { message: id, _meta: { [relatedTask]: { taskId: 't1' } } };
+      instance.say({ id, method: 'elicitation/create', params });
+    }
+    instance.notify('notifications/cancelled', { requestId: 'q1' });
+    await settle();
+    const { inputRequests } = await caller.result('tasks/get', { taskId: 't1' });
+    expect(Object.values(inputRequests as Json)).toEqual([{ method: 'elicitation/create', params: { message: 'q2' } }]);
+  });
+
+  describe('and a caller with many sets of capabilities', () => {
+    /** As many as push out a session that nothing holds. */
+    const push = async (caller: ModernTestCaller) => {
+      for (let index = 0; index < 8; index += 1) {
+        caller.capabilities = { ...withTasks, roots: { index } };
+        await caller.result('server/discover');
+      }
+      caller.capabilities = withTasks;
+    };
+    const create = async (setup: Setup, ttl: unknown) => {
+      const state = { status: 'working' };
+      const script = legacyServer(state);
+      script.on = { ...script.on, 'tools/call': () => ({ task: { taskId: 't1', status: 'working', ...times, ttl } }) };
+      Object.assign(setup.server('one').script, script);
+      const caller = await modern(setup, withTasks);
+      await start(caller);
+      return { caller, state };
+    };
+    const get = (caller: ModernTestCaller) => caller.request('tasks/get', { taskId: 't1' });
+    // Where the session has gone, the endpoint knows no such task; a server alone is asked anew.
+    const gone = prefix === '' ? { result: { taskId: 't1' } } : { error: { code: -32602 } };
+
+    test('it is there while it runs, and while somebody waits to hear of it', async () => {
+      await using setup = setUp({ one: {} });
+      const { caller, state } = await create(setup, 60_000);
+      await push(caller);
+      expect(await get(caller)).toMatchObject({ result: { status: 'working' } });
+      state.status = 'completed';
+      expect(await get(caller)).toMatchObject({ result: { status: 'completed' } });
+      const { script } = setup.server('one');
+      script.on = { ...script.on, 'tasks/get': () => hold };
+      const waiting = get(caller);
+      const { instance, request } = await setup.server('one').request('tasks/get', 2);
+      await push(caller);
+      instance.answer(request, { taskId: 't1', status: 'completed', ...times });
+      expect(await waiting).toMatchObject({ result: { status: 'completed' } });
+      await caller.close();
+    });
+
+    test('it goes with its session when it has ended, and is not waited for', async () => {
+      await using setup = setUp({ one: {} });
+      const { caller, state } = await create(setup, 60_000);
+      state.status = 'completed';
+      await get(caller);
+      await push(caller);
+      expect(await get(caller)).toMatchObject(gone);
+      await caller.close();
+    });
+
+    test.each([
+      ['that it may', 1_000, 2_000],
+      ['of an hour, if it may live for ever', null, 61 * 60_000],
+      ['of an hour, if it may live for longer', 100 * 60 * 60_000, 61 * 60_000],
+    ])('it is given up after the time %s', async (_, ttl, ms) => {
+      await using setup = setUp({ one: {} }, { entry: { health: { interval: 0 } } });
+      const { caller } = await create(setup, ttl);
+      await setup.clock.advance(ms);
+      await push(caller);
+      expect(await get(caller)).toMatchObject(gone);
+      await caller.close();
+    });
+  });
+
   test('is nothing to other callers, and there is neither a list nor a way to wait', async () => {
     await using setup = setUp({ one: legacyServer({ status: 'working' }) });
     await using caller = await modern(setup, withTasks);
@@ -179,6 +273,36 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     const { notifications } = await caller.notification('notifications/subscriptions/acknowledged');
     expect(notifications).toEqual({});
   });
+});
+
+test('a result that was lost with a connection is asked for again', async () => {
+  const state = { status: 'input_required' };
+  const script = legacyServer(state, { 'tasks/result': () => hold });
+  await using setup = setUp({ one: script });
+  await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  await caller.result('tools/list');
+  await caller.call('one__slow');
+  await caller.result('tasks/get', { taskId: 't1' });
+  const { instance } = await setup.server('one').request('tasks/result');
+  instance.die();
+  await setup.clock.advance(60_000);
+  state.status = 'completed';
+  script.on = { ...script.on, 'tasks/result': () => ({ content: [], structuredContent: { done: true } }) };
+  expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+    status: 'completed',
+    result: { structuredContent: { done: true } },
+  });
+});
+
+test('what was answered when the caller left comes to nobody', async () => {
+  await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+  const caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  await caller.result('tools/list');
+  await caller.call('one__slow');
+  void caller.request('tasks/update', { taskId: 't1', inputResponses: {} }, 'late');
+  await caller.close();
+  await settle();
+  expect(caller.answers('late')).toEqual([]);
 });
 
 /** A server of 2026-07-28 that makes a task of each call. */

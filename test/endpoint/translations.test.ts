@@ -165,6 +165,46 @@ describe('a stateless caller, before a server with sessions', () => {
     expect(methods(caller as never)).toEqual([]);
   });
 
+  test.each([-32020, -32022])('is told of %i as of a fault between gateway and server', async (code) => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': () => {
+          throw new RpcError(code, 'do not match');
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await ModernTestCaller.open(setup.gateway.connect());
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining('do not understand each other'),
+    });
+  });
+
+  test('is shown pages and lists that are none as far as they are', async () => {
+    let tools: unknown = 'rubbish';
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/list': () => ({ tools }),
+        'tools/call': () => {
+          throw new RpcError(-32042, 'see them', { elicitations: [7, { url: 'https://x.test', elicitationId: 'e' }] });
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    const transport = setup.gateway.connect('one', { era: 'modern' });
+    await using caller = await ModernTestCaller.open(transport, { elicitation: { url: {} } });
+    expect((await caller.result('tools/list')).tools).toBe('rubbish');
+    tools = [7, { name: 1, execution: {} }, { name: 'go', execution: { taskSupport: 'optional' } }];
+    expect((await caller.result('tools/list')).tools).toEqual([7, { name: 1 }, { name: 'go' }]);
+    expect((await caller.call('go')).inputRequests).toEqual({
+      page0: { method: 'elicitation/create', params: { mode: 'url' } },
+      page1: { method: 'elicitation/create', params: { mode: 'url', url: 'https://x.test' } },
+    });
+  });
+
   test('is not asked what only a session could answer', async () => {
     const asked = ['ping', 'tasks/get', 'tasks/result', 'tasks/list', 'tasks/cancel'];
     const script: Script = {

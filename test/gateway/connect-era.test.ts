@@ -1,6 +1,6 @@
 import { Client } from '@modelcontextprotocol/client';
 import { describe, expect, test } from 'vitest';
-import type { ServerConnectOptions } from '../../src/index.js';
+import { GatewayError, type ServerConnectOptions } from '../../src/index.js';
 import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
 import { discovery, statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
@@ -75,6 +75,8 @@ describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
       code: -32022,
       data: { supported: ['2026-07-28'], requested: '2025-11-25' },
     });
+    // What is no request says nothing that could be refused.
+    await fresh.send({ method: 'notifications/initialized' });
     expect(await fresh.error('tools/list')).toMatchObject({ code: -32602 });
   });
 
@@ -257,7 +259,8 @@ describe('connect(id, { era })', () => {
     await using caller = await modern(setup);
     const told = watch(caller);
     const discovered = caller.error('server/discover');
-    const called = caller.error('tools/call', { name: 'go' });
+    const _meta = { 'io.modelcontextprotocol/logLevel': 'info' };
+    const called = caller.error('tools/call', { name: 'go', _meta });
     await setup.server('one').request('initialize');
     await setup.clock.advance(30_000);
     expect(await discovered).toMatchObject({ data: { code: 'START_TIMEOUT', delivered: false } });
@@ -265,6 +268,109 @@ describe('connect(id, { era })', () => {
     await caller.until(() => (caller.closed > 0 ? true : undefined));
     expect(told).toEqual(['START_TIMEOUT', 'closed']);
     expect(setup.server('one').live).toEqual([]);
+  });
+
+  test('a caller that leaves while the server makes its handshake hears nothing of what it had asked', async () => {
+    await using setup = setUp(
+      { one: { ...sessions, on: { initialize: () => hold } } },
+      { entry: { protocol: 'legacy' } },
+    );
+    await using caller = await modern(setup);
+    void caller.request('server/discover', {}, 'left');
+    const stayed = caller.result('server/discover');
+    const { instance, request } = await setup.server('one').request('initialize');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'left' } });
+    const { capabilities } = setup.server('one');
+    instance.answer(request, { protocolVersion: '2025-11-25', capabilities, serverInfo: { name: 's', version: '1' } });
+    expect(await stayed).toMatchObject({ resultType: 'complete' });
+    expect(caller.answers('left')).toEqual([]);
+  });
+
+  test('a start that fails for another set of capabilities ends the connection, with the reason', async () => {
+    const open = (_: unknown, opens: number) => {
+      if (opens > 1) throw new Error('only one at a time');
+    };
+    await using setup = setUp({ one: { ...sessions, open } });
+    await using caller = await modern(setup);
+    await caller.call('go');
+    const told = watch(caller);
+    caller.capabilities = { roots: {} };
+    expect(await caller.error('tools/call', { name: 'go' })).toMatchObject({
+      data: { code: 'START_FAILED', delivered: false },
+    });
+    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    expect(told).toEqual(['START_FAILED', 'closed']);
+  });
+
+  test('leads what belongs to no request both ways, after the handshake', async () => {
+    const script: Script = {
+      ...sessions,
+      on: {
+        initialize: ({ params }, instance) => {
+          instance.notify('notifications/vendor/early', { n: 1 });
+          instance.say({
+            id: 'q',
+            method: 'sampling/createMessage',
+            params: { _meta: { progressToken: 't' }, task: {} },
+          });
+          const { capabilities } = instance.server;
+          return { protocolVersion: params?.protocolVersion, capabilities, serverInfo: { name: 's', version: '1' } };
+        },
+      },
+    };
+    await using setup = setUp({ one: script }, { entry: { protocol: 'legacy' } });
+    await using caller = await legacy(setup, { sampling: {}, roots: { listChanged: true }, tasks: {} });
+    const request = await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    expect(caller.received.findIndex((message) => 'result' in message)).toBe(0);
+    expect(caller.notifications('notifications/vendor/early')).toEqual([{ n: 1 }]);
+    const { progressToken } = (request.params as { _meta: Json })._meta;
+    await caller.send({ method: 'notifications/progress', params: { progressToken, progress: 1 } });
+    await caller.send({ id: request.id, result: { task: { taskId: 'mine', status: 'working' } } });
+    await caller.send({ method: 'notifications/tasks/status', params: { taskId: 'mine', status: 'completed' } });
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    // Of a request that there is not: nothing to tell.
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'none' } });
+    await settle();
+    const { only } = setup.server('one');
+    const said = only.received.flatMap((message) => ('method' in message && !('id' in message) ? [message] : []));
+    expect(said).toMatchObject([
+      { method: 'notifications/initialized' },
+      { method: 'notifications/progress', params: { progressToken: 't', progress: 1 } },
+      { method: 'notifications/tasks/status', params: { taskId: 'mine', status: 'completed' } },
+      { method: 'notifications/roots/list_changed' },
+    ]);
+    expect(only.answers('q')).toMatchObject([{ result: { task: { taskId: 'mine' } } }]);
+  });
+
+  test('refuses an id that is in use, and what comes to a server that has ended before it was asked', async () => {
+    await using setup = setUp({ one: { ...sessions, on: { 'tools/call': () => hold } } });
+    await using caller = await legacy(setup);
+    const called = caller.request('tools/call', { name: 'go' }, 'x');
+    const { instance, request } = await setup.server('one').request('tools/call');
+    await expect(caller.send({ id: 'x', method: 'ping' })).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+    instance.answer(request, { content: [] });
+    expect(await called).toMatchObject({ id: 'x', result: { content: [] } });
+
+    await using idle = new TestCaller(setup.gateway.connect('one', { era: 'legacy' }));
+    const told = watch(idle);
+    await idle.transport.start();
+    const second = setup.server('one').live[1];
+    // A line that was skipped is no reason.
+    second?.onerror?.(new GatewayError('MESSAGE_INVALID', 'no JSON'));
+    await second?.close();
+    await idle.until(() => (idle.closed > 0 ? true : undefined));
+    expect(told).toEqual(['SERVER_EXITED', 'closed']);
+  });
+
+  test('tells a stateless caller of the extensions that it and the server both have', async () => {
+    const capabilities = { tools: {}, extensions: { 'x/both': { a: 1 }, 'x/server': {} } };
+    await using setup = setUp({ one: statelessServer({ 'server/discover': () => discovery({ capabilities }) }) });
+    await using caller = await modern(setup, { extensions: { 'x/both': {}, 'x/caller': {} } });
+    expect(await caller.result('server/discover')).toMatchObject({
+      capabilities: { tools: {}, extensions: { 'x/both': { a: 1 } } },
+    });
+    await using plain = await modern(setup);
+    expect((await plain.result('server/discover')).capabilities).toEqual({ tools: {} });
   });
 
   test('ends with the gateway, which answers what is open', async () => {

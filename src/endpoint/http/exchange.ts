@@ -99,7 +99,7 @@ class EventStream {
   readonly body: ReadableStream<Uint8Array>;
   readonly #clock: Clock;
   readonly #onLeft: () => void;
-  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  readonly #controller: ReadableStreamDefaultController<Uint8Array>;
   #timer: unknown;
   #isOpen = true;
 
@@ -108,10 +108,11 @@ class EventStream {
     this.#clock = clock;
     this.#onLeft = onLeft;
     const strategy = new ByteLengthQueuingStrategy({ highWaterMark: 64 * 1024 });
+    let control: ReadableStreamDefaultController<Uint8Array> | undefined;
     this.body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
-          this.#controller = controller;
+          control = controller;
         },
         cancel: () => {
           this.end();
@@ -120,6 +121,8 @@ class EventStream {
       },
       strategy,
     );
+    // A stream starts in its constructor.
+    this.#controller = control as unknown as ReadableStreamDefaultController<Uint8Array>;
     this.#keepAlive();
   }
 
@@ -132,7 +135,7 @@ class EventStream {
       this.#isOpen = false;
       this.#clock.clearTimeout(this.#timer);
       try {
-        this.#controller?.close();
+        this.#controller.close();
       } catch {
         // The client was faster.
       }
@@ -150,11 +153,11 @@ class EventStream {
     if (!this.#isOpen) {
       return;
     }
-    this.#controller?.enqueue(encoder.encode(text));
-    if ((this.#controller?.desiredSize ?? 0) < -mostUnreadBytes) {
+    this.#controller.enqueue(encoder.encode(text));
+    if (Number(this.#controller.desiredSize) < -mostUnreadBytes) {
       this.#isOpen = false;
       this.#clock.clearTimeout(this.#timer);
-      this.#controller?.error(new Error(`the client left ${mostUnreadBytes} bytes unread`));
+      this.#controller.error(new Error(`the client left ${mostUnreadBytes} bytes unread`));
       this.#onLeft();
     }
   }

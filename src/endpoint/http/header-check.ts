@@ -6,7 +6,7 @@ import type { RpcError } from '../modern/envelope.js';
 /** Compares the headers of a request of the stateless era with its body: whoever read them must not have been misled. */
 export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcError | undefined {
   const { method, params = {} } = request;
-  const meta = (params._meta ?? {}) as Readonly<Record<string, unknown>>;
+  const { _meta: meta = {} } = params;
   const differs = (name: string, expected: string) => {
     const given = headers.get(name);
     const value = given === null ? undefined : decodeHeader(given.trim());

@@ -15,6 +15,8 @@ export interface CallerSessionsOptions {
   receive(session: CallerSession, ...message: Parameters<SendToCaller>): void;
   /** Whether anything of the caller is under way in it. */
   isUsed(session: CallerSession): boolean;
+  /** It is closed to make room for another one. */
+  onEnd(session: CallerSession): void;
 }
 
 // A caller has one set of capabilities; several are several callers behind one, of which there are not many.
@@ -70,7 +72,7 @@ export class CallerSession {
 export class CallerSessions {
   readonly #options: CallerSessionsOptions;
   readonly #sessions = new Map<string, CallerSession>();
-  readonly #asking = new Map<RequestId, (response: Response) => void>();
+  readonly #asking = new Map<RequestId, { readonly session: CallerSession; answered(response: Response): void }>();
   #nextId = 1;
 
   constructor(options: CallerSessionsOptions) {
@@ -102,7 +104,7 @@ export class CallerSessions {
   ask(session: CallerSession, method: string, params: Fields): Promise<Response> {
     return new Promise((resolve) => {
       const id = this.nextId();
-      this.#asking.set(id, resolve);
+      this.#asking.set(id, { session, answered: resolve });
       session.peer.receive({ jsonrpc: '2.0', id, method, params });
     });
   }
@@ -157,7 +159,7 @@ export class CallerSessions {
       const asking = this.#asking.get(id);
       if (asking !== undefined) {
         this.#asking.delete(id);
-        asking(message);
+        asking.answered(message);
         return;
       }
     }
@@ -166,11 +168,13 @@ export class CallerSessions {
 
   /** Ends the oldest session that nobody uses. */
   #makeRoom(): boolean {
-    const unused = this.all.find((session) => !this.#options.isUsed(session));
+    const asked = new Set([...this.#asking.values()].map(({ session }) => session));
+    const unused = this.all.find((session) => !asked.has(session) && !this.#options.isUsed(session));
     if (unused === undefined) {
       return false;
     }
     this.#sessions.delete(unused.key);
+    this.#options.onEnd(unused);
     unused.peer.close().catch(() => {});
     return true;
   }

@@ -23,8 +23,8 @@ export const missingEnvelope: RpcError = {
 };
 
 /** Reads the envelope of a request, or says what is wrong with it. */
-export function readEnvelope({ params }: JSONRPCRequest): Envelope | RpcError {
-  const meta = (params?._meta ?? {}) as Fields;
+export function readEnvelope({ params = {} }: JSONRPCRequest): Envelope | RpcError {
+  const meta: Fields = { ...params._meta };
   const version = meta[metaKeys.protocolVersion];
   if (typeof version !== 'string') {
     return invalid(metaKeys.protocolVersion, 'must be a string');

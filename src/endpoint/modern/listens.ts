@@ -46,7 +46,7 @@ export class Listens {
   }
 
   /** @returns ends it, because the caller has left */
-  open(request: JSONRPCRequest, session: CallerSession, reply: Reply): () => void {
+  open(request: JSONRPCRequest, session: CallerSession, initialized: Fields, reply: Reply): () => void {
     const { id } = request;
     const filter = request.params?.notifications;
     const refuse = (code: number, message: string) => {
@@ -74,7 +74,7 @@ export class Listens {
     if (this.#open.size >= mostListens) {
       return refuse(-32603, `${mostListens} streams are open already`);
     }
-    const { capabilities = {} } = (session.initialized ?? {}) as {
+    const { capabilities = {} } = initialized as {
       capabilities?: Record<string, { listChanged?: boolean }>;
     };
     const honored = Object.entries(lists).filter(

@@ -73,6 +73,7 @@ export class ModernPeer {
       createSession,
       receive: (session, ...message) => this.#receive(session, ...message),
       isUsed: (session) => this.#isKept(session) || this.#calls.isUsing(session),
+      onEnd: (session) => this.#tasks.end(session),
     });
     this.#tasks = new SessionTasks(this.#sessions);
     this.#inputs = new InputRequests({ clock, states, caller, onExpired: (call) => this.#abandon(call, {}) });
@@ -166,7 +167,9 @@ export class ModernPeer {
       });
     }
     if (request.method === 'subscriptions/listen') {
-      return answerWhenOpen(session, request, reply, () => this.#listens.open(request, session, reply));
+      return answerWhenOpen(session, request, reply, (initialized) =>
+        this.#listens.open(request, session, initialized, reply),
+      );
     }
     const call = new ModernCall(this.#sessions.nextId(), session, original, reply);
     call.logLevel = envelope.logLevel;

@@ -45,8 +45,9 @@ export function toModernTools(tools: unknown): unknown {
 
 /** The answer to `server/discover`, from the one to `initialize`. */
 export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
-  const { capabilities, instructions } = initialized;
-  const own = isFields(capabilities) ? capabilities : {};
+  const { instructions } = initialized;
+  // No answer to `initialize` is let through without.
+  const own = initialized.capabilities as Fields;
   const { tasks: _, extensions, ...rest } = own;
   const wanted = isFields(declared.extensions) ? declared.extensions : {};
   // A server with sessions may run tools as tasks, and so may one that nobody has asked yet.

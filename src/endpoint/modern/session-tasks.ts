@@ -61,6 +61,11 @@ export class SessionTasks {
     return this.#tasks.get(taskId as string) !== undefined;
   }
 
+  /** A session is closed, and its tasks cannot be asked for any more. */
+  end(session: CallerSession): void {
+    this.#tasks.deleteWhere((task) => task.session === session);
+  }
+
   /** Whether a task needs its session at this time. */
   isUsing(session: CallerSession, now: number): boolean {
     return [...this.#tasks.values()].some((task) => task.session === session && task.isRunning && task.until > now);

@@ -1,5 +1,6 @@
 import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
+import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
 import type { LinkTransport } from '../../instance/link-transport.js';
 import type { LinkActivity } from '../../instance/link-watch.js';
@@ -46,8 +47,9 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   readonly #serverRequests: ServerRequests;
   /** Open requests by the caller's id, with the server's, which `initialize` has not. */
   readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
-  /** What came before the answer to `initialize`; undefined afterwards. */
-  #early: (() => void)[] | undefined = [];
+  /** What came before the answer to `initialize`. */
+  readonly #early: (() => void)[] = [];
+  #isOpen = false;
   #handshake: CallerHandshake | undefined;
   #initializeId: RequestId | undefined;
   #closed = false;
@@ -104,18 +106,17 @@ export class OneServerSession implements SessionPeer, LinkOwner {
 
   /** @internal */
   initializeParams(): Params {
-    return this.#handshake?.params ?? {};
+    // It opens by the caller's own initialize.
+    return (this.#handshake as CallerHandshake).params;
   }
 
   /** @internal */
   onOpen({ handshake }: Link): void {
-    const id = this.#initializeId;
-    if (id !== undefined && handshake !== undefined) {
-      this.#answer(id, { jsonrpc: '2.0', id, result: handshake.result });
-    }
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const run of early) {
+    const id = this.#initializeId as RequestId;
+    const { result } = handshake as Handshake;
+    this.#answer(id, { jsonrpc: '2.0', id, result });
+    this.#isOpen = true;
+    for (const run of this.#early.splice(0)) {
       run();
     }
   }
@@ -137,7 +138,8 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   /** @internal */
   onEnd(link: Link, reason: GatewayError | undefined): void {
     this.#serverRequests.end(link);
-    reason !== undefined && this.#options.onEnd(reason);
+    // Why a start has failed, the start itself tells.
+    this.#isOpen && reason !== undefined && this.#options.onEnd(reason);
   }
 
   #initialize({ id, params }: JSONRPCRequest): void {
@@ -228,7 +230,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   }
 
   #inTurn(run: () => void): void {
-    if (this.#early === undefined) {
+    if (this.#isOpen) {
       run();
     } else {
       this.#early.push(run);
