@@ -6,6 +6,7 @@ import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
 import { createFetchHost } from './fetch-host.js';
 
@@ -130,6 +131,43 @@ describe('gateway.fetch', () => {
     while (gateway.server.only.notifications('notifications/cancelled').length === 0) await gateway.server.change();
   });
 
+  test('takes a client that leaves in the middle of a stream for one that has cancelled, and not after the answer', async () => {
+    await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
+    const begin = async (index: number) => {
+      const answered = gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+      const { instance, request } = await gateway.server.request('tools/call', index);
+      instance.notify('notifications/vendor/thing');
+      return { body: (await answered).body, instance, request };
+    };
+    const whole = await begin(0);
+    whole.instance.answer(whole.request, { content: [] });
+    const { body, instance, request } = await begin(1);
+    await whole.body?.cancel();
+    await body?.cancel();
+    while (instance.notifications('notifications/cancelled').length === 0) await gateway.server.change();
+    expect(instance.notifications('notifications/cancelled')).toMatchObject([{ params: { requestId: request.id } }]);
+  });
+
+  test('asks nobody for a client that has left before', async () => {
+    await using gateway = scripted({ tools: [{ name: 'go' }] });
+    const request = new Request(post('tools/call', { name: 'one__go' }), { signal: AbortSignal.abort() });
+    expect((await gateway.fetch(request, me)).status).toBe(499);
+    const answered = await gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    expect(answered.status).toBe(200);
+    expect(gateway.server.only.requests('tools/call')).toHaveLength(1);
+  });
+
+  test('gives up a client that leaves 16 MiB unread', async () => {
+    await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
+    const answered = gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    const { instance } = await gateway.server.request('tools/call');
+    const data = 'x'.repeat(1024 * 1024);
+    for (let count = 0; count < 18; count += 1) instance.notify('notifications/vendor/thing', { data });
+    const { body } = await answered;
+    while (instance.notifications('notifications/cancelled').length === 0) await gateway.server.change();
+    await expect(body?.getReader().read()).rejects.toThrow('unread');
+  });
+
   test.each([
     ['no version header', post('tools/list', {}, { 'mcp-protocol-version': '' }), 400, -32020],
     ['another version', post('tools/list', {}, { 'mcp-protocol-version': '2026-07-29' }), 400, -32020],
@@ -197,5 +235,55 @@ describe('gateway.fetch', () => {
     await gateway.close({ graceMs: 0 });
     expect(await (await answered).json()).toMatchObject({ error: { data: { code: 'SERVER_STOPPED' } } });
     expect((await gateway.fetch(post('tools/list'), me)).status).toBe(503);
+  });
+
+  test('takes nothing more whose body is whole when the gateway is closed already', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
+    const whole = Promise.withResolvers<void>();
+    const { url, method, headers } = post('tools/call', { name: 'one__go' });
+    const text = await post('tools/call', { name: 'one__go' }).text();
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        await whole.promise;
+        controller.enqueue(new TextEncoder().encode(text));
+        controller.close();
+      },
+    });
+    const answered = setup.gateway.fetch(
+      new Request(url, { method, headers, body, duplex: 'half' } as RequestInit),
+      me,
+    );
+    await setup.gateway.close({ graceMs: 0 });
+    whole.resolve();
+    expect((await answered).status).toBe(503);
+    expect(setup.server('one').opens).toBe(0);
+  });
+
+  test('remembers a caller for five minutes, and for as long as something goes on', async () => {
+    const entry = { idle_timeout: 0, health: { interval: 0 } };
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } }, { entry });
+    const { gateway, clock } = setup;
+    expect((await gateway.fetch(post('tools/call', { name: 'one__go' }), me)).status).toBe(200);
+    await clock.advance(4 * 60_000);
+    expect(setup.server('one').live).toHaveLength(1);
+    const listening = await gateway.fetch(
+      post('subscriptions/listen', { _meta: envelope(), notifications: { toolsListChanged: true } }),
+      me,
+    );
+    await clock.advance(11 * 60_000);
+    expect(setup.server('one').live).toHaveLength(1);
+    await listening.body?.cancel();
+    await clock.advance(6 * 60_000);
+    expect(setup.server('one').live).toEqual([]);
+  });
+
+  test('knows ten thousand callers at once, and refuses more until some are forgotten', async () => {
+    await using setup = setUp({});
+    const ask = async (id: number) => (await setup.gateway.fetch(post('ping'), { caller: { id: `${id}` } })).status;
+    for (let id = 0; id < 10_000; id += 1) await ask(id);
+    expect(await ask(10_000)).toBe(503);
+    expect(await ask(7)).toBe(404);
+    await setup.clock.advance(5 * 60_000);
+    expect(await ask(10_000)).toBe(404);
   });
 });

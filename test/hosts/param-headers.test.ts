@@ -135,6 +135,19 @@ test('a call whose tools cannot be looked up is not let through unchecked', asyn
   expect(await answer()).toHaveProperty('result');
 });
 
+test('a call that its client gives up while its tool is looked up is not made', async () => {
+  const gate = Promise.withResolvers<Json>();
+  await using gateway = scripted({ tools, on: { 'tools/list': () => gate.promise } });
+  const abort = new AbortController();
+  const given = gateway.fetch(new Request(call({ plain: 'x' }, {}), { signal: abort.signal }), me);
+  const { instance } = await gateway.server.request('tools/list');
+  abort.abort();
+  expect((await given).status).toBe(499);
+  gate.resolve({ tools });
+  expect((await gateway.fetch(call({ plain: 'y' }, {}), me)).status).toBe(200);
+  expect(instance.requests('tools/call').map(({ params }) => params?.arguments)).toEqual([{ plain: 'y' }]);
+});
+
 test('a client and a server of SDK v2 agree on them with the gateway between', async () => {
   const seen: string[] = [];
   // Clients leave out tools that ask for headers where they may not.

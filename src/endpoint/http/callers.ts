@@ -14,6 +14,7 @@ interface Entry {
 export class Callers {
   readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
+  #closed = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -23,11 +24,11 @@ export class Callers {
     return this.#entries.size;
   }
 
-  /** The peer of a caller; undefined when there are too many callers. */
+  /** The peer of a caller; undefined when there are too many callers, or there are to be none any more. */
   get(key: string, create: () => ModernPeer): ModernPeer | undefined {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      if (this.#entries.size >= mostCallers) {
+      if (this.#closed || this.#entries.size >= mostCallers) {
         return undefined;
       }
       entry = { peer: create(), timer: undefined };
@@ -42,6 +43,7 @@ export class Callers {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     const entries = [...this.#entries.values()];
     this.#entries.clear();
     for (const { timer } of entries) {
