@@ -105,3 +105,9 @@ test('a connection to one server says what that server says', async () => {
   expect(await of('b')).toEqual([60_000, 'private']);
   expect(await of('c')).toEqual([0, 'private']);
 });
+
+test('a list of a kind that its server has not declared is not good for any time', async () => {
+  await using setup = setUp({ a: { capabilities: { tools: { listChanged: true } }, prompts: [{ name: 'p' }] } });
+  await using caller = await ModernTestCaller.open(setup.gateway.connect('a', { era: 'modern' }));
+  expect(await caller.result('prompts/list')).toMatchObject({ prompts: [{ name: 'p' }], ttlMs: 0 });
+});

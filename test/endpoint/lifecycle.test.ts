@@ -224,6 +224,43 @@ describe('time', () => {
     expect(await calling).toMatchObject({ result: { content: [] } });
   });
 
+  test('a server is not idle while it waits for its caller, runs a task, or is subscribed to', async () => {
+    const asks: Script = {
+      ...script,
+      on: {
+        'tools/call': (_, instance) => {
+          instance.say({ id: 'q', method: 'sampling/createMessage', params: {} });
+          return { content: [] };
+        },
+      },
+    };
+    const runs: Script = {
+      ...script,
+      on: {
+        'tools/call': () => ({ task: { taskId: 't', status: 'working' } }),
+        'tasks/cancel': () => ({ taskId: 't', status: 'cancelled' }),
+      },
+    };
+    await using t = setUp(
+      { asks, runs, subscribed: script },
+      { entry: { idle_timeout: '1m', health: { interval: 0 } } },
+    );
+    await using caller = await t.caller({ sampling: {} });
+    const live = () => ['asks', 'runs', 'subscribed'].filter((id) => t.server(id).live.length > 0);
+    await caller.result('tools/call', { name: 'asks__x' });
+    await caller.result('tools/call', { name: 'runs__x', task: {} });
+    await caller.result('resources/subscribe', { uri: 'mcp-gateway://subscribed/x%3A%2F%2F1' });
+    await t.clock.advance(10 * 60_000);
+    expect(live()).toEqual(['asks', 'runs', 'subscribed']);
+    await caller.send({ id: caller.requests('sampling/createMessage')[0]?.id, result: {} });
+    await t.clock.advance(10 * 60_000);
+    expect(live()).toEqual(['runs', 'subscribed']);
+    await caller.result('tasks/cancel', { taskId: 't' });
+    await caller.result('resources/unsubscribe', { uri: 'mcp-gateway://subscribed/x%3A%2F%2F1' });
+    await t.clock.advance(10 * 60_000);
+    expect(live()).toEqual([]);
+  });
+
   test('the progress of a start comes to the calls that wait for it, under their own tokens', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -233,6 +270,7 @@ describe('time', () => {
       a: {
         ...script,
         open: async (context) => {
+          context.report('pulling', { current: 0, total: 2 });
           context.report('pulling', { message: 'layer 1 of 2', current: 1, total: 2 });
           context.report('starting', { message: 'nearly' });
           await gate;
@@ -247,6 +285,8 @@ describe('time', () => {
     const messages = () => caller.notifications('notifications/progress').map(({ message }) => message);
     await caller.until(() => (messages().includes('nearly') ? true : undefined));
     expect(messages()).toContain('layer 1 of 2');
+    // Where the runtime has no words for it.
+    expect(messages()).toContain('starting a');
     const all = caller.notifications('notifications/progress');
     expect(new Set(all.map(({ progressToken }) => progressToken))).toEqual(new Set(['p']));
     const steps = all.map(({ progress }) => progress as number);
@@ -421,6 +461,55 @@ describe('callers', () => {
     expect(errors.map(({ message }) => message)).toEqual(['broken pipe']);
     far.send = send;
     expect(await caller.result('ping')).toEqual({});
+  });
+});
+
+describe('a transport', () => {
+  test('is started once, and sends nothing before and after', async () => {
+    await using t = setUp({ a: script });
+    const transport = t.gateway.connect();
+    const ping = { jsonrpc: '2.0', id: 1, method: 'ping' } as const;
+    await expect(transport.send(ping)).rejects.toMatchObject({ code: 'TRANSPORT_NOT_STARTED', delivered: false });
+    await transport.start();
+    await expect(transport.start()).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+    await transport.close();
+    await expect(transport.send(ping)).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
+  });
+
+  test('that is closed while it starts does not start, and leaves nothing', async () => {
+    const gate = Promise.withResolvers<void>();
+    await using t = setUp({ a: { ...script, open: () => gate.promise } });
+    const transport = t.gateway.connect('a', { era: 'legacy' });
+    const starting = transport.start();
+    const closing = transport.close();
+    gate.resolve();
+    await expect(starting).rejects.toMatchObject({ code: expect.stringMatching(/CLOSED|STOPPED|ABORTED/) });
+    await closing;
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('of the host that goes on after its end is not listened to, and gets what belongs to no request without one', async () => {
+    await using t = setUp({ a: script });
+    const [near, far] = createLinkedPair();
+    await t.gateway.serve(far);
+    const related: unknown[] = [];
+    const { send } = far;
+    far.send = (message, options) => {
+      'method' in message && related.push([message.method, options]);
+      return send.call(far, message, options);
+    };
+    const caller = await TestCaller.open(near);
+    await caller.result('tools/call', { name: 'a__x' });
+    t.server('a').only.notify('notifications/tools/list_changed');
+    await t.clock.advance(1_000);
+    expect(related).toEqual([['notifications/tools/list_changed', undefined]]);
+    await caller.close();
+    await settle();
+    const sent = related.length;
+    far.onmessage?.({ jsonrpc: '2.0', id: 9, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    expect(related).toHaveLength(sent);
+    expect(t.server('a').opens).toBe(1);
   });
 });
 

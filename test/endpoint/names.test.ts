@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createNames, qualifiedName } from '../../src/endpoint/names.js';
+import { createNames, type NamingFunction, qualifiedName } from '../../src/endpoint/names.js';
 import { setUp } from './setup.js';
 
 const tools = (...names: string[]) => ({ tools: names.map((name) => ({ name })) });
@@ -210,4 +210,29 @@ describe('a host’s own naming', () => {
     }
     expect(servers).toEqual(['a', 'b']);
   });
+});
+
+test('a naming of the host that throws fails what needs it, and says so', async () => {
+  const naming: NamingFunction = ({ name }) => {
+    if (name === 'bad') throw new Error('no name for it');
+    return name;
+  };
+  await using t = setUp({ a: tools('good', 'bad') }, { names: naming });
+  await using caller = await t.caller();
+  for (const [method, params] of [
+    ['tools/list', {}],
+    ['tools/call', { name: 'other' }],
+  ] as const) {
+    expect((await caller.error(method, params)).message).toContain('no name for it');
+  }
+});
+
+test('a shortened name is looked for among names alone', async () => {
+  const name = 'x_0123456789'; // like a shortened one
+  const listed = [{ name: 7 }, {}, { name }] as unknown as { name: string }[];
+  await using t = setUp({ a: { tools: listed } });
+  await using caller = await t.caller();
+  const { structuredContent } = await caller.result('tools/call', { name: `a__${name}` });
+  expect(structuredContent).toMatchObject({ params: { name } });
+  expect(await caller.error('tools/call', { name: 'a__7_0123456789' })).toMatchObject({ code: -32602 });
 });

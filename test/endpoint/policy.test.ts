@@ -3,7 +3,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayOptions, type Interceptor, type ServerInput } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
-import { hold } from './scripted-server.js';
+import { hold, type Json, RpcError } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
@@ -98,6 +98,26 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     await expect(session.call('read_file')).rejects.toMatchObject({
       code: 1501,
       data: { code: 'INTERCEPTED', server: 'files' },
+    });
+  });
+
+  test.each<[string, unknown, object, string]>([
+    ['a text', 'no budget', { code: 1501, data: { code: 'INTERCEPTED' } }, 'no budget'],
+    ['nothing', null, { code: 1501 }, 'null'],
+    [
+      'a code with data',
+      { code: 4002, message: 'ask', data: { whom: 'ada' } },
+      { code: 4002, data: { whom: 'ada' } },
+      'ask',
+    ],
+    ['a code without a message', { code: 4003, message: 7 }, { code: 4003 }, ''],
+    ['a code that is no integer', { code: 1.5, message: 'half' }, { code: 1501 }, 'half'],
+  ])('answers when an interceptor throws %s', async (_, thrown, error, message) => {
+    const intercept: Interceptor = ({ method }, next) => (method === 'tools/call' ? Promise.reject(thrown) : next());
+    await using session = await connect(way, undefined, { intercept });
+    await expect(session.call('read_file')).rejects.toMatchObject({
+      ...error,
+      message: expect.stringContaining(message),
     });
   });
 
@@ -205,5 +225,82 @@ describe('an interceptor on a raw connection', () => {
     await using caller = await TestCaller.open(setup.gateway.connect('one'));
     expect(await caller.result('tools/call', { name: 'tool' })).toEqual({ content: [{ type: 'text', text: 'done' }] });
     expect(refused).toMatchObject([{ code: 'MESSAGE_INVALID' }]);
+  });
+});
+
+test('what an interceptor makes of a list that is none is no part of the merged one, and what it throws is told', async () => {
+  const lists: Record<string, () => Promise<Json>> = {
+    none: async () => ({ tools: 'rubbish' }),
+    broken: () => Promise.reject('no budget'),
+  };
+  const tools = [{ name: 'x' }];
+  await using setup = setUp(
+    { none: { tools }, broken: { tools }, plain: { tools } },
+    { intercept: ({ server, method }, next) => (method === 'tools/list' && lists[server]?.()) || next() },
+  );
+  await using caller = await setup.caller();
+  expect(await caller.toolNames()).toEqual(['plain__x']);
+  expect(setup.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+    { server: 'broken', reason: { code: 'UNKNOWN', message: 'no budget' } },
+  ]);
+});
+
+describe('a raw connection with a filter', () => {
+  const tools = [{ name: 'read' }, { name: 'drop' }];
+  const entry = { tools: { deny: ['drop'] } };
+  const open = (setup: ReturnType<typeof setUp>) => TestCaller.open(setup.gateway.connect('a'), { sampling: {} });
+
+  test('passes on what is no list of tools, and what the server says and asks', async () => {
+    let answer: () => Json = () => ({ tools: 'rubbish' });
+    await using setup = setUp({ a: { tools, on: { 'tools/list': () => answer() } } }, { entry });
+    await using caller = await open(setup);
+    expect(await caller.result('tools/list')).toEqual({ tools: 'rubbish' });
+    answer = () => {
+      throw new RpcError(-32603, 'not now');
+    };
+    expect(await caller.error('tools/list')).toEqual({ code: -32603, message: 'not now' });
+    answer = () => ({ tools: [...tools, null], more: 1 });
+    expect(await caller.result('tools/list')).toEqual({ tools: [{ name: 'read' }, null], more: 1 });
+    const { only } = setup.server('a');
+    only.notify('notifications/vendor/thing', { any: 1 });
+    expect(await caller.notification('notifications/vendor/thing')).toEqual({ any: 1 });
+    caller.onRequest = () => ({ role: 'user' });
+    expect(await only.ask('q', 'sampling/createMessage', {})).toMatchObject({ result: { role: 'user' } });
+  });
+
+  test('drops the list that nobody waits for any more, and passes on other cancellations', async () => {
+    await using setup = setUp({ a: { tools, on: { 'tools/list': () => hold, 'tools/call': () => hold } } }, { entry });
+    await using caller = await open(setup);
+    void caller.request('tools/list', {}, 'list');
+    void caller.request('tools/call', { name: 'read' }, 'call');
+    const list = await setup.server('a').request('tools/list');
+    await setup.server('a').request('tools/call');
+    for (const requestId of ['list', 'call', 'nobody']) {
+      await caller.send({ method: 'notifications/cancelled', params: { requestId } });
+    }
+    list.instance.answer(list.request, { tools });
+    await caller.result('ping');
+    expect(caller.answers('list')).toEqual([]);
+    const told = list.instance.notifications('notifications/cancelled').map(({ params }) => params?.requestId);
+    expect(told.slice(0, 2)).toEqual(['list', 'call']);
+  });
+
+  test('shows the process of its server, by which SDK v2 knows stdio', async () => {
+    const runtime = {
+      type: 'local-process' as const,
+      command: process.execPath,
+      args: ['-e', 'process.stdin.resume()'],
+    };
+    await using gateway = createGateway({
+      servers: [
+        { id: 'a', runtime, ...entry },
+        { id: 'b', runtime },
+      ],
+    });
+    const [filtered, plain] = [gateway.connect('a'), gateway.connect('b')];
+    expect('pid' in filtered && 'stderr' in filtered).toBe('pid' in plain && 'stderr' in plain);
+    await filtered.start();
+    expect((filtered as { pid?: unknown }).pid).toEqual(expect.any(Number));
+    await filtered.close();
   });
 });

@@ -12,6 +12,10 @@ describe('what cannot be routed', () => {
     await using t = setUp({ a: { tools: [tool('x')] } });
     await using caller = await t.caller();
     expect(await caller.error('no/such/method', { some: 'thing' })).toMatchObject({ code: -32601 });
+    expect(await caller.error('no/such/method')).toMatchObject({
+      code: -32601,
+      message: 'method not found: no/such/method',
+    });
     expect(t.server('a').opens).toBe(0);
   });
 
@@ -61,6 +65,59 @@ describe('what cannot be routed', () => {
     await expect(caller.send({ id: 7, method: 'ping' })).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
     instance.answer(request, { content: [] });
     expect(await first).toMatchObject({ id: 7, result: { content: [] } });
+  });
+});
+
+describe('a caller that says little of itself', () => {
+  test('may call before it has said anything: its servers get what is usual', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = new TestCaller(t.gateway.connect());
+    await caller.transport.start();
+    await caller.result('tools/call', { name: 'a__x' });
+    expect(t.server('a').only.requests('initialize')[0]?.params).toEqual({
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'open-mcp-gateway', version: expect.any(String) },
+    });
+    // Nothing is told to one that has not begun its session.
+    t.server('a').only.notify('notifications/tools/list_changed');
+    await t.clock.advance(1_000);
+    expect(caller.notifications('notifications/tools/list_changed')).toEqual([]);
+  });
+
+  test.each([['1999-01-01'], [7], [undefined]])(
+    'gets the newest revision when it asks for %j',
+    async (protocolVersion) => {
+      await using t = setUp({ a: { tools: [tool('x')] } });
+      await using caller = new TestCaller(t.gateway.connect());
+      await caller.transport.start();
+      const rubbish = { capabilities: 'none', clientInfo: undefined };
+      expect(await caller.initialize({}, { protocolVersion, ...rubbish })).toMatchObject({
+        protocolVersion: '2025-11-25',
+      });
+      await caller.result('tools/call', { name: 'a__x' });
+      expect(t.server('a').only.requests('initialize')[0]?.params).toMatchObject({
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 'open-mcp-gateway' },
+      });
+    },
+  );
+
+  test('may send answers that answer nothing', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller({ sampling: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const instance = t.server('a').only;
+    const asked = instance.ask('q', 'sampling/createMessage', {});
+    const { id } = await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    await caller.send({ error: { code: -32700, message: 'parse' } });
+    await caller.send({ id: 99, result: {} });
+    await caller.send({ id, result: { role: 'user' } });
+    await caller.send({ id, result: { role: 'again' } });
+    expect(await asked).toMatchObject({ result: { role: 'user' } });
+    await settle();
+    expect(instance.answers('q')).toHaveLength(1);
   });
 });
 
@@ -500,6 +557,32 @@ describe('resources', () => {
     await caller.result('prompts/get', { name: 'b__p' });
     await caller.result('resources/read', { uri: 'x://from-prompt' });
     expect(t.server('b').only.requests('resources/read')).toHaveLength(1);
+  });
+
+  test('what a result holds besides the resource that was read under an alias stays as it is', async () => {
+    const contents = [{ uri: shared.uri, text: 'it' }, { uri: 'x://part', text: 'part' }, null];
+    const on = { 'resources/read': () => ({ contents }) };
+    await using t = setUp({ a: { resources: [shared] }, b: { resources: [shared], on } });
+    await using caller = await t.caller();
+    const [, second] = await caller.list('resources');
+    expect(await caller.result('resources/read', { uri: second?.uri })).toEqual({
+      contents: [{ uri: second?.uri, text: 'it' }, ...contents.slice(1)],
+    });
+    t.server('b').script.on = { 'resources/read': () => ({ contents: 'rubbish', more: 1 }) };
+    expect(await caller.result('resources/read', { uri: second?.uri })).toEqual({ contents: 'rubbish', more: 1 });
+  });
+
+  test('an unsubscription in a form that nobody has asked for leaves the other one', async () => {
+    await using t = setUp({ a: { resources: [shared], on: read } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    const alias = 'mcp-gateway://a/file%3A%2F%2F%2Fa%20b.txt';
+    await caller.result('resources/subscribe', { uri: alias });
+    await caller.result('resources/unsubscribe', { uri: shared.uri });
+    const instance = t.server('a').only;
+    expect(instance.requests('resources/unsubscribe')).toEqual([]);
+    instance.notify('notifications/resources/updated', { uri: shared.uri });
+    expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: alias });
   });
 
   test('two forms of one URI: one subscription at the server until the last form is gone', async () => {

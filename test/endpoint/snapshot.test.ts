@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { SnapshotStore } from '../../src/endpoint/snapshot.js';
 import type { GatewaySnapshot } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { type Script, ScriptedServer } from './scripted-server.js';
@@ -67,6 +68,25 @@ describe('given by the host', () => {
     expect((answer as unknown as { result: { capabilities: object } }).result.capabilities).not.toHaveProperty(
       'resources',
     );
+  });
+
+  test('says that a server can do what any of them can', async () => {
+    const scripts: Record<string, Script> = {
+      a: { ...full, capabilities: { resources: { subscribe: true }, experimental: { e: { deep: 1 } }, x: false } },
+      b: { ...full, capabilities: { resources: { subscribe: false }, experimental: { e: { er: 2 } }, y: false } },
+    };
+    await using t = setUp(scripts, { entry: shared, snapshot: await snapshotOf(scripts) });
+    await using caller = await t.caller();
+    expect(caller.received[0]).toMatchObject({
+      result: {
+        capabilities: {
+          resources: { subscribe: true, listChanged: true },
+          experimental: { e: { deep: 1, er: 2 } },
+          x: false,
+          y: false,
+        },
+      },
+    });
   });
 
   test('of another definition counts for nothing', async () => {
@@ -222,4 +242,15 @@ describe('in memory', () => {
     expect(await caller.toolNames()).toEqual(['a__x']);
     expect(t.server('a').opens).toBe(0);
   });
+});
+
+test('a store remembers so many, and forgets what was taken longest ago', () => {
+  const store = new SnapshotStore(undefined, 2);
+  const taken = (name: string) => ({ fingerprint: 'f', capabilities: {}, lists: { tools: [{ name }] } });
+  for (const owner of ['ada', 'bob', 'ada', 'eve']) store.set('a', owner, taken(owner));
+  expect(['ada', 'bob', 'eve'].map((owner) => store.get('a', 'f', owner)?.lists.tools)).toEqual([
+    [{ name: 'ada' }],
+    undefined,
+    [{ name: 'eve' }],
+  ]);
 });

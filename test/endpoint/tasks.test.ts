@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
-import type { Json, Script, ScriptedInstance } from './scripted-server.js';
+import { type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const relatedTask = 'io.modelcontextprotocol/related-task';
@@ -120,10 +120,16 @@ describe('tasks that servers run', () => {
         params?.cursor === undefined ? { tasks: [task('t1')], nextCursor: 'more' } : { tasks: [task('t2')] },
     });
     const broken = taskServer('x', { 'tasks/list': () => ({ tasks: 'rubbish' }) });
-    await using t = setUp({ a: broken, b: paged });
+    const failing = taskServer('x', {
+      'tasks/list': () => {
+        throw new RpcError(-32603, 'not now');
+      },
+    });
+    await using t = setUp({ a: broken, b: paged, c: failing });
     await using caller = await t.caller();
     await caller.result('tools/call', { name: 'a__x' });
     await caller.result('tools/call', { name: 'b__x' });
+    await caller.result('tools/call', { name: 'c__x' });
     const { tasks } = await caller.result('tasks/list');
     expect((tasks as Json[]).map(({ taskId }) => taskId)).toEqual(['t1', 't2']);
   });
@@ -149,5 +155,24 @@ describe('tasks that the caller runs for a server', () => {
       task('mine', 'completed'),
     ]);
     expect(b.notifications('notifications/tasks/status')).toEqual([]);
+  });
+
+  test('end with the server that asked, and those of others go on', async () => {
+    await using t = setUp({ a: { tools: [{ name: 'x' }] }, b: { tools: [{ name: 'x' }] } });
+    await using caller = await t.caller(capabilities);
+    caller.onRequest = (method, params) =>
+      method === 'tasks/get' ? task(String(params?.taskId)) : { task: task(String(params?.own)) };
+    for (const server of ['a', 'b']) {
+      await caller.result('tools/call', { name: `${server}__x` });
+      await t.server(server).only.ask(1, 'sampling/createMessage', { own: `of ${server}`, task: {} });
+    }
+    t.server('a').only.die();
+    await t.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'a__x' });
+    // Another start is another server.
+    expect(await t.server('a').only.ask(2, 'tasks/get', { taskId: 'of a' })).toMatchObject({ error: { code: -32602 } });
+    expect(await t.server('b').only.ask(2, 'tasks/get', { taskId: 'of b' })).toMatchObject({
+      result: { taskId: 'of b' },
+    });
   });
 });

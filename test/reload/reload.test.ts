@@ -75,6 +75,17 @@ describe('gateway.reload()', () => {
     expect(t.gateway.status('a')).toMatchObject({ stale: false, phase: 'ready' });
   });
 
+  test('a server that is not running, or could not start, gives its place to the new one', async () => {
+    await using t = start();
+    await using caller = await t.caller();
+    await caller.result(...call('a'));
+    t.server('a').only.die();
+    await t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
+    await t.clock.advance(60_000);
+    expect(await caller.result(...call('a'))).toEqual({});
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+  });
+
   test('what outlasts the grace is answered, and told why', async () => {
     await using t = start();
     await using caller = await t.caller();
