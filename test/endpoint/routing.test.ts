@@ -287,6 +287,47 @@ describe('calls, prompts and unknown methods', () => {
   });
 });
 
+describe('a caller that sees some of the servers', () => {
+  test('reaches no other by whatever name, also one that another caller has made known', async () => {
+    const answer = () => ({ reached: true });
+    const script: Script = {
+      tools: [tool('x')],
+      prompts: [{ name: 'p' }],
+      resources: [{ uri: 'x://1' }],
+      on: { 'vendor/x': answer, 'prompts/get': answer, 'completion/complete': answer, 'resources/read': answer },
+    };
+    await using t = setUp({ a: { tools: [tool('x')] }, b: script });
+    await using all = await t.caller();
+    await using some = await t.caller({}, { servers: ['a'] });
+    const requests: [string, Json, number][] = [
+      ['tools/call', { name: 'b__x' }, -32602],
+      ['prompts/get', { name: 'b__p' }, -32602],
+      ['completion/complete', { ref: { type: 'ref/prompt', name: 'b__p' } }, -32602],
+      ['vendor/x', { name: 'b__x' }, -32601],
+      ['resources/read', { uri: 'mcp-gateway://b/x%3A%2F%2F1' }, -32002],
+      ['vendor/x', { uri: 'mcp-gateway://b/x%3A%2F%2F1' }, -32601],
+    ];
+    for (const [method, params] of requests) expect(await all.request(method, params), method).toHaveProperty('result');
+    const before = t.server('b').only.received.length;
+    for (const [method, params, code] of requests)
+      expect(await some.error(method, params), method).toMatchObject({ code });
+    expect(t.server('b').opens).toBe(1);
+    expect(t.server('b').only.received).toHaveLength(before);
+  });
+
+  test('an unknown method goes where the name of a prompt leads, when it is no tool’s', async () => {
+    const on = { 'vendor/x': ({ params }: { params?: Json | undefined }) => ({ got: params?.name }) };
+    await using t = setUp(
+      { a: { tools: [tool('x')], prompts: [{ name: 'p' }], on } },
+      { names: ({ kind, name }) => `${kind}-${name}`, entry: { tools: { deny: ['p'] } } },
+    );
+    await using caller = await t.caller();
+    expect(await caller.error('vendor/x', { name: 'prompt-p' })).toMatchObject({ code: -32601 });
+    await caller.list('prompts');
+    expect(await caller.result('vendor/x', { name: 'prompt-p' })).toEqual({ got: 'p' });
+  });
+});
+
 describe('tool filters', () => {
   const entry = { tools: { allow: ['query*', 'drop_all'], deny: ['drop_*'] } };
   const script = {

@@ -117,6 +117,16 @@ test('a tool is looked up once, and again when its server has others', async () 
   expect(only.requests('tools/list')).toHaveLength(before + 1);
 });
 
+test('a prompt needs none, although a tool of its name does', async () => {
+  const gets = { 'prompts/get': () => ({ messages: [] }) };
+  await using gateway = scripted({ tools, prompts: [{ name: 'go' }], on: gets });
+  const { headers } = call({ region: 'eu' }, { 'mcp-method': 'prompts/get' });
+  const params = { name: 'one__go', arguments: { region: 'eu' }, _meta: envelope() };
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'prompts/get', params });
+  const response = await gateway.fetch(new Request('http://localhost/mcp', { method: 'POST', headers, body }), me);
+  expect(await response.json()).toMatchObject({ result: { messages: [] } });
+});
+
 test('a call whose tools cannot be looked up is not let through unchecked', async () => {
   const script: Script = { tools };
   await using gateway = scripted(script);
