@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { expect, test } from 'vitest';
-import { containersOf, DockerScene, shell } from '../support/docker.js';
+import { containersOf, DockerScene, shell, untilContainers } from '../support/docker.js';
 import { openEngineProxy } from '../support/engine-proxy.js';
 import { describeWithDocker } from '../support/real-parts.js';
 
@@ -75,4 +75,52 @@ describeWithDocker('docker: answers that are none', () => {
     expect(peer.closes).toBe(1);
     expect(await containersOf(scene.gatewayId)).toEqual([]);
   });
+});
+
+describeWithDocker('docker: an engine that cannot be reached for a while', () => {
+  const stubborn = shell("trap '' TERM; while :; do sleep 1; done");
+
+  test('a container that could not be removed then is removed by close(), though another start has failed', async () => {
+    await using proxy = await openEngineProxy({ answered: (_call, chunk) => chunk });
+    await using scene = new DockerScene(proxy.runtime);
+    const peer = await scene.open(stubborn);
+    await peer.start();
+    proxy.reachable(false);
+    expect((await peer.ended()).message).toMatch(/lost the engine/);
+    expect(await scene.failure(stubborn)).toMatch(/engine/);
+    expect(await containersOf(scene.gatewayId)).toHaveLength(1);
+    proxy.reachable(true);
+    await scene.runtime.close();
+    expect(await containersOf(scene.gatewayId)).toEqual([]);
+  });
+
+  test.each(['start', 'close'])(
+    'a container whose making was not answered for, nor asked about, is removed by the next %s',
+    async (step) => {
+      let isFirst = true;
+      await using proxy = await openEngineProxy({
+        answered(call, chunk) {
+          if (call !== 'create' || !isFirst) return chunk;
+          isFirst = false;
+          proxy.reachable(false);
+          return undefined;
+        },
+      });
+      await using scene = new DockerScene(proxy.runtime);
+      expect(await scene.failure(shell('cat'))).toMatch(/lost the connection to the engine/);
+      expect(await containersOf(scene.gatewayId)).toHaveLength(1);
+      await expect(scene.runtime.close()).rejects.toMatchObject({
+        code: 'STOP_FAILED',
+        message: expect.stringContaining(`that of instance ${scene.gatewayId}-1, if it was made`),
+      });
+      proxy.reachable(true);
+      if (step === 'close') {
+        await scene.runtime.close();
+        expect(await containersOf(scene.gatewayId)).toEqual([]);
+      } else {
+        await scene.open(stubborn);
+        expect(await untilContainers(scene.gatewayId, 1)).toHaveLength(1);
+      }
+    },
+  );
 });

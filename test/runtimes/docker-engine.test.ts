@@ -12,6 +12,7 @@ import { describe, expect, test } from 'vitest';
 import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
 import { connectEngine } from '../../src/runtimes/docker/engine/connect.js';
 import { Demultiplexer } from '../../src/runtimes/docker/engine/demultiplexer.js';
+import { upgrade } from '../../src/runtimes/docker/engine/http.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { count } from '../support/counts.js';
 import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
@@ -208,6 +209,25 @@ describe('docker: the frames of an attached container', () => {
     source.write('{"jsonrpc":"2.0"}\n');
     expect((await broken)[0].message).toContain('no frames of an attached container');
   });
+});
+
+test('docker: a stream that breaks before anybody reads it ends nothing but itself', async () => {
+  const attached = Promise.withResolvers<Socket>();
+  await using engine = await listen(
+    createServer((near) => {
+      near.once('data', () => {
+        near.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+        attached.resolve(near);
+      });
+    }),
+  );
+  const address = { name: 'tcp', host: '127.0.0.1', port: engine.port };
+  const stream = await upgrade(address, { method: 'POST', path: '/attach', signal: never });
+  const closed = new Promise((resolve) => stream.once('close', resolve));
+  (await attached.promise).resetAndDestroy();
+  await closed;
+  // Nobody listened for it: it would have ended this process.
+  expect(stream.errored).toMatchObject({ code: 'ECONNRESET' });
 });
 
 /** Makes a context as the docker command stores it. */

@@ -19,13 +19,20 @@ export interface EngineProxy extends AsyncDisposable {
   readonly runtime: DockerRuntime;
   /** The names of the calls in the order in which they came. */
   readonly calls: readonly string[];
+  /** Ends all connections and takes none, until it is called with true. */
+  reachable(is: boolean): void;
 }
 
 export async function openEngineProxy(watcher: Watcher): Promise<EngineProxy> {
   const folder = await temporaryFolder();
   const calls: string[] = [];
   const sockets = new Set<Socket>();
+  let isReachable = true;
   const server = createServer((near) => {
+    if (!isReachable) {
+      near.on('error', () => {}).destroy();
+      return;
+    }
     const far = connect(engineSocket);
     let call: string | undefined;
     for (const socket of [near, far]) {
@@ -59,6 +66,10 @@ export async function openEngineProxy(watcher: Watcher): Promise<EngineProxy> {
   return {
     runtime: new DockerRuntime({ host: `unix://${socket}` }),
     calls,
+    reachable(is) {
+      isReachable = is;
+      if (!is) for (const one of sockets) one.destroy();
+    },
     async [Symbol.asyncDispose]() {
       for (const one of sockets) one.destroy();
       server.close();

@@ -15,7 +15,7 @@ import { findOwner } from './owner.js';
 import { Pulls } from './pulls.js';
 import { removeContainer } from './remove-container.js';
 import type { DockerSpec } from './spec.js';
-import { startContainer } from './start-container.js';
+import { findOfInstance, startContainer } from './start-container.js';
 import { toStartError } from './start-error.js';
 import { sweep } from './sweep.js';
 import { bindSources } from './volumes.js';
@@ -41,6 +41,8 @@ export interface DockerOptions {
 /** How long a first start waits for what dead owners left; what takes longer goes on beside it. */
 const sweepWaitMs = 5_000;
 const leftoverMs = 15_000;
+/** How long an engine may go on with a creation whose caller has gone. */
+const lateMs = 60_000;
 
 /** The containers of a `DockerRuntime`, and the engine that runs them. */
 export class DockerServers {
@@ -48,6 +50,8 @@ export class DockerServers {
   readonly #pulls = new Pulls();
   /** Containers that could not be removed when they should have been. */
   readonly #left = new Set<string>();
+  /** Instances of which the engine may have made a container without our getting to know, and since when. */
+  readonly #unknown = new Map<string, number>();
   #engine: Promise<Engine> | undefined;
   #sweeping: Promise<void> | undefined;
 
@@ -108,10 +112,19 @@ export class DockerServers {
   /** Removes what could not be removed before. */
   async close(): Promise<void> {
     await this.#sweeping;
-    await this.#removeLeft();
-    if (this.#left.size > 0) {
-      const ids = [...this.#left].map((id) => id.slice(0, 12)).join(', ');
-      throw new GatewayError('STOP_FAILED', `containers that could not be removed: ${ids}; see docker ps --all`);
+    if (this.#left.size + this.#unknown.size === 0) {
+      return;
+    }
+    // The engine that was lost may be back.
+    const engine = await this.#connect(AbortSignal.timeout(leftoverMs)).catch(() => undefined);
+    await (engine && this.#removeLeft(engine));
+    const left = [
+      ...[...this.#left].map((id) => id.slice(0, 12)),
+      ...(engine === undefined ? [...this.#unknown.keys()].map((id) => `that of instance ${id}, if it was made`) : []),
+    ];
+    if (left.length > 0) {
+      const message = `containers that could not be removed: ${left.join(', ')}; see docker ps --all`;
+      throw new GatewayError('STOP_FAILED', message);
     }
   }
 
@@ -126,24 +139,25 @@ export class DockerServers {
     }
     const env = await this.#env(spec, context);
     this.#sweeping ??= this.#sweep(engine);
-    void this.#removeLeft();
+    void this.#removeLeft(engine);
     await abortable(settledWithin(this.#sweeping, sweepWaitMs, clock), signal);
     const labels = toLabels(context, await findOwner());
     const body = toContainerBody(spec, { baseDir, env, labels });
     const onLeft = (id: string) => this.#left.add(id);
+    const onUnknown = (instanceId: string) => this.#unknown.set(instanceId, performance.now());
     const pull = spec.pull ?? 'missing';
     if (pull === 'always') {
       await this.#pull(engine, spec, context);
     }
     try {
-      return await startContainer({ engine, spec, body, context, onLeft });
+      return await startContainer({ engine, spec, body, context, onLeft, onUnknown });
     } catch (error) {
       if (pull !== 'missing' || !isMissingImage(error)) {
         throw error;
       }
     }
     await this.#pull(engine, spec, context);
-    return startContainer({ engine, spec, body, context, onLeft });
+    return startContainer({ engine, spec, body, context, onLeft, onUnknown });
   }
 
   async #pull(engine: Engine, { image, platform }: DockerSpec, context: RuntimeContext): Promise<void> {
@@ -197,11 +211,15 @@ export class DockerServers {
     }
   }
 
-  async #removeLeft(): Promise<void> {
-    const engine = await this.#engine?.catch(() => undefined);
-    if (engine === undefined) {
-      return;
-    }
+  async #removeLeft(engine: Engine): Promise<void> {
+    const find = async ([instanceId, since]: [string, number]) => {
+      const ids = await findOfInstance(engine, instanceId, AbortSignal.timeout(leftoverMs));
+      for (const id of ids) this.#left.add(id);
+      if (ids.length > 0 || performance.now() - since > lateMs) {
+        this.#unknown.delete(instanceId);
+      }
+    };
+    await Promise.allSettled([...this.#unknown].map(find));
     const remove = async (id: string) => {
       await removeContainer(engine, id, AbortSignal.timeout(leftoverMs));
       this.#left.delete(id);

@@ -14,6 +14,8 @@ export interface StartOptions {
   readonly context: RuntimeContext;
   /** Something of a failed or stopped container may still be there. */
   onLeft(id: string): void;
+  /** The instance may have a container whose id is not known. */
+  onUnknown(instanceId: string): void;
 }
 
 const cleanUpMs = 30_000;
@@ -40,8 +42,6 @@ export async function startContainer(options: StartOptions): Promise<ContainerPe
       throw attached.reason;
     }
     const connection = attached.value;
-    // A connection that breaks before anybody listens would end the host.
-    connection.on('error', () => {});
     if (waited.status === 'rejected') {
       connection.destroy();
       throw waited.reason;
@@ -82,7 +82,8 @@ export async function startContainer(options: StartOptions): Promise<ContainerPe
 }
 
 /** Not aborted on the way: an answer that nobody waits for would leave a container that nobody knows. */
-async function create({ engine, spec, body, context, onLeft }: StartOptions): Promise<string> {
+async function create(options: StartOptions): Promise<string> {
+  const { engine, spec, body, context } = options;
   const { container_name: wanted, platform } = spec;
   const never = new AbortController().signal;
   for (let number = 1; ; number += 1) {
@@ -91,8 +92,8 @@ async function create({ engine, spec, body, context, onLeft }: StartOptions): Pr
       return await engine.create({ name, platform, body }, never);
     } catch (error) {
       // What a proxy on the way says, says nothing about the engine.
-      if (error instanceof EngineError && (error.status === undefined || error.status >= 500)) {
-        await removeUnknown(engine, context.instanceId, onLeft);
+      if (error instanceof EngineError && (error.status === undefined ? mayHaveArrived(error) : error.status >= 500)) {
+        await removeUnknown(options);
       }
       if (!(error instanceof EngineError) || error.status !== 409 || !/name|in use/i.test(error.message)) {
         throw error;
@@ -103,11 +104,25 @@ async function create({ engine, spec, body, context, onLeft }: StartOptions): Pr
   }
 }
 
-/** The answer to a creation was lost or says little: there may be a container all the same. */
-async function removeUnknown(engine: Engine, instanceId: string, onLeft: (id: string) => void): Promise<void> {
+/** The answer to a creation was lost or says little: there may be a container all the same, now or in a while. */
+async function removeUnknown({ engine, context, onLeft, onUnknown }: StartOptions): Promise<void> {
   const signal = AbortSignal.timeout(cleanUpMs);
-  const found = await engine.list(`${instanceLabel}=${instanceId}`, signal).catch(() => []);
-  await Promise.all(found.map(({ id }) => removeContainer(engine, id, signal).catch(() => onLeft(id))));
+  const found = await findOfInstance(engine, context.instanceId, signal).catch(() => []);
+  if (found.length === 0) {
+    onUnknown(context.instanceId);
+  }
+  await Promise.all(found.map((id) => removeContainer(engine, id, signal).catch(() => onLeft(id))));
+}
+
+/** False when nobody was there to take the call. */
+function mayHaveArrived({ cause }: EngineError): boolean {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  return code !== 'ECONNREFUSED' && code !== 'ENOENT';
+}
+
+/** The ids of an instance's containers. */
+export async function findOfInstance(engine: Engine, instanceId: string, signal: AbortSignal): Promise<string[]> {
+  return (await engine.list(`${instanceLabel}=${instanceId}`, signal)).map(({ id }) => id);
 }
 
 /** A name that another session of the same server has is no reason to fail: the next one gets a suffix. */

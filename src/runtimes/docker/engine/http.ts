@@ -160,6 +160,8 @@ function exchange(address: Address, call: Call, hijack: boolean): Promise<Incomi
       run();
     };
     request.once('upgrade', (_message, socket: Duplex, head: Buffer) => {
+      // Stays for good: one that breaks before anybody listens would end the host.
+      socket.on('error', () => {});
       if (head.length > 0) {
         socket.unshift(head);
       }
