@@ -4,6 +4,7 @@ import { Backoff } from '../../../src/transport/http/backoff.js';
 import { type BodySink, CallFailure, HttpCall } from '../../../src/transport/http/call.js';
 import { readEvents } from '../../../src/transport/http/events.js';
 import { Leftovers } from '../../../src/transport/http/leftovers.js';
+import { OpenRequest } from '../../../src/transport/http/open-request.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { WrittenAnswer } from './written-answer.js';
 
@@ -203,6 +204,25 @@ describe('answers that nobody needs', () => {
     expect([before, after].map(({ answer }) => answer.done)).toEqual([['abort'], ['abort']]);
     expect(clock.waiting).toBe(0);
   });
+});
+
+test('a request that is over waits no more, and asks for no rest', async () => {
+  const clock = new FakeClock();
+  const exchange = () => ({
+    aborts: 0,
+    abort() {
+      this.aborts += 1;
+    },
+  });
+  const [first, rest] = [exchange(), exchange()];
+  const ping = { jsonrpc: '2.0', id: 1, method: 'ping' } as const;
+  const open = new OpenRequest(ping, first as never, { modern: false, replay: false });
+  const waited = open.pause(1_000, clock);
+  open.cancel();
+  await waited;
+  await open.pause(1_000, clock);
+  open.goOn(rest as never);
+  expect([clock.waiting, first.aborts, rest.aborts]).toEqual([0, 1, 1]);
 });
 
 test('a stream that has lasted ten seconds was a good one: the next break is the first again', async () => {
