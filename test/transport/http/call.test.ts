@@ -144,6 +144,7 @@ describe('a stream of events', () => {
 
   test.each([
     ['an event of many bytes', `data: ${'é'.repeat(60)}\n\n`],
+    ['an event of a few bytes', `data: ${'x'.repeat(101)}\n\n`],
     ['an event that does not end', `data: ${'x'.repeat(200)}`],
   ])('ends with %s over the limit, once', async (_what, text) => {
     const t = read(100);
