@@ -77,6 +77,10 @@ export class GatewayFetch {
       if (error instanceof Refusal) {
         return toRefusal(error, request, limits);
       }
+      if (error instanceof RangeError) {
+        // What is read from JSON may be too deep to be written as JSON.
+        return problem(400, -32600, 'the body is nested too deeply');
+      }
       throw error;
     }
   }

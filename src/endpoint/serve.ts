@@ -1,4 +1,5 @@
 import type { GatewayError } from '../errors.js';
+import { toUnwritable } from '../instance/request-ledger.js';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
@@ -26,7 +27,13 @@ export async function serveEndpoint(
     const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
     const options = part === undefined ? related : infoFor(withPart(related, part), transport.send);
     // A caller that has gone cannot be told; its transport says so by onclose.
-    const failed = (error: unknown) => runCallback({}, () => transport.onerror?.(error as Error));
+    const failed = (error: unknown) => {
+      runCallback({}, () => transport.onerror?.(error as Error));
+      if (error instanceof RangeError && 'result' in message) {
+        // It could not even be written: the caller is still there.
+        (async () => transport.send(toUnwritable(message.id), related))().catch(() => {});
+      }
+    };
     try {
       const sent = transport.send(message, options);
       sent === handedOver || Promise.resolve(sent).catch(failed);

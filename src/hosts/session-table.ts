@@ -69,7 +69,8 @@ export class SessionTable<T extends Transport, Original> {
       throw new Refusal('method', `${request.method} means nothing here`, { allow: methods.join(', ') });
     }
     const caller = await this.#options.authenticate(request.original);
-    if (caller === undefined) {
+    // Hosts without a compiler may say null or false.
+    if (typeof caller !== 'object' || caller === null) {
       throw new Refusal('unauthenticated', 'Who is calling?', { 'www-authenticate': this.#options.challenge });
     }
     const id = request.header('mcp-session-id');

@@ -1,3 +1,4 @@
+import { GatewayError } from '../errors.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
@@ -49,9 +50,15 @@ export function watch(response: Response, signal: AbortSignal, onEnd: (broken: b
   return new Response(watched, response);
 }
 
-/** Reads a body as JSON. @throws Refusal */
+/** Reads a body as JSON. @throws Refusal; `GatewayError` `OPTION_INVALID` for one that was read before */
 export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits): Promise<unknown> {
   const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
+  if (request.bodyUsed || request.body?.locked === true) {
+    throw new GatewayError(
+      'OPTION_INVALID',
+      'the host has read the body of the request: hand it on unread, or a clone',
+    );
+  }
   if (Number(request.headers.get('content-length')) > maxBodyBytes) {
     throw tooLarge();
   }
@@ -91,7 +98,7 @@ export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, 
 export function toResponse(refusal: Refusal, request: Request, limits: BodyLimits): Response {
   const { status, headers } = refusal;
   const body = Buffer.from(refusal.body);
-  if (request.body === null || refusal.reason === 'body-timeout') {
+  if (request.body === null || request.body.locked || refusal.reason === 'body-timeout') {
     return new Response(body, { status, headers });
   }
   const reader = request.body.getReader();

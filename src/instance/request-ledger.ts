@@ -1,4 +1,4 @@
-import { errorNumbers, type GatewayError } from '../errors.js';
+import { errorNumbers, GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
 
@@ -142,6 +142,12 @@ export class RequestLedger {
     }
     this.#arm();
   }
+}
+
+/** The answer in place of one that is read from JSON and cannot be written as JSON, as it is nested too deeply. */
+export function toUnwritable(id: RequestId): JSONRPCErrorResponse {
+  const error = new GatewayError('MESSAGE_INVALID', 'the answer cannot be written as JSON: it is nested too deeply');
+  return toErrorResponse(id, error, error.message, true);
 }
 
 /** The answer that a request gets from us when the server has none for it. */

@@ -57,6 +57,18 @@ async function serve(t: Setup, sdk: keyof typeof transports, data: unknown) {
 }
 
 describe.each(sdks)('a server transport of SDK %s', (sdk) => {
+  test('gets another answer for one that is nested too deeply to be written', async () => {
+    const content = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
+    await using t = setUp({ a: { ...script, on: { 'tools/call': () => ({ content }) } } });
+    const { far } = await serve(t, sdk, undefined);
+    const answered = new Promise<JSONRPCMessage>((resolve) => {
+      far.onmessage = resolve;
+    });
+    await far.start();
+    await far.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    expect(await answered).toMatchObject({ id: 1, error: { data: { code: 'MESSAGE_INVALID', delivered: true } } });
+  });
+
   test('serves clients of both SDKs, each its own session, which ends with its transport', async () => {
     await using t = setUp({ a: script });
     const sessions = await Promise.all(

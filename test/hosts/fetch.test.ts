@@ -228,6 +228,33 @@ describe('gateway.fetch', () => {
     await expect(gateway.fetch(post('tools/list'), { caller: {} })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
   });
 
+  const deep = '['.repeat(100_000) + ']'.repeat(100_000);
+
+  test('refuses a body that is nested too deeply, in either era and in a call that goes on', async () => {
+    await using gateway = createLegacyGateway();
+    const legacy = { 'mcp-protocol-version': '2025-11-25' };
+    const request = (body: string, from = post('tools/call', { name: 'one__ask' })) => new Request(from, { body });
+    const nested = { error: { code: -32600, message: 'the body is nested too deeply' } };
+    const first = await gateway.fetch(request(deep, post('tools/list', {}, legacy)), me);
+    expect([first.status, await first.json()]).toMatchObject([400, nested]);
+
+    const params = { name: 'one__ask', _meta: envelope({ elicitation: {} }) };
+    const { result } = (await (await gateway.fetch(post('tools/call', params), me)).json()) as { result: Json };
+    const call = { ...params, arguments: 0, requestState: result.requestState };
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: call });
+    const second = await gateway.fetch(request(body.replace('"arguments":0', `"arguments":${deep}`)), me);
+    expect([second.status, await second.json()]).toMatchObject([400, nested]);
+  });
+
+  test('answers for a server whose answer is nested too deeply', async () => {
+    await using gateway = scripted({
+      tools: [{ name: 'go' }],
+      on: { 'tools/call': () => ({ content: JSON.parse(deep) }) },
+    });
+    const response = await gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    expect(await response.json()).toMatchObject({ id: 1, error: { data: { code: 'MESSAGE_INVALID' } } });
+  });
+
   test('takes nothing more when the gateway is closed, and ends what is open', async () => {
     await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
     const answered = gateway.fetch(post('tools/call', { name: 'one__go' }), me);

@@ -313,3 +313,25 @@ test('what cannot be written as JSON is refused, and its request still waits', a
   await session.transport.send(answerFor(1));
   expect(await read(head)).toMatchObject({ messages: [answerFor(1)] });
 });
+
+test('an answer that is nested too deeply to be written is another answer', async () => {
+  const session = await createSession();
+  const { head } = await post(session, request(1));
+  await session.transport.send(answerFor(1, { deep: JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) }));
+  expect(await read(head)).toMatchObject({ messages: [{ id: 1, error: { data: { code: 'MESSAGE_INVALID' } } }] });
+});
+
+test('takes nothing once it has ended, although its stream has not', async () => {
+  const { host, session, transport } = await createSession();
+  const stream = open(host.url, 'GET', session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  await Promise.all([
+    transport.close(),
+    expect(transport.send({ jsonrpc: '2.0', method: 'notifications/x' })).rejects.toMatchObject({
+      code: 'TRANSPORT_CLOSED',
+      delivered: false,
+    }),
+  ]);
+  expect(await text(incoming)).toBe('');
+});

@@ -6,7 +6,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import type { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test, vi } from 'vitest';
-import { createNodeSessions, GatewayError } from '../../src/index.js';
+import { createNodeSessions, createWebSessions, GatewayError } from '../../src/index.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { createHttpHost, type HttpHost, type HttpHostOptions, type Serve, transportKinds } from './http-host.js';
@@ -23,6 +23,27 @@ async function quiet(host: HttpHost, but = 0): Promise<void> {
   await until(() => host.openRequests === but);
   await settle();
 }
+
+test.each([null, false, ''])('a host whose authenticate says %j knows nobody', async (nobody) => {
+  const serve = vi.fn(serveFixture);
+  await using host = await createHttpHost(serve, { authenticate: () => nobody as unknown as undefined });
+  expect(await send(host.url, initialize)).toMatchObject({ status: 401, reason: 'unauthenticated' });
+  expect(serve).not.toHaveBeenCalled();
+});
+
+test('sessions for the web answer a request whose body the host has read', async () => {
+  const onError = vi.fn();
+  const create = () => expect.unreachable();
+  const sessions = createWebSessions(create, create, { onError });
+  const headers = { 'content-type': 'application/json' };
+  const request = new Request('http://localhost/mcp', { method: 'POST', headers, body: '{}' });
+  await request.json();
+  const response = await sessions.handle(request);
+  expect([response.status, await response.json()]).toMatchObject([500, { error: { data: { reason: 'failed' } } }]);
+  expect(onError).toHaveBeenCalledWith(
+    expect.objectContaining({ message: expect.stringContaining('has read the body') }),
+  );
+});
 
 describe.each(transportKinds)('sessions with the transport %s', (kind) => {
   const createHost = (serve: Serve = serveFixture, options: HttpHostOptions = {}) =>

@@ -1,3 +1,4 @@
+import { toUnwritable } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo } from '../../sdk.js';
 import { modernErrors } from '../../transport/modern.js';
@@ -55,10 +56,9 @@ export function respond(
       resolve(new Response(stream.body, { headers: eventHeaders }));
       return stream;
     };
-    const exchange: { cancel(params: Record<string, unknown>): void } | undefined = peer.request(
-      request,
-      extra,
-      (message) => {
+    let exchange: { cancel(params: Record<string, unknown>): void } | undefined;
+    try {
+      exchange = peer.request(request, extra, (message) => {
         if (isDone) {
           return;
         }
@@ -74,8 +74,11 @@ export function respond(
           finish();
           events.end();
         }
-      },
-    );
+      });
+    } catch (error) {
+      finish();
+      throw error;
+    }
     signal.addEventListener('abort', cancel, { once: true });
     if (signal.aborted) {
       cancel();
@@ -83,10 +86,21 @@ export function respond(
   });
 }
 
+function toJson(message: JSONRPCMessage): string {
+  try {
+    return JSON.stringify(message);
+  } catch (error) {
+    if (error instanceof RangeError && 'result' in message) {
+      return JSON.stringify(toUnwritable(message.id));
+    }
+    throw error;
+  }
+}
+
 /** A message alone as a response. */
 export function toResponse(message: JSONRPCMessage, status?: number): Response {
   const code = 'error' in message ? message.error.code : undefined;
-  return new Response(JSON.stringify(message), {
+  return new Response(toJson(message), {
     status: status ?? (code === undefined ? 200 : (statuses[code] ?? 200)),
     headers: { 'content-type': 'application/json' },
   });
@@ -127,7 +141,7 @@ class EventStream {
   }
 
   send(message: JSONRPCMessage): void {
-    this.#write(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
+    this.#write(`event: message\ndata: ${toJson(message)}\n\n`);
   }
 
   end(): void {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../../errors.js';
-import { toErrorResponse } from '../../instance/request-ledger.js';
+import { toErrorResponse, toUnwritable } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
@@ -80,10 +80,16 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    if (this.#isClosed) {
+      return Promise.reject(new GatewayError('TRANSPORT_CLOSED', 'the session has ended', { delivered: false }));
+    }
     let json: MessageJson;
     try {
       json = stringifyMessage(message, partOf(options));
     } catch (cause) {
+      if ('result' in message && cause instanceof RangeError) {
+        return this.send(toUnwritable(message.id));
+      }
       return Promise.reject(
         new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { delivered: false, cause }),
       );
