@@ -9,6 +9,8 @@ import type { Pod } from './objects.js';
 import { Sweeper } from './sweeper.js';
 
 const renewMs = 15_000;
+/** How long an API server may go on with a request whose answer nobody waits for any more. */
+const lateMs = 60_000;
 
 /** Told about the pods of one Job. */
 export interface PodListener {
@@ -31,6 +33,8 @@ export class Claim {
   readonly #listeners = new Map<string, PodListener>();
   /** Jobs whose deletion has not worked yet. */
   readonly #leftovers = new Set<string>();
+  /** Jobs that may still be made, and until when. */
+  readonly #late = new Map<string, number>();
   #owner: OwnerReference | undefined;
   #watch: Watch | undefined;
   #pods: readonly Pod[] | undefined;
@@ -85,6 +89,11 @@ export class Claim {
     this.#leftovers.delete(name);
   }
 
+  /** Nobody said whether a Job was made: it is deleted again for a while, as it may come about after it was. */
+  expectLate(name: string): void {
+    this.#late.set(name, this.#clock.now() + lateMs);
+  }
+
   readonly close = once(async () => {
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
@@ -136,7 +145,10 @@ export class Claim {
   }
 
   async #deleteLeftovers(): Promise<void> {
-    for (const name of this.#leftovers) await this.deleteJob(name).catch(() => {});
+    for (const name of new Set([...this.#leftovers, ...this.#late.keys()])) {
+      await this.deleteJob(name).catch(() => {});
+    }
+    for (const [name, until] of this.#late) if (this.#clock.now() > until) this.#late.delete(name);
   }
 
   /** A pod can own what is in its own namespace alone: elsewhere it counts as gone, and what it owns is taken away. */

@@ -62,6 +62,7 @@ export class JobRun {
     const hasEnv = Object.keys(env).length > 0;
     const manifest = toJob(spec, names, hasEnv, claim.owner);
     this.job = await cluster.create<Job>(jobs({ namespace }), manifest).catch(async (error: unknown) => {
+      if (isFailure(error, 'unreachable')) claim.expectLate(names.job);
       if (!isFailure(error, 'conflict')) throw error;
       // The answer to a first try was lost, perhaps.
       const made = await cluster.get<Job>(jobs({ namespace, name: names.job }));

@@ -73,6 +73,17 @@ describe('a WebSocket of channels', () => {
       await expect(ours.closed).resolves.toBeUndefined();
     }));
 
+  test('v5: what comes on a channel after its end is dropped, whether it has been read or not', () =>
+    connected('v5.channel.k8s.io', async ({ ours, theirs }) => {
+      for (const data of [frame(1, 'out'), Buffer.of(255, 1), frame(1, 'more'), frame(2, 'warn')]) theirs.send(data);
+      // It comes behind all of that. An error of a channel would end this process.
+      const [warn] = await once(ours.readable(2), 'data');
+      expect(String(warn)).toBe('warn');
+      const read: string[] = [];
+      for await (const chunk of ours.readable(1)) read.push(String(chunk));
+      expect(read).toEqual(['out']);
+    }));
+
   test('v4: nothing can tell the end of input but the end of the connection', () =>
     connected('v4.channel.k8s.io', async ({ ours, theirs, got }) => {
       const stdin = ours.writable(0);

@@ -1,8 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
+import { type Clock, systemClock } from '../../../src/options.js';
 import type { Watch } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { type KubernetesObject, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
 
@@ -21,8 +23,11 @@ class Watched implements AsyncDisposable {
   readonly #clusters: Clusters;
   #watch: Watch | undefined;
 
-  private constructor(readonly fake: FakeApiServer) {
-    this.#clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  private constructor(
+    readonly fake: FakeApiServer,
+    clock: Clock,
+  ) {
+    this.#clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
     fake.answer = ({ url }, response) => {
       const { searchParams } = new URL(url ?? '', fake.url);
       if (!searchParams.has('watch')) {
@@ -35,8 +40,8 @@ class Watched implements AsyncDisposable {
     };
   }
 
-  static async begin(prepare: (watched: Watched) => void = () => {}): Promise<Watched> {
-    const watched = new Watched(await FakeApiServer.listen());
+  static async begin(prepare: (watched: Watched) => void = () => {}, clock: Clock = systemClock): Promise<Watched> {
+    const watched = new Watched(await FakeApiServer.listen(), clock);
     prepare(watched);
     const cluster = await watched.#clusters.open();
     watched.#watch = cluster.watch(pods({ namespace: 'home' }), {
@@ -125,6 +130,61 @@ test('a watch that is not allowed ends, and says so once', async () => {
   await watched.until('the failure', ({ failure }) => failure !== undefined);
   expect(watched.failure?.message).toBe('may not list pods in namespace "home" (403): no');
   expect(watched.fake.requests).toHaveLength(1);
+});
+
+test.each([401, 403, 404])(
+  'a watch that worked before is not over when it is refused once, with %i',
+  async (status) => {
+    await using watched = await Watched.begin();
+    await watched.until('a watch', ({ streams }) => streams.length === 1);
+    const { answer } = watched.fake;
+    let refused = 0;
+    watched.fake.answer = (_request, response) => {
+      refused += 1;
+      // A second time with what was read anew.
+      if (status !== 401 || refused === 2) watched.fake.answer = answer;
+      sendJson(response, status, { message: 'not yet' });
+    };
+    watched.streams[0]?.end();
+    await watched.until('another watch', ({ streams }) => streams.length === 2);
+    watched.streams[1]?.write(change('ADDED', item('a', '2')));
+    await watched.until('the change', ({ seen }) => seen.includes('a2'));
+    expect(watched.failure).toBeUndefined();
+    expect(watched.troubles).toEqual([expect.stringContaining(String(status))]);
+  },
+);
+
+test('a watch that worked before and is refused for a minute ends', async () => {
+  const clock = new FakeClock();
+  await using watched = await Watched.begin(() => {}, clock);
+  await watched.until('a watch', ({ streams }) => streams.length === 1);
+  watched.fake.answer = (_request, response) => sendJson(response, 403, { message: 'no more' });
+  watched.streams[0]?.end();
+  const advanceUntil = (what: string, condition: () => boolean) =>
+    watched.until(what, () => {
+      void clock.advance(1_000);
+      return condition();
+    });
+  await advanceUntil('a refusal', () => watched.troubles.length > 0);
+  expect(watched.failure).toBeUndefined();
+  await advanceUntil('the failure', () => watched.failure !== undefined);
+  expect(watched.failure?.message).toContain('(403): no more');
+  expect(watched.troubles.length).toBeGreaterThan(3);
+});
+
+test('versions that are all too old are listed anew with pauses', async () => {
+  const clock = new FakeClock();
+  await using watched = await Watched.begin((made) => {
+    made.onWatch = (response) => response.end(change('ERROR', { code: 410, message: 'too old' }));
+  }, clock);
+  await watched.until('a watch', ({ streams }) => streams.length === 1);
+  // Time for many more of them.
+  for (let turn = 0; turn < 50; turn += 1) await fetch(`${watched.fake.url}/?watch`).then((answer) => answer.text());
+  const ofWatch = () => watched.fake.requests.filter((request) => request.includes('watch=')).length;
+  expect(ofWatch()).toBe(1);
+  await clock.advance(250);
+  await watched.until('another watch', () => ofWatch() === 2);
+  expect(watched.failure).toBeUndefined();
 });
 
 test('nonsense on the line is trouble, and no end', async () => {

@@ -104,6 +104,8 @@ class Channels implements ChannelSocket {
   readonly #incoming: ReadonlyMap<number, Readable>;
   /** Channels that nobody reads at the moment. */
   readonly #full = new Set<number>();
+  /** Channels that the other side has closed, though nobody may have read them to their end. */
+  readonly #ended = new Set<number>();
   #lost: KubernetesError | undefined;
   #heardAt: number;
   #closing: Promise<void> | undefined;
@@ -196,11 +198,13 @@ class Channels implements ChannelSocket {
     const channel = data[0];
     if (channel === undefined) return;
     if (channel === closeSignal) {
-      this.#incoming.get(data[1] ?? -1)?.push(null);
+      const ended = data[1] ?? -1;
+      this.#ended.add(ended);
+      this.#incoming.get(ended)?.push(null);
       return;
     }
     const readable = this.#incoming.get(channel);
-    if (data.length === 1 || readable === undefined || readable.readableEnded || readable.destroyed) return;
+    if (data.length === 1 || readable === undefined || readable.destroyed || this.#ended.has(channel)) return;
     if (!readable.push(data.subarray(1))) {
       this.#full.add(channel);
       this.#socket.pause();

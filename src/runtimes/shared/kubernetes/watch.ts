@@ -11,6 +11,11 @@ const periodSeconds = 300;
 const firstPauseMs = 250;
 const longestPauseMs = 10_000;
 const maxEventBytes = 8 * 1024 * 1024;
+/**
+ * How long what worked before may be refused until it counts: an API server that comes up knows no rights for a moment, and a
+ * plugin that renews credentials may fail once.
+ */
+const refusalMs = 60_000;
 
 interface WatchEvent<T> {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
@@ -39,6 +44,9 @@ class Reflector<T extends KubernetesObject> implements Watch {
   /** From where on changes are wanted; undefined when all must be listed anew. */
   #version: string | undefined;
   #pauseMs = firstPauseMs;
+  #everFollowed = false;
+  /** Since when it has been refused again. */
+  #refusedAt: number | undefined;
 
   constructor(connection: Connection, ref: ResourceRef, options: WatchOptions<T>, clock: Clock) {
     this.#connection = connection;
@@ -62,20 +70,23 @@ class Reflector<T extends KubernetesObject> implements Watch {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = thrown instanceof KubernetesError ? thrown : networkError(thrown, this.#connection.server);
-        if (isFailure(error, 'forbidden', 'not-found', 'invalid', 'unauthorized')) {
+        if (isFailure(error, 'forbidden', 'not-found', 'invalid', 'unauthorized') && !this.#mayPass()) {
           this.close();
           this.#options.failed(error);
           return;
         }
-        if (isFailure(error, 'gone')) {
-          this.#version = undefined;
-          continue;
-        }
-        this.#options.trouble?.(error);
+        if (isFailure(error, 'gone')) this.#version = undefined;
+        else this.#options.trouble?.(error);
         await pause(this.#pauseMs * (0.5 + Math.random() / 2), signal, this.#clock).catch(() => {});
         this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
       }
     }
+  }
+
+  #mayPass(): boolean {
+    const now = this.#clock.now();
+    this.#refusedAt ??= now;
+    return this.#everFollowed && now - this.#refusedAt < refusalMs;
   }
 
   async #list(): Promise<void> {
@@ -113,6 +124,8 @@ class Reflector<T extends KubernetesObject> implements Watch {
     try {
       const request = { method: 'GET', verb: 'watch', query, signal } as const;
       const answer = await startRequest(this.#connection, this.#ref, request, this.#clock);
+      this.#everFollowed = true;
+      this.#refusedAt = undefined;
       if (this.#options.background) answer.socket.unref();
       const lines = new LineBuffer(maxEventBytes);
       try {
