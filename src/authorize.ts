@@ -27,7 +27,15 @@ export class Authorizer {
     if (authorize === undefined) {
       return Promise.resolve();
     }
-    const description = describe(entry);
+    let description: ServerDescription;
+    try {
+      description = describe(entry);
+    } catch (error) {
+      const { id, runtime } = entry.definition;
+      const text = `the runtime "${runtime.type}" cannot say what it would start: ${error instanceof Error ? error.message : String(error)}`;
+      const options = { server: id, delivered: false };
+      return Promise.reject(new GatewayError('NOT_AUTHORIZED', entry.redactor.text(text), options));
+    }
     const key = `${description.id} ${description.fingerprint}`;
     let permit = this.#permits.get(key);
     if (permit === undefined) {

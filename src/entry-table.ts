@@ -46,14 +46,15 @@ export class EntryTable {
     definitions: readonly ServerDefinition[],
     graceMs: number,
   ): { readonly result: ReloadResult; readonly retired: Promise<unknown>[] } {
-    const before = this.#current;
-    this.#current = new Map();
+    const before = new Map(this.#current);
+    const current = new Map<string, CatalogEntry>();
     const result = {
       added: [] as string[],
       removed: [] as string[],
       changed: [] as string[],
       unchanged: [] as string[],
     };
+    const described: (() => void)[] = [];
     const leaving: (() => Promise<unknown>)[] = [];
     for (const definition of definitions) {
       const { id } = definition;
@@ -62,10 +63,10 @@ export class EntryTable {
       const difference = old === undefined ? undefined : compareDefinitions(old.definition, definition);
       if (old !== undefined && (difference === 'none' || difference === 'metadata')) {
         if (difference === 'metadata') {
-          old.describeAs(definition);
+          described.push(() => old.describeAs(definition));
         }
         (difference === 'none' ? result.unchanged : result.changed).push(id);
-        this.#current.set(id, old);
+        current.set(id, old);
         continue;
       }
       if (old === undefined || difference === 'type') {
@@ -76,7 +77,8 @@ export class EntryTable {
       } else if (old !== undefined) {
         result.changed.push(id);
       }
-      this.#current.set(id, this.#create(definition));
+      // Throws when a runtime does: then everything stays as it is.
+      current.set(id, this.#create(definition));
       if (old !== undefined) {
         const { onReload } = definition;
         const mode = difference === 'type' ? 'drain' : onReload;
@@ -86,6 +88,10 @@ export class EntryTable {
     for (const [id, old] of before) {
       result.removed.push(id);
       leaving.push(() => this.#retire(old, graceMs, 'is no longer there'));
+    }
+    this.#current = current;
+    for (const describe of described) {
+      describe();
     }
     return { result, retired: leaving.map((leave) => leave()) };
   }

@@ -46,6 +46,7 @@ import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
+import { tell } from './util/tell.js';
 import { Variables } from './variables.js';
 
 const defaultGraceMs = 5_000;
@@ -319,13 +320,9 @@ class CatalogGateway implements Gateway {
   }
 
   #emit(event: GatewayEvent): void {
-    try {
-      this.#options.onEvent?.(event);
-      // Subscribers throw into their own process, not into ours: Node reports it to the host.
-      events.publish(event);
-    } catch {
-      // A host's listener must not change what happens to its servers.
-    }
+    tell(this.#options.onEvent, event);
+    // Subscribers throw into their own process, not into ours: Node reports it to the host.
+    events.publish(event);
   }
 }
 

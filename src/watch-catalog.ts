@@ -9,6 +9,7 @@ import type { GatewayCatalog } from './gateway-catalog.js';
 import { type Clock, systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
 import { once } from './util/once.js';
+import { tell } from './util/tell.js';
 
 /** What a watcher has done. */
 export type WatchEvent =
@@ -223,11 +224,7 @@ class Watch {
   }
 
   #tell(event: WatchEvent): void {
-    try {
-      this.#options.onEvent?.(event);
-    } catch {
-      // A host's listener must not end the watch.
-    }
+    tell(this.#options.onEvent, event);
   }
 }
 

@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
+import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -242,7 +243,7 @@ export class MergedLists {
       list: kind,
       reason: {
         code: GatewayError.is(error) ? error.code : 'UNKNOWN',
-        message: error instanceof Error ? error.message : String(error),
+        message: toMessage(error, listKinds[kind].method),
       },
       at: this.#options.clock.date(),
     });
@@ -288,4 +289,12 @@ export class MergedLists {
       nextCursor: more ? `${name}.${end}` : undefined,
     };
   }
+}
+
+/** Without the words of a server: they are the caller's, and may be anything. */
+function toMessage(error: unknown, method: string): string {
+  if (error instanceof ServerError) {
+    return `"${error.server}": ${method} was answered with error ${error.error.code}`;
+  }
+  return error instanceof Error ? error.message : String(error);
 }

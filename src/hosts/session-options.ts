@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import { type Clock, systemClock } from '../options.js';
 import type { Caller } from '../runtime.js';
+import { tell } from '../util/tell.js';
 import { isLoopbackOnly, loopbackHosts } from './site-check.js';
 
 /** What the transport of a session is made with: the options that the SDK's Streamable HTTP transports know. */
@@ -129,13 +130,7 @@ export function resolveSessionOptions<Incoming>(
     bodyTimeoutMs: positive('bodyTimeoutMs', options.bodyTimeoutMs ?? 30_000),
     idleTimeoutMs: positive('idleTimeoutMs', options.idleTimeoutMs ?? 300_000),
     disconnectTimeoutMs: positive('disconnectTimeoutMs', options.disconnectTimeoutMs ?? 30_000),
-    onError: (error) => {
-      try {
-        options.onError?.(error);
-      } catch {
-        // A listener of the host must not change what happens to its sessions.
-      }
-    },
+    onError: (error) => tell(options.onError, error),
     clock: options.clock ?? systemClock,
   };
 }

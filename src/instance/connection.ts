@@ -146,8 +146,8 @@ export class ServerConnection implements Transport, InstanceUser {
   });
 
   /** Ends the session for a reason of ours: open requests are answered with it, and the server is stopped. */
-  fail(reason: GatewayError): void {
-    this.#instance?.fail(reason);
+  fail(reason: GatewayError): GatewayError {
+    return this.#instance?.fail(reason) ?? reason;
   }
 
   /** @internal Whether the server may end now, and be no failure. */

@@ -123,9 +123,11 @@ export class Instance {
     }
   }
 
-  /** Ends it for a reason of ours. */
-  fail(reason: GatewayError): void {
-    this.#transport?.fail(reason);
+  /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
+  fail(reason: GatewayError): GatewayError {
+    const redacted = this.#redactor.error(reason);
+    this.#transport?.fail(redacted);
+    return redacted;
   }
 
   get stderr(): StrictTransport['stderr'] {

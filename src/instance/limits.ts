@@ -37,6 +37,9 @@ export class Places {
    * @throws `GatewayError` `LIMIT_REACHED` after `ms`; `signal.reason` once aborted
    */
   take(server: string, ms: number, signal: AbortSignal, amount = 1): Promise<Place> {
+    if (signal.aborted) {
+      return Promise.reject(signal.reason);
+    }
     if (this.#queue.size === 0 && this.#fits(amount)) {
       return Promise.resolve(this.#hold(amount));
     }

@@ -6,8 +6,8 @@ import type { SendOutcome } from './strict-transport.js';
 export interface LinkTransport extends Transport {
   /** Its server has ended, and `onclose` follows: nothing can be sent any more. */
   readonly isEnding?: boolean;
-  /** Ends it for a reason of ours. */
-  fail?(reason: GatewayError): void;
+  /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
+  fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */
   health?(signal: AbortSignal): Promise<void>;
   /** `send` with a callback, which costs less than a promise for each message. */

@@ -247,16 +247,17 @@ export class Link {
       }
       this.#handshake = handshake;
     } catch (error) {
+      let failure = error;
       // It may have ended by itself, and another one may be under way already.
       if (this.#transport === transport) {
         this.#forget();
         // It may have asked something in its handshake, and the next one may ask under the same id.
         this.#owner.onEnd(this, undefined);
         // Before it is closed: a server that runs and makes no handshake has failed.
-        GatewayError.is(error) && transport.fail?.(error);
+        failure = (GatewayError.is(error) && transport.fail?.(error)) || error;
       }
       await transport.close().catch(() => {});
-      throw error;
+      throw failure;
     }
     this.#watch?.start();
     this.#owner.onOpen(this);

@@ -1,7 +1,16 @@
+import { channel } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
-import { createGateway, type Gateway, GatewayError, type GatewayOptions } from '../../src/index.js';
+import * as v from 'valibot';
+import { describe, expect, test, vi } from 'vitest';
+import {
+  createGateway,
+  type Gateway,
+  GatewayError,
+  type GatewayEvent,
+  type GatewayOptions,
+  type RuntimeFactory,
+} from '../../src/index.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
@@ -490,6 +499,43 @@ describe('the gateway', () => {
     expect(asked.length).toBe(2);
     expect(new Set(asked)).toEqual(new Set([gateway.describe('a').fingerprint]));
     await gateway.close();
+  });
+
+  test('what cannot be described is not authorized, and the reason holds no secret', async () => {
+    const odd = {
+      type: 'odd' as const,
+      spec: v.object({ password: v.string() }),
+      describe: ({ password }: { password: string }) => {
+        throw new Error(`no words for ${password}`);
+      },
+      open: () => expect.unreachable(),
+    } satisfies RuntimeFactory<{ password: string }>;
+    await using gateway = createGateway(
+      { servers: [{ id: 'a', runtime: { type: 'odd', password: '${PASSWORD}' } }] },
+      { runtimes: [odd], authorize: () => true, env: { PASSWORD: 'swordfish' } },
+    );
+    expect(await failure(gateway.connect('a').start())).toMatchObject({
+      code: 'NOT_AUTHORIZED',
+      message: '"a": the runtime "odd" cannot say what it would start: no words for ${PASSWORD}',
+    });
+  });
+
+  test('listeners of the host that fail hide nothing from others, and do not end the process', async () => {
+    const published = vi.fn();
+    const diagnostics = channel('open-mcp-gateway');
+    diagnostics.subscribe(published);
+    const heard = vi
+      .fn<(event: GatewayEvent) => unknown>()
+      .mockImplementationOnce(() => {
+        throw new Error('no');
+      })
+      .mockImplementation(() => Promise.reject(new Error('no, later')));
+    const { gateway } = scripted({}, { onEvent: heard });
+    await gateway.connect('a').start();
+    await gateway.close();
+    diagnostics.unsubscribe(published);
+    expect(heard.mock.calls.length).toBeGreaterThan(1);
+    expect(published.mock.calls.map(([event]) => event)).toEqual(heard.mock.calls.map(([event]) => event));
   });
 
   test('a disabled server, a closed gateway and an unknown id are refused', async () => {

@@ -1,6 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayEvent } from '../../src/index.js';
+import { ScriptedError, type ScriptedInstance, ScriptedServer } from '../../src/testing/index.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 
 // No piece of eight characters of any of these may be seen anywhere.
 const canaries = {
@@ -129,4 +131,36 @@ test.each([
   const { shown } = await provoke('whole', canaries.PLAIN, spec);
   expect(shown).toContain('START_FAILED');
   expectNone(shown, [canaries.PLAIN]);
+});
+
+test('a secret that a server puts into an error shows in no event, status or error of ours', async () => {
+  const refuse = (_: unknown, { context }: ScriptedInstance) => {
+    throw new ScriptedError(-32000, `wrong password: ${context.env.PASSWORD}`);
+  };
+  const shy = new ScriptedServer({ on: { initialize: refuse } });
+  const listless = new ScriptedServer({ tools: [], on: { 'tools/list': refuse } });
+  const events: GatewayEvent[] = [];
+  await using gateway = createGateway(
+    {
+      servers: Object.entries({ shy, listless }).map(([id, { runtime }]) => ({
+        id,
+        env: { PASSWORD: '${CANARY}' },
+        runtime,
+      })),
+    },
+    { env: { CANARY: canaries.PLAIN }, onEvent: (event) => events.push(event) },
+  );
+  await using caller = await TestCaller.open(gateway.connect());
+  const failed = await caller.error('tools/call', { name: 'shy__tool' });
+  expect(failed.message).toBe('"shy": the server refused initialize: wrong password: ${CANARY}');
+  await caller.result('tools/list');
+  expect(gateway.status('shy').lastError?.message).toContain('wrong password: ${CANARY}');
+  expect(events).toContainEqual(
+    expect.objectContaining({
+      type: 'list-incomplete',
+      server: 'listless',
+      reason: { code: 'UNKNOWN', message: '"listless": tools/list was answered with error -32000' },
+    }),
+  );
+  expectNone(everywhere([failed, gateway.status(), events]), [canaries.PLAIN]);
 });

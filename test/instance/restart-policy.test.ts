@@ -168,6 +168,7 @@ describe('places', () => {
     const aborted = places.take('a', 1_000, abort.signal);
     abort.abort(new Error('enough'));
     await expect(aborted).rejects.toThrow('enough');
+    await expect(places.take('a', 1_000, abort.signal)).rejects.toThrow('enough');
     expect(clock.waiting).toBe(0);
   });
 });

@@ -1,6 +1,7 @@
+import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import type { ServerInput } from '../../src/index.js';
-import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
+import { createGateway, InProcessRuntime, type RuntimeFactory, type ServerInput } from '../../src/index.js';
+import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { settle } from '../support/fake-clock.js';
 
@@ -199,6 +200,34 @@ describe('gateway.reload()', () => {
     expect(t.gateway.status().map(({ id }) => id)).toEqual(['c', 'b']);
     await t.gateway.close();
     await expect(t.gateway.reload({ servers: [] })).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+  });
+
+  test('a runtime that fails on a new entry changes nothing, and nothing is left behind', async () => {
+    const server = new ScriptedServer(script);
+    const inner = new InProcessRuntime();
+    const picky: RuntimeFactory<{ size: number }> = {
+      type: 'picky',
+      spec: v.object({ size: v.number() }),
+      memory: ({ size }) => {
+        if (size > 1) throw new Error('too large to say');
+        return size;
+      },
+      open: (_, context) => inner.open({ server: server.runtime.server }, context),
+    };
+    const servers = (size: number, display_name: string) => [
+      { id: 'a', display_name, runtime: { type: 'picky', size: 1 } },
+      { id: 'b', runtime: { type: 'picky', size } },
+    ];
+    const options = { runtimes: [picky], limits: { memory: '1GiB' } };
+    const gateway = createGateway({ servers: servers(1, 'before') }, options);
+    await gateway.connect('b').start();
+    await expect(gateway.reload({ servers: servers(2, 'after') })).rejects.toThrow('too large to say');
+    expect(gateway.status()).toMatchObject([
+      { id: 'a', displayName: 'before' },
+      { id: 'b', phase: 'ready' },
+    ]);
+    await gateway.close({ graceMs: 0 });
+    expect(server.live).toEqual([]);
   });
 
   test('subscriptions go over to the new server', async () => {

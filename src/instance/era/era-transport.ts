@@ -102,8 +102,8 @@ export class EraTransport implements LinkTransport {
     return this.#post(message, options, onOutcome);
   }
 
-  fail(reason: GatewayError): void {
-    this.#inner.fail?.(reason);
+  fail(reason: GatewayError): GatewayError {
+    return this.#inner.fail?.(reason) ?? reason;
   }
 
   async health(signal: AbortSignal): Promise<void> {

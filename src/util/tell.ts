@@ -1,0 +1,14 @@
+/**
+ * Tells a listener of the host. What it throws, or rejects with where it is an async function, must not change what happens
+ * to what it is told of, nor end the process.
+ */
+export function tell<T>(listener: ((value: T) => unknown) | undefined, value: T): void {
+  try {
+    const told = listener?.(value);
+    if (told instanceof Promise) {
+      told.catch(() => {});
+    }
+  } catch {
+    // It is the host's own.
+  }
+}
