@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { createGateway } from '../../src/gateway.js';
 import type { GatewayEvent } from '../../src/index.js';
 import type { RuntimeProgress } from '../../src/runtime.js';
+import { findCredentials } from '../../src/runtimes/docker/credentials.js';
 import { DockerRuntime, type DockerSpec } from '../../src/runtimes/docker.js';
 import { DockerScene, temporaryFolder } from '../support/docker.js';
 import { describeWithDocker } from '../support/real-parts.js';
@@ -36,7 +37,7 @@ async function home(config: unknown, helpers: Readonly<Record<string, string>> =
   }
   const env = { PATH: `${join(folder.path, 'bin')}:/usr/bin:/bin`, DOCKER_CONFIG: folder.path, HELPER: secret };
   const scene = () => new DockerScene(new DockerRuntime({ env }));
-  return { ...folder, scene, [Symbol.asyncDispose]: folder[Symbol.asyncDispose] };
+  return { ...folder, env, scene, [Symbol.asyncDispose]: folder[Symbol.asyncDispose] };
 }
 
 describeWithDocker('docker: a pull', () => {
@@ -200,3 +201,20 @@ describeWithDocker('docker: credentials of the user', () => {
     expect(JSON.stringify(await scene.inspect())).not.toContain(secret);
   });
 });
+
+test.each(['https://index.docker.io/v1/', 'docker.io'])(
+  'docker: the helper of Docker Hub, named as %s',
+  async (hub) => {
+    const helper = `read server; printf '{"Username":"%s","Secret":"%s"}' "$server" "$HELPER"`;
+    await using folder = await home(
+      { credHelpers: { [hub]: 'hub' }, credsStore: 'none' },
+      { 'docker-credential-hub': helper },
+    );
+    const { header = '', problem } = await findCredentials('docker.io', folder.env, new AbortController().signal);
+    expect(problem).toBeUndefined();
+    expect(JSON.parse(Buffer.from(header, 'base64url').toString())).toMatchObject({
+      username: 'https://index.docker.io/v1/',
+      password: secret,
+    });
+  },
+);

@@ -35,7 +35,8 @@ export async function findCredentials(registry: string, env: Environment, signal
   }
   const server = registry === 'docker.io' ? hubServer : registry;
   const own = config.credHelpers ?? {};
-  const helper = (Object.hasOwn(own, registry) ? own[registry] : undefined) ?? config.credsStore;
+  const named = [server, registry].find((name) => Object.hasOwn(own, name));
+  const helper = named === undefined ? config.credsStore : own[named];
   let problem: string | undefined;
   if (helper !== undefined && helper !== '') {
     try {

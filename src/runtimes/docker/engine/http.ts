@@ -179,9 +179,8 @@ function target({ socketPath, host, port, tls, connect }: Address): RequestOptio
     return { createConnection: connect as unknown as NonNullable<RequestOptions['createConnection']> };
   }
   // A connection for each call: none is left idle, and a half-dead one is never used again.
-  return socketPath === undefined
-    ? { host, port, ...tls, ...(tls === undefined && { agent: new lazyNode.http.Agent({ keepAlive: false }) }) }
-    : { socketPath, agent: new lazyNode.http.Agent({ keepAlive: false }) };
+  const agent = new lazyNode[tls === undefined ? 'http' : 'https'].Agent({ keepAlive: false });
+  return socketPath === undefined ? { host, port, ...tls, agent } : { socketPath, agent };
 }
 
 function pathOf({ path, query = {} }: Call): string {
