@@ -194,3 +194,28 @@ test('the limit is that of a line, wherever it stands in a chunk', () => {
   const lines = ['x', 'y', 'z'].map((letter) => letter.repeat(60));
   expect(cut([Buffer.from(`${lines.join('\n')}\n`)], 100)).toEqual({ lines, overflow: false });
 });
+
+test('is as new once cleared', () => {
+  const buffer = new LineBuffer(limit);
+  buffer.feed(Buffer.from('a\nhalf'));
+  expect(buffer.next()).toBe('a');
+  buffer.clear();
+  expect(buffer.isEmpty).toBe(true);
+  buffer.feed(Buffer.from('b\nc\n'));
+  expect([buffer.next(), buffer.next(), buffer.next()]).toEqual(['b', 'c', undefined]);
+});
+
+test('has the bytes of the line that it has just given, and none when it gave none', () => {
+  const buffer = new LineBuffer(limit);
+  const none = Buffer.alloc(0);
+  expect(buffer.lastBytes()).toEqual(none);
+  buffer.feed(Buffer.from('é\n'));
+  buffer.next();
+  expect(buffer.lastBytes()).toEqual(Buffer.from('é'));
+  buffer.next();
+  expect(buffer.lastBytes()).toEqual(none);
+  buffer.feed(Buffer.from('b\n'));
+  buffer.next();
+  buffer.clear();
+  expect(buffer.lastBytes()).toEqual(none);
+});
