@@ -97,6 +97,15 @@ test('lines end as they like, and a mark of byte order goes', () => {
   expect(read([...Buffer.from(whole)].map((byte) => Buffer.of(byte))).heard).toEqual(wanted);
 });
 
+test.each<[string, string, readonly string[]]>([
+  ['line feeds before a carriage return', 'data: one\n\ndata: two\r\n\r\ndata: three\n\n', ['one', 'two', 'three']],
+  ['a mark of byte order is one at the beginning alone', '\ufeffdata: 1\n\n\ufeffdata: 2\n\ndata: 3\n\n', ['1', '3']],
+])('%s', (_what, whole, data) => {
+  for (const chunks of [[whole], [...Buffer.from(whole)].map((byte) => Buffer.of(byte))]) {
+    expect(read(chunks).heard).toEqual(data.map((text) => ({ type: 'message', data: text })));
+  }
+});
+
 test('streams of all kinds, cut anywhere: the same is heard as by another parser', () => {
   const end = fc.constantFrom('\n', '\r\n');
   const value = fc.oneof(
