@@ -41,6 +41,14 @@ describe('too much', () => {
     expect(read(['data\n'.repeat(1_000)], 100)).toEqual({ heard: [], ok: false });
   });
 
+  test('an event of two lines that are each within the limit', () => {
+    expect(read([`data: ${'x'.repeat(60)}\ndata: ${'y'.repeat(60)}\n\n`], 100)).toEqual({ heard: [], ok: false });
+  });
+
+  test('two events of which each is within the limit are not', () => {
+    expect(read(['data: 0123\n\ndata: 4567\n\n'], 10).heard).toHaveLength(2);
+  });
+
   test('a comment that does not end', () => {
     expect(read([':', 'x'.repeat(200)], 100).ok).toBe(false);
   });
