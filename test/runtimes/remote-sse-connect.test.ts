@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RemoteSseOptions, RemoteSseSpec } from '../../src/index.js';
 import { type Certificates, createCertificates, createSecureServer, type Pair } from '../fixtures/http/certificates.js';
@@ -260,6 +261,23 @@ describe('TLS', () => {
     await session.begin();
     expect(textOf(await session.call('search'))).toBe('search');
   });
+});
+
+test('a proxy whose URL is not valid is told without its credentials', async () => {
+  await using session = new Session(
+    { url: 'http://127.0.0.1:9/mcp' },
+    { runtime: { proxy: 'http://user:canary@host:99999' } },
+  );
+  const failure = await session.gateway
+    .connect('vendor')
+    .start()
+    .catch((error: unknown) => error);
+  expect(failure).toMatchObject({
+    code: 'START_FAILED',
+    message:
+      '"vendor": the options tls or proxy cannot be used: the proxy is no valid URL; write it as http://host:port',
+  });
+  expect(inspect(failure, { depth: 10 })).not.toContain('canary');
 });
 
 /** OpenSSL's own server, which asks for a client's certificate and says so when it gets none. */

@@ -169,8 +169,18 @@ export class RemoteSseServers {
       connections = Connections.create(options).catch((cause: unknown) => {
         // A function may give better ones the next time.
         this.#connections.delete(key);
-        const message = `the options tls or proxy cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`;
-        throw new GatewayError('START_FAILED', message, { server, cause, delivered: false });
+        // The error of a URL holds it whole, and with it the credentials for the proxy.
+        const isUrl = (cause as NodeJS.ErrnoException).code === 'ERR_INVALID_URL';
+        const why = isUrl
+          ? 'the proxy is no valid URL; write it as http://host:port'
+          : cause instanceof Error
+            ? cause.message
+            : String(cause);
+        throw new GatewayError('START_FAILED', `the options tls or proxy cannot be used: ${why}`, {
+          server,
+          cause: isUrl ? undefined : cause,
+          delivered: false,
+        });
       });
       this.#connections.set(key, connections);
     }

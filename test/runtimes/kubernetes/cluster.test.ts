@@ -1,9 +1,11 @@
+import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../../src/errors.js';
 import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs, pathOf, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+import { eventually } from '../../support/kubernetes/namespace.js';
 
 async function withFake(use: (fake: FakeApiServer, cluster: Cluster, clusters: Clusters) => Promise<void>) {
   await using fake = await FakeApiServer.listen();
@@ -90,6 +92,32 @@ describe('calls', () => {
       };
       await expect(cluster.get(pod)).resolves.toEqual(pod);
     }));
+
+  test('a certificate that is renewed cuts off no call that is under way, and keeps no connection of the old one', async () => {
+    await using fake = await FakeApiServer.listen();
+    const asked: ServerResponse[] = [];
+    const both = Promise.withResolvers<void>();
+    fake.answer = (_request, response) => {
+      if (asked.push(response) === 2) both.resolve();
+      if (asked.length > 2) sendJson(response, 200, { items: [] });
+    };
+    let cert = 'first';
+    const applyToHTTPSOptions = async (options: object) => void Object.assign(options, { cert });
+    const clusters = new Clusters({ kubeconfig: () => ({ ...fake.kubeconfig(), applyToHTTPSOptions }) });
+    const cluster = await clusters.open();
+    const list = () => cluster.list(pods({ namespace: 'home' }));
+    const early = [list(), list()];
+    await both.promise;
+    // One of the two has ended, and its connection is kept.
+    sendJson(asked[0] as ServerResponse, 200, { items: [] });
+    await Promise.race(early);
+    cert = 'second';
+    await expect(list()).resolves.toEqual([]);
+    sendJson(asked[1] as ServerResponse, 200, { items: [] });
+    await expect(Promise.all(early)).resolves.toEqual([[], []]);
+    await eventually('the end of the old connections', async () => fake.connections === 1 || undefined, 20_000);
+    await clusters.close();
+  });
 
   test('nobody there, and an abort', () =>
     withFake(async (fake, cluster) => {

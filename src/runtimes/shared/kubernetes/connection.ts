@@ -93,7 +93,7 @@ export class Connection {
   #agentFor({ ca, cert, key }: RequestOptions): Agent {
     const identity = [this.server, ca, cert, key].map(String).join('\n');
     if (this.#agent?.key !== identity) {
-      this.#agent?.agent.destroy();
+      if (this.#agent !== undefined) retire(this.#agent.agent);
       const options = { keepAlive: true, keepAliveMsecs: keepAliveMs };
       const { http, https } = lazyNode;
       const agent = this.server.startsWith('http:') ? new http.Agent(options) : new https.Agent(options);
@@ -101,6 +101,12 @@ export class Connection {
     }
     return this.#agent.agent;
   }
+}
+
+/** Ends the connections that nobody uses, and the others when their calls have ended. */
+function retire(agent: Agent): void {
+  agent.maxFreeSockets = 0;
+  for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
 }
 
 function messageOf(cause: unknown): string {
