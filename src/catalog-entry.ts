@@ -117,6 +117,7 @@ export class CatalogEntry {
           server: definition.id,
           era,
           clock,
+          requestTimeoutMs: definition.requestTimeoutMs,
           probeTimeoutMs: Math.min(probeTimeoutMs, definition.startTimeoutMs / 2),
           connect: () => this.#connect(caller, onProgress),
         }),

@@ -35,6 +35,8 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId }>();
   #fresh: Link | undefined;
   #initializeParams: Params = {};
+  /** From which level on the caller wants to read the log, of every instance. */
+  #level: Params | undefined;
   #nextServerRequest = 1;
   #state: 'new' | 'open' | 'closed' = 'new';
 
@@ -62,6 +64,11 @@ export class RequestTransport implements Transport, LinkOwner {
       this.#notify(message);
     } else if (message.method === 'initialize') {
       this.#initialize(message);
+    } else if (message.method === 'logging/setLevel') {
+      this.#setLevel(message);
+    } else if (message.method === 'resources/subscribe') {
+      const text = 'nothing can be subscribed to with isolation: request, as each instance ends with its request';
+      this.#answerLater({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
     } else {
       this.#request(message);
     }
@@ -85,7 +92,9 @@ export class RequestTransport implements Transport, LinkOwner {
   }
 
   /** @internal */
-  onOpen(): void {}
+  onOpen(link: Link): void {
+    this.#tellLevel(link);
+  }
 
   /** @internal */
   onRequest(link: Link, request: JSONRPCRequest): void {
@@ -121,6 +130,26 @@ export class RequestTransport implements Transport, LinkOwner {
         this.#deliver(toErrorResponse(id, error, error.message, error.delivered ?? false));
       },
     );
+  }
+
+  /** Instances come and go: each that opens later is told too. */
+  #setLevel({ id, params }: JSONRPCRequest): void {
+    this.#level = params;
+    for (const link of this.#links) {
+      this.#tellLevel(link);
+    }
+    this.#answerLater({ jsonrpc: '2.0', id, result: {} });
+  }
+
+  #tellLevel(link: Link): void {
+    if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
+      link.ask('logging/setLevel', this.#level).catch(() => {});
+    }
+  }
+
+  /** Never inside the caller's own `send`. */
+  #answerLater(response: Response): void {
+    queueMicrotask(() => this.#deliver(response));
   }
 
   #request(request: JSONRPCRequest): void {

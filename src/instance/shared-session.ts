@@ -239,7 +239,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
-  onEnd(_link: Link, reason: GatewayError | undefined): void {
+  onEnd({ server }: Link, reason: GatewayError | undefined): void {
+    for (const [requestId, { to }] of this.#serverRequests) {
+      const params = { requestId, reason: `the server "${server}" has ended` };
+      to.deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params });
+    }
     this.#serverRequests.clear();
     this.#tasks.clear();
     if (reason !== undefined) {

@@ -176,6 +176,24 @@ describe('isolation: request', () => {
     expect(() => t.gateway.connect('a')).toThrow(expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }));
   });
 
+  test('each instance is told the level of the log, and nothing can be subscribed to', async () => {
+    const resources = [{ uri: 'file:///a', name: 'a' }];
+    await using t = setUp({ a: { tools: [{ name: 'who' }], resources } }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    await caller.result('logging/setLevel', { level: 'debug' });
+    for (const count of [1, 2]) {
+      await caller.result('tools/call', { name: 'a__who' });
+      expect(t.server('a').opens).toBe(count);
+    }
+    for (const instance of t.server('a').instances) {
+      expect(instance.requests('logging/setLevel').map(({ params }) => params?.level)).toEqual(['debug']);
+      expect(instance.requests('tools/call')).toHaveLength(1);
+    }
+    await caller.list('resources');
+    const { code, message } = await caller.error('resources/subscribe', { uri: 'file:///a' });
+    expect([code, message]).toEqual([-32601, expect.stringContaining('isolation: request')]);
+  });
+
   test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
     await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
     await using caller = await t.caller({ sampling: {} });

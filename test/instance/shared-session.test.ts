@@ -115,6 +115,36 @@ test('a connection is closed although its server could not be stopped', async ()
   expect(one.log.filter((entry) => entry === 'close')).toHaveLength(1);
 });
 
+test('what a server asks in a handshake that fails is taken back', async () => {
+  let starts = 0;
+  const t = setUp(
+    'caller',
+    {
+      initialize: () => {
+        starts += 1;
+        if (starts === 1) {
+          return { result: { protocolVersion: '2025-11-25', capabilities: {} } };
+        }
+        t.server.say({ id: 'q', method: 'roots/list' });
+        return { error: { code: -32603, message: 'not today' } };
+      },
+    },
+    { idleTimeoutMs: 1_000, maxLifetimeMs: 0 },
+  );
+  const one = await t.begin();
+  await t.clock.advance(1_000);
+  expect(t.server.closes).toBe(1);
+  expect(await one.ask('ping')).toMatchObject({ error: { data: { code: 'START_FAILED' } } });
+  const question = one.heard.find(({ method }) => method === 'roots/list');
+  expect(question).toBeDefined();
+  expect(one.heard).toContainEqual(
+    expect.objectContaining({
+      method: 'notifications/cancelled',
+      params: expect.objectContaining({ requestId: question?.id }),
+    }),
+  );
+});
+
 test('a shared connection refuses an id that is in use', async () => {
   const t = setUp('shared');
   const one = await t.begin();

@@ -29,6 +29,7 @@ async function begin({ play = {}, capabilities, params = {}, protocol = 'modern'
   const clock = new FakeClock();
   const connections: PlayedConnection[] = [];
   const transport = new EraTransport({
+    requestTimeoutMs: 60_000,
     server: 'played',
     era: new ServerEra(protocol),
     clock,
@@ -245,6 +246,18 @@ describe('a call that needs input', () => {
     expect(t.server.of('tools/call')[1]?.params?.inputResponses).toEqual({ a: { n: 1 }, b: { n: 2 } });
   });
 
+  test('under a name that objects have a meaning for is answered under that', async () => {
+    const inputs = JSON.parse('{"__proto__":{"method":"roots/list"}}');
+    const t = await begin({
+      play: { 'tools/call': ({ params }) => (params?.inputResponses ? { result: { ok: 1 } } : needs(inputs)) },
+      onAsked: ({ id }, answer) => answer({ id: id as string, result: { roots: [] } }),
+    });
+    await t.ask('tools/call', { name: 'go' });
+    expect(await t.answer('tools/call')).toMatchObject({ result: { ok: 1 } });
+    expect(t.server.of('tools/call')).toHaveLength(2);
+    expect(JSON.stringify(t.server.of('tools/call')[1]?.params?.inputResponses)).toBe('{"__proto__":{"roots":[]}}');
+  });
+
   test('fails with what the caller refuses, which is then asked nothing else', async () => {
     const error = { code: -1, message: 'not you', data: { why: 'policy' } };
     const t = await begin({
@@ -327,6 +340,25 @@ describe('what a caller listens to', () => {
     expect(await t.ask('resources/subscribe', { uri }, 1)).toMatchObject({ result: {} });
     expect(await t.ask('resources/subscribe', { uri }, 2)).toMatchObject({ result: {} });
     expect(t.server.of('subscriptions/listen')).toHaveLength(1);
+  });
+
+  test('one that is ended, or is not acknowledged in time, is answered all the same', async () => {
+    const t = await begin({ play: {} });
+    expect(await t.ask('resources/subscribe', { uri }, 1)).toBeUndefined();
+    expect(await t.ask('resources/unsubscribe', { uri }, 2)).toMatchObject({ result: {} });
+    expect(await t.answer(1)).toMatchObject({ error: { code: 1304, data: { code: 'REQUEST_CANCELLED' } } });
+    expect(t.clock.waiting).toBe(0);
+
+    expect(await t.ask('resources/subscribe', { uri }, 3)).toBeUndefined();
+    await t.clock.advance(60_000);
+    expect(await t.answer(3)).toMatchObject({
+      error: { code: 1301, data: { code: 'REQUEST_TIMEOUT', server: 'played', delivered: 'unknown' } },
+    });
+    expect(t.server.of('notifications/cancelled').map(({ params }) => params?.requestId)).toEqual(
+      t.server.of('subscriptions/listen').map(({ id }) => id),
+    );
+    expect(t.clock.waiting).toBe(0);
+    expect(t.heard.filter(({ id, method }) => id !== undefined && method === undefined)).toHaveLength(4);
   });
 
   test('an end of a subscription that there is none of is answered, and the server hears nothing', async () => {

@@ -33,6 +33,8 @@ export interface EraTransportOptions {
   readonly clock: Clock;
   /** How long a server may take to say its era, in milliseconds. */
   readonly probeTimeoutMs: number;
+  /** For what no request of the connection is sent for, in milliseconds. */
+  readonly requestTimeoutMs: number;
   connect(): EraConnection;
 }
 
@@ -200,11 +202,12 @@ export class EraTransport implements LinkTransport {
   }
 
   #begin(request: JSONRPCRequest, caller: Params, { discovery }: Extract<Verdict, { era: 'modern' }>): Response {
-    const { server, clock, era } = this.#options;
+    const { server, clock, era, requestTimeoutMs } = this.#options;
     era.learn('modern');
     this.#modern = new ModernSession({
       server,
       clock,
+      requestTimeoutMs,
       caller,
       discovery,
       post: (message, onOutcome) => this.#forward(message, undefined, onOutcome) && onOutcome(),

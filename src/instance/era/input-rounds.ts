@@ -73,7 +73,8 @@ export class InputRounds {
       return;
     }
     round.requestState = result.requestState;
-    round.responses = {};
+    // The names are the server's.
+    round.responses = Object.create(null);
     const inputs = Object.entries(isFields(result.inputRequests) ? result.inputRequests : {});
     const unknown = inputs.find(([, input]) => !isFields(input) || !askable.has(input.method));
     if (unknown !== undefined) {

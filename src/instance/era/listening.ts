@@ -1,13 +1,18 @@
+import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { isFields, metaKeys } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
+import { toErrorResponse } from '../request-ledger.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface ListeningOptions {
+  readonly server: string;
   readonly clock: Clock;
+  /** How long a server may take to acknowledge a subscription, in milliseconds. */
+  readonly requestTimeoutMs: number;
   /** Sends a request of ours; the envelope is added on the way. */
   request(id: RequestId, method: string, params: Fields): void;
   cancel(id: RequestId): void;
@@ -72,14 +77,25 @@ export class Listening {
     if (this.#uris.has(uri)) {
       return Promise.resolve(undefined);
     }
+    const { clock, requestTimeoutMs } = this.#options;
+    if (this.#closed) {
+      return Promise.resolve(this.#toError('SERVER_EXITED', 'the server has ended'));
+    }
     return new Promise((resolve) => {
+      const timer = clock.setTimeout(() => {
+        const text = `resources/subscribe got no answer within request_timeout (${requestTimeoutMs} ms)`;
+        this.unsubscribe(uri, this.#toError('REQUEST_TIMEOUT', text));
+      }, requestTimeoutMs);
+      this.#timers.add(timer);
       const stream = this.#create({ resourceSubscriptions: [uri] }, (honored, refusal) => {
+        clock.clearTimeout(timer);
+        this.#timers.delete(timer);
         const { resourceSubscriptions: uris } = honored;
         if (Array.isArray(uris) && uris.includes(uri)) {
           resolve(undefined);
         } else {
-          this.unsubscribe(uri);
           resolve(refusal ?? { code: -32602, message: `the server does not tell of changes of ${uri}` });
+          this.unsubscribe(uri);
         }
       });
       this.#uris.set(uri, stream);
@@ -87,7 +103,8 @@ export class Listening {
     });
   }
 
-  unsubscribe(uri: string): void {
+  /** @param reason - for who still waits for the answer to `subscribe` */
+  unsubscribe(uri: string, reason?: RpcError): void {
     const stream = this.#uris.get(uri);
     if (stream !== undefined) {
       this.#uris.delete(uri);
@@ -96,6 +113,8 @@ export class Listening {
       if (this.#streams.delete(stream.id)) {
         this.#options.cancel(stream.id);
       }
+      const text = 'the subscription was ended before the server had acknowledged it';
+      stream.settle({}, reason ?? this.#toError('REQUEST_CANCELLED', text));
     }
   }
 
@@ -183,6 +202,11 @@ export class Listening {
     for (const uri of Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : []) {
       this.#options.deliver({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
     }
+  }
+
+  #toError(code: GatewayError['code'], text: string): RpcError {
+    const error = new GatewayError(code, text, { server: this.#options.server });
+    return toErrorResponse('', error, error.message, 'unknown').error;
   }
 
   #lost(stream: Stream): void {

@@ -32,6 +32,7 @@ type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | 
 export interface ModernSessionOptions {
   readonly server: string;
   readonly clock: Clock;
+  readonly requestTimeoutMs: number;
   /** The params of the caller's `initialize`. */
   readonly caller: Fields;
   readonly discovery: Discovery;
@@ -61,7 +62,7 @@ export class ModernSession {
 
   constructor(options: ModernSessionOptions) {
     this.#options = options;
-    const { clock, caller, deliver } = options;
+    const { server, clock, requestTimeoutMs, caller, deliver } = options;
     this.#clientInfo = caller.clientInfo;
     const hasTasks = hasTasksExtension(options.discovery.capabilities);
     this.#capabilities = addTasks(toModernCapabilities(caller.capabilities), hasTasks);
@@ -78,7 +79,9 @@ export class ModernSession {
       ? new TaskCalls({ clock, request, ask, withdraw, answer: (response) => this.#answer(response) })
       : undefined;
     this.#listening = new Listening({
+      server,
       clock,
+      requestTimeoutMs,
       request,
       cancel,
       deliver: (notification) => deliver(notification, undefined),
