@@ -124,6 +124,22 @@ describe('in-process', () => {
     expect({ closes, waits }).toEqual({ closes: 1, waits: [5000] });
   });
 
+  test('says so when the close() of a transport throws at once', async () => {
+    const cause = new Error('disk full');
+    const inner = {
+      start: async () => {},
+      send: async () => {},
+      close() {
+        throw cause;
+      },
+    };
+    const transport = await open(() => inner);
+    let closes = 0;
+    transport.onclose = () => closes++;
+    await expect(transport.close()).rejects.toMatchObject({ code: 'STOP_FAILED', cause });
+    expect(closes).toBe(1);
+  });
+
   test('reports a close() that fails after the server ended by itself', async () => {
     const cause = new Error('disk full');
     let end = async () => {};

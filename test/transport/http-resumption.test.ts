@@ -215,6 +215,25 @@ describe('the answer to a request whose stream broke', () => {
     expect(session.clock.waiting).toBe(0);
   });
 
+  test('comes though what the caller hands in for tokens and for its end throws, which onerror is told', async () => {
+    await using host = await listenScripted((asked) => {
+      if (!isCall(asked)) return false;
+      startEvents(asked.response);
+      asked.response.end(event(textResult(asked.message?.id, 'found'), { id: 'one' }));
+    });
+    await using connected = await connect(host);
+    const { peer, transport } = connected;
+    const thrown = (what: string) => () => {
+      throw new Error(what);
+    };
+    const options = { onresumptiontoken: thrown('no room for a token'), onRequestStreamEnd: thrown('no end') };
+    await transport.send({ jsonrpc: '2.0', id: 60, method: 'tools/call', params: { name: 'search' } }, options);
+    await peer.until('both errors', () => peer.errors.length === 2);
+    expect(peer.errors.map(({ message }) => message)).toEqual(['no room for a token', 'no end']);
+    expect(peer.messages).toMatchObject([{ id: 60, result: {} }]);
+    expect(host.steps.filter((step) => step === 'tools/call')).toHaveLength(1);
+  });
+
   test('goes on when the caller hands in a token of an earlier stream', async () => {
     const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
     await using host = await listenScripted(script);

@@ -134,7 +134,8 @@ export class InProcessTransport implements RuntimeTransport {
     const failures: unknown[] = [];
     const closing = (async () => {
       await close?.().catch((error: unknown) => failures.push(error));
-      await inner.close().catch((error: unknown) => failures.push(error));
+      // A transport of the host may throw before it returns a promise.
+      await (async () => inner.close())().catch((error: unknown) => failures.push(error));
     })();
     if (!(await settledWithin(closing, closeLimitMs, clock))) {
       throw this.#error('STOP_FAILED', `the server did not close within ${closeLimitMs} ms`);

@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
+import { runCallback } from '../callback.js';
 import { answerInvalid } from './answer-error.js';
 import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
@@ -74,6 +75,7 @@ export class AnswerStream {
     const { wire, open, send, deliver } = this.#options;
     const { server, maxMessageBytes, leftovers } = wire;
     const { exchange } = open;
+    const host = { onerror: (error: Error) => wire.onTrouble(error) };
     return new Promise((resolve) => {
       let answered = false;
       this.#backoff.opened();
@@ -95,12 +97,12 @@ export class AnswerStream {
         id: (id) => {
           this.#lively = true;
           this.#lastEventId = id === '' ? undefined : id;
-          if (id !== '') send.onresumptiontoken?.(id);
+          if (id !== '') runCallback(host, () => send.onresumptiontoken?.(id));
         },
         retry: (ms) => this.#backoff.asked(ms),
         end: (cause) => {
           if (answered) leftovers.ended(answer);
-          if (!open.cancelled) send.onRequestStreamEnd?.();
+          if (!open.cancelled) runCallback(host, () => send.onRequestStreamEnd?.());
           if (answered) return;
           const what = `the answer to ${open.request.method}`;
           resolve({ cause: cause && readFailure(cause, exchange, what, server) });

@@ -27,7 +27,7 @@ export interface WireOptions extends ExchangeOptions {
   readonly headersTimeoutMs: number;
   onMessage(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void;
   /** Something went wrong that ends nothing. */
-  onTrouble(error: GatewayError): void;
+  onTrouble(error: Error): void;
   /** The session is over, and nothing more will come. */
   onLost(reason: GatewayError): void;
 }
