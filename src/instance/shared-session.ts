@@ -4,6 +4,7 @@ import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
+import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 
@@ -308,12 +309,4 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused();
     }
   }
-}
-
-/** Whether a URI is the one that somebody is subscribed to, or of a resource within that. */
-function isPartOf(uri: string, subscribed: string): boolean {
-  return (
-    uri === subscribed ||
-    (uri.startsWith(subscribed) && (subscribed.endsWith('/') || /[/?#]/.test(uri.charAt(subscribed.length))))
-  );
 }

@@ -627,14 +627,15 @@ describe('a stream of notifications', () => {
     });
     expect(both.notifications).toEqual({ toolsListChanged: true, resourceSubscriptions: ['x://1'] });
     const { only } = setup.server('one');
-    only.notify('notifications/resources/updated', { uri: 'x://1' });
+    // One that merely begins alike is another; a part of it is its own.
+    for (const uri of ['x://1', 'x://12', 'x://1/part']) only.notify('notifications/resources/updated', { uri });
     only.notify('notifications/prompts/list_changed');
     only.notify('notifications/tools/list_changed');
     await setup.clock.advance(100);
     expect(caller.notifications('notifications/tools/list_changed').map(idOf)).toEqual(['tools', 'both']);
-    expect(caller.notifications('notifications/resources/updated')).toEqual([
-      { uri: 'x://1', _meta: { [`${prefix}subscriptionId`]: 'both' } },
-    ]);
+    expect(caller.notifications('notifications/resources/updated')).toEqual(
+      ['x://1', 'x://1/part'].map((uri) => ({ uri, _meta: { [`${prefix}subscriptionId`]: 'both' } })),
+    );
     expect(caller.notifications('notifications/prompts/list_changed')).toEqual([]);
   });
 

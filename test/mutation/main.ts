@@ -20,7 +20,7 @@ const framing = ['line-buffer', 'line-writer', 'stream-transport', 'http/event-p
 /** By part, the files and the tests that concern them: quick ones first, as the first that fails ends the run. */
 const parts: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   'routing of src/endpoint': {
-    'src/endpoint/router.ts': [...routing, 'test/hosts/param-headers.test.ts'],
+    'src/endpoint/router.ts': [...routing, 'test/hosts/param-headers.test.ts', 'test/endpoint/names.test.ts'],
     'src/endpoint/names.ts': ['test/endpoint/names.test.ts', ...routing],
     'src/endpoint/resource-owners.ts': ['test/endpoint/resource-owners.test.ts', ...routing],
   },

@@ -1,4 +1,5 @@
 import type { Response } from '../../instance/exchanges.js';
+import { isPartOf } from '../../instance/resource-part.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
@@ -102,7 +103,7 @@ export class Listens {
       const { uri } = notification.params ?? {};
       const wanted =
         notification.method === updated
-          ? [...listen.uris].some((own) => String(uri).startsWith(own))
+          ? [...listen.uris].some((own) => isPartOf(String(uri), own))
           : listen.methods.has(notification.method);
       if (listen.session === session && listen.isAcknowledged && wanted) {
         this.#notify(listen, notification);
