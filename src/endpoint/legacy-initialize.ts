@@ -43,7 +43,7 @@ export function initializeResult(
     protocolVersion: caller.protocolVersion,
     serverInfo: { name: 'open-mcp-gateway', version },
   };
-  const snapshots = known.flatMap(({ server, snapshot }) => (snapshot === undefined ? [] : [{ server, ...snapshot }]));
+  const snapshots = known.flatMap(({ server, snapshot }) => (snapshot === undefined ? [] : [{ ...snapshot, server }]));
   if (known.length === 0 || snapshots.length < known.length) {
     return { ...result, capabilities: anything };
   }

@@ -235,4 +235,17 @@ test('a shortened name is looked for among names alone', async () => {
   const { structuredContent } = await caller.result('tools/call', { name: `a__${name}` });
   expect(structuredContent).toMatchObject({ params: { name } });
   expect(await caller.error('tools/call', { name: 'a__7_0123456789' })).toMatchObject({ code: -32602 });
+  // What is no name has made nothing known.
+  const plain = await caller.result('tools/call', { name: 'a__7' });
+  expect(plain.structuredContent).toMatchObject({ params: { name: '7' } });
+});
+
+test('a shortened name of a prompt is looked for among prompts', async () => {
+  const on = { 'prompts/get': ({ params }: { params?: object | undefined }) => ({ messages: [], got: params }) };
+  await using t = setUp({ a: { ...tools(long), prompts: [{ name: `${long}p` }], on } });
+  await using caller = await t.caller();
+  const name = qualifiedName('a', `${long}p`);
+  expect(await caller.result('prompts/get', { name })).toMatchObject({ got: { name: `${long}p` } });
+  expect(t.server('a').only.requests('tools/list')).toEqual([]);
+  expect(await caller.error('prompts/get', { name: qualifiedName('a', long) })).toMatchObject({ code: -32602 });
 });

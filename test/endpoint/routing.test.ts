@@ -34,6 +34,10 @@ describe('what cannot be routed', () => {
     await using caller = await t.caller();
     const error = await caller.error('resources/read', { uri: 'x://nobody' });
     expect(error).toMatchObject({ code: -32002, data: { uri: 'x://nobody' } });
+    for (const uri of [7, null, undefined, {}]) {
+      expect(await caller.error('resources/read', { uri }), String(uri)).toMatchObject({ code: -32002 });
+      expect(await caller.error('no/such/method', { uri }), String(uri)).toMatchObject({ code: -32601 });
+    }
   });
 
   test('a second initialize is refused', async () => {
@@ -433,6 +437,20 @@ describe('cancellation and progress', () => {
     expect(t.server('a').only.requests('tools/call')).toHaveLength(1);
   });
 
+  test('a read that is cancelled while its owner is looked for reaches nobody', async () => {
+    const gate = Promise.withResolvers<Json>();
+    await using t = setUp({ a: { resources: [], on: { 'resources/list': () => gate.promise } } });
+    await using caller = await t.caller();
+    await caller.send({ id: 5, method: 'resources/read', params: { uri: 'x://a' } });
+    const { instance } = await t.server('a').request('resources/list');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 5 } });
+    gate.resolve({ resources: [{ uri: 'x://a' }] });
+    await caller.list('resources');
+    await settle();
+    expect(instance.requests('resources/read')).toEqual([]);
+    expect(caller.answers(5)).toEqual([]);
+  });
+
   test('progress comes under the token of the caller, to its request alone, and ends with the answer', async () => {
     await using t = setUp({ a: held, b: held });
     await using caller = await t.caller();
@@ -510,6 +528,16 @@ describe('resources', () => {
     await caller.result('resources/unsubscribe', { uri: alias });
     expect(t.server('b').only.requests('resources/unsubscribe')[0]?.params).toEqual({ uri: shared.uri });
     expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
+  });
+
+  test('a listed one whose server a reload takes away is of nobody', async () => {
+    await using t = setUp({ a: { resources: [{ uri: 'x://a' }] }, b: { resources: [{ uri: 'x://b' }], on: read } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/read', { uri: 'x://b' });
+    await t.gateway.reload({ servers: [{ id: 'a', runtime: { type: 'scripted', script: 'a' } }] });
+    expect(await caller.error('resources/read', { uri: 'x://b' })).toMatchObject({ code: -32002 });
+    expect(await caller.error('resources/unsubscribe', { uri: 'x://b' })).toMatchObject({ code: -32002 });
   });
 
   test('an update of the later server without a subscription does not pass for one of the first', async () => {
@@ -637,6 +665,12 @@ describe('resources', () => {
     expect(t.server('a').only.requests('resources/unsubscribe')).toEqual([]);
     await caller.result('resources/unsubscribe', { uri: shared.uri });
     expect(t.server('a').only.requests('resources/unsubscribe')).toHaveLength(1);
+    // A later start is not asked for what was given up.
+    t.server('a').only.die();
+    await t.clock.advance(60_000);
+    await caller.result('resources/read', { uri: shared.uri });
+    await settle();
+    expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
   });
 });
 

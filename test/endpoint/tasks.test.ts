@@ -63,6 +63,15 @@ describe('tasks that servers run', () => {
     expect(await other.result('tasks/list')).toEqual({ tasks: [] });
   });
 
+  test('a task whose server a reload takes away is one of nobody', async () => {
+    await using t = setUp({ a: taskServer('t'), b: taskServer('t') });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    await t.gateway.reload({ servers: [{ id: 'b', runtime: { type: 'scripted', script: 'b' } }] });
+    expect(await caller.error('tasks/get', { taskId: 't' })).toMatchObject({ code: -32602 });
+    expect(t.server('b').opens).toBe(0);
+  });
+
   test('a server cannot take the task of another by naming it', async () => {
     // b's own id is what a's would be shown as.
     await using t = setUp({ a: taskServer('t'), b: taskServer('t'), c: taskServer('b__t') });
