@@ -140,14 +140,13 @@ export class EntryTable {
     return entry.retire(graceMs, new GatewayError('SERVER_STOPPED', text, { server: id, delivered: false }));
   }
 
-  /** Those of which something runs; the others are forgotten. */
+  /** Those of which something runs; the others are forgotten, unless they have connections that are open. */
   #stale(): CatalogEntry[] {
-    for (const entry of this.#retired) {
-      if (entry.supervisor.isGone) {
-        this.#retired.delete(entry);
-      }
+    const gone = [...this.#retired].filter(({ supervisor }) => supervisor.isGone);
+    for (const entry of gone) {
+      entry.sessions.isUsed || this.#retired.delete(entry);
     }
-    return [...this.#retired];
+    return [...this.#retired].filter((entry) => !gone.includes(entry));
   }
 }
 

@@ -207,7 +207,7 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
    * needed. It outlives its servers; each connection is a session of its own.
    *
-   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`
+   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for `servers` or `tags` that are no arrays
    */
   connect(options?: MergedOptions): Transport;
   /**

@@ -33,7 +33,7 @@ import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/server-status.js';
-import { callerKey, MergedPeers } from './merged-peers.js';
+import { callerKey, checkCaller, MergedPeers } from './merged-peers.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
 import type { RuntimeFactory } from './runtime.js';
@@ -135,6 +135,7 @@ class CatalogGateway implements Gateway {
   connect(idOrOptions?: string | MergedOptions, options: ServerConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
       const entry = this.#entries.get(idOrOptions);
+      checkCaller(options.caller);
       const transport = options.era === undefined ? entry.connect(options.caller) : this.#connectEra(entry, options);
       const policy = {
         server: entry.definition.id,

@@ -9,6 +9,7 @@ import type { Names } from './endpoint/names.js';
 import type { PeerFactory } from './endpoint/peer.js';
 import type { SnapshotStore } from './endpoint/snapshot.js';
 import type { EntryTable } from './entry-table.js';
+import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { MergedOptions } from './gateway-api.js';
 import type { Clock } from './options.js';
@@ -34,17 +35,17 @@ export class MergedPeers {
     this.#options = options;
   }
 
-  /** For a transport whose caller may be of either era. @throws `GatewayError` `SERVER_UNKNOWN` */
+  /** For a transport whose caller may be of either era. @throws `GatewayError` `SERVER_UNKNOWN`, `OPTION_INVALID` */
   factory(options: MergedOptions): PeerFactory {
-    this.#checkIds(options);
+    this.#check(options);
     const createSession = this.#sessionFactory(options, false);
     return (send) =>
       new DualPeer({ createSession, createModern: () => this.#createModern(options, createSession) }, send);
   }
 
-  /** For stateless requests over HTTP. @throws `GatewayError` `SERVER_UNKNOWN` */
+  /** For stateless requests over HTTP. @throws `GatewayError` `SERVER_UNKNOWN`, `OPTION_INVALID` */
   createStateless(options: MergedOptions): ModernPeer {
-    this.#checkIds(options);
+    this.#check(options);
     return this.#createModern(options, this.#sessionFactory(options, true));
   }
 
@@ -99,10 +100,28 @@ export class MergedPeers {
       .map((entry) => entry.toEndpointServer(caller));
   }
 
-  #checkIds({ servers = [] }: MergedOptions): void {
+  #check({ caller, servers = [], tags = [] }: MergedOptions): void {
+    checkCaller(caller);
+    for (const [name, value] of Object.entries({ servers, tags })) {
+      if (!Array.isArray(value)) {
+        throw new GatewayError('OPTION_INVALID', `${name} must be an array of strings, not ${JSON.stringify(value)}`);
+      }
+    }
     for (const id of servers) {
       this.#options.entries.get(id);
     }
+  }
+}
+
+/**
+ * What a compiler would refuse, and would count as nobody in particular.
+ *
+ * @throws `GatewayError` `OPTION_INVALID`
+ */
+export function checkCaller(caller: unknown): void {
+  if (caller !== undefined && (typeof caller !== 'object' || caller === null)) {
+    const given = caller === null ? 'null' : `a ${typeof caller}`;
+    throw new GatewayError('OPTION_INVALID', `caller must be an object such as { id: 'ada' }, not ${given}`);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { GatewayError } from '../errors.js';
 import { type ParsedJson, parseJson } from '../transport/message-json.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
@@ -10,8 +11,18 @@ export function readBody(
 ): Promise<ParsedJson> {
   return new Promise((resolve, reject) => {
     const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
+    const cutOff = () => new Refusal('body', 'The body did not come to its end');
     if (Number(request.headers['content-length']) > maxBodyBytes) {
       reject(tooLarge());
+      return;
+    }
+    if (request.readableEnded) {
+      const text = 'the host has read the body of the request: hand it to handle() as the third argument';
+      reject(new GatewayError('OPTION_INVALID', text));
+      return;
+    }
+    if (request.destroyed) {
+      reject(cutOff());
       return;
     }
     const chunks: Buffer[] = [];
@@ -42,7 +53,7 @@ export function readBody(
           reject(new Refusal('body', 'The body is not JSON'));
         }
       });
-    const gone = () => settle(() => reject(new Refusal('body', 'The body did not come to its end')));
+    const gone = () => settle(() => reject(cutOff()));
     request.on('data', take).on('end', finish).on('close', gone);
   });
 }

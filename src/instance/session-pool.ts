@@ -65,6 +65,11 @@ export class SessionPool {
     return this.#attach(id === undefined ? Symbol('nobody else') : `caller ${id}`, caller);
   }
 
+  /** Whether connections are open that the pool has to end. */
+  get isUsed(): boolean {
+    return this.#sessions.size > 0;
+  }
+
   /** Ends all sessions, and refuses connections that start later; open requests are answered with the reason. */
   async close(reason: GatewayError): Promise<void> {
     this.#closed = reason;

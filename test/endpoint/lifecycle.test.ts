@@ -652,3 +652,17 @@ test('a thousand callers that came and went leave nothing', async () => {
   const left = gone.filter((each) => each.deref() !== undefined).length;
   expect(left).toBeLessThan(50);
 });
+
+test.each([
+  [{ tags: 'db' }, 'tags must be an array of strings, not "db"'],
+  [{ servers: 'a' }, 'servers must be an array of strings, not "a"'],
+  [{ caller: 'ada' }, 'caller must be an object such as'],
+  [{ caller: null }, 'caller must be an object such as'],
+])('connect(%j) is refused at once, and says why', async (options, message) => {
+  await using t = setUp({ a: script });
+  const refusal = expect.objectContaining({ code: 'OPTION_INVALID', message: expect.stringContaining(message) });
+  expect(() => t.gateway.connect(options as never)).toThrow(refusal);
+  if ('caller' in options) {
+    expect(() => t.gateway.connect('a', options as never)).toThrow(refusal);
+  }
+});

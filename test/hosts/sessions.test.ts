@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -8,6 +9,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test, vi } from 'vitest';
 import { createNodeSessions, createWebSessions, GatewayError } from '../../src/index.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
+import { listen } from '../fixtures/http/listen.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { createHttpHost, type HttpHost, type HttpHostOptions, type Serve, transportKinds } from './http-host.js';
 import { answerTo, begin, initialize, open, send } from './raw-client.js';
@@ -43,6 +45,41 @@ test('sessions for the web answer a request whose body the host has read', async
   expect(onError).toHaveBeenCalledWith(
     expect.objectContaining({ message: expect.stringContaining('has read the body') }),
   );
+});
+
+test('sessions for node say that the host has read a body, and do not wait for one that was cut off', async () => {
+  const onError = vi.fn();
+  const admitted = Promise.withResolvers<void>();
+  const clientLeft = Promise.withResolvers<void>();
+  await using sessions = createNodeSessions(() => expect.unreachable(), {
+    onError,
+    authenticate: async (request) => {
+      if (request.headers['x-wait'] !== undefined) {
+        request.once('close', clientLeft.resolve);
+        admitted.resolve();
+        await clientLeft.promise;
+      }
+      return {};
+    },
+  });
+  const handled: Promise<void>[] = [];
+  const server = createServer(async (request, response) => {
+    request.headers['x-wait'] === undefined && (await text(request));
+    handled.push(sessions.handle(request, response));
+  });
+  await using listening = await listen(server);
+  expect(await send(`${listening.origin}/mcp`, initialize)).toMatchObject({
+    status: 500,
+    message: expect.stringContaining('has read the body'),
+  });
+  expect(onError).toHaveBeenCalledOnce();
+  const leaving = open(`${listening.origin}/mcp`, 'POST', { 'x-wait': '1', 'content-length': 10 });
+  leaving.write('{');
+  await admitted.promise;
+  leaving.destroy();
+  // Long before the time of the body is up.
+  await handled[1];
+  expect(onError).toHaveBeenCalledOnce();
 });
 
 describe.each(transportKinds)('sessions with the transport %s', (kind) => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, InProcessRuntime, type RuntimeFactory, type ServerInput } from '../../src/index.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { settle } from '../support/fake-clock.js';
 
 const script: Script = {
@@ -228,6 +229,19 @@ describe('gateway.reload()', () => {
     ]);
     await gateway.close({ graceMs: 0 });
     expect(server.live).toEqual([]);
+  });
+
+  test('close() ends connections to a server that was kept, and rests', async () => {
+    const shared = { isolation: 'shared', on_reload: 'keep', idle_timeout: '1s' };
+    await using t = setUp({ a: script }, { entry: shared });
+    const caller = await TestCaller.open(t.gateway.connect('a'));
+    await t.gateway.reload({ servers: [entry('a', { ...shared, env: { V: '2' } })] });
+    expect(t.gateway.status('a').stale).toBe(true);
+    await t.clock.advance(1_000);
+    expect(t.gateway.status('a').stale).toBe(false);
+    expect(caller.closed).toBe(0);
+    await t.gateway.close();
+    expect(caller.closed).toBe(1);
   });
 
   test('subscriptions go over to the new server', async () => {
