@@ -327,6 +327,25 @@ describe('the stream for what belongs to no request', () => {
     });
   });
 
+  test.each([404, 400])('that a server without sessions refuses for a while, with %i, ends nothing', async (status) => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script, { withSession: false });
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    await cut((await next()).response, event({ jsonrpc: '2.0', method: 'notifications/reference' }, { id: 'a' }));
+    const { value: second } = await passUntil(clock, next());
+    expect(second.headers['last-event-id']).toBe('a');
+    second.response.writeHead(status).end();
+    const { value: third } = await passUntil(clock, next());
+    expect(third.headers['last-event-id']).toBeUndefined();
+    startEvents(third.response);
+    third.response.write(event({ jsonrpc: '2.0', method: 'notifications/reference', params: { number: 7 } }));
+    await peer.until('a message', () => peer.numbers.includes(7));
+    expect(await peer.call('search')).toBe('search');
+    expect(peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status }]);
+    expect(peer.closes).toBe(0);
+  });
+
   test('is tried again while the server cannot be reached, and told of once', async () => {
     const { script, next } = scripted(isGet);
     await using host = await listenScripted(script);

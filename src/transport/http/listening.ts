@@ -16,6 +16,7 @@ import { parseMessages, readFailure, type WireOptions } from './wire.js';
 export class ListeningStream {
   readonly #options: WireOptions;
   readonly #headers: () => Record<string, string>;
+  readonly #onSessionLost: ((cause: GatewayError) => void) | undefined;
   readonly #backoff: Backoff;
   #exchange: Exchange | undefined;
   #timer: unknown;
@@ -25,9 +26,15 @@ export class ListeningStream {
   #troubled = false;
   #closed = false;
 
-  constructor(options: WireOptions, headers: () => Record<string, string>) {
+  /** @param onSessionLost - told when the server no longer knows the session; undefined when there is none */
+  constructor(
+    options: WireOptions,
+    headers: () => Record<string, string>,
+    onSessionLost: ((cause: GatewayError) => void) | undefined,
+  ) {
     this.#options = options;
     this.#headers = headers;
+    this.#onSessionLost = onSessionLost;
     this.#backoff = new Backoff(options.clock, options.random);
     void this.#open();
   }
@@ -124,12 +131,15 @@ export class ListeningStream {
     const body = await readText(answer, errorBodyBytes).catch(() => '');
     if (this.#closed) return;
     const error = statusError(answer, exchange.hide(body), step, clock);
-    if (status === 404 || status === 400) {
-      this.#options.onLost(error);
+    const isGone = status === 404 || status === 400;
+    if (isGone && this.#onSessionLost !== undefined) {
+      this.#onSessionLost(error);
       return;
     }
     this.#trouble(error);
-    if (status >= 500 || status === 429) {
+    // Perhaps it was the event that the server did not know.
+    if (isGone) this.#lastEventId = undefined;
+    if (isGone || status >= 500 || status === 429) {
       this.#backoff.asked(error.retryAfterMs ?? 0);
       this.#openAgain(false);
     }

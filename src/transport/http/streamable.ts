@@ -180,11 +180,11 @@ export class StreamableWire implements Wire {
     this.#options.leftovers.discard(answer);
     // Only sessions of the older revisions have a stream for what belongs to no request.
     if ('method' in message && message.method === 'notifications/initialized' && this.#modern === undefined) {
+      const onSessionLost =
+        this.#session.id === undefined ? undefined : (cause: GatewayError) => this.#session.lost(cause);
       this.#listening ??= this.#closed
         ? undefined
-        : new ListeningStream({ ...this.#options, onLost: (reason) => this.#session.lost(reason) }, () =>
-            this.#session.headers(),
-          );
+        : new ListeningStream(this.#options, () => this.#session.headers(), onSessionLost);
     }
   }
 
