@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
+import { type RemoteSseOptions, RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import { event, startEvents, textResult } from '../fixtures/http/listen.js';
@@ -15,8 +15,8 @@ import {
 import { FakeClock, settle } from '../support/fake-clock.js';
 
 /** A transport whose time stands still, after the handshake. */
-async function connect(host: ScriptedHost, clock = new FakeClock()) {
-  const runtime = new RemoteSseRuntime();
+async function connect(host: ScriptedHost, clock = new FakeClock(), options: RemoteSseOptions = {}) {
+  const runtime = new RemoteSseRuntime(options);
   const context = createRuntimeContext({ server: 'vendor', clock });
   const transport = await runtime.open({ url: host.url, transport: 'streamable-http' }, context);
   const peer = new Peer(transport, 20_000);
@@ -157,6 +157,38 @@ describe('the answer to a request whose stream broke', () => {
       code: 'ANSWER_INVALID',
       message: expect.stringMatching(/its stream ended before the answer, and the rest was refused with HTTP 405/),
     });
+  });
+
+  test.each([
+    ['the server wants authorization for the rest', 'AUTH_REQUIRED'],
+    ['the host has no headers for it', 'AUTH_FAILED'],
+    ['the transport is closed while the host looks for headers', 'TRANSPORT_CLOSED'],
+  ] as const)('may have come, though %s', async (_why, code) => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script, { withSession: false });
+    const asked = Promise.withResolvers<void>();
+    let hasCalled = false;
+    const headers = () => {
+      if (!hasCalled || code === 'AUTH_REQUIRED') return {};
+      if (code === 'AUTH_FAILED') throw new Error('none');
+      asked.resolve();
+      return new Promise<never>(() => {});
+    };
+    await using session = await connect(host, new FakeClock(), { headers });
+    const { transport, peer, clock } = session;
+    const sent = transport.send({ jsonrpc: '2.0', id: 75, method: 'tools/call', params: { name: 'search' } });
+    const failure = sent.catch((error: unknown) => error);
+    const call = await next();
+    hasCalled = true;
+    await cut(call.response, 'id: one\ndata:\n\n');
+    if (code === 'AUTH_REQUIRED') {
+      (await passUntil(clock, next())).value.response.writeHead(401).end();
+    } else if (code === 'TRANSPORT_CLOSED') {
+      await passUntil(clock, asked.promise);
+      await peer.close();
+    }
+    // The server has had the request itself.
+    expect((await passUntil(clock, failure)).value).toMatchObject({ code, delivered: 'unknown' });
   });
 
   test('is waited for as long as the server asks, within bounds', async () => {

@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
+import { copyError } from '../../util/copy-error.js';
 import { runCallback } from '../callback.js';
 import { answerInvalid } from './answer-error.js';
 import { Backoff } from './backoff.js';
@@ -123,8 +124,10 @@ export class AnswerStream {
       const refusal = `the rest was refused with HTTP ${answer.status}`;
       throw answerInvalid(step.server, `${step.name}: its stream ended before the answer, and ${refusal}`);
     } catch (error) {
-      if (GatewayError.is(error) && error.code === 'CONNECTION_FAILED') return undefined;
-      throw error;
+      if (!GatewayError.is(error)) throw error;
+      if (error.code === 'CONNECTION_FAILED') return undefined;
+      // What it says of itself is true of the question for the rest alone.
+      throw copyError(error, { delivered: 'unknown' });
     }
   }
 
