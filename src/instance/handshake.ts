@@ -1,4 +1,4 @@
-import { errorNumbers, GatewayError } from '../errors.js';
+import { errorNumbers, GatewayError, type GatewayErrorOptions } from '../errors.js';
 import type { JSONRPCErrorResponse } from '../sdk.js';
 import type { Response } from './exchanges.js';
 
@@ -42,6 +42,7 @@ export function toGatewayError(server: string, error: JSONRPCErrorResponse['erro
     return undefined;
   }
   const message = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
-  const { exit } = error.data as { exit?: GatewayError['exit'] };
-  return new GatewayError(code as GatewayError['code'], message, { server, exit, delivered: false });
+  const { exit, status, retryAfterMs, auth } = error.data as GatewayErrorOptions;
+  const options = { server, exit, status, retryAfterMs, auth, delivered: false };
+  return new GatewayError(code as GatewayError['code'], message, options);
 }

@@ -35,7 +35,7 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   const known = new WeakMap<GatewayError, GatewayError>();
 
   const redactError = (error: GatewayError): GatewayError => {
-    const { exit, cause } = error;
+    const { exit, cause, auth } = error;
     // The message may end with a part of the tail, cut off anywhere: that part is made anew.
     const suffix = exit === undefined ? '' : stderrSuffix(exit.stderrTail);
     const message = messageOf(error);
@@ -46,6 +46,8 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
           ? text(message.slice(0, -suffix.length)) + stderrSuffix(tail)
           : cut(message),
       exit: exit && { ...exit, stderrTail: tail },
+      // The path of a URL may be a secret.
+      auth: auth && { ...auth, serverUrl: text(auth.serverUrl) },
       cause: cause === undefined ? undefined : withoutSecrets(cause, text),
     });
   };

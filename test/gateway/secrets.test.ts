@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayEvent } from '../../src/index.js';
 import { ScriptedError, type ScriptedInstance, ScriptedServer } from '../../src/testing/index.js';
 import { TestCaller } from '../endpoint/test-caller.js';
+import { listen } from '../fixtures/http/listen.js';
 
 // No piece of eight characters of any of these may be seen anywhere.
 const canaries = {
@@ -163,4 +164,26 @@ test('a secret that a server puts into an error shows in no event, status or err
     }),
   );
   expectNone(everywhere([failed, gateway.status(), events]), [canaries.PLAIN]);
+});
+
+test('where access is granted is told by either kind of connection, without a secret in its path', async () => {
+  const challenge = { 'www-authenticate': 'Bearer scope="read"' };
+  await using listening = await listen((_, response) => response.writeHead(401, challenge).end());
+  const url = `${listening.origin}/\${CANARY}/mcp`;
+  await using gateway = createGateway(
+    { servers: [{ id: 'locked', runtime: { type: 'remote-sse', url } }] },
+    { env: { CANARY: canaries.PLAIN } },
+  );
+  const errors: unknown[] = [];
+  await using merged = await TestCaller.open(gateway.connect());
+  errors.push(await merged.error('tools/call', { name: 'locked__tool' }));
+  await using raw = new TestCaller(gateway.connect('locked'));
+  await raw.transport.start();
+  errors.push(await raw.error('initialize', {}));
+  for (const error of errors) {
+    expect(error).toMatchObject({
+      data: { code: 'AUTH_REQUIRED', status: 401, auth: { serverUrl: url, scope: 'read' } },
+    });
+  }
+  expectNone(everywhere(errors), [canaries.PLAIN]);
 });
