@@ -88,6 +88,18 @@ describe('parseCatalog', () => {
     ['__proto__', 'servers: []\n__proto__: {}', /^__proto__ \(2:1\): the key "__proto__" is not allowed/],
     ['constructor', 'servers: []\nconstructor: {}', /^constructor \(2:1\): the key "constructor" is not allowed/],
     ['a number as key', 'servers: []\n1: x', /\(2:1\): the key must be a string: quote it, as in "1"/],
+    ['an anchor at a key', '&a servers: []', /^servers \(1:\d\): anchors and aliases are not supported/],
+    ['an alias as key', 'servers: []\nx: &a y\n*a : z', /\(3:1\): aliases are not supported: write the key out/],
+    [
+      'more than a thousand keys',
+      `servers: []\n${Array.from({ length: 1_000 }, (_, n) => `k${n}: x\n`).join('')}`,
+      /has more than 1000 keys/,
+    ],
+    [
+      'a list where one of several words has to be',
+      'servers: [{ id: a, runtime: { type: x }, isolation: [shared] }]',
+      /isolation \(1:\d+\): must be one of "caller", .*"shared"[^;]*$/,
+    ],
     ['a list as key', 'servers: []\n? [a]\n: x', /a key must be a string/],
     ['infinity', 'servers: .inf', /is not a finite number/],
     ['a wrong escape', 'servers: "\\q"', /has a wrong escape in double quotes/],
@@ -95,6 +107,14 @@ describe('parseCatalog', () => {
     ['a NUL that is escaped', 'servers: [{ id: a, tags: ["\\0"] }]', /tags\[0\] \(1:\d+\): holds a NUL character/],
   ])('refuses %s', async (_, text, problem) => {
     expect(await problemsOf(() => parseCatalog(text))).toContainEqual(expect.stringMatching(problem));
+  });
+
+  test.each([
+    ['YAML', Array.from({ length: 150 }, (_, n) => `k${n}: x\nk${n}: x\n`).join('')],
+    ['JSON', `{${Array.from({ length: 150 }, (_, n) => `"k${n}": 1, "k${n}": 1`).join(', ')}}`],
+  ])('tells a hundred problems of a text in %s, and no more', async (_, text) => {
+    const twice = (await problemsOf(() => parseCatalog(text))).filter((problem) => problem.includes('is given twice'));
+    expect(twice).toHaveLength(100);
   });
 
   test.each([

@@ -160,6 +160,17 @@ test.each([
     ['mcpServers.a.type: is "htp"', 'did you mean'],
   ],
   ['a number', { mcpServers: { a: { command: 'x', env: { PORT: 1 } } } }, ['mcpServers.a.env.PORT: must be a string']],
+  ['a number in a list', { mcpServers: { a: { command: 'x', args: ['y', 1] } } }, ['mcpServers.a.args[1]: must be a']],
+  [
+    'no object of variables',
+    { mcpServers: { a: { command: 'x', env: ['A'] } } },
+    ['a.env: must be an object of strings'],
+  ],
+  [
+    'a word for a switch',
+    { mcpServers: { a: { command: 'x', disabled: 'yes' } } },
+    ['a.disabled: must be true or false'],
+  ],
   ['no list', { mcpServers: { a: { command: 'x', args: '-y' } } }, ['mcpServers.a.args: must be a list']],
   ['a file of variables', { mcpServers: { a: { command: 'x', envFile: '.env' } } }, ['mcpServers.a.envFile: is not']],
   ['an escape', { mcpServers: { a: { command: 'x', args: ['$${A}'] } } }, ['mcpServers.a.args[0]: holds "$${"']],
