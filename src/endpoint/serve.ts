@@ -65,8 +65,9 @@ export async function serveEndpoint(
           endpoint.receive(message, extra);
         };
   transport.onclose = () => {
-    onclose?.();
-    void end().catch((error) => transport.onerror?.(error));
+    // Whatever the host's own does, nothing may be left behind.
+    runCallback(transport, () => onclose?.());
+    void end().catch((error) => runCallback({}, () => transport.onerror?.(error)));
   };
   sessions.add(session);
   try {

@@ -666,3 +666,22 @@ test.each([
     expect(() => t.gateway.connect('a', options as never)).toThrow(refusal);
   }
 });
+
+test('a session on a transport of the host ends with it although the host’s own onclose throws', async () => {
+  await using t = setUp({ a: script });
+  const [near, far] = createLinkedPair();
+  const failure = new Error('no');
+  const errors: Error[] = [];
+  near.onclose = () => {
+    throw failure;
+  };
+  near.onerror = (error) => errors.push(error);
+  await t.gateway.serve(near);
+  await using caller = await TestCaller.open(far);
+  await caller.result('tools/call', { name: 'a__x' });
+  const { only } = t.server('a');
+  await caller.close();
+  await settle();
+  expect(only.closed).toBe(true);
+  expect(errors).toEqual([failure]);
+});
