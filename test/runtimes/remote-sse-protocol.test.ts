@@ -215,6 +215,36 @@ describe('order', () => {
     await notified;
     expect(textOf(await session.answerOf(id))).toBe('search');
   });
+
+  test('a refusal of a notification whose body never ends holds up what was sent after it for a few seconds', async () => {
+    const refused = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((asked) => {
+      if (asked.message?.method !== 'notifications/progress') return false;
+      asked.response.writeHead(500).write('the beginning of');
+      refused.resolve(asked);
+      return true;
+    });
+    const clock = new FakeClock();
+    await using opened = await open(host.url, clock);
+    const { peer, transport } = opened;
+    const params = { progressToken: 1, progress: 1 };
+    const notified = transport.send({ jsonrpc: '2.0', method: 'notifications/progress', params });
+    let isOver = false;
+    const failure = notified
+      .catch((error: unknown) => error)
+      .finally(() => {
+        isOver = true;
+      });
+    const called = peer.call('search');
+    const { closed } = await refused.promise;
+    while (!isOver) {
+      await settle();
+      await clock.advance(100);
+    }
+    expect(await failure).toMatchObject({ code: 'HTTP_STATUS', status: 500 });
+    expect(await called).toBe('search');
+    await closed;
+  });
 });
 
 describe('the end of a session', () => {

@@ -1,11 +1,27 @@
 import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
 import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
 import type { Exchange } from './exchange.js';
 import { mediaType, type Step, showUrl } from './status.js';
 
 /** How much is read of a body that only explains an error. */
-export const errorBodyBytes = 64 * 1024;
+const errorBodyBytes = 64 * 1024;
+
+/** How long such a body may take: what is sent behind a notification waits for it. */
+const errorBodyMs = 5_000;
+
+/** The beginning of a body that only explains an error; empty when it does not come. */
+export async function readErrorBody(answer: HttpAnswer, clock: Clock): Promise<string> {
+  const timer = clock.setTimeout(() => answer.abort(), errorBodyMs);
+  try {
+    return await readText(answer, errorBodyBytes);
+  } catch {
+    return '';
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
 
 /** The error for an answer that is none. */
 export function answerInvalid(server: string, message: string, status?: number): GatewayError {

@@ -1,7 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, type JSONRPCMessage } from '../../sdk.js';
-import { errorBodyBytes } from './answer-error.js';
-import { readText } from './body.js';
+import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
@@ -52,7 +51,7 @@ export class LegacySseWire implements Wire {
     if (answer.status !== 200) {
       throw statusError(
         answer,
-        stream.hide(await readText(answer, errorBodyBytes).catch(() => '')),
+        stream.hide(await readErrorBody(answer, this.#options.clock)),
         step,
         this.#options.clock,
       );
@@ -180,7 +179,7 @@ export class LegacySseWire implements Wire {
         this.#options.leftovers.discard(answer);
         return;
       }
-      const text = await readText(answer, errorBodyBytes).catch(() => '');
+      const text = await readErrorBody(answer, clock);
       throw statusError(answer, post.hide(text), step, clock);
     } catch (error) {
       if (!this.#closed || !GatewayError.is(error)) throw error;

@@ -1,8 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
-import { errorBodyBytes } from './answer-error.js';
+import { readErrorBody } from './answer-error.js';
 import { Backoff } from './backoff.js';
-import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
@@ -128,7 +127,7 @@ export class ListeningStream {
       else this.#options.leftovers.discard(answer);
       return;
     }
-    const body = await readText(answer, errorBodyBytes).catch(() => '');
+    const body = await readErrorBody(answer, clock);
     if (this.#closed) return;
     const error = statusError(answer, exchange.hide(body), step, clock);
     const isGone = status === 404 || status === 400;

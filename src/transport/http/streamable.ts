@@ -2,7 +2,7 @@ import { GatewayError } from '../../errors.js';
 import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
 import { modernVersion } from '../modern.js';
-import { answerInvalid, errorBodyBytes, unexpectedAnswer } from './answer-error.js';
+import { answerInvalid, readErrorBody, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
@@ -253,7 +253,7 @@ export class StreamableWire implements Wire {
   /** Makes of an answer that is no success what it means; throws, unless it is the server's own answer to the request. */
   async #refused(exchange: Exchange, answer: HttpAnswer, step: Step, open: OpenRequest | undefined): Promise<void> {
     const { clock } = this.#options;
-    const text = await readText(answer, errorBodyBytes).catch(() => '');
+    const text = await readErrorBody(answer, clock);
     const body = parseErrorBody(text);
     if (body !== undefined) this.#spoken = true;
     if (body !== undefined && open !== undefined) {
