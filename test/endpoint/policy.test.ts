@@ -212,6 +212,23 @@ describe('an interceptor on a raw connection', () => {
     expect(caller.answers(1)).toEqual([]);
   });
 
+  test('is told when its server takes nothing more, and so is the caller, whose request has no answer then', async () => {
+    const refused = Promise.withResolvers<unknown>();
+    const intercept: Interceptor = (_, next) =>
+      next().catch((error) => {
+        refused.resolve(error);
+        throw error;
+      });
+    await using setup = setUp({ one: { tools: [{ name: 'tool' }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    setup.server('one').only.die();
+    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    const sent = caller.send({ id: 1, method: 'tools/call', params: { name: 'tool' } });
+    await expect(sent).rejects.toMatchObject({ code: 'SERVER_EXITED', delivered: false });
+    expect(await refused.promise).toMatchObject({ code: 'SERVER_EXITED' });
+    expect(caller.answers(1)).toEqual([]);
+  });
+
   test('still answers when it asked twice at once', async () => {
     const refused: unknown[] = [];
     const intercept: Interceptor = (_, next) => {

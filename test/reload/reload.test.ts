@@ -82,6 +82,7 @@ describe('gateway.reload()', () => {
     await using caller = await t.caller();
     await caller.result(...call('a'));
     t.server('a').only.die();
+    await settle();
     await t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
     await t.clock.advance(60_000);
     expect(await caller.result(...call('a'))).toEqual({});
