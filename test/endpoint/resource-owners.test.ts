@@ -71,6 +71,14 @@ describe('listTemplates', () => {
     expect(owners.find('a://1')?.server).toBe('one');
   });
 
+  test('a later list forgets the one before', () => {
+    const owners = create();
+    owners.listTemplates([['one', [{ uriTemplate: 'a:{x}' }]]], nobody);
+    owners.listTemplates([['two', [{ uriTemplate: 'b:{x}' }]]], nobody);
+    expect(owners.find('a:1')).toBeUndefined();
+    expect(owners.find('b:1')?.server).toBe('two');
+  });
+
   test('one that begins with a brace says nothing of a URI', () => {
     const owners = create();
     owners.listTemplates([['one', [{ uriTemplate: '{+any}' }]]], nobody);
@@ -84,7 +92,7 @@ describe('listTemplates', () => {
     const template = { uriTemplate: 'a://{x}' };
     const listed = owners.listTemplates(
       [
-        ['one', [template, template]],
+        ['one', [template, { uriTemplate: 1 }, template]],
         ['two', [template]],
       ],
       (origin) => conflicts.push(origin),
