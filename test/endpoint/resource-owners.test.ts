@@ -54,6 +54,7 @@ describe('listTemplates', () => {
     expect(owners.find('db://users/7')).toEqual({ server: 'two', uri: 'db://users/7' });
     expect(owners.find('db:other')).toEqual({ server: 'two', uri: 'db:other' });
     expect(owners.find('plain://x')).toEqual({ server: 'one', uri: 'plain://x' });
+    expect(owners.find('plain://y')).toBeUndefined();
     // As completions name them.
     expect(owners.find('db://{table}')).toEqual({ server: 'one', uri: 'db://{table}' });
     expect(owners.find('other://x')).toBeUndefined();
@@ -110,6 +111,8 @@ describe('aliases', () => {
     ['without a URI', 'mcp-gateway://one'],
     ['that cannot be decoded', 'mcp-gateway://one/%E0%A4%A'],
     ['of another scheme', 'mcp-gatewayx://one/a%3Ab'],
+    ['of another scheme that is as long', 'file:///abcdefone/x'],
+    ['without a URI that only begins like a server', 'mcp-gateway://onex'],
   ])('one %s leads nowhere', (_, uri) => {
     expect(create().find(uri)).toBeUndefined();
   });
@@ -151,4 +154,12 @@ describe('see', () => {
     expect(owners.find('read:1')?.server).toBe('two');
     expect(owners.find('read:2')?.server).toBe('one');
   });
+});
+
+test('ten thousand that were seen are remembered, and the one that was seen longest ago is forgotten first', () => {
+  const owners = create();
+  const contents = Array.from({ length: 10_001 }, (_, index) => ({ uri: `x://${index}` }));
+  owners.see('one', { contents });
+  expect(owners.find('x://0')).toBeUndefined();
+  expect(owners.find('x://1')).toEqual({ server: 'one', uri: 'x://1' });
 });
