@@ -260,6 +260,7 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * in order: the last one wins.
    *
    * @throws `GatewayError` `CATALOG_INVALID` that lists every problem; the old catalog stays
+   * @throws `AggregateError` when servers could not be stopped; the new catalog is in force, and `result` says what changed
    */
   reload(catalog: GatewayCatalog<readonly Runtime[]>, options?: StopOptions): Promise<ReloadResult>;
   /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */

@@ -227,10 +227,8 @@ class CatalogGateway implements Gateway {
       end.status === 'rejected' ? [end.reason as unknown] : [],
     );
     if (failures.length > 0) {
-      throw new AggregateError(
-        failures,
-        `the catalog is reloaded, but not all has ended: ${failures.map(String).join('; ')}`,
-      );
+      const message = `the catalog is reloaded, but not all has ended: ${failures.map(String).join('; ')}`;
+      throw Object.assign(new AggregateError(failures, message), { result });
     }
     return result;
   }

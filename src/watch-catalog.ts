@@ -1,8 +1,7 @@
-import { basename, dirname, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, dirname } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
-import { type LoadCatalogOptions, loadCatalog, parseFetched, toHttpUrl } from './catalog/load-catalog.js';
+import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
@@ -13,8 +12,8 @@ import { tell } from './util/tell.js';
 
 /** What a watcher has done. */
 export type WatchEvent =
-  /** Another catalog is in force. */
-  | { readonly type: 'reloaded'; readonly result: ReloadResult; readonly at: number }
+  /** Another catalog is in force. `error` says which servers of the old one could not be stopped, if any. */
+  | { readonly type: 'reloaded'; readonly result: ReloadResult; readonly error?: Error; readonly at: number }
   /**
    * The catalog could not be read or is not valid, and the old one stays. `error.issues` holds every problem, with line and
    * column. Told once for each way in which it is bad.
@@ -58,6 +57,8 @@ export interface CatalogWatcher extends AsyncDisposable {
  * Reloads a gateway whenever its catalog changes. A file may be written in place, in several steps, or replaced: by a rename,
  * or with the folder that a symbolic link leads to, as Kubernetes does with a mounted ConfigMap. A URL is asked now and then.
  * A catalog that is bad changes nothing.
+ *
+ * @throws `GatewayError` `CATALOG_INVALID` for a URL that is none, or whose kind is not loaded
  */
 export function watchCatalog<Runtime extends RuntimeFactory = never>(
   path: string | URL,
@@ -74,6 +75,8 @@ export function watchCatalog<Runtime extends RuntimeFactory = never>(
 interface Source {
   /** @returns undefined when it is what it was the last time */
   read(signal: AbortSignal): Promise<Catalog | undefined>;
+  /** What was read last is not in force: it is read again, even if it stays what it is. */
+  forget?(): void;
   /** Calls back when it may have changed; resolves when it would. */
   listen?(onChange: () => void): Promise<() => Promise<void>>;
 }
@@ -86,17 +89,18 @@ function urlSource(url: URL, { headers }: Pick<WatchCatalogOptions, 'headers'>):
       if (fetched === undefined) {
         return undefined;
       }
-      // A catalog that is bad is read again, and found to be bad again.
-      etag = undefined;
       const catalog = await parseFetched(url, fetched, {});
       etag = fetched.etag;
       return catalog;
+    },
+    forget() {
+      etag = undefined;
     },
   };
 }
 
 function fileSource(path: string | URL): Source {
-  const file = path instanceof URL || /^file:\/\//i.test(path) ? fileURLToPath(path) : resolve(path);
+  const file = toFile(path);
   const folder = dirname(file);
   // Kubernetes replaces the link ..data, through which the links to the files lead.
   const names = new Set([basename(file), '..data']);
@@ -210,16 +214,32 @@ class Watch {
       if (signal.aborted) {
         return;
       }
-      const result = await this.#gateway.reload(mapped, { graceMs });
+      const { result, error } = await this.#takeOver(mapped, graceMs);
       this.#lastProblem = undefined;
       if (result.added.length + result.removed.length + result.changed.length > 0) {
-        this.#tell({ type: 'reloaded', result, at: this.#clock.date() });
+        this.#tell({ type: 'reloaded', result, ...(error && { error }), at: this.#clock.date() });
       }
     } catch (error) {
+      this.#source.forget?.();
       if (!signal.aborted && this.#lastProblem !== String(error)) {
         this.#lastProblem = String(error);
         this.#tell({ type: 'reload-failed', error: toGatewayError(error), at: this.#clock.date() });
       }
+    }
+  }
+
+  async #takeOver(
+    catalog: GatewayCatalog,
+    graceMs: number | undefined,
+  ): Promise<{ result: ReloadResult; error?: Error }> {
+    try {
+      return { result: await this.#gateway.reload(catalog, { graceMs }) };
+    } catch (error) {
+      // In force all the same, when it was only that an old server could not be stopped.
+      if (error instanceof AggregateError && 'result' in error) {
+        return { result: error.result as ReloadResult, error };
+      }
+      throw error;
     }
   }
 

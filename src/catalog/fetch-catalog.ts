@@ -18,6 +18,8 @@ export interface FetchedText {
 
 const timeoutMs = 10_000;
 const retries = 2;
+// A server may ask for an hour.
+const longestWaitMs = 2_000;
 const loadKy = once(() => import('ky'));
 
 /** The URL as it may be shown: without what may be a password or a token. */
@@ -44,6 +46,7 @@ export async function fetchText(
     throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
   }
   const { default: ky, isHTTPError } = await loadKy();
+  const body = new AbortController();
   let response: Response;
   try {
     response = await ky.get(url, {
@@ -55,24 +58,28 @@ export async function fetchText(
       // To another place the headers must not go, and nobody has said that it may be trusted.
       redirect: 'manual',
       timeout: timeoutMs,
-      retry: { limit: retries },
-      signal: signal ?? null,
+      retry: { limit: retries, maxRetryAfter: longestWaitMs },
+      signal: signal === undefined ? body.signal : AbortSignal.any([signal, body.signal]),
     });
   } catch (error) {
     signal?.throwIfAborted();
     if (!isHTTPError(error)) {
-      throw problem(url, `cannot be fetched: ${reasonOf(error)}`, error);
+      // Not the error itself: it holds the URL and the headers.
+      throw problem(url, `cannot be fetched: ${reasonOf(error)}`, (error as Error).cause);
     }
     const { status } = error.response;
     if (status === 304 && etag !== undefined) {
       return undefined;
     }
     const remedy = status >= 300 && status < 400 ? ': redirects are not followed, use the URL that it leads to' : '';
-    throw problem(url, `cannot be fetched: it was answered with HTTP ${status}${remedy}`, error);
+    throw problem(url, `cannot be fetched: it was answered with HTTP ${status}${remedy}`);
   }
+  const tooLate = () => body.abort(new DOMException('the body does not end', 'TimeoutError'));
+  const timer = setTimeout(tooLate, timeoutMs);
+  const bytes = await read(url, response, signal).finally(() => clearTimeout(timer));
   const isJson = /[/+]json\b/i.test(response.headers.get('content-type') ?? '') || /\.json$/i.test(url.pathname);
   return {
-    bytes: await read(url, response, signal),
+    bytes,
     format: isJson ? 'json' : 'yaml',
     etag: response.headers.get('etag') ?? undefined,
   };

@@ -57,7 +57,8 @@ export function parseFetched(
   return parse(bytes, { format, env }, { name: toShown(url) });
 }
 
-function toFile(path: string | URL): string {
+/** @internal The path, for what is read from a file. */
+export function toFile(path: string | URL): string {
   const text = String(path);
   if (text.includes('\0')) {
     throw catalogError([{ path: '', message: 'the path of a catalog holds a NUL character' }]);

@@ -3,8 +3,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { inspect } from 'node:util';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
+  type Catalog,
   createGateway,
   GatewayError,
   loadCatalog,
@@ -12,6 +14,7 @@ import {
   type WatchEvent,
   watchCatalog,
 } from '../../src/index.js';
+import { ScriptedServer } from '../../src/testing/index.js';
 import { startHost } from '../support/host.js';
 
 const yaml = (...ids: string[]) =>
@@ -194,6 +197,28 @@ describe('watchCatalog() of a file', () => {
   });
 });
 
+test('watchCatalog() tells what is in force although an old server could not be stopped', async () => {
+  const file = join(await makeFolder(), 'catalog.yaml');
+  await writeFile(file, yaml('b'));
+  const server = new ScriptedServer();
+  const gateway = createGateway({ servers: [{ id: 'a', runtime: server.runtime }] });
+  cleanUps.push(() => gateway.close().catch(() => {}));
+  await gateway.connect('a').start();
+  server.only.close = () => Promise.reject(new Error('it hangs'));
+  const events: WatchEvent[] = [];
+  const watcher = watchCatalog(file, gateway, { graceMs: 0, onEvent: (event) => events.push(event) });
+  await watcher.ready;
+  await watcher.close();
+  expect(gateway.status().map(({ id }) => id)).toEqual(['b']);
+  expect(events).toMatchObject([{ type: 'reloaded', result: { added: ['b'], removed: ['a'] } }]);
+  expect((events[0] as { error?: Error }).error?.message).toContain('could not be closed');
+});
+
+test('watchCatalog() refuses a URL that it does not fetch, and shows no password of it', () => {
+  const watch = () => watchCatalog('ftp://me:p4ss@example.com/c', { reload: () => Promise.reject(new Error('no')) });
+  expect(watch).toThrow(/^(?!.*p4ss).*not loaded over ftp/s);
+});
+
 /** A web server on this machine that answers as the test says. */
 async function serve(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
   const server = createServer(answer).listen(0, '127.0.0.1');
@@ -251,11 +276,41 @@ describe('loadCatalog() of a URL', () => {
     ['a bad catalog', (response) => response.end('servers: 1'), /servers \(1:10\): must be a list/],
   ])('says what is wrong with %s, and no secret of the URL', async (_, answer, message) => {
     const origin = await serve((__, response) => answer(response));
-    const error = await failure(loadCatalog(`${origin}/catalog?token=s3cret`));
+    const headers = { authorization: 'Bearer t0ken' };
+    const error = await failure(loadCatalog(`${origin}/catalog?token=s3cret`, { headers }));
     expect(GatewayError.is(error) && error.code).toBe('CATALOG_INVALID');
     expect(error.message).toMatch(message);
     expect(error.message).toContain(`${origin}/catalog is not valid`);
-    expect(error.message).not.toContain('s3cret');
+    expect(inspect(error, { depth: 9 })).not.toMatch(/s3cret|t0ken/);
+  });
+
+  test('waits no longer than a moment before it tries again, whatever it is told', async () => {
+    let asked = 0;
+    const origin = await serve((_, response) => {
+      asked += 1;
+      response.writeHead(asked === 1 ? 503 : 200, { 'retry-after': '3600' }).end(yaml('a'));
+    });
+    expect((await loadCatalog(origin)).servers).toHaveLength(1);
+  });
+
+  test('ends when a body does not', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    cleanUps.push(async () => vi.useRealTimers());
+    const written = Promise.withResolvers<void>();
+    const origin = await serve(
+      (_, response) => void response.writeHead(200).write('servers:', () => written.resolve()),
+    );
+    let settled = false;
+    const failed = failure(loadCatalog(origin)).finally(() => {
+      settled = true;
+    });
+    await written.promise;
+    for (let turn = 0; !settled; turn += 1) {
+      // The answer's head comes first.
+      turn > 100 && vi.advanceTimersByTime(1_000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await failed).message).toContain('within 10000 ms');
   });
 
   test('is not done over http from elsewhere, nor with a password in the URL', async () => {
@@ -280,4 +335,35 @@ test('watchCatalog() of a URL asks now and then, and says what it knows already'
   expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['v3'], removed: ['v2'] } });
   // What was bad is asked for again, however it is named.
   expect(known.slice(0, 5)).toEqual([undefined, '"1"', '"1"', '"3"', undefined]);
+});
+
+test('watchCatalog() of a URL asks again for what could not be taken over', async () => {
+  const origin = await serve((request, response) => {
+    const isKnown = request.headers['if-none-match'] === '"1"';
+    response.writeHead(isKnown ? 304 : 200, { etag: '"1"' }).end(isKnown ? undefined : yaml('a'));
+  });
+  let maps = 0;
+  const map = (catalog: Catalog) => {
+    maps += 1;
+    if (maps === 1) throw new Error('not yet');
+    return catalog;
+  };
+  const { next } = await follow(`${origin}/catalog.yaml`, { intervalMs: 10, map });
+  expect(await next()).toMatchObject({ type: 'reload-failed', error: { message: 'not yet' } });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['a'] } });
+});
+
+test('watchCatalog() of a URL tells of each time that it is out of reach', async () => {
+  let asked = 0;
+  const origin = await serve((request, response) => {
+    asked += 1;
+    const isKnown = request.headers['if-none-match'] === '"1"';
+    response
+      .writeHead(asked % 2 === 0 ? 404 : isKnown ? 304 : 200, { etag: '"1"' })
+      .end(isKnown ? undefined : yaml('a'));
+  });
+  const { next } = await follow(`${origin}/catalog.yaml`, { intervalMs: 10 });
+  expect(await next()).toMatchObject({ type: 'reloaded' });
+  expect(await next()).toMatchObject({ type: 'reload-failed' });
+  expect(await next()).toMatchObject({ type: 'reload-failed' });
 });
