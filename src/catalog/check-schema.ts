@@ -2,6 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { redact } from '../util/redact.js';
 import { describeIssue, isValibotIssue } from './describe-issue.js';
 import { formatPath, type Path } from './issues.js';
+import { holdsCredential } from './secrets.js';
 import { type Walked, walkSchema } from './walk-schema.js';
 
 /** One problem that a schema found. */
@@ -74,7 +75,7 @@ function describe(
   if (inner !== undefined && 'issues' in inner && inner.issues !== undefined) {
     return inner.issues.flatMap((part) => describe(part, path, walked, context));
   }
-  const own = describeIssue(issue, context.written(path));
+  const own = describeIssue(issue, context.written(path), holdsCredential(path));
   const last: object | undefined = issue.path?.at(-1) as object | undefined;
   const atKey = last !== undefined && 'origin' in last && last.origin === 'key';
   return [{ path, message: own ?? foreign(issue.message, context), atKey }];

@@ -10,7 +10,11 @@ export function isValibotIssue(issue: unknown): issue is BaseIssue<unknown> {
  * Says what is wrong without showing the value, which Valibot's own messages do. Undefined for an issue whose schema
  * has a message of its own.
  */
-export function describeIssue(issue: BaseIssue<unknown>, written: string | undefined): string | undefined {
+export function describeIssue(
+  issue: BaseIssue<unknown>,
+  written: string | undefined,
+  isSecret: boolean,
+): string | undefined {
   if (issue.expected === 'never') {
     return 'is not a known key';
   }
@@ -22,7 +26,7 @@ export function describeIssue(issue: BaseIssue<unknown>, written: string | undef
     return 'is required: add it';
   }
   if (expected === 'string' && isUnquoted(input)) {
-    return `must be a string: quote it, as in "${written ?? String(input)}"`;
+    return isSecret ? 'must be a string: quote it' : `must be a string: quote it, as in "${written ?? String(input)}"`;
   }
   const choices =
     expected === null ? [] : [...expected.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map((match) => match[1] ?? '');

@@ -1,4 +1,5 @@
 import { parseDuration } from '../util/quantity.js';
+import { redact } from '../util/redact.js';
 import type { Environment } from './catalog.js';
 import { checkSchema } from './check-schema.js';
 import { kindOf } from './describe-issue.js';
@@ -145,19 +146,25 @@ export function readEntry(
   for (const problem of problems) {
     issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
   }
-  checkTogether(replaced, path, server, issues);
+  checkTogether(replaced, path, server, secrets, issues);
   const envelope = issues.count === before && problems.length === 0 ? (replaced as Envelope) : undefined;
   return { path, written, replaced, envelope, server, secrets };
 }
 
 /** What two keys say against each other. */
-function checkTogether(entry: Record<string, unknown>, path: Path, server: string | undefined, issues: Issues): void {
+function checkTogether(
+  entry: Record<string, unknown>,
+  path: Path,
+  server: string | undefined,
+  secrets: Secrets,
+  issues: Issues,
+): void {
   const { restart } = entry;
   if (isPlainObject(restart) && typeof restart.backoff === 'string' && typeof restart.max_backoff === 'string') {
     const shortest = parseDuration(restart.backoff);
     const longest = parseDuration(restart.max_backoff);
     if (shortest !== undefined && longest !== undefined && longest < shortest) {
-      const message = `must not be shorter than backoff, which is ${quote(restart.backoff)}`;
+      const message = redact(`must not be shorter than backoff, which is ${quote(restart.backoff)}`, secrets.values);
       issues.add([...path, 'restart', 'max_backoff'], message, { server });
     }
   }

@@ -89,9 +89,11 @@ function replaceString(text: string, path: Path, { env, secrets, report, skip }:
   if (env === unresolved && used.length > 0) {
     secrets.addLater([...path]);
   }
-  // Where nothing was put in, the text itself may be a credential.
-  if (used.length === 0) {
+  // Where nothing was put in from outside, the text itself may be a credential.
+  if (used.length === 0 || (env !== unresolved && used.every(({ isDefault }) => isDefault))) {
     secrets.addLiteral(path, value);
+  } else if (env !== unresolved) {
+    secrets.addPassword(path, value);
   }
   return value;
 }

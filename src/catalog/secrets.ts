@@ -16,6 +16,12 @@ export function looksLikeCredential(key: string): boolean {
   return credentialWords.test(key) || credentialSegments.test(key);
 }
 
+/** Is what stands at `path` a credential, by its key? Elsewhere a key with "secret" in it names one that lives somewhere else. */
+export function holdsCredential(path: Path): boolean {
+  const holder = path.at(-2);
+  return (holder === 'env' || holder === 'headers') && looksLikeCredential(String(path.at(-1)));
+}
+
 /** Remembers the values that must not show, each with what stands for it. */
 export class Secrets {
   // Most entries have none.
@@ -44,11 +50,9 @@ export class Secrets {
   }
 
   /** A string that stands in the catalog itself. */
-  addLiteral(path: readonly PropertyKey[], value: string): void {
-    const key = String(path.at(-1));
-    // Only these hold values: elsewhere a key with "secret" in its name usually names one that lives somewhere else.
-    const holder = path.at(-2);
-    if ((holder === 'env' || holder === 'headers') && looksLikeCredential(key)) {
+  addLiteral(path: Path, value: string): void {
+    if (holdsCredential(path)) {
+      const key = String(path.at(-1));
       this.#add(value, key);
       // "Bearer abc": the part after the scheme is the secret.
       const credential = /^[A-Za-z]+ +(\S+)$/.exec(value.slice(0, 8192))?.[1];
@@ -56,9 +60,17 @@ export class Secrets {
         this.#add(credential, key);
       }
     }
+    this.addPassword(path, value);
+  }
+
+  /** The password of a URL: as a URL has it, as it was written, and as it is. */
+  addPassword(path: Path, value: string): void {
     if (value.includes('://') && value.includes('@') && URL.canParse(value)) {
       const { password } = new URL(value);
-      this.#add(password, `${key} password`);
+      const written = /:\/\/[^:/?#]*:([^/?#]*)@/.exec(value)?.[1] ?? '';
+      for (const form of [password, written, decode(password)]) {
+        this.#add(form, `${String(path.at(-1))} password`);
+      }
     }
   }
 
@@ -67,5 +79,14 @@ export class Secrets {
       this.#values ??= new Map();
       this.#values.set(value, `\${${name}}`);
     }
+  }
+}
+
+function decode(password: string): string {
+  try {
+    return decodeURIComponent(password);
+  } catch {
+    // A "%" that stands for itself.
+    return password;
   }
 }

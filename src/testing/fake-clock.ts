@@ -42,7 +42,7 @@ export class FakeClock implements Clock {
     for (let next = this.#first(end); next !== undefined; next = this.#first(end)) {
       await this.#fire(next);
     }
-    this.#now = end;
+    this.#now = Math.max(this.#now, end);
   }
 
   /** Lets time pass up to the next timer, and runs it. Without effect when none waits. */

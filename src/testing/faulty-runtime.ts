@@ -41,6 +41,7 @@ export class FaultyRuntime<Spec> implements RuntimeFactory<Spec> {
   readonly check?: NonNullable<RuntimeFactory<Spec>['check']>;
   readonly describe?: NonNullable<RuntimeFactory<Spec>['describe']>;
   readonly memory?: NonNullable<RuntimeFactory<Spec>['memory']>;
+  readonly rbac?: NonNullable<RuntimeFactory<Spec>['rbac']>;
   readonly #inner: RuntimeFactory<Spec>;
   readonly #plan: FaultPlan;
   readonly #random: () => number;
@@ -59,6 +60,9 @@ export class FaultyRuntime<Spec> implements RuntimeFactory<Spec> {
     }
     if (inner.memory !== undefined) {
       this.memory = inner.memory.bind(inner);
+    }
+    if (inner.rbac !== undefined) {
+      this.rbac = inner.rbac.bind(inner);
     }
   }
 

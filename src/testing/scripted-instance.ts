@@ -55,6 +55,10 @@ export class ScriptedInstance implements Transport {
     if (this.closed) {
       throw new Error('the scripted server has ended');
     }
+    if (typeof message !== 'object' || message === null) {
+      // What sick lines make of a message need not be one.
+      return;
+    }
     this.received.push(message);
     this.server.changed();
     if (isRequest(message)) {

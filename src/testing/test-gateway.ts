@@ -84,7 +84,7 @@ export function createTestGateway(
       clock,
       onEvent: (event) => {
         events.push(event);
-        onEvent?.(event);
+        return onEvent?.(event);
       },
     },
   );

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { parseCatalog } from '../../src/catalog/parse-catalog.js';
+import { redact } from '../../src/util/redact.js';
 import { factory, invalid, one, problemsOf, resolve } from './runtimes.js';
 
 const schema = (validate: (value: unknown) => unknown): StandardSchemaV1 =>
@@ -386,10 +387,38 @@ describe('resolveCatalog fills in', () => {
         ['argument', '${ARG}'],
       ]),
     );
+    const urls = resolve(
+      one({
+        env: { A: 'db://u:p%40ss@h', B: 'db://u:p^s"s@h', C: 'db://u:${PW}x${PW}@h', D: 'db://u:hunter22@${HOST}/x' },
+        runtime: { type: 'local-process', command: 'x' },
+      }),
+      { PW: 'pass', HOST: 'host.example' },
+    );
+    const seen = redact('p%40ss p@ss p^s"s p%5Es%22s passxpass hunter22 host.example', urls[0]?.secrets ?? new Map());
+    expect(seen).toBe('${A password} ${A password} ${B password} ${B password} ${C password} ${D password} ${HOST}');
+    const [fallback] = resolve(one({ env: { API_KEY: '${KEY_OF_X:-literal-key}', A: '${B:-default}' } }));
+    expect([...(fallback?.secrets ?? [])]).toEqual([['literal-key', '${API_KEY}']]);
     const headers = { Authorization: 'Bearer abcdef', 'X-Tenant': 'tenant' };
     const [remote] = resolve(one({ runtime: { type: 'remote-sse', url: 'https://a.example', headers } }));
     expect([...(remote?.secrets.keys() ?? [])]).toEqual(['Bearer abcdef', 'abcdef']);
   });
+});
+
+test('messages show no value that may be a secret', async () => {
+  const spec = v.strictObject({ headers: v.record(v.string(), v.string()) });
+  const entry = {
+    env: { PGPASSWORD: 12345678, PORT: 5432 },
+    restart: { backoff: '${BACKOFF}', max_backoff: '1s' },
+    runtime: { type: 'mine', headers: { Authorization: 87654321, 'X-Tenant': 1234 } },
+  };
+  const mine = new Map([['mine', factory('mine', spec)]]);
+  expect(await problemsOf(() => resolve(one(entry), { BACKOFF: '98765s' }, mine))).toEqual([
+    'servers[0].env.PGPASSWORD: must be a string: quote it',
+    'servers[0].env.PORT: must be a string: quote it, as in "5432"',
+    'servers[0].restart.max_backoff: must not be shorter than backoff, which is "${BACKOFF}"',
+    'servers[0].runtime.headers.Authorization: must be a string: quote it',
+    'servers[0].runtime.headers.X-Tenant: must be a string: quote it, as in "1234"',
+  ]);
 });
 
 describe('entries of a parsed catalog', () => {

@@ -147,6 +147,18 @@ test('what a catalog has no place for is told', () => {
   ]);
 });
 
+test('what is for another kind of server is told too', () => {
+  const onIgnored = vi.fn();
+  one({ url: 'https://x', env: { A: 'b' }, args: ['c'], cwd: '/d' }, { onIgnored });
+  one({ command: 'serve', headers: { A: 'b' } }, { onIgnored });
+  expect(onIgnored.mock.calls).toEqual([
+    ['mcpServers.it.env', 'only a server with a command has it'],
+    ['mcpServers.it.args', 'only a server with a command has it'],
+    ['mcpServers.it.cwd', 'only a server with a command has it'],
+    ['mcpServers.it.headers', 'only a server with a URL has it'],
+  ]);
+});
+
 test.each([
   ['no object', 'text', ['is no object']],
   ['nothing of the kind', { tools: {} }, ['has no "mcpServers"']],

@@ -98,6 +98,26 @@ describe('a faulty runtime', () => {
     line.answeredOnce();
   });
 
+  test('a script goes on after what is no message', async () => {
+    const { t, runtime } = setUp({ seed: 5, corrupt: 1, direction: 'to-server' });
+    await using _ = t;
+    const line = t.connect('a');
+    await line.start();
+    for (let id = 1; id <= 30; id += 1) {
+      await line.send({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'echo' } }).catch(() => {});
+    }
+    expect(runtime.injected).toHaveLength(30);
+    expect((await t.server('a').request('tools/call')).request.method).toBe('tools/call');
+    expect(t.server('a').only.answers('nobody')).toEqual([]);
+  });
+
+  test('has the access rules of the runtime that it wraps', async () => {
+    const rule = { context: undefined, namespace: 'n', apiGroup: '', resource: 'pods', verbs: ['get'] };
+    const runtime = new FaultyRuntime(Object.assign(new InProcessRuntime(), { rbac: () => [rule] }), { seed: 1 });
+    await using t = createTestGateway({ a: echo }, { runtimes: [runtime] });
+    expect(t.gateway.rbac()).toHaveLength(1);
+  });
+
   test('the same seed gives the same faults', async () => {
     const runs: unknown[] = [];
     for (let run = 0; run < 2; run += 1) {

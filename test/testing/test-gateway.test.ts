@@ -113,6 +113,26 @@ describe('a test gateway', () => {
     line.answeredOnce();
   });
 
+  test('a listener whose promise rejects ends nothing', async () => {
+    const unhandled: unknown[] = [];
+    const listen = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', listen);
+    try {
+      await using t = createTestGateway({ a: {} }, { onEvent: () => Promise.reject(new Error('no')) });
+      await t.connect('a').start();
+      await settle();
+    } finally {
+      process.off('unhandledRejection', listen);
+    }
+    expect(unhandled).toEqual([]);
+  });
+
+  test('time never goes back, whoever moves it', async () => {
+    await using t = createTestGateway({});
+    await Promise.all([t.clock.advance(100), t.clock.advance(50)]);
+    expect(t.clock.now()).toBe(100);
+  });
+
   test('events are kept and handed on', async () => {
     const seen: unknown[] = [];
     await using t = createTestGateway({ a: {} }, { onEvent: (event) => seen.push(event) });

@@ -75,6 +75,11 @@ function readRuntime(fields: Fields, { path, issues }: ConvertContext): Converte
     issues.add(path, command === undefined ? 'needs "command" or "url"' : 'has both "command" and a URL: keep one');
     return undefined;
   }
+  if (url === undefined) {
+    fields.ignore(['headers'], 'only a server with a URL has it');
+  } else {
+    fields.ignore(['env', 'args', 'cwd'], 'only a server with a command has it');
+  }
   return url === undefined
     ? {
         type: 'local-process',
@@ -130,6 +135,13 @@ class Fields {
       value &&
       Object.fromEntries(Object.entries(value).map(([name, text]) => [name, this.#text(text, [key, name]) ?? '']))
     );
+  }
+
+  /** Says of fields that are for another kind of server that they are left out. */
+  ignore(keys: readonly string[], reason: string): void {
+    for (const key of keys.filter((name) => this.#take(name) !== undefined)) {
+      this.#context.onIgnored(formatPath([...this.#context.path, key]), reason);
+    }
   }
 
   /** Says of every field that nobody has read what becomes of it. */
