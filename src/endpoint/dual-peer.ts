@@ -39,12 +39,20 @@ export class DualPeer implements Peer {
       return true;
     }
     if (isRequest(message)) {
+      if (this.isOpen(message.id)) {
+        // Two requests of one name, of which only one could be answered.
+        return false;
+      }
       return hasEnvelope(message) ? this.#request(message, extra) : this.#toSession().receive(message, extra);
     }
     if (this.#exchanges.size > 0 && isCancellation(message) && this.#cancel(message.params)) {
       return true;
     }
     return this.#session?.receive(message, extra) ?? true;
+  }
+
+  isOpen(id: RequestId): boolean {
+    return this.#exchanges.has(id) || (this.#session?.isOpen?.(id) ?? false);
   }
 
   failAll(reason: GatewayError): void {
@@ -65,10 +73,6 @@ export class DualPeer implements Peer {
 
   #request(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): boolean {
     const { id } = request;
-    if (this.#exchanges.has(id)) {
-      // Two requests of one name, of which only one could be answered.
-      return false;
-    }
     this.#modern ??= this.#options.createModern();
     let isAnswered = false;
     const exchange = this.#modern.request(request, extra, (message) => {

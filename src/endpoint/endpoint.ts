@@ -138,6 +138,10 @@ export class Endpoint implements LinkOwner, Peer {
     return true;
   }
 
+  isOpen(id: RequestId): boolean {
+    return this.#calls.has(id);
+  }
+
   /** The server that an open request is for, once that is known. */
   serverOf(id: RequestId): string | undefined {
     return this.#calls.serverOf(id);

@@ -46,13 +46,18 @@ export async function runInterceptor(
 }
 
 /** The error response for what an interceptor, or the server behind it, has thrown. */
-export function toResponse(id: RequestId, server: string, thrown: unknown): JSONRPCErrorResponse {
+export function toResponse(
+  id: RequestId,
+  server: string | undefined,
+  thrown: unknown,
+  delivered: false | 'unknown' = 'unknown',
+): JSONRPCErrorResponse {
   if (thrown instanceof ServerError) {
     return { jsonrpc: '2.0', id, error: thrown.error };
   }
   if (GatewayError.is(thrown)) {
     const { code, message } = thrown;
-    const data = { code, server, delivered: thrown.delivered ?? 'unknown' };
+    const data = { code, server, delivered: thrown.delivered ?? delivered };
     return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
   }
   const { code, message, data } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as Record<
@@ -70,7 +75,7 @@ export function toResponse(id: RequestId, server: string, thrown: unknown): JSON
     error: {
       code: errorNumbers.INTERCEPTED,
       message: ours.message,
-      data: { code: 'INTERCEPTED', server, delivered: 'unknown' },
+      data: { code: 'INTERCEPTED', server, delivered },
     },
   };
 }

@@ -18,6 +18,8 @@ export interface Peer {
    * @returns false for a request whose id is in use, which was not taken
    */
   receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean;
+  /** Whether a request of this id is open. A peer that answers everything at once has none. */
+  isOpen?(id: RequestId): boolean;
   /** Answers what is still open, when it is not the caller who ends the connection. */
   failAll(reason: GatewayError): void;
   /** Ends every session with a server; open requests are abandoned. */

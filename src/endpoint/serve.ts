@@ -1,11 +1,12 @@
 import type { GatewayError } from '../errors.js';
 import { toUnwritable } from '../instance/request-ledger.js';
-import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { isRequest, type JSONRPCMessage, type MessageExtraInfo, type Transport } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart, withPart } from '../transport/json-part.js';
 import { once } from '../util/once.js';
-import type { Peer, PeerFactory } from './peer.js';
+import { toResponse } from './intercept.js';
+import type { Peer, PeerFactory, SendToCaller } from './peer.js';
 
 /** A session of the merged peer on a transport of the host. */
 export interface ServedSession {
@@ -23,7 +24,7 @@ export async function serveEndpoint(
   create: PeerFactory,
   sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
-  const endpoint = create((message, relatedRequestId, _server, _isGuess, part) => {
+  const send: SendToCaller = (message, relatedRequestId, _server, _isGuess, part) => {
     const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
     const options = part === undefined ? related : infoFor(withPart(related, part), transport.send);
     // A caller that has gone cannot be told; its transport says so by onclose.
@@ -41,7 +42,8 @@ export async function serveEndpoint(
       // One of somebody else may throw before it returns a promise.
       failed(error);
     }
-  });
+  };
+  const endpoint = create(send);
   const { onclose, onmessage } = transport;
   const end = once(async () => {
     await endpoint.close();
@@ -61,7 +63,18 @@ export async function serveEndpoint(
     onmessage === undefined
       ? takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => void endpoint.receive(message, extra))
       : (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
-          onmessage(message, extra);
+          try {
+            onmessage(message, extra);
+          } catch (error) {
+            runCallback(transport, () => {
+              throw error;
+            });
+            // Refused: nobody else answers it, unless there is an open one of this id.
+            if (isRequest(message) && !endpoint.isOpen?.(message.id)) {
+              send(toResponse(message.id, undefined, error, false), message.id);
+            }
+            return;
+          }
           endpoint.receive(message, extra);
         };
   transport.onclose = () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { errorNumbers } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
@@ -443,6 +444,42 @@ describe('callers', () => {
     const [near] = createLinkedPair();
     near.start = () => Promise.reject(new Error('port in use'));
     await expect(t.gateway.serve(near)).rejects.toThrow('port in use');
+  });
+
+  test('a request at which the callback of the host throws is answered with that, once, and no server gets it', async () => {
+    await using t = setUp({ a: { ...script, on: { 'tools/call': () => hold } } });
+    const [near, far] = createLinkedPair();
+    const errors: Error[] = [];
+    const refuses = new Map<unknown, unknown>();
+    far.onerror = (error) => errors.push(error);
+    far.onmessage = (message) => {
+      const { id } = message as { id?: unknown };
+      if (refuses.has(id)) throw refuses.get(id);
+    };
+    await t.gateway.serve(far);
+    const caller = await TestCaller.open(near);
+    refuses.set(7, new Error('not today'));
+    refuses.set(8, Object.assign(new Error('quota'), { code: -32029, data: { left: 0 } }));
+    const call = { name: 'a__x' };
+    expect(await caller.request('tools/call', call, 7)).toMatchObject({
+      error: { code: errorNumbers.INTERCEPTED, message: 'not today', data: { code: 'INTERCEPTED', delivered: false } },
+    });
+    expect((await caller.request('tools/call', call, 8)).error).toEqual({
+      code: -32029,
+      message: 'quota',
+      data: { left: 0 },
+    });
+    expect(errors.map(({ message }) => message)).toEqual(['not today', 'quota']);
+    expect(t.server('a').instances.flatMap((instance) => instance.requests('tools/call'))).toEqual([]);
+    // One that is open is not answered in the place of another.
+    await caller.send({ id: 9, method: 'tools/call', params: call });
+    const { instance, request } = await t.server('a').request('tools/call');
+    refuses.set(9, new Error('twice'));
+    await caller.send({ id: 9, method: 'tools/call', params: call });
+    await caller.send({ method: 'notifications/initialized' });
+    instance.answer(request, { content: [] });
+    await caller.until(() => caller.answers(9)[0]);
+    expect(caller.answers(9)).toMatchObject([{ result: { content: [] } }]);
   });
 
   test('a served session whose transport throws on send survives it', async () => {

@@ -194,6 +194,25 @@ describe('a request of the stateless era', () => {
     expect(caller.answers('x')).toHaveLength(1);
   });
 
+  test('has an id that no request of a session on the same connection has, while either is open', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup);
+    const called = caller.request('tools/call', { name: 'one__go' }, 'x');
+    const first = await setup.server('one').request('tools/call');
+    await expect(caller.send({ id: 'x', method: 'ping' })).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+    first.instance.answer(first.request, { content: [] });
+    await called;
+    await caller.send({ id: 'y', method: 'tools/call', params: { name: 'one__go' } });
+    const second = await setup.server('one').request('tools/call', 1);
+    const again = caller.send({ id: 'y', method: 'tools/list', params: { _meta: envelope() } });
+    await expect(again).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
+    second.instance.answer(second.request, { content: [] });
+    await caller.until(() => caller.answers('y')[0]);
+    // Once it is answered, its id is free.
+    await caller.request('tools/list', {}, 'y');
+    expect([caller.answers('x').length, caller.answers('y').length]).toEqual([1, 2]);
+  });
+
   test('is sent again after a person has seen the page that a server wants seen', async () => {
     let count = 0;
     const script: Script = {
