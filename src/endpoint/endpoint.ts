@@ -193,8 +193,9 @@ export class Endpoint implements LinkOwner, Peer {
   }
 
   /** @internal */
-  activity({ server }: Link): LinkActivity {
-    if (this.#tasks.isRunning(server) || this.#serverRequests.isWaiting(server)) {
+  activity(link: Link): LinkActivity {
+    const { server } = link;
+    if (this.#tasks.isRunning(link) || this.#serverRequests.isWaiting(server)) {
       return 'working';
     }
     return this.#subscriptions.of(server).length > 0 ? 'subscribed' : 'none';
@@ -248,7 +249,7 @@ export class Endpoint implements LinkOwner, Peer {
   /** @internal */
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
-    this.#tasks.end(link.server);
+    this.#tasks.end(link);
     this.#links.ended(link);
   }
 
@@ -314,7 +315,7 @@ export class Endpoint implements LinkOwner, Peer {
 
   #translateTasks<T extends JSONRPCRequest | JSONRPCNotification>(link: Link, message: T): T {
     const { params } = message;
-    const translated = params && this.#tasks.translate(link.server, params);
+    const translated = params && this.#tasks.translate(link.server, params, link);
     return translated === params ? message : { ...message, params: translated };
   }
 

@@ -56,8 +56,8 @@ export class Forwarder {
       return;
     }
     const call = calls.open(request, server.id);
-    void this.#intercepted(intercept, call, request, server, params, extra).then((response) =>
-      calls.finish(call, translate(this.#options, server.id, response, onResult)),
+    void this.#intercepted(intercept, call, request, server, params, extra).then(({ response, link }) =>
+      calls.finish(call, translate(this.#options, server.id, response, onResult, link)),
     );
   }
 
@@ -68,16 +68,19 @@ export class Forwarder {
     server: EndpointServer,
     params: Params,
     extra: MessageExtraInfo | undefined,
-  ): Promise<Response> {
-    const { caller } = this.#options;
+  ): Promise<{ readonly response: Response; readonly link: Link | undefined }> {
+    const { caller, links } = this.#options;
     const { id, method } = request;
     const exchanges: (() => void)[] = [];
+    // The one that was asked last.
+    let link: Link | undefined;
     const next = (changed: Fields = params) =>
       new Promise<Fields>((resolve, reject) => {
         if (!this.#options.calls.waits(call)) {
           reject(new ServerError(server.id, method, cancelledResponse(id, server.id).error));
           return;
         }
+        link = links.to(server);
         const stop = this.#exchange(call, request, server, changed as Params, (response) =>
           'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error)),
         );
@@ -86,9 +89,9 @@ export class Forwarder {
     try {
       const authInfo = extra?.authInfo ?? caller.authInfo;
       const result = await runInterceptor(intercept, { caller, authInfo, server: server.id, method, params }, next);
-      return { jsonrpc: '2.0', id, result };
+      return { response: { jsonrpc: '2.0', id, result }, link };
     } catch (error) {
-      return toResponse(id, server.id, error);
+      return { response: toResponse(id, server.id, error), link };
     } finally {
       // Whatever it has not waited for is in vain.
       for (const stop of exchanges) {
@@ -146,7 +149,7 @@ class PlainCall implements Call, Exchange {
   }
 
   onAnswer(response: Response, part?: JsonPart): void {
-    this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onResult), part);
+    this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onResult, this.#link), part);
   }
 
   onProgress(params: Params): void {
@@ -165,12 +168,13 @@ function translate(
   server: string,
   response: Response,
   onResult: OnResult | undefined,
+  link: Link | undefined,
 ): Response {
   if (!('result' in response)) {
     return response;
   }
   owners.see(server, response.result);
-  const translated = tasks.translate(server, response.result);
+  const translated = tasks.translate(server, response.result, link);
   const result = onResult === undefined ? translated : onResult(translated);
   return result === response.result ? response : { ...response, result };
 }

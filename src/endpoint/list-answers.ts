@@ -50,7 +50,7 @@ export class ListAnswers {
       const { tasks } =
         capability?.list === undefined
           ? { tasks: [] }
-          : owners.translate(link.server, { tasks: await listTasks(link) });
+          : owners.translate(link.server, { tasks: await listTasks(link) }, link);
       return tasks;
     });
     void Promise.allSettled(parts).then((results) => {

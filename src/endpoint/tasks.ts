@@ -19,17 +19,18 @@ const relatedTask = 'io.modelcontextprotocol/related-task';
  */
 export class TaskOwners {
   readonly #origins = new BoundedMap<string, TaskOrigin>(maxTasks);
-  readonly #running = new Map<string, Set<unknown>>();
+  // By what runs them: after a reload two servers of one id may run.
+  readonly #running = new Map<object, Set<unknown>>();
   readonly #aliases = new BoundedMap<string, string>(maxTasks);
 
-  /** Whether a task of this server has not ended, as far as the caller has heard. */
-  isRunning(server: string): boolean {
-    return (this.#running.get(server)?.size ?? 0) > 0;
+  /** Whether a task that runs behind this link has not ended, as far as the caller has heard. */
+  isRunning(link: object): boolean {
+    return (this.#running.get(link)?.size ?? 0) > 0;
   }
 
-  /** The server has ended, and its tasks with it. */
-  end(server: string): void {
-    this.#running.delete(server);
+  /** The server behind a link has ended, and its tasks with it. */
+  end(link: object): void {
+    this.#running.delete(link);
   }
 
   find(taskId: unknown): TaskOrigin | undefined {
@@ -46,8 +47,12 @@ export class TaskOwners {
       : { ...fields, _meta: { ...meta, [relatedTask]: { ...related, taskId: origin.taskId } } };
   }
 
-  /** A result or the params of a notification, in which task ids have become the caller's. Remembers them. */
-  translate<T extends Fields>(server: string, fields: T): T {
+  /**
+   * A result or the params of a notification, in which task ids have become the caller's. Remembers them.
+   *
+   * @param link - where it came from; undefined when it came from no server
+   */
+  translate<T extends Fields>(server: string, fields: T, link: object | undefined): T {
     if (fields.taskId === undefined && fields.task === undefined && fields.tasks === undefined && !fields._meta) {
       return fields;
     }
@@ -58,18 +63,18 @@ export class TaskOwners {
     };
     if (typeof fields.taskId === 'string') {
       const visible = this.#see(server, fields.taskId);
-      this.#note(server, fields);
+      this.#note(link, fields);
       visible !== fields.taskId && replace('taskId', visible);
     }
     const { task, tasks, _meta: meta } = fields as { task?: Fields; tasks?: unknown; _meta?: Fields };
     if (typeof task?.taskId === 'string') {
       const visible = this.#see(server, task.taskId);
-      this.#note(server, task);
+      this.#note(link, task);
       visible !== task.taskId && replace('task', { ...task, taskId: visible });
     }
     if (Array.isArray(tasks)) {
       const list = tasks.map((item: Fields) =>
-        typeof item?.taskId === 'string' ? this.translate(server, item) : item,
+        typeof item?.taskId === 'string' ? this.translate(server, item, link) : item,
       );
       list.some((item, index) => item !== tasks[index]) && replace('tasks', list);
     }
@@ -81,12 +86,15 @@ export class TaskOwners {
     return (changed as T | undefined) ?? fields;
   }
 
-  #note(server: string, { taskId, status }: Fields): void {
-    const running = this.#running.get(server) ?? new Set();
+  #note(link: object | undefined, { taskId, status }: Fields): void {
+    if (link === undefined) {
+      return;
+    }
+    const running = this.#running.get(link) ?? new Set();
     if (hasEnded(status)) {
       running.delete(taskId);
     } else if (status !== undefined) {
-      this.#running.set(server, running.add(taskId));
+      this.#running.set(link, running.add(taskId));
     }
   }
 

@@ -262,6 +262,41 @@ describe('time', () => {
     expect(live()).toEqual([]);
   });
 
+  test.each([
+    ['nobody', undefined],
+    ['an interceptor', (_: unknown, next: () => Promise<Json>) => next()],
+  ])(
+    'a new server is not idle while it runs a task, though the old one ends; %s stands between',
+    async (_, intercept) => {
+      const runs: Script = {
+        tools: [{ name: 'x' }, { name: 'wait' }],
+        capabilities: { tools: {}, tasks: { cancel: {}, requests: { tools: { call: {} } } } },
+        on: {
+          'tools/call': ({ params }) => (params?.name === 'wait' ? hold : { task: { taskId: 't', status: 'working' } }),
+          'tasks/cancel': () => ({ taskId: 't', status: 'cancelled' }),
+        },
+      };
+      const entry = { idle_timeout: '1m', health: { interval: 0 } } as const;
+      await using t = setUp({ a: runs }, { entry, intercept });
+      await using caller = await t.caller();
+      await caller.send({ id: 5, method: 'tools/call', params: { name: 'a__wait' } });
+      const { instance, request } = await t.server('a').request('tools/call');
+      const runtime = { type: 'scripted' as const, script: 'a' };
+      const reloaded = t.gateway.reload(
+        { servers: [{ id: 'a', runtime, ...entry, env: { NEW: '1' } }] },
+        { graceMs: 60_000 },
+      );
+      await caller.result('tools/call', { name: 'a__x', task: {} });
+      instance.answer(request, { content: [] });
+      await reloaded;
+      await t.clock.advance(10 * 60_000);
+      expect(t.server('a').instances.map(({ closed }) => closed)).toEqual([true, false]);
+      await caller.result('tasks/cancel', { taskId: 't' });
+      await t.clock.advance(10 * 60_000);
+      expect(t.server('a').live).toEqual([]);
+    },
+  );
+
   test('the progress of a start comes to the calls that wait for it, under their own tokens', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {
