@@ -25,11 +25,14 @@ export interface Replacement {
  * hold: `null`, NUL, endless nesting, keys such as `__proto__`. Everything else (functions, instances) stays as it is.
  */
 export function replaceVariables(value: unknown, path: Path, replacement: Replacement): unknown {
-  return replace(value, [...path], replacement);
+  return replace(value, [...path], new Set(), replacement);
 }
 
-/** @param path - is changed on the way and as it was at the end: a catalog has too many values to copy it for each */
-function replace(value: unknown, path: PropertyKey[], replacement: Replacement): unknown {
+/**
+ * @param path - is changed on the way and as it was at the end: a catalog has too many values to copy it for each
+ * @param around - the lists and objects that hold the value, likewise
+ */
+function replace(value: unknown, path: PropertyKey[], around: Set<object>, replacement: Replacement): unknown {
   if (typeof value === 'string') {
     return replaceString(value, path, replacement);
   }
@@ -41,13 +44,25 @@ function replace(value: unknown, path: PropertyKey[], replacement: Replacement):
   if (!isList && !isPlainObject(value)) {
     return value;
   }
-  if (path.length > deepest) {
+  // One that holds itself twice would have twice as much on each level.
+  if (path.length > deepest || around.has(value)) {
     replacement.report([...path], `is nested more than ${deepest} levels deep`);
     return undefined;
   }
-  if (isList) {
-    return Array.from(value, (item, index) => replaceBelow(item, path, index, replacement));
-  }
+  around.add(value);
+  const copy = isList
+    ? Array.from(value, (item, index) => replaceBelow(item, path, index, around, replacement))
+    : replaceObject(value, path, around, replacement);
+  around.delete(value);
+  return copy;
+}
+
+function replaceObject(
+  value: Record<string, unknown>,
+  path: PropertyKey[],
+  around: Set<object>,
+  replacement: Replacement,
+): Record<string, unknown> {
   const copy: Record<string, unknown> = {};
   for (const key of Object.keys(value)) {
     if (forbiddenKeys.has(key)) {
@@ -58,16 +73,22 @@ function replace(value: unknown, path: PropertyKey[], replacement: Replacement):
     } else {
       const part = value[key];
       if (part !== undefined) {
-        copy[key] = replaceBelow(part, path, key, replacement);
+        copy[key] = replaceBelow(part, path, key, around, replacement);
       }
     }
   }
   return copy;
 }
 
-function replaceBelow(value: unknown, path: PropertyKey[], key: PropertyKey, replacement: Replacement): unknown {
+function replaceBelow(
+  value: unknown,
+  path: PropertyKey[],
+  key: PropertyKey,
+  around: Set<object>,
+  replacement: Replacement,
+): unknown {
   path.push(key);
-  const replaced = replace(value, path, replacement);
+  const replaced = replace(value, path, around, replacement);
   path.pop();
   return replaced;
 }

@@ -39,6 +39,8 @@ function* formsOf(value: string): Generator<string> {
   yield JSON.stringify(value).slice(1, -1);
   try {
     yield encodeURIComponent(value);
+    yield encodeURI(value);
+    yield new URLSearchParams([['', value]]).toString().slice(1);
   } catch {
     // Lone surrogates cannot stand in a URL.
   }

@@ -31,7 +31,7 @@ describe('docs/catalog.md', () => {
   });
 
   test('shows the messages of a bad catalog as they are', async () => {
-    const shown = [...page.matchAll(/```text\ncatalog\.yaml is not valid, [^\n]*\n(.*?)```/gs)].map(
+    const shown = [...page.matchAll(/```text\n(?:catalog\.yaml|the catalog) is not valid, [^\n]*\n(.*?)```/gs)].map(
       ([, lines]) => lines,
     );
     const told = async (text: string) => {

@@ -169,6 +169,11 @@ describe('resolveCatalog refuses', () => {
     expect(
       await problemsOf(() => resolve(one({ runtime: { type: 'local-process', command: 'x', self: cycle } }))),
     ).toContainEqual(expect.stringContaining('is nested more than 64 levels deep'));
+    // Each way through it is endless: two of them double with each level.
+    cycle.again = [cycle, { cycle }];
+    expect(
+      await problemsOf(() => resolve(one({ runtime: { type: 'local-process', command: 'x', self: cycle } }))),
+    ).toContainEqual(expect.stringContaining('is nested more than 64 levels deep'));
   });
 });
 

@@ -10,6 +10,13 @@ describe('redact', () => {
     expect(redact(text, secrets)).toBe('<${S}> {"secret":"${S}"} ${S}');
   });
 
+  test('finds a secret in every form that URLs have for it', () => {
+    const secret = 'a$b &c "d"';
+    const query = new URLSearchParams({ secret });
+    const text = `${new URL(`https://h.example/${secret}?${secret}`).href} ${query}`;
+    expect(redact(text, new Map([[secret, '${S}']]))).toBe('https://h.example/${S}?${S} secret=${S}');
+  });
+
   test('takes the longest of several that fit, and looks once', () => {
     const secrets = new Map([
       ['abcd', '${A}'],
