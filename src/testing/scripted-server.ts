@@ -1,5 +1,6 @@
 import type { RuntimeContext } from '../runtime.js';
 import type { JSONRPCRequest, Transport } from '../sdk.js';
+import { within } from './guard.js';
 import { ScriptedInstance } from './scripted-instance.js';
 
 /** A JSON object. */
@@ -84,6 +85,8 @@ export class ScriptedServer {
   readonly script: ServerScript;
   /** How often a start was tried. */
   opens = 0;
+  /** @internal How long `request` waits, in milliseconds; for ever unless a test gateway says so. */
+  guardMs: number | undefined;
   #waiting: (() => void)[] = [];
 
   constructor(script: ServerScript = {}) {
@@ -122,8 +125,17 @@ export class ScriptedServer {
     return instance;
   }
 
-  /** The nth request of a method, counted from 0 over all instances; waits for it to come. */
-  async request(method: string, index = 0): Promise<{ instance: ScriptedInstance; request: JSONRPCRequest }> {
+  /**
+   * The nth request of a method, counted from 0 over all instances; waits for it to come.
+   *
+   * @throws AssertionError after the `guardMs` of the test gateway that has this server
+   */
+  request(method: string, index = 0): Promise<{ instance: ScriptedInstance; request: JSONRPCRequest }> {
+    const found = this.#find(method, index);
+    return this.guardMs === undefined ? found : within(found, this.guardMs, `a request of ${method}`);
+  }
+
+  async #find(method: string, index: number): Promise<{ instance: ScriptedInstance; request: JSONRPCRequest }> {
     for (;;) {
       const all = this.instances.flatMap((instance) =>
         instance.requests(method).map((request) => ({ instance, request })),

@@ -75,7 +75,7 @@ export function createTestGateway(
   const scripted = new Map<string, ScriptedServer>();
   // Checked by createGateway like any other catalog.
   const entries = Object.entries(servers).map(
-    ([id, server]) => ({ id, ...entry, ...toEntry(id, server, scripted) }) as unknown as ServerInput,
+    ([id, server]) => ({ id, ...entry, ...toEntry(id, server, scripted, guardMs) }) as unknown as ServerInput,
   );
   const gateway = createGateway(
     { servers: entries },
@@ -122,7 +122,7 @@ export function createTestGateway(
   };
 }
 
-function toEntry(id: string, server: TestServer, scripted: Map<string, ScriptedServer>): object {
+function toEntry(id: string, server: TestServer, scripted: Map<string, ScriptedServer>, guardMs: number): object {
   if (typeof server === 'function') {
     return { runtime: { type: 'in-process', server } };
   }
@@ -130,6 +130,7 @@ function toEntry(id: string, server: TestServer, scripted: Map<string, ScriptedS
     return server;
   }
   const played = server instanceof ScriptedServer ? server : new ScriptedServer(server);
+  played.guardMs ??= guardMs;
   scripted.set(id, played);
   return { runtime: played.runtime };
 }

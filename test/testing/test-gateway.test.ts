@@ -127,6 +127,11 @@ describe('a test gateway', () => {
     expect(unhandled).toEqual([]);
   });
 
+  test('a request that never comes fails the wait for it', async () => {
+    await using t = createTestGateway({ a: {} }, { guardMs: 2_000 });
+    await expect(t.server('a').request('tools/call')).rejects.toThrow('tools/call: not within 2000 ms');
+  });
+
   test('time never goes back, whoever moves it', async () => {
     await using t = createTestGateway({});
     await Promise.all([t.clock.advance(100), t.clock.advance(50)]);
