@@ -150,6 +150,24 @@ describe('a token that has expired', () => {
     expect(host.counts.get('token refresh_token')).toBe(1);
   });
 
+  test('the refresh fails, and the host can give no tokens any more: AUTH_FAILED all the same', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    host.expire();
+    host.refuseTokens = () => {
+      provider.tokens = () => {
+        throw new Error('vault is sealed');
+      };
+      return { error: 'invalid_request', error_description: 'the token is locked' };
+    };
+    expect(await failureOf(call(client))).toMatchObject({
+      message: expect.stringContaining('is locked'),
+      data: { code: 'AUTH_FAILED', delivered: false },
+    });
+  });
+
   test('the refresh fails, and the authorization server repeats the token: AUTH_FAILED, which does not', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');

@@ -108,7 +108,7 @@ function withoutTokens(provider: OAuthClientProvider): OAuthClientProvider {
 
 /** An authorization server may repeat in its refusal what it was sent. */
 async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider) {
-  const tokens = await Promise.resolve(provider.tokens()).catch(() => undefined);
+  const tokens = await (async () => provider.tokens())().catch(() => undefined);
   const secrets = [tokens?.access_token, tokens?.refresh_token].filter((value) => value !== undefined && value !== '');
   const message = cause instanceof Error ? cause.message : String(cause);
   const hidden = secrets.reduce<string>((text, value) => text.replaceAll(value as string, '***'), message);
