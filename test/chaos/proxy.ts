@@ -24,8 +24,12 @@ export class CutProxy {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /**
+   * Those that their client has not ended. What the other side keeps of the others is its own: an engine may hold on to a
+   * stream of a container that was attached to and never started.
+   */
   get connections(): number {
-    return this.#pairs.size;
+    return [...this.#pairs].filter(([client]) => !client.readableEnded).length;
   }
 
   /** Cuts each connection with this chance, by a reset or by an end. */
