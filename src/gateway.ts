@@ -319,7 +319,7 @@ class CatalogGateway implements Gateway {
   }
 
   #emit(event: GatewayEvent): void {
-    tell(this.#options.onEvent, event);
+    tell(() => this.#options.onEvent?.(event));
     // Subscribers throw into their own process, not into ours: Node reports it to the host.
     events.publish(event);
   }

@@ -244,7 +244,7 @@ class Watch {
   }
 
   #tell(event: WatchEvent): void {
-    tell(this.#options.onEvent, event);
+    tell(() => this.#options.onEvent?.(event));
   }
 }
 

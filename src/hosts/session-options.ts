@@ -130,7 +130,7 @@ export function resolveSessionOptions<Incoming>(
     bodyTimeoutMs: positive('bodyTimeoutMs', options.bodyTimeoutMs ?? 30_000),
     idleTimeoutMs: positive('idleTimeoutMs', options.idleTimeoutMs ?? 300_000),
     disconnectTimeoutMs: positive('disconnectTimeoutMs', options.disconnectTimeoutMs ?? 30_000),
-    onError: (error) => tell(options.onError, error),
+    onError: (error) => tell(() => options.onError?.(error)),
     clock: options.clock ?? systemClock,
   };
 }

@@ -1,10 +1,10 @@
 /**
- * Tells a listener of the host. What it throws, or rejects with where it is an async function, must not change what happens
+ * Calls a listener of the host. What it throws, or rejects with where it is an async function, must not change what happens
  * to what it is told of, nor end the process.
  */
-export function tell<T>(listener: ((value: T) => unknown) | undefined, value: T): void {
+export function tell(listen: () => unknown): void {
   try {
-    const told = listener?.(value);
+    const told = listen();
     if (told instanceof Promise) {
       told.catch(() => {});
     }

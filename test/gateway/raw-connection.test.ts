@@ -535,6 +535,8 @@ describe('the gateway', () => {
     await gateway.close();
     diagnostics.unsubscribe(published);
     expect(heard.mock.calls.length).toBeGreaterThan(1);
+    // A method of the options finds them.
+    expect(heard.mock.contexts).toEqual(heard.mock.calls.map(() => expect.objectContaining({ onEvent: heard })));
     expect(published.mock.calls.map(([event]) => event)).toEqual(heard.mock.calls.map(([event]) => event));
   });
 
