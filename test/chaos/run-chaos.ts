@@ -1,28 +1,8 @@
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { runBuilt } from '../support/run-built.js';
 
 /** Runs the chaos as `npm run chaos` does. */
-export async function chaos(...args: string[]): Promise<{ code: number | null; output: string }> {
-  if (!existsSync(`${root}/dist/index.js`)) {
-    throw new Error('the chaos runs the built package: run `npm run build` first');
-  }
-  const child = spawn(process.execPath, ['test/chaos/main.ts', ...args], { cwd: root });
-  let output = '';
-  const keep = (chunk: Buffer) => {
-    output += chunk.toString();
-  };
-  child.stdout.on('data', keep);
-  child.stderr.on('data', keep);
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  return { code, output };
-}
+export const chaos = (...args: string[]) => runBuilt('test/chaos/main.ts', ...args);
 
 /** How many calls of an entry were answered. */
 function answered(output: string, entry: string): number {

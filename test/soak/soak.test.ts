@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process';
 import { EventEmitter } from 'node:events';
-import { closeSync, existsSync, openSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { closeSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { runBuilt } from '../support/run-built.js';
 import { Census, type Sample } from './census.js';
 import { judge, judgeEnd, judgeLong, type Window } from './verdict.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const mebibyte = 1024 ** 2;
 const flat: Sample = { heapBytes: 20 * mebibyte, rssBytes: 90 * mebibyte, descriptors: 60, listeners: 300, timers: 40 };
 
@@ -94,25 +92,7 @@ test('the census counts listeners, timers and descriptors, and sees them go', as
 });
 
 /** Runs the soak as `npm run soak` does. */
-async function soak(...args: string[]): Promise<{ code: number | null; output: string }> {
-  if (!existsSync(`${root}/dist/index.js`)) {
-    throw new Error('the soak runs the built package: run `npm run build` first');
-  }
-  const child = spawn(process.execPath, ['--expose-gc', '--max-semi-space-size=16', 'test/soak/main.ts', ...args], {
-    cwd: root,
-  });
-  let output = '';
-  const keep = (chunk: Buffer) => {
-    output += chunk.toString();
-  };
-  child.stdout.on('data', keep);
-  child.stderr.on('data', keep);
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  return { code, output };
-}
+const soak = (...args: string[]) => runBuilt('--expose-gc', '--max-semi-space-size=16', 'test/soak/main.ts', ...args);
 
 describe('npm run soak', { timeout: 300_000 }, () => {
   test('finds nothing that grows', async () => {
