@@ -1,7 +1,7 @@
 import type { GatewayError } from '../errors.js';
 import { toUnwritable } from '../instance/request-ledger.js';
 import { isRequest, type JSONRPCMessage, type MessageExtraInfo, type Transport } from '../sdk.js';
-import { runCallback } from '../transport/callback.js';
+import { report, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart, withPart } from '../transport/json-part.js';
 import { once } from '../util/once.js';
@@ -66,9 +66,7 @@ export async function serveEndpoint(
           try {
             onmessage(message, extra);
           } catch (error) {
-            runCallback(transport, () => {
-              throw error;
-            });
+            report(transport, error);
             // Refused: nobody else answers it, unless there is an open one of this id.
             if (isRequest(message) && !endpoint.isOpen?.(message.id)) {
               send(toResponse(message.id, undefined, error, false), message.id);

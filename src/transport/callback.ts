@@ -26,7 +26,8 @@ export function deliver(
   }
 }
 
-function report(transport: Pick<Transport, 'onerror'>, error: unknown): void {
+/** Tells whoever uses `transport` of something that ended nothing. */
+export function report(transport: Pick<Transport, 'onerror'>, error: unknown): void {
   try {
     transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
   } catch {
