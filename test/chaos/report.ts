@@ -34,8 +34,14 @@ export function toReport({ tally, faults, left, executed, executedTwice }: Outco
     ...problems,
   ];
   const isClean = all.length === 0 && Object.values(counts).every((count) => wrong.every((what) => count[what] === 0));
-  lines.push('', ...(isClean ? ['nothing is left, lost, doubled or misdelivered'] : all.slice(0, 50)));
+  lines.push('', ...(isClean ? ['nothing is left, lost, doubled or misdelivered'] : firstOfEach(all)));
   return { text: lines.join('\n'), isClean };
+}
+
+/** Of each kind the first few: none of them hides another. */
+function firstOfEach(problems: readonly string[]): string[] {
+  const kinds = Object.groupBy(problems, (problem) => problem.slice(0, problem.indexOf(':')));
+  return Object.values(kinds).flatMap((ones = []) => ones.slice(0, 20));
 }
 
 function toRows(counts: Readonly<Record<string, number>>): string[][] {

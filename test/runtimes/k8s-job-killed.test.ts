@@ -76,6 +76,7 @@ describeWithKubernetes('k8s-job: hosts that are killed', () => {
     const transport = gateway.connect('next');
     await transport.start();
     const started = performance.now();
+    let left = '';
     await eventually(
       'the end of all but the gateway that runs',
       async () => {
@@ -85,9 +86,12 @@ describeWithKubernetes('k8s-job: hosts that are killed', () => {
           random.list('Pod', managed),
           leases(),
         ]);
+        const objects = [...jobs, ...secrets, ...pods, ...living];
+        left = objects.map(({ metadata }) => `\n${metadata?.name} ${metadata?.deletionTimestamp ?? ''}`).join('');
         return jobs.length === 1 && secrets.length === 0 && pods.length === 1 && living.length === 1 ? true : undefined;
       },
       promisedMs,
+      () => left,
     );
     console.log(
       `all was gone ${Math.round((performance.now() - started) / 1000)} s after the next gateway had started`,

@@ -1,10 +1,16 @@
 import type { Clock } from '../../options.js';
 import type { Cluster } from '../shared/kubernetes/cluster.js';
+import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
 import { jobs, leases, type ObjectMeta } from '../shared/kubernetes/resources.js';
 import { leaseLabel, leaseSeconds, managedBy } from './manifest.js';
 import type { Job, Lease } from './objects.js';
 
-const everyMs = leaseSeconds * 1000;
+/** How long a Job may be without a Lease. */
+const lateMs = leaseSeconds * 1000;
+/** A dead gateway is noticed that long after its time, and a look that failed is made up for. */
+const everyMs = 20_000;
+/** What is known of a Job whose Lease was taken away. */
+const longDead = { version: 'without a lease', since: Number.NEGATIVE_INFINITY };
 
 /**
  * Takes away what belongs to gateways that live no more: Jobs, and with them their pods and Secrets, and Leases.
@@ -30,7 +36,7 @@ export class Sweeper {
     this.#clock = clock;
   }
 
-  /** Looks now, and again every minute. */
+  /** Looks now, and again every 20 s. */
   start(): void {
     // A failure is no news for anybody: the next look may work.
     void this.#sweep()
@@ -60,15 +66,20 @@ export class Sweeper {
       const lastsMs = (spec?.leaseDurationSeconds ?? leaseSeconds) * 1000;
       if (!this.#stands(metadata, lastsMs, seen)) continue;
       // As it was when we looked: a gateway that renews it at this moment lives.
-      const { uid, resourceVersion } = metadata;
-      await this.#cluster.delete(leases({ namespace, name: metadata.name }), { uid, resourceVersion });
-      known.delete(metadata.name);
-      for (const job of foundJobs) if (leaseOf(job) === metadata.name) await this.#delete(job);
+      const { name, uid, resourceVersion } = metadata;
+      const ended = await this.#cluster.delete(leases({ namespace, name }), { uid, resourceVersion }).then(
+        () => true,
+        // Somebody else may have been first.
+        (error: unknown) => isFailure(error, 'not-found'),
+      );
+      if (!ended) continue;
+      known.delete(name);
+      for (const job of foundJobs) if (leaseOf(job) === name) this.#unchanged.set(job.metadata.uid, longDead);
     }
     for (const job of foundJobs) {
       const lease = leaseOf(job);
       if (lease === undefined || lease === this.#own || known.has(lease) || this.#closed) continue;
-      if (this.#stands(job.metadata, everyMs, seen, 'without a lease')) await this.#delete(job);
+      if (this.#stands(job.metadata, lateMs, seen, longDead.version)) await this.#delete(job);
     }
     for (const uid of this.#unchanged.keys()) if (!seen.has(uid)) this.#unchanged.delete(uid);
   }

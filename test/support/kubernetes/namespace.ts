@@ -94,13 +94,22 @@ function isReady({ metadata, status }: Pod): boolean {
   return ready && metadata.deletionTimestamp === undefined;
 }
 
-/** Asks until there is an answer: for what tells nobody when it happens. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined>, ms = 60_000): Promise<T> {
+/**
+ * Asks until there is an answer: for what tells nobody when it happens.
+ *
+ * @param seen - what there was instead, for the error
+ */
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | undefined>,
+  ms = 60_000,
+  seen = () => '',
+): Promise<T> {
   const deadline = performance.now() + ms;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${ms} ms`);
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${ms} ms${seen()}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -1,0 +1,90 @@
+import { expect, test } from 'vitest';
+import { Sweeper } from '../../../src/runtimes/k8s-job/sweeper.js';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+import { eventually } from '../../support/kubernetes/namespace.js';
+
+const everyMs = 20_000;
+
+/** Two gateways of long ago, each with a Lease and a Job, and one that lives. */
+async function sweep() {
+  const fake = await FakeApiServer.listen();
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  const sweeper = new Sweeper(await clusters.open(), 'home', 'own', clock);
+  const names = ['one', 'two', 'living', 'own'];
+  const left = {
+    leases: new Map(names.map((name) => [name, { name, uid: `lease-${name}`, resourceVersion: '1' }])),
+    jobs: new Map(
+      names.map((name) => [`job-${name}`, { name: `job-${name}`, uid: `job-${name}`, labels: labelsOf(name) }]),
+    ),
+  };
+  /** What the API server answers instead, once. */
+  const failures = new Map<string, number>();
+  fake.answer = ({ method, url = '' }, response) => {
+    const kind = url.includes('/leases') ? 'leases' : 'jobs';
+    const name = new URL(url, 'http://api').pathname.split('/').at(-1) ?? '';
+    const status = failures.get(`${method} ${name}`);
+    failures.delete(`${method} ${name}`);
+    if (status !== undefined) return sendJson(response, status, { message: 'not now' });
+    if (method === 'DELETE') return sendJson(response, left[kind].delete(name) ? 200 : 404, {});
+    const items = [...left[kind].values()].map((metadata) => ({ metadata }));
+    sendJson(response, 200, { metadata: {}, items });
+  };
+  // It waits for the next one.
+  const endOfLook = () => eventually('the end of a look', async () => clock.waiting === 1 || undefined, 20_000);
+  sweeper.start();
+  await endOfLook();
+  return {
+    left: () => [...left.leases.keys(), ...left.jobs.keys()].filter((name) => !/living|own/.test(name)),
+    lives: () => left.leases.has('living') && left.jobs.has('job-living'),
+    failures,
+    async look() {
+      const lease = left.leases.get('living');
+      if (lease !== undefined) lease.resourceVersion += '1';
+      await clock.advance(everyMs);
+      await endOfLook();
+    },
+    async [Symbol.asyncDispose]() {
+      sweeper.close();
+      await clusters.close();
+      await fake[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test('what belongs to a gateway that lives no more goes after 60 s, and nothing else', async () => {
+  await using found = await sweep();
+  await found.look();
+  await found.look();
+  expect(found.left()).toEqual(['one', 'two', 'job-one', 'job-two']);
+  await found.look();
+  expect(found.left()).toEqual([]);
+  expect(found.lives()).toBe(true);
+});
+
+test('what the API server refuses to delete does not hold up the rest, and goes at the next look', async () => {
+  await using found = await sweep();
+  found.failures.set('DELETE one', 409).set('DELETE job-two', 503);
+  for (let looks = 0; looks < 3; looks += 1) await found.look();
+  expect(found.left()).toEqual(['one', 'job-one', 'job-two']);
+  await found.look();
+  expect(found.left()).toEqual([]);
+  expect(found.lives()).toBe(true);
+});
+
+test('a look that fails is made up for by the next one', async () => {
+  await using found = await sweep();
+  await found.look();
+  await found.look();
+  found.failures.set('GET leases', 503);
+  await found.look();
+  expect(found.left()).toHaveLength(4);
+  await found.look();
+  expect(found.left()).toEqual([]);
+});
+
+function labelsOf(lease: string) {
+  return { 'open-mcp-gateway/lease': lease };
+}
