@@ -104,6 +104,12 @@ async function run(kind: CountingKind, wanted: number, random: () => number) {
   const outcomes: Outcome[] = [];
   const injected = new Map<string, number>();
   let left = wanted;
+  // All kinds in turn, each time in another order: none is left out by chance.
+  let deck: Plan['fault'][] = [];
+  const draw = () => {
+    if (deck.length === 0) deck = [...faults];
+    return deck.splice(Math.floor(random() * deck.length), 1)[0] as Plan['fault'];
+  };
   const work = async (name: string) => {
     await using proxy = await FaultyProxy.open(host.port, marks);
     const url = `http://127.0.0.1:${proxy.port}${host.path}`;
@@ -113,7 +119,7 @@ async function run(kind: CountingKind, wanted: number, random: () => number) {
     const caller = new Caller(gateway);
     for (let index = 0; left > 0; index += 1) {
       const mark = `${name}-${index}`;
-      const fault = faults[Math.floor(random() * faults.length)] as Plan['fault'];
+      const fault = draw();
       const plan: Plan = { fault, at: random(), reset: random() < 0.5, lateMs: random() * 60 };
       const ms = random() < 0.5 ? 0 : random() * 20;
       // A call that nothing happens to: the session is there, and kept connections are.
