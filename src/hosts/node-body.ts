@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../errors.js';
 import { type ParsedJson, parseJson } from '../transport/message-json.js';
+import { PiecedBytes } from '../transport/pieced-bytes.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
@@ -47,8 +48,8 @@ export function readBody(
     const finish = () =>
       settle(() => {
         try {
-          const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size);
-          resolve(parseJson(body.toString(), body));
+          const bytes = new PiecedBytes(chunks);
+          resolve(parseJson(bytes.all.toString(), bytes));
         } catch {
           reject(new Refusal('body', 'The body is not JSON'));
         }

@@ -7,8 +7,8 @@
  */
 export interface JsonPart {
   readonly value: object;
-  /** Its JSON as UTF-8, in one line. */
-  readonly json: Buffer;
+  /** Its JSON as UTF-8, in one line; one behind the other. */
+  readonly json: readonly Buffer[];
 }
 
 const key = Symbol('part');

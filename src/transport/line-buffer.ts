@@ -1,4 +1,5 @@
 import { constants } from 'node:buffer';
+import { PiecedBytes } from './pieced-bytes.js';
 import { Pieces } from './pieces.js';
 
 const newline = 0x0a;
@@ -19,10 +20,8 @@ export class LineBuffer {
   /** The line that has not ended yet. */
   readonly #line = new Pieces();
   #overflow = false;
-  /** Where the line stands that was given last. */
-  #last: Buffer | undefined;
-  #lastStart = 0;
-  #lastEnd = 0;
+  /** Of the line that was given last. */
+  #last: PiecedBytes | undefined;
 
   /** @param maxBytes - the longest line, without its newline */
   constructor(maxBytes: number) {
@@ -77,10 +76,9 @@ export class LineBuffer {
     return undefined;
   }
 
-  /** The bytes of the line that {@link next} has just given: nobody is going to change them. */
-  lastBytes(): Buffer {
-    const bytes = this.#last?.subarray(this.#lastStart, this.#lastEnd) ?? Buffer.alloc(0);
-    return this.#last === this.#borrowed ? Buffer.from(bytes) : bytes;
+  /** The bytes of the line that {@link next} has just given: good until the next call. */
+  lastBytes(): PiecedBytes | undefined {
+    return this.#last;
   }
 
   /** True while nothing waits, neither whole lines nor a part of one. */
@@ -107,16 +105,9 @@ export class LineBuffer {
   }
 
   #take(chunk: Buffer, start: number, end: number): string {
-    if (this.#line.bytes > 0) {
-      this.#line.add(chunk.subarray(start, end));
-      this.#last = this.#line.take();
-      this.#lastStart = 0;
-      this.#lastEnd = this.#last.length;
-    } else {
-      this.#last = chunk;
-      this.#lastStart = start;
-      this.#lastEnd = end;
-    }
-    return this.#last.toString('utf8', this.#lastStart, this.#lastEnd);
+    const rest = chunk.subarray(start, end);
+    const pieces = this.#line.bytes === 0 ? [rest] : [...this.#line.takePieces(), rest];
+    this.#last = new PiecedBytes(pieces, chunk === this.#borrowed);
+    return this.#last.all.toString();
   }
 }

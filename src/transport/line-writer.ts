@@ -6,6 +6,7 @@ import { copyError } from '../util/copy-error.js';
 import { handedOver } from './handed-over.js';
 import type { JsonPart } from './json-part.js';
 import { stringifyMessage } from './message-json.js';
+import { lengthOf } from './pieced-bytes.js';
 
 export interface LineWriterOptions {
   readonly server: string;
@@ -13,7 +14,7 @@ export interface LineWriterOptions {
 }
 
 /** The end of a line whose large part is written as it came. */
-type LargeEnd = readonly [part: Buffer, behind: string];
+type LargeEnd = readonly [part: readonly Buffer[], behind: string];
 
 /** Lines that go out as one. */
 interface Batch {
@@ -86,8 +87,8 @@ export class LineWriter {
       const json = stringifyMessage(message, part);
       if (typeof json === 'string') {
         line = json;
-      } else if (json[1].length <= joinLimit) {
-        line = `${json[0]}${json[1]}${json[2]}`;
+      } else if (lengthOf(json[1]) <= joinLimit) {
+        line = `${json[0]}${Buffer.concat(json[1])}${json[2]}`;
       } else {
         line = json[0];
         large = [json[1], `${json[2]}\n`];
@@ -99,7 +100,7 @@ export class LineWriter {
       return Promise.reject(this.#error('MESSAGE_INVALID', 'the message cannot be written as JSON', cause));
     }
     const { maxMessageBytes } = this.#options;
-    const largeBytes = large === undefined ? 0 : large[0].length + large[1].length - 1;
+    const largeBytes = large === undefined ? 0 : lengthOf(large[0]) + large[1].length - 1;
     const length = line.length + largeBytes;
     if (
       length > maxMessageBytes ||
@@ -233,12 +234,14 @@ export class LineWriter {
       // The system gets the three at once.
       this.#stream.cork();
       this.#stream.write(text);
-      this.#stream.write(large[0]);
+      for (const bytes of large[0]) {
+        this.#stream.write(bytes);
+      }
       this.#stream.write(large[1], onWritten);
       this.#stream.uncork();
     } else {
       // Others make a frame of each write.
-      this.#stream.write(Buffer.concat([Buffer.from(text), large[0], Buffer.from(large[1])]), onWritten);
+      this.#stream.write(Buffer.concat([Buffer.from(text), ...large[0], Buffer.from(large[1])]), onWritten);
     }
   }
 

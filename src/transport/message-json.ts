@@ -1,9 +1,11 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { JSONRPCMessage } from '../sdk.js';
 import type { JsonPart } from './json-part.js';
+import { type LongString, putLongStrings, takeLongStrings } from './long-strings.js';
+import type { PiecedBytes } from './pieced-bytes.js';
 
 /** A message as JSON; when it has a large part, in three pieces, of which that is the second. */
-export type MessageJson = string | readonly [before: string, part: Buffer, behind: string];
+export type MessageJson = string | readonly [before: string, part: readonly Buffer[], behind: string];
 
 /** A value that was read from JSON, and its large part with the bytes of that. */
 export interface ParsedJson {
@@ -19,19 +21,19 @@ const edge = 1024;
 const key = /\s*[{,]\s*"([^"\\]*)"\s*:\s*/y;
 const text = /"(?:[^"\\]|\\.)*"/y;
 const literal = /[-+.\w]+/y;
-const strings = /"(?:[^"\\]|\\.)*"/g;
+const literals = /"(?:[^"\\]|\\.)*"/g;
 
 /**
  * `JSON.parse`, which also keeps the bytes of a large `result` or `params.arguments`. A part is read apart from what is
  * around it, so both are known to be whole; where anything is unusual there is no part.
  *
- * @param bytes - what `json` was decoded from, and nobody is going to change; without it there is no part
+ * @param bytes - what `json` was decoded from; without them there is no part
  * @throws SyntaxError
  */
-export function parseJson(json: string, bytes: Buffer | undefined): ParsedJson {
+export function parseJson(json: string, bytes: PiecedBytes | undefined): ParsedJson {
   if (bytes !== undefined && json.length >= smallestPart) {
-    const found = findPart(json);
-    const parsed = found && readPart(json, bytes, found);
+    const outline = takeLongStrings(json, bytes.all);
+    const parsed = (outline && readPart(outline.text, outline.strings, json, bytes)) ?? readPart(json, [], json, bytes);
     if (parsed !== undefined) {
       return parsed;
     }
@@ -40,7 +42,7 @@ export function parseJson(json: string, bytes: Buffer | undefined): ParsedJson {
 }
 
 /** The same for a line that may be anything: the value is undefined when it is no JSON with members. */
-export function parseLine(line: string, bytes: Buffer | undefined): ParsedJson {
+export function parseLine(line: string, bytes: PiecedBytes | undefined): ParsedJson {
   // A throw is dear, so the plain cases are told by their first character.
   if (line[0] === '{' || line[0] === '[') {
     try {
@@ -81,7 +83,8 @@ interface Found {
   readonly path: readonly ['result'] | readonly ['params', 'arguments'];
 }
 
-function findPart(json: string): Found | undefined {
+/** @param isOutline - the text is short, and its part is not */
+function findPart(json: string, isOutline: boolean): Found | undefined {
   const head = json.slice(0, edge);
   const [name, at] = findMember(head, 0, ['result', 'params']);
   if (name === undefined) {
@@ -92,8 +95,8 @@ function findPart(json: string): Found | undefined {
     return undefined;
   }
   const path = name === 'result' ? (['result'] as const) : (['params', 'arguments'] as const);
-  const end = findEnd(json, path.length);
-  return end - start < smallestPart ? undefined : { start, end, path };
+  const end = isOutline ? skipValue(json, start) : findEnd(json, path.length);
+  return end === undefined || (end - start < smallestPart && !isOutline) ? undefined : { start, end, path };
 }
 
 /** Looks among the first members of an object for one of these names. @returns it, and where its value begins */
@@ -172,13 +175,31 @@ function findQuote(tail: string, at: number): number {
   return quote;
 }
 
-/** Reads the part and what is around it. Undefined unless they are two whole values, of which the one is a member of the other. */
-function readPart(json: string, bytes: Buffer, { start, end, path }: Found): ParsedJson | undefined {
-  const partText = json.slice(start, end);
-  const around = `${json.slice(0, start)}0${json.slice(end)}`;
+/**
+ * Reads the part and what is around it. Undefined unless they are two whole values, of which the one is a member of the other.
+ *
+ * @param text - the whole JSON without these strings
+ */
+function readPart(
+  text: string,
+  strings: readonly LongString[],
+  json: string,
+  bytes: PiecedBytes,
+): ParsedJson | undefined {
+  const found = findPart(text, strings.length > 0);
+  if (found === undefined) {
+    return undefined;
+  }
+  const { start, end, path } = found;
+  const partText = text.slice(start, end);
+  const around = `${text.slice(0, start)}0${text.slice(end)}`;
   // A line of its own is what the text has to be for most of those who get it.
-  const partBytes = bytesOf(json, bytes, start, end);
-  if (partBytes === undefined || partText.includes('\n') || partText.includes('\r')) {
+  if (partText.includes('\n') || partText.includes('\r')) {
+    return undefined;
+  }
+  // The strings stand in the part, or it is none.
+  const span = spanOf(json, bytes.all, start, end + json.length - text.length);
+  if (span === undefined) {
     return undefined;
   }
   try {
@@ -186,12 +207,15 @@ function readPart(json: string, bytes: Buffer, { start, end, path }: Found): Par
     const holder = path.length === 1 ? value : value.params;
     const name = path.length === 1 ? path[0] : path[1];
     // A name that stands there twice would be the part for one reader, and not for another.
-    if (holder[name] !== 0 || countMembers(value) !== around.replace(strings, '').split(':').length - 1) {
+    if (holder[name] !== 0 || countMembers(value) !== around.replace(literals, '').split(':').length - 1) {
       return undefined;
     }
-    const part = { value: JSON.parse(partText), json: partBytes };
-    holder[name] = part.value;
-    return { value, part };
+    const partValue = JSON.parse(partText);
+    if (!putLongStrings(partValue, strings)) {
+      return undefined;
+    }
+    holder[name] = partValue;
+    return { value, part: { value: partValue, json: bytes.keep(...span) } };
   } catch {
     return undefined;
   }
@@ -208,14 +232,14 @@ function countMembers(value: unknown): number {
   );
 }
 
-/** The bytes that a stretch of the text was decoded from; undefined when they are not UTF-8, so that their text is another. */
-function bytesOf(json: string, bytes: Buffer, start: number, end: number): Buffer | undefined {
+/** Where a stretch of the text stands in the bytes; undefined when they are not UTF-8, so that the text is another. */
+function spanOf(json: string, bytes: Buffer, start: number, end: number): [start: number, end: number] | undefined {
   if (isAscii(bytes)) {
-    return bytes.subarray(start, end);
+    return [start, end];
   }
   if (!isUtf8(bytes)) {
     return undefined;
   }
   const from = Buffer.byteLength(json.slice(0, start));
-  return bytes.subarray(from, from + Buffer.byteLength(json.slice(start, end)));
+  return [from, from + Buffer.byteLength(json.slice(start, end))];
 }

@@ -40,11 +40,18 @@ export class Pieces {
 
   /** All of it, which is then gone from here. */
   take(): Buffer {
+    const bytes = this.#bytes;
+    const pieces = this.takePieces();
+    const [first] = pieces;
+    return first !== undefined && pieces.length === 1 ? first : Buffer.concat(pieces, bytes);
+  }
+
+  /** The same, not joined. */
+  takePieces(): Buffer[] {
     this.#closeBlock();
-    const [first] = this.#pieces;
-    const all = first !== undefined && this.#pieces.length === 1 ? first : Buffer.concat(this.#pieces, this.#bytes);
+    const pieces = this.#pieces;
     this.clear();
-    return all;
+    return pieces;
   }
 
   clear(): void {

@@ -11,6 +11,7 @@ import { isJsonRpcMessage } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
 import { parseLine, smallestPart } from './message-json.js';
+import { PiecedBytes } from './pieced-bytes.js';
 import { describeExit, type StreamPeer } from './stream-peer.js';
 
 export interface StreamTransportOptions {
@@ -164,7 +165,7 @@ export class StreamTransport implements RuntimeTransport {
     if (isShort && !isHeld && this.#lines.isEmpty && bytes.indexOf(newline) === length - 1) {
       // One whole line, as most are.
       const line = bytes.toString('utf8', 0, length - 1);
-      this.#receive(line, length > smallestPart ? Buffer.from(bytes.subarray(0, length - 1)) : undefined);
+      this.#receive(line, length > smallestPart ? new PiecedBytes([bytes.subarray(0, length - 1)], true) : undefined);
       this.#reportNoise();
       return;
     }
@@ -228,7 +229,7 @@ export class StreamTransport implements RuntimeTransport {
     });
   }
 
-  #receive(line: string, bytes: Buffer | undefined): void {
+  #receive(line: string, bytes: PiecedBytes | undefined): void {
     const text = line.trim();
     if (text === '') {
       return;

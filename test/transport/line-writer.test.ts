@@ -47,7 +47,7 @@ describe.skipIf(process.platform === 'win32')('writing to a child process', () =
       let n = 0;
       const write = () => {
         const value = { size, text: 'é'.repeat(size) };
-        const part = withBytes === '' ? undefined : { value, json: Buffer.from(JSON.stringify(value)) };
+        const part = withBytes === '' ? undefined : { value, json: [Buffer.from(JSON.stringify(value))] };
         n += 1;
         return writer.write({ jsonrpc: '2.0', method: 'n', params: { n: n - 1, arguments: value } }, part);
       };
@@ -106,7 +106,7 @@ describe.skipIf(process.platform === 'win32')('writing to a child process', () =
 
 describe('a message with the bytes of its large part', () => {
   const value = { text: 'é'.repeat(30_000) };
-  const part = { value, json: Buffer.from(JSON.stringify(value)) };
+  const part = { value, json: [Buffer.from(JSON.stringify(value))] };
   const message = { jsonrpc: '2.0' as const, id: 1, result: value };
   const line = `${JSON.stringify(message)}\n`;
   const open = (stream: Writable, maxMessageBytes = 2 ** 20) =>

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { JSONRPCMessage } from '../../src/sdk.js';
 import type { JsonPart } from '../../src/transport/json-part.js';
 import { parseJson, parseLine, stringifyMessage } from '../../src/transport/message-json.js';
+import { PiecedBytes } from '../../src/transport/pieced-bytes.js';
 import { count } from '../support/counts.js';
 
 const large = 'x'.repeat(5_000);
@@ -20,9 +21,10 @@ function changed(message: JSONRPCMessage, id: string | number): JSONRPCMessage {
   return { ...message, id } as JSONRPCMessage;
 }
 
-const parse = (json: string) => parseJson(json, Buffer.from(json));
+const borrowed = (bytes: Buffer) => new PiecedBytes([bytes], true);
+const parse = (json: string) => parseJson(json, borrowed(Buffer.from(json)));
 const write = (message: JSONRPCMessage, part: JsonPart | undefined) =>
-  [stringifyMessage(message, part)].flat().join('');
+  [stringifyMessage(message, part)].flat(2).join('');
 
 /** Passes a text on under another id, and tells what came out, and whether the bytes of a part were kept. */
 function pass(json: string, id: string | number = 'own "id"') {
@@ -32,7 +34,7 @@ function pass(json: string, id: string | number = 'own "id"') {
   const passed = write(message, part);
   expect(JSON.parse(passed)).toEqual(JSON.parse(JSON.stringify(message)));
   expect(passed).not.toMatch(/[\n\r]/);
-  return { passed, kept: part?.json.toString() };
+  return { passed, kept: part?.json.join('') };
 }
 
 describe('keeps the text', () => {
@@ -94,7 +96,7 @@ describe('reads as JSON.parse does, and keeps no text', () => {
     ['with two parts and no comma', `{"jsonrpc":"2.0","id":1,"result":${args}${args}}`],
   ])('refuses what is %s', (_, json) => {
     expect(() => parse(json)).toThrow(SyntaxError);
-    expect(parseLine(json, Buffer.from(json))).toEqual({ value: undefined, part: undefined });
+    expect(parseLine(json, borrowed(Buffer.from(json)))).toEqual({ value: undefined, part: undefined });
   });
 });
 
@@ -105,7 +107,7 @@ test.each([
   const bytes = Buffer.from(`{"jsonrpc":"2.0",${id},"result":${args}}`);
   bytes[bytes.indexOf('?')] = 0xff;
   const json = bytes.toString();
-  expect(parseJson(json, bytes)).toEqual({ value: JSON.parse(json), part: undefined });
+  expect(parseJson(json, borrowed(bytes))).toEqual({ value: JSON.parse(json), part: undefined });
 });
 
 test('without the bytes there is no part', () => {
@@ -115,7 +117,7 @@ test('without the bytes there is no part', () => {
 
 test('bytes that go on behind the text are no part of it', () => {
   const json = call(`{"text":"${large}ä"}`);
-  expect(parseJson(json, Buffer.from(`${json}\r`)).part?.json.toString()).toBe(`{"text":"${large}ä"}`);
+  expect(parseJson(json, borrowed(Buffer.from(`${json}\r`))).part?.json.join('')).toBe(`{"text":"${large}ä"}`);
 });
 
 test('a part that was replaced is written anew', () => {

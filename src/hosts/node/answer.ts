@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
 import type { RequestId } from '../../sdk.js';
 import type { MessageJson } from '../../transport/message-json.js';
+import { lengthOf } from '../../transport/pieced-bytes.js';
 import { EventStream } from './event-stream.js';
 
 /** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
@@ -64,10 +65,12 @@ export class Answer {
       response.end(json);
     } else {
       const [before, part, behind] = json;
-      response.setHeader('content-length', Buffer.byteLength(before) + part.length + behind.length);
+      response.setHeader('content-length', Buffer.byteLength(before) + lengthOf(part) + behind.length);
       response.cork();
       response.write(before);
-      response.write(part);
+      for (const bytes of part) {
+        response.write(bytes);
+      }
       response.end(behind);
       response.uncork();
     }

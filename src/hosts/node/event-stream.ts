@@ -45,11 +45,15 @@ export class EventStream {
   }
 
   #write(json: MessageJson): void {
-    const [before, ...others] = typeof json === 'string' ? [json] : json;
     this.#response.cork();
-    this.#response.write(`event: message\ndata: ${before}`);
-    for (const piece of [...others, '\n\n']) {
-      this.#response.write(piece);
+    if (typeof json === 'string') {
+      this.#response.write(`event: message\ndata: ${json}\n\n`);
+    } else {
+      this.#response.write(`event: message\ndata: ${json[0]}`);
+      for (const bytes of json[1]) {
+        this.#response.write(bytes);
+      }
+      this.#response.write(`${json[2]}\n\n`);
     }
     this.#response.uncork();
   }
