@@ -20,8 +20,9 @@ describeWithKubernetes('k8s-job', () => {
   afterAll(() => namespace?.[Symbol.asyncDispose]());
 
   // Each case waits for the cluster most of the time, so several run at once.
-  runtimeContract((name, body) => test.concurrent(name, { timeout: 300_000 }, body), {
-    guardMs: 120_000,
+  runtimeContract((name, body) => test.concurrent(name, { timeout: 600_000 }, body), {
+    // A kubelet that misses the deletion of a pod looks again after 60 to 90 s.
+    guardMs: 180_000,
     create: () => new K8sJobRuntime(),
     working: (args): K8sJobSpec => ({
       namespace: namespace.name,

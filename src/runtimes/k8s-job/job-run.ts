@@ -6,13 +6,14 @@ import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
 import type { Claim } from './claim.js';
-import { containerName, type JobNames, leaseLabel, toJob, toSecret } from './manifest.js';
+import { containerName, type JobNames, jobLabel, leaseLabel, toJob, toSecret } from './manifest.js';
 import type { Job, Pod } from './objects.js';
 import { isStuck } from './pod-state.js';
 import type { K8sJobSpec } from './spec-types.js';
 
-/** How long a server may take to end after its Job was deleted: the node may be slow. */
-const goneMs = 60_000;
+/** How long a server may take to end after its Job was deleted: a node that missed it looks again after 60 to 90 s. */
+const goneMs = 120_000;
+const pollMs = 1_000;
 /** A pod may still be made just after its Job was deleted. */
 const latePodMs = 500;
 const deleteTries = 5;
@@ -134,9 +135,17 @@ export class JobRun {
     try {
       await this.#delete();
       if (!this.#runs) return;
-      if (this.job !== undefined && !this.#seen) await pause(latePodMs, undefined, this.clock);
-      const gone = this.until((found) => found.every(hasEnded) || undefined).catch(() => {});
-      if (!(await settledWithin(gone, goneMs, this.clock))) {
+      if (!this.#seen) {
+        if (this.job === undefined) return;
+        await pause(latePodMs, undefined, this.clock);
+      }
+      const enough = new AbortController();
+      const polled = () => this.#pollUntilGone(enough.signal);
+      // The news may be late, or have ended: no news of a pod does not mean that there is none.
+      const gone = this.#seen ? this.until((found) => found.every(hasEnded) || undefined).catch(polled) : polled();
+      const isGone = await settledWithin(gone, goneMs, this.clock);
+      enough.abort();
+      if (!isGone) {
         const left = this.#pods.map(({ metadata }) => metadata.name).join(', ');
         throw this.#stopFailed(`the pod ${left} still runs ${goneMs / 1000} s after its Job was deleted`);
       }
@@ -145,6 +154,20 @@ export class JobRun {
       clearInterval(hold);
     }
   });
+
+  async #pollUntilGone(signal: AbortSignal): Promise<void> {
+    const { cluster, namespace } = this.claim;
+    const labelSelector = `${jobLabel}=${this.names.job}`;
+    while (!signal.aborted) {
+      try {
+        this.#pods = await cluster.list<Pod>(pods({ namespace }), { labelSelector });
+        if (this.#pods.every(hasEnded)) return;
+      } catch (error) {
+        if (isFailure(error, 'forbidden', 'unauthorized')) return;
+      }
+      await pause(pollMs, signal, this.clock).catch(() => {});
+    }
+  }
 
   async #delete(): Promise<void> {
     for (let tries = 1; ; tries += 1) {

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
 import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
@@ -38,6 +38,49 @@ test('a Job that is made after its creation was given up is deleted all the same
     isMade = true;
     await clock.advance(15_000);
     await until('its deletion', () => !isMade);
+  } finally {
+    await claim.close();
+    await clusters.close();
+  }
+});
+
+test.each([
+  ['has not come yet', (response: ServerResponse) => void response.writeHead(200).flushHeaders()],
+  ['is cut off', (response: ServerResponse) => void response.writeHead(403).end('{}')],
+])('where the news of its pod %s, a Job is gone when the API server has no pod of it', async (_, answerWatch) => {
+  await using fake = await FakeApiServer.listen();
+  const pod = { metadata: { name: 'mcp-quiet-1', uid: 'pod' }, status: { phase: 'Running' } };
+  let asked = 0;
+  let runs = true;
+  fake.answer = ({ url = '' }, response) => {
+    const query = decodeURIComponent(url);
+    if (query.includes('watch=')) answerWatch(response);
+    else if (query.includes('open-mcp-gateway/job=')) {
+      asked += 1;
+      sendJson(response, 200, { metadata: {}, items: runs ? [pod] : [] });
+    } else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  try {
+    const names = { job: 'mcp-quiet', lease: 'mcp-gateway-test', server: 'quiet' };
+    const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+    await run.create({});
+    const onGone = vi.fn();
+    const removed = run.remove().then(onGone);
+    const nextLook = async (times: number) => {
+      await eventually('a look', async () => {
+        await clock.advance(100);
+        return asked >= times || undefined;
+      });
+    };
+    await nextLook(2);
+    expect(onGone).not.toHaveBeenCalled();
+    runs = false;
+    await nextLook(asked + 1);
+    await removed;
+    expect(onGone).toHaveBeenCalledOnce();
   } finally {
     await claim.close();
     await clusters.close();
