@@ -10,6 +10,8 @@ interface Measured {
   readonly tailBytes: number;
   /** How far the resident memory of the host grew while the server wrote. */
   readonly grownMiB: number;
+  /** How much more of its memory was of use afterwards. */
+  readonly heldMiB: number;
 }
 
 /** Runs a host whose server floods it, in a process of its own, so that its memory can be seen. */
@@ -41,12 +43,15 @@ describe('a server that writes without measure', { timeout: 300_000 }, () => {
   });
 
   test('hundreds of megabytes on stderr: the tail stays small, and answers arrive', async () => {
-    const { codes, messages, grownMiB, tailBytes } = await flood('stderr', count(300_000_000, 1_000_000_000));
+    const { codes, messages, grownMiB, heldMiB, tailBytes } = await flood('stderr', count(400_000_000, 1_000_000_000));
     expect(messages).toBe(2);
     expect(codes).toEqual(['SERVER_EXITED']);
     expect(tailBytes).toBeGreaterThan(0);
     expect(tailBytes).toBeLessThanOrEqual(64 * 1024);
-    expect(grownMiB).toBeLessThan(boundMiB);
+    expect(heldMiB).toBeLessThan(4);
+    // The engine lets 64 MiB of what was read pile up before it collects, and as much again while it does. Half of what was
+    // written is more than that.
+    expect(grownMiB).toBeLessThan(190);
   });
 
   test.each(['text', 'brace', 'empty', 'array', 'deep', 'binary'])(
