@@ -33,9 +33,9 @@ describeWithDocker('docker: hosts that are killed', () => {
       await Promise.all(
         Array.from({ length: 5 }, async () => {
           const host = startHost('docker-host', [baseImage, gatewayId, '2']);
-          // From before its first call to well into its second round of servers. On a busy machine none may get that far, so
-          // the first hosts are killed once their servers run.
-          await (turn === 0 ? host.lines.next() : sleep(300 + random() * 3_000));
+          // From before its first call to well into its second round of servers. On a busy machine none may get that far, and
+          // those of one turn clear away what the turn before has left, so the last hosts are killed once their servers run.
+          await (turn + 5 < killed ? sleep(300 + random() * 3_000) : host.lines.next());
           host.child.kill('SIGKILL');
           await once(host.child, 'exit');
         }),
