@@ -11,8 +11,7 @@ export async function createRemotePart({ tag, logFolder }: Scene): Promise<Part>
   let port = 0;
   const begin = async () => {
     const env = { ...process.env, CHAOS_SERVER: 'remote', CHAOS_LOG: logFolder, [tagVariable]: tag };
-    // On the port that it had, once it had one.
-    server = fork(serverFile, ['http', String(port)], { env, execArgv: ['--no-warnings'] });
+    server = fork(serverFile, ['http'], { env, execArgv: ['--no-warnings'] });
     [port] = (await once(server, 'message')) as [number];
   };
   await begin();
@@ -21,6 +20,8 @@ export async function createRemotePart({ tag, logFolder }: Scene): Promise<Part>
     const exit = server && once(server, 'exit');
     server?.kill('SIGKILL');
     await exit;
+    // Somebody else may have its port by now: nobody listens on this one.
+    port = 0;
   };
   return {
     runtime: 'remote-sse',
