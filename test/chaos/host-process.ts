@@ -96,7 +96,7 @@ export class HostProcess {
 
   /** Sockets and pipes that the closed gateway left open; some take a moment. */
   async #noteStreams(): Promise<void> {
-    const end = Date.now() + 5_000;
+    const end = Date.now() + 30_000;
     for (;;) {
       const more = countStreams(this.pid) - this.#streamsBefore;
       if (more <= 0) return;
