@@ -58,8 +58,21 @@ async function follow(path: string | URL, options: WatchCatalogOptions = {}) {
     }
     return events.shift() as WatchEvent;
   };
+  /** After a file was written in place: between its first change and its content it is empty, and that may be seen. */
+  const nextReload = async (): Promise<WatchEvent> => {
+    for (;;) {
+      const event = await next();
+      if (event.type === 'reloaded') return event;
+    }
+  };
   await watcher.ready;
-  return { gateway, watcher, next, events, ids: () => gateway.status().map(({ id }) => id) };
+  return { gateway, watcher, next, nextReload, events, ids: () => gateway.status().map(({ id }) => id) };
+}
+
+/** Puts another file in the place of this one, which is never seen without its content. */
+async function replace(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text);
+  await rename(`${file}.new`, file);
 }
 
 describe('watchCatalog() of a file', () => {
@@ -67,13 +80,12 @@ describe('watchCatalog() of a file', () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
     await writeFile(file, yaml('a'));
-    const { next, ids } = await follow(file);
+    const { next, nextReload, ids } = await follow(file);
     expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['a'] } });
     await writeFile(file, yaml('a', 'b'));
-    expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['b'], unchanged: ['a'] } });
+    expect(await nextReload()).toMatchObject({ type: 'reloaded', result: { added: ['b'], unchanged: ['a'] } });
     for (const id of ['c', 'd', 'e']) {
-      await writeFile(join(folder, '.catalog.swp'), yaml(id));
-      await rename(join(folder, '.catalog.swp'), file);
+      await replace(file, yaml(id));
       await next();
       expect(ids()).toEqual([id]);
     }
@@ -108,12 +120,12 @@ describe('watchCatalog() of a file', () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
     await writeFile(file, yaml('a'));
-    const { next, ids, events } = await follow(file);
+    const { next, nextReload, ids, events } = await follow(file);
     await next();
-    await writeFile(file, 'servers:\n  - id: a\n    runtime: { type: nope }\n  - id: b\n    idle: 1\n    runtime: {');
+    await replace(file, 'servers:\n  - id: a\n    runtime: { type: nope }\n  - id: b\n    idle: 1\n    runtime: {');
     const half = await next();
     expect(half).toMatchObject({ type: 'reload-failed', error: { code: 'CATALOG_INVALID' } });
-    await writeFile(
+    await replace(
       file,
       'servers:\n  - id: a\n    runtime: { type: nope }\n  - id: b\n    runtime: { type: local-process }\n',
     );
@@ -134,11 +146,7 @@ describe('watchCatalog() of a file', () => {
     });
     expect(ids()).toEqual(['a']);
     await writeFile(file, yaml('b'));
-    // Between its creation and its content a file is empty: that may be seen.
-    let event = await next();
-    while (event.type !== 'reloaded') {
-      event = await next();
-    }
+    await nextReload();
     expect(ids()).toEqual(['b']);
     expect(events).toEqual([]);
   });
@@ -147,10 +155,10 @@ describe('watchCatalog() of a file', () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
     await writeFile(file, yaml('a'));
-    const { next, ids } = await follow(file, { debounceMs: 3_600_000, maxWaitMs: 200 });
+    const { next, nextReload, ids } = await follow(file, { debounceMs: 3_600_000, maxWaitMs: 200 });
     await next();
     await writeFile(file, yaml('b'));
-    await next();
+    await nextReload();
     expect(ids()).toEqual(['b']);
   });
 
@@ -167,7 +175,16 @@ describe('watchCatalog() of a file', () => {
       host.child.kill('SIGKILL');
       await host.ended(10_000);
     });
-    const next = async () => JSON.parse((await host.lines.next()).value ?? host.stderr());
+    let last = '';
+    // Seen while it is empty, it changes nothing, and the same is told again.
+    const next = async () => {
+      for (let line = last; ; ) {
+        line = (await host.lines.next()).value ?? host.stderr();
+        if (line === last) continue;
+        last = line;
+        return JSON.parse(line);
+      }
+    };
     expect(await next()).toEqual(['one']);
     await writeFile(outside, yaml('one', 'two'));
     expect(await next()).toEqual(['one', 'two']);
