@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, test } from 'vitest';
 import { K8sServiceRuntime } from '../../src/runtimes/k8s-service.js';
 import { runtimeContract } from '../../src/testing/index.js';
-import { listen } from '../fixtures/http/listen.js';
 import { toQuery } from '../fixtures/http/reference-hosts.js';
+import { freePort } from '../support/free-port.js';
 import { TestNamespace } from '../support/kubernetes/namespace.js';
 import { deployPodServer } from '../support/kubernetes/pod-server.js';
 import { describeWithKubernetes } from '../support/real-parts.js';
@@ -25,8 +25,3 @@ describeWithKubernetes('k8s-service by port-forward', () => {
     broken: () => service('/reference', 'nobody'),
   });
 });
-
-async function freePort(): Promise<number> {
-  await using listening = await listen(() => {});
-  return listening.port;
-}

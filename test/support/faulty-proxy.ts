@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server, type Socket, connect as toSocket } from 'node:net';
+import { createServer, type Server, type Socket, connect as toSocket } from 'node:net';
+import { freePort } from './free-port.js';
 
 /** What may go wrong with a request and its answer on their way. */
 export const faults = [
@@ -54,16 +55,18 @@ export class FaultyProxy implements AsyncDisposable {
   readonly #plans = new Map<string, Plan>();
   readonly #pairs = new Set<Pair>();
   #server: Server = createServer();
-  #port = 0;
+  // It listens there again and again: nobody may be given it in between.
+  readonly #port: number;
 
-  private constructor(target: number, marks: Marks) {
+  private constructor(port: number, target: number, marks: Marks) {
+    this.#port = port;
     this.#target = target;
     this.#marks = marks;
   }
 
   /** @param target - the port of the server behind it */
   static async open(target: number, marks: Marks): Promise<FaultyProxy> {
-    const proxy = new FaultyProxy(target, marks);
+    const proxy = new FaultyProxy(await freePort(), target, marks);
     await proxy.#listen();
     return proxy;
   }
@@ -109,7 +112,6 @@ export class FaultyProxy implements AsyncDisposable {
     this.#server = createServer((client) => this.#join(client));
     this.#server.listen(this.#port, '127.0.0.1');
     await once(this.#server, 'listening');
-    this.#port = (this.#server.address() as AddressInfo).port;
   }
 
   #join(client: Socket): void {
