@@ -7,8 +7,8 @@
  */
 export interface JsonPart {
   readonly value: object;
-  /** Its JSON as UTF-8, in one line; one behind the other. */
-  readonly json: readonly Buffer[];
+  /** Its JSON in one line: as text, or when that would be very long as UTF-8, one piece behind the other. */
+  readonly json: string | readonly Buffer[];
 }
 
 const key = Symbol('part');

@@ -17,8 +17,8 @@ export interface Outline {
 
 // Below this, looking at a string costs as much as reading it.
 const shortest = 8 * 1024;
-// Node holds longer texts outside of the heap: nothing but a collection of all of it would end them.
-const longestText = 512 * 1024;
+/** In characters. Node holds longer texts outside of the heap: nothing but a collection of all of it would end them. */
+export const longestText = 512 * 1024;
 // The outline is searched character by character.
 const longestOutline = 4 * 1024;
 // Of quotes: after so many there is little to gain.

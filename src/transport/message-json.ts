@@ -1,10 +1,10 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { JSONRPCMessage } from '../sdk.js';
 import type { JsonPart } from './json-part.js';
-import { type LongString, putLongStrings, takeLongStrings } from './long-strings.js';
+import { type LongString, longestText, putLongStrings, takeLongStrings } from './long-strings.js';
 import type { PiecedBytes } from './pieced-bytes.js';
 
-/** A message as JSON; when it has a large part, in three pieces, of which that is the second. */
+/** A message as JSON; when it has a very large part, in three pieces, of which that is the second. */
 export type MessageJson = string | readonly [before: string, part: readonly Buffer[], behind: string];
 
 /** A value that was read from JSON, and its large part with the bytes of that. */
@@ -59,15 +59,19 @@ export function stringifyMessage(message: JSONRPCMessage, part: JsonPart | undef
   if (part !== undefined) {
     if ('result' in message && message.result === part.value) {
       const { result: _, ...rest } = message;
-      return [`${open(rest)}"result":`, part.json, '}'];
+      return around(`${open(rest)}"result":`, part.json, '}');
     }
     if ('params' in message && message.params?.arguments === part.value) {
       const { params, ...rest } = message;
       const { arguments: _, ...others } = params;
-      return [`${open(rest)}"params":${open(others)}"arguments":`, part.json, '}}'];
+      return around(`${open(rest)}"params":${open(others)}"arguments":`, part.json, '}}');
     }
   }
   return JSON.stringify(message);
+}
+
+function around(before: string, json: JsonPart['json'], behind: string): MessageJson {
+  return typeof json === 'string' ? `${before}${json}${behind}` : [before, json, behind];
 }
 
 /** An object as JSON, up to where another member can follow. */
@@ -192,7 +196,7 @@ function readPart(
   }
   const { start, end, path } = found;
   const partText = text.slice(start, end);
-  const around = `${text.slice(0, start)}0${text.slice(end)}`;
+  const rest = `${text.slice(0, start)}0${text.slice(end)}`;
   // A line of its own is what the text has to be for most of those who get it.
   if (partText.includes('\n') || partText.includes('\r')) {
     return undefined;
@@ -202,12 +206,13 @@ function readPart(
   if (span === undefined) {
     return undefined;
   }
+  const exact = json.slice(start, end + json.length - text.length);
   try {
-    const value = JSON.parse(around);
+    const value = JSON.parse(rest);
     const holder = path.length === 1 ? value : value.params;
     const name = path.length === 1 ? path[0] : path[1];
     // A name that stands there twice would be the part for one reader, and not for another.
-    if (holder[name] !== 0 || countMembers(value) !== around.replace(literals, '').split(':').length - 1) {
+    if (holder[name] !== 0 || countMembers(value) !== rest.replace(literals, '').split(':').length - 1) {
       return undefined;
     }
     const partValue = JSON.parse(partText);
@@ -215,7 +220,7 @@ function readPart(
       return undefined;
     }
     holder[name] = partValue;
-    return { value, part: { value: partValue, json: bytes.keep(...span) } };
+    return { value, part: { value: partValue, json: json.length > longestText ? bytes.keep(...span) : exact } };
   } catch {
     return undefined;
   }

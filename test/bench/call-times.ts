@@ -10,6 +10,12 @@ export interface Load {
   readonly atMost?: number;
 }
 
+const rounds = {
+  small: { rounds: 60, warmUp: 40, collect: false },
+  middle: { rounds: 30, warmUp: 10, collect: false },
+  large: { rounds: 25, warmUp: 5 },
+};
+
 /**
  * The time of one echo call on each of the ways, in milliseconds. Samples are short and rounds are many: what else the
  * machine does in the meantime then spoils a few rounds, not all of them.
@@ -28,15 +34,15 @@ export async function callTimes<Result>(
       })),
     );
     return await use(({ bytes, atOnce, atMost = atOnce === 1 ? 500 : 2_000 }) => {
-      const calls = Math.max(2 * atOnce, Math.min(atMost, Math.ceil(2 ** 21 / bytes)), 4);
+      const size = bytes > 100_000 ? 'large' : bytes > 10_000 ? 'middle' : 'small';
+      // Where few calls go one behind the other, a sample is the start and the end of a burst more than what is between.
+      const inARow = size === 'large' ? 2 : 8;
+      const calls = Math.max(inARow * atOnce, Math.min(atMost, Math.ceil(2 ** 23 / bytes)), 4);
       const variants = callers.map(({ name, caller, tool }) => ({
         name,
         run: async () => (await timed(() => caller.calls(calls, atOnce, echo(bytes, tool)))) / calls,
       }));
-      return interleave(
-        variants,
-        bytes > 100_000 ? { rounds: 25, warmUp: 5 } : { rounds: 60, warmUp: 40, collect: false },
-      );
+      return interleave(variants, rounds[size]);
     });
   } finally {
     await Promise.all(ways.map((way) => way.close()));

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { JsonPart } from '../../src/transport/json-part.js';
 import { takeLongStrings } from '../../src/transport/long-strings.js';
 import { parseJson, parseLine } from '../../src/transport/message-json.js';
 import { PiecedBytes } from '../../src/transport/pieced-bytes.js';
@@ -30,11 +31,12 @@ function compare(bytes: Buffer, at = 0) {
     expected === 'SyntaxError' ? undefined : expected,
   );
   if (part !== undefined) {
-    expect(JSON.parse(part.json.join(''))).toEqual(part.value);
+    expect(JSON.parse(textOf(part) ?? '')).toEqual(part.value);
   }
   return part;
 }
 
+const textOf = (part: JsonPart | undefined) => part && [part.json].flat().join('');
 const isTakenOut = (json: string) => takeLongStrings(json, Buffer.from(json)) !== undefined;
 
 describe('is a slice of the text', () => {
@@ -51,7 +53,7 @@ describe('is a slice of the text', () => {
     expect(isTakenOut(json)).toBe(true);
     const part = compare(Buffer.from(json));
     expect(part).toBeDefined();
-    expect(json).toContain(part?.json.join('') ?? 'a part');
+    expect(json).toContain(textOf(part) ?? 'a part');
     const { value } = parseJson(json, new PiecedBytes([Buffer.from(json)]));
     expect(JSON.stringify(value)).toBe(json);
   });

@@ -23,6 +23,7 @@ function changed(message: JSONRPCMessage, id: string | number): JSONRPCMessage {
 
 const borrowed = (bytes: Buffer) => new PiecedBytes([bytes], true);
 const parse = (json: string) => parseJson(json, borrowed(Buffer.from(json)));
+const textOf = (part: JsonPart | undefined) => part && [part.json].flat().join('');
 const write = (message: JSONRPCMessage, part: JsonPart | undefined) =>
   [stringifyMessage(message, part)].flat(2).join('');
 
@@ -34,7 +35,7 @@ function pass(json: string, id: string | number = 'own "id"') {
   const passed = write(message, part);
   expect(JSON.parse(passed)).toEqual(JSON.parse(JSON.stringify(message)));
   expect(passed).not.toMatch(/[\n\r]/);
-  return { passed, kept: part?.json.join('') };
+  return { passed, kept: textOf(part) };
 }
 
 describe('keeps the text', () => {
@@ -117,7 +118,17 @@ test('without the bytes there is no part', () => {
 
 test('bytes that go on behind the text are no part of it', () => {
   const json = call(`{"text":"${large}ä"}`);
-  expect(parseJson(json, borrowed(Buffer.from(`${json}\r`))).part?.json.join('')).toBe(`{"text":"${large}ä"}`);
+  expect(textOf(parseJson(json, borrowed(Buffer.from(`${json}\r`))).part)).toBe(`{"text":"${large}ä"}`);
+});
+
+test('a very long part travels as its bytes, copied where they are borrowed', () => {
+  const json = `{"jsonrpc":"2.0","id":1,"result":{"text":"${'x'.repeat(512 * 1024)}ä"}}`;
+  const bytes = Buffer.from(json);
+  const { value, part } = parseJson(json, borrowed(bytes));
+  expect(part?.json).toBeInstanceOf(Array);
+  bytes.fill('!');
+  expect(write(changed(value as JSONRPCMessage, 2), part)).toBe(`{"jsonrpc":"2.0","id":2,"result":${textOf(part)}}`);
+  expect(JSON.parse(textOf(part) ?? '')).toEqual(part?.value);
 });
 
 test('a part that was replaced is written anew', () => {
@@ -177,7 +188,7 @@ test('reads any text as JSON.parse does, and what is passed on is read as what w
       if (part !== undefined && typeof value === 'object') {
         const other = changed(value as JSONRPCMessage, id);
         const passed = write(other, part);
-        expect(passed).toContain(part.json.toString());
+        expect(passed).toContain(textOf(part));
         // A number too large for JavaScript stays what it is in the text.
         expect(JSON.parse(JSON.stringify(JSON.parse(passed)))).toEqual(JSON.parse(JSON.stringify(other)));
         expect(passed).not.toMatch(/[\n\r]/);
