@@ -1,3 +1,8 @@
+import type { Writable } from 'node:stream';
+
+/** JSON as a text of ASCII alone, or as UTF-8 in pieces: of a very long text, nothing but a collection of the whole heap gets rid. */
+export type PartJson = string | readonly Buffer[];
+
 /**
  * The large part of a message beside the bytes that it was read from: whoever passes the message on need not write it as JSON
  * again.
@@ -7,13 +12,30 @@
  */
 export interface JsonPart {
   readonly value: object;
-  /** Its JSON in one line: as text, or when that would be very long as UTF-8, one piece behind the other. */
-  readonly json: string | readonly Buffer[];
+  /** Its JSON in one line. */
+  readonly json: PartJson;
 }
 
 const key = Symbol('part');
 type Listener = ((...args: never[]) => unknown) | undefined;
 const takers = new WeakSet<NonNullable<Listener>>();
+
+/** In bytes. */
+export function lengthOf(json: PartJson): number {
+  return typeof json === 'string' ? json.length : json.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** All of it in a row. */
+export function bytesOf(json: PartJson): Buffer {
+  return typeof json === 'string' ? Buffer.from(json, 'latin1') : Buffer.concat(json);
+}
+
+/** Writes it piece by piece, without making a string or a buffer of it once more. */
+export function writePart(stream: Pick<Writable, 'write'>, json: PartJson): void {
+  for (const piece of typeof json === 'string' ? [json] : json) {
+    stream.write(piece, 'latin1');
+  }
+}
 
 /** Marks a function that may get a part, and leaves its value alone or has it changed by nobody else. */
 export function takesPart<T extends NonNullable<Listener>>(taker: T): T {

@@ -4,9 +4,8 @@ import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage } from '../sdk.js';
 import { copyError } from '../util/copy-error.js';
 import { handedOver } from './handed-over.js';
-import type { JsonPart } from './json-part.js';
+import { bytesOf, type JsonPart, lengthOf, type PartJson, writePart } from './json-part.js';
 import { stringifyMessage } from './message-json.js';
-import { lengthOf } from './pieced-bytes.js';
 
 export interface LineWriterOptions {
   readonly server: string;
@@ -14,7 +13,7 @@ export interface LineWriterOptions {
 }
 
 /** The end of a line whose large part is written as it came. */
-type LargeEnd = readonly [part: readonly Buffer[], behind: string];
+type LargeEnd = readonly [part: PartJson, behind: string];
 
 /** Lines that go out as one. */
 interface Batch {
@@ -88,7 +87,7 @@ export class LineWriter {
       if (typeof json === 'string') {
         line = json;
       } else if (lengthOf(json[1]) <= joinLimit) {
-        line = `${json[0]}${Buffer.concat(json[1])}${json[2]}`;
+        line = `${json[0]}${typeof json[1] === 'string' ? json[1] : Buffer.concat(json[1])}${json[2]}`;
       } else {
         line = json[0];
         large = [json[1], `${json[2]}\n`];
@@ -234,14 +233,12 @@ export class LineWriter {
       // The system gets the three at once.
       this.#stream.cork();
       this.#stream.write(text);
-      for (const bytes of large[0]) {
-        this.#stream.write(bytes);
-      }
+      writePart(this.#stream, large[0]);
       this.#stream.write(large[1], onWritten);
       this.#stream.uncork();
     } else {
       // Others make a frame of each write.
-      this.#stream.write(Buffer.concat([Buffer.from(text), ...large[0], Buffer.from(large[1])]), onWritten);
+      this.#stream.write(Buffer.concat([Buffer.from(text), bytesOf(large[0]), Buffer.from(large[1])]), onWritten);
     }
   }
 

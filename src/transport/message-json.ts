@@ -1,11 +1,11 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { JSONRPCMessage } from '../sdk.js';
-import type { JsonPart } from './json-part.js';
+import type { JsonPart, PartJson } from './json-part.js';
 import { type LongString, longestText, putLongStrings, takeLongStrings } from './long-strings.js';
 import type { PiecedBytes } from './pieced-bytes.js';
 
-/** A message as JSON; when it has a very large part, in three pieces, of which that is the second. */
-export type MessageJson = string | readonly [before: string, part: readonly Buffer[], behind: string];
+/** A message as JSON; when it has a large part, in three pieces, of which that is the second. */
+export type MessageJson = string | readonly [before: string, part: PartJson, behind: string];
 
 /** A value that was read from JSON, and its large part with the bytes of that. */
 export interface ParsedJson {
@@ -59,19 +59,15 @@ export function stringifyMessage(message: JSONRPCMessage, part: JsonPart | undef
   if (part !== undefined) {
     if ('result' in message && message.result === part.value) {
       const { result: _, ...rest } = message;
-      return around(`${open(rest)}"result":`, part.json, '}');
+      return [`${open(rest)}"result":`, part.json, '}'];
     }
     if ('params' in message && message.params?.arguments === part.value) {
       const { params, ...rest } = message;
       const { arguments: _, ...others } = params;
-      return around(`${open(rest)}"params":${open(others)}"arguments":`, part.json, '}}');
+      return [`${open(rest)}"params":${open(others)}"arguments":`, part.json, '}}'];
     }
   }
   return JSON.stringify(message);
-}
-
-function around(before: string, json: JsonPart['json'], behind: string): MessageJson {
-  return typeof json === 'string' ? `${before}${json}${behind}` : [before, json, behind];
 }
 
 /** An object as JSON, up to where another member can follow. */
@@ -206,7 +202,6 @@ function readPart(
   if (span === undefined) {
     return undefined;
   }
-  const exact = json.slice(start, end + json.length - text.length);
   try {
     const value = JSON.parse(rest);
     const holder = path.length === 1 ? value : value.params;
@@ -220,7 +215,8 @@ function readPart(
       return undefined;
     }
     holder[name] = partValue;
-    return { value, part: { value: partValue, json: json.length > longestText ? bytes.keep(...span) : exact } };
+    const isText = json.length <= longestText && isAscii(bytes.all);
+    return { value, part: { value: partValue, json: isText ? json.slice(...span) : bytes.keep(...span) } };
   } catch {
     return undefined;
   }

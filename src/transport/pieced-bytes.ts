@@ -33,21 +33,12 @@ export class PiecedBytes {
   }
 }
 
-/** In bytes, of all pieces. */
-export function lengthOf(pieces: readonly Buffer[]): number {
-  let length = 0;
-  for (const piece of pieces) {
-    length += piece.length;
-  }
-  return length;
-}
-
 function join(pieces: readonly Buffer[]): Buffer {
   const [first] = pieces;
   if (first !== undefined && pieces.length === 1) {
     return first;
   }
-  const length = lengthOf(pieces);
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > mostScratchBytes) {
     return Buffer.concat(pieces, length);
   }

@@ -37,7 +37,7 @@ export async function callTimes<Result>(
       const size = bytes > 100_000 ? 'large' : bytes > 10_000 ? 'middle' : 'small';
       // Where few calls go one behind the other, a sample is the start and the end of a burst more than what is between.
       const inARow = size === 'large' ? 2 : 8;
-      const calls = Math.max(inARow * atOnce, Math.min(atMost, Math.ceil(2 ** 23 / bytes)), 4);
+      const calls = Math.max(inARow * atOnce, Math.min(atMost, Math.ceil(2 ** 25 / bytes)), 4);
       const variants = callers.map(({ name, caller, tool }) => ({
         name,
         run: async () => (await timed(() => caller.calls(calls, atOnce, echo(bytes, tool)))) / calls,

@@ -27,7 +27,7 @@ export async function hostCalls(_: Library, options: { readonly library?: string
         if (bytes < kibibyte * kibibyte || atOnce < 128) {
           const what = `${toSize(bytes)} calls, ${atOnce} at once, over HTTP`;
           const goal = bytes < kibibyte * kibibyte ? { atMost: 1.05 } : undefined;
-          const samples = await times({ bytes, atOnce, atMost: 256 });
+          const samples = await times({ bytes, atOnce, atMost: bytes < kibibyte * kibibyte ? 512 : 64 });
           rows.push(
             compare(samples, { what, ours: ours.name, other: sdk.name, goal }),
             compare(samples, { what, ours: relay.name, other: sdk.name, goal: undefined }),

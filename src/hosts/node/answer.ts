@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
 import type { RequestId } from '../../sdk.js';
+import { lengthOf, writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
-import { lengthOf } from '../../transport/pieced-bytes.js';
 import { EventStream } from './event-stream.js';
 
 /** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
@@ -68,9 +68,7 @@ export class Answer {
       response.setHeader('content-length', Buffer.byteLength(before) + lengthOf(part) + behind.length);
       response.cork();
       response.write(before);
-      for (const bytes of part) {
-        response.write(bytes);
-      }
+      writePart(response, part);
       response.end(behind);
       response.uncork();
     }

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
+import { writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
 
 const keepAliveMs = 15_000;
@@ -50,9 +51,7 @@ export class EventStream {
       this.#response.write(`event: message\ndata: ${json}\n\n`);
     } else {
       this.#response.write(`event: message\ndata: ${json[0]}`);
-      for (const bytes of json[1]) {
-        this.#response.write(bytes);
-      }
+      writePart(this.#response, json[1]);
       this.#response.write(`${json[2]}\n\n`);
     }
     this.#response.uncork();
