@@ -126,18 +126,17 @@ function isPlain(json: string, bytes: Buffer, { start, end }: Span): boolean {
   return (next === -1 || next >= end) && !hasControls(bytes, start, end);
 }
 
-/** Whether any byte is below 0x20. Four at a time: in such a difference its highest bit is set, and was not before. */
+/** Whether any byte of ASCII is below 0x20. Four at a time: of all others such a sum has the highest bit. */
 function hasControls(bytes: Buffer, start: number, end: number): boolean {
   const words = Math.min(end, Math.ceil((bytes.byteOffset + start) / 4) * 4 - bytes.byteOffset);
   const count = (end - words) >> 2;
   const view = new Int32Array(bytes.buffer, bytes.byteOffset + words, count);
-  let seen = 0;
+  let all = -1;
   for (let at = 0; at < count; at++) {
-    const word = view[at] as number;
-    seen |= (word - 0x20202020) & ~word;
+    all &= (view[at] as number) + 0x60606060;
   }
   let least = 0xff;
   for (let at = start; at < words; at++) least = Math.min(least, bytes[at] as number);
   for (let at = words + 4 * count; at < end; at++) least = Math.min(least, bytes[at] as number);
-  return (seen & 0x80808080) !== 0 || least < 0x20;
+  return (~all & 0x80808080) !== 0 || least < 0x20;
 }

@@ -198,7 +198,9 @@ function readPart(
     return undefined;
   }
   // The strings stand in the part, or it is none.
-  const span = spanOf(json, bytes.all, start, end + json.length - text.length);
+  const ends = end + json.length - text.length;
+  const isPlain = isAscii(bytes.all);
+  const span = isPlain ? ([start, ends] as const) : spanOf(json, bytes.all, start, ends);
   if (span === undefined) {
     return undefined;
   }
@@ -215,7 +217,7 @@ function readPart(
       return undefined;
     }
     holder[name] = partValue;
-    const isText = json.length <= longestText && isAscii(bytes.all);
+    const isText = isPlain && json.length <= longestText;
     return { value, part: { value: partValue, json: isText ? json.slice(...span) : bytes.keep(...span) } };
   } catch {
     return undefined;
@@ -235,9 +237,6 @@ function countMembers(value: unknown): number {
 
 /** Where a stretch of the text stands in the bytes; undefined when they are not UTF-8, so that the text is another. */
 function spanOf(json: string, bytes: Buffer, start: number, end: number): [start: number, end: number] | undefined {
-  if (isAscii(bytes)) {
-    return [start, end];
-  }
   if (!isUtf8(bytes)) {
     return undefined;
   }
