@@ -27,6 +27,8 @@ const parts: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
   'framing of src/transport': {
     'src/transport/line-buffer.ts': framing.slice(0, 1),
     'src/transport/pieces.ts': ['test/transport/pieces.test.ts', ...framing.slice(0, 1), ...framing.slice(3)],
+    'src/transport/long-strings.ts': ['test/transport/long-strings.test.ts', 'test/transport/message-json.test.ts'],
+    'src/transport/pieced-bytes.ts': ['test/transport/pieced-bytes.test.ts', ...framing.slice(0, 1)],
     'src/transport/http/event-parser.ts': framing.slice(3),
   },
 };
