@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JsonPart } from '../../src/transport/json-part.js';
-import { takeLongStrings } from '../../src/transport/long-strings.js';
+import { longestText, putLongStrings, takeLongStrings } from '../../src/transport/long-strings.js';
 import { parseJson, parseLine } from '../../src/transport/message-json.js';
 import { PiecedBytes } from '../../src/transport/pieced-bytes.js';
 import { count } from '../support/counts.js';
@@ -81,9 +81,107 @@ describe('is read with all the rest', () => {
   });
 });
 
+describe('is taken out', () => {
+  const outlineOf = (json: string) => takeLongStrings(json, Buffer.from(json));
+  const show = (json: string) => {
+    const outline = outlineOf(json);
+    return (
+      outline && {
+        text: outline.text.replace(/[-0-9a-f]{36}/g, ''),
+        strings: outline.strings.map(({ value }) => value),
+      }
+    );
+  };
+  const other = 'y'.repeat(shortest + 3);
+
+  test.each([
+    ['alone', `"${long}"`, { text: '":0"', strings: [long] }],
+    ['with what is around it', content(long), { text: content(':0'), strings: [long] }],
+    ['one after the other', `["${long}","${other}",1]`, { text: '[":0",":1",1]', strings: [long, other] }],
+    ['behind an escaped quote', `["\\"","${long}"]`, { text: '["\\"",":0"]', strings: [long] }],
+    ['behind an escaped backslash', `["\\\\","${long}"]`, { text: '["\\\\",":0"]', strings: [long] }],
+    ['behind both', `["\\\\\\"","${long}"]`, { text: '["\\\\\\"",":0"]', strings: [long] }],
+    ['before a short one with escapes', `["${long}","\\n"]`, { text: '[":0","\\n"]', strings: [long] }],
+    ['with spaces at its ends', `[" ${long} "]`, { text: '[":0"]', strings: [` ${long} `] }],
+  ])('%s', (_, json, expected) => expect(show(json)).toEqual(expected));
+
+  test.each([
+    ['a string of the least length, and no shorter one', (by: number) => `"${'x'.repeat(shortest + by)}"`, 0, -1],
+    ['of the longest text, and of no longer one', (by: number) => `"${'x'.repeat(longestText - 2 + by)}"`, 0, 1],
+    ['where 4 KiB are left, and no more', (by: number) => `"${long}"${' '.repeat(4 * 1024 - 2 + by)}`, 0, 1],
+    ['behind 99 others, and no more', (by: number) => `[${'"",'.repeat(99 + by)}"${long}"]`, 0, 1],
+  ])('%s', (_, make, taken, left) => {
+    expect(outlineOf(make(taken))).toBeDefined();
+    expect(outlineOf(make(left))).toBeUndefined();
+  });
+
+  test.each([
+    ['is not ASCII', `["é","${long}"]`],
+    ['has an escape at its beginning', `"\\n${long}"`],
+    ['has an escape at its end', `"${long}\\n"`],
+    ['has an escaped quote at its end', `"${long}\\""`],
+    ['has no end', `["${long}`],
+    ['has no beginning', long],
+  ])('unless it %s', (_, json) => expect(outlineOf(json)).toBeUndefined());
+
+  test('wherever it stands in the memory, unless it holds a control character', () => {
+    for (let at = 0; at < 4; at += 1) {
+      for (const length of [0, 1, 2, 3]) {
+        const text = Buffer.from(`"${long}${'x'.repeat(length)}"`);
+        for (const place of [
+          1,
+          2,
+          3,
+          4,
+          5,
+          text.length - 6,
+          text.length - 5,
+          text.length - 4,
+          text.length - 3,
+          text.length - 2,
+        ]) {
+          for (const byte of [0, 0x1f, 0x20, 0x21, 0x7f]) {
+            text[place] = byte;
+            const isTaken = takeLongStrings(text.toString(), shifted(text, at)) !== undefined;
+            if (isTaken !== byte >= 0x20) expect({ at, length, place, byte, isTaken }).toBeUndefined();
+          }
+          text[place] = 0x78;
+        }
+      }
+    }
+  });
+
+  test('and put back, each of them once', () => {
+    const strings = [
+      { token: 'a', value: 'first' },
+      { token: 'b', value: 'second' },
+    ];
+    const put = (value: object) => [putLongStrings(value, strings), JSON.stringify(value)];
+    expect(put({ x: [null, 1, ['b']], y: { z: 'a', n: 'c' } })).toEqual([
+      true,
+      '{"x":[null,1,["second"]],"y":{"z":"first","n":"c"}}',
+    ]);
+    expect(put(['a'])[0]).toBe(false);
+    // The second of one name is no string of ours.
+    expect(put(['a', 'b', 'a'])).toEqual([true, '["first","second","a"]']);
+    const proto = JSON.parse('{"__proto__":"a","b":"b"}');
+    expect(put(proto)).toEqual([true, '{"__proto__":"first","b":"second"}']);
+    expect(Object.getPrototypeOf(proto)).toBe(Object.prototype);
+    const plain = { a: 'a', b: 'b' };
+    putLongStrings(plain, strings);
+    expect(Object.getOwnPropertyDescriptor(plain, 'a')).toEqual({
+      configurable: true,
+      enumerable: true,
+      writable: true,
+      value: 'first',
+    });
+  });
+});
+
 test('what stands in its place cannot be guessed', () => {
   const { strings = [] } = takeLongStrings(content(long), Buffer.from(content(long))) ?? {};
   expect(strings.map(({ token }) => token)).toEqual([expect.stringMatching(/^[-0-9a-f]{36}:0$/)]);
+  expect(takeLongStrings(content(long), Buffer.from(content(long)))?.strings).toEqual(strings);
 });
 
 test('a control character anywhere in it makes it no JSON, and nothing else does', () => {
