@@ -73,12 +73,8 @@ function put(holder: object, left: Map<string, string>): void {
     if (typeof value === 'object' && value !== null) {
       put(value, left);
     } else if (typeof value === 'string' && left.has(value)) {
-      if (key === '__proto__') {
-        // An assignment would not set it.
-        Object.defineProperty(members, key, { value: left.get(value) });
-      } else {
-        members[key] = left.get(value);
-      }
+      // Its own, whatever its name is: no setter is called.
+      members[key] = left.get(value);
       left.delete(value);
     }
   }
