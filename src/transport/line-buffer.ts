@@ -20,8 +20,10 @@ export class LineBuffer {
   /** The line that has not ended yet. */
   readonly #line = new Pieces();
   #overflow = false;
-  /** Of the line that was given last. */
-  #last: PiecedBytes | undefined;
+  /** The line that was given last: a stretch of one chunk, or several pieces. */
+  #last: Buffer | PiecedBytes | undefined;
+  #lastStart = 0;
+  #lastEnd = 0;
 
   /** @param maxBytes - the longest line, without its newline */
   constructor(maxBytes: number) {
@@ -78,7 +80,9 @@ export class LineBuffer {
 
   /** The bytes of the line that {@link next} has just given: good until the next call. */
   lastBytes(): PiecedBytes | undefined {
-    return this.#last;
+    const last = this.#last;
+    if (!Buffer.isBuffer(last)) return last;
+    return new PiecedBytes([last.subarray(this.#lastStart, this.#lastEnd)], last === this.#borrowed);
   }
 
   /** True while nothing waits, neither whole lines nor a part of one. */
@@ -105,8 +109,13 @@ export class LineBuffer {
   }
 
   #take(chunk: Buffer, start: number, end: number): string {
-    const rest = chunk.subarray(start, end);
-    const pieces = this.#line.bytes === 0 ? [rest] : [...this.#line.takePieces(), rest];
+    if (this.#line.bytes === 0) {
+      this.#last = chunk;
+      this.#lastStart = start;
+      this.#lastEnd = end;
+      return chunk.toString('utf8', start, end);
+    }
+    const pieces = [...this.#line.takePieces(), chunk.subarray(start, end)];
     this.#last = new PiecedBytes(pieces, chunk === this.#borrowed);
     return this.#last.all.toString();
   }
