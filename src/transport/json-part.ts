@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 
-/** JSON as a text of ASCII alone, or as UTF-8 in pieces: of a very long text, nothing but a collection of the whole heap gets rid. */
+/** JSON as a text of ASCII alone, or as UTF-8, one piece behind the other, where it is very long or not ASCII. */
 export type PartJson = string | readonly Buffer[];
 
 /**
