@@ -7,7 +7,7 @@ import { everybody } from './endpoint/snapshot.js';
 import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { ServerDescription } from './gateway-api.js';
-import { ServerConnection } from './instance/connection.js';
+import { ServerConnection, StreamConnection } from './instance/connection.js';
 import { EraTransport } from './instance/era/era-transport.js';
 import { ServerEra } from './instance/era/server-era.js';
 import type { Instance, InstanceEnvironment } from './instance/instance.js';
@@ -223,11 +223,11 @@ export class CatalogEntry {
 
   /** A connection with an instance of its own. */
   #connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): ServerConnection {
-    return new ServerConnection({
+    const Connection = this.factory.supports?.stderr === false ? ServerConnection : StreamConnection;
+    return new Connection({
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      stream: this.factory.supports?.stderr !== false,
       acquire: (signal) => this.#acquire(caller, signal, onProgress),
     });
   }

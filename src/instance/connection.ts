@@ -15,7 +15,6 @@ import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
-import { once } from '../util/once.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -24,8 +23,6 @@ export interface ConnectionOptions {
   readonly server: string;
   readonly requestTimeoutMs: number;
   readonly clock: Clock;
-  /** The runtime speaks over byte streams: the transport then shows `pid` and `stderr`, by which SDK v2 knows stdio. */
-  readonly stream: boolean;
   /** Starts or finds an instance for this connection alone. */
   acquire(signal: AbortSignal): Promise<Instance>;
 }
@@ -48,6 +45,7 @@ export class ServerConnection implements Transport, InstanceUser {
   readonly #ledger: RequestLedger;
   readonly #abort = new AbortController();
   readonly #drained: (() => void)[] = [];
+  #closing: Promise<void> | undefined;
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
   #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
@@ -60,13 +58,10 @@ export class ServerConnection implements Transport, InstanceUser {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#ledger = new RequestLedger(options.requestTimeoutMs, options.clock, (request) => this.#onOverdue(request));
-    if (options.stream) {
-      // Own properties: `'pid' in transport` must be false for the others.
-      Object.defineProperties(this, {
-        pid: { enumerable: true, get: () => this.#instance?.pid ?? null },
-        stderr: { enumerable: true, get: (): RuntimeTransport['stderr'] => this.#instance?.stderr ?? null },
-      });
-    }
+  }
+
+  protected get instance(): Instance | undefined {
+    return this.#instance;
   }
 
   /** Undefined until `initialize` is answered: SDK v1 takes an id before that for a resumed session. */
@@ -132,7 +127,12 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   /** Ends the session and the server behind it; open requests are abandoned. */
-  readonly close = once(async () => {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#abort.abort(this.#closedError());
     this.#ledger.takeAll();
     if (this.#state === 'new') {
@@ -143,7 +143,7 @@ export class ServerConnection implements Transport, InstanceUser {
     this.#settleDrain();
     // A start that is under way ends by the signal, or with its instance, and fires onclose itself.
     await Promise.all([this.#instance?.stop(), this.#starting?.catch(() => {})]);
-  });
+  }
 
   /** Ends the session for a reason of ours: open requests are answered with it, and the server is stopped. */
   fail(reason: GatewayError): GatewayError {
@@ -384,5 +384,16 @@ export class ServerConnection implements Transport, InstanceUser {
 
   #error(code: GatewayError['code'], message: string): GatewayError {
     return new GatewayError(code, message, { server: this.#options.server, delivered: false });
+  }
+}
+
+/** A connection to a runtime that speaks over byte streams: by the presence of these two, SDK v2 knows stdio. */
+export class StreamConnection extends ServerConnection {
+  get pid(): number | null {
+    return this.instance?.pid ?? null;
+  }
+
+  get stderr(): RuntimeTransport['stderr'] {
+    return this.instance?.stderr ?? null;
   }
 }

@@ -2,8 +2,8 @@ import { type ExitInfo, GatewayError } from '../errors.js';
 import type { GatewayEvent, Phase } from '../events.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
+import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
-import { once } from '../util/once.js';
 import { type InstanceDefinition, type OpenOptions, openTransport } from './open-transport.js';
 import { PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
@@ -37,7 +37,7 @@ export interface InstanceUser extends StrictTransportListener {
 }
 
 /** One running server behind a catalog entry, from its start to its end. */
-export class Instance {
+export class Instance implements StrictTransportListener {
   readonly id: string;
   /** When it entered its phase, in milliseconds since the epoch. */
   since: number;
@@ -58,7 +58,7 @@ export class Instance {
   #redactor: Redactor;
   readonly #caller: Caller | undefined;
   readonly #onGone: () => void;
-  readonly #gone: Promise<void>;
+  #gone: PromiseWithResolvers<void> | undefined;
   readonly #abort = new AbortController();
   readonly #phases: PhaseMachine;
   #readyAt: number | undefined;
@@ -68,6 +68,9 @@ export class Instance {
   // Where a failure leads to, once everything is gone.
   #end: 'idle' | 'failed' | 'crash-loop' = 'idle';
   #transport: StrictTransport | undefined;
+  #opening: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+  #isGone = false;
   /** Resolves when nothing is left of a start that was given up. */
   #cleared: Promise<void> | undefined;
 
@@ -77,12 +80,7 @@ export class Instance {
     this.#redactor = env.redactor;
     this.id = id;
     this.#caller = caller;
-    const gone = Promise.withResolvers<void>();
-    this.#gone = gone.promise;
-    this.#onGone = once(async () => {
-      onGone();
-      gone.resolve();
-    });
+    this.#onGone = onGone;
     this.since = env.clock.date();
     this.#phases = new PhaseMachine((transition) => this.#onTransition(transition));
   }
@@ -139,11 +137,16 @@ export class Instance {
   }
 
   /** Starts the server. Every call shares one start. */
-  readonly open = once(async () => {
+  open(): Promise<void> {
+    this.#opening ??= this.#open();
+    return this.#opening;
+  }
+
+  async #open(): Promise<void> {
     const { definition, factory, gatewayId, clock, prepare } = this.#env;
     if (this.#abort.signal.aborted) {
       // Stopped while it waited for its turn: nothing has begun.
-      this.#onGone();
+      this.#leave();
       throw this.#abort.signal.reason;
     }
     const start = clock.now();
@@ -182,7 +185,7 @@ export class Instance {
     this.startDurationMs = this.#readyAt - start;
     this.progress = undefined;
     this.#phases.enter('ready');
-  });
+  }
 
   /** A start that failed leaves the stage when the runtime has cleared it; one that never does is waited for no longer than this. */
   async #settleStart(): Promise<void> {
@@ -191,43 +194,47 @@ export class Instance {
       await settledWithin(this.#cleared, clearWithinMs, this.#env.clock);
     }
     this.#phases.enter(this.#end, this.failure);
-    this.#onGone();
+    this.#leave();
   }
 
   /** Gives the instance to `user` and begins delivery. */
   async use(user: InstanceUser): Promise<void> {
     this.user = user;
-    const starting = this.transport.start({
-      onMessage: (message, extra) => user.onMessage(message, extra),
-      onTrouble: (error) => {
-        this.#emitTrouble(error);
-        user.onTrouble(error);
-      },
-      onEnding: (reason) => {
-        if (this.endExpected) {
-          this.#phases.enter('stopping');
-          user.onEnding(reason);
-          return;
-        }
-        this.lastExit = reason?.exit;
-        if (reason !== undefined) {
-          this.#fail(reason);
-        }
-        this.#phases.enter('stopping', reason);
-        user.onEnding(reason ?? this.#stopReason);
-      },
-      onClosed: () => {
-        this.#phases.enter(this.#end, this.failure);
-        user.onClosed();
-        this.#onGone();
-      },
-    });
-    await starting.catch((error: GatewayError) => {
+    await this.transport.start(this).catch((error: GatewayError) => {
       if (this.failure === undefined) {
         this.#fail(error);
       }
       throw error;
     });
+  }
+
+  onMessage(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    this.user?.onMessage(message, extra);
+  }
+
+  onTrouble(error: GatewayError): void {
+    this.#emitTrouble(error);
+    this.user?.onTrouble(error);
+  }
+
+  onEnding(reason: GatewayError | undefined): void {
+    if (this.endExpected) {
+      this.#phases.enter('stopping');
+      this.user?.onEnding(reason);
+      return;
+    }
+    this.lastExit = reason?.exit;
+    if (reason !== undefined) {
+      this.#fail(reason);
+    }
+    this.#phases.enter('stopping', reason);
+    this.user?.onEnding(reason ?? this.#stopReason);
+  }
+
+  onClosed(): void {
+    this.#phases.enter(this.#end, this.failure);
+    this.user?.onClosed();
+    this.#leave();
   }
 
   /** Stops it, and tells its user why. */
@@ -237,7 +244,12 @@ export class Instance {
   }
 
   /** Ends the server, or its start. Every call shares one end. */
-  readonly stop = once(async () => {
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
     this.#abort.abort(
       new GatewayError('SERVER_STOPPED', 'the server was stopped while it started', {
         server: this.#env.definition.id,
@@ -246,7 +258,10 @@ export class Instance {
     );
     await this.open().catch(() => {});
     if (this.#transport === undefined) {
-      await this.#gone;
+      if (!this.#isGone) {
+        this.#gone = Promise.withResolvers();
+        await this.#gone.promise;
+      }
       return;
     }
     if (this.user === undefined) {
@@ -257,10 +272,19 @@ export class Instance {
     } finally {
       if (this.user === undefined) {
         this.#phases.enter('idle');
-        this.#onGone();
+        this.#leave();
       }
     }
-  });
+  }
+
+  /** Nothing of it is left. */
+  #leave(): void {
+    if (!this.#isGone) {
+      this.#isGone = true;
+      this.#onGone();
+      this.#gone?.resolve();
+    }
+  }
 
   #report(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void {
     this.#phases.enter(phase);

@@ -14,7 +14,7 @@ import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-pa
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import type { LinkTransport } from './link-transport.js';
-import { type LinkActivity, LinkWatch, type LinkWatchSettings } from './link-watch.js';
+import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import { ServerError } from './server-error.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -51,7 +51,7 @@ export interface LinkOptions {
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
  * way back for each answer. Opens when it is first needed, and again after its server has ended.
  */
-export class Link {
+export class Link implements WatchedLink {
   readonly server: string;
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
@@ -59,7 +59,7 @@ export class Link {
   readonly #watch: LinkWatch | undefined;
   #transport: LinkTransport | undefined;
   /** Settles when the transport is none of ours any more. */
-  #gone = Promise.withResolvers<void>();
+  #gone: PromiseWithResolvers<void> | undefined;
   #closing: Promise<void> | undefined;
   #isClosed = false;
   #opening: Promise<Handshake> | undefined;
@@ -70,18 +70,7 @@ export class Link {
     this.server = options.server;
     this.#options = options;
     this.#owner = owner;
-    this.#watch =
-      options.watch &&
-      new LinkWatch(options.watch, owner.clock, {
-        activity: () => this.#activity(),
-        // One that ends already is told of by its end, to those who wait for that too.
-        rest: () => this.isEnding || this.#rest(),
-        probe: (signal) => this.#probe(signal),
-        fail: (failures) => {
-          const message = `the server did not answer ${failures} health checks in a row`;
-          this.#transport?.fail?.(this.#error('SERVER_UNHEALTHY', message));
-        },
-      });
+    this.#watch = options.watch && new LinkWatch(options.watch, owner.clock, this);
   }
 
   /** What the server said of itself; undefined unless the link is open. */
@@ -121,6 +110,7 @@ export class Link {
   /** Opens the session, or the one after it when its server has ended but is not gone yet. */
   async #openNext(): Promise<Handshake> {
     if (this.isEnding) {
+      this.#gone ??= Promise.withResolvers();
       await this.#gone.promise;
     }
     return this.open();
@@ -194,9 +184,13 @@ export class Link {
   }
 
   /** Ends the server; the next request starts another one. What the caller is subscribed to, another one takes over at once. */
-  #rest(): void {
+  rest(): void {
+    if (this.isEnding) {
+      // Its end tells of it, those who wait for that too.
+      return;
+    }
     const transport = this.#transport;
-    const activity = this.#activity();
+    const activity = this.activity();
     this.#forget();
     // The next one waits for it, so there is one such end at a time.
     this.#closing = Promise.resolve(transport?.close())
@@ -211,8 +205,13 @@ export class Link {
   }
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */
-  async #probe(signal: AbortSignal): Promise<void> {
+  async probe(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#transport?.health?.(signal), this.#ping()]);
+  }
+
+  fail(failures: number): void {
+    const message = `the server did not answer ${failures} health checks in a row`;
+    this.#transport?.fail?.(this.#error('SERVER_UNHEALTHY', message));
   }
 
   /** An error is a sign of life too; and while we drain the server, it is we who refuse to ask. */
@@ -227,7 +226,7 @@ export class Link {
     }
   }
 
-  #activity(): LinkActivity {
+  activity(): LinkActivity {
     return this.#exchanges.isWorking ? 'working' : this.#owner.activity(this);
   }
 
@@ -239,7 +238,6 @@ export class Link {
     }
     const transport = this.#options.connect();
     this.#transport = transport;
-    this.#gone = Promise.withResolvers();
     try {
       const handshake = await this.#shakeHands(transport);
       if (this.#transport !== transport) {
@@ -291,6 +289,7 @@ export class Link {
       return await this.#initialize(transport, failed.promise);
     } finally {
       clock.clearTimeout(timer);
+      transport.onclose = () => this.#onClose(transport);
     }
   }
 
@@ -370,7 +369,8 @@ export class Link {
     this.#watch?.stop();
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
-    this.#gone.resolve();
+    this.#gone?.resolve();
+    this.#gone = undefined;
     this.#opening = undefined;
     this.#handshake = undefined;
   }

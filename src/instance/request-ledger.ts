@@ -30,7 +30,7 @@ export class RequestLedger {
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #tokens = new Map<RequestId, OpenRequest>();
   // Streams that stay open for as long as somebody listens: no time-out, and nobody waits for their end.
-  readonly #streams = new Map<RequestId, OpenRequest>();
+  #streams: Map<RequestId, OpenRequest> | undefined;
   #timer: unknown;
 
   constructor(timeoutMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
@@ -45,7 +45,7 @@ export class RequestLedger {
   }
 
   has(id: RequestId): boolean {
-    return this.#open.has(id) || this.#streams.has(id);
+    return this.#open.has(id) || this.#streams?.has(id) === true;
   }
 
   add(request: JSONRPCRequest): OpenRequest {
@@ -59,6 +59,7 @@ export class RequestLedger {
       extensions: 0,
     };
     if (open.method === streamMethod) {
+      this.#streams ??= new Map();
       this.#streams.set(open.id, open);
       return open;
     }
@@ -74,8 +75,8 @@ export class RequestLedger {
   take(id: RequestId): OpenRequest | undefined {
     const open = this.#open.get(id);
     if (open === undefined) {
-      const stream = this.#streams.get(id);
-      this.#streams.delete(id);
+      const stream = this.#streams?.get(id);
+      this.#streams?.delete(id);
       return stream;
     }
     this.#open.delete(id);
@@ -87,9 +88,9 @@ export class RequestLedger {
 
   /** Takes all requests out, oldest first. */
   takeAll(): OpenRequest[] {
-    const all = [...this.#open.values(), ...this.#streams.values()];
+    const all = [...this.#open.values(), ...(this.#streams?.values() ?? [])];
     this.#open.clear();
-    this.#streams.clear();
+    this.#streams = undefined;
     this.#tokens.clear();
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -4,7 +4,6 @@ import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart } from '../transport/json-part.js';
 import { copyError } from '../util/copy-error.js';
-import { once } from '../util/once.js';
 import type { Redactor } from './redact.js';
 
 /** Who listens to a {@link StrictTransport}. */
@@ -39,6 +38,7 @@ export class StrictTransport {
   #reason: GatewayError | undefined;
   #state: 'open' | 'ending' | 'closed' = 'open';
   readonly #sending = new Set<SendOutcome>();
+  #closing: Promise<void> | undefined;
 
   constructor(inner: RuntimeTransport, server: string, redactor: Redactor) {
     this.#inner = inner;
@@ -93,6 +93,7 @@ export class StrictTransport {
     await Promise.race([started, ended]).catch((error: unknown) => {
       throw this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
     });
+    this.#wakeStart = undefined;
     this.#deliverEarly();
   }
 
@@ -152,7 +153,12 @@ export class StrictTransport {
     this.close().catch(() => {});
   }
 
-  readonly close = once(async () => {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#onEnding(undefined);
     try {
       await (async () => this.#inner.close())();
@@ -161,7 +167,7 @@ export class StrictTransport {
     } finally {
       this.#onClose();
     }
-  });
+  }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
     if (this.#state !== 'open') {

@@ -128,8 +128,8 @@ export class Supervisor {
 
   /** Who comes while a stop is under way waits: what ends may hold what the next one needs. */
   async #settleStops(signal: AbortSignal): Promise<void> {
-    const either = AbortSignal.any([signal, this.#closing.signal]);
     while (this.#stops.size > 0) {
+      const either = AbortSignal.any([signal, this.#closing.signal]);
       await abortable(Promise.allSettled([...this.#stops]), either);
     }
   }

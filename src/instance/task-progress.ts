@@ -11,7 +11,8 @@ const maxTasks = 1_000;
 
 /** Where the progress of tasks goes: the token of a request stays good until the task that answered it has ended. */
 export class TaskProgress {
-  readonly #tasks = new Map<string, { readonly token: RequestId; readonly listener: ProgressListener }>();
+  // Made for the first of them: most servers have none.
+  #tasks: Map<string, { readonly token: RequestId; readonly listener: ProgressListener }> | undefined;
 
   /** Looks at what a server sends: whether a task begins with it or ends. */
   see(message: JSONRPCMessage, listener?: ProgressListener): void {
@@ -23,17 +24,18 @@ export class TaskProgress {
       typeof task?.taskId === 'string' &&
       !hasEnded(task.status)
     ) {
+      this.#tasks ??= new Map();
       if (this.#tasks.size >= maxTasks) {
         this.#tasks.delete(this.#tasks.keys().next().value as string);
       }
       this.#tasks.set(task.taskId, { token: message.id, listener });
-    } else if (this.#tasks.size > 0 && hasEnded(fields?.status)) {
+    } else if (this.#tasks !== undefined && hasEnded(fields?.status)) {
       this.#tasks.delete(fields?.taskId as string);
     }
   }
 
   of(token: RequestId): ProgressListener | undefined {
-    for (const task of this.#tasks.values()) {
+    for (const task of this.#tasks?.values() ?? []) {
       if (task.token === token) {
         return task.listener;
       }
@@ -42,6 +44,6 @@ export class TaskProgress {
   }
 
   clear(): void {
-    this.#tasks.clear();
+    this.#tasks = undefined;
   }
 }

@@ -71,7 +71,7 @@ export class LineWriter {
         this.fail(this.#error('TRANSPORT_CLOSED', 'the server has closed its stdin'));
       }
     };
-    stream.once('error', broke).once('close', broke);
+    stream.on('error', broke).on('close', broke);
   }
 
   /** Resolves once the operating system has taken the message; {@link handedOver} when it has already. */

@@ -31,6 +31,7 @@ const sliceMs = 8;
 const longChunkBytes = 16 * 1024;
 const newline = 0x0a;
 
+const holdOutput = () => {};
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
@@ -64,7 +65,6 @@ export class StreamTransport implements RuntimeTransport {
   #paused = false;
   #yielding = false;
   #sliceEnd: number | undefined;
-  readonly #holdOutput = () => {};
 
   constructor(peer: StreamPeer, options: StreamTransportOptions) {
     this.#peer = peer;
@@ -72,11 +72,11 @@ export class StreamTransport implements RuntimeTransport {
     this.#lines = new LineBuffer(options.maxMessageBytes);
     this.#writer = new LineWriter(peer.stdin, options, () => settledWithin(peer.exited, exitGraceMs, options.clock));
     this.#outputEnded = new Promise((resolve) => {
-      peer.stdout.once('end', resolve).once('close', resolve).once('error', resolve);
+      peer.stdout.on('end', resolve).on('close', resolve).on('error', resolve);
     });
     if (peer.onOutput === undefined) {
       // Node reads on when a child has ended, and drops what nobody takes; not while somebody listens for 'readable'.
-      peer.stdout.on('readable', this.#holdOutput);
+      peer.stdout.on('readable', holdOutput);
     }
     void peer.exited.then(() => {
       this.#exited = true;
@@ -103,7 +103,7 @@ export class StreamTransport implements RuntimeTransport {
     this.#started = true;
     const { stdout, onOutput } = this.#peer;
     if (onOutput === undefined) {
-      stdout.off('readable', this.#holdOutput).on('data', (chunk: Buffer) => this.#read(chunk, chunk.length, false));
+      stdout.off('readable', holdOutput).on('data', (chunk: Buffer) => this.#read(chunk, chunk.length, false));
     } else {
       onOutput((bytes, length, isBorrowed) => this.#read(bytes, length, isBorrowed));
     }
@@ -331,7 +331,7 @@ export class StreamTransport implements RuntimeTransport {
       this.#report(reason);
     }
     // Nobody reads on: without this a server that writes could not come to its end.
-    this.#peer.stdout.off('readable', this.#holdOutput).resume();
+    this.#peer.stdout.off('readable', holdOutput).resume();
     let failure: unknown;
     await this.#peer.stop().catch((error) => {
       failure = error;

@@ -13,7 +13,6 @@ import {
 import { deliver, runCallback } from '../../transport/callback.js';
 import { takesPart } from '../../transport/json-part.js';
 import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
-import { once } from '../../util/once.js';
 import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
@@ -67,6 +66,8 @@ export class EraTransport implements LinkTransport {
   /** Why the connection ends. */
   #reason: GatewayError | undefined;
   #closed = false;
+  #starting: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
   #isTold = false;
 
   constructor(options: EraTransportOptions) {
@@ -90,7 +91,10 @@ export class EraTransport implements LinkTransport {
   }
 
   /** May be called again by whoever takes over a connection that was started ahead. */
-  readonly start = once(() => this.#inner.start());
+  start(): Promise<void> {
+    this.#starting ??= this.#inner.start();
+    return this.#starting;
+  }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -112,13 +116,18 @@ export class EraTransport implements LinkTransport {
     await this.#inner.health?.(signal);
   }
 
-  readonly close = once(async () => {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#closed = true;
     this.#modern?.close();
     this.#awaited?.resolve(undefined);
     await this.#inner.close();
     this.#onClose();
-  });
+  }
 
   #post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
     if (this.#modern !== undefined) {

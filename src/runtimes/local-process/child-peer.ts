@@ -5,7 +5,6 @@ import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
 import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
-import { once } from '../../util/once.js';
 import { borrowOutput } from './output.js';
 import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
 
@@ -28,6 +27,7 @@ export interface ChildPeerOptions {
 // What is left of a group after its leader ended by itself has lost its purpose and gets only a moment.
 const leftoverMs = 250;
 
+const ignore = () => {};
 const posix = process.platform !== 'win32';
 
 /** A child process that the system has just started, and that leads a group of its own. */
@@ -44,6 +44,7 @@ export class ChildPeer implements StreamPeer {
   readonly #options: ChildPeerOptions;
   readonly #tail: StderrTail;
   #hasExited = false;
+  #stopping: Promise<void> | undefined;
 
   constructor(child: ChildProcess, options: ChildPeerOptions) {
     this.#child = child;
@@ -51,6 +52,11 @@ export class ChildPeer implements StreamPeer {
     const output = borrowOutput(child.stdout as Readable);
     this.stdout = output?.stream ?? (child.stdout as Readable);
     this.onOutput = output?.onBytes;
+    if (output !== undefined) {
+      // The child's own is of no use any more, and nothing else drops it while the child lives.
+      Object.assign(child, { stdout: null });
+      child.stdio[1] = null;
+    }
     this.pid = child.pid as number;
     this.#options = options;
     this.#tail = new StderrTail(options.stderrTailBytes);
@@ -68,11 +74,15 @@ export class ChildPeer implements StreamPeer {
       this.#tail.push(chunk);
       this.stderr.offer(chunk);
     });
-    stderr.on('error', () => {});
-    stderr.once('close', () => this.stderr.finish());
-    this.stdin.on('error', () => {});
-    this.stdout.on('error', () => {});
-    const stderrClosed = new Promise((resolve) => stderr.once('close', resolve));
+    const stderrClosed = new Promise<void>((resolve) => {
+      stderr.once('close', () => {
+        this.stderr.finish();
+        resolve();
+      });
+    });
+    for (const stream of [this.stdin, this.stdout, stderr]) {
+      stream.on('error', ignore);
+    }
     this.stderrEnded = this.exited.then(async () => {
       // A helper of the server may hold stderr for long; what the server itself wrote arrives within a moment.
       await settledWithin(stderrClosed, leftoverMs, options.clock);
@@ -84,13 +94,18 @@ export class ChildPeer implements StreamPeer {
     return this.#tail.toString();
   }
 
-  readonly stop = once(() => {
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  #stop(): Promise<void> {
     this.stdin.end();
     const { stdinMs, sigtermMs, sigkillMs } = this.#options.timeouts;
     return this.#finish(() =>
       this.#hasExited ? this.#endGroup(0, leftoverMs, sigkillMs) : this.#endGroup(stdinMs, sigtermMs, sigkillMs),
     );
-  });
+  }
 
   /** Ends the group at once, for a start that nobody wants any more. */
   async kill(): Promise<void> {
