@@ -104,7 +104,8 @@ export class CatalogEntry {
     });
   }
 
-  #createSessions({ clock }: EntryEnvironment, definition: ServerDefinition): SessionPool {
+  #createSessions(env: EntryEnvironment, definition: ServerDefinition): SessionPool {
+    const { clock } = env;
     const era = new ServerEra(definition.protocol);
     return new SessionPool({
       server: definition.id,
@@ -112,6 +113,7 @@ export class CatalogEntry {
       startTimeoutMs: definition.startTimeoutMs,
       watch: toWatch(definition),
       clock,
+      current: () => env.find(definition.id).sessions,
       connect: (caller, onProgress) =>
         new EraTransport({
           server: definition.id,
@@ -139,10 +141,19 @@ export class CatalogEntry {
    */
   async retire(graceMs: number | 'keep', reason: GatewayError): Promise<void> {
     this.#isRetired = true;
-    await this.supervisor.retire(graceMs, reason);
-    if (graceMs !== 'keep') {
-      await this.sessions.close(reason);
+    const moved = this.#sessions?.retire(reason);
+    try {
+      await Promise.all([moved, this.#supervisor?.retire(graceMs, reason)]);
+    } finally {
+      if (graceMs !== 'keep') {
+        await this.#sessions?.close(reason);
+      }
     }
+  }
+
+  /** Nothing of it runs, and nobody is connected. */
+  get isGone(): boolean {
+    return this.#supervisor?.isGone !== false && this.#sessions?.isUsed !== true;
   }
 
   status(): Omit<ServerStatus, 'stale'> {

@@ -46,6 +46,7 @@ export class EntryTable {
     definitions: readonly ServerDefinition[],
     graceMs: number,
   ): { readonly result: ReloadResult; readonly retired: Promise<unknown>[] } {
+    this.#stale();
     const before = new Map(this.#current);
     const current = new Map<string, CatalogEntry>();
     const result = {
@@ -137,16 +138,16 @@ export class EntryTable {
     this.#retired.add(entry);
     const { id } = entry.definition;
     const text = `its entry in the catalog ${why}`;
-    return entry.retire(graceMs, new GatewayError('SERVER_STOPPED', text, { server: id, delivered: false }));
+    const reason = new GatewayError('SERVER_STOPPED', text, { server: id, delivered: false });
+    return entry.retire(graceMs, reason).finally(() => this.#stale());
   }
 
   /** Those of which something runs; the others are forgotten, unless they have connections that are open. */
   #stale(): CatalogEntry[] {
-    const gone = [...this.#retired].filter(({ supervisor }) => supervisor.isGone);
-    for (const entry of gone) {
-      entry.sessions.isUsed || this.#retired.delete(entry);
+    for (const entry of this.#retired) {
+      entry.isGone && this.#retired.delete(entry);
     }
-    return [...this.#retired].filter((entry) => !gone.includes(entry));
+    return [...this.#retired].filter(({ supervisor }) => !supervisor.isGone);
   }
 }
 

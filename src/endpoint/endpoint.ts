@@ -84,6 +84,7 @@ export class Endpoint implements LinkOwner, Peer {
     const send: SendToCaller = (...given) => this.#send(...given);
     const calls = new Calls(send);
     const links = new ServerLinks({
+      servers,
       caller,
       snapshots,
       intercept,

@@ -163,7 +163,7 @@ export class MergedLists {
       (list) => {
         this.#missing.delete(server.id);
         const part = { ...list, at: clock.date() };
-        if (late && !this.#closed) {
+        if (late && !this.#closed && this.#isCurrent(server)) {
           this.#late.set(key, part);
           this.changed(kind);
         }
@@ -201,7 +201,7 @@ export class MergedLists {
     this.#report(server, kind, error);
     const { max, backoffMs, maxBackoffMs } = server.restart;
     // A server that runs has had its say; what it says the next time is not to be waited for.
-    const isDown = GatewayError.is(error) && this.#options.links.to(server).handshake === undefined;
+    const isDown = GatewayError.is(error) && !this.#options.links.isRunning(server.id);
     if (!isDown || this.#missing.has(server.id)) {
       return;
     }
@@ -216,6 +216,9 @@ export class MergedLists {
       state.attempts += 1;
       const timer = this.#options.clock.setTimeout(() => {
         this.#timers.delete(timer);
+        if (this.#missing.get(server.id) !== state) {
+          return;
+        }
         this.#options.links
           .to(server)
           .open()
@@ -234,6 +237,11 @@ export class MergedLists {
       this.#timers.add(timer);
     };
     again();
+  }
+
+  /** No reload has replaced it. */
+  #isCurrent({ entry }: EndpointServer): boolean {
+    return this.#options.servers().some((server) => server.entry === entry);
   }
 
   #report(server: EndpointServer, kind: ListKind, error: unknown): void {

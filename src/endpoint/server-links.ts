@@ -10,6 +10,8 @@ import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
 export interface ServerLinksOptions {
+  /** By id, as the catalog has them now. */
+  readonly servers: ReadonlyMap<string, EndpointServer>;
   readonly caller: Caller;
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
@@ -38,14 +40,22 @@ export class ServerLinks {
     this.#mirrored = options.overHttp ? new MirroredTools() : undefined;
   }
 
-  to(server: EndpointServer): Link {
-    let link = this.#links.get(server.id);
+  /** The link to the server of this id that there is now: a reload may have replaced the one that is given. */
+  to(given: EndpointServer): Link {
+    const { id } = given;
+    let link = this.#links.get(id);
     if (link === undefined) {
-      const { caller, owner, onProgress } = this.#options;
-      const { id, startTimeoutMs, watch } = server;
+      const { caller, owner, onProgress, servers } = this.#options;
+      const server = servers.get(id) ?? given;
+      const { startTimeoutMs, watch } = server;
       const connect = () => server.connect(caller, (progress) => onProgress(server, progress));
       link = new Link({ server: id, startTimeoutMs, watch, connect }, owner);
-      this.#links.set(id, link);
+      if (servers.has(id)) {
+        this.#links.set(id, link);
+      } else {
+        // It fails, and must not stand in the way of another server of this id.
+        this.#retired.add(link);
+      }
       if (this.#closed) {
         // For an interceptor that goes on after its caller has left: everything fails, nothing starts.
         link.close().catch(() => {});
@@ -73,6 +83,7 @@ export class ServerLinks {
     this.#links.delete(id);
     if (link.isActive) {
       this.#retired.add(link);
+      link.retire();
     }
   }
 
@@ -88,6 +99,10 @@ export class ServerLinks {
     if (this.#kept.delete(link) && this.#links.get(link.server) === link) {
       this.#links.delete(link.server);
     }
+  }
+
+  isRunning(id: string): boolean {
+    return this.#links.get(id)?.handshake !== undefined;
   }
 
   /** The links whose servers are running and initialized. */
@@ -175,7 +190,8 @@ export class ServerLinks {
     this.#mirrored?.forget(server);
   }
 
-  async #ask(server: EndpointServer, kind: ListKind, known: boolean): Promise<ServerList> {
+  async #ask(given: EndpointServer, kind: ListKind, known: boolean): Promise<ServerList> {
+    const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
     const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;
     if (before !== undefined) {

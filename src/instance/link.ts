@@ -62,6 +62,8 @@ export class Link implements WatchedLink {
   #gone: PromiseWithResolvers<void> | undefined;
   #closing: Promise<void> | undefined;
   #isClosed = false;
+  #isRetired = false;
+  #restTimer: unknown;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
   #lastError: GatewayError | undefined;
@@ -169,6 +171,23 @@ export class Link implements WatchedLink {
   /** Tells that something that kept the link open has ended. */
   used(): void {
     this.#watch?.used();
+    this.#restWhenDone();
+  }
+
+  /** Serves what waits for it, and nothing else: its server ends when that is done. */
+  retire(): void {
+    this.#isRetired = true;
+    this.#restWhenDone();
+  }
+
+  #restWhenDone(): void {
+    if (this.#isRetired && this.#handshake !== undefined) {
+      // Who waits for one answer to ask for the next, as lists do, asks within this turn of the event loop.
+      this.#restTimer ??= this.#owner.clock.setTimeout(() => {
+        this.#restTimer = undefined;
+        this.activity() === 'working' || this.rest();
+      }, 0);
+    }
   }
 
   /** For good. */
@@ -199,7 +218,7 @@ export class Link implements WatchedLink {
         this.#closing = undefined;
       });
     this.#owner.onEnd(this, undefined);
-    if (activity === 'subscribed') {
+    if (activity === 'subscribed' && !this.#isRetired) {
       this.open().catch(() => {});
     }
   }
@@ -259,6 +278,7 @@ export class Link implements WatchedLink {
     }
     this.#watch?.start();
     this.#owner.onOpen(this);
+    this.#restWhenDone();
     return this.#handshake;
   }
 
@@ -352,7 +372,7 @@ export class Link implements WatchedLink {
   #answer(response: Response, part?: JsonPart): void {
     const exchange = this.#exchanges.answer(response, part);
     if (exchange !== undefined && exchange.isProbe !== true) {
-      this.#watch?.used();
+      this.used();
     }
   }
 
@@ -367,6 +387,8 @@ export class Link implements WatchedLink {
 
   #forget(): void {
     this.#watch?.stop();
+    this.#owner.clock.clearTimeout(this.#restTimer);
+    this.#restTimer = undefined;
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
     this.#gone?.resolve();

@@ -13,6 +13,8 @@ export interface SessionPoolOptions {
   readonly startTimeoutMs: number;
   readonly watch: LinkWatchSettings;
   readonly clock: Clock;
+  /** The pool of the entry that the catalog has now. Throws when there is none. */
+  current(): SessionPool;
   /** A connection with an instance of its own. */
   connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): LinkTransport;
 }
@@ -39,11 +41,9 @@ export class SessionPool {
       case 'request':
         return new RequestTransport(this.#linkOptions(caller), this.#options.clock);
       case 'caller':
-        return caller.id === undefined
-          ? this.#options.connect(caller, onProgress)
-          : this.#attach(`caller ${caller.id}`, caller);
+        return caller.id === undefined ? this.#options.connect(caller, onProgress) : this.#attach(caller, 'entry');
       default:
-        return this.connectShared(caller);
+        return this.#attach(caller, 'entry');
     }
   }
 
@@ -54,20 +54,17 @@ export class SessionPool {
 
   /** A connection to the instance that callers share, or that the callers of one principal share. */
   connectShared(caller: Caller): LinkTransport {
-    if (this.#options.isolation === 'shared') {
-      return this.#attach('everybody', undefined);
-    }
-    // Without a principal nobody else can be the same one.
-    const { principal, id } = caller;
-    if (principal !== undefined) {
-      return this.#attach(`principal ${principal}`, { principal });
-    }
-    return this.#attach(id === undefined ? Symbol('nobody else') : `caller ${id}`, caller);
+    return this.#attach(caller, 'server');
   }
 
   /** Whether connections are open that the pool has to end. */
   get isUsed(): boolean {
     return this.#sessions.size > 0;
+  }
+
+  /** The catalog has another entry of this id, or none: sessions without a server go on there, the others end with theirs. */
+  async retire(reason: GatewayError): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map((session) => session.retire(reason)));
   }
 
   /** Ends all sessions, and refuses connections that start later; open requests are answered with the reason. */
@@ -76,14 +73,27 @@ export class SessionPool {
     await Promise.all([...this.#sessions.values()].map((session) => session.close(reason)));
   }
 
-  /** A connection to the session of that key: to the one that there is when the connection starts. */
-  #attach(key: string | symbol, caller: Caller | undefined): SharedTransport {
-    return new SharedTransport(() => {
-      if (this.#closed !== undefined) {
-        throw this.#closed;
-      }
-      return this.#shared(key, caller);
-    });
+  /** A connection to the session that there is when the connection starts, of the entry that there is then. */
+  #attach(caller: Caller, staysWith: 'server' | 'entry'): SharedTransport {
+    return new SharedTransport(() => this.#options.current().#join(caller), staysWith);
+  }
+
+  /** The session that this caller shares, and whom its server is started for. */
+  #join(caller: Caller): SharedSession {
+    if (this.#closed !== undefined) {
+      throw this.#closed;
+    }
+    const { principal, id } = caller;
+    switch (this.#options.isolation) {
+      case 'shared':
+        return this.#shared('everybody', undefined);
+      case 'principal':
+        if (principal !== undefined) {
+          return this.#shared(`principal ${principal}`, { principal });
+        }
+    }
+    // Without a principal nobody else can be the same one.
+    return this.#shared(id === undefined ? Symbol('nobody else') : `caller ${id}`, caller);
   }
 
   #shared(key: string | symbol, caller: Caller | undefined): SharedSession {

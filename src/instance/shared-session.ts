@@ -7,6 +7,7 @@ import type { LinkActivity } from './link-watch.js';
 import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
+import { tellLogLevel } from './tell-log-level.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -52,6 +53,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #serverRequests = new Map<RequestId, { id: RequestId; to: SharedTransport }>();
   #initializeParams: Params | undefined;
   #latest: SharedTransport | undefined;
+  /** From which level on the one caller wants to read the log. */
+  #level: Params | undefined;
+  /** Why no other server will take the place of this one. */
+  #retired: GatewayError | undefined;
   #nextServerRequest = 1;
 
   constructor(options: SharedSessionOptions) {
@@ -62,11 +67,33 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */
   async close(reason: GatewayError): Promise<void> {
-    await this.#link.close();
-    for (const transport of [...this.#attached]) {
-      transport.end(reason);
-      await transport.close();
+    try {
+      await this.#link.close();
+    } finally {
+      for (const transport of [...this.#attached]) {
+        transport.end(reason);
+        await transport.close();
+      }
     }
+  }
+
+  /**
+   * The catalog has another entry of this id, or none. A server that runs goes on, and every connection ends with it; when
+   * none runs, they go on with the session that there is now.
+   */
+  async retire(reason: GatewayError): Promise<void> {
+    this.#retired = reason;
+    if (this.#link.handshake !== undefined) {
+      return;
+    }
+    const attached = [...this.#attached];
+    this.#attached.clear();
+    const closed = this.#link.close();
+    for (const transport of attached) {
+      transport.move(reason);
+    }
+    this.#options.onUnused();
+    await closed;
   }
 
   /** @internal */
@@ -127,6 +154,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       // One caller's wish must not change what the others get; and log messages reach nobody here.
       onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
       return undefined;
+    }
+    if (method === 'logging/setLevel') {
+      this.#level = params;
     }
     if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from, params?.taskId)) {
       const error = { code: -32602, message: `unknown task: ${String(params?.taskId)}` };
@@ -209,7 +239,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
-  onOpen(): void {
+  onOpen(link: Link): void {
+    tellLogLevel(link, this.#level);
     const uris = new Set([...this.#attached].flatMap(({ subscriptions }) => [...subscriptions]));
     for (const uri of uris) {
       this.#link.ask('resources/subscribe', { uri }).catch(() => {});
@@ -218,9 +249,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   onRequest(_link: Link, request: JSONRPCRequest): void {
-    const to = this.#latest;
-    if (this.#options.sharing === 'callers' || to === undefined) {
+    if (this.#options.sharing === 'callers') {
       this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
+      return;
+    }
+    const to = this.#latest ?? [...this.#attached].at(-1);
+    if (to === undefined) {
+      this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
     }
     const id = this.#nextServerRequest++;
@@ -247,10 +282,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     this.#serverRequests.clear();
     this.#tasks.clear();
-    if (reason !== undefined) {
+    const why = reason ?? this.#retired;
+    if (why !== undefined) {
       for (const transport of [...this.#attached]) {
-        transport.end(reason);
+        transport.end(why);
       }
+    }
+    if (this.#retired !== undefined) {
+      this.#link.close().catch(() => {});
     }
     this.#reportUnused();
   }

@@ -36,6 +36,12 @@ export interface SharedTransportOwner {
   notify(message: JSONRPCNotification): void;
 }
 
+interface OpenRequest {
+  readonly request: JSONRPCRequest;
+  /** Undefined until the session has taken it. */
+  linkId: RequestId | undefined;
+}
+
 /** One connection to a server that others use too. */
 export class SharedTransport implements Transport {
   onclose?: (() => void) | undefined;
@@ -48,12 +54,18 @@ export class SharedTransport implements Transport {
   readonly subscribing = new Set<string>();
   readonly #join: () => SharedTransportOwner;
   #session: SharedTransportOwner | undefined;
-  readonly #open = new Map<RequestId, { linkId: RequestId | undefined }>();
+  readonly #open = new Map<RequestId, OpenRequest>();
+  readonly #staysWith: 'server' | 'entry';
+  #initialized = false;
   #state: 'new' | 'open' | 'ending' | 'closed' = 'new';
 
-  /** @param join - finds the session, when it is needed; throws when there is none any more */
-  constructor(join: () => SharedTransportOwner) {
+  /**
+   * @param join - finds the session, when it is needed; throws when there is none any more
+   * @param staysWith - what its user holds on to once it is initialized: the server as it was then, or whatever there is
+   */
+  constructor(join: () => SharedTransportOwner, staysWith: 'server' | 'entry') {
     this.#join = join;
+    this.#staysWith = staysWith;
   }
 
   /** @internal The server has ended, and `onclose` follows. */
@@ -128,6 +140,30 @@ export class SharedTransport implements Transport {
     }
   }
 
+  /**
+   * @internal The session is of an entry that is there no more, and its server has got nothing of this connection yet: goes
+   * on with the session that there is now.
+   */
+  move(reason: GatewayError): void {
+    if (this.#initialized && this.#staysWith === 'server') {
+      this.end(reason);
+      return;
+    }
+    if (this.#state !== 'open') {
+      return;
+    }
+    try {
+      this.#session = this.#join();
+    } catch {
+      this.end(reason);
+      return;
+    }
+    this.#session.enter(this);
+    for (const { request } of [...this.#open.values()]) {
+      this.#request(this.#session, request);
+    }
+  }
+
   /** @internal */
   deliver(message: JSONRPCMessage): void {
     if (this.#state === 'open' || this.#state === 'ending') {
@@ -146,7 +182,7 @@ export class SharedTransport implements Transport {
 
   #request(session: SharedTransportOwner, request: JSONRPCRequest): void {
     const { id } = request;
-    const open: { linkId: RequestId | undefined } = { linkId: undefined };
+    const open: OpenRequest = { request, linkId: undefined };
     this.#open.set(id, open);
     const finish = (response: Response) => {
       if (this.#open.get(id) === open) {
@@ -156,7 +192,10 @@ export class SharedTransport implements Transport {
     };
     if (request.method === 'initialize') {
       session.initialize(request.params).then(
-        (result) => finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> }),
+        (result) => {
+          this.#initialized = true;
+          finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> });
+        },
         (error: unknown) => finish(toFailure(id, error)),
       );
     } else {

@@ -20,12 +20,13 @@ function setUp(isolation: Isolation, play: Play = {}, watch = { idleTimeoutMs: 0
   const clock = new FakeClock();
   const servers: PlayedConnection[] = [];
   let fails: Error | undefined;
-  const pool = new SessionPool({
+  const pool: SessionPool = new SessionPool({
     server: 'played',
     isolation,
     startTimeoutMs: 1_000,
     watch: { ...watch, health: { intervalMs: 0, timeoutMs: 1_000, failures: 1 } },
     clock,
+    current: () => pool,
     connect() {
       const server = new PlayedConnection({ ...handshake, ...play });
       if (fails !== undefined) {
@@ -316,6 +317,31 @@ describe('what the connections of one caller share', () => {
     const one = await t.begin();
     expect(await one.ask('logging/setLevel', { level: 'debug' })).toMatchObject({ result: {} });
     expect(t.server.of('logging/setLevel')).toHaveLength(1);
+  });
+
+  test('a server that starts again is told the level of the log', async () => {
+    const play: Play = {
+      initialize: () => ({ result: { protocolVersion: '2025-11-25', capabilities: { logging: {} } } }),
+      'logging/setLevel': () => ({ result: {} }),
+    };
+    const t = setUp('caller', play, { idleTimeoutMs: 1_000, maxLifetimeMs: 0 });
+    const one = await t.begin();
+    await one.ask('logging/setLevel', { level: 'debug' });
+    await t.clock.advance(1_000);
+    await one.ask('ping');
+    expect(t.servers.map((server) => server.of('logging/setLevel').map(({ params }) => params?.level))).toEqual([
+      ['debug'],
+      ['debug'],
+    ]);
+  });
+
+  test('what a server asks as soon as it is initialized reaches the caller, who has asked for nothing yet', async () => {
+    const t = setUp('caller');
+    const one = await t.begin({ capabilities: { roots: {} } });
+    t.server.say(question);
+    const asked = one.heard.find(({ method }) => method === 'roots/list');
+    await one.send({ id: asked?.id as number, result: { roots: [] } });
+    expect(t.server.received.find(({ id }) => id === 'q')).toMatchObject({ result: { roots: [] } });
   });
 });
 

@@ -5,6 +5,7 @@ import { hold, type Json, type Script, ScriptedServer } from '../endpoint/script
 import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { settle } from '../support/fake-clock.js';
+import { settledHeap } from '../support/heap.js';
 
 const script: Script = {
   tools: [{ name: 'x' }],
@@ -189,6 +190,110 @@ describe('gateway.reload()', () => {
     await reloading;
   });
 
+  test('a server of the new catalog that a reload found in its start ends with what waited for it', async () => {
+    await using t = setUp({ a: { ...script } });
+    await using caller = await t.caller();
+    const gate = Promise.withResolvers<void>();
+    t.server('a').script.open = () => gate.promise;
+    const waits = caller.result(...call('a'));
+    await settle();
+    await t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] }, { graceMs: 0 });
+    gate.resolve();
+    expect(await waits).toEqual({});
+    expect(await caller.result(...call('a'))).toEqual({});
+    expect(t.server('a').live).toHaveLength(2);
+    await t.clock.advance(0);
+    expect(t.server('a').live).toHaveLength(1);
+    expect(await caller.result(...call('a'))).toEqual({});
+    expect(t.server('a').live).toHaveLength(1);
+  });
+
+  describe.each([
+    ['shared', {}],
+    ['principal', { principal: 'p' }],
+    ['caller', { id: 'ada' }],
+    ['request', {}],
+  ])('isolation: %s', (isolation, caller) => {
+    const second = [entry('a', { isolation, env: { V: '2' } })];
+
+    test('a call and a list that wait for a start get one server of the new catalog, and so do later ones', async () => {
+      await using t = setUp({ a: { ...script } }, { entry: { isolation } });
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
+      await using all = await t.caller({}, { caller });
+      const names = all.toolNames();
+      const answer = all.result(...call('a'));
+      await settle();
+      const reloading = t.gateway.reload({ servers: second });
+      expect(await answer).toEqual({});
+      expect(await names).toEqual(['a__x']);
+      gate.resolve();
+      await reloading;
+      expect(await all.result(...call('a'))).toEqual({});
+      await t.clock.advance(0);
+      expect(t.server('a').live.map(({ context }) => context.env)).toEqual(isolation === 'request' ? [] : [{ V: '2' }]);
+      expect(await all.toolNames()).toEqual(['a__x']);
+    });
+
+    test('an interceptor that thinks during a reload reaches the new server', async () => {
+      const thought = Promise.withResolvers<void>();
+      const intercept = async (_: unknown, next: () => Promise<Json>) => {
+        await thought.promise;
+        return next();
+      };
+      await using t = setUp({ a: script }, { entry: { isolation }, intercept });
+      await using all = await t.caller({}, { caller });
+      const answer = all.result(...call('a'));
+      await t.gateway.reload({ servers: second });
+      thought.resolve();
+      expect(await answer).toEqual({});
+      expect(await all.result(...call('a'))).toEqual({});
+    });
+
+    test('the retry of a server that was down does not stand in the way of the one that mends it', async () => {
+      await using t = setUp({ a: { ...script } }, { entry: { isolation, restart: { backoff: '1s' } } });
+      t.server('a').script.open = (context) => {
+        if (context.env.V === undefined) throw new Error('no such command');
+      };
+      await using all = await t.caller({}, { caller });
+      expect(await all.toolNames()).toEqual([]);
+      await t.gateway.reload({ servers: second });
+      await t.clock.advance(60_000);
+      expect(await all.result(...call('a'))).toEqual({});
+      expect(await all.toolNames()).toEqual(['a__x']);
+    });
+  });
+
+  test('a raw connection to what is shared that has not started yet gets the new entry, too', async () => {
+    await using t = setUp({ a: script }, { entry: { isolation: 'shared' } });
+    const later = t.gateway.connect('a');
+    const gone = t.gateway.connect('a');
+    await t.gateway.reload({ servers: [entry('a', { isolation: 'shared', env: { V: '2' } })] });
+    await TestCaller.open(later);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+    await t.gateway.reload({ servers: [] });
+    await expect(gone.start()).rejects.toMatchObject({ code: 'SERVER_UNKNOWN' });
+  });
+
+  test('nothing is kept of entries that were replaced, used or not', async () => {
+    await using t = setUp({ a: script, b: script });
+    await using caller = await t.caller();
+    const mebibyte = 1024 * 1024;
+    const reload = async (from: number, to: number) => {
+      for (let round = from; round < to; round += 1) {
+        const env = { V: String.fromCharCode(97 + round).repeat(mebibyte) };
+        await caller.result(...call('a'));
+        await t.gateway.reload({ servers: [entry('a', { env }), entry('b', { env })] });
+        // The test's own.
+        t.server('a').instances.length = 0;
+      }
+    };
+    await reload(0, 3);
+    const before = await settledHeap();
+    await reload(3, 20);
+    expect((await settledHeap()) - before).toBeLessThan(8 * mebibyte);
+  });
+
   test('a bad catalog changes nothing, and names every problem; the last of several wins', async () => {
     await using t = start();
     const bad = { servers: [entry('a', { idle: 1 }), { id: 'b', runtime: { type: 'nope' } }] };
@@ -232,17 +337,39 @@ describe('gateway.reload()', () => {
     expect(server.live).toEqual([]);
   });
 
-  test('close() ends connections to a server that was kept, and rests', async () => {
+  test('a raw connection to a server that is shared and was kept ends when the server rests, and tells why', async () => {
     const shared = { isolation: 'shared', on_reload: 'keep', idle_timeout: '1s' };
     await using t = setUp({ a: script }, { entry: shared });
     const caller = await TestCaller.open(t.gateway.connect('a'));
+    const told: string[] = [];
+    caller.transport.onerror = (error) => told.push(error.message);
     await t.gateway.reload({ servers: [entry('a', { ...shared, env: { V: '2' } })] });
     expect(t.gateway.status('a').stale).toBe(true);
     await t.clock.advance(1_000);
     expect(t.gateway.status('a').stale).toBe(false);
-    expect(caller.closed).toBe(0);
-    await t.gateway.close();
+    expect(told).toEqual(['"a": its entry in the catalog has changed']);
     expect(caller.closed).toBe(1);
+  });
+
+  test('who shared a server that was kept does not share the next one when the catalog says otherwise', async () => {
+    const before = { isolation: 'shared', on_reload: 'keep', idle_timeout: '1s' };
+    for (const [isolation, servers] of [
+      ['shared', 1],
+      ['caller', 2],
+    ] as const) {
+      await using t = setUp({ a: script }, { entry: before });
+      await using one = await t.caller();
+      await using two = await t.caller();
+      await one.result(...call('a'));
+      await two.result(...call('a'));
+      expect(t.server('a').live).toHaveLength(1);
+      await t.gateway.reload({ servers: [entry('a', { ...before, isolation })] });
+      await t.gateway.reload({ servers: [entry('a', { ...before, isolation, env: { V: '2' } })] });
+      await t.clock.advance(1_000);
+      await one.result(...call('a'));
+      await two.result(...call('a'));
+      expect(t.server('a').live.map(({ context }) => context.env)).toEqual(Array(servers).fill({ V: '2' }));
+    }
   });
 
   test('subscriptions go over to the new server', async () => {

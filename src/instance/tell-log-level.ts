@@ -1,0 +1,9 @@
+import type { JSONRPCRequest } from '../sdk.js';
+import type { Link } from './link.js';
+
+/** Tells a server that has just opened what its caller has asked another one before, if it has. */
+export function tellLogLevel(link: Link, params: JSONRPCRequest['params']): void {
+  if (params !== undefined && link.handshake?.capabilities.logging !== undefined) {
+    link.ask('logging/setLevel', params).catch(() => {});
+  }
+}
