@@ -34,7 +34,14 @@ export class TestNamespace implements AsyncDisposable {
   }
 
   async create(object: Loose): Promise<void> {
-    await this.#api.create({ ...object, metadata: { ...object.metadata, namespace: this.name } } as KubernetesObject);
+    const placed = { ...object, metadata: { ...object.metadata, namespace: this.name } } as KubernetesObject;
+    await eventually(`the API server makes ${object.kind} ${object.metadata.name}`, () =>
+      this.#api.create(placed).catch((error: unknown) => {
+        // It asks to come again, as for the pod of a ServiceAccount that has no token yet.
+        if (!String(error).includes('ServerTimeout')) throw error;
+        return undefined;
+      }),
+    );
   }
 
   async patch(object: Loose): Promise<void> {
