@@ -67,6 +67,7 @@ export class Instance implements StrictTransportListener {
   #stopReason: GatewayError | undefined;
   // Where a failure leads to, once everything is gone.
   #end: 'idle' | 'failed' | 'crash-loop' = 'idle';
+  #hasEnded = false;
   #transport: StrictTransport | undefined;
   #opening: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -106,6 +107,11 @@ export class Instance implements StrictTransportListener {
   /** True when a connection may still take it. */
   get available(): boolean {
     return this.user === undefined && !this.#abort.signal.aborted && this.failure === undefined;
+  }
+
+  /** True while one that had been ready ends, and nobody who uses it waits for that. */
+  get isEndingUnused(): boolean {
+    return this.user === undefined && this.phase === 'stopping' && this.#transport !== undefined;
   }
 
   /** Rejects when the server has ended since it was started. */
@@ -197,15 +203,32 @@ export class Instance implements StrictTransportListener {
     this.#leave();
   }
 
+  /** Notices its end also while nobody uses it. What it says waits for whoever does. */
+  watch(): void {
+    if (this.user === undefined) {
+      this.transport.watch(this).catch((error: GatewayError) => this.transport.fail(error));
+    }
+  }
+
   /** Gives the instance to `user` and begins delivery. */
   async use(user: InstanceUser): Promise<void> {
     this.user = user;
+    if (this.#hasEnded) {
+      this.#tellEnd(user);
+      return;
+    }
     await this.transport.start(this).catch((error: GatewayError) => {
-      if (this.failure === undefined) {
-        this.#fail(error);
-      }
+      this.#fail(error);
       throw error;
     });
+  }
+
+  /** For one who comes after the end was noticed. */
+  #tellEnd(user: InstanceUser): void {
+    user.onEnding(this.failure ?? this.#stopReason);
+    if (this.#isGone) {
+      user.onClosed();
+    }
   }
 
   onMessage(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
@@ -218,6 +241,7 @@ export class Instance implements StrictTransportListener {
   }
 
   onEnding(reason: GatewayError | undefined): void {
+    this.#hasEnded = true;
     if (this.endExpected) {
       this.#phases.enter('stopping');
       this.user?.onEnding(reason);
@@ -306,7 +330,11 @@ export class Instance implements StrictTransportListener {
     }
   }
 
+  /** It counts once, whatever else goes wrong on its way out. */
   #fail(reason: GatewayError): void {
+    if (this.failure !== undefined) {
+      return;
+    }
     this.failure = reason;
     const livedMs = this.#readyAt === undefined ? 0 : this.#env.clock.now() - this.#readyAt;
     this.#end = this.#env.onFailure(reason, livedMs);

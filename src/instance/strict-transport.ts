@@ -17,6 +17,12 @@ export interface StrictTransportListener {
   onClosed(): void;
 }
 
+/** What transports over byte streams can do besides. */
+interface Pausable {
+  pause?(): void;
+  resume?(): void;
+}
+
 /** Gets what became of a message: nothing when it was handed over, else the reason. Called once at most. */
 export type SendOutcome = (error?: GatewayError) => void;
 
@@ -33,6 +39,9 @@ export class StrictTransport {
   /** Came before the start had settled; taken out one by one, so that what comes meanwhile lines up behind. */
   #early: { message: JSONRPCMessage; extra: MessageExtraInfo | undefined }[] | undefined = [];
   #earlyNext = 0;
+  #beginning: Promise<void> | undefined;
+  /** Nobody takes its messages yet. */
+  #isWatched = false;
   /** Told of the end while a start is under way. */
   #wakeStart: (() => void) | undefined;
   #reason: GatewayError | undefined;
@@ -74,6 +83,18 @@ export class StrictTransport {
     return this.#state !== 'open';
   }
 
+  /**
+   * Tells of the end before anybody takes messages: those wait until `start`, and a server that goes on speaking waits too
+   * where its runtime can make it.
+   */
+  async watch(listener: StrictTransportListener): Promise<void> {
+    this.#listener = listener;
+    this.#isWatched = true;
+    await this.#begin().catch((error: unknown) => {
+      throw this.#startError(error);
+    });
+  }
+
   /** Begins delivery. */
   async start(listener: StrictTransportListener): Promise<void> {
     this.#listener = listener;
@@ -89,12 +110,25 @@ export class StrictTransport {
     const ended = new Promise<void>((resolve) => {
       this.#wakeStart = resolve;
     });
-    const started = (async () => this.#inner.start())();
-    await Promise.race([started, ended]).catch((error: unknown) => {
-      throw this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
+    await Promise.race([this.#begin(), ended]).catch((error: unknown) => {
+      throw this.#startError(error);
     });
     this.#wakeStart = undefined;
+    const isHeld = this.#isWatched && this.#early !== undefined && this.#early.length > 0;
+    this.#isWatched = false;
     this.#deliverEarly();
+    if (isHeld) {
+      (this.#inner as Pausable).resume?.();
+    }
+  }
+
+  #begin(): Promise<void> {
+    this.#beginning ??= (async () => this.#inner.start())();
+    return this.#beginning;
+  }
+
+  #startError(error: unknown): GatewayError {
+    return this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
   }
 
   /**
@@ -139,14 +173,6 @@ export class StrictTransport {
     await this.#inner.health?.(signal);
   }
 
-  pause(): void {
-    (this.#inner as { pause?(): void }).pause?.();
-  }
-
-  resume(): void {
-    (this.#inner as { resume?(): void }).resume?.();
-  }
-
   /** Ends the server for a reason of ours. */
   fail(reason: GatewayError): void {
     this.#onEnding(reason);
@@ -175,6 +201,9 @@ export class StrictTransport {
     }
     if (this.#early !== undefined) {
       this.#early.push({ message, extra });
+      if (this.#isWatched) {
+        (this.#inner as Pausable).pause?.();
+      }
     } else {
       this.#listener?.onMessage(message, extra);
     }

@@ -126,12 +126,17 @@ export class Supervisor {
     }
   }
 
-  /** Who comes while a stop is under way waits: what ends may hold what the next one needs. */
+  /** Who comes while a server ends waits: it may hold what the next one needs. */
   async #settleStops(signal: AbortSignal): Promise<void> {
-    while (this.#stops.size > 0) {
+    for (let stops = this.#stopsUnderWay(); stops.length > 0; stops = this.#stopsUnderWay()) {
       const either = AbortSignal.any([signal, this.#closing.signal]);
-      await abortable(Promise.allSettled([...this.#stops]), either);
+      await abortable(Promise.allSettled(stops), either);
     }
+  }
+
+  #stopsUnderWay(): Promise<void>[] {
+    const unused = [...this.#instances].filter(({ isEndingUnused }) => isEndingUnused);
+    return [...this.#stops, ...unused.map((instance) => instance.stop())];
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
@@ -172,6 +177,7 @@ export class Supervisor {
     const instance = await this.#create(undefined, signal);
     this.#spare.add(instance);
     await this.#open(instance, signal);
+    instance.watch();
     this.#spare.started(instance);
   }
 

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { createGateway, GatewayError } from '../../src/index.js';
 import type { Script } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
-import { settle } from '../support/fake-clock.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
+import { ScriptedRuntime } from '../support/scripted-runtime.js';
+import { serverPath } from '../support/trees.js';
 
 const script: Script = { tools: [{ name: 'x' }] };
 const call = ['tools/call', { name: 'a__x' }] as const;
@@ -82,5 +85,125 @@ describe('a server that was started ahead', () => {
     await t.gateway.close();
     await settle();
     expect(t.clock.waiting).toBe(0);
+  });
+
+  test('tells of its end at once, and gives its place back', async () => {
+    await using t = setUp(
+      { a: script, b: script },
+      { entry: { idle_timeout: 0, restart: { backoff: '1s' } }, limits: { instances: 1 } },
+    );
+    await t.gateway.start('a');
+    t.server('a').only.die(3);
+    await settle();
+    expect(t.gateway.status('a')).toMatchObject({
+      phase: 'failed',
+      lastExit: { code: 3 },
+      lastError: { code: 'SERVER_EXITED' },
+      instances: [],
+    });
+    expect(t.events.flatMap((event) => (event.type === 'phase' ? [[event.to, event.reason?.code]] : []))).toEqual([
+      ['starting', undefined],
+      ['ready', undefined],
+      ['stopping', 'SERVER_EXITED'],
+      ['failed', 'SERVER_EXITED'],
+    ]);
+    await t.gateway.start('b');
+    await t.gateway.stop('b');
+    // A failure as any other: the next start comes later.
+    const starting = t.gateway.connect('a').start();
+    await settle();
+    expect(t.server('a').opens).toBe(1);
+    await t.clock.advance(2_000);
+    await starting;
+    expect(t.gateway.status('a')).toMatchObject({ phase: 'ready', restarts: 1 });
+  });
+
+  test('tells of the end of its process', async () => {
+    const failed = Promise.withResolvers<void>();
+    await using gateway = createGateway(
+      {
+        servers: [
+          { id: 'a', runtime: { type: 'local-process', command: process.execPath, args: [serverPath('echo')] } },
+        ],
+      },
+      { onEvent: (event) => event.type === 'phase' && event.to === 'failed' && failed.resolve() },
+    );
+    await gateway.start('a');
+    process.kill(gateway.status('a').instances[0]?.pid as number, 'SIGKILL');
+    await failed.promise;
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastExit: { signal: 'SIGKILL' }, instances: [] });
+  });
+
+  test('has not failed when it is stopped', async () => {
+    await using t = setUp({ a: script });
+    await t.gateway.start('a');
+    await t.gateway.stop('a');
+    expect(t.events.map((event) => event.type === 'phase' && [event.to, event.reason?.code])).toEqual([
+      ['starting', undefined],
+      ['ready', undefined],
+      ['stopping', undefined],
+      ['idle', undefined],
+    ]);
+    expect(t.gateway.status('a')).toMatchObject({ phase: 'idle', lastError: undefined });
+  });
+
+  test('tells whoever takes it while it ends of that, once, or makes way for another', async () => {
+    const outcomes = new Set<string>();
+    for (let turns = 0; turns < 30; turns += 1) {
+      await using t = setUp({ a: script }, { entry: { restart: { backoff: '1s' } } });
+      await t.gateway.start('a');
+      const transport = t.gateway.connect('a');
+      const log: string[] = [];
+      transport.onclose = () => log.push('closed');
+      const starting = transport.start().then(
+        () => log.unshift('started'),
+        (error: GatewayError) => log.push(error.code),
+      );
+      for (let turn = 0; turn < turns; turn += 1) {
+        await Promise.resolve();
+      }
+      t.server('a').only.die();
+      await t.clock.advance(2_000);
+      await starting;
+      outcomes.add(`${t.server('a').opens}: ${log}`);
+      const failures = t.events.filter((event) => event.type === 'phase' && event.to === 'failed');
+      expect(failures, `after ${turns} turns`).toHaveLength(1);
+    }
+    expect([...outcomes]).toEqual(['2: started', '1: closed,SERVER_EXITED', '1: started,closed']);
+  });
+
+  test.each(['by itself', 'as nobody came'])('is waited for by the next start while it ends %s', async (how) => {
+    const runtime = new ScriptedRuntime();
+    const clock = new FakeClock();
+    const servers = [{ id: 'a', idle_timeout: '1m', runtime: { type: 'scripted' as const } }];
+    await using gateway = createGateway({ servers }, { clock, runtimes: [runtime] });
+    await gateway.start('a');
+    const gone = Promise.withResolvers<void>();
+    runtime.last.close = () => gone.promise;
+    if (how === 'by itself') {
+      const exit = { code: 1, stderrTail: '' };
+      runtime.last.onerror?.(new GatewayError('SERVER_EXITED', 'gone', { server: 'a', exit }));
+    } else {
+      await clock.advance(60_000);
+    }
+    expect(gateway.status('a').phase).toBe('stopping');
+    const next = gateway.start('a');
+    await settle();
+    expect(runtime.opened).toHaveLength(1);
+    gone.resolve();
+    await next;
+    expect(runtime.opened).toHaveLength(2);
+  });
+
+  test('has failed when nothing can be delivered from it', async () => {
+    const runtime = new ScriptedRuntime();
+    runtime.onopen = async (_context, transport) => {
+      transport.onstart = () => Promise.reject(new Error('no connection'));
+    };
+    const servers = [{ id: 'a', runtime: { type: 'scripted' as const } }];
+    await using gateway = createGateway({ servers }, { runtimes: [runtime] });
+    await gateway.start('a');
+    await settle();
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastError: { code: 'START_FAILED' }, instances: [] });
   });
 });

@@ -86,6 +86,39 @@ describe('what a runtime returned', () => {
     expect(log).toEqual(['message', ['ending', 'SERVER_UNHEALTHY'], 'closed']);
   });
 
+  test('keeps what it says while nobody takes it, and makes it wait where it can', async () => {
+    const { inner, strict, log, listener } = setUp();
+    const held: string[] = [];
+    Object.assign(inner, { pause: () => held.push('pause'), resume: () => held.push('resume') });
+    await strict.watch(listener);
+    expect(held).toEqual([]);
+    inner.say(notification);
+    expect(log).toEqual([]);
+    expect(held).toEqual(['pause']);
+    await strict.start(listener);
+    expect(log).toEqual(['message']);
+    expect(held).toEqual(['pause', 'resume']);
+    inner.say(notification);
+    expect(log).toEqual(['message', 'message']);
+    expect(held).toEqual(['pause', 'resume']);
+  });
+
+  test('tells of its end while nobody takes what it says, and is started once', async () => {
+    const { inner, strict, log, listener } = setUp();
+    let starts = 0;
+    inner.onstart = async () => {
+      starts += 1;
+    };
+    await strict.watch(listener);
+    await strict.start(listener);
+    expect(starts).toBe(1);
+    const unused = setUp();
+    await unused.strict.watch(unused.listener);
+    unused.inner.onclose?.();
+    expect(unused.log).toEqual([['ending', 'SERVER_EXITED'], 'closed']);
+    expect(log).toEqual([]);
+  });
+
   test('says nothing after its end', async () => {
     const { inner, strict, log, listener } = setUp();
     await strict.start(listener);
