@@ -98,6 +98,29 @@ describe('the era of a server', () => {
     expect(methods(setup.server('one').only)[0]).toBe('initialize');
   });
 
+  test('a server that keeps silent for the whole request_timeout is started afresh', async () => {
+    const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } };
+    await using setup = setUp({ one: script }, { entry: { request_timeout: '1s' } });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(1_000);
+    await called;
+    expect(setup.server('one').instances.map(({ closed }) => closed)).toEqual([true, false]);
+    expect(setup.gateway.status('one')).toMatchObject({ restarts: 0, lastError: undefined });
+  });
+
+  test('a server that is known to be stateless, and keeps silent, is not taken for another', async () => {
+    const script = modern({ 'server/discover': () => hold });
+    await using setup = setUp({ one: script }, { entry: { request_timeout: '1s', protocol: 'modern' } });
+    await using caller = await setup.caller();
+    const failed = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(1_000);
+    expect(await failed).toMatchObject({ data: { code: 'REQUEST_TIMEOUT' } });
+    expect(setup.server('one').opens).toBe(1);
+  });
+
   test('a server that crashes whatever it is asked has failed once', async () => {
     const die: NonNullable<Script['on']>[string] = (_, instance) => {
       instance.die(1);

@@ -250,7 +250,7 @@ export class EraTransport implements LinkTransport {
         params: { _meta: meta },
       });
       if (answer !== undefined) {
-        return judge(answer);
+        return judge(answer, patient);
       }
       return isLate ? { era: 'ended' } : undefined;
     } finally {

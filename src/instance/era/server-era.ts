@@ -13,7 +13,7 @@ export interface Discovery {
 
 /**
  * What became of asking a server for its era. `legacy`: go on with `initialize` on the same connection. `ended`: it did not
- * survive the question. `failed`: nothing was found out.
+ * survive the question, or will not answer it. `failed`: nothing was found out.
  */
 export type Verdict =
   | { readonly era: 'modern'; readonly discovery: Discovery }
@@ -47,8 +47,12 @@ export class ServerEra {
 // Who is asked to come again, or who it is first, has said nothing of its era.
 const undecided: ReadonlySet<unknown> = new Set([401, 403, 408, 429]);
 
-/** Reads the answer to `server/discover`. */
-export function judge(answer: Response): Verdict {
+/**
+ * Reads the answer to `server/discover`.
+ *
+ * @param isModern - the server is taken to be stateless: that it keeps silent tells nothing else
+ */
+export function judge(answer: Response, isModern: boolean): Verdict {
   if ('result' in answer) {
     const { supportedVersions, capabilities, instructions, _meta } = answer.result;
     if (!Array.isArray(supportedVersions) || !supportedVersions.includes(modernRevision) || !isFields(capabilities)) {
@@ -68,7 +72,7 @@ export function judge(answer: Response): Verdict {
     // Its own answer, or none of ours: not what a stateless server says, which must know this method.
     return { era: 'legacy' };
   }
-  if (data.exit !== undefined) {
+  if (data.exit !== undefined || (data.code === 'REQUEST_TIMEOUT' && !isModern)) {
     return { era: 'ended' };
   }
   const { status } = data;
