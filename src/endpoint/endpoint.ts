@@ -68,7 +68,7 @@ export class Endpoint implements LinkOwner, Peer {
   readonly #owners: ResourceOwners;
   readonly #serverRequests: ServerRequests;
   readonly #subscriptions = new Subscriptions();
-  readonly #tasks = new TaskOwners();
+  readonly #tasks: TaskOwners;
   readonly #level = new LogLevel();
   readonly #answers: ListAnswers;
   #handshake: CallerHandshake | undefined;
@@ -81,6 +81,7 @@ export class Endpoint implements LinkOwner, Peer {
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
     this.#owners = owners;
+    this.#tasks = new TaskOwners(clock);
     const send: SendToCaller = (...given) => this.#send(...given);
     const calls = new Calls(send);
     const links = new ServerLinks({

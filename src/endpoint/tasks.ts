@@ -1,4 +1,5 @@
-import { hasEnded } from '../instance/task-status.js';
+import { RunningTasks } from '../instance/running-tasks.js';
+import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -18,14 +19,19 @@ const relatedTask = 'io.modelcontextprotocol/related-task';
  * their own form; should two servers give out the same one, the later shows under an alias.
  */
 export class TaskOwners {
+  readonly #clock: Clock;
   readonly #origins = new BoundedMap<string, TaskOrigin>(maxTasks);
   // By what runs them: after a reload two servers of one id may run.
-  readonly #running = new Map<object, Set<unknown>>();
+  readonly #running = new Map<object, RunningTasks>();
   readonly #aliases = new BoundedMap<string, string>(maxTasks);
 
-  /** Whether a task that runs behind this link has not ended, as far as the caller has heard. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether a task runs behind this link, as far as the caller has heard. */
   isRunning(link: object): boolean {
-    return (this.#running.get(link)?.size ?? 0) > 0;
+    return this.#running.get(link)?.any === true;
   }
 
   /** The server behind a link has ended, and its tasks with it. */
@@ -86,16 +92,13 @@ export class TaskOwners {
     return (changed as T | undefined) ?? fields;
   }
 
-  #note(link: object | undefined, { taskId, status }: Fields): void {
+  #note(link: object | undefined, task: Fields): void {
     if (link === undefined) {
       return;
     }
-    const running = this.#running.get(link) ?? new Set();
-    if (hasEnded(status)) {
-      running.delete(taskId);
-    } else if (status !== undefined) {
-      this.#running.set(link, running.add(taskId));
-    }
+    const running = this.#running.get(link) ?? new RunningTasks(this.#clock);
+    this.#running.set(link, running);
+    running.see(task);
   }
 
   #see(server: string, taskId: string): string {

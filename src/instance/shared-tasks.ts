@@ -1,16 +1,22 @@
+import { type Clock, systemClock } from '../options.js';
+import { RunningTasks } from './running-tasks.js';
+
 type Fields = Readonly<Record<string, unknown>>;
 
-const ended = new Set(['completed', 'failed', 'cancelled']);
 // Tasks that nobody asks for any more are forgotten at some point.
 const maxTasks = 10_000;
 
 /** Whose each task of a shared server is (revision 2025-11-25, "Tasks"), and whether one still runs. */
 export class SharedTasks<Owner> {
   readonly #owners = new Map<string, Owner>();
-  readonly #running = new Set<string>();
+  readonly #running: RunningTasks;
+
+  constructor(clock: Clock = systemClock) {
+    this.#running = new RunningTasks(clock);
+  }
 
   get running(): boolean {
-    return this.#running.size > 0;
+    return this.#running.any;
   }
 
   ownerOf(taskId: unknown): Owner | undefined {
@@ -23,23 +29,19 @@ export class SharedTasks<Owner> {
 
   /** Notes a task in a result or notification for `owner`; one that another owns already stays theirs. */
   see(owner: Owner | undefined, fields: Fields): void {
-    const task = (fields.task ?? fields) as { taskId?: unknown; status?: unknown } | null;
-    if (owner === undefined || typeof task?.taskId !== 'string') {
+    const task = (fields.task ?? fields) as Fields;
+    if (owner === undefined || typeof task.taskId !== 'string') {
       return;
     }
     if (!this.#owners.has(task.taskId)) {
       if (this.#owners.size >= maxTasks) {
         const oldest = this.#owners.keys().next().value as string;
         this.#owners.delete(oldest);
-        this.#running.delete(oldest);
+        this.#running.forget(oldest);
       }
       this.#owners.set(task.taskId, owner);
     }
-    if (ended.has(task.status as string)) {
-      this.#running.delete(task.taskId);
-    } else if (task.status !== undefined) {
-      this.#running.add(task.taskId);
-    }
+    this.#running.see(task);
   }
 
   /** A list of tasks without those of others. */
@@ -54,7 +56,7 @@ export class SharedTasks<Owner> {
     for (const [taskId, own] of this.#owners) {
       if (own === owner) {
         this.#owners.delete(taskId);
-        this.#running.delete(taskId);
+        this.#running.forget(taskId);
       }
     }
   }

@@ -262,6 +262,20 @@ describe('time', () => {
     expect(live()).toEqual([]);
   });
 
+  test('a task keeps its server running until its ttl is over, counted from when something was last heard of it', async () => {
+    const task = { taskId: 't', status: 'working', ttl: 5 * 60_000 };
+    const runs: Script = { ...script, on: { 'tools/call': () => ({ task }), 'tasks/get': () => task } };
+    await using t = setUp({ runs }, { entry: { idle_timeout: '1m', health: { interval: 0 } } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'runs__x', task: {} });
+    await t.clock.advance(4 * 60_000);
+    await caller.result('tasks/get', { taskId: 't' });
+    await t.clock.advance(4 * 60_000);
+    expect(t.server('runs').live).toHaveLength(1);
+    await t.clock.advance(2 * 60_000);
+    expect(t.server('runs').live).toEqual([]);
+  });
+
   test.each([
     ['nobody', undefined],
     ['an interceptor', (_: unknown, next: () => Promise<Json>) => next()],

@@ -388,6 +388,29 @@ describe('tasks are forgotten at some point', () => {
     expect(tasks.running).toBe(false);
   });
 
+  test('that they run: when their ttl is over, counted from when something was last heard of them', async () => {
+    const clock = new FakeClock();
+    const tasks = new SharedTasks<string>(clock);
+    const see = (more: Record<string, unknown>) => tasks.see('ada', { taskId: 'a', status: 'working', ...more });
+    see({ ttl: 1_000 });
+    await clock.advance(999);
+    see({});
+    expect(tasks.running).toBe(true);
+    await clock.advance(1);
+    expect(tasks.running).toBe(false);
+    see({ ttl: 1_000 });
+    await clock.advance(999);
+    see({ ttl: 1_000 });
+    await clock.advance(999);
+    expect(tasks.running).toBe(true);
+    expect(tasks.owns('ada', 'a')).toBe(true);
+    see({ ttl: null });
+    await clock.advance(1_000_000);
+    expect(tasks.running).toBe(true);
+    see({ status: 'completed' });
+    expect(tasks.running).toBe(false);
+  });
+
   test('who hears of their progress: when a thousand newer ones are there', () => {
     const tasks = new TaskProgress();
     const listener = { onProgress() {} };
