@@ -44,6 +44,7 @@ import { K8sServiceRuntime } from './runtimes/k8s-service.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import type { Transport } from './sdk.js';
+import { heldOpen } from './util/held-open.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
 import { tell } from './util/tell.js';
@@ -171,15 +172,15 @@ class CatalogGateway implements Gateway {
   }
 
   async start(id: string): Promise<void> {
-    return this.#entries.get(id).supervisor.start();
+    return heldOpen(this.#entries.get(id).supervisor.start());
   }
 
   async restart(id: string, options: StopOptions = {}): Promise<void> {
-    return this.#entries.restart(id, options.graceMs ?? defaultGraceMs);
+    return heldOpen(this.#entries.restart(id, options.graceMs ?? defaultGraceMs));
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<void> {
-    return this.#entries.stop(id, options.graceMs ?? defaultGraceMs);
+    return heldOpen(this.#entries.stop(id, options.graceMs ?? defaultGraceMs));
   }
 
   async check(
@@ -223,7 +224,7 @@ class CatalogGateway implements Gateway {
       this.#names.forget(id);
     }
     this.#merged.update();
-    const failures = (await Promise.allSettled(retired)).flatMap((end) =>
+    const failures = (await heldOpen(Promise.allSettled(retired))).flatMap((end) =>
       end.status === 'rejected' ? [end.reason as unknown] : [],
     );
     if (failures.length > 0) {
@@ -235,7 +236,7 @@ class CatalogGateway implements Gateway {
 
   close(options: StopOptions = {}): Promise<void> {
     this.#graceMs = options.graceMs ?? defaultGraceMs;
-    return this.#close();
+    return heldOpen(this.#close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {

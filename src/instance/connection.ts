@@ -15,6 +15,7 @@ import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
+import { heldOpen } from '../util/held-open.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -90,7 +91,7 @@ export class ServerConnection implements Transport, InstanceUser {
       );
     }
     this.#state = 'starting';
-    this.#starting = this.#start();
+    this.#starting = heldOpen(this.#start());
     return this.#starting;
   }
 
@@ -128,7 +129,7 @@ export class ServerConnection implements Transport, InstanceUser {
 
   /** Ends the session and the server behind it; open requests are abandoned. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= heldOpen(this.#close());
     return this.#closing;
   }
 

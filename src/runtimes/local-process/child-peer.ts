@@ -5,6 +5,7 @@ import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
 import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
+import { heldOpen } from '../../util/held-open.js';
 import { borrowOutput } from './output.js';
 import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
 
@@ -115,23 +116,17 @@ export class ChildPeer implements StreamPeer {
   }
 
   async #finish(end: () => Promise<void>): Promise<void> {
-    // The clock's timers let the process end; a host that waits for us must not end before we are done.
-    const hold = setInterval(() => {}, 60_000);
-    try {
-      await end();
-      const left = posix ? await livingMembers(this.pid) : this.#hasExited ? [] : [this.pid];
-      if (left.length > 0) {
-        // They may never end: nobody is to wait for them.
-        this.#child.unref();
-        this.#child.stderr?.destroy();
-        throw new GatewayError('STOP_FAILED', `processes ${left.join(', ')} are still there after SIGKILL`, {
-          server: this.#options.server,
-        });
-      }
-      this.#options.released(this.pid);
-    } finally {
-      clearInterval(hold);
+    await heldOpen(end());
+    const left = posix ? await livingMembers(this.pid) : this.#hasExited ? [] : [this.pid];
+    if (left.length > 0) {
+      // They may never end: nobody is to wait for them.
+      this.#child.unref();
+      this.#child.stderr?.destroy();
+      throw new GatewayError('STOP_FAILED', `processes ${left.join(', ')} are still there after SIGKILL`, {
+        server: this.#options.server,
+      });
     }
+    this.#options.released(this.pid);
   }
 
   async #endGroup(stdinMs: number, sigtermMs: number, sigkillMs: number): Promise<void> {
