@@ -42,8 +42,8 @@ export interface EntryEnvironment {
   emit(event: GatewayEvent): void;
 }
 
-/** How long a server of an unknown era may take to say which it is. */
-const probeTimeoutMs = 5_000;
+/** How long a server of an unknown era may keep silent when it is asked for it, before it gets `initialize` as well. */
+const longestProbeMs = 5_000;
 
 /** One entry of the catalog at work: its instances, and who shares them. */
 export class CatalogEntry {
@@ -107,6 +107,7 @@ export class CatalogEntry {
   #createSessions(env: EntryEnvironment, definition: ServerDefinition): SessionPool {
     const { clock } = env;
     const era = new ServerEra(definition.protocol);
+    const probeTimeoutMs = Math.min(longestProbeMs, definition.startTimeoutMs / 4);
     return new SessionPool({
       server: definition.id,
       isolation: definition.isolation,
@@ -120,7 +121,8 @@ export class CatalogEntry {
           era,
           clock,
           requestTimeoutMs: definition.requestTimeoutMs,
-          probeTimeoutMs: Math.min(probeTimeoutMs, definition.startTimeoutMs / 2),
+          probeTimeoutMs,
+          silenceTimeoutMs: definition.startTimeoutMs / 2 - probeTimeoutMs,
           connect: () => this.#connect(caller, onProgress),
         }),
     });

@@ -87,15 +87,88 @@ describe('the era of a server', () => {
     expect(await called).toMatchObject({ heard: { result: { to: 'second' } } });
   });
 
-  test('a server that keeps silent is started afresh after five seconds', async () => {
-    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } } });
+  const handshake = { protocolVersion: '2025-11-25', capabilities: { tools: {} } };
+
+  test.each<[string, (started: Promise<void>) => Script]>([
+    [
+      'with sessions',
+      (started) => ({
+        tools: [{ name: 'go' }],
+        on: {
+          'server/discover': async () => {
+            await started;
+            throw new RpcError(-32601, 'no such method');
+          },
+          initialize: () => started.then(() => handshake),
+        },
+      }),
+    ],
+    [
+      'with sessions that does not answer before it is initialized',
+      (started) => ({
+        tools: [{ name: 'go' }],
+        on: { 'server/discover': () => hold, initialize: () => started.then(() => handshake) },
+      }),
+    ],
+    [
+      'that is stateless',
+      (started) =>
+        modern({
+          'server/discover': () => started.then(() => discovery()),
+          initialize: async () => {
+            await started;
+            throw new RpcError(-32022, 'no such version', { supported: ['2026-07-28'] });
+          },
+        }),
+    ],
+    [
+      'of both eras',
+      (started) => ({
+        tools: [{ name: 'go' }],
+        on: {
+          'server/discover': () => started.then(() => discovery()),
+          initialize: () => started.then(() => handshake),
+        },
+      }),
+    ],
+  ])('a server %s that takes eight seconds to start is started once', async (_, script) => {
+    const started = Promise.withResolvers<void>();
+    await using setup = setUp({ one: script(started.promise) });
     await using caller = await setup.caller();
     const called = caller.result('tools/call', { name: 'one__go' });
     await setup.server('one').request('server/discover');
-    await setup.clock.advance(5_000);
+    await setup.clock.advance(8_000);
+    started.resolve();
+    await called;
+    await caller.result('tools/call', { name: 'one__go' });
+    expect(setup.server('one').opens).toBe(1);
+  });
+
+  test('a server that keeps silent is started afresh after half of start_timeout', async () => {
+    const initialize = () => (setup.server('one').opens === 1 ? hold : handshake);
+    const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold, initialize } };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(15_000);
     await called;
     expect(setup.server('one').instances.map(({ closed }) => closed)).toEqual([true, false]);
     expect(methods(setup.server('one').only)[0]).toBe('initialize');
+    expect(setup.gateway.status('one')).toMatchObject({ restarts: 0, lastError: undefined });
+  });
+
+  test('a server that never says anything has failed when its start_timeout is over', async () => {
+    const silent: Script = { on: { 'server/discover': () => hold, initialize: () => hold } };
+    for (const start_timeout of ['3s', '30s']) {
+      await using setup = setUp({ one: silent }, { entry: { start_timeout } });
+      await using caller = await setup.caller();
+      const failed = caller.error('tools/call', { name: 'one__go' });
+      await setup.server('one').request('server/discover');
+      await setup.clock.advance(30_000);
+      expect(await failed).toMatchObject({ data: { code: 'START_TIMEOUT' } });
+      expect(setup.gateway.status('one')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
+    }
   });
 
   test('a server that keeps silent for the whole request_timeout is started afresh', async () => {
@@ -149,7 +222,8 @@ describe('the era of a server', () => {
     await setup.server('one').request('server/discover');
     await setup.clock.advance(5_000);
     await called;
-    expect(methods(setup.server('one').only).slice(0, 3)).toEqual([
+    expect(methods(setup.server('one').only).slice(0, 4)).toEqual([
+      'server/discover',
       'initialize',
       'server/discover',
       'subscriptions/listen',

@@ -34,6 +34,7 @@ async function begin({ play = {}, capabilities, params = {}, protocol = 'modern'
     era: new ServerEra(protocol),
     clock,
     probeTimeoutMs: 1_000,
+    silenceTimeoutMs: 1_000,
     connect() {
       const connection = new PlayedConnection({ 'server/discover': () => discovery(capabilities), ...play });
       connections.push(connection);
@@ -122,7 +123,8 @@ describe('how a server is asked for its era', () => {
       protocol: 'auto',
       play: {
         'server/discover': () => undefined,
-        initialize: () => ({ result: { protocolVersion: '2025-11-25', capabilities: {} } }),
+        initialize: () =>
+          t.connections.length === 1 ? undefined : { result: { protocolVersion: '2025-11-25', capabilities: {} } },
       },
     });
     const [first] = t.connections;
@@ -132,7 +134,7 @@ describe('how a server is asked for its era', () => {
         ends += 1;
       };
     }
-    await t.clock.advance(1_000);
+    await t.clock.advance(2_000);
     expect(t.connections).toHaveLength(2);
     expect(await t.answer('initialize')).toHaveProperty('result');
     expect(ends).toBe(1);

@@ -30,8 +30,10 @@ export interface EraTransportOptions {
   readonly server: string;
   readonly era: ServerEra;
   readonly clock: Clock;
-  /** How long a server may take to say its era, in milliseconds. */
+  /** How long a server may keep silent when it is asked for its era, until it gets `initialize` as well, in milliseconds. */
   readonly probeTimeoutMs: number;
+  /** How long it may keep silent on both, until it is started afresh, in milliseconds. */
+  readonly silenceTimeoutMs: number;
   /** For what no request of the connection is sent for, in milliseconds. */
   readonly requestTimeoutMs: number;
   connect(): EraConnection;
@@ -39,7 +41,9 @@ export interface EraTransportOptions {
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
-const probeId = 'era:discover';
+// Of our own questions: no caller has such ids.
+const ownPrefix = 'era:';
+const earlyInitializeId = `${ownPrefix}initialize`;
 // Of what servers ask beyond that, the rest is refused.
 const mostEarly = 1_000;
 
@@ -55,8 +59,9 @@ export class EraTransport implements LinkTransport {
   readonly #options: EraTransportOptions;
   #inner: EraConnection;
   #modern: ModernSession | undefined;
-  /** The answer to the question that is under way. */
-  #awaited: { readonly id: RequestId; readonly resolve: (answer: Response | undefined) => void } | undefined;
+  /** Who waits for the answers to our own questions; they get nothing when none will come. */
+  readonly #awaited = new Map<RequestId, (answer: Response | undefined) => void>();
+  #probes = 0;
   /** While a handshake is under way, the end of the connection may be followed by another one. */
   #shaking = false;
   /** What a server has asked before its handshake was over: one that takes its place knows nothing of that. */
@@ -109,6 +114,7 @@ export class EraTransport implements LinkTransport {
   }
 
   fail(reason: GatewayError): GatewayError {
+    this.#inner.expectEnd?.(false);
     return this.#inner.fail?.(reason) ?? reason;
   }
 
@@ -124,7 +130,7 @@ export class EraTransport implements LinkTransport {
   async #close(): Promise<void> {
     this.#closed = true;
     this.#modern?.close();
-    this.#awaited?.resolve(undefined);
+    this.#expectNothing();
     await this.#inner.close();
     this.#onClose();
   }
@@ -177,8 +183,9 @@ export class EraTransport implements LinkTransport {
   /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
   async #shakeHands(request: JSONRPCRequest, params: Params): Promise<Response | undefined> {
     const { era } = this.#options;
+    let early: Response | undefined;
     if (era.known !== 'legacy') {
-      const verdict = await this.#discover(params);
+      const verdict = await this.#discover(params, request);
       if (verdict === undefined) {
         return undefined;
       }
@@ -194,9 +201,11 @@ export class EraTransport implements LinkTransport {
       }
       if (verdict.era === 'ended') {
         await this.#replace();
+      } else {
+        early = verdict.initialized;
       }
     }
-    const answer = await this.#ask(request);
+    const answer = early ?? (await this.#ask(request));
     if (answer !== undefined && 'result' in answer) {
       era.learn('legacy');
     } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
@@ -225,52 +234,65 @@ export class EraTransport implements LinkTransport {
     return { jsonrpc: '2.0', id: request.id, result: toInitializeResult(server, caller, discovery) };
   }
 
-  /** Asks for the era. A server that is known to answer has all the time that a start may take. */
-  async #discover(params: Params): Promise<Verdict | undefined> {
-    const { era, clock, probeTimeoutMs } = this.#options;
+  /**
+   * Asks for the era. A server that is known to answer has all the time that a start may take.
+   *
+   * @param initialize - what a server of an unknown era gets as well when it keeps silent: it may be slow to start, and then
+   * answers both in turn, or be one that waits for nothing else
+   */
+  async #discover(params: Params, initialize?: JSONRPCRequest): Promise<Verdict | undefined> {
+    const { era, clock, probeTimeoutMs, silenceTimeoutMs } = this.#options;
     const inner = this.#inner;
-    const meta = {
-      [metaKeys.protocolVersion]: modernRevision,
-      [metaKeys.clientCapabilities]: toModernCapabilities(params.capabilities),
-      ...(isFields(params.clientInfo) && { [metaKeys.clientInfo]: params.clientInfo }),
-    };
-    const patient = era.isFixed || era.known === 'modern';
+    const isPatient = era.isFixed || era.known === 'modern';
+    let isAskedTwice = false;
     let isLate = false;
-    const late = () => {
+    const giveUp = () => {
       isLate = true;
-      this.#awaited?.resolve(undefined);
+      this.#expectNothing();
     };
+    const initialized = Promise.withResolvers<Response | undefined>();
+    const askOtherwise = (request: JSONRPCRequest) => {
+      isAskedTwice = true;
+      timer = clock.setTimeout(giveUp, silenceTimeoutMs);
+      this.#ask({ ...request, id: earlyInitializeId }).then(initialized.resolve, () => initialized.resolve(undefined));
+    };
+    const late = () => (initialize === undefined ? giveUp() : askOtherwise(initialize));
+    let timer = isPatient ? undefined : clock.setTimeout(late, probeTimeoutMs);
     inner.expectEnd?.(!era.isFixed);
-    const timer = patient ? undefined : clock.setTimeout(late, probeTimeoutMs);
     try {
-      const answer = await this.#ask({
-        jsonrpc: '2.0',
-        id: probeId,
-        method: 'server/discover',
-        params: { _meta: meta },
-      });
-      if (answer !== undefined) {
-        return judge(answer, patient);
-      }
-      return isLate ? { era: 'ended' } : undefined;
+      const answer = await Promise.race([this.#ask(this.#toProbe(params)), initialized.promise]);
+      const read = () => answer && (isAskedTwice ? readBoth(answer, initialized.promise) : judge(answer, isPatient));
+      return (await read()) ?? (isLate ? { era: 'ended' } : undefined);
     } finally {
       clock.clearTimeout(timer);
       inner.expectEnd?.(false);
     }
   }
 
+  #toProbe({ capabilities, clientInfo }: Params): JSONRPCRequest {
+    const meta = {
+      [metaKeys.protocolVersion]: modernRevision,
+      [metaKeys.clientCapabilities]: toModernCapabilities(capabilities),
+      ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
+    };
+    // The last one may still be open.
+    const id = `${ownPrefix}discover:${this.#probes++}`;
+    return { jsonrpc: '2.0', id, method: 'server/discover', params: { _meta: meta } };
+  }
+
   /** Undefined when no answer will come. */
   #ask(request: JSONRPCRequest): Promise<Response | undefined> {
     return new Promise((resolve, reject) => {
-      this.#awaited = {
-        id: request.id,
-        resolve: (answer) => {
-          this.#awaited = undefined;
-          resolve(answer);
-        },
-      };
+      this.#awaited.set(request.id, resolve);
       this.#forward(request, undefined, (error) => error && reject(error));
     });
+  }
+
+  #expectNothing(): void {
+    for (const resolve of this.#awaited.values()) {
+      resolve(undefined);
+    }
+    this.#awaited.clear();
   }
 
   /** Starts afresh: the server has ended, or will not answer any more. */
@@ -306,15 +328,17 @@ export class EraTransport implements LinkTransport {
         return;
       }
       this.#ended = true;
-      this.#awaited?.resolve(undefined);
+      this.#expectNothing();
       this.#shaking || this.#onClose();
     };
     return inner;
   }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    if (this.#awaited !== undefined && isResponse(message) && message.id === this.#awaited.id) {
-      this.#awaited.resolve(message);
+    const awaited = isResponse(message) ? this.#awaited.get(message.id as RequestId) : undefined;
+    if (awaited !== undefined) {
+      this.#awaited.delete((message as Response).id as RequestId);
+      awaited(message as Response);
     } else if (this.#modern !== undefined) {
       this.#modern.receive(message, extra);
     } else {
@@ -357,4 +381,21 @@ function toLegacy(message: JSONRPCRequest | JSONRPCNotification): JSONRPCMessage
   const { inputResponses: _, requestState: __, _meta, ...params }: Record<string, unknown> = { ...message.params };
   const meta = withoutEnvelope(_meta as Record<string, unknown> | undefined);
   return { ...message, params: { ...params, ...(meta && { _meta: meta }) } };
+}
+
+/** Of a server that was asked both ways: one that answers `initialize` has a session now, whatever it says of its era. */
+async function readBoth(first: Response, other: Promise<Response | undefined>): Promise<Verdict | undefined> {
+  const discovered = first.id === earlyInitializeId ? undefined : judge(first, false);
+  const initialized = discovered === undefined ? first : await other;
+  if (initialized !== undefined && 'result' in initialized) {
+    return { era: 'legacy', initialized };
+  }
+  if (discovered?.era === 'modern') {
+    return discovered;
+  }
+  if (initialized === undefined) {
+    return undefined;
+  }
+  const verdict = judge(initialized, false);
+  return verdict.era === 'legacy' ? { era: 'legacy', initialized } : verdict;
 }

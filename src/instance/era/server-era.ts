@@ -12,12 +12,14 @@ export interface Discovery {
 }
 
 /**
- * What became of asking a server for its era. `legacy`: go on with `initialize` on the same connection. `ended`: it did not
+ * What became of asking a server for its era. `legacy`: go on with `initialize` on the same connection, unless it was
+ * answered already. `ended`: it did not
  * survive the question, or will not answer it. `failed`: nothing was found out.
  */
 export type Verdict =
   | { readonly era: 'modern'; readonly discovery: Discovery }
-  | { readonly era: 'legacy' | 'ended' }
+  | { readonly era: 'legacy'; readonly initialized?: Response }
+  | { readonly era: 'ended' }
   | { readonly era: 'failed'; readonly error: NonNullable<Extract<Response, { error: unknown }>['error']> };
 
 /** The era of one server, found once for its definition. */
