@@ -140,7 +140,9 @@ export interface MergedOptions extends ConnectOptions {
 export interface FetchOptions extends Omit<MergedOptions, 'caller'> {
   /**
    * Who sends the request, as the host has found out; with `id` or `principal`. Requests of one caller belong together: they
-   * share its instances, and only it can go on with a call that needs input.
+   * share its instances, and only it can go on with a call that needs input. `intercept` gets the very caller of the request
+   * that it stands around, so that rights in `data` may change from one to the next; `headers()` and `authProvider()` get a
+   * copy of the latest.
    */
   readonly caller: Caller;
   /**

@@ -19,6 +19,7 @@ import {
   type JSONRPCMessage,
   type JSONRPCRequest,
   loadWebTransport,
+  type MessageExtraInfo,
   type Transport,
 } from './sdk.js';
 import { isJsonRpcMessage } from './transport/json-rpc.js';
@@ -124,7 +125,7 @@ export class GatewayFetch {
       return new Response(null, { status: 503, headers: { 'retry-after': '30' } });
     }
     const { clock } = this.#options;
-    const extra = { authInfo: caller.authInfo, headers: request.headers } as PeerExtra;
+    const extra = { caller, authInfo: caller.authInfo, headers: request.headers } as PeerExtra;
     return respond(peer, message, extra, request.signal, clock);
   }
 
@@ -146,10 +147,27 @@ export class GatewayFetch {
     const { clock, serve } = this.#options;
     return createWebSessions(
       (settings) => new Transport(settings) as unknown as WebServerTransport,
-      (transport, caller: Caller) => serve(transport, { caller, servers, tags }),
-      { hosts, origins, clock, authenticate: (request) => this.#senders.get(request)?.caller },
+      (transport, { authInfo: caller }) => {
+        transport.onmessage = takeCaller;
+        return serve(transport, { caller: caller as Caller, servers, tags });
+      },
+      {
+        hosts,
+        origins,
+        clock,
+        authenticate: (request) => {
+          const caller = this.#senders.get(request)?.caller;
+          return caller && { ...caller, authInfo: caller };
+        },
+      },
     );
   }
+}
+
+/** The SDK's transport hands on `authInfo` with each message of a request, and nothing else: here that is the caller. */
+function takeCaller(_message: JSONRPCMessage, extra: MessageExtraInfo = {}): void {
+  const caller = extra.authInfo as unknown as Caller;
+  Object.assign(extra, { caller, authInfo: caller.authInfo });
 }
 
 function problem(status: number, code: number, message: string): Response {

@@ -10,20 +10,20 @@ import {
   type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
-  type MessageExtraInfo,
   type RequestId,
 } from '../sdk.js';
 import { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import type { Interceptor } from './intercept.js';
+import { LatestCaller } from './latest-caller.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
 import { ListAnswers } from './list-answers.js';
 import { allListKinds, listKindOf } from './list-kinds.js';
 import { LogLevel } from './log-level.js';
 import { MergedLists } from './merged-lists.js';
 import type { Names } from './names.js';
-import type { Peer, SendToCaller } from './peer.js';
+import type { Peer, PeerExtra, SendToCaller } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
 import { Router } from './router.js';
 import { ServerLinks } from './server-links.js';
@@ -60,6 +60,7 @@ export class Endpoint implements LinkOwner, Peer {
   readonly clock: Clock;
 
   readonly #options: EndpointOptions;
+  readonly #caller: LatestCaller;
   readonly #servers: Map<string, EndpointServer>;
   readonly #calls: Calls;
   readonly #links: ServerLinks;
@@ -75,8 +76,10 @@ export class Endpoint implements LinkOwner, Peer {
   #closed = false;
 
   constructor(options: EndpointOptions) {
-    const { caller, names, snapshots, intercept, clock } = options;
+    const { names, snapshots, intercept, clock } = options;
     this.#options = options;
+    const caller = new LatestCaller(options.caller);
+    this.#caller = caller;
     this.clock = clock;
     const servers = new Map(options.servers.map((server) => [server.id, server]));
     const owners = new ResourceOwners((id) => servers.has(id));
@@ -115,18 +118,20 @@ export class Endpoint implements LinkOwner, Peer {
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
-      list: async (server, kind) => (await links.list(server, kind)).items,
+      list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
-      learnNames: (kind) => this.#lists.learnNames(kind),
-      listResources: () => Promise.allSettled([this.#lists.first('resources'), this.#lists.first('resourceTemplates')]),
+      learnNames: (kind, extra) => this.#lists.learnNames(kind, extra),
+      listResources: (extra) =>
+        Promise.allSettled([this.#lists.first('resources', extra), this.#lists.first('resourceTemplates', extra)]),
     });
   }
 
   /** Takes a message of the caller; false for a request whose id is in use. Never throws. */
-  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean {
+  receive(message: JSONRPCMessage, extra?: PeerExtra): boolean {
     if (this.#closed) {
       return true;
     }
+    this.#caller.see(extra?.caller);
     if (isResponse(message)) {
       this.#serverRequests.answer(message, (server, result) => this.#tasks.restore(server, result));
     } else if (!isRequest(message)) {
@@ -255,10 +260,10 @@ export class Endpoint implements LinkOwner, Peer {
     this.#links.ended(link);
   }
 
-  #dispatch(request: JSONRPCRequest, extra: MessageExtraInfo | undefined): void {
+  #dispatch(request: JSONRPCRequest, extra: PeerExtra | undefined): void {
     const kind = listKindOf(request.method);
     if (kind !== undefined) {
-      return this.#answers.list(request, kind);
+      return this.#answers.list(request, kind, extra);
     }
     switch (request.method) {
       case 'initialize':

@@ -1,12 +1,12 @@
 import type { Exchange, Response } from '../instance/exchanges.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
-import type { Caller } from '../runtime.js';
-import type { JSONRPCRequest, MessageExtraInfo, RequestId } from '../sdk.js';
+import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
-import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
+import { cancelledResponse, type Interceptor, runInterceptor, senderOf, toResponse } from './intercept.js';
+import type { LatestCaller } from './latest-caller.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
@@ -17,7 +17,7 @@ type Fields = Readonly<Record<string, unknown>>;
 type OnResult = (result: Fields) => Fields;
 
 export interface ForwarderOptions {
-  readonly caller: Caller;
+  readonly caller: LatestCaller;
   readonly intercept: Interceptor | undefined;
   readonly calls: Calls;
   readonly links: ServerLinks;
@@ -67,7 +67,7 @@ export class Forwarder {
     request: JSONRPCRequest,
     server: EndpointServer,
     params: Params,
-    extra: MessageExtraInfo | undefined,
+    extra: PeerExtra | undefined,
   ): Promise<{ readonly response: Response; readonly link: Link | undefined }> {
     const { caller, links } = this.#options;
     const { id, method } = request;
@@ -87,8 +87,8 @@ export class Forwarder {
         exchanges.push(stop);
       });
     try {
-      const authInfo = extra?.authInfo ?? caller.authInfo;
-      const result = await runInterceptor(intercept, { caller, authInfo, server: server.id, method, params }, next);
+      const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params };
+      const result = await runInterceptor(intercept, intercepted, next);
       return { response: { jsonrpc: '2.0', id, result }, link };
     } catch (error) {
       return { response: toResponse(id, server.id, error), link };

@@ -3,10 +3,11 @@ import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
 import { isFields } from '../transport/modern.js';
+import type { PeerExtra } from './peer.js';
 
 /** A request on its way to a server, as an interceptor sees it. */
 export interface InterceptedRequest {
-  /** Who asks. */
+  /** Who asks; where each request says so for itself, as it says in this one. */
   readonly caller: Caller;
   /** What the host's server transport found out about the sender of this very message, as the SDK's `AuthInfo`. */
   readonly authInfo: unknown;
@@ -29,6 +30,12 @@ export type Interceptor = (
   request: InterceptedRequest,
   next: (params?: Readonly<Record<string, unknown>>) => Promise<Readonly<Record<string, unknown>>>,
 ) => Promise<Readonly<Record<string, unknown>>>;
+
+/** Who sends a request, as an interceptor sees it: what came with the request goes before what is known of its sender. */
+export function senderOf(extra: PeerExtra | undefined, known: Caller): Pick<InterceptedRequest, 'caller' | 'authInfo'> {
+  const caller = extra?.caller ?? known;
+  return { caller, authInfo: extra?.authInfo ?? caller.authInfo };
+}
 
 /** Calls an interceptor. Rejects with what it throws, and when what it returns is no result. */
 export async function runInterceptor(

@@ -7,6 +7,7 @@ import { toResponse } from './intercept.js';
 import { listTasks } from './list-all.js';
 import type { ListKind } from './list-kinds.js';
 import type { MergedLists, Page } from './merged-lists.js';
+import type { PeerExtra } from './peer.js';
 import type { TaskOwners } from './tasks.js';
 
 export interface ListAnswersOptions {
@@ -25,7 +26,7 @@ export class ListAnswers {
     this.#options = options;
   }
 
-  list(request: JSONRPCRequest, kind: ListKind): void {
+  list(request: JSONRPCRequest, kind: ListKind, extra: PeerExtra | undefined): void {
     const { calls, lists } = this.#options;
     const cursor = request.params?.cursor;
     if (cursor !== undefined) {
@@ -35,7 +36,7 @@ export class ListAnswers {
         : calls.answer(request, toListResult(request, kind, page));
     }
     const call = calls.open(request);
-    lists.first(kind).then(
+    lists.first(kind, extra).then(
       (page) => calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(request, kind, page) }),
       (error: unknown) => calls.finish(call, toResponse(call.id, 'gateway', error)),
     );

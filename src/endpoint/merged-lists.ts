@@ -9,6 +9,7 @@ import { isToolAllowed } from './glob.js';
 import type { ServerList } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { Names } from './names.js';
+import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
 
@@ -54,7 +55,8 @@ export class MergedLists {
   readonly #missing = new Map<string, { attempts: number }>();
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
-  // Lists that came after their list_timeout, for the next question: a server may be as slow each time.
+  // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
+  // gave them: what the interceptor shows of them is a matter of who asks.
   readonly #late = new Map<string, Part>();
   #nextList = 1;
   #debounce: unknown;
@@ -65,8 +67,8 @@ export class MergedLists {
   }
 
   /** The first page of a list as it is now. */
-  async first(kind: ListKind): Promise<Page> {
-    const list = await this.#all(kind);
+  async first(kind: ListKind, extra: PeerExtra | undefined): Promise<Page> {
+    const list = await this.#all(kind, extra);
     return this.#page(`${kind}.${this.#nextList++}`, list, 0);
   }
 
@@ -128,13 +130,13 @@ export class MergedLists {
   }
 
   /** Makes the names of all servers known that answer within their `list_timeout`. */
-  async learnNames(kind: 'tools' | 'prompts'): Promise<void> {
-    await this.#all(kind);
+  async learnNames(kind: 'tools' | 'prompts', extra: PeerExtra | undefined): Promise<void> {
+    await this.#all(kind, extra);
   }
 
-  async #all(kind: ListKind): Promise<Part> {
+  async #all(kind: ListKind, extra: PeerExtra | undefined): Promise<Part> {
     const parts = await Promise.all(
-      this.#options.servers().map(async (server) => [server, await this.#part(server, kind)] as const),
+      this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra)] as const),
     );
     const items = this.#merge(
       kind,
@@ -150,24 +152,26 @@ export class MergedLists {
     return { ...freshness, ttlMs: Math.max(0, freshness.ttlMs - age) };
   }
 
-  async #part(server: EndpointServer, kind: ListKind): Promise<Part> {
+  async #part(server: EndpointServer, kind: ListKind, extra: PeerExtra | undefined): Promise<Part> {
     const { clock, links } = this.#options;
     const key = `${kind} ${server.id}`;
     const kept = this.#late.get(key);
-    if (kept !== undefined) {
-      this.#late.delete(key);
-      return kept;
-    }
+    this.#late.delete(key);
+    let own = kept;
+    const ask = async () => {
+      own ??= { ...(await links.ask(server, kind, true)), at: clock.date() };
+      return own;
+    };
     let late = false;
-    const asking = links.list(server, kind, true).then(
+    const asking = links.list(server, kind, extra, ask).then(
       (list) => {
         this.#missing.delete(server.id);
-        const part = { ...list, at: clock.date() };
-        if (late && !this.#closed && this.#isCurrent(server)) {
-          this.#late.set(key, part);
-          this.changed(kind);
+        if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
+          this.#late.set(key, own);
+          // Where only the interceptor takes long, the caller would ask again for ever.
+          kept === undefined && this.changed(kind);
         }
-        return part;
+        return { ...list, at: own?.at ?? clock.date() };
       },
       (error: unknown) => {
         this.#miss(server, kind, error);

@@ -1,4 +1,5 @@
 import type { GatewayError } from '../errors.js';
+import type { Caller } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 
@@ -6,6 +7,8 @@ import type { JsonPart } from '../transport/json-part.js';
 export interface PeerExtra extends MessageExtraInfo {
   /** The headers of a request of the stateless era over HTTP, which have to say what its body does. */
   readonly headers?: Headers | undefined;
+  /** Who sends this very message, where each says so for itself; the same caller as ever, whose rights may be others now. */
+  readonly caller?: Caller | undefined;
   /** The server whose `requestState` the request holds: it is for no other. */
   readonly stateOf?: string | undefined;
 }
@@ -17,7 +20,7 @@ export interface Peer {
    *
    * @returns false for a request whose id is in use, which was not taken
    */
-  receive(message: JSONRPCMessage, extra?: MessageExtraInfo): boolean;
+  receive(message: JSONRPCMessage, extra?: PeerExtra): boolean;
   /** Whether a request of this id is open. A peer that answers everything at once has none. */
   isOpen?(id: RequestId): boolean;
   /** Answers what is still open, when it is not the caller who ends the connection. */

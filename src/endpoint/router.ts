@@ -29,13 +29,13 @@ export interface RouterOptions {
   readonly subscriptions: Subscriptions;
   readonly forwarder: Forwarder;
   /** All of one server's list. */
-  list(server: EndpointServer, kind: 'tools' | 'prompts'): Promise<readonly ListItem[]>;
+  list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
   mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]>;
   /** Asks all servers for a list, so that their names are known. */
-  learnNames(kind: 'tools' | 'prompts'): Promise<unknown>;
+  learnNames(kind: 'tools' | 'prompts', extra: Extra): Promise<unknown>;
   /** Asks all servers for their resources and templates, so that their owners are known. */
-  listResources(): Promise<unknown>;
+  listResources(extra: Extra): Promise<unknown>;
 }
 
 /** Finds the server of a request by the name, URI or task in it, and hands it on under the server's own. */
@@ -129,20 +129,20 @@ export class Router {
       return calls.refuse(request, -32602, `unknown ${kind}: ${name}`);
     }
     const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
-    this.#learnNames(asked, kind).then(
+    this.#learnNames(asked, kind, extra).then(
       () => calls.take(call) && this.#resolveName(request, kind, name, found, extra, true),
       (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
     );
   }
 
-  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind): Promise<void> {
+  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind, extra: Extra): Promise<void> {
     const { names, list, learnNames } = this.#options;
     const lists = kind === 'tool' ? 'tools' : 'prompts';
     if (asked === 'anybody') {
-      await learnNames(lists);
+      await learnNames(lists, extra);
       return;
     }
-    for (const { name } of await list(asked, lists)) {
+    for (const { name } of await list(asked, lists, extra)) {
       if (typeof name === 'string') {
         names.qualify(kind, asked.id, name);
       }
@@ -168,7 +168,7 @@ export class Router {
     }
     // Nobody has listed yet, or the resource is new: ask, then look again.
     const call = calls.open(request);
-    void this.#options.listResources().then(() => {
+    void this.#options.listResources(extra).then(() => {
       if (calls.take(call)) {
         this.#byUri(request, uri, toParams, extra, true);
       }

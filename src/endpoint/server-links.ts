@@ -1,18 +1,20 @@
 import { Link, type LinkOwner } from '../instance/link.js';
-import type { Caller, RuntimeProgress } from '../runtime.js';
+import type { RuntimeProgress } from '../runtime.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { unknownFreshness } from './freshness.js';
 import { MirroredTools } from './http/param-check.js';
-import { type Interceptor, runInterceptor } from './intercept.js';
+import { type Interceptor, runInterceptor, senderOf } from './intercept.js';
+import type { LatestCaller } from './latest-caller.js';
 import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import type { PeerExtra } from './peer.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
 export interface ServerLinksOptions {
   /** By id, as the catalog has them now. */
   readonly servers: ReadonlyMap<string, EndpointServer>;
-  readonly caller: Caller;
+  readonly caller: LatestCaller;
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
   readonly owner: LinkOwner;
@@ -48,7 +50,7 @@ export class ServerLinks {
       const { caller, owner, onProgress, servers } = this.#options;
       const server = servers.get(id) ?? given;
       const { startTimeoutMs, watch } = server;
-      const connect = () => server.connect(caller, (progress) => onProgress(server, progress));
+      const connect = () => server.connect(caller.current, (progress) => onProgress(server, progress));
       link = new Link({ server: id, startTimeoutMs, watch, connect }, owner);
       if (servers.has(id)) {
         this.#links.set(id, link);
@@ -117,12 +119,14 @@ export class ServerLinks {
 
   snapshot(server: EndpointServer): ServerSnapshot | undefined {
     const { snapshots, caller } = this.#options;
-    return this.#own.get(server.id) ?? snapshots.get(server.id, server.fingerprint, server.snapshotOwner(caller));
+    return (
+      this.#own.get(server.id) ?? snapshots.get(server.id, server.fingerprint, server.snapshotOwner(caller.current))
+    );
   }
 
   #keep(server: EndpointServer, snapshot: ServerSnapshot): void {
     const { snapshots, caller } = this.#options;
-    const owner = server.snapshotOwner(caller);
+    const owner = server.snapshotOwner(caller.current);
     if (owner === undefined) {
       this.#own.set(server.id, snapshot);
     } else {
@@ -136,7 +140,7 @@ export class ServerLinks {
    * @returns the kinds of lists in which an earlier snapshot was wrong
    */
   async refreshSnapshot(link: Link, server: EndpointServer): Promise<ListKind[]> {
-    const owner = server.snapshotOwner(this.#options.caller);
+    const owner = server.snapshotOwner(this.#options.caller.current);
     const before = this.snapshot(server);
     if (link.handshake === undefined || (before === undefined && owner === undefined)) {
       return [];
@@ -149,21 +153,21 @@ export class ServerLinks {
   /**
    * All of one server's list, by way of the interceptor.
    *
-   * @param known - what a server that does not run has said before will do
+   * @param extra - of the request that needs it
+   * @param ask - what the interceptor stands around
    */
-  async list(server: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
+  async list(
+    server: EndpointServer,
+    kind: ListKind,
+    extra: PeerExtra | undefined,
+    ask = () => this.ask(server, kind),
+  ): Promise<ServerList> {
     const { intercept, caller } = this.#options;
-    const ask = () => this.#ask(server, kind, known);
     if (intercept === undefined) {
       return ask();
     }
-    const request = {
-      caller,
-      authInfo: caller.authInfo,
-      server: server.id,
-      method: listKinds[kind].method,
-      params: {},
-    };
+    const { method } = listKinds[kind];
+    const request = { ...senderOf(extra, caller.current), server: server.id, method, params: {} };
     let freshness = unknownFreshness;
     const result = await runInterceptor(intercept, request, async () => {
       const list = await ask();
@@ -180,7 +184,7 @@ export class ServerLinks {
   /** What a tool asks for in headers; asks its server for its tools when they are not known. */
   async mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]> {
     if (this.#mirrored?.knows(server.id) === false) {
-      await this.#ask(server, 'tools', false);
+      await this.ask(server, 'tools');
     }
     return this.#mirrored?.of(server.id, tool) ?? [];
   }
@@ -190,7 +194,12 @@ export class ServerLinks {
     this.#mirrored?.forget(server);
   }
 
-  async #ask(given: EndpointServer, kind: ListKind, known: boolean): Promise<ServerList> {
+  /**
+   * All of one server's list, as the server gives it.
+   *
+   * @param known - what a server that does not run has said before will do
+   */
+  async ask(given: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
     const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
     const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;

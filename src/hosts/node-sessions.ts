@@ -124,7 +124,7 @@ export function createNodeSessions(
     const { transport } = admission;
     const answered =
       transport instanceof NodeHttpTransport
-        ? transport.handleRequest(request, response, admission.body, part)
+        ? transport.handleRequest(request, response, admission.body, part, admission.caller)
         : transport.handleRequest(request, response, admission.body);
     // Kept until the response has ended, with all that the listener of its end can see.
     part = undefined;

@@ -14,8 +14,9 @@ export interface SessionTransportSettings {
 export interface HttpSessionOptions<Incoming> {
   /**
    * Says who sends a request; asked for every one, after Host and Origin were checked. Undefined refuses it with 401. A
-   * session belongs to the `principal` and `id` that began it: for anybody else there is no such session. It gets the
-   * caller as it was when the session began.
+   * session belongs to the `principal` and `id` that began it: for anybody else there is no such session. `serve` gets the
+   * caller as it was when the session began; `gateway.serve` goes by the caller of each request, with the transport of this
+   * library. Those of the SDK tell it of `authInfo` at most.
    *
    * @default everybody is a caller without a principal; only with loopback `hosts`
    */

@@ -82,7 +82,7 @@ test('what a host changes that looks at messages first, the server gets', async 
   const { line } = await call(host);
   expect(JSON.parse(line).params.arguments).toMatchObject({ changed: true, padding });
   // It gets no text that could be passed on with what has changed.
-  expect(Reflect.ownKeys(look.mock.lastCall?.[1 as never] as object)).toEqual(['requestInfo']);
+  expect(Reflect.ownKeys(look.mock.lastCall?.[1 as never] as object)).toEqual(['requestInfo', 'caller']);
 });
 
 test('what stands around the transport of a session may change messages, whatever it hands on', async () => {

@@ -2,7 +2,7 @@ import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
 import { isResponse, type RequestId } from '../../sdk.js';
-import type { PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import { type Envelope, logLevels } from './envelope.js';
 import type { ModernCall } from './modern-call.js';
 
@@ -33,6 +33,8 @@ export class CallerSession {
   logLevel: string | undefined;
   /** Whom a question was put to, by the id under which this session asked. */
   readonly asked = new Map<RequestId, ModernCall>();
+  /** The resources that its servers tell it about. */
+  readonly subscribed = new Set<string>();
   #answer: Response | undefined;
   #waiting: ((answer: Response) => void)[] = [];
 
@@ -100,12 +102,16 @@ export class CallerSessions {
     return this.#sessions.get(key) ?? this.#open(key, own, clientInfo);
   }
 
-  /** Asks something of a session on our own account. */
-  ask(session: CallerSession, method: string, params: Fields): Promise<Response> {
+  /**
+   * Asks something of a session on our own account.
+   *
+   * @param extra - of the caller's request that needs it
+   */
+  ask(session: CallerSession, method: string, params: Fields, extra?: PeerExtra): Promise<Response> {
     return new Promise((resolve) => {
       const id = this.nextId();
       this.#asking.set(id, { session, answered: resolve });
-      session.peer.receive({ jsonrpc: '2.0', id, method, params });
+      session.peer.receive({ jsonrpc: '2.0', id, method, params }, extra);
     });
   }
 

@@ -3,6 +3,7 @@ import { isPartOf } from '../../instance/resource-part.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
+import type { PeerExtra } from '../peer.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
@@ -10,12 +11,17 @@ import { toModernResult } from './results.js';
 type Fields = Readonly<Record<string, unknown>>;
 
 export interface ListensOptions {
-  /** Asks something of a session on our own account. */
-  ask(session: CallerSession, method: string, params: Fields): Promise<Response>;
+  /**
+   * Asks something of a session on our own account.
+   *
+   * @param extra - of the caller's request that needs it
+   */
+  ask(session: CallerSession, method: string, params: Fields, extra: PeerExtra | undefined): Promise<Response>;
 }
 
 interface Listen {
   readonly id: RequestId;
+  readonly extra: PeerExtra | undefined;
   readonly session: CallerSession;
   readonly reply: Reply;
   readonly methods: ReadonlySet<string>;
@@ -47,7 +53,13 @@ export class Listens {
   }
 
   /** @returns ends it, because the caller has left */
-  open(request: JSONRPCRequest, session: CallerSession, initialized: Fields, reply: Reply): () => void {
+  open(
+    request: JSONRPCRequest,
+    extra: PeerExtra | undefined,
+    session: CallerSession,
+    initialized: Fields,
+    reply: Reply,
+  ): () => void {
     const { id } = request;
     const filter = request.params?.notifications;
     const refuse = (code: number, message: string) => {
@@ -82,7 +94,7 @@ export class Listens {
       ([key, { capability }]) => (filter as Fields)[key] === true && capabilities[capability]?.listChanged === true,
     );
     const methods = new Set<string>(honored.map(([, { method }]) => method));
-    const listen: Listen = { id, session, reply, methods, uris: new Set(), isAcknowledged: false };
+    const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), isAcknowledged: false };
     this.#open.add(listen);
     const names = Object.fromEntries(honored.map(([key]) => [key, true]));
     const uris = [...new Set(((filter as Fields).resourceSubscriptions ?? []) as string[])];
@@ -119,20 +131,24 @@ export class Listens {
   }
 
   async #subscribe(listen: Listen, uri: string): Promise<void> {
-    const isFirst = !this.#isSubscribed(listen.session, uri);
-    listen.uris.add(uri);
-    const answer = isFirst ? await this.#options.ask(listen.session, 'resources/subscribe', { uri }) : undefined;
-    if (answer !== undefined && 'error' in answer) {
-      listen.uris.delete(uri);
-    } else if (!this.#open.has(listen)) {
-      // The caller has left meanwhile.
-      this.#unsubscribe(listen.session, uri);
+    const { session, uris, extra } = listen;
+    uris.add(uri);
+    // Also when another stream has it: whether this one may is for the interceptor and the server to say.
+    const answer = await this.#options.ask(session, 'resources/subscribe', { uri }, extra);
+    if ('error' in answer) {
+      uris.delete(uri);
+    } else {
+      session.subscribed.add(uri);
+    }
+    if ('error' in answer || !this.#open.has(listen)) {
+      // Refused, or the caller has left meanwhile; what others had of it may have ended as well.
+      this.#unsubscribe(listen, uri);
     }
   }
 
-  #unsubscribe(session: CallerSession, uri: string): void {
-    if (!this.#isSubscribed(session, uri)) {
-      void this.#options.ask(session, 'resources/unsubscribe', { uri });
+  #unsubscribe({ session, extra }: Listen, uri: string): void {
+    if (!this.#isSubscribed(session, uri) && session.subscribed.delete(uri)) {
+      void this.#options.ask(session, 'resources/unsubscribe', { uri }, extra);
     }
   }
 
@@ -168,7 +184,7 @@ export class Listens {
   #end(listen: Listen): void {
     if (this.#open.delete(listen)) {
       for (const uri of listen.uris) {
-        this.#unsubscribe(listen.session, uri);
+        this.#unsubscribe(listen, uri);
       }
     }
   }

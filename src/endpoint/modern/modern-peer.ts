@@ -2,14 +2,7 @@ import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
-import {
-  isRequest,
-  isResponse,
-  type JSONRPCNotification,
-  type JSONRPCRequest,
-  type MessageExtraInfo,
-  type RequestId,
-} from '../../sdk.js';
+import { isRequest, isResponse, type JSONRPCNotification, type JSONRPCRequest, type RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { listKindOf } from '../list-kinds.js';
@@ -77,7 +70,7 @@ export class ModernPeer {
     });
     this.#tasks = new SessionTasks(this.#sessions);
     this.#inputs = new InputRequests({ clock, states, caller, onExpired: (call) => this.#abandon(call, {}) });
-    this.#listens = new Listens({ ask: (session, method, params) => this.#sessions.ask(session, method, params) });
+    this.#listens = new Listens({ ask: (...question) => this.#sessions.ask(...question) });
   }
 
   /** Whether no request is open and no task runs, streams that listen included. */
@@ -91,7 +84,7 @@ export class ModernPeer {
   }
 
   /** Takes a request with an envelope. Its answer goes to `reply`, unless it is cancelled before. */
-  request(request: JSONRPCRequest, extra: MessageExtraInfo | undefined, reply: Reply): OpenExchange {
+  request(request: JSONRPCRequest, extra: PeerExtra | undefined, reply: Reply): OpenExchange {
     const refuse = (error: RpcError) => {
       reply({ jsonrpc: '2.0', id: request.id, error });
       return nothing;
@@ -108,7 +101,7 @@ export class ModernPeer {
       return refuse({ code: -32601, message: `method not found: ${method} (of earlier revisions)` });
     }
     if (taskMethods.has(method) && this.#tasks.has(params?.taskId)) {
-      return this.#answerTask(request, reply);
+      return this.#answerTask(request, extra, reply);
     }
     if (params?.requestState !== undefined && resumable.has(method)) {
       const meaning = this.#options.states.open(this.#options.caller, request, params.requestState);
@@ -121,7 +114,7 @@ export class ModernPeer {
       if (held !== undefined) {
         return this.#resume(held, request, reply, (envelope as Envelope).logLevel);
       }
-      const own = meaning.kind === 'passed' ? ({ ...extra, stateOf: meaning.server } as PeerExtra) : extra;
+      const own = meaning.kind === 'passed' ? { ...extra, stateOf: meaning.server } : extra;
       return this.#begin(withState(request, meaning), own, envelope as Envelope, reply, request);
     }
     return this.#begin(request, extra, envelope as Envelope, reply, request);
@@ -148,7 +141,7 @@ export class ModernPeer {
   /** @param original - as the caller sent it, before its state was taken out */
   #begin(
     request: JSONRPCRequest,
-    extra: MessageExtraInfo | undefined,
+    extra: PeerExtra | undefined,
     envelope: Envelope,
     reply: Reply,
     original: JSONRPCRequest,
@@ -168,7 +161,7 @@ export class ModernPeer {
     }
     if (request.method === 'subscriptions/listen') {
       return answerWhenOpen(session, request, reply, (initialized) =>
-        this.#listens.open(request, session, initialized, reply),
+        this.#listens.open(request, extra, session, initialized, reply),
       );
     }
     const call = new ModernCall(this.#sessions.nextId(), session, original, reply);
@@ -187,9 +180,9 @@ export class ModernPeer {
     return this.#exchange(call, reply);
   }
 
-  #answerTask(request: JSONRPCRequest, reply: Reply): OpenExchange {
+  #answerTask(request: JSONRPCRequest, extra: PeerExtra | undefined, reply: Reply): OpenExchange {
     let hasLeft = false;
-    void this.#tasks.answer(request).then((response) => {
+    void this.#tasks.answer(request, extra).then((response) => {
       const { states, caller, isForAll } = this.#options;
       hasLeft || reply(toModernResponse(request, response, { states, caller, isForAll, server: undefined }));
     });

@@ -1,9 +1,11 @@
 import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
+import type { Caller } from '../../runtime.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { BoundedMap } from '../bounded-map.js';
+import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
 import { askable, toInputRequest } from './input-requests.js';
 
@@ -15,8 +17,8 @@ interface SessionTask {
   readonly taskId: string;
   /** What the server waits for, by the id under which the session asked. */
   readonly questions: Map<string, JSONRPCRequest>;
-  /** The answer to `tasks/result`, which such servers wait with until the end, and ask on. */
-  payload: Promise<Response> | undefined;
+  /** The answer to `tasks/result`, which such servers wait with until the end, and ask on; and for whom it is. */
+  payload: { readonly caller: Caller | undefined; readonly answer: Promise<Response> } | undefined;
   isRunning: boolean;
   readonly until: number;
 }
@@ -101,7 +103,7 @@ export class SessionTasks {
   }
 
   /** Answers a request for a task. */
-  async answer({ id, method, params = {} }: JSONRPCRequest): Promise<Response> {
+  async answer({ id, method, params = {} }: JSONRPCRequest, extra: PeerExtra | undefined): Promise<Response> {
     const task = this.#tasks.get(params.taskId as string) as SessionTask;
     const done = { jsonrpc: '2.0' as const, id, result: {} };
     if (method === 'tasks/update') {
@@ -109,19 +111,19 @@ export class SessionTasks {
       return done;
     }
     if (method === 'tasks/cancel') {
-      const answer = await this.#sessions.ask(task.session, method, { taskId: task.taskId });
+      const answer = await this.#sessions.ask(task.session, method, { taskId: task.taskId }, extra);
       if ('error' in answer) {
         return { ...answer, id };
       }
       this.#dropQuestions(task);
       return done;
     }
-    return { ...(await this.#get(task)), id };
+    return { ...(await this.#get(task, extra)), id };
   }
 
-  async #get(task: SessionTask): Promise<Response> {
+  async #get(task: SessionTask, extra: PeerExtra | undefined): Promise<Response> {
     const { session, taskId } = task;
-    const answer = await this.#sessions.ask(session, 'tasks/get', { taskId });
+    const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra);
     if ('error' in answer) {
       task.isRunning = false;
       return answer;
@@ -135,11 +137,11 @@ export class SessionTasks {
         return this.#toResponse(fields);
       case 'completed':
       case 'failed':
-        return this.#ended(task, fields);
+        return this.#ended(task, fields, extra);
       default: {
         if (status === 'input_required') {
           // Such servers ask only whoever waits for the result.
-          void this.#result(task);
+          void (task.payload?.answer ?? this.#result(task, extra));
         }
         const inputRequests = Object.fromEntries(
           [...task.questions].map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
@@ -154,8 +156,8 @@ export class SessionTasks {
   }
 
   /** In this era a task has failed only when there is an error instead of a result. */
-  async #ended(task: SessionTask, fields: Fields): Promise<Response> {
-    const payload = await this.#result(task);
+  async #ended(task: SessionTask, fields: Fields, extra: PeerExtra | undefined): Promise<Response> {
+    const payload = await this.#result(task, extra);
     return this.#toResponse(
       'error' in payload
         ? { ...fields, status: 'failed', error: payload.error }
@@ -163,10 +165,15 @@ export class SessionTasks {
     );
   }
 
-  async #result(task: SessionTask): Promise<Response> {
-    task.payload ??= this.#sessions.ask(task.session, 'tasks/result', { taskId: task.taskId });
-    const answer = await task.payload;
-    if ('error' in answer && isOurs(answer.error)) {
+  async #result(task: SessionTask, extra: PeerExtra | undefined): Promise<Response> {
+    if (task.payload === undefined || task.payload.caller !== extra?.caller) {
+      // What one request may see of it says nothing of the next.
+      const asking = this.#sessions.ask(task.session, 'tasks/result', { taskId: task.taskId }, extra);
+      task.payload = { caller: extra?.caller, answer: asking };
+    }
+    const { payload } = task;
+    const answer = await payload.answer;
+    if ('error' in answer && isOurs(answer.error) && task.payload === payload) {
       // It may still be there.
       task.payload = undefined;
     }

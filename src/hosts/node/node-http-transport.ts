@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { PeerExtra } from '../../endpoint/peer.js';
 import { GatewayError } from '../../errors.js';
 import { toErrorResponse, toUnwritable } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
+import type { Caller } from '../../runtime.js';
 import {
   isRequest,
   isResponse,
@@ -57,19 +59,25 @@ export class NodeHttpTransport implements NodeServerTransport {
     this.#isStarted = true;
   }
 
-  /** Resolves when the response has begun or the client has left. @throws Refusal */
+  /**
+   * Resolves when the response has begun or the client has left.
+   *
+   * @param caller - who sends this request
+   * @throws Refusal
+   */
   async handleRequest(
     request: IncomingMessage,
     response: ServerResponse,
     body: unknown,
     part?: JsonPart,
+    caller?: Caller,
   ): Promise<void> {
     if (this.#isClosed) {
       throw new Refusal('session-unknown', 'Session not found');
     }
     switch (request.method) {
       case 'POST':
-        return this.#post(request, response, body, part);
+        return this.#post(request, response, body, part, caller);
       case 'GET':
         return this.#listen(request, response);
       default:
@@ -129,6 +137,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     response: ServerResponse,
     body: unknown,
     part: JsonPart | undefined,
+    caller: Caller | undefined,
   ): Promise<void> | undefined {
     checkPost(request);
     const messages = readMessages(body);
@@ -140,7 +149,8 @@ export class NodeHttpTransport implements NodeServerTransport {
     const ids = this.#idsOf(messages);
     this.#setSessionId(response);
     const begun = ids.length === 0 ? undefined : this.#await(response, ids);
-    const extra = part === undefined ? toExtra(request) : withPart(toExtra(request), part);
+    const own = toExtra(request, caller);
+    const extra = part === undefined ? own : withPart(own, part);
     for (const message of messages) {
       deliver(this, message, extra);
       this.#seeCancel(message);
@@ -213,7 +223,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 }
 
-function toExtra(request: IncomingMessage & { readonly auth?: unknown }): MessageExtraInfo {
+function toExtra(request: IncomingMessage & { readonly auth?: unknown }, caller: Caller | undefined): PeerExtra {
   const { headers, auth } = request;
-  return { requestInfo: { headers }, ...(auth !== undefined && { authInfo: auth as never }) };
+  return { requestInfo: { headers }, ...(auth !== undefined && { authInfo: auth as never }), caller };
 }

@@ -1,0 +1,26 @@
+import type { Caller } from '../runtime.js';
+
+/** A caller as its latest message says who it is: for what goes on when that message is answered, such as its servers. */
+export class LatestCaller {
+  #current: Caller;
+  #seen: { -readonly [Key in keyof Caller]: Caller[Key] } | undefined;
+
+  /** @param caller - as the host gave it for all messages that say nothing themselves */
+  constructor(caller: Caller) {
+    this.#current = caller;
+  }
+
+  /** Once a message has said who sends it, one and the same object: whoever holds it sees the later ones too. */
+  get current(): Caller {
+    return this.#current;
+  }
+
+  see(caller: Caller | undefined): void {
+    if (caller === undefined) {
+      return;
+    }
+    this.#seen ??= {};
+    Object.assign(this.#seen, { id: undefined, principal: undefined, authInfo: undefined, data: undefined }, caller);
+    this.#current = this.#seen;
+  }
+}
