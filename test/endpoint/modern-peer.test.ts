@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { MergedOptions } from '../../src/index.js';
+import type { Interceptor, MergedOptions } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { envelope, ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, RpcError, type Script } from './scripted-server.js';
@@ -672,6 +672,47 @@ describe('a stream of notifications', () => {
     await caller.send({ method: 'notifications/cancelled', params: { requestId: 'b' } });
     expect((await setup.server('one').request('resources/unsubscribe', 1)).request.params).toEqual({ uri: 'x://1' });
     expect(caller.answers('a')).toEqual([]);
+  });
+
+  test('is not acknowledged with what its server refuses, also when two ask for it at once', async () => {
+    const refuse = Promise.withResolvers<Json>();
+    await using setup = setUp({ one: { ...changing, on: { 'resources/subscribe': () => refuse.promise } } });
+    await using caller = await open(setup);
+    const notifications = { resourceSubscriptions: ['x://1'] };
+    const listening = ['a', 'b'].map((id) => caller.request('subscriptions/listen', { notifications }, id));
+    await setup.server('one').request('resources/subscribe', 1);
+    refuse.reject(new RpcError(-32602, 'no'));
+    expect(await Promise.all(listening)).toMatchObject([{ result: {} }, { result: {} }]);
+    expect(caller.notifications(ack).map((params) => params.notifications)).toEqual([{}, {}]);
+    expect(setup.server('one').only.requests('resources/unsubscribe')).toEqual([]);
+  });
+
+  test('ends a subscription that only one is left to want, who is then refused it', async () => {
+    const [thinking, thought] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let asked = 0;
+    const intercept: Interceptor = async ({ method }, next) => {
+      if (method === 'resources/subscribe') {
+        asked += 1;
+        if (asked === 2) {
+          thinking.resolve();
+          await thought.promise;
+          throw new Error('no');
+        }
+      }
+      return next();
+    };
+    await using setup = setUp({ one: changing }, { intercept });
+    await using caller = await open(setup);
+    const notifications = { resourceSubscriptions: ['x://1'] };
+    await listen(caller, 'a', notifications);
+    const refused = caller.request('subscriptions/listen', { notifications }, 'b');
+    await thinking.promise;
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'a' } });
+    await settle();
+    expect(setup.server('one').only.requests('resources/unsubscribe')).toEqual([]);
+    thought.resolve();
+    await refused;
+    await setup.server('one').request('resources/unsubscribe');
   });
 
   test('that is cancelled while its server takes the subscription is never acknowledged, and unsubscribed', async () => {

@@ -8,6 +8,7 @@ import { FakeClock, settle } from '../support/fake-clock.js';
 import { type Message, type Play, PlayedConnection } from './played-connection.js';
 
 const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
+const acknowledged = 'notifications/subscriptions/acknowledged';
 const tasks = { extensions: { [tasksExtension]: {} } };
 
 function discovery(capabilities: Record<string, unknown> = {}) {
@@ -327,7 +328,7 @@ describe('what a caller listens to', () => {
       'subscriptions/listen': ({ id, params }) => {
         const notifications = honored(params?.notifications as Record<string, unknown>);
         connection.current?.say({
-          method: 'notifications/subscriptions/acknowledged',
+          method: acknowledged,
           params: { ...(notifications !== undefined && { notifications }), _meta: { [subscriptionId]: id, ...meta } },
         });
         return undefined;
@@ -347,6 +348,23 @@ describe('what a caller listens to', () => {
     expect(await t.ask('resources/subscribe', { uri }, 1)).toMatchObject({ result: {} });
     expect(await t.ask('resources/subscribe', { uri }, 2)).toMatchObject({ result: {} });
     expect(t.server.of('subscriptions/listen')).toHaveLength(1);
+  });
+
+  test('a second subscription that comes before the answer to the first gets the same answer', async () => {
+    const t = await begin({ play: {} });
+    const subscribe = async (...ids: number[]) => {
+      for (const id of ids) expect(await t.ask('resources/subscribe', { uri }, id)).toBeUndefined();
+      return String(t.server.of('subscriptions/listen').at(-1)?.id);
+    };
+    const error = { code: -32602, message: 'no such resource' };
+    t.server.say({ id: await subscribe(1, 2), error });
+    expect([await t.answer(1), await t.answer(2)]).toMatchObject([{ error }, { error }]);
+
+    const _meta = { [subscriptionId]: await subscribe(3, 4) };
+    t.server.say({ method: acknowledged, params: { notifications: { resourceSubscriptions: [uri] }, _meta } });
+    expect([await t.answer(3), await t.answer(4)]).toMatchObject([{ result: {} }, { result: {} }]);
+    expect(t.server.of('subscriptions/listen')).toHaveLength(2);
+    expect(t.clock.waiting).toBe(0);
   });
 
   test('one that is ended, or is not acknowledged in time, is answered all the same', async () => {

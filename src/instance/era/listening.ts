@@ -33,6 +33,12 @@ interface Stream {
   settle(honored: Fields, refusal?: RpcError): void;
 }
 
+interface Subscription {
+  readonly stream: Stream;
+  /** Nothing, or why it cannot be listened to. */
+  readonly answer: Promise<RpcError | undefined>;
+}
+
 const firstWaitMs = 500;
 const longestWaitMs = 30_000;
 
@@ -50,7 +56,7 @@ const changes = {
 export class Listening {
   readonly #options: ListeningOptions;
   readonly #streams = new Map<RequestId, Stream>();
-  readonly #uris = new Map<string, Stream>();
+  readonly #uris = new Map<string, Subscription>();
   readonly #timers = new Set<unknown>();
   #nextId = 1;
   #closed = false;
@@ -74,38 +80,39 @@ export class Listening {
 
   /** @returns nothing, or why it cannot be listened to */
   subscribe(uri: string): Promise<RpcError | undefined> {
-    if (this.#uris.has(uri)) {
-      return Promise.resolve(undefined);
+    const known = this.#uris.get(uri);
+    if (known !== undefined) {
+      return known.answer;
     }
     const { clock, requestTimeoutMs } = this.#options;
     if (this.#closed) {
       return Promise.resolve(this.#toError('SERVER_EXITED', 'the server has ended'));
     }
-    return new Promise((resolve) => {
-      const timer = clock.setTimeout(() => {
-        const text = `resources/subscribe got no answer within request_timeout (${requestTimeoutMs} ms)`;
-        this.unsubscribe(uri, this.#toError('REQUEST_TIMEOUT', text));
-      }, requestTimeoutMs);
-      this.#timers.add(timer);
-      const stream = this.#create({ resourceSubscriptions: [uri] }, (honored, refusal) => {
-        clock.clearTimeout(timer);
-        this.#timers.delete(timer);
-        const { resourceSubscriptions: uris } = honored;
-        if (Array.isArray(uris) && uris.includes(uri)) {
-          resolve(undefined);
-        } else {
-          resolve(refusal ?? { code: -32602, message: `the server does not tell of changes of ${uri}` });
-          this.unsubscribe(uri);
-        }
-      });
-      this.#uris.set(uri, stream);
-      this.#open(stream);
+    const { promise: answer, resolve } = Promise.withResolvers<RpcError | undefined>();
+    const timer = clock.setTimeout(() => {
+      const text = `resources/subscribe got no answer within request_timeout (${requestTimeoutMs} ms)`;
+      this.unsubscribe(uri, this.#toError('REQUEST_TIMEOUT', text));
+    }, requestTimeoutMs);
+    this.#timers.add(timer);
+    const stream = this.#create({ resourceSubscriptions: [uri] }, (honored, refusal) => {
+      clock.clearTimeout(timer);
+      this.#timers.delete(timer);
+      const { resourceSubscriptions: uris } = honored;
+      if (Array.isArray(uris) && uris.includes(uri)) {
+        resolve(undefined);
+      } else {
+        resolve(refusal ?? { code: -32602, message: `the server does not tell of changes of ${uri}` });
+        this.unsubscribe(uri);
+      }
     });
+    this.#uris.set(uri, { stream, answer });
+    this.#open(stream);
+    return answer;
   }
 
   /** @param reason - for who still waits for the answer to `subscribe` */
   unsubscribe(uri: string, reason?: RpcError): void {
-    const stream = this.#uris.get(uri);
+    const { stream } = this.#uris.get(uri) ?? {};
     if (stream !== undefined) {
       this.#uris.delete(uri);
       this.#options.clock.clearTimeout(stream.timer);
