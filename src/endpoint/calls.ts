@@ -14,6 +14,8 @@ export interface Call {
   readonly progressToken: RequestId | undefined;
   /** The id of the server that it is for, once that is known. */
   readonly server: string | undefined;
+  /** Its server tells how far it is. */
+  hasProgress?: boolean;
   /** Tells the server that the caller no longer waits. */
   cancel(params: Params | undefined): void;
 }
@@ -92,19 +94,19 @@ export class Calls {
   }
 
   /** Passes on what a server says of the progress of a call. */
-  progress({ id, progressToken }: Call, params: Params): void {
-    if (progressToken !== undefined) {
-      this.#send({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }, id);
-    }
+  progress(call: Call, params: Params): void {
+    call.hasProgress = true;
+    this.#tell(call, params);
   }
 
   /** Tells who waits for the start of a server how far it is. */
   starting(server: string, message: string): void {
     for (const call of this.#open.values()) {
-      if (call.server === server) {
+      // One that is under way may be at the server before, which ends, or at another instance.
+      if (call.server === server && call.hasProgress !== true) {
         // Always more than before, and below all that a server would send.
         this.#progressSteps += 1;
-        this.progress(call, { progress: -1 / this.#progressSteps, message });
+        this.#tell(call, { progress: -1 / this.#progressSteps, message });
       }
     }
   }
@@ -119,5 +121,11 @@ export class Calls {
 
   clear(): void {
     this.#open.clear();
+  }
+
+  #tell({ id, progressToken }: Call, params: Params): void {
+    if (progressToken !== undefined) {
+      this.#send({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }, id);
+    }
   }
 }

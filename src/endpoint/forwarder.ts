@@ -129,6 +129,7 @@ class PlainCall implements Call, Exchange {
   readonly callerId: RequestId;
   readonly progressToken: RequestId | undefined;
   readonly server: string;
+  hasProgress = false;
   readonly #link: Link;
   readonly #options: ForwarderOptions;
   readonly #onResult: OnResult | undefined;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { errorNumbers } from '../../src/index.js';
+import { errorNumbers, type Interceptor } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
@@ -345,6 +345,30 @@ describe('time', () => {
     expect(other.notifications('notifications/progress')).toEqual([]);
     go();
     expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { content: [] } });
+  });
+
+  test.each([
+    ['without an interceptor', undefined],
+    ['with an interceptor', ((_, next) => next()) satisfies Interceptor],
+  ])('a call whose server tells how far it is hears nothing of the start of the next one, %s', async (_, intercept) => {
+    await using t = setUp({ a: held }, { ...(intercept && { intercept }) });
+    await using caller = await t.caller();
+    const steps = () => caller.notifications('notifications/progress').map(({ progress }) => progress);
+    const call = { method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 'p' } } };
+    await caller.send({ id: 1, ...call });
+    const { instance, request } = await t.server('a').request('tools/call');
+    const tell = (progress: number) =>
+      instance.notify('notifications/progress', { progressToken: request.params?._meta?.progressToken, progress });
+    tell(10);
+    const servers = [{ id: 'a', env: { V: '2' }, runtime: { type: 'scripted' as const, script: 'a' } }];
+    const reloading = t.gateway.reload({ servers });
+    await caller.send({ id: 2, ...call, params: { name: 'a__x' } });
+    await t.server('a').request('tools/call', 1);
+    tell(20);
+    await settle();
+    expect(steps()).toEqual([-1, 10, 20]);
+    instance.answer(request, { content: [] });
+    await reloading;
   });
 });
 
