@@ -427,6 +427,17 @@ describe('what a server with sessions asks', () => {
     expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
   });
 
+  test('is asked whatever the depth of the arguments', async () => {
+    await using setup = setUp({ one: asking(form('first')) });
+    await using caller = await open(setup, { elicitation: {} });
+    const deep = (end: number) => ({ list: JSON.parse(`${'['.repeat(50_000)}${end}${']'.repeat(50_000)}`) });
+    const { requestState, inputRequests } = await caller.call('one__go', { arguments: deep(1) });
+    const again = { requestState, inputResponses: { [String(Object.keys(inputRequests as Json)[0])]: accept('one') } };
+    const other = await caller.error('tools/call', { name: 'one__go', arguments: deep(2), ...again });
+    expect(other).toMatchObject({ code: -32602, message: expect.stringContaining('requestState') });
+    expect(await caller.call('one__go', { arguments: deep(1), ...again })).toMatchObject({ resultType: 'complete' });
+  });
+
   test('is good for one round: a state that was used is refused', async () => {
     await using setup = setUp({ one: asking(form('first'), form('second')) });
     await using caller = await open(setup, { elicitation: {} });

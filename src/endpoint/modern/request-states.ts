@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
+import { writeCanonical } from '../../util/canonical.js';
 
 /** What a `requestState` of ours stands for. */
 export type StateMeaning =
@@ -78,13 +78,7 @@ export function withState(request: JSONRPCRequest, meaning: StateMeaning): JSONR
 /** The same for the same request, whatever the order of its members, its answers and its `_meta`. */
 function bindingOf(caller: string, { method, params = {} }: JSONRPCRequest): string {
   const { _meta: _, inputResponses: __, requestState: ___, ...rest } = params as Record<string, unknown>;
-  return createHash('sha256')
-    .update(canonical([caller, method, rest]))
-    .digest('base64url');
-}
-
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    isFields(part) ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))) : part,
-  );
+  const hash = createHash('sha256');
+  writeCanonical([caller, method, rest], (text) => hash.update(text));
+  return hash.digest('base64url');
 }
