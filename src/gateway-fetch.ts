@@ -91,8 +91,12 @@ export class GatewayFetch {
     for (const peer of this.#callers.all()) {
       peer.failAll(reason);
     }
-    const sessions = await Promise.all(this.#sessions.values());
-    await Promise.all([this.#callers.close(), ...sessions.map((each) => each.close({ graceMs: 0 }))]);
+    const sessions = [...this.#sessions.values()].map(async (opening) => {
+      // What could not be opened is told to who wanted it.
+      const opened = await opening.catch(() => undefined);
+      await opened?.close({ graceMs: 0 });
+    });
+    await Promise.all([this.#callers.close(), ...sessions]);
   }
 
   async #answer(message: JSONRPCMessage | undefined, request: Request, options: FetchOptions): Promise<Response> {
@@ -136,6 +140,8 @@ export class GatewayFetch {
     if (opening === undefined) {
       opening = this.#createSessions(options);
       this.#sessions.set(key, opening);
+      // The next one tries again.
+      opening.catch(() => this.#sessions.delete(key));
     }
     const sessions = await opening;
     this.#senders.set(request, options);
