@@ -6,6 +6,7 @@ import type { ModernPeer } from './endpoint/modern/modern-peer.js';
 import type { PeerExtra } from './endpoint/peer.js';
 import { GatewayError } from './errors.js';
 import type { FetchOptions, MergedOptions } from './gateway-api.js';
+import { FetchTransport } from './hosts/fetch-transport.js';
 import { Refusal } from './hosts/refusal.js';
 import { resolveSessionOptions } from './hosts/session-options.js';
 import { createSiteCheck } from './hosts/site-check.js';
@@ -19,7 +20,6 @@ import {
   type JSONRPCMessage,
   type JSONRPCRequest,
   loadWebTransport,
-  type MessageExtraInfo,
   type Transport,
 } from './sdk.js';
 import { isJsonRpcMessage } from './transport/json-rpc.js';
@@ -152,28 +152,20 @@ export class GatewayFetch {
     const Transport = await loadWebTransport();
     const { clock, serve } = this.#options;
     return createWebSessions(
-      (settings) => new Transport(settings) as unknown as WebServerTransport,
-      (transport, { authInfo: caller }) => {
-        transport.onmessage = takeCaller;
-        return serve(transport, { caller: caller as Caller, servers, tags });
-      },
+      (settings) => new FetchTransport(new Transport(settings) as unknown as WebServerTransport, clock),
+      (transport, { authInfo: caller }) => serve(transport, { caller: caller as Caller, servers, tags }),
       {
         hosts,
         origins,
         clock,
         authenticate: (request) => {
           const caller = this.#senders.get(request)?.caller;
+          // As the transport wants it.
           return caller && { ...caller, authInfo: caller };
         },
       },
     );
   }
-}
-
-/** The SDK's transport hands on `authInfo` with each message of a request, and nothing else: here that is the caller. */
-function takeCaller(_message: JSONRPCMessage, extra: MessageExtraInfo = {}): void {
-  const caller = extra.authInfo as unknown as Caller;
-  Object.assign(extra, { caller, authInfo: caller.authInfo });
 }
 
 function problem(status: number, code: number, message: string): Response {

@@ -1,13 +1,14 @@
 import { type Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type FetchOptions } from '../../src/index.js';
+import { createGateway, type FetchOptions, type Gateway } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
+import { settle } from '../support/fake-clock.js';
 import { createFetchHost } from './fetch-host.js';
 
 const prefix = 'io.modelcontextprotocol/';
@@ -304,5 +305,66 @@ describe('gateway.fetch', () => {
     expect(await ask(7)).toBe(404);
     await setup.clock.advance(5 * 60_000);
     expect(await ask(10_000)).toBe(404);
+  });
+});
+
+describe('what a server asks in a session of gateway.fetch', () => {
+  /** A client that has made its handshake and called a tool, and has no stream. */
+  async function begin(gateway: Gateway) {
+    let session: string | null = null;
+    const send = async (method: string, message?: Json) => {
+      const headers = {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...(session !== null && { 'mcp-session-id': session }),
+      };
+      const body = message === undefined ? null : JSON.stringify({ jsonrpc: '2.0', ...message });
+      const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body }), me);
+      session ??= response.headers.get('mcp-session-id');
+      return response;
+    };
+    const clientInfo = { name: 'test', version: '1' };
+    const params = { protocolVersion: '2025-11-25', capabilities: { roots: {} }, clientInfo };
+    await (await send('POST', { id: 1, method: 'initialize', params })).text();
+    await (await send('POST', { id: 2, method: 'tools/call', params: { name: 'one__go' } })).text();
+    return send;
+  }
+
+  const noStream = { error: { code: -32603, message: expect.stringContaining('no stream open') } };
+
+  test('waits for the stream of the client, but for what is asked no more', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
+    const send = await begin(setup.gateway);
+    const { only } = setup.server('one');
+    only.say({ id: 'withdrawn', method: 'roots/list' });
+    const early = only.ask('early', 'roots/list');
+    only.notify('notifications/cancelled', { requestId: 'withdrawn' });
+    await settle();
+    const { body } = await send('GET');
+    const late = only.ask('late', 'roots/list');
+    const stream = (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
+    let text = '';
+    while (text.split('roots/list').length < 3) text += String((await stream.read()).value);
+    for (const [, id] of text.matchAll(/"id":(\d+)/g)) await send('POST', { id: Number(id), result: { roots: [] } });
+    expect([await early, await late]).toMatchObject([{ result: { roots: [] } }, { result: { roots: [] } }]);
+    expect(text.split('roots/list')).toHaveLength(3);
+    await stream.cancel();
+    const after = only.ask('after', 'roots/list');
+    await settle();
+    await setup.clock.advance(5_000);
+    expect(await after).toMatchObject(noStream);
+  });
+
+  test('is answered with an error when no stream opens, and keeps no server from its rest', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } }, { entry: { idle_timeout: '10s' } });
+    await begin(setup.gateway);
+    const { only } = setup.server('one');
+    const asked = only.ask('q', 'roots/list');
+    await setup.clock.advance(4_999);
+    expect(only.answers('q')).toEqual([]);
+    await setup.clock.advance(1);
+    expect(await asked).toMatchObject(noStream);
+    await setup.clock.advance(10_000);
+    expect(setup.server('one').live).toEqual([]);
   });
 });

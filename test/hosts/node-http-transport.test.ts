@@ -214,6 +214,47 @@ test('what belongs to no request goes to the stream, of which there is one', asy
   expect(again.statusCode).toBe(200);
 });
 
+const question = (id: number) => ({ jsonrpc: '2.0' as const, id, method: 'roots/list' });
+const noStream = { code: -32603, message: expect.stringContaining('no stream open') };
+
+test('what is asked before there is a stream waits for it, but for what is asked no more', async () => {
+  const clock = new FakeClock();
+  const { host, session, transport, received } = await createSession({ clock });
+  const cancelled = { jsonrpc: '2.0' as const, method: 'notifications/cancelled', params: { requestId: 2 } };
+  for (const message of [question(1), question(2), question(3), cancelled]) await transport.send(message);
+  const stream = open(host.url, 'GET', session);
+  stream.end();
+  const [incoming] = (await once(stream, 'response')) as [IncomingMessage];
+  await clock.advance(5_000);
+  await transport.close();
+  const events = (await text(incoming)).split('\n').filter((line) => line.startsWith('data: '));
+  expect(events.map((line) => JSON.parse(line.slice(6)))).toEqual([question(1), question(3)]);
+  expect(received).toEqual([]);
+  expect(clock.waiting).toBe(0);
+});
+
+test('what is asked while no stream opens is answered with an error, and so is what is too much', async () => {
+  const clock = new FakeClock();
+  const { transport, received } = await createSession({ clock });
+  const answers = () => received.map(({ message }) => message);
+  for (let id = 1; id <= 101; id += 1) await transport.send(question(id), { relatedRequestId: 'gone' });
+  await settle();
+  expect(answers()).toMatchObject([{ id: 101, error: noStream }]);
+  await clock.advance(4_999);
+  expect(received).toHaveLength(1);
+  await clock.advance(1);
+  expect(answers().slice(1)).toMatchObject(
+    Array.from({ length: 100 }, (_, index) => ({ id: index + 1, error: noStream })),
+  );
+  const huge = { ...question(1), params: { text: 'x'.repeat(9 * 1024 * 1024) } };
+  await transport.send(huge);
+  await transport.send({ ...huge, id: 2 });
+  await settle();
+  expect(answers().slice(101)).toMatchObject([{ id: 2, error: noStream }]);
+  await transport.close();
+  expect(received).toHaveLength(102);
+});
+
 test('a request goes on when its client has left: what it asks goes to the stream, its answer nowhere', async () => {
   const session = await createSession();
   const stream = open(session.host.url, 'GET', session.session);

@@ -8,15 +8,18 @@ import {
   isRequest,
   isResponse,
   type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
   type MessageExtraInfo,
   type RequestId,
   type TransportSendOptions,
 } from '../../sdk.js';
 import { deliver } from '../../transport/callback.js';
 import { handedOver } from '../../transport/handed-over.js';
-import { type JsonPart, partOf, takesPart, withPart } from '../../transport/json-part.js';
+import { type JsonPart, lengthOf, partOf, takesPart, withPart } from '../../transport/json-part.js';
 import { type MessageJson, stringifyMessage } from '../../transport/message-json.js';
 import { once } from '../../util/once.js';
+import { HeldQuestions } from '../held-questions.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
 import type { SessionTransportSettings } from '../session-options.js';
@@ -27,7 +30,8 @@ import { EventStream } from './event-stream.js';
 /**
  * One session of Streamable HTTP on `node:http` (2025-11-25, "Transports", "Streamable HTTP"), for requests that
  * {@link SessionTable} has admitted to it. Each answer goes to the response of its request, as JSON where nothing comes
- * before it; what belongs to none goes to the stream of the session, or nowhere while there is none.
+ * before it; what belongs to none goes to the stream of the session. While there is none, a request waits a while for one,
+ * and a notification goes nowhere.
  */
 export class NodeHttpTransport implements NodeServerTransport {
   static {
@@ -43,6 +47,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   readonly #settings: SessionTransportSettings;
   readonly #clock: Clock;
   readonly #open = new Map<RequestId, Answer>();
+  readonly #held: HeldQuestions;
   #stream: { readonly events: EventStream; readonly response: ServerResponse } | undefined;
   #isStarted = false;
   #isClosed = false;
@@ -50,6 +55,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   constructor(settings: SessionTransportSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
+    this.#held = new HeldQuestions(clock, (answer) => deliver(this, answer));
   }
 
   async start(): Promise<void> {
@@ -103,9 +109,7 @@ export class NodeHttpTransport implements NodeServerTransport {
       );
     }
     if (!isResponse(message)) {
-      const answer = this.#open.get(options?.relatedRequestId as RequestId);
-      const isLost = answer === undefined || answer.isLost;
-      (isLost ? this.#stream?.events : answer)?.send(json);
+      this.#sendOn(message, json, options?.relatedRequestId);
       return handedOver;
     }
     const id = message.id as RequestId;
@@ -127,9 +131,23 @@ export class NodeHttpTransport implements NodeServerTransport {
       answer.isLost || answer.finish(id, JSON.stringify(toErrorResponse(id, error, error.message, 'unknown')));
     }
     this.#open.clear();
+    this.#held.clear();
     this.#stream?.events.end();
     this.onclose?.();
   });
+
+  #sendOn(message: JSONRPCRequest | JSONRPCNotification, json: MessageJson, related: RequestId | undefined): void {
+    if (message.method === 'notifications/cancelled' && this.#held.withdraw(message.params?.requestId as RequestId)) {
+      return;
+    }
+    const answer = this.#open.get(related as RequestId);
+    const events = answer === undefined || answer.isLost ? this.#stream?.events : answer;
+    if (events !== undefined) {
+      events.send(json);
+    } else if (isRequest(message)) {
+      this.#held.add(message.id, sizeOf(json), () => this.#stream?.events.send(json));
+    }
+  }
 
   /** Not an async function: that would hold the message for as long as its answer takes. */
   #post(
@@ -214,6 +232,7 @@ export class NodeHttpTransport implements NodeServerTransport {
         this.#stream = undefined;
       }
     });
+    this.#held.release();
   }
 
   #setSessionId(response: ServerResponse): void {
@@ -221,6 +240,10 @@ export class NodeHttpTransport implements NodeServerTransport {
       response.setHeader('mcp-session-id', this.sessionId);
     }
   }
+}
+
+function sizeOf(json: MessageJson): number {
+  return typeof json === 'string' ? json.length : json[0].length + lengthOf(json[1]) + json[2].length;
 }
 
 function toExtra(request: IncomingMessage & { readonly auth?: unknown }, caller: Caller | undefined): PeerExtra {
