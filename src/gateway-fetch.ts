@@ -160,8 +160,8 @@ export class GatewayFetch {
         clock,
         authenticate: (request) => {
           const caller = this.#senders.get(request)?.caller;
-          // As the transport wants it.
-          return caller && { ...caller, authInfo: caller };
+          // As the transport wants it. Not spread: a host's own class may have getters.
+          return caller && { id: caller.id, principal: caller.principal, authInfo: caller };
         },
       },
     );

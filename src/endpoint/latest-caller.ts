@@ -20,7 +20,9 @@ export class LatestCaller {
       return;
     }
     this.#seen ??= {};
-    Object.assign(this.#seen, { id: undefined, principal: undefined, authInfo: undefined, data: undefined }, caller);
+    // One by one: a host's own class may have getters.
+    const { id, principal, authInfo, data } = caller;
+    Object.assign(this.#seen, caller, { id, principal, authInfo, data });
     this.#current = this.#seen;
   }
 }

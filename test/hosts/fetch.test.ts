@@ -1,7 +1,7 @@
 import { type Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type FetchOptions, type Gateway } from '../../src/index.js';
+import { createGateway, type FetchOptions, type Gateway, type Interceptor } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
@@ -367,4 +367,39 @@ describe('what a server asks in a session of gateway.fetch', () => {
     await setup.clock.advance(10_000);
     expect(setup.server('one').live).toEqual([]);
   });
+});
+
+test('a session of gateway.fetch is nothing to another caller, whatever object a host makes of one', async () => {
+  class User {
+    readonly #id: string;
+    constructor(id: string) {
+      this.#id = id;
+    }
+    get id() {
+      return this.#id;
+    }
+  }
+  const seen: unknown[] = [];
+  const intercept: Interceptor = ({ caller }, next) => {
+    seen.push(caller);
+    return next();
+  };
+  await using setup = setUp({ one: { tools: [{ name: 'go' }] } }, { intercept });
+  const message = (method: string, params: Json, headers = {}) =>
+    new Request('http://localhost/mcp', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    });
+  const clientInfo = { name: 'test', version: '1' };
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo };
+  const [ada, bob] = [new User('ada'), new User('bob')];
+  const begun = await setup.gateway.fetch(message('initialize', params), { caller: ada });
+  await begun.text();
+  const session = { 'mcp-session-id': String(begun.headers.get('mcp-session-id')) };
+  const call = (caller: User) => setup.gateway.fetch(message('tools/call', { name: 'one__go' }, session), { caller });
+  expect((await call(bob)).status).toBe(404);
+  await (await call(ada)).text();
+  expect(seen.every((caller) => caller === ada)).toBe(true);
+  expect(setup.server('one').only.context.caller?.id).toBe('ada');
 });
