@@ -21,7 +21,7 @@ type Params = NonNullable<JSONRPCRequest['params']>;
 
 /**
  * A connection to an entry with `isolation: request`: each request gets a fresh instance, which ends with the answer. The
- * instance of the handshake serves the first request.
+ * instance of the handshake serves the first request. Nothing outlives a request: there are no subscriptions and no tasks.
  */
 export class RequestTransport implements Transport, LinkOwner {
   onclose?: (() => void) | undefined;
@@ -67,8 +67,9 @@ export class RequestTransport implements Transport, LinkOwner {
     } else if (message.method === 'logging/setLevel') {
       this.#setLevel(message);
     } else if (message.method === 'resources/subscribe') {
-      const text = 'nothing can be subscribed to with isolation: request, as each instance ends with its request';
-      this.#answerLater({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
+      this.#refuse(message, -32601, 'nothing can be subscribed to');
+    } else if (message.params?.task !== undefined) {
+      this.#refuse(message, -32602, 'nothing can run as a task');
     } else {
       this.#request(message);
     }
@@ -121,9 +122,9 @@ export class RequestTransport implements Transport, LinkOwner {
     this.#initializeParams = params ?? {};
     const link = this.#take();
     link.open().then(
-      ({ result }) => {
+      ({ result, capabilities: { tasks: _, ...capabilities } }) => {
         this.#fresh = link;
-        this.#deliver({ jsonrpc: '2.0', id, result: result as Record<string, unknown> });
+        this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities } });
       },
       (error: GatewayError) => {
         this.#release(link);
@@ -145,6 +146,11 @@ export class RequestTransport implements Transport, LinkOwner {
     if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
       link.ask('logging/setLevel', this.#level).catch(() => {});
     }
+  }
+
+  #refuse({ id }: JSONRPCRequest, code: number, what: string): void {
+    const message = `${what} with isolation: request, as each instance ends with its request`;
+    this.#answerLater({ jsonrpc: '2.0', id, error: { code, message } });
   }
 
   /** Never inside the caller's own `send`. */

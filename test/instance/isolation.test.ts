@@ -194,6 +194,22 @@ describe('isolation: request', () => {
     expect([code, message]).toEqual([-32601, expect.stringContaining('isolation: request')]);
   });
 
+  test('runs nothing as a task, and says so', async () => {
+    const tasks = { list: {}, cancel: {}, requests: { tools: { call: {} } } };
+    const capabilities = { tools: {}, tasks };
+    await using t = setUp({ a: { ...script, capabilities } }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    const { code, message } = await caller.error('tools/call', { name: 'a__who', task: { ttl: 1_000 } });
+    expect([code, message]).toEqual([-32602, expect.stringContaining('isolation: request')]);
+    expect(t.server('a').instances.flatMap((instance) => instance.requests('tools/call'))).toEqual([]);
+    await caller.result('tools/call', { name: 'a__who' });
+    // Known of it by now, and without what it has for tasks.
+    await caller.list('tools');
+    await using other = await t.caller();
+    expect(other.received[0]).toMatchObject({ result: { capabilities: { tools: {} } } });
+    expect(other.received[0]).not.toHaveProperty('result.capabilities.tasks');
+  });
+
   test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
     await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
     await using caller = await t.caller({ sampling: {} });
