@@ -73,6 +73,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   const timeout = new AbortController();
   const either = AbortSignal.any([signal, timeout.signal]);
   let timer: unknown;
+  let isOver = false;
   let phase: 'pulling' | 'starting' | undefined;
   const enter = (next: 'pulling' | 'starting') => {
     if (phase === next) {
@@ -91,7 +92,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   const context: RuntimeContext = {
     ...createContext({ ...options, signal: either }),
     report(next, progress) {
-      if (!either.aborted) {
+      if (!either.aborted && !isOver) {
         enter(next);
         options.onPhase(next, progress);
       }
@@ -120,6 +121,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     const detail = error instanceof Error ? error.message : String(error);
     throw redactor.error(new GatewayError('START_FAILED', detail, { server, cause: error, delivered: false }));
   } finally {
+    isOver = true;
     clock.clearTimeout(timer);
   }
 }

@@ -255,6 +255,23 @@ describe('a start', () => {
     await gateway.close();
   });
 
+  test('that is over is over, whatever its runtime reports then', async () => {
+    const clock = new FakeClock();
+    const events: GatewayEvent[] = [];
+    const { runtime, gateway } = scripted({}, { clock, onEvent: (event) => events.push(event) });
+    const transport = gateway.connect('a');
+    await transport.start();
+    const [context] = runtime.contexts;
+    const before = events.length;
+    context?.report('pulling', { message: 'late' });
+    expect(clock.waiting).toBe(0);
+    await clock.advance(3_600_000);
+    expect(context?.signal.aborted).toBe(false);
+    expect(events.slice(before)).toEqual([]);
+    expect(gateway.status('a').instances).toMatchObject([{ phase: 'ready', progress: undefined }]);
+    await gateway.close();
+  });
+
   test('tells how far it is, and nothing more once it was given up', async () => {
     const events: unknown[] = [];
     const { runtime, gateway } = scripted({}, { onEvent: (event) => event.type === 'progress' && events.push(event) });
