@@ -46,6 +46,8 @@ export class Instance implements StrictTransportListener {
   failure: GatewayError | undefined;
   lastExit: ExitInfo | undefined;
   user: InstanceUser | undefined;
+  /** Whether its start was made: it may be stopped while it waits for its turn. */
+  hasBegun = false;
   /** What is asked of it now, some servers do not survive. */
   endExpected = false;
   /** Told how far the start has come. */
@@ -156,6 +158,7 @@ export class Instance implements StrictTransportListener {
       throw this.#abort.signal.reason;
     }
     const start = clock.now();
+    this.hasBegun = true;
     this.#phases.enter('starting');
     try {
       this.#transport = await openTransport({

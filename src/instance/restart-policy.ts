@@ -32,6 +32,8 @@ export class RestartPolicy {
   /** Nothing has answered since the last one. */
   #unproved = false;
   #nextAt = 0;
+  /** The turn that was taken last, unless something has failed since. */
+  #turn: symbol | undefined;
   #loop = false;
   #restarts = 0;
 
@@ -56,19 +58,18 @@ export class RestartPolicy {
    * Resolves when a start may be made. After a failure, starts are let through one by one, a delay apart, until one of
    * them has proved that the server works.
    *
+   * @returns to be called when no start was made after all: the next one may take its turn
    * @throws `GatewayError` `CRASH_LOOP`; `signal.reason` once aborted
    */
-  async admit(signal: AbortSignal): Promise<void> {
+  async admit(signal: AbortSignal): Promise<() => void> {
     for (;;) {
       signal.throwIfAborted();
       if (!this.#unproved) {
-        return;
+        return () => {};
       }
       const wait = this.#nextAt - this.#clock.now();
       if (wait <= 0) {
-        this.#nextAt = this.#clock.now() + (this.#loop ? this.#settings.cooldownMs : this.#delay());
-        this.#restarts += 1;
-        return;
+        return this.#takeTurn();
       }
       if (this.#loop) {
         throw new GatewayError(
@@ -96,6 +97,7 @@ export class RestartPolicy {
     this.#failures.push(now);
     this.#row += 1;
     this.#unproved = true;
+    this.#turn = undefined;
     this.#loop ||= this.#failures.length > max;
     this.#nextAt = now + (this.#loop ? cooldownMs : this.#delay());
     return this.#loop ? 'crash-loop' : 'failed';
@@ -113,6 +115,21 @@ export class RestartPolicy {
     this.#failures = [];
     this.#row = 0;
     this.proved();
+  }
+
+  #takeTurn(): () => void {
+    const turn = Symbol('turn');
+    const before = this.#nextAt;
+    this.#turn = turn;
+    this.#nextAt = this.#clock.now() + (this.#loop ? this.#settings.cooldownMs : this.#delay());
+    this.#restarts += 1;
+    return () => {
+      this.#restarts -= 1;
+      if (this.#turn === turn) {
+        this.#nextAt = before;
+        this.#wake();
+      }
+    };
   }
 
   #delay(): number {

@@ -311,16 +311,24 @@ export class Supervisor {
   async #create(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
     const { definition, clock, nextInstanceId, room } = this.#options;
     const either = AbortSignal.any([signal, this.#closing.signal]);
-    await this.#policy.admit(either);
-    const place = await takeRoom(room, definition.id, definition.startTimeoutMs, either, clock);
-    if (either.aborted) {
-      place();
-      throw either.reason;
+    const giveBack = await this.#policy.admit(either);
+    let place: Place | undefined;
+    try {
+      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either, clock);
+      either.throwIfAborted();
+    } catch (error) {
+      place?.();
+      giveBack();
+      throw error;
     }
     const instance = new Instance(this.#environment, nextInstanceId(definition.id), caller, () => {
       place();
       this.#instances.delete(instance);
       this.#spare.forget(instance);
+      if (!instance.hasBegun) {
+        giveBack();
+        return;
+      }
       this.#since = clock.date();
       this.#lastExit = instance.lastExit ?? this.#lastExit;
       this.#lastError = instance.failure;

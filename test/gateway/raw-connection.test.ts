@@ -12,7 +12,7 @@ import {
   type RuntimeFactory,
 } from '../../src/index.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
-import { FakeClock } from '../support/fake-clock.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
 import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
 import { serverPath } from '../support/trees.js';
@@ -309,6 +309,39 @@ describe('a start', () => {
     await second;
     expect(gateway.status('a')).toMatchObject({ phase: 'crash-loop', instances: [] });
     await gateway.close();
+  });
+
+  test.each([{ instances: 1 }, { starting: 1 }])('without room, %o, uses up no try of a crash loop', async (limits) => {
+    const clock = new FakeClock();
+    const runtime = new ScriptedRuntime();
+    const servers = [
+      { id: 'a', restart: { max: 0, cooldown: '5m' }, runtime: { type: 'scripted' as const } },
+      { id: 'b', start_timeout: '1h', runtime: { type: 'scripted' as const } },
+    ];
+    await using gateway = createGateway({ servers }, { clock, limits, runtimes: [runtime] });
+    runtime.onopen = () => Promise.reject(new Error('not today'));
+    await failure(gateway.connect('a').start());
+    await clock.advance(5 * 60_000);
+    runtime.onopen = ({ signal }) =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const other = gateway.connect('b');
+    const holding = failure(other.start());
+    await settle();
+    const refused = failure(gateway.connect('a').start());
+    await clock.advance(30_000);
+    expect(await refused).toMatchObject({ code: 'LIMIT_REACHED' });
+    // Nor does one whose caller does not wait for its turn.
+    const impatient = gateway.connect('a');
+    const given = failure(impatient.start());
+    await settle();
+    await impatient.close();
+    await given;
+    expect(gateway.status('a')).toMatchObject({ phase: 'crash-loop', lastError: { code: 'START_FAILED' } });
+    await other.close();
+    await holding;
+    runtime.onopen = async () => {};
+    await gateway.connect('a').start();
+    expect(gateway.status('a')).toMatchObject({ phase: 'ready', restarts: 1 });
   });
 });
 

@@ -101,6 +101,42 @@ describe('a server that fails', () => {
     expect(await waited(policy, clock)).toBe(1_000);
   });
 
+  test.each([1, 0])(
+    'may be tried at once when no start was made of the try before, at most %d failures',
+    async (max) => {
+      const { policy, clock } = createPolicy(0.5, { max });
+      policy.failed(0);
+      await clock.advance(settings.cooldownMs);
+      const giveBack = await policy.admit(never);
+      expect(policy.restarts).toBe(1);
+      giveBack();
+      expect(policy.restarts).toBe(0);
+      const again = await policy.admit(never);
+      expect(policy.restarts).toBe(1);
+      // What has failed meanwhile is not undone.
+      policy.failed(0);
+      again();
+      expect(await waited(policy, clock)).not.toBe(0);
+    },
+  );
+
+  test('that is tried in vain lets the next one go on', async () => {
+    const { policy, clock } = createPolicy();
+    policy.failed(0);
+    await clock.advance(1_000);
+    const giveBack = await policy.admit(never);
+    let admitted = false;
+    void policy.admit(never).then(() => {
+      admitted = true;
+    });
+    await settle();
+    expect(admitted).toBe(false);
+    giveBack();
+    await settle();
+    expect(admitted).toBe(true);
+    expect(clock.waiting).toBe(0);
+  });
+
   test('is not started by many at once: they are let through one by one, until one has proved that it works', async () => {
     const { policy, clock } = createPolicy();
     policy.failed(0);
