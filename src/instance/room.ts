@@ -49,7 +49,7 @@ export async function takeRoom(
   // Memory first: those who need none must not queue behind somebody who has an instance's place and waits for memory.
   const share = await memory?.places.take(server, ms, signal, memory.bytes);
   try {
-    const place = await instances.take(server, until - clock.now(), signal);
+    const place = await instances.take(server, Math.round(until - clock.now()), signal);
     return () => {
       place();
       share?.();

@@ -8,6 +8,7 @@ import {
   type RuntimeFactory,
 } from '../../src/index.js';
 import { Places } from '../../src/instance/limits.js';
+import { takeRoom } from '../../src/instance/room.js';
 import { formatSize } from '../../src/util/quantity.js';
 import { ScriptedServer } from '../endpoint/scripted-server.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
@@ -75,6 +76,29 @@ describe('limits.memory', () => {
     await t.clock.advance(1);
     await failing;
     expect(t.live()).toEqual(['a', 'b']);
+  });
+
+  test('an error tells whole milliseconds, though time passes meanwhile', async () => {
+    const clock = new FakeClock();
+    let passed = 0;
+    const creeping = {
+      now() {
+        passed += 0.001;
+        return clock.now() + passed;
+      },
+      date: () => clock.date(),
+      setTimeout: (run: () => void, ms: number) => clock.setTimeout(run, ms),
+      clearTimeout: (timer: unknown) => clock.clearTimeout(timer),
+    };
+    const instances = new Places('limits.instances', 1, creeping);
+    const room = { instances, memory: undefined };
+    const place = await takeRoom(room, 'a', 1_000, never, creeping);
+    const failing = expect(takeRoom(room, 'b', 1_000, never, creeping)).rejects.toMatchObject({
+      message: '"b": no place within start_timeout (1000 ms): limits.instances allows 1',
+    });
+    await clock.advance(1_000);
+    await failing;
+    place();
   });
 
   test('a start waits until an instance has given its memory back', async () => {
