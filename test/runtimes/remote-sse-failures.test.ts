@@ -98,6 +98,34 @@ describe('a status', () => {
   });
 
   test.each([
+    [404, -32001, 'Session not found'],
+    [404, -32600, 'unknown id'],
+    [400, -32000, 'Bad Request: No valid session ID provided'],
+  ])('%i with error %i "%s" for the request itself ends the session', async (status, code, text) => {
+    const { data, errors } = await fail(
+      on('tools/call', ({ response, message }) =>
+        sendJson(response, { jsonrpc: '2.0', id: message?.id, error: { code, message: text } }, status),
+      ),
+    );
+    expect(data).toMatchObject({ code: 'SESSION_LOST', server: 'vendor', status, delivered: false });
+    expect(errors).toMatchObject([{ code: 'SESSION_LOST', server: 'vendor' }]);
+  });
+
+  test.each([
+    [404, -32601, 'Method not found'],
+    [404, -32002, 'Resource not found'],
+    [400, -32602, 'session_name is missing'],
+    [400, -32000, 'no such table'],
+  ])('%i with error %i "%s" for the request itself is its answer', async (status, code, text) => {
+    const { error } = await fail(
+      on('tools/call', ({ response, message }) =>
+        sendJson(response, { jsonrpc: '2.0', id: message?.id, error: { code, message: text } }, status),
+      ),
+    );
+    expect(error).toEqual({ code, message: text });
+  });
+
+  test.each([
     ['429 with seconds', 429, '7', 7_000],
     ['503 with seconds', 503, '120', 120_000],
     ['503 with none', 503, '0', 0],

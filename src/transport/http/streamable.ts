@@ -13,6 +13,7 @@ import { OpenRequest } from './open-request.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
+  type ErrorBody,
   type HttpSendOptions,
   parseErrorBody,
   parseMessages,
@@ -256,18 +257,29 @@ export class StreamableWire implements Wire {
     const text = await readErrorBody(answer, clock);
     const body = parseErrorBody(text);
     if (body !== undefined) this.#spoken = true;
-    if (body !== undefined && open !== undefined) {
-      const { id } = open.request;
-      // A server of the stateless era says with the status what kind of error the body holds.
-      if (body.id === id || (open.modern && body.id == null)) {
-        if (!open.cancelled && !exchange.aborted) this.#deliver({ jsonrpc: '2.0', id, error: body.error }, open);
-        return;
-      }
-    }
+    const id = open?.request.id;
     const error = statusError(answer, exchange.hide(text), step, clock);
-    const forgotten = answer.status === 404 || (answer.status === 400 && /session/i.test(body?.error.message ?? ''));
-    throw forgotten && this.#session.id !== undefined && !open?.modern ? this.#session.lost(error) : error;
+    if (this.#session.id !== undefined && !open?.modern && meansForgotten(answer.status, body, id)) {
+      throw this.#session.lost(error);
+    }
+    // A server of the stateless era says with the status what kind of error the body holds.
+    if (body !== undefined && open !== undefined && (body.id === id || (open.modern && body.id == null))) {
+      if (!open.cancelled && !exchange.aborted) {
+        this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: body.error }, open);
+      }
+      return;
+    }
+    throw error;
   }
+}
+
+/** What is wrong with a request itself: a method, arguments or a resource that is not there. */
+const requestErrors: ReadonlySet<number> = new Set([-32601, -32602, -32002]);
+
+/** Whether a refusal says that the server no longer knows the session. Some say it with the id of the request. */
+function meansForgotten(status: number, body: ErrorBody | undefined, id: RequestId | undefined): boolean {
+  if (body !== undefined && body.id === id && requestErrors.has(body.error.code)) return false;
+  return status === 404 || (status === 400 && /session/i.test(body?.error.message ?? ''));
 }
 
 function cancelledId(message: JSONRPCMessage): RequestId {

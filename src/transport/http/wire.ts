@@ -67,8 +67,14 @@ export function parseMessages(text: string): { messages: JSONRPCMessage[]; clean
   return { messages, clean: messages.length === all.length };
 }
 
-/** The error of a JSON-RPC error response, whose `id` may be missing or null: the server could not tell which request. */
-export function parseErrorBody(text: string): { id: unknown; error: { code: number; message: string } } | undefined {
+/** A JSON-RPC error response, whose `id` may be missing or null: the server could not tell which request. */
+export interface ErrorBody {
+  readonly id: unknown;
+  readonly error: { code: number; message: string };
+}
+
+/** The JSON-RPC error response in a text; undefined when it holds none. */
+export function parseErrorBody(text: string): ErrorBody | undefined {
   try {
     const { jsonrpc, id, error } = JSON.parse(text) as { jsonrpc?: unknown; id?: unknown; error?: unknown };
     if (jsonrpc !== '2.0' || typeof error !== 'object' || error === null) return undefined;

@@ -193,6 +193,22 @@ describe('the start and the end of a transport', () => {
     expect(host.count('GET')).toBe(0);
   });
 
+  test('health: a server that says to a ping that it has forgotten the session has lost it', async () => {
+    await using host = await listenScripted(
+      (asked) =>
+        isA('ping')(asked) &&
+        sendJson(
+          asked.response,
+          { jsonrpc: '2.0', id: asked.message?.id, error: { code: -32001, message: 'Session not found' } },
+          404,
+        ),
+    );
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect(await outcome(t.transport.health(new AbortController().signal))).toMatchObject({ code: 'SESSION_LOST' });
+    expect(await t.peer.ended()).toMatchObject({ code: 'SESSION_LOST', exit: { reason: 'session-lost' } });
+  });
+
   test.each([
     [200, undefined],
     [405, undefined],
