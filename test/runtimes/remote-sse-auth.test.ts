@@ -1,8 +1,12 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type Gateway, type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
 import { createAuthFetch } from '../../src/runtimes/remote-sse/auth-fetch.js';
+import { Authorizers } from '../../src/runtimes/remote-sse/authorize.js';
+import { createRuntimeContext } from '../../src/testing/index.js';
+import { Peer } from '../../src/testing/peer.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
 
@@ -196,6 +200,107 @@ describe('a token that has expired', () => {
     await using gateway = createRemoteGateway(server.url, { authProvider: () => provider });
     expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_REQUIRED', status: 401 } });
     expect(server.count('initialize')).toBe(2);
+  });
+});
+
+describe('what no caller has asked for', () => {
+  /** A session past any gateway, of a person who has consented. */
+  async function open(host: OAuthHost, provider: MemoryProvider) {
+    const runtime = new RemoteSseRuntime({ authProvider: () => provider });
+    const transport = await runtime.open({ url: host.url, transport: 'streamable-http' }, createRuntimeContext());
+    const peer = new Peer(transport, 20_000);
+    await peer.begin();
+    return {
+      peer,
+      health: () => failureOf(transport.health?.(new AbortController().signal) ?? Promise.reject()),
+      async [Symbol.asyncDispose]() {
+        await peer.close();
+        await runtime.close();
+      },
+    };
+  }
+
+  /** From now on a person has to consent. */
+  function expire(host: OAuthHost, provider: MemoryProvider): void {
+    host.expire();
+    provider.saveTokens({ ...provider.tokens(), refresh_token: undefined } as never);
+  }
+
+  test('asks nobody to consent, and disturbs no consent that is under way', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const listening = Promise.withResolvers<ServerResponse>();
+    host.server.on('request', ({ method, url }: IncomingMessage, response: ServerResponse) => {
+      if (method === 'GET' && url === '/mcp') listening.resolve(response);
+    });
+    await using session = await open(host, provider);
+    const { peer, health } = session;
+    const stream = await listening.promise;
+    expire(host, provider);
+    expect(await failureOf(peer.call('whoami'))).toMatchObject({ code: 'AUTH_REQUIRED' });
+    expect(provider.asked).toBe(2);
+    expect(await health()).toMatchObject({ code: 'AUTH_REQUIRED', status: 401, auth: { serverUrl: host.url } });
+    expect(await failureOf(peer.request('ping'))).toMatchObject({ code: 'AUTH_REQUIRED' });
+    // The stream for what belongs to no request is cut, and opened again.
+    stream.destroy();
+    await peer.until('the refusal of the stream', () => peer.errors.length > 0);
+    expect(peer.errors).toMatchObject([{ code: 'AUTH_REQUIRED' }]);
+    expect(provider.asked).toBe(2);
+    // The code is good only with what was kept for it.
+    await auth(provider, { serverUrl: host.url, authorizationCode: await host.consent(provider.address, 'ada') });
+    expect(await peer.call('whoami')).toBe('ada');
+  });
+
+  test('renews a token all the same', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using session = await open(host, provider);
+    host.expire();
+    expect(await session.health()).toEqual({ succeeded: undefined });
+    expect(host.counts.get('token refresh_token')).toBe(1);
+  });
+
+  test('asks nobody when the token cannot be renewed just now', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using session = await open(host, provider);
+    host.expire();
+    // The SDK goes on to ask a person.
+    host.refuseTokens = () => ({ error: 'server_error', error_description: 'not today' });
+    expect(await session.health()).toMatchObject({ code: 'AUTH_REQUIRED' });
+    expect([host.counts.get('token refresh_token'), provider.asked]).toEqual([1, 1]);
+  });
+
+  test('does not keep a caller who came meanwhile from asking', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    host.refuseTokens = () => ({ error: 'server_error', error_description: 'not today' });
+    const asked = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    const authorizer = new Authorizers().create('remote', new URL(host.url), provider, async (...request) => {
+      asked.resolve();
+      await goOn.promise;
+      return fetch(...request);
+    });
+    const challenge = { status: 401, header: undefined, token: await authorizer.token(), tries: 1 };
+    const background = failureOf(authorizer.refused({ ...challenge, mayAsk: false }, 'GET'));
+    await asked.promise;
+    const callers = ['a', 'b'].map((name) => failureOf(authorizer.refused({ ...challenge, mayAsk: true }, name)));
+    goOn.resolve();
+    expect(await background).toMatchObject({ code: 'AUTH_REQUIRED' });
+    expect(await Promise.all(callers)).toMatchObject([{ code: 'AUTH_REQUIRED' }, { code: 'AUTH_REQUIRED' }]);
+    expect(provider.asked).toBe(2);
+  });
+
+  test('the end of a session that is refused is the end', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using session = await open(host, provider);
+    host.expire();
+    await session.peer.close();
+    expect([host.counts.get('refused'), provider.asked]).toEqual([1, 1]);
+    expect(host.counts.get('token refresh_token')).toBeUndefined();
+    expect(session.peer.errors).toEqual([]);
   });
 });
 

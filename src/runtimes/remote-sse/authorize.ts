@@ -2,6 +2,7 @@ import { type AuthInfo, GatewayError } from '../../errors.js';
 import { loadAuth, type OAuthClientProvider } from '../../sdk.js';
 import type { Authorizer, Challenge } from '../../transport/http/exchange.js';
 import { showUrl } from '../../transport/http/status.js';
+import { NobodyToAsk, needsPerson, type Tokens, withoutPerson, withoutTokens } from './provider-views.js';
 
 type Auth = Awaited<ReturnType<typeof loadAuth>>;
 type AuthFetch = NonNullable<Parameters<Auth['auth']>[1]['fetchFn']>;
@@ -12,18 +13,17 @@ type AuthFetch = NonNullable<Parameters<Auth['auth']>[1]['fetchFn']>;
  * Requests that are refused at once share one authorization: a refresh token that rotates works only once.
  */
 export class Authorizers {
-  readonly #running = new WeakMap<OAuthClientProvider, Map<string, Promise<void>>>();
+  readonly #running = new WeakMap<OAuthClientProvider, Map<string, Running>>();
 
   create(server: string, url: URL, provider: OAuthClientProvider | undefined, fetchFn: AuthFetch): Authorizer {
-    const token = async () => {
-      if (provider === undefined) return undefined;
+    const held = async () => {
       try {
-        const tokens = await provider.tokens();
-        return tokens === undefined ? undefined : `Bearer ${tokens.access_token}`;
+        return await provider?.tokens();
       } catch (cause) {
         throw failed(server, 'the authProvider of the host could not give its tokens', cause);
       }
     };
+    const token = async () => toHeader(await held());
     return {
       token,
       refused: async (challenge, step) => {
@@ -36,40 +36,65 @@ export class Authorizers {
         if (challenge.tries > 1) {
           throw required(server, `${asked}, still after it was granted`, challenge.status, info);
         }
+        const { status, mayAsk } = challenge;
+        const tokens = await held();
         // Somebody else has got a new one meanwhile.
-        if (challenge.status === 401 && (await token()) !== challenge.token) return;
-        await this.#once(provider, info, async () => {
+        if (status === 401 && toHeader(tokens) !== challenge.token) return;
+        const consent = (remedy: string) =>
+          required(server, `${asked}: a person has to consent; ${remedy}`, status, info);
+        const unasked = 'the next request of a caller asks for that';
+        if (!mayAsk && (status === 403 || needsPerson(provider, tokens))) throw consent(unasked);
+        await this.#once(provider, info, mayAsk, async () => {
           let result: string;
           try {
             const { scope, resourceMetadataUrl } = info;
-            result = await sdk.auth(challenge.status === 403 ? withoutTokens(provider) : provider, {
+            const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
+            result = await sdk.auth(given, {
               serverUrl: info.serverUrl,
               fetchFn,
               ...(scope !== undefined && { scope }),
               ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: new URL(resourceMetadataUrl) }),
             });
           } catch (cause) {
+            if (cause instanceof NobodyToAsk) throw consent(unasked);
             throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider);
           }
-          if (result !== 'AUTHORIZED') {
-            const remedy = "a person has to consent; finish with the SDK's auth(), then connect again";
-            throw required(server, `${asked}: ${remedy}`, challenge.status, info);
-          }
+          if (result !== 'AUTHORIZED') throw consent("finish with the SDK's auth(), then connect again");
         });
       },
     };
   }
 
-  #once(provider: OAuthClientProvider, { serverUrl }: AuthInfo, run: () => Promise<void>): Promise<void> {
-    const running = this.#running.get(provider) ?? new Map<string, Promise<void>>();
+  async #once(
+    provider: OAuthClientProvider,
+    { serverUrl }: AuthInfo,
+    mayAsk: boolean,
+    run: () => Promise<void>,
+  ): Promise<void> {
+    const running = this.#running.get(provider) ?? new Map<string, Running>();
     this.#running.set(provider, running);
-    let current = running.get(serverUrl);
-    if (current === undefined) {
-      current = run().finally(() => running.delete(serverUrl));
-      running.set(serverUrl, current);
+    for (let current = running.get(serverUrl); current !== undefined; current = running.get(serverUrl)) {
+      try {
+        return await current.done;
+      } catch (error) {
+        // What could not be done without a person may be done now.
+        if (current.mayAsk || !mayAsk || !isRequired(error)) throw error;
+      }
     }
-    return current;
+    const done = run().finally(() => running.delete(serverUrl));
+    running.set(serverUrl, { mayAsk, done });
+    return done;
   }
+}
+
+/** An authorization that is under way. */
+interface Running {
+  readonly mayAsk: boolean;
+  readonly done: Promise<void>;
+}
+
+function toHeader(tokens: Tokens): string | undefined {
+  return tokens && `Bearer ${tokens.access_token}`;
 }
 
 /** What the server says of who grants access, as the SDK reads it. */
@@ -91,19 +116,12 @@ function required(server: string, message: string, status: number, auth: AuthInf
   return new GatewayError('AUTH_REQUIRED', message, { server, status, auth, delivered: false });
 }
 
-function failed(server: string, message: string, cause: unknown): GatewayError {
-  return new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
+function isRequired(error: unknown): boolean {
+  return GatewayError.is(error) && error.code === 'AUTH_REQUIRED';
 }
 
-/** The same provider, whose tokens do not grant enough: a refresh would give the same again. */
-function withoutTokens(provider: OAuthClientProvider): OAuthClientProvider {
-  return new Proxy(provider, {
-    get(target, name) {
-      if (name === 'tokens') return () => undefined;
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+function failed(server: string, message: string, cause: unknown): GatewayError {
+  return new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
 }
 
 /** An authorization server may repeat in its refusal what it was sent. */

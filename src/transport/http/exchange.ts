@@ -26,6 +26,8 @@ export interface Challenge {
   readonly token: string | undefined;
   /** How often this request was sent, this time included. */
   readonly tries: number;
+  /** A person may be asked to consent; else no more than a renewal that needs nobody. */
+  readonly mayAsk: boolean;
 }
 
 export interface ExchangeOptions {
@@ -38,10 +40,19 @@ export interface ExchangeOptions {
   readonly leftovers: Leftovers;
 }
 
+/**
+ * What may be done when access is refused. `ask`: all that it takes, be it that a person has to consent. `renew`: what needs
+ * nobody; for what no caller has asked for, since a person is asked by one request at a time. `nothing`: the refusal is the
+ * answer.
+ */
+export type AccessRemedy = 'ask' | 'renew' | 'nothing';
+
 /** A request as the transport wants it, before credentials. */
 export interface Request extends HttpRequest {
   /** For messages, as in `POST tools/call`. */
   readonly step: string;
+  /** @default 'ask' */
+  readonly onNoAccess?: AccessRemedy | undefined;
   /** These win against what catalog and host set. */
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -103,14 +114,16 @@ export class Exchange {
 
   async #run(): Promise<HttpAnswer> {
     const { authorizer } = this.#options;
+    const { onNoAccess = 'ask' } = this.#request;
     let url = this.#request.url;
     let redirects = 0;
     for (let tries = 1; ; ) {
       const token = authorizer === undefined ? undefined : await authorizer.token();
       const answer = await this.#send(url, token);
       const { status } = answer;
-      if ((status === 401 || status === 403) && authorizer !== undefined) {
-        const challenge = { status, header: answer.header('www-authenticate'), token, tries };
+      if ((status === 401 || status === 403) && authorizer !== undefined && onNoAccess !== 'nothing') {
+        const header = answer.header('www-authenticate');
+        const challenge = { status, header, token, tries, mayAsk: onNoAccess === 'ask' };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
         // Its body may be endless, and asking for access takes time.
         this.#discard(answer);

@@ -6,6 +6,11 @@ import type { Wire, WireOptions } from './wire.js';
 
 const probePrefix = 'open-mcp-gateway:health:';
 
+/** Whether a message asks for a sign of life. Those go out by themselves: nobody waits who could be asked for consent. */
+export function asksForLife(message: JSONRPCMessage): boolean {
+  return 'method' in message && (message.method === 'ping' || message.method === 'server/discover');
+}
+
 /** Asks a server over HTTP for signs of life. */
 export class HttpHealth {
   readonly #options: WireOptions;

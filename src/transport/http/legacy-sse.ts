@@ -4,6 +4,7 @@ import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
+import { asksForLife } from './health.js';
 import { mediaType, type Step, showUrl, statusError } from './status.js';
 import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
 
@@ -171,6 +172,7 @@ export class LegacySseWire implements Wire {
         ...(this.#protocolVersion !== undefined && { 'mcp-protocol-version': this.#protocolVersion }),
       },
       headersTimeoutMs,
+      onNoAccess: asksForLife(message) ? 'renew' : 'ask',
     });
     this.#posts.add(post);
     try {

@@ -50,6 +50,7 @@ export class ListeningStream {
       url,
       method: 'GET',
       step: 'GET (messages of the server)',
+      onNoAccess: 'renew',
       headers: {
         ...this.#headers(),
         accept: 'text/event-stream',

@@ -52,7 +52,7 @@ export class StreamableSession {
     return new GatewayError('SESSION_LOST', message, { ...details, delivered: false });
   }
 
-  /** Tells the server that it is over. That may refuse, or be gone: then there is nothing to tell. */
+  /** Tells the server that it is over. That may refuse, be it for want of access, or be gone: then there is nothing to tell. */
   async end(): Promise<void> {
     if (this.#id === undefined) return;
     const { url, clock, leftovers } = this.#options;
@@ -60,6 +60,7 @@ export class StreamableSession {
       url,
       method: 'DELETE',
       step: 'DELETE (end of the session)',
+      onNoAccess: 'nothing',
       headers: this.headers(),
       headersTimeoutMs: farewellMs,
     });

@@ -7,7 +7,8 @@ import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
 import { EraHeaders } from './era.js';
-import { Exchange } from './exchange.js';
+import { type AccessRemedy, Exchange } from './exchange.js';
+import { asksForLife } from './health.js';
 import { ListeningStream } from './listening.js';
 import { OpenRequest } from './open-request.js';
 import { mediaType, type Step, statusError } from './status.js';
@@ -97,13 +98,14 @@ export class StreamableWire implements Wire {
   }
 
   /** Asks for what came after an event. */
-  #rest(step: string, lastEventId: string): Exchange {
+  #rest(step: string, lastEventId: string, onNoAccess: AccessRemedy): Exchange {
     const { url } = this.#options;
     const headers = { accept: 'text/event-stream', 'accept-encoding': 'identity', 'last-event-id': lastEventId };
     return new Exchange(this.#options, {
       url,
       method: 'GET',
       step,
+      onNoAccess,
       headers: { ...this.#session.headers(), ...headers },
       headersTimeoutMs: 0,
     });
@@ -121,13 +123,16 @@ export class StreamableWire implements Wire {
     const request = isRequest(message) ? message : undefined;
     const step = { server, url, name };
     const token = request === undefined ? undefined : options.resumptionToken;
+    // Before the server has spoken, the same finds out how to speak with it, for somebody who waits.
+    const onNoAccess = this.#spoken && asksForLife(message) ? 'renew' : 'ask';
     const exchange =
       token !== undefined
-        ? this.#rest(name, token)
+        ? this.#rest(name, token, onNoAccess)
         : new Exchange(this.#options, {
             url,
             method: 'POST',
             step: name,
+            onNoAccess,
             body,
             headers: {
               ...paramHeaders(options.headers),
@@ -157,7 +162,7 @@ export class StreamableWire implements Wire {
     options.requestSignal?.addEventListener('abort', cancel, { once: true });
     if (options.requestSignal?.aborted) cancel();
     try {
-      await this.#answered(open, step, options);
+      await this.#answered(open, step, onNoAccess, options);
     } catch (error) {
       if (open.cancelled) return;
       throw this.#closed ? this.#closedError(error) : error;
@@ -189,7 +194,7 @@ export class StreamableWire implements Wire {
     }
   }
 
-  async #answered(open: OpenRequest, step: Step, options: HttpSendOptions): Promise<void> {
+  async #answered(open: OpenRequest, step: Step, onNoAccess: AccessRemedy, options: HttpSendOptions): Promise<void> {
     const { exchange, request } = open;
     const answer = await exchange.answer;
     if (answer.status >= 300) {
@@ -206,7 +211,7 @@ export class StreamableWire implements Wire {
         step,
         send: options,
         deliver: (message) => this.#deliver(message, open),
-        rest: (lastEventId) => this.#rest(`GET (rest of ${request.method})`, lastEventId),
+        rest: (lastEventId) => this.#rest(`GET (rest of ${request.method})`, lastEventId, onNoAccess),
       });
       await stream.read(answer);
     } else if (type === 'application/json') {

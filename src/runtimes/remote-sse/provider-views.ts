@@ -1,0 +1,35 @@
+import type { OAuthClientProvider } from '../../sdk.js';
+
+/** What a provider holds of tokens. */
+export type Tokens = Awaited<ReturnType<OAuthClientProvider['tokens']>>;
+
+/** Whether nothing but a person's consent leads to a new token. */
+export function needsPerson(provider: OAuthClientProvider, tokens: Tokens): boolean {
+  return Boolean(provider.redirectUrl) && tokens?.refresh_token === undefined;
+}
+
+/** The same provider, whose tokens do not grant enough: a refresh would give the same again. */
+export function withoutTokens(provider: OAuthClientProvider): OAuthClientProvider {
+  return withOther(provider, { tokens: () => undefined });
+}
+
+/** A person would have to be asked. */
+export class NobodyToAsk extends Error {}
+
+/** The same provider, with nobody to ask: what it keeps for a consent that is under way stays as it is. */
+export function withoutPerson(provider: OAuthClientProvider): OAuthClientProvider {
+  const ask = () => {
+    throw new NobodyToAsk();
+  };
+  return withOther(provider, { state: ask, saveCodeVerifier: ask, redirectToAuthorization: ask });
+}
+
+function withOther(provider: OAuthClientProvider, other: Partial<OAuthClientProvider>): OAuthClientProvider {
+  return new Proxy(provider, {
+    get(target, name) {
+      if (Object.hasOwn(other, name)) return Reflect.get(other, name);
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
