@@ -5,7 +5,7 @@ import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
-import { mediaType, type Step, statusError } from './status.js';
+import { mayPass, mediaType, type Step, statusError } from './status.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /**
@@ -74,8 +74,9 @@ export class ListeningStream {
       if (this.#closed) return;
       const failure = GatewayError.is(error) ? error : exchange.failure(error);
       this.#trouble(failure);
-      // Without access there is nothing to listen to; the next request says so too.
-      if (failure.code === 'CONNECTION_FAILED') this.#openAgain(false);
+      // A stream that was open is worth another try: access may come back, as it does for requests.
+      const noAccess = failure.code === 'AUTH_REQUIRED' || failure.code === 'AUTH_FAILED';
+      if (failure.code === 'CONNECTION_FAILED' || (noAccess && this.#everOpen)) this.#openAgain(false);
     }
   }
 
@@ -139,7 +140,7 @@ export class ListeningStream {
     this.#trouble(error);
     // Perhaps it was the event that the server did not know.
     if (isGone) this.#lastEventId = undefined;
-    if (isGone || status >= 500 || status === 429) {
+    if (isGone || mayPass(status)) {
       this.#backoff.asked(error.retryAfterMs ?? 0);
       this.#openAgain(false);
     }

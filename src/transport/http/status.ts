@@ -37,6 +37,16 @@ function refused(status: number, retryAfterMs: number | undefined): boolean {
   return (status >= 300 && status < 500) || (status === 503 && retryAfterMs !== undefined);
 }
 
+/**
+ * Whether a refusal may pass by itself: the server, or a proxy before it, failed, has too much to do, or still holds the
+ * connection that was cut.
+ */
+export function mayPass(status: number): boolean {
+  return status >= 500 || passing.has(status);
+}
+
+const passing: ReadonlySet<number> = new Set([408, 409, 425, 429]);
+
 const remedies: Readonly<Record<number, string>> = {
   400: 'the server did not understand the request',
   403: 'access is denied: check the credentials, and whether the server wants this caller',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { GatewayError } from '../../../src/errors.js';
+import { type AuthInfo, GatewayError } from '../../../src/errors.js';
 import { Peer } from '../../../src/testing/peer.js';
 import { Connections } from '../../../src/transport/http/connections.js';
 import { HttpTransport, type HttpTransportOptions } from '../../../src/transport/http-transport.js';
@@ -80,6 +80,14 @@ const outcome = (promise: Promise<unknown>) =>
 const until = async (came: () => boolean) => {
   while (!came()) await settle();
 };
+
+/** Has no token, and gets none. */
+const refusing = (code: 'AUTH_REQUIRED' | 'AUTH_FAILED', auth?: AuthInfo) => ({
+  token: async () => undefined,
+  refused: async () => {
+    throw new GatewayError(code, 'who is it?', { server: 'vendor', auth });
+  },
+});
 
 /** Lets time pass until the server is asked again. */
 async function passUntil(clock: FakeClock, asked: Promise<Asked>): Promise<Asked> {
@@ -303,14 +311,8 @@ describe('the fallback to HTTP+SSE', () => {
     await using host = await listenScripted(({ response, method }) =>
       response.writeHead(method === 'GET' ? 401 : 405).end(),
     );
-    const auth = { url: 'https://login.example/' } as never;
-    const authorizer = {
-      token: async () => undefined,
-      refused: async () => {
-        throw new GatewayError('AUTH_REQUIRED', 'who is it?', { server: 'vendor', auth });
-      },
-    };
-    await using t = await connect(host.url, { mode: 'auto', authorizer });
+    const auth = { serverUrl: 'https://login.example/' };
+    await using t = await connect(host.url, { mode: 'auto', authorizer: refusing('AUTH_REQUIRED', auth) });
     await t.peer.start();
     expect(await outcome(t.transport.send(call(1)))).toMatchObject({
       code: 'AUTH_REQUIRED',
@@ -414,6 +416,55 @@ describe('the stream for what belongs to no request', () => {
     expect(host.count('GET')).toBe(2);
     expect(t.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status: 403 }]);
     expect(t.peer.closes).toBe(0);
+  });
+
+  test.each([408, 409, 425])('that is refused for a while, with %i, is opened again', async (status) => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    await using t = await listening(host);
+    const { response } = await next();
+    startEvents(response);
+    response.end(': hello\n\n');
+    // The server still holds the one that was cut.
+    (await passUntil(t.clock, next())).response.writeHead(status).end();
+    const again = await passUntil(t.clock, next());
+    startEvents(again.response);
+    again.response.write(event(notification));
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toEqual([notification]);
+    expect(t.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status }]);
+  });
+
+  test.each(['AUTH_REQUIRED', 'AUTH_FAILED'] as const)(
+    'that is refused for want of access, with %s, is opened again once it was open',
+    async (code) => {
+      const { script, next } = held(isGet);
+      await using host = await listenScripted(script);
+      await using t = await listening(host, { authorizer: refusing(code) });
+      const { response } = await next();
+      startEvents(response);
+      response.end(': hello\n\n');
+      for (let refusal = 0; refusal < 2; refusal += 1) {
+        (await passUntil(t.clock, next())).response.writeHead(401).end();
+      }
+      const again = await passUntil(t.clock, next());
+      startEvents(again.response);
+      again.response.write(event(notification));
+      await until(() => t.peer.messages.length > 0);
+      expect(t.peer.messages).toEqual([notification]);
+      // Told once, however often it is tried.
+      expect(t.peer.errors).toMatchObject([{ code }]);
+    },
+  );
+
+  test('that was never open, and is refused for want of access, is not asked for again', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    await using t = await listening(host, { authorizer: refusing('AUTH_REQUIRED') });
+    (await next()).response.writeHead(401).end();
+    await until(() => t.peer.errors.length > 0);
+    await t.clock.advance(120_000);
+    expect(host.count('GET')).toBe(1);
   });
 
   test('is tried again when the host cannot give its headers', async () => {
