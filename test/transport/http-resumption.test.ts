@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { type RemoteSseOptions, RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
-import { event, startEvents, textResult } from '../fixtures/http/listen.js';
+import { event, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
 import {
   type Asked,
   listenScripted,
@@ -357,6 +357,38 @@ describe('the stream for what belongs to no request', () => {
       server: 'vendor',
       exit: { reason: 'session-lost' },
     });
+  });
+
+  test('whose last event the server has forgotten is opened again without it, in the same session', async () => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    await cut((await next()).response, event({ jsonrpc: '2.0', method: 'notifications/reference' }, { id: 'a' }));
+    const { value: second } = await passUntil(clock, next());
+    expect(second.headers['last-event-id']).toBe('a');
+    const error = { code: -32000, message: 'Invalid event ID format' };
+    sendJson(second.response, { jsonrpc: '2.0', error, id: null }, 400);
+    const { value: third } = await passUntil(clock, next());
+    expect(third.headers['last-event-id']).toBeUndefined();
+    startEvents(third.response);
+    third.response.write(event({ jsonrpc: '2.0', method: 'notifications/reference', params: { number: 7 } }));
+    await peer.until('a message', () => peer.numbers.includes(7));
+    expect(peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status: 400 }]);
+    expect(peer.closes).toBe(0);
+  });
+
+  test.each([
+    ['for its last event, and speaks of the session', event('', { id: 'a' }), 'No valid session ID provided'],
+    ['and it had no last event', ': hello\n\n', 'Bad Request'],
+  ])('that the server refuses with 400 %s ends the transport', async (_why, text, message) => {
+    const { script, next } = scripted(isGet);
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    await cut((await next()).response, text);
+    const { value: second } = await passUntil(session.clock, next());
+    sendJson(second.response, { jsonrpc: '2.0', error: { code: -32000, message }, id: null }, 400);
+    expect(await session.peer.ended()).toMatchObject({ code: 'SESSION_LOST', server: 'vendor', status: 400 });
   });
 
   test.each([404, 400])('that a server without sessions refuses for a while, with %i, ends nothing', async (status) => {

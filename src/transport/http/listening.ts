@@ -133,12 +133,13 @@ export class ListeningStream {
     if (this.#closed) return;
     const error = statusError(answer, exchange.hide(body), step, clock);
     const isGone = status === 404 || status === 400;
-    if (isGone && this.#onSessionLost !== undefined) {
+    // Perhaps it was the event that the server did not know: it says 400 to that as well.
+    const mayBeEvent = status === 400 && this.#lastEventId !== undefined && !/session/i.test(body);
+    if (isGone && !mayBeEvent && this.#onSessionLost !== undefined) {
       this.#onSessionLost(error);
       return;
     }
     this.#trouble(error);
-    // Perhaps it was the event that the server did not know.
     if (isGone) this.#lastEventId = undefined;
     if (isGone || mayPass(status)) {
       this.#backoff.asked(error.retryAfterMs ?? 0);
