@@ -8,7 +8,7 @@ import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import type { Exchange } from './exchange.js';
 import type { OpenRequest } from './open-request.js';
-import { mediaType, type Step, showUrl } from './status.js';
+import { mayPass, mediaType, retryAfter, type Step, showUrl } from './status.js';
 import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /** How often in a row a broken stream is taken up in vain. */
@@ -112,15 +112,19 @@ export class AnswerStream {
     });
   }
 
-  /** Asks for the rest of a stream that broke. Undefined when the server could not be reached: it may be back later. */
+  /** Asks for the rest of a stream that broke. Undefined when it cannot be had now, and may be later. */
   async #takeUp(lastEventId: string): Promise<HttpAnswer | undefined> {
-    const { open, step, rest } = this.#options;
+    const { open, step, rest, wire } = this.#options;
     open.goOn(rest(lastEventId));
     try {
       const answer = await open.exchange.answer;
       if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') return answer;
       answer.abort();
-      if (answer.status >= 500) return undefined;
+      if (mayPass(answer.status)) {
+        const waitMs = retryAfter(answer.header('retry-after'), wire.clock);
+        if (waitMs !== undefined) this.#backoff.asked(waitMs);
+        return undefined;
+      }
       const refusal = `the rest was refused with HTTP ${answer.status}`;
       throw answerInvalid(step.server, `${step.name}: its stream ended before the answer, and ${refusal}`);
     } catch (error) {

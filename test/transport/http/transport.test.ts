@@ -537,6 +537,28 @@ describe('an answer whose stream broke', () => {
     expect(t.peer.messages).toMatchObject([{ result: { content: [{ text: 'at last' }] } }]);
   });
 
+  test.each([408, 409, 425, 429])('is taken up later when the rest is refused for now, with %i', async (status) => {
+    await using t = await broken('one');
+    (await t.takenUp()).response.writeHead(status).end();
+    const { response, headers } = await t.takenUp();
+    expect(headers['last-event-id']).toBe('one');
+    startEvents(response);
+    response.end(event(textResult(1, 'at last')));
+    expect(await t.sent).toBe('sent');
+    expect(t.peer.messages).toMatchObject([{ result: { content: [{ text: 'at last' }] } }]);
+  });
+
+  test('is taken up as late as a refusal asks', async () => {
+    await using t = await broken('one');
+    (await t.takenUp()).response.writeHead(429, { 'retry-after': '20' }).end();
+    const refusedAt = t.clock.now();
+    const { response } = await t.takenUp();
+    expect(t.clock.now() - refusedAt).toBeGreaterThanOrEqual(20_000);
+    startEvents(response);
+    response.end(event(textResult(1, 'at last')));
+    expect(await t.sent).toBe('sent');
+  });
+
   test.each(['while it waits', 'while it is asked for'])('is settled by close() %s', async (when) => {
     await using t = await broken('one');
     if (when === 'while it is asked for') await t.takenUp();
