@@ -1,10 +1,11 @@
 import { GatewayError } from '../../errors.js';
-import { isNotification, type JSONRPCMessage } from '../../sdk.js';
+import type { JSONRPCMessage } from '../../sdk.js';
 import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { asksForLife } from './health.js';
+import { SendingOrder } from './sending-order.js';
 import { mediaType, type Step, showUrl, statusError } from './status.js';
 import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
 
@@ -15,12 +16,11 @@ import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.
 export class LegacySseWire implements Wire {
   readonly sessionId = undefined;
   readonly #options: WireOptions;
+  readonly #order = new SendingOrder();
   readonly #posts = new Set<Exchange>();
   #stream: Exchange | undefined;
   #endpoint: URL | undefined;
   #protocolVersion: string | undefined;
-  /** Notifications on their way: what comes after them waits, because connections keep no order among each other. */
-  #ahead: Promise<void> | undefined;
   #closed = false;
 
   constructor(options: WireOptions) {
@@ -66,20 +66,7 @@ export class LegacySseWire implements Wire {
   }
 
   send(message: JSONRPCMessage, body: string): Promise<void> {
-    const ahead = this.#ahead;
-    const post = () => this.#post(message, body);
-    const sent = ahead === undefined ? post() : ahead.then(post);
-    if (isNotification(message)) {
-      const settled = sent.then(
-        () => {},
-        () => {},
-      );
-      this.#ahead = settled;
-      void settled.then(() => {
-        if (this.#ahead === settled) this.#ahead = undefined;
-      });
-    }
-    return sent;
+    return this.#order.send(message, () => this.#post(message, body));
   }
 
   async close(): Promise<void> {

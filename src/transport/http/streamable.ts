@@ -11,6 +11,7 @@ import { type AccessRemedy, Exchange } from './exchange.js';
 import { asksForLife } from './health.js';
 import { ListeningStream } from './listening.js';
 import { OpenRequest } from './open-request.js';
+import { cancelledId, SendingOrder } from './sending-order.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
@@ -34,14 +35,13 @@ export class StreamableWire implements Wire {
   readonly #options: WireOptions;
   readonly #era = new EraHeaders();
   readonly #session: StreamableSession;
+  readonly #order = new SendingOrder();
   readonly #open = new Map<RequestId, OpenRequest>();
   /** What is sent and has no answer: notifications, and answers to the server. */
   readonly #posts = new Set<Exchange>();
   /** The stateless revision that was last spoken, for notifications that do not name it. */
   #modern: string | undefined;
   #listening: ListeningStream | undefined;
-  /** Notifications on their way: what comes after them waits, because connections keep no order among each other. */
-  #ahead: Promise<void> | undefined;
   #spoken = false;
   #closed = false;
 
@@ -64,26 +64,16 @@ export class StreamableWire implements Wire {
   }
 
   send(message: JSONRPCMessage, body: string, options: HttpSendOptions): Promise<void> {
-    const ahead = this.#ahead;
-    const post = () => this.#post(message, body, options);
-    if (!isNotification(message)) {
-      return ahead === undefined ? post() : ahead.then(post);
-    }
-    const cancelled = message.method === 'notifications/cancelled' ? this.#open.get(cancelledId(message)) : undefined;
+    const cancelled = this.#open.get(cancelledId(message) as RequestId);
     if (cancelled?.modern) {
       cancelled.cancel();
       return Promise.resolve();
     }
-    const sent = ahead === undefined ? post() : ahead.then(post);
-    const settled = sent.then(
-      () => {},
-      () => {},
-    );
-    this.#ahead = settled;
-    void settled.then(() => {
-      if (this.#ahead === settled) this.#ahead = undefined;
-      if (cancelled !== undefined) cancelled.cancel();
-    });
+    const sent = this.#order.send(message, () => this.#post(message, body, options));
+    if (cancelled !== undefined) {
+      const cancel = () => cancelled.cancel();
+      void sent.then(cancel, cancel);
+    }
     return sent;
   }
 
@@ -285,10 +275,6 @@ const requestErrors: ReadonlySet<number> = new Set([-32601, -32602, -32002]);
 function meansForgotten(status: number, body: ErrorBody | undefined, id: RequestId | undefined): boolean {
   if (body !== undefined && body.id === id && requestErrors.has(body.error.code)) return false;
   return status === 404 || (status === 400 && /session/i.test(body?.error.message ?? ''));
-}
-
-function cancelledId(message: JSONRPCMessage): RequestId {
-  return ('params' in message ? message.params?.requestId : undefined) as RequestId;
 }
 
 /** Of the headers that a caller gives, those that mirror arguments. */

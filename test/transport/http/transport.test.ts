@@ -186,6 +186,51 @@ describe('the start and the end of a transport', () => {
     expect(host.count('tools/call')).toBe(0);
   });
 
+  const modern = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28' };
+
+  test.each([
+    ['in a session', 'streamable-http', {}],
+    ['in the stateless era', 'streamable-http', { _meta: modern }],
+    ['over HTTP+SSE', 'sse', {}],
+  ] as const)('a request that is cancelled before it could leave, %s, never leaves', async (_where, mode, params) => {
+    const { script, next } = held(isA('notifications/x'));
+    const old = legacy();
+    await using host = await listenScripted((asked) => {
+      const isHeld = script(asked);
+      return isHeld === false && mode === 'sse' ? old.script(asked) : isHeld;
+    });
+    await using t = await connect(host.url, { mode });
+    await t.transport.connect();
+    await (mode === 'sse' ? t.peer.start() : t.peer.begin());
+    const first = outcome(t.transport.send(notification));
+    const { response } = await next();
+    const behind = outcome(t.transport.send({ ...call(5), params: { name: 'delete_everything', ...params } }));
+    await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 5 } });
+    expect(await behind).toBe('sent');
+    const later = outcome(t.transport.send({ ...call(6), params: { name: 'search', ...params } }));
+    response.writeHead(202).end();
+    expect([await first, await later]).toEqual(['sent', 'sent']);
+    const sent = host.seen.filter(({ message }) => isA('tools/call')({ message } as Asked));
+    expect(sent.map(({ message }) => message?.id)).toEqual([6]);
+    expect(host.count('notifications/cancelled')).toBe(0);
+  });
+
+  test('a request whose signal ends before it could leave never leaves', async () => {
+    const { script, next } = held(isA('notifications/x'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const first = outcome(t.transport.send(notification));
+    const { response } = await next();
+    const abort = new AbortController();
+    const behind = outcome(t.transport.send(call(5), { requestSignal: abort.signal } as object));
+    abort.abort();
+    response.writeHead(202).end();
+    expect([await first, await behind]).toEqual(['sent', 'sent']);
+    await t.transport.send(call(6));
+    expect(host.count('tools/call')).toBe(1);
+  });
+
   test('a session that is ended while its client begins asks for no messages any more', async () => {
     const { script, next } = held(isA('notifications/initialized'));
     await using host = await listenScripted(script);

@@ -1,0 +1,58 @@
+import { isNotification, isRequest, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+
+/** Lets what comes after a notification wait until the server has taken it: connections keep no order among each other. */
+export class SendingOrder {
+  /** Notifications on their way. */
+  #ahead: Promise<void> | undefined;
+  /** Requests that wait, each with what drops it. */
+  readonly #waiting = new Map<RequestId, () => void>();
+
+  /**
+   * Settles like `post`, which is called when it is the message's turn. A request that is cancelled before that never leaves,
+   * nor does its cancellation: both resolve.
+   */
+  send(message: JSONRPCMessage, post: () => Promise<void>): Promise<void> {
+    const ahead = this.#ahead;
+    if (!isNotification(message)) {
+      if (ahead === undefined) return post();
+      return isRequest(message) ? this.#wait(message.id, ahead, post) : ahead.then(post);
+    }
+    const drop = this.#waiting.get(cancelledId(message) as RequestId);
+    if (drop !== undefined) {
+      drop();
+      return Promise.resolve();
+    }
+    const sent = ahead === undefined ? post() : ahead.then(post);
+    const settled = sent.then(
+      () => {},
+      () => {},
+    );
+    this.#ahead = settled;
+    void settled.then(() => {
+      if (this.#ahead === settled) this.#ahead = undefined;
+    });
+    return sent;
+  }
+
+  #wait(id: RequestId, ahead: Promise<void>, post: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let isDropped = false;
+      const drop = () => {
+        isDropped = true;
+        resolve();
+      };
+      this.#waiting.set(id, drop);
+      void ahead.then(() => {
+        // Another may have come under the same id.
+        if (this.#waiting.get(id) === drop) this.#waiting.delete(id);
+        if (!isDropped) post().then(resolve, reject);
+      });
+    });
+  }
+}
+
+/** The request that a message cancels, if it does. */
+export function cancelledId(message: JSONRPCMessage): RequestId | undefined {
+  if (!('method' in message) || message.method !== 'notifications/cancelled') return undefined;
+  return message.params?.requestId as RequestId | undefined;
+}
