@@ -61,7 +61,9 @@ export class AnswerStream {
       if (end === 'answered' || open.cancelled) return;
       vain = this.#lively ? 0 : vain + 1;
       const lastEventId = this.#lastEventId;
-      if (open.over || open.modern || lastEventId === undefined || vain >= mostVainTries) {
+      // It would come as large again.
+      const tooLarge = end?.cause?.code === 'MESSAGE_TOO_LARGE';
+      if (open.over || open.modern || tooLarge || lastEventId === undefined || vain >= mostVainTries) {
         throw this.#cutOff(end?.cause);
       }
       await open.pause(this.#backoff.next(end !== undefined && end.cause === undefined), wire.clock);

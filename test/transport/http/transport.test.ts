@@ -604,6 +604,19 @@ describe('an answer whose stream broke', () => {
     expect(await t.sent).toBe('sent');
   });
 
+  test('is not asked for again when it was larger than max_message', async () => {
+    const { script, next } = held((asked) => isA('tools/call')(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { maxMessageBytes: 1_000 });
+    await t.peer.begin();
+    const sent = outcome(t.transport.send(call(1)));
+    const { response } = await next();
+    startEvents(response);
+    response.write(event('', { id: 'first' }) + event(textResult(1, 'x'.repeat(2_000)), { id: 'second' }));
+    expect(await sent).toMatchObject({ code: 'MESSAGE_TOO_LARGE', delivered: 'unknown' });
+    expect(host.seen.filter((asked) => isRest(asked as Asked))).toEqual([]);
+  });
+
   test.each(['while it waits', 'while it is asked for'])('is settled by close() %s', async (when) => {
     await using t = await broken('one');
     if (when === 'while it is asked for') await t.takenUp();
