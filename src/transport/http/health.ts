@@ -22,11 +22,11 @@ export class HttpHealth {
     this.#options = options;
   }
 
-  /** Takes the answer to a request of our own: it goes nowhere else. */
+  /** Takes the answer to a request of our own: it goes nowhere else, though nobody may wait for it any more. */
   take(message: JSONRPCMessage): boolean {
-    const probe = isResponse(message) && message.id !== undefined ? this.#probes.get(message.id) : undefined;
-    probe?.();
-    return probe !== undefined;
+    if (!isResponse(message) || typeof message.id !== 'string' || !message.id.startsWith(probePrefix)) return false;
+    this.#probes.get(message.id)?.();
+    return true;
   }
 
   /**

@@ -412,6 +412,26 @@ describe('the stream of HTTP+SSE', () => {
     expect(t.peer.errors).toMatchObject([{ code: 'MESSAGE_INVALID' }]);
   });
 
+  test('brings the late answer to a health check to nobody', async () => {
+    const { script, stream, posts } = legacy();
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url, { mode: 'sse' });
+    await t.transport.connect();
+    const begun = t.peer.begin();
+    const { response } = await stream;
+    await until(() => posts.length === 1);
+    response.write(event({ jsonrpc: '2.0', id: posts[0]?.message?.id, result: {} }));
+    await begun;
+    const giveUp = new AbortController();
+    const health = outcome(t.transport.health(giveUp.signal));
+    await until(() => posts.length === 3);
+    giveUp.abort(new Error('too late'));
+    expect(await health).toMatchObject({ message: 'too late' });
+    response.write(event({ jsonrpc: '2.0', id: posts[2]?.message?.id, result: {} }) + event(notification));
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toEqual([notification]);
+  });
+
   test('takes no messages before it is open', async () => {
     const { script } = legacy();
     await using host = await listenScripted(script);
