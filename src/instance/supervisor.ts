@@ -267,7 +267,10 @@ export class Supervisor {
       }
       const instanceId = `${gatewayId}-check`;
       const context = createContext({ definition, gatewayId, instanceId, caller: undefined, clock, signal });
-      const { ok, problems } = await factory.check(definition.runtime.spec, context);
+      const { ok, problems } = await abortable(
+        Promise.resolve(factory.check(definition.runtime.spec, context)),
+        signal,
+      );
       return { ok, problems: problems.map((problem) => redactor.text(problem)) };
     } catch (error) {
       signal.throwIfAborted();

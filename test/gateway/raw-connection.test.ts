@@ -757,6 +757,22 @@ describe('the gateway', () => {
     await gateway.close();
   });
 
+  test('check() ends with its signal, though a runtime does not', async () => {
+    const { runtime, gateway } = scripted();
+    const asked = Promise.withResolvers<void>();
+    const check = () => {
+      asked.resolve();
+      return new Promise<never>(() => {});
+    };
+    Object.assign(runtime, { check });
+    const stop = new AbortController();
+    const checked = gateway.check('a', { signal: stop.signal }).catch((error: unknown) => error);
+    await asked.promise;
+    stop.abort('enough');
+    expect(await checked).toBe('enough');
+    await gateway.close();
+  });
+
   test('close() fails with all that could not be stopped, and closes everything else', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');

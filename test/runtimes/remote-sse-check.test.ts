@@ -102,6 +102,24 @@ describe('check()', () => {
     await runtime.close();
   });
 
+  test.each(['headers', 'tokens'])('%s that the host never gives: it ends with its signal', async (what) => {
+    const asked = Promise.withResolvers<void>();
+    const never = () => {
+      asked.resolve();
+      return new Promise<never>(() => {});
+    };
+    const runtime = new RemoteSseRuntime(
+      what === 'headers' ? { headers: never } : { authProvider: () => ({ tokens: never }) as never },
+    );
+    const stop = new AbortController();
+    const context = createRuntimeContext({ signal: stop.signal });
+    const checked = runtime.check({ url: 'http://127.0.0.1:9/mcp' }, context).catch((error: unknown) => error);
+    await asked.promise;
+    stop.abort('enough');
+    expect(await checked).toBe('enough');
+    await runtime.close();
+  });
+
   test('a server that does not answer: told after its time', { timeout: 120_000 }, async () => {
     await using host = await listen(() => {});
     const { ok, problem } = await check({ url: `${host.origin}/mcp` });

@@ -76,7 +76,9 @@ export class K8sServiceServers {
         const problem = await findServiceProblem(cluster, spec, server, signal);
         if (problem !== undefined) return { ok: false, problems: [problem] };
       }
-      const headers = await createHeaders(spec.headers, this.#options.headers, context)();
+      // The host may take for ever.
+      const given = Promise.resolve(createHeaders(spec.headers, this.#options.headers, context)());
+      const headers = await abortable(given, signal);
       const held = this.#hold(spec, server);
       release = held.release;
       return await askServer(await abortable(held.opening, signal), spec, headers, signal);

@@ -79,18 +79,8 @@ export class RemoteSseServers {
     let headers: Readonly<Record<string, string>>;
     try {
       connections = await this.#connectionsOf(server);
-      const url = new URL(spec.url);
-      const authorizer = this.#authorizers.create(
-        server,
-        url,
-        this.#provider(context),
-        createAuthFetch(connections.dispatcher),
-      );
-      const token = await authorizer.token();
-      headers = {
-        ...(await createHeaders(spec.headers, this.#options.headers, context)()),
-        ...(token !== undefined && { authorization: token }),
-      };
+      // The host may take for ever.
+      headers = await abortable(this.#headersOf(spec, context, connections), signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!GatewayError.is(error)) throw error;
@@ -185,6 +175,21 @@ export class RemoteSseServers {
       this.#connections.set(key, connections);
     }
     return connections;
+  }
+
+  /** What a request brings along that is sent once. */
+  async #headersOf(
+    spec: RemoteSseSpec,
+    context: RuntimeContext,
+    { dispatcher }: Connections,
+  ): Promise<Readonly<Record<string, string>>> {
+    const provider = this.#provider(context);
+    const fetchFn = createAuthFetch(dispatcher);
+    const token = await this.#authorizers.create(context.server, new URL(spec.url), provider, fetchFn).token();
+    return {
+      ...(await createHeaders(spec.headers, this.#options.headers, context)()),
+      ...(token !== undefined && { authorization: token }),
+    };
   }
 
   #provider({ server, caller }: RuntimeContext): OAuthClientProvider | undefined {
