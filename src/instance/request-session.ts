@@ -16,6 +16,7 @@ import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
+import { tellLogLevel } from './tell-log-level.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -94,7 +95,7 @@ export class RequestTransport implements Transport, LinkOwner {
 
   /** @internal */
   onOpen(link: Link): void {
-    this.#tellLevel(link);
+    tellLogLevel(link, this.#level);
   }
 
   /** @internal */
@@ -137,15 +138,9 @@ export class RequestTransport implements Transport, LinkOwner {
   #setLevel({ id, params }: JSONRPCRequest): void {
     this.#level = params;
     for (const link of this.#links) {
-      this.#tellLevel(link);
+      tellLogLevel(link, this.#level);
     }
     this.#answerLater({ jsonrpc: '2.0', id, result: {} });
-  }
-
-  #tellLevel(link: Link): void {
-    if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
-      link.ask('logging/setLevel', this.#level).catch(() => {});
-    }
   }
 
   #refuse({ id }: JSONRPCRequest, code: number, what: string): void {

@@ -49,7 +49,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #options: SharedSessionOptions;
   readonly #link: Link;
   readonly #attached = new Set<SharedTransport>();
-  readonly #tasks = new SharedTasks<SharedTransport>();
+  readonly #tasks: SharedTasks<SharedTransport>;
   readonly #serverRequests = new Map<RequestId, { id: RequestId; to: SharedTransport }>();
   #initializeParams: Params | undefined;
   #latest: SharedTransport | undefined;
@@ -63,6 +63,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.#options = options;
     this.clock = options.clock;
     this.#link = new Link(options.link, this);
+    this.#tasks = new SharedTasks(options.clock);
   }
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */

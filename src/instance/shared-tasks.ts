@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../options.js';
+import type { Clock } from '../options.js';
 import { RunningTasks } from './running-tasks.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -11,7 +11,7 @@ export class SharedTasks<Owner> {
   readonly #owners = new Map<string, Owner>();
   readonly #running: RunningTasks;
 
-  constructor(clock: Clock = systemClock) {
+  constructor(clock: Clock) {
     this.#running = new RunningTasks(clock);
   }
 

@@ -368,7 +368,7 @@ describe('a server for each request', () => {
 
 describe('tasks are forgotten at some point', () => {
   test('whose they are: when ten thousand newer ones are there', () => {
-    const tasks = new SharedTasks<string>();
+    const tasks = new SharedTasks<string>(new FakeClock());
     for (let n = 0; n <= 10_000; n++) tasks.see('ada', { taskId: `t${n}`, status: 'working' });
     expect(['t0', 't1', 't10000'].map((id) => tasks.ownerOf(id))).toEqual([undefined, 'ada', 'ada']);
     for (let n = 1; n <= 10_000; n++) tasks.see('ada', { taskId: `t${n}`, status: 'completed' });
@@ -377,7 +377,7 @@ describe('tasks are forgotten at some point', () => {
   });
 
   test('whose they are: when their owner has gone', () => {
-    const tasks = new SharedTasks<string>();
+    const tasks = new SharedTasks<string>(new FakeClock());
     tasks.see('ada', { taskId: 'a', status: 'working' });
     tasks.see('bob', { taskId: 'b', status: 'working' });
     // Another's stays another's.
