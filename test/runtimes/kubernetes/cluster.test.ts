@@ -1,9 +1,13 @@
+import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../../src/errors.js';
 import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs, pathOf, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { temporaryFolder } from '../../support/docker.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
 
@@ -153,6 +157,47 @@ describe('the configuration', () => {
     const clusters = new Clusters({ kubeconfig: '/no/such/kubeconfig' });
     await expect(clusters.open()).rejects.toThrow(/the kubeconfig \/no\/such\/kubeconfig cannot be read/);
     await expect(clusters.open()).rejects.toThrow(/ENOENT/);
+    await clusters.close();
+  });
+
+  test.each([
+    ['a line that is indented wrongly', 'token: canary-7d1e\n client-key-data: x', ' is not valid YAML (2:17)'],
+    ['a token that reads like an alias', 'token: *canary-7d1e', ' is not valid YAML (1:9)'],
+    [
+      'a token in the place of its file',
+      'users: [{ name: a, user: { token-file: canary-7d1e } }]',
+      ' cannot be read (ENOENT)',
+    ],
+    ['no server', 'clusters: [{ name: a, cluster: {} }]', ' cannot be read: clusters[0].cluster.server is missing'],
+  ])('a file with %s is told, without what stands in it', async (_, text, why) => {
+    await using folder = await temporaryFolder();
+    const kubeconfig = join(folder.path, 'config');
+    await writeFile(kubeconfig, text);
+    const clusters = new Clusters({ kubeconfig });
+    const error = await clusters.open().catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'START_FAILED', message: `the kubeconfig ${kubeconfig}${why}` });
+    expect(inspect(error, { depth: 9 })).not.toContain('canary');
+    await clusters.close();
+  });
+
+  test('one that has been spoilt when it is read anew is told, without what stands in it', async () => {
+    await using fake = await FakeApiServer.listen();
+    fake.answer = (_request, response) => sendJson(response, 401, {});
+    await using folder = await temporaryFolder();
+    const kubeconfig = join(folder.path, 'config');
+    const cluster = { name: 'a', cluster: { server: fake.url, 'insecure-skip-tls-verify': true } };
+    const context = { name: 'a', context: { cluster: 'a', user: 'a' } };
+    await writeFile(
+      kubeconfig,
+      JSON.stringify({ clusters: [cluster], contexts: [context], 'current-context': 'a', users: [] }),
+    );
+    const clusters = new Clusters({ kubeconfig });
+    const opened = await clusters.open();
+    await writeFile(kubeconfig, 'token: canary-7d1e\n client-key-data: x');
+    const error = await opened.get(pod).catch((thrown) => thrown);
+    expect(error).toMatchObject({ failure: 'unauthorized' });
+    expect(error.message).toContain('is not valid YAML (2:17)');
+    expect(inspect(error, { depth: 9 })).not.toContain('canary');
     await clusters.close();
   });
 

@@ -62,8 +62,7 @@ export async function loadKubeConfig(
     }
   } catch (cause) {
     if (GatewayError.is(cause)) throw cause;
-    const what = typeof kubeconfig === 'string' ? `the kubeconfig ${kubeconfig}` : 'the kubeconfig';
-    throw failed(`${what} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw unreadable(kubeconfig, cause);
   }
   select(config, context);
   const name = config.getCurrentContext();
@@ -73,6 +72,26 @@ export async function loadKubeConfig(
     ?.namespace?.trim();
   const pod = inPod ? await ownPod() : undefined;
   return { config, namespace: namespace || 'default', pod };
+}
+
+/** Says what is wrong with it and nothing of what stands in it, which may be a token in a wrong place. */
+function unreadable(kubeconfig: KubernetesOptions['kubeconfig'], cause: unknown): GatewayError {
+  const file = kubeconfig ?? process.env.KUBECONFIG;
+  const what = typeof file === 'string' && file !== '' ? `the kubeconfig ${file}` : 'the kubeconfig';
+  const { name, mark, code, message } = Object(cause) as Partial<NodeJS.ErrnoException & { mark: YamlMark }>;
+  // A parser quotes the lines around a fault, and what is no path may have been taken for one.
+  if (name === 'YAMLException') {
+    return failed(`${what} is not valid YAML${mark === undefined ? '' : ` (${mark.line + 1}:${mark.column + 1})`}`);
+  }
+  if (cause instanceof SyntaxError) return failed(`${what} cannot be parsed`);
+  if (code !== undefined) return failed(`${what} cannot be read (${code})`);
+  return failed(`${what} cannot be read: ${message ?? String(cause)}`, cause);
+}
+
+/** Where the parser of client-node stood, counted from 0. */
+interface YamlMark {
+  readonly line: number;
+  readonly column: number;
 }
 
 function select(config: KubeConfigLike, context: string | undefined): void {
