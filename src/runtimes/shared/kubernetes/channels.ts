@@ -5,9 +5,9 @@ import type { Clock } from '../../../options.js';
 import type { ChannelSocket, ConnectOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
-import { pathOf, type ResourceRef } from './resources.js';
+import { inTime } from './request.js';
+import { pathOf, type ResourceRef, showResource } from './resources.js';
 
-const handshakeTimeoutMs = 30_000;
 /** Often enough for balancers that cut what is idle for a minute. */
 const pingMs = 10_000;
 const lostMs = 35_000;
@@ -20,35 +20,38 @@ const bufferBytes = 256 * 1024;
 const closeSignal = 255;
 
 /** Opens a WebSocket on a subresource. */
-export async function openChannels(
+export function openChannels(
   connection: Connection,
   ref: ResourceRef,
   options: ConnectOptions,
   clock: Clock,
 ): Promise<ChannelSocket> {
-  try {
-    return new Channels(await handshake(connection, ref, options), connection.server, options.incoming, clock);
-  } catch (error) {
-    if (!isFailure(error, 'unauthorized')) throw error;
-    await connection.reload();
-    return new Channels(await handshake(connection, ref, options), connection.server, options.incoming, clock);
-  }
+  return inTime(connection, `get ${showResource(ref)}`, options.signal, clock, async (signal) => {
+    const open = async () =>
+      new Channels(await handshake(connection, ref, options, signal), connection.server, options.incoming, clock);
+    try {
+      return await open();
+    } catch (error) {
+      if (!isFailure(error, 'unauthorized')) throw error;
+      await connection.reload(signal);
+      return open();
+    }
+  });
 }
 
 async function handshake(
   connection: Connection,
   ref: ResourceRef,
-  { signal, query, protocols }: ConnectOptions,
+  { query, protocols }: ConnectOptions,
+  signal: AbortSignal,
 ): Promise<WebSocket> {
-  signal?.throwIfAborted();
   // Loaded here: most catalogs need no cluster.
-  const [settings, { WebSocket: Socket }] = await Promise.all([connection.settings(), import('ws')]);
-  signal?.throwIfAborted();
+  const [settings, { WebSocket: Socket }] = await Promise.all([connection.settings(signal), import('ws')]);
+  signal.throwIfAborted();
   const url = connection.url(pathOf(ref), query);
   url.protocol = url.protocol === 'http:' ? 'ws:' : 'wss:';
   const socket = new Socket(url, [...protocols], {
     ...settings,
-    handshakeTimeout: handshakeTimeoutMs,
     perMessageDeflate: false,
     skipUTF8Validation: true,
     maxPayload: maxFrameBytes,
@@ -57,11 +60,11 @@ async function handshake(
   } as object as WebSocket.ClientOptions);
   return new Promise((resolve, reject) => {
     const abort = () => {
-      reject(signal?.reason);
+      reject(signal.reason);
       socket.terminate();
     };
-    signal?.addEventListener('abort', abort, { once: true });
-    const done = () => signal?.removeEventListener('abort', abort);
+    signal.addEventListener('abort', abort, { once: true });
+    const done = () => signal.removeEventListener('abort', abort);
     // Stays for good: an error without a listener would end the host.
     socket.on('error', (cause) => {
       done();

@@ -1,5 +1,6 @@
 import type { Agent } from 'node:http';
 import type { RequestOptions } from 'node:https';
+import { abortable } from '../../../util/abort.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
 import { KubernetesError } from './kubernetes-error.js';
@@ -13,6 +14,7 @@ export class Connection {
   readonly #context: string | undefined;
   #loaded: LoadedConfig;
   #reloading: Promise<void> | undefined;
+  #asking: Promise<RequestOptions> | undefined;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
 
   private constructor(options: KubernetesOptions, context: string | undefined, loaded: LoadedConfig) {
@@ -42,8 +44,23 @@ export class Connection {
     return url;
   }
 
-  /** TLS, credentials and agent for one request. May run an exec plugin. */
-  async settings(): Promise<RequestOptions> {
+  /** True while an exec plugin is waited for: it may be waiting for a person. */
+  get asksForCredentials(): boolean {
+    return this.#asking !== undefined;
+  }
+
+  /** TLS, credentials and agent for one request. May run an exec plugin: once for all who ask at a time. */
+  settings(signal: AbortSignal): Promise<RequestOptions> {
+    if (this.#asking === undefined) {
+      const asking = this.#ask().finally(() => {
+        if (this.#asking === asking) this.#asking = undefined;
+      });
+      this.#asking = asking;
+    }
+    return abortable(this.#asking, signal);
+  }
+
+  async #ask(): Promise<RequestOptions> {
     const { config } = this.#loaded;
     const settings: RequestOptions = {};
     try {
@@ -62,11 +79,12 @@ export class Connection {
   }
 
   /** Reads the configuration anew: certificates and tokens may have been renewed. Once for all who ask at a time. */
-  reload(): Promise<void> {
+  reload(signal: AbortSignal): Promise<void> {
     this.#reloading ??= loadKubeConfig(this.#options, this.#context)
       .then(
         (loaded) => {
           this.#loaded = loaded;
+          this.#asking = undefined;
         },
         (cause: unknown) => {
           const why = cause instanceof Error ? cause.message : String(cause);
@@ -82,7 +100,7 @@ export class Connection {
       .finally(() => {
         this.#reloading = undefined;
       });
-    return this.#reloading;
+    return abortable(this.#reloading, signal);
   }
 
   close(): void {

@@ -13,45 +13,59 @@ export interface ApiRequest extends CallOptions {
   readonly body?: object | undefined;
 }
 
+/** Somebody has to end it: an API server and an exec plugin may keep silent for ever. */
+interface AbortableRequest extends ApiRequest {
+  readonly signal: AbortSignal;
+}
+
 const callTimeoutMs = 30_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 const maxBusyRetries = 5;
 
-/** One call to the API server, whose whole answer is read. */
-export async function call(
+/**
+ * Does what takes 30 s at most, credentials included.
+ *
+ * @param what - it is, for the error
+ * @param signal - of who wants it; `run` gets one that is also aborted when the time is up
+ */
+export async function inTime<T>(
   connection: Connection,
-  ref: ResourceRef,
-  request: ApiRequest,
+  what: string,
+  signal: AbortSignal | undefined,
   clock: Clock,
-): Promise<string> {
-  request.signal?.throwIfAborted();
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
   const limit = new AbortController();
-  const timer = clock.setTimeout(
-    () =>
-      limit.abort(
-        new KubernetesError(
-          'unreachable',
-          `the API server ${connection.server} did not answer within ${callTimeoutMs / 1000} s, asked to ${request.verb} ${showResource(ref)}`,
-        ),
-      ),
-    callTimeoutMs,
-  );
-  const signal = request.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, request.signal]);
+  const timer = clock.setTimeout(() => limit.abort(tooLate(connection, what)), callTimeoutMs);
+  const either = signal === undefined ? limit.signal : AbortSignal.any([limit.signal, signal]);
   try {
-    const answer = await startRequest(connection, ref, { ...request, signal }, clock);
-    return await readAnswer(answer, connection.server);
+    return await run(either);
   } catch (error) {
-    throw signal.aborted ? signal.reason : error;
+    throw either.aborted ? either.reason : error;
   } finally {
     clock.clearTimeout(timer);
   }
+}
+
+function tooLate({ asksForCredentials, server }: Connection, what: string): KubernetesError {
+  const who = asksForCredentials ? 'the kubeconfig gave no credentials' : `the API server ${server} did not answer`;
+  return new KubernetesError('unreachable', `${who} within ${callTimeoutMs / 1000} s, asked to ${what}`);
+}
+
+/** One call to the API server, whose whole answer is read. */
+export function call(connection: Connection, ref: ResourceRef, request: ApiRequest, clock: Clock): Promise<string> {
+  return inTime(connection, `${request.verb} ${showResource(ref)}`, request.signal, clock, async (signal) => {
+    const answer = await startRequest(connection, ref, { ...request, signal }, clock);
+    return readAnswer(answer, connection.server);
+  });
 }
 
 /** Resolves with a successful answer, whose body nobody has read. The signal also ends the body. */
 export async function startRequest(
   connection: Connection,
   ref: ResourceRef,
-  request: ApiRequest,
+  request: AbortableRequest,
   clock: Clock,
 ): Promise<IncomingMessage> {
   let renewed = false;
@@ -61,7 +75,7 @@ export async function startRequest(
     try {
       answer = await send(connection, ref, request);
     } catch (error) {
-      request.signal?.throwIfAborted();
+      request.signal.throwIfAborted();
       if (!(error instanceof StaleConnection)) throw error;
       // The server may close a kept connection in the moment that we use it.
       stale += 1;
@@ -78,7 +92,7 @@ export async function startRequest(
       await pause(Math.min(Math.max(retryAfter, 1), 10) * 1000, request.signal, clock);
     } else if (isFailure(error, 'unauthorized') && !renewed) {
       renewed = true;
-      await connection.reload();
+      await connection.reload(request.signal);
     } else {
       throw error;
     }
@@ -91,10 +105,10 @@ class StaleConnection extends Error {}
 async function send(
   connection: Connection,
   ref: ResourceRef,
-  { method, query, body, signal }: ApiRequest,
+  { method, query, body, signal }: AbortableRequest,
 ): Promise<IncomingMessage> {
-  const { headers, ...settings } = await connection.settings();
-  signal?.throwIfAborted();
+  const { headers, ...settings } = await connection.settings(signal);
+  signal.throwIfAborted();
   const url = connection.url(pathOf(ref), query);
   const text = body === undefined ? undefined : JSON.stringify(body);
   const { server } = connection;
@@ -115,7 +129,7 @@ async function send(
     request.once('response', resolve);
     request.on('error', (cause) => {
       reject(
-        request.reusedSocket && !signal?.aborted ? new StaleConnection('', { cause }) : networkError(cause, server),
+        request.reusedSocket && !signal.aborted ? new StaleConnection('', { cause }) : networkError(cause, server),
       );
     });
     request.end(text);

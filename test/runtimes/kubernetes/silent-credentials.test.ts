@@ -1,0 +1,169 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { RuntimeFactory } from '../../../src/runtime.js';
+import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
+import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
+import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
+import { K8sServiceRuntime } from '../../../src/runtimes/k8s-service.js';
+import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { createRuntimeContext } from '../../../src/testing/index.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+import { eventually } from '../../support/kubernetes/namespace.js';
+
+/** A kubeconfig whose exec plugin can fall silent, as one that waits for a person to log in. */
+class Plugin {
+  isSilent: boolean;
+  /** How often it was asked and did not answer. */
+  ignored = 0;
+  readonly #asked = Promise.withResolvers<void>();
+
+  constructor(
+    readonly fake: FakeApiServer,
+    isSilent: boolean,
+  ) {
+    this.isSilent = isSilent;
+  }
+
+  /** Resolves when somebody waits for it. */
+  get asked(): Promise<void> {
+    return this.#asked.promise;
+  }
+
+  readonly kubeconfig = () => {
+    const config = this.fake.kubeconfig();
+    const applyToHTTPSOptions = (options: object) => {
+      if (!this.isSilent) return config.applyToHTTPSOptions(options);
+      this.ignored += 1;
+      this.#asked.resolve();
+      return new Promise<void>(() => {});
+    };
+    return { ...config, applyToHTTPSOptions };
+  };
+}
+
+const pod = pods({ namespace: 'home', name: 'a' });
+const attach = pods({ namespace: 'home', name: 'a', subresource: 'attach' });
+const uses: [string, (cluster: Cluster, signal?: AbortSignal) => Promise<unknown>][] = [
+  ['a call', (cluster, signal) => cluster.get(pod, { signal })],
+  [
+    'a stream',
+    (cluster, signal) => cluster.connect(attach, { protocols: ['v5.channel.k8s.io'], incoming: [1], signal }),
+  ],
+];
+
+async function scene(isSilent: boolean) {
+  const fake = await FakeApiServer.listen();
+  onTestFinished(() => fake[Symbol.asyncDispose]());
+  return new Plugin(fake, isSilent);
+}
+
+describe.each(uses)('%s', (_, use) => {
+  test('that waits for credentials can be aborted', async () => {
+    const plugin = await scene(true);
+    const abort = new AbortController();
+    const used = use(await new Clusters(plugin).open(), abort.signal);
+    const reason = new Error('enough');
+    void plugin.asked.then(() => abort.abort(reason));
+    await expect(used).rejects.toBe(reason);
+  });
+
+  test('does not wait for credentials for ever', async () => {
+    const plugin = await scene(true);
+    const clock = new FakeClock();
+    const used = use(await new Clusters(plugin, clock).open());
+    void plugin.asked.then(() => clock.advance(30_000));
+    await expect(used).rejects.toMatchObject({
+      failure: 'unreachable',
+      message: expect.stringMatching(/^the kubeconfig gave no credentials within 30 s, asked to get pods/),
+    });
+  });
+
+  test('that waits for a kubeconfig that is read anew can be aborted', async () => {
+    const plugin = await scene(false);
+    const { fake } = plugin;
+    fake.refuseUpgrade = { status: 401, body: '' };
+    fake.answer = (_request, response) => sendJson(response, 401, {});
+    const abort = new AbortController();
+    const reason = new Error('enough');
+    let reads = 0;
+    const kubeconfig = () => {
+      reads += 1;
+      if (reads === 1) return plugin.kubeconfig();
+      abort.abort(reason);
+      return new Promise<never>(() => {});
+    };
+    await expect(use(await new Clusters({ kubeconfig }).open(), abort.signal)).rejects.toBe(reason);
+  });
+});
+
+test('a plugin that does not answer is asked once, whoever waits', async () => {
+  const plugin = await scene(true);
+  const abort = new AbortController();
+  const cluster = await new Clusters(plugin).open();
+  const all = [1, 2, 3].map(() => cluster.get(pod, { signal: abort.signal }));
+  void plugin.asked.then(() => abort.abort());
+  await Promise.allSettled(all);
+  expect(plugin.ignored).toBe(1);
+});
+
+const runtimes: [string, (plugin: Plugin) => RuntimeFactory, object][] = [
+  ['k8s-job', (plugin) => new K8sJobRuntime(plugin), { namespace: 'home', image: 'image' }],
+  ['k8s-service', (plugin) => new K8sServiceRuntime(plugin), { namespace: 'home', service_name: 'a', port: 80 }],
+];
+
+test.each(runtimes)('%s: a check that waits for credentials can be aborted', async (_, create, spec) => {
+  const plugin = await scene(true);
+  const runtime = create(plugin);
+  onTestFinished(() => runtime.close?.());
+  const abort = new AbortController();
+  const reason = new Error('enough');
+  void plugin.asked.then(() => abort.abort(reason));
+  await expect(runtime.check?.(spec, createRuntimeContext({ signal: abort.signal }))).rejects.toBe(reason);
+});
+
+test('k8s-service: closing does not wait for credentials', async () => {
+  const plugin = await scene(true);
+  const runtime = new K8sServiceRuntime(plugin);
+  const opened = runtime.open({ namespace: 'home', service_name: 'a', port: 80 }, createRuntimeContext());
+  await plugin.asked;
+  await runtime.close();
+  await expect(opened).rejects.toThrow('the runtime is closed');
+});
+
+test('k8s-job: what is stopped and closed while credentials do not come ends in time', async () => {
+  const plugin = await scene(false);
+  plugin.fake.answer = ({ url = '' }, response) => {
+    if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters(plugin, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  await claim.ready(new AbortController().signal);
+  const names = { job: 'mcp-silent', lease: 'mcp-gateway-test', server: 'silent' };
+  const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+  await run.create({});
+  plugin.isSilent = true;
+  const removed = run.remove().catch((thrown: unknown) => thrown);
+  await passUntil(clock, removed);
+  expect(await removed).toMatchObject({
+    code: 'STOP_FAILED',
+    message: expect.stringContaining('the kubeconfig gave no credentials within 30 s, asked to delete jobs'),
+  });
+  await passUntil(clock, claim.close());
+  await clusters.close();
+});
+
+/** Lets time pass until `promise` has settled. */
+async function passUntil(clock: FakeClock, promise: Promise<unknown>): Promise<void> {
+  let isSettled = false;
+  void promise.finally(() => {
+    isSettled = true;
+  });
+  await eventually('the end', async () => {
+    await clock.advance(10_000);
+    return isSettled || undefined;
+  });
+}
