@@ -136,8 +136,8 @@ export class ContainerPeer implements StreamPeer {
   async #awaitEnd(): Promise<PeerExit> {
     const { engine, spec, waiting } = this.#options;
     try {
-      const code = await waiting.exitCode;
-      this.#removed = true;
+      const { exitCode: code, asWaitedFor } = await waiting.ended;
+      this.#removed = asWaitedFor;
       const history = this.#stopping ? undefined : await this.#readHistory();
       return toExit(history?.exitCode ?? code, history?.oom ?? false, () => this.stderrTail(), spec);
     } catch {

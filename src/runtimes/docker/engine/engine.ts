@@ -66,7 +66,13 @@ export interface NewContainer {
 
 export interface Waiting {
   /** Rejects when the engine is lost. */
-  readonly exitCode: Promise<number>;
+  readonly ended: Promise<ContainerEnd>;
+}
+
+export interface ContainerEnd {
+  readonly exitCode: number;
+  /** False when the container has ended, but what was waited for has failed: it could not be removed. */
+  readonly asWaitedFor: boolean;
 }
 
 export interface ContainerState {

@@ -91,14 +91,12 @@ export class HttpEngine implements Engine {
 
   async wait(id: string, condition: 'removed' | 'not-running', signal: AbortSignal): Promise<Waiting> {
     const headers = this.#call({ method: 'POST', path: `/containers/${path(id)}/wait`, query: { condition }, signal });
-    const exitCode = headers
-      .then(
-        (message) => readJson(message, signal) as Promise<{ StatusCode?: number; Error?: { Message?: string } | null }>,
-      )
-      .then(({ StatusCode }) => StatusCode ?? 0);
-    exitCode.catch(() => {});
+    const ended = headers
+      .then((message) => readJson(message, signal) as Promise<WaitAnswer>)
+      .then(({ StatusCode, Error: failure }) => ({ exitCode: StatusCode ?? 0, asWaitedFor: !failure }));
+    ended.catch(() => {});
     await Promise.race([headers, new Promise((resolve) => setTimeout(resolve, waitTakenMs).unref())]);
-    return { exitCode };
+    return { ended };
   }
 
   async inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined> {
@@ -202,6 +200,11 @@ export class HttpEngine implements Engine {
 interface ImageAnswer {
   readonly Id: string;
   readonly Config?: { readonly Entrypoint?: string[] | null; readonly Cmd?: string[] | null } | null;
+}
+
+interface WaitAnswer {
+  readonly StatusCode?: number;
+  readonly Error?: { readonly Message?: string } | null;
 }
 
 interface ContainerAnswer {

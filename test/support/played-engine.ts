@@ -1,0 +1,84 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { DockerRuntime } from '../../src/runtimes/docker.js';
+import { temporaryFolder } from './docker.js';
+
+/** A container engine with one container that does what a test says: for faults that a real one does not show on demand. */
+export class PlayedEngine implements AsyncDisposable {
+  readonly runtime: DockerRuntime;
+  /** The container, once it was made and until it is removed. */
+  hasContainer = false;
+  /** How often the container was to be removed. */
+  removals = 0;
+  readonly #folder: Awaited<ReturnType<typeof temporaryFolder>>;
+  readonly #http = createServer((request, response) => this.#answer(request, response));
+  #attached: Socket | undefined;
+  #waiter: ServerResponse | undefined;
+
+  private constructor(folder: Awaited<ReturnType<typeof temporaryFolder>>) {
+    this.#folder = folder;
+    this.runtime = new DockerRuntime({ host: `unix://${this.#socket}`, env: { HOME: folder.path } });
+  }
+
+  static async listen(): Promise<PlayedEngine> {
+    const made = new PlayedEngine(await temporaryFolder());
+    made.#http.on('upgrade', (_request, socket: Socket) => {
+      made.#attached = socket.on('error', () => {});
+      socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+    });
+    made.#http.listen(made.#socket);
+    await once(made.#http, 'listening');
+    return made;
+  }
+
+  /** Ends the server; `answer` is for who waits for the removal of the container. */
+  endServer(answer: object): void {
+    this.#attached?.end();
+    this.#waiter?.end(JSON.stringify(answer));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.runtime.close();
+    this.#attached?.destroy();
+    this.#http.closeAllConnections();
+    this.#http.close();
+    await this.#folder[Symbol.asyncDispose]();
+  }
+
+  get #socket(): string {
+    return join(this.#folder.path, 'engine.sock');
+  }
+
+  #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): void {
+    const { pathname } = new URL(url, 'http://engine');
+    const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
+    const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
+    switch (call) {
+      case '_ping':
+        response.writeHead(200, { 'api-version': '1.44' }).end('OK');
+        break;
+      case 'create':
+        this.hasContainer = true;
+        tell(201, { Id: 'played' });
+        break;
+      case 'wait':
+        response.writeHead(200).flushHeaders();
+        this.#waiter = response;
+        break;
+      case 'remove':
+        this.hasContainer = false;
+        this.removals += 1;
+        response.writeHead(204).end();
+        break;
+      case 'json':
+        if (pathname.endsWith('/containers/json')) tell(200, []);
+        else if (this.hasContainer) tell(200, { State: { Running: false, Paused: false, ExitCode: 1 } });
+        else tell(404, { message: 'No such container' });
+        break;
+      default:
+        response.writeHead(call === 'start' ? 204 : 200).end();
+    }
+  }
+}
