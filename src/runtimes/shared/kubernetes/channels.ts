@@ -32,7 +32,8 @@ export function openChannels(
     try {
       return await open();
     } catch (error) {
-      if (!isFailure(error, 'unauthorized')) throw error;
+      // Without a status it was not the API server that refused: there was nothing to show to it.
+      if (!isFailure(error, 'unauthorized') || error.status === undefined) throw error;
       await connection.reload(signal);
       return open();
     }

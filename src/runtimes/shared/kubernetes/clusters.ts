@@ -28,7 +28,7 @@ export class Clusters {
     const key = context === undefined ? '' : `context ${context}`;
     let connection = this.#connections.get(key);
     if (connection === undefined) {
-      connection = Connection.open(this.#options, context);
+      connection = Connection.open(this.#options, context, this.#clock);
       this.#connections.set(key, connection);
       // It may be there the next time.
       connection.catch(() => this.#connections.delete(key));

@@ -1,5 +1,6 @@
 import type { Agent } from 'node:http';
 import type { RequestOptions } from 'node:https';
+import type { Clock } from '../../../options.js';
 import { abortable } from '../../../util/abort.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
@@ -7,24 +8,28 @@ import { KubernetesError } from './kubernetes-error.js';
 
 /** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
 const keepAliveMs = 15_000;
+/** How long an exec plugin may take. Less than a call, whose error is to say what it has waited for. */
+const credentialsMs = 20_000;
 
 /** Knows where the API server is and who we are: the settings of every request and WebSocket. */
 export class Connection {
   readonly #options: KubernetesOptions;
   readonly #context: string | undefined;
+  readonly #clock: Clock;
   #loaded: LoadedConfig;
   #reloading: Promise<void> | undefined;
   #asking: Promise<RequestOptions> | undefined;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
 
-  private constructor(options: KubernetesOptions, context: string | undefined, loaded: LoadedConfig) {
+  private constructor(options: KubernetesOptions, context: string | undefined, clock: Clock, loaded: LoadedConfig) {
     this.#options = options;
     this.#context = context;
+    this.#clock = clock;
     this.#loaded = loaded;
   }
 
-  static async open(options: KubernetesOptions, context: string | undefined): Promise<Connection> {
-    return new Connection(options, context, await loadKubeConfig(options, context));
+  static async open(options: KubernetesOptions, context: string | undefined, clock: Clock): Promise<Connection> {
+    return new Connection(options, context, clock, await loadKubeConfig(options, context));
   }
 
   get loaded(): LoadedConfig {
@@ -44,20 +49,26 @@ export class Connection {
     return url;
   }
 
-  /** True while an exec plugin is waited for: it may be waiting for a person. */
-  get asksForCredentials(): boolean {
-    return this.#asking !== undefined;
-  }
-
   /** TLS, credentials and agent for one request. May run an exec plugin: once for all who ask at a time. */
   settings(signal: AbortSignal): Promise<RequestOptions> {
-    if (this.#asking === undefined) {
-      const asking = this.#ask().finally(() => {
-        if (this.#asking === asking) this.#asking = undefined;
-      });
-      this.#asking = asking;
-    }
+    this.#asking ??= this.#askInTime();
     return abortable(this.#asking, signal);
+  }
+
+  /** One that comes too late to be waited for still counts as asked: another one would have to wait as long. */
+  #askInTime(): Promise<RequestOptions> {
+    const { promise, resolve, reject } = Promise.withResolvers<RequestOptions>();
+    const timer = this.#clock.setTimeout(
+      () => reject(noCredentials(`its exec plugin has not answered for ${credentialsMs / 1000} s`)),
+      credentialsMs,
+    );
+    void this.#ask()
+      .then(resolve, reject)
+      .finally(() => {
+        this.#clock.clearTimeout(timer);
+        if (this.#asking === promise) this.#asking = undefined;
+      });
+    return promise;
   }
 
   async #ask(): Promise<RequestOptions> {
@@ -69,9 +80,7 @@ export class Connection {
       // What could not be parsed may hold the secret, and the parser's message quotes it.
       const isNonsense = cause instanceof SyntaxError || cause instanceof TypeError;
       const why = isNonsense ? 'its exec plugin answered with what is no ExecCredential' : messageOf(cause);
-      throw new KubernetesError('unauthorized', `the kubeconfig gives no credentials: ${why}`, {
-        cause: isNonsense ? undefined : cause,
-      });
+      throw noCredentials(why, isNonsense ? undefined : cause);
     }
     // client-node makes an agent that opens a connection for each request; through a proxy only its own knows the way.
     if (config.getCurrentCluster()?.proxyUrl === undefined) settings.agent = this.#agentFor(settings);
@@ -125,6 +134,10 @@ export class Connection {
 function retire(agent: Agent): void {
   agent.maxFreeSockets = 0;
   for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+}
+
+function noCredentials(why: string, cause?: unknown): KubernetesError {
+  return new KubernetesError('unauthorized', `the kubeconfig gives no credentials: ${why}`, { cause });
 }
 
 function messageOf(cause: unknown): string {

@@ -37,7 +37,8 @@ export async function inTime<T>(
 ): Promise<T> {
   signal?.throwIfAborted();
   const limit = new AbortController();
-  const timer = clock.setTimeout(() => limit.abort(tooLate(connection, what)), callTimeoutMs);
+  const late = `the API server ${connection.server} did not answer within ${callTimeoutMs / 1000} s, asked to ${what}`;
+  const timer = clock.setTimeout(() => limit.abort(new KubernetesError('unreachable', late)), callTimeoutMs);
   const either = signal === undefined ? limit.signal : AbortSignal.any([limit.signal, signal]);
   try {
     return await run(either);
@@ -46,11 +47,6 @@ export async function inTime<T>(
   } finally {
     clock.clearTimeout(timer);
   }
-}
-
-function tooLate({ asksForCredentials, server }: Connection, what: string): KubernetesError {
-  const who = asksForCredentials ? 'the kubeconfig gave no credentials' : `the API server ${server} did not answer`;
-  return new KubernetesError('unreachable', `${who} within ${callTimeoutMs / 1000} s, asked to ${what}`);
 }
 
 /** One call to the API server, whose whole answer is read. */
