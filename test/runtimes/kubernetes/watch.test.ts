@@ -123,6 +123,38 @@ test.each([
   expect(watched.failure).toBeUndefined();
 });
 
+test('a version that the API server does not have yet, as its data was restored, is listed anew', async () => {
+  await using watched = await Watched.begin((made) => {
+    made.version = '100';
+  });
+  await watched.until('a watch', ({ streams }) => streams.length === 1);
+  const { answer } = watched.fake;
+  watched.items = [item('b', '50')];
+  watched.version = '50';
+  watched.fake.answer = (request, response) => {
+    if (!request.url?.includes('resourceVersion=100')) answer(request, response);
+    else sendJson(response, 504, { message: 'Timeout: Too large resource version: 100, current: 50' });
+  };
+  watched.streams[0]?.end();
+  await watched.until('the new list', ({ seen }) => seen.includes('b50'));
+  expect(watched.troubles).toEqual([expect.stringContaining('Too large resource version')]);
+  expect(watched.failure).toBeUndefined();
+});
+
+test('a watch that an API server is too busy for goes on from where it was', async () => {
+  await using watched = await Watched.begin();
+  await watched.until('a watch', ({ streams }) => streams.length === 1);
+  const { answer } = watched.fake;
+  watched.fake.answer = (_request, response) => {
+    watched.fake.answer = answer;
+    sendJson(response, 429, { message: 'busy' });
+  };
+  watched.streams[0]?.end();
+  await watched.until('another watch', ({ streams }) => streams.length === 2);
+  expect(watched.troubles).toEqual([expect.stringContaining('busy')]);
+  expect(watched.fake.requests.filter((request) => !request.includes('watch='))).toHaveLength(1);
+});
+
 test('a watch that is not allowed ends, and says so once', async () => {
   await using watched = await Watched.begin((made) => {
     made.fake.answer = (_request, response) => sendJson(response, 403, { message: 'no' });

@@ -75,8 +75,9 @@ class Reflector<T extends KubernetesObject> implements Watch {
           this.#options.failed(error);
           return;
         }
-        if (isFailure(error, 'gone')) this.#version = undefined;
-        else this.#options.trouble?.(error);
+        // Whatever was refused, the version may be why: one from before a restore of the API server's data is a time-out to it.
+        if (error.status !== undefined && error.status !== 429) this.#version = undefined;
+        if (!isFailure(error, 'gone')) this.#options.trouble?.(error);
         await pause(this.#pauseMs * (0.5 + Math.random() / 2), signal, this.#clock).catch(() => {});
         this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
       }
