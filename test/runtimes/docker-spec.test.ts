@@ -58,6 +58,7 @@ describe('a docker spec: each bad field is named, with what to write instead', (
     [{ working_dir: 'app' }, /runtime\.working_dir: must be an absolute path/],
     [{ cap_add: ['net admin'] }, /runtime\.cap_add\[0\]: is not a capability/],
     [{ tmpfs: ['run'] }, /runtime\.tmpfs\[0\]: must be a path in the container/],
+    [{ tmpfs: ['/run:size=1m ro'] }, /runtime\.tmpfs\[0\]: must be .* options: \/run:size=16m,mode=1777$/],
     [{ pull: 'sometimes' }, /runtime\.pull: /],
     [{ volume: [] }, /runtime\.volume: is not a known key; did you mean "volumes"/],
     [{ args: ['a\0b'] }, /runtime\.args\[0\]: .*NUL/],
@@ -207,8 +208,18 @@ describe('the container', () => {
   test('has a /tmp unless the entry gives it another one, or the root can be written to', () => {
     expect(body({}).HostConfig.Tmpfs).toHaveProperty('/tmp');
     expect(body({ tmpfs: ['/tmp:size=1m'] }).HostConfig.Tmpfs).toEqual({ '/tmp': 'size=1m' });
+    expect(body({ tmpfs: ['/tmp/:size=1m'] }).HostConfig.Tmpfs).toEqual({ '/tmp': 'size=1m' });
     expect(body({ volumes: ['/tmp/'] }).HostConfig.Tmpfs).toEqual({});
     expect(body({ read_only: false }).HostConfig.Tmpfs).toEqual({});
+  });
+
+  test('has folders in memory with any option that the kernel knows', () => {
+    const tmpfs = ['/run:size=64M,mode=1777', '/cache/../x:nr_inodes=1k', '/y'];
+    expect(body({ read_only: false, tmpfs }).HostConfig.Tmpfs).toEqual({
+      '/run': 'size=64M,mode=1777',
+      '/x': 'nr_inodes=1k',
+      '/y': '',
+    });
   });
 
   test('has no options that an entry could smuggle in: every text stays in its own field', () => {

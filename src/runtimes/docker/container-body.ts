@@ -1,6 +1,6 @@
 import { parseCpus, parseMemory, parsePids } from './quantities.js';
 import type { DockerSpec } from './spec.js';
-import { type Mount, toVolumes, volumeTargets } from './volumes.js';
+import { type Mount, toTarget, toVolumes, volumeTargets } from './volumes.js';
 
 /** What the engine is asked to make. The names are those of its API. */
 export interface CreateContainerBody {
@@ -111,7 +111,7 @@ function toTmpfs({ read_only = true, tmpfs = [], volumes = [] }: DockerSpec): Re
   }
   for (const text of tmpfs) {
     const [path = '', options = ''] = text.split(':');
-    folders[path] = options;
+    folders[toTarget(path)] = options;
   }
   return folders;
 }

@@ -72,10 +72,7 @@ const pids = v.pipe(
 
 const tmpfs = v.pipe(
   v.string(),
-  v.regex(
-    /^\/[^:]+(?::[a-z0-9=,.%]+)?$/,
-    'must be a path in the container, or one with options: /run:size=16m,mode=1777',
-  ),
+  v.regex(/^\/[^:]+(?::[\w=,.%]+)?$/, 'must be a path in the container, or one with options: /run:size=16m,mode=1777'),
 );
 
 /** The fields of a `docker` runtime in a catalog. */

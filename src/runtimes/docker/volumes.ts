@@ -59,7 +59,7 @@ export function findDoubleTarget(volumes: readonly string[], tmpfs: readonly str
     ...volumes.map((text) => split(text)?.target ?? ''),
     ...tmpfs.map((text) => text.split(':')[0] ?? ''),
   ];
-  return targets.map(clean).find((target) => seen.size === seen.add(target).size);
+  return targets.map(toTarget).find((target) => seen.size === seen.add(target).size);
 }
 
 /** Volumes of a valid spec, for the engine. Relative sources start at `baseDir`. */
@@ -97,7 +97,13 @@ export function bindSources(texts: readonly string[], baseDir: string): string[]
 
 /** Where volumes of a valid spec stand in the container. */
 export function volumeTargets(texts: readonly string[]): string[] {
-  return texts.map((text) => clean(split(text)?.target ?? ''));
+  return texts.map((text) => toTarget(split(text)?.target ?? ''));
+}
+
+/** A path in the container as it is written shortest, so that one place has one name. */
+export function toTarget(path: string): string {
+  const normal = posix.normalize(path);
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
 function split(text: string): Parts | undefined {
@@ -136,11 +142,6 @@ function absolute(source: string, baseDir: string): string {
   return windowsPath.test(source) ? source : resolve(baseDir, source);
 }
 
-function clean(target: string): string {
-  const path = posix.normalize(target);
-  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
-}
-
 function isRoot(target: string): boolean {
-  return clean(target) === '/';
+  return toTarget(target) === '/';
 }
