@@ -222,6 +222,14 @@ describe('docker: the frames of an attached container', () => {
   });
 });
 
+test('docker: ssh gets an IPv6 address as it takes one', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'ssh'), '#!/bin/sh\necho "$@" >&2\nexit 255\n');
+  await chmod(join(folder.path, 'ssh'), 0o755);
+  const env = { DOCKER_HOST: 'ssh://me@[::1]:2222', PATH: `${folder.path}:${process.env.PATH}` };
+  await expect(connectEngine(options(env), never)).rejects.toThrow('-l me -p 2222 -- ::1 docker system dial-stdio');
+});
+
 test('docker: a stream that breaks before anybody reads it ends nothing but itself', async () => {
   const attached = Promise.withResolvers<Socket>();
   await using engine = await listen(

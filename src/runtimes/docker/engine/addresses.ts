@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Environment, homeOf, readContext, readDockerConfig, readTls } from './docker-config.js';
-import type { Address, TlsFiles } from './http.js';
+import { type Address, hostOf, type TlsFiles } from './http.js';
 import { connectOverSsh } from './ssh.js';
 
 export interface AddressOptions {
@@ -84,7 +84,7 @@ async function toAddress(text: string, tls: TlsFiles | undefined, env: Environme
 }
 
 function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address {
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const host = hostOf(url);
   if (host === '') {
     throw new Error(`"${name}" names no host; write it as tcp://host:2376`);
   }

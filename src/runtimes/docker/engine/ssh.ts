@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import type { Environment } from './docker-config.js';
+import { hostOf } from './http.js';
 
 const maxErrorText = 2_000;
 
@@ -20,7 +21,7 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     ...(url.port === '' ? [] : ['-p', url.port]),
     // What follows is never taken for an option.
     '--',
-    url.hostname,
+    hostOf(url),
     'docker',
     ...(url.pathname.length > 1 ? ['--host', `unix://${url.pathname}`] : []),
     'system',
