@@ -24,6 +24,7 @@ beforeAll(async () => {
   await script('no-interpreter', '#!/no/such/interpreter -x\n');
   await script('no-env-name', '#!/usr/bin/env no-such-interpreter\n');
   await script('carriage-return', '#!/bin/sh\r\nexit 0\r\n');
+  await script('env-carriage-return', '#!/usr/bin/env node\r\n');
   await script('no-loader', `\u007fELF${'\0'.repeat(60)}`);
   await script('works', '#!/bin/sh\ncat\n');
   await symlink(join(folder, 'nowhere'), join(folder, 'dangling'));
@@ -114,6 +115,11 @@ describe('a server that cannot start says what is wrong and how to mend it', () 
       /ends with a carriage return; save the file with LF/,
     ],
     [
+      'a first line for env with a carriage return',
+      { command: './env-carriage-return' },
+      /ends with a carriage return; save the file with LF/,
+    ],
+    [
       'a program that is too long',
       { command: 'sh', args: [argument, 'x'.repeat(200_000)] },
       /args and environment are too long together; shorten them.*E2BIG/,
@@ -131,7 +137,7 @@ describe('a server that cannot start says what is wrong and how to mend it', () 
 
   test('check() finds the same', async () => {
     const runtime = new LocalProcessRuntime();
-    for (const [, spec, message, env] of cases.slice(0, 12)) {
+    for (const [, spec, message, env] of cases.slice(0, 13)) {
       const context = createRuntimeContext({ baseDir: folder, env: { SECRET: value, ...env } });
       const { ok, problems } = await runtime.check(spec, context);
       expect(ok).toBe(false);

@@ -97,11 +97,11 @@ async function missingInterpreter(file: string, workingDir: string, path: string
     return undefined;
   }
   const [name] = rest
-    .trim()
+    .replace(/^[ \t]+/, '')
     .replace(/^-S[ \t]*/, '')
     .split(/[ \t]+/);
   // Options and assignments are for env to understand.
-  if (name === undefined || !/^[\w.+-]+$/.test(name) || name.startsWith('-')) {
+  if (name === undefined || !/^[\w.+-]+\r?$/.test(name) || name.startsWith('-')) {
     return undefined;
   }
   return (await searchPath(name, path, workingDir)) === undefined ? name : undefined;
