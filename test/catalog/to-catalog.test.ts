@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
+import { interpolate } from '../../src/catalog/interpolate.js';
 import { createGateway, GatewayError, parseCatalog, toCatalog } from '../../src/index.js';
 import { serverPath } from '../support/trees.js';
 
@@ -91,6 +92,28 @@ describe('what programs write', () => {
     ]);
     expect(toCatalog(config, { variables: { workspaceFolder: '/w', 'input:key': 'a${b}c' } }).servers).toEqual([
       { id: 'it', env: { KEY: 'a$${b}c' }, runtime: { type: 'local-process', command: 'serve', args: ['--root=/w'] } },
+    ]);
+  });
+
+  test.each([
+    ['${input:p}${input:q}', 'pa$', '{HOME}'],
+    ['${input:p}{HOME}', 'pa$', ''],
+    ['a${input:p}$', '$${HOME', ''],
+  ])('%s, whose values %j and %j arrive as they are', async (text, p, q) => {
+    const made = one({ command: 'serve', env: { KEY: text } }, { variables: { 'input:p': p, 'input:q': q } });
+    expect(interpolate(made?.env?.KEY ?? '', {})).toMatchObject({
+      value: text.replace('${input:p}', () => p).replace('${input:q}', () => q),
+      problems: [],
+    });
+  });
+
+  test('a variable behind a value that ends with "$", for which a catalog has no words', () => {
+    const config = { mcpServers: { it: { command: 'serve', args: ['${input:p}${env:HOME}'] } } };
+    const problem = 'needs a value for "env:HOME", as a "$" stands before it: give it in the option "variables"';
+    const variables = { 'input:p': 'pa$' };
+    expect(() => toCatalog(config, { variables })).toThrow(`mcpServers.it.args[0]: ${problem}`);
+    expect(toCatalog(config, { variables: { ...variables, 'env:HOME': '/h' } }).servers).toMatchObject([
+      { runtime: { args: ['pa$/h'] } },
     ]);
   });
 

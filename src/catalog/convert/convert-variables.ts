@@ -13,15 +13,28 @@ export function convertVariables(
     return { text, problem: 'holds "$${", which a catalog reads as a plain "${": write the entry in a catalog' };
   }
   let problem: string | undefined;
-  const converted = text.replaceAll(/\$\{([^}]*)\}/g, (_whole, body: string) => {
-    if (Object.hasOwn(variables, body)) {
-      return (variables[body] as string).replaceAll('${', () => '$${');
-    }
+  let converted = '';
+  // What stands before the next variable: values run into each other, and into the text around them.
+  let literal = '';
+  const withVariable = (body: string) => {
     const name = body.startsWith('env:') ? body.slice('env:'.length) : body;
-    if (!variable.test(name) || ofEditors.includes(name)) {
-      problem ??= `needs a value for ${quote(body)}: give it in the option "variables"`;
+    const isUnknown = !variable.test(name) || ofEditors.includes(name);
+    if (isUnknown || literal.endsWith('$')) {
+      const why = isUnknown ? '' : ', as a "$" stands before it';
+      problem ??= `needs a value for ${quote(body)}${why}: give it in the option "variables"`;
     }
-    return `\${${name}}`;
-  });
+    converted += `${escaped(literal)}\${${name}}`;
+    literal = '';
+  };
+  for (const [index, part] of text.split(/\$\{([^}]*)\}/).entries()) {
+    if (index % 2 === 0) literal += part;
+    else if (Object.hasOwn(variables, part)) literal += variables[part];
+    else withVariable(part);
+  }
+  converted += escaped(literal);
   return problem === undefined ? { text: converted } : { text, problem };
+}
+
+function escaped(literal: string): string {
+  return literal.replaceAll('${', () => '$${');
 }
