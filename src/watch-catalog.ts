@@ -155,7 +155,12 @@ class Watch {
   });
 
   async #start(): Promise<void> {
-    this.#stopListening = await this.#source.listen?.(() => this.#changed());
+    try {
+      this.#stopListening = await this.#source.listen?.(() => this.#changed());
+    } catch (error) {
+      // It is read now and then all the same.
+      this.#tell({ type: 'reload-failed', error: toGatewayError(error), at: this.#clock.date() });
+    }
     await this.#read();
   }
 

@@ -76,6 +76,21 @@ async function replace(file: string, text: string): Promise<void> {
 }
 
 describe('watchCatalog() of a file', () => {
+  test('that cannot be watched says so, and reads it now and then', async () => {
+    vi.doMock('chokidar', () => {
+      throw new Error('chokidar is broken');
+    });
+    cleanUps.push(async () => void vi.doUnmock('chokidar'));
+    const file = join(await makeFolder(), 'catalog.yaml');
+    await writeFile(file, yaml('first'));
+    const { next, ids } = await follow(file, { intervalMs: 10 });
+    expect(await next()).toMatchObject({ type: 'reload-failed', error: { code: 'CATALOG_INVALID' } });
+    expect(await next()).toMatchObject({ type: 'reloaded' });
+    await replace(file, yaml('second'));
+    expect(await next()).toMatchObject({ type: 'reloaded' });
+    expect(ids()).toEqual(['second']);
+  });
+
   test('takes over what is there at the start, what is written in place and what replaces it by a rename', async () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
