@@ -141,9 +141,10 @@ async function findRefusal(cluster: Cluster, spec: K8sJobSpec, context: RuntimeC
   }
 }
 
-/** Kubernetes drops variables whose names it does not like, without a word. */
+/** Kubernetes drops variables whose names it does not like, without a word, or takes no Secret that holds them. */
 function findEnvProblem(env: Readonly<Record<string, string>>): string | undefined {
-  const bad = Object.keys(env).find((name) => !/^[-._a-zA-Z][-._a-zA-Z0-9]{0,252}$/.test(name));
+  const bad = Object.keys(env).find((name) => !/^(?!\.$|\.\.)[-._a-zA-Z][-._a-zA-Z0-9]{0,252}$/.test(name));
   if (bad === undefined) return undefined;
-  return `Kubernetes takes no variable named ${JSON.stringify(bad)}: letters, digits, "_", "-" and "." alone; rename it in env`;
+  const rule = 'letters, digits, "_", "-" and ".", without a digit or ".." at the start, and not "." itself';
+  return `Kubernetes takes no variable named ${JSON.stringify(bad)}: ${rule}; rename it in env`;
 }

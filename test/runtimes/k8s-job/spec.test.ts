@@ -2,6 +2,9 @@ import { safeParse } from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { findQuantityProblem, parseKubernetesQuantity } from '../../../src/runtimes/k8s-job/quantity.js';
 import { k8sJobSpec } from '../../../src/runtimes/k8s-job/spec.js';
+import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
+import { createRuntimeContext } from '../../../src/testing/index.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 
 const smallest = { namespace: 'mcp-servers', image: 'mcp/my-server:v1.0' };
 
@@ -63,6 +66,20 @@ test.each([
   ['1e', undefined],
 ])('the quantity %j is %j', (text, amount) => {
   expect(parseKubernetesQuantity(text)).toBe(amount);
+});
+
+test.each(['.', '..', '..data', '1ST', 'A B'])('a variable named %j is told before anything is made', async (name) => {
+  await using fake = await FakeApiServer.listen();
+  fake.answer = (_request, response) => sendJson(response, 200, { status: { allowed: true } });
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  const env = { '.rc': '', 'a.b-c': '', [name]: '' };
+  const problem = `Kubernetes takes no variable named "${name}"`;
+  const { problems } = await runtime.check(smallest, createRuntimeContext({ env }));
+  expect(problems).toEqual([expect.stringContaining(problem)]);
+  const asked = fake.requests.length;
+  await expect(runtime.open(smallest, createRuntimeContext({ env }))).rejects.toThrow(problem);
+  expect(fake.requests).toHaveLength(asked);
+  await runtime.close();
 });
 
 test('what Kubernetes takes for tiny is told', () => {
