@@ -3,16 +3,16 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { createServer as createTlsServer } from 'node:tls';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
 import { connectEngine } from '../../src/runtimes/docker/engine/connect.js';
 import { Demultiplexer } from '../../src/runtimes/docker/engine/demultiplexer.js';
-import { upgrade } from '../../src/runtimes/docker/engine/http.js';
+import { send, upgrade } from '../../src/runtimes/docker/engine/http.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { count } from '../support/counts.js';
 import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
@@ -222,12 +222,23 @@ describe('docker: the frames of an attached container', () => {
   });
 });
 
-test('docker: ssh gets an IPv6 address as it takes one', async () => {
+test('docker: ssh asks for signs of life, and gets an IPv6 address as it takes one', async () => {
   await using folder = await temporaryFolder();
   await writeFile(join(folder.path, 'ssh'), '#!/bin/sh\necho "$@" >&2\nexit 255\n');
   await chmod(join(folder.path, 'ssh'), 0o755);
   const env = { DOCKER_HOST: 'ssh://me@[::1]:2222', PATH: `${folder.path}:${process.env.PATH}` };
-  await expect(connectEngine(options(env), never)).rejects.toThrow('-l me -p 2222 -- ::1 docker system dial-stdio');
+  await expect(connectEngine(options(env), never)).rejects.toThrow(
+    '-o ServerAliveInterval=30 -T -l me -p 2222 -- ::1 docker system dial-stdio',
+  );
+});
+
+test('docker: a connection over TCP asks for signs of life, as nobody may write on it for hours', async () => {
+  const asked = vi.spyOn(Socket.prototype, 'setKeepAlive');
+  onTestFinished(() => asked.mockRestore());
+  await using engine = await listen(createServer((near) => near.end('HTTP/1.1 204 No Content\r\n\r\n')));
+  const address = { name: 'tcp', host: '127.0.0.1', port: engine.port };
+  (await send(address, { method: 'GET', path: '/', signal: never })).resume();
+  expect(asked).toHaveBeenCalledWith(true, 30_000);
 });
 
 test('docker: a stream that breaks before anybody reads it ends nothing but itself', async () => {

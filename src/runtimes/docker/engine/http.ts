@@ -36,6 +36,8 @@ export interface Call {
 
 /** An answer is small: what is larger is no answer of an engine. */
 const maxAnswerBytes = 16 * 1024 * 1024;
+/** When a silent connection over TCP is asked for a sign of life: who waits for a container may hear nothing for hours. */
+const keepAliveMs = 30_000;
 
 /** Sends a call. The answer's status is the caller's to judge, and its body the caller's to read or to destroy. */
 export function send(address: Address, call: Call): Promise<IncomingMessage> {
@@ -159,6 +161,7 @@ function exchange(address: Address, call: Call, hijack: boolean): Promise<Incomi
       signal.removeEventListener('abort', abort);
       run();
     };
+    request.once('socket', (socket) => socket.setKeepAlive(true, keepAliveMs));
     request.once('upgrade', (_message, socket: Duplex, head: Buffer) => {
       // Stays for good: one that breaks before anybody listens would end the host.
       socket.on('error', () => {});

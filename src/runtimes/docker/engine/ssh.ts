@@ -16,6 +16,9 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     'BatchMode=yes',
     '-o',
     'ConnectTimeout=30',
+    // Who waits for a container may hear nothing for hours.
+    '-o',
+    'ServerAliveInterval=30',
     '-T',
     ...(user === '' ? [] : ['-l', user]),
     ...(url.port === '' ? [] : ['-p', url.port]),
