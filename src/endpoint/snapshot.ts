@@ -27,10 +27,17 @@ export class SnapshotStore {
   readonly #given: GatewaySnapshot;
   readonly #taken = new Map<string, ServerSnapshot>();
   readonly #max: number;
+  readonly #maxItems: number;
+  #items = 0;
 
-  constructor(given: GatewaySnapshot | undefined, max = 10_000) {
+  /**
+   * Forgets what was taken longest ago beyond `max` snapshots, or `maxItems` items of lists in them: each caller may have its
+   * own, and is seldom told to have gone for good.
+   */
+  constructor(given: GatewaySnapshot | undefined, max = 10_000, maxItems = 100_000) {
     this.#given = given ?? {};
     this.#max = max;
+    this.#maxItems = maxItems;
   }
 
   /** @param owner - for whom it was taken; undefined for a caller that nobody can recognise */
@@ -42,11 +49,23 @@ export class SnapshotStore {
 
   set(server: string, owner: string, snapshot: ServerSnapshot): void {
     const key = keyOf(server, owner);
-    this.#taken.delete(key);
-    if (this.#taken.size >= this.#max) {
-      this.#taken.delete(this.#taken.keys().next().value as string);
+    this.#forget(key);
+    this.#items += sizeOf(snapshot);
+    for (const oldest of this.#taken.keys()) {
+      if (this.#taken.size < this.#max && this.#items <= this.#maxItems) {
+        break;
+      }
+      this.#forget(oldest);
     }
     this.#taken.set(key, snapshot);
+  }
+
+  #forget(key: string): void {
+    const snapshot = this.#taken.get(key);
+    if (snapshot !== undefined) {
+      this.#taken.delete(key);
+      this.#items -= sizeOf(snapshot);
+    }
   }
 
   /** Everything that is the same for all callers, for the host to keep. */
@@ -60,6 +79,10 @@ export class SnapshotStore {
     }
     return all;
   }
+}
+
+function sizeOf({ lists }: ServerSnapshot): number {
+  return Object.values(lists).reduce((sum, items) => sum + items.length, 0);
 }
 
 function keyOf(server: string, owner: string): string {

@@ -254,3 +254,21 @@ test('a store remembers so many, and forgets what was taken longest ago', () => 
     [{ name: 'eve' }],
   ]);
 });
+
+test('a store remembers so many items of lists, whosever they are', () => {
+  const store = new SnapshotStore(undefined, 100, 5);
+  const taken = (count: number) => ({
+    fingerprint: 'f',
+    capabilities: {},
+    lists: { tools: Array.from({ length: count }, (_, index) => ({ name: `t${index}` })) },
+  });
+  const known = () => ['ada', 'bob', 'eve'].filter((owner) => store.get('a', 'f', owner) !== undefined);
+  store.set('a', 'ada', taken(3));
+  store.set('a', 'bob', taken(2));
+  expect(known()).toEqual(['ada', 'bob']);
+  store.set('a', 'bob', taken(1));
+  store.set('a', 'eve', taken(1));
+  expect(known()).toEqual(['ada', 'bob', 'eve']);
+  store.set('a', 'eve', taken(2));
+  expect(known()).toEqual(['bob', 'eve']);
+});
