@@ -202,14 +202,14 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * With `era` the caller speaks that era of the protocol whatever the server speaks; names stay the server's own. A server
    * with sessions is started once for each set of capabilities that a stateless caller declares.
    *
-   * @throws `GatewayError` `SERVER_UNKNOWN`; `OPTION_INVALID` for an unknown `era`
+   * @throws `GatewayError` `SERVER_UNKNOWN`; `OPTION_INVALID` for what is no such option
    */
   connect(id: string, options?: ServerConnectOptions): Transport;
   /**
    * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
    * needed. It outlives its servers; each connection is a session of its own.
    *
-   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for `servers` or `tags` that are no arrays
+   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for what is no such option
    */
   connect(options?: MergedOptions): Transport;
   /**
@@ -227,8 +227,8 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * app.all('/mcp', (context) => gateway.fetch(context.req.raw, { caller: { id: userOf(context) } }));
    * ```
    *
-   * @throws `GatewayError` `OPTION_INVALID` for a caller without `id` and `principal`, `SERVER_UNKNOWN` for an id in
-   * `servers`. What is wrong with the request is a response.
+   * @throws `GatewayError` `OPTION_INVALID` for what is no such option, and for a caller without `id` and `principal`;
+   * `SERVER_UNKNOWN` for an id in `servers`. What is wrong with the request is a response.
    */
   fetch(request: Request, options: FetchOptions): Promise<Response>;
   /** Where the names of the merged peer come from. */

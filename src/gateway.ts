@@ -6,6 +6,7 @@ import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
+import { checkOptions } from './check-options.js';
 import { MergedTransport } from './endpoint/merged-transport.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
@@ -33,10 +34,11 @@ import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/server-status.js';
-import { callerKey, checkCaller, MergedPeers } from './merged-peers.js';
+import { callerKey, MergedPeers } from './merged-peers.js';
+import { fetchOptions, gatewayOptions, mergedOptions, serverConnectOptions } from './option-schemas.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
-import type { RuntimeFactory } from './runtime.js';
+import type { Caller, RuntimeFactory } from './runtime.js';
 import { DockerRuntime } from './runtimes/docker.js';
 import { InProcessRuntime } from './runtimes/in-process.js';
 import { K8sJobRuntime } from './runtimes/k8s-job.js';
@@ -57,7 +59,7 @@ const events = channel('open-mcp-gateway');
 /**
  * Makes a gateway for the servers of a catalog. Starts nothing.
  *
- * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog; `OPTION_INVALID`
  */
 export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
   catalog: GatewayCatalog<Runtimes>,
@@ -84,6 +86,7 @@ class CatalogGateway implements Gateway {
   #graceMs = defaultGraceMs;
 
   constructor(catalog: CatalogInput, options: GatewayOptions) {
+    checkOptions('createGateway', gatewayOptions, options);
     this.#options = options;
     const builtins =
       options.builtins === false
@@ -133,21 +136,23 @@ class CatalogGateway implements Gateway {
 
   connect(id: string, options?: ServerConnectOptions): Transport;
   connect(options?: MergedOptions): Transport;
-  connect(idOrOptions?: string | MergedOptions, options: ServerConnectOptions = {}): Transport {
+  connect(idOrOptions: string | MergedOptions = {}, options: ServerConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
+      checkOptions('connect', serverConnectOptions, options);
       const entry = this.#entries.get(idOrOptions);
-      checkCaller(options.caller);
-      const transport = options.era === undefined ? entry.connect(options.caller) : this.#connectEra(entry, options);
+      const { caller, era } = options;
+      const transport = era === undefined ? entry.connect(caller) : this.#connectEra(entry, era, caller);
       const policy = {
         server: entry.definition.id,
-        caller: options.caller ?? {},
+        caller: caller ?? {},
         tools: entry.definition.tools,
         intercept: this.#options.intercept,
       };
       return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
+    checkOptions('connect', mergedOptions, idOrOptions);
     const transport = new MergedTransport(
-      this.#merged.factory(idOrOptions ?? {}),
+      this.#merged.factory(idOrOptions),
       (closed) => this.#peers.delete(closed),
       () => this.#refuseWhenClosed(),
     );
@@ -157,6 +162,7 @@ class CatalogGateway implements Gateway {
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
+    checkOptions('serve', mergedOptions, options);
     await serveEndpoint(transport, this.#merged.factory(options), this.#peers);
   }
 
@@ -164,6 +170,7 @@ class CatalogGateway implements Gateway {
     if (this.#closed) {
       return new Response(null, { status: 503 });
     }
+    checkOptions('fetch', fetchOptions, options);
     return this.#fetch.fetch(request, options);
   }
 
@@ -262,11 +269,8 @@ class CatalogGateway implements Gateway {
   });
 
   /** A transport to one server whose caller speaks one era. */
-  #connectEra(entry: CatalogEntry, { era, caller }: ServerConnectOptions): Transport {
+  #connectEra(entry: CatalogEntry, era: 'legacy' | 'modern', caller: Caller | undefined): Transport {
     const { id } = entry.definition;
-    if (era !== 'legacy' && era !== 'modern') {
-      throw new GatewayError('OPTION_INVALID', `era must be 'legacy' or 'modern', not ${JSON.stringify(era)}`);
-    }
     const transport = connectEra({
       era,
       clock: this.#options.clock ?? systemClock,

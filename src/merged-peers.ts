@@ -9,7 +9,6 @@ import type { Names } from './endpoint/names.js';
 import type { PeerFactory } from './endpoint/peer.js';
 import type { SnapshotStore } from './endpoint/snapshot.js';
 import type { EntryTable } from './entry-table.js';
-import { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { MergedOptions } from './gateway-api.js';
 import type { Clock } from './options.js';
@@ -35,7 +34,7 @@ export class MergedPeers {
     this.#options = options;
   }
 
-  /** For a transport whose caller may be of either era. @throws `GatewayError` `SERVER_UNKNOWN`, `OPTION_INVALID` */
+  /** For a transport whose caller may be of either era. @throws `GatewayError` `SERVER_UNKNOWN` */
   factory(options: MergedOptions): PeerFactory {
     this.#check(options);
     const createSession = this.#sessionFactory(options, false);
@@ -43,7 +42,7 @@ export class MergedPeers {
       new DualPeer({ createSession, createModern: () => this.#createModern(options, createSession) }, send);
   }
 
-  /** For stateless requests over HTTP. @throws `GatewayError` `SERVER_UNKNOWN`, `OPTION_INVALID` */
+  /** For stateless requests over HTTP. @throws `GatewayError` `SERVER_UNKNOWN` */
   createStateless(options: MergedOptions): ModernPeer {
     this.#check(options);
     return this.#createModern(options, this.#sessionFactory(options, true));
@@ -100,28 +99,10 @@ export class MergedPeers {
       .map((entry) => entry.toEndpointServer(caller));
   }
 
-  #check({ caller, servers = [], tags = [] }: MergedOptions): void {
-    checkCaller(caller);
-    for (const [name, value] of Object.entries({ servers, tags })) {
-      if (!Array.isArray(value)) {
-        throw new GatewayError('OPTION_INVALID', `${name} must be an array of strings, not ${JSON.stringify(value)}`);
-      }
-    }
+  #check({ servers = [] }: MergedOptions): void {
     for (const id of servers) {
       this.#options.entries.get(id);
     }
-  }
-}
-
-/**
- * What a compiler would refuse, and would count as nobody in particular.
- *
- * @throws `GatewayError` `OPTION_INVALID`
- */
-export function checkCaller(caller: unknown): void {
-  if (caller !== undefined && (typeof caller !== 'object' || caller === null)) {
-    const given = caller === null ? 'null' : `a ${typeof caller}`;
-    throw new GatewayError('OPTION_INVALID', `caller must be an object such as { id: 'ada' }, not ${given}`);
   }
 }
 

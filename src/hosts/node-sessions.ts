@@ -1,4 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { checkOptions } from '../check-options.js';
+import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
@@ -83,7 +85,9 @@ export function createNodeSessions(
   third?: HttpSessionOptions<IncomingMessage>,
 ): NodeSessions {
   const isOwn = typeof second !== 'function';
-  const resolved = resolveSessionOptions((isOwn ? second : third) ?? {});
+  const options = (isOwn ? second : third) ?? {};
+  checkOptions('createNodeSessions', sessionOptions, options);
+  const resolved = resolveSessionOptions(options);
   const create: Create = isOwn ? (settings) => new NodeHttpTransport(settings, resolved.clock) : (first as Create);
   const table = new SessionTable(create, (isOwn ? first : second) as ServeSession<NodeServerTransport>, resolved);
 

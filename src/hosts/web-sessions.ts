@@ -1,3 +1,5 @@
+import { checkOptions } from '../check-options.js';
+import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import { once } from '../util/once.js';
@@ -53,6 +55,7 @@ export function createWebSessions<T extends WebServerTransport>(
   serve: (transport: T, caller: Caller) => Promise<unknown>,
   options: HttpSessionOptions<Request> = {},
 ): WebSessions {
+  checkOptions('createWebSessions', sessionOptions, options);
   const resolved = resolveSessionOptions(options);
   const table = new SessionTable(create, serve, resolved);
 

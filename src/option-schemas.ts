@@ -1,0 +1,98 @@
+import * as v from 'valibot';
+import type { FetchOptions, GatewayOptions, MergedOptions, ServerConnectOptions } from './gateway-api.js';
+import type { HttpSessionOptions } from './hosts/session-options.js';
+
+/** A schema for each option, so that none is forgotten here. */
+type Schemas<Options> = Readonly<Record<keyof Options, v.GenericSchema>>;
+
+// Most types say more than an object would: a class of the host's own may have what an interface asks for.
+function object(message: string) {
+  return v.custom<object>((input) => typeof input === 'object' && input !== null && !Array.isArray(input), message);
+}
+
+function isFunction(input: unknown): boolean {
+  return typeof input === 'function';
+}
+
+const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
+const words = v.optional(v.array(v.string('must be a string'), 'must be an array of strings'));
+const number = v.optional(v.number('must be a number'));
+const caller = object("must be an object such as { id: 'ada' }");
+const clock = v.optional(
+  v.custom<object>(
+    (input) =>
+      typeof input === 'object' &&
+      ['now', 'date', 'setTimeout', 'clearTimeout'].every((name) => isFunction(Reflect.get(input ?? {}, name))),
+    'must be an object with now(), date(), setTimeout() and clearTimeout()',
+  ),
+);
+
+const runtime = v.custom<object>(
+  (input) =>
+    typeof input === 'object' &&
+    input !== null &&
+    'type' in input &&
+    typeof input.type === 'string' &&
+    'open' in input &&
+    isFunction(input.open),
+  'must be a runtime, such as new DockerRuntime()',
+);
+
+export const gatewayOptions = v.strictObject({
+  runtimes: v.optional(v.array(runtime, 'must be an array of runtimes')),
+  builtins: v.optional(v.boolean('must be true or false')),
+  env: v.optional(
+    v.custom<object>(
+      (input) => isFunction(input) || (typeof input === 'object' && input !== null),
+      'must be an object such as process.env, or a function',
+    ),
+  ),
+  onEvent: optionalFunction,
+  authorize: optionalFunction,
+  intercept: optionalFunction,
+  names: optionalFunction,
+  snapshot: v.optional(object('must be an object: JSON.parse() the text of one')),
+  // What each may be is said where they are read.
+  limits: v.optional(
+    v.strictObject({
+      starting: v.optional(v.unknown()),
+      instances: v.optional(v.unknown()),
+      memory: v.optional(v.unknown()),
+    }),
+  ),
+  clock,
+  random: optionalFunction,
+} satisfies Schemas<GatewayOptions>);
+
+export const serverConnectOptions = v.strictObject({
+  caller: v.optional(caller),
+  era: v.optional(v.picklist(['legacy', 'modern'])),
+} satisfies Schemas<ServerConnectOptions>);
+
+export const mergedOptions = v.strictObject({
+  caller: v.optional(caller),
+  servers: words,
+  tags: words,
+} satisfies Schemas<MergedOptions>);
+
+export const fetchOptions = v.strictObject({
+  caller,
+  servers: words,
+  tags: words,
+  hosts: words,
+  origins: words,
+} satisfies Schemas<FetchOptions>);
+
+export const sessionOptions = v.strictObject({
+  authenticate: optionalFunction,
+  challenge: v.optional(v.string('must be a string')),
+  hosts: words,
+  origins: words,
+  maxSessions: number,
+  maxBodyBytes: number,
+  bodyTimeoutMs: number,
+  idleTimeoutMs: number,
+  disconnectTimeoutMs: number,
+  onError: optionalFunction,
+  clock,
+} satisfies Schemas<HttpSessionOptions<never>>);

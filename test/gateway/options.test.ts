@@ -1,0 +1,91 @@
+import { expect, test } from 'vitest';
+import { createGateway, createNodeSessions, createWebSessions, DockerRuntime } from '../../src/index.js';
+import { createLinkedPair } from '../../src/transport/linked-pair.js';
+
+const refusal = (message: string) => expect.objectContaining({ code: 'OPTION_INVALID', message });
+const deny = () => {
+  throw new Error('denied');
+};
+
+test.each<[unknown, string]>([
+  [{ interceptor: deny }, 'interceptor is not a known key; did you mean "intercept"?'],
+  [{ policy: deny }, expect.stringContaining('policy is not a known key; known are runtimes, builtins, env, ')],
+  [{ intercept: [deny] }, 'intercept must be a function'],
+  [{ intercept: null }, 'intercept must be a function'],
+  [{ authorize: true }, 'authorize must be a function'],
+  [{ onEvent: 'log' }, 'onEvent must be a function'],
+  [{ names: 'x' }, 'names must be a function'],
+  [{ random: 0.5 }, 'random must be a function'],
+  [{ builtins: 'no' }, 'builtins must be true or false'],
+  [{ runtimes: {} }, 'runtimes must be an array of runtimes'],
+  [{ runtimes: [{}] }, 'runtimes[0] must be a runtime, such as new DockerRuntime()'],
+  [{ runtimes: [DockerRuntime] }, 'runtimes[0] must be a runtime, such as new DockerRuntime()'],
+  [{ env: 'x' }, 'env must be an object such as process.env, or a function'],
+  [{ snapshot: '{}' }, 'snapshot must be an object: JSON.parse() the text of one'],
+  [{ limits: 3 }, 'limits must be an object, not a number'],
+  [{ limits: { instance: 3 } }, 'limits.instance is not a known key; did you mean "instances"?'],
+  [{ clock: 3 }, 'clock must be an object with now(), date(), setTimeout() and clearTimeout()'],
+  [null, 'the options must be an object'],
+  [
+    { interceptor: deny, name: 'x' },
+    'interceptor is not a known key; did you mean "intercept"?; name is not a known key; did you mean "names"?',
+  ],
+])('createGateway(catalog, %o) is refused at once, and says what to mend', (options, message) => {
+  const text = typeof message === 'string' ? `createGateway: ${message}` : message;
+  expect(() => createGateway({ servers: [] }, options as never)).toThrow(refusal(text));
+});
+
+test.each<[unknown[], string]>([
+  [[{ server: ['a'] }], 'server is not a known key; did you mean "servers"?'],
+  [[{ servers: 'a' }], 'servers must be an array of strings'],
+  [[{ tags: [5] }], 'tags[0] must be a string'],
+  [[{ caller: 'ada' }], "caller must be an object such as { id: 'ada' }"],
+  [[{ era: 'modern' }], 'era is not a known key; known are caller, servers, tags'],
+  [[null], 'the options must be an object'],
+  [[['a']], 'the options must be an object'],
+  [[3], 'the options must be an object'],
+  [['a', { servers: ['a'] }], 'servers is not a known key; known are caller, era'],
+  [['a', { era: 'moden' }], 'era must be one of "legacy", "modern"; did you mean "modern"?'],
+  [['a', { caller: null }], "caller must be an object such as { id: 'ada' }"],
+  [['a', 3], 'the options must be an object'],
+])('connect(...%j) is refused at once, and says what to mend', async (options, message) => {
+  await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'local-process', command: 'a' } }] });
+  const connect = gateway.connect as (...options: unknown[]) => unknown;
+  expect(() => connect.apply(gateway, options)).toThrow(refusal(`connect: ${message}`));
+});
+
+test('serve() and fetch() refuse what is no option of theirs', async () => {
+  await using gateway = createGateway({ servers: [] });
+  const [transport] = createLinkedPair();
+  await expect(gateway.serve(transport, { tag: ['db'] } as never)).rejects.toEqual(
+    refusal('serve: tag is not a known key; did you mean "tags"?'),
+  );
+  const request = () => new Request('http://localhost/mcp', { method: 'POST' });
+  await expect(gateway.fetch(request(), undefined as never)).rejects.toEqual(
+    refusal('fetch: the options must be an object'),
+  );
+  await expect(gateway.fetch(request(), { caller: { id: 'ada' }, host: ['x'] } as never)).rejects.toEqual(
+    refusal('fetch: host is not a known key; did you mean "hosts"?'),
+  );
+});
+
+test('sessions refuse what is no option of theirs', () => {
+  const serve = async () => {};
+  expect(() => createNodeSessions(serve, { authenticated: deny } as never)).toThrow(
+    refusal('createNodeSessions: authenticated is not a known key; did you mean "authenticate"?'),
+  );
+  expect(() => createWebSessions(() => ({}) as never, serve, { origins: '*' } as never)).toThrow(
+    refusal('createWebSessions: origins must be an array of strings'),
+  );
+  expect(() => createNodeSessions(serve, { authenticate: true } as never)).toThrow(
+    refusal('createNodeSessions: authenticate must be a function'),
+  );
+});
+
+test('what is undefined is not given', async () => {
+  const options = { intercept: undefined, limits: undefined, runtimes: undefined, env: undefined };
+  await using gateway = createGateway({ servers: [] }, options);
+  expect(() => gateway.connect(undefined)).not.toThrow();
+  expect(() => gateway.connect({ servers: undefined, caller: undefined })).not.toThrow();
+  expect(() => createGateway({ servers: [] }, { env: process.env })).not.toThrow();
+});
