@@ -1,5 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
+import { messageOf } from '../util/copy-error.js';
+import { formatDuration } from '../util/quantity.js';
 
 export interface RestartSettings {
   /** More failures than this within the window are a crash loop. */
@@ -36,6 +38,8 @@ export class RestartPolicy {
   #turn: symbol | undefined;
   #loop = false;
   #restarts = 0;
+  /** What it failed with last, while nothing has answered since. */
+  #last: GatewayError | undefined;
 
   constructor(server: string, settings: RestartSettings, clock: Clock, random: () => number) {
     this.#server = server;
@@ -72,11 +76,7 @@ export class RestartPolicy {
         return this.#takeTurn();
       }
       if (this.#loop) {
-        throw new GatewayError(
-          'CRASH_LOOP',
-          `the server failed more than ${this.#settings.max} times within ${this.#settings.windowMs} ms; the next try is in ${Math.ceil(wait)} ms, or start or restart it by hand`,
-          { server: this.#server, delivered: false },
-        );
+        throw this.#crashLoop(wait);
       }
       await this.#change(wait, signal);
     }
@@ -86,8 +86,9 @@ export class RestartPolicy {
    * An instance could not be started, or ended by itself.
    *
    * @param livedMs - how long it had been ready
+   * @param failure - why, without secrets
    */
-  failed(livedMs: number): 'failed' | 'crash-loop' {
+  failed(livedMs: number, failure?: GatewayError): 'failed' | 'crash-loop' {
     const { max, windowMs, cooldownMs } = this.#settings;
     const now = this.#clock.now();
     if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
@@ -98,6 +99,7 @@ export class RestartPolicy {
     this.#row += 1;
     this.#unproved = true;
     this.#turn = undefined;
+    this.#last = failure;
     this.#loop ||= this.#failures.length > max;
     this.#nextAt = now + (this.#loop ? cooldownMs : this.#delay());
     return this.#loop ? 'crash-loop' : 'failed';
@@ -107,6 +109,7 @@ export class RestartPolicy {
   proved(): void {
     this.#loop = false;
     this.#unproved = false;
+    this.#last = undefined;
     this.#wake();
   }
 
@@ -130,6 +133,17 @@ export class RestartPolicy {
         this.#wake();
       }
     };
+  }
+
+  #crashLoop(waitMs: number): GatewayError {
+    const { max, windowMs } = this.#settings;
+    const last = this.#last;
+    const reason = last === undefined ? '' : `; it last failed with: ${messageOf(last)}`;
+    return new GatewayError(
+      'CRASH_LOOP',
+      `the server failed more than ${max} times within ${formatDuration(windowMs)}; the next try is in ${formatDuration(waitMs)}, or start or restart it by hand${reason}`,
+      { server: this.#server, delivered: false, cause: last, exit: last?.exit },
+    );
   }
 
   #delay(): number {

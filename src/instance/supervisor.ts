@@ -58,7 +58,7 @@ export class Supervisor {
     this.#environment = {
       ...options,
       // That a person has to consent is no fault of the server.
-      onFailure: ({ code }, livedMs) => ((code as string) === 'AUTH_REQUIRED' ? 'failed' : policy.failed(livedMs)),
+      onFailure: (failure, livedMs) => (failure.code === 'AUTH_REQUIRED' ? 'failed' : policy.failed(livedMs, failure)),
       onProof: () => policy.proved(),
     };
   }

@@ -17,6 +17,20 @@ export function formatSize(bytes: number): string {
   return `${Number((bytes / size).toFixed(2))} ${unit}`;
 }
 
+/** A duration for people: `500ms`, `1.5s`, `60s`, `4m 50s`, `2h 5m`. A unit counts from two of it on. */
+export function formatDuration(ms: number): string {
+  if (ms < 10_000) {
+    return ms < 1000 ? `${Math.round(ms)}ms` : `${Number((ms / 1000).toFixed(1))}s`;
+  }
+  const rounded = Math.round(ms / 1000) * 1000;
+  const units = Object.entries(durationUnits).slice(1);
+  const index = units.findLastIndex(([, unit]) => rounded >= 2 * unit);
+  const [name, unit] = units[index] ?? ['s', 1000];
+  const [smallerName, smaller] = units[index - 1] ?? ['', rounded];
+  const rest = Math.floor((rounded % unit) / smaller);
+  return `${Math.floor(rounded / unit)}${name}${rest === 0 ? '' : ` ${rest}${smallerName}`}`;
+}
+
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   if (text === '0') {
     return 0;

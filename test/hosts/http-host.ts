@@ -100,7 +100,7 @@ type Handle = (request: IncomingMessage, response: ServerResponse) => Promise<un
 
 function createSessions(
   serve: Serve,
-  { kind = 'ours for node', authenticate, ...rest }: HttpHostOptions,
+  { kind = 'ours for node', authenticate, server: _ofNode, ...rest }: HttpHostOptions,
 ): { readonly sessions: NodeSessions | WebSessions; readonly handle: Handle } {
   const options = { maxBodyBytes: 32 * 1024 * 1024, onError: (error: unknown) => void Promise.reject(error), ...rest };
   if (kind.endsWith('node')) {

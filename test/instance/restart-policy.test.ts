@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { GatewayError } from '../../src/errors.js';
 import { Places } from '../../src/instance/limits.js';
 import { PhaseMachine, type Transition } from '../../src/instance/phase-machine.js';
 import { RestartPolicy, type RestartSettings } from '../../src/instance/restart-policy.js';
@@ -80,6 +81,20 @@ describe('a server that fails', () => {
     // Six until the loop, then one each five minutes.
     expect(starts).toBeGreaterThan(5);
     expect(starts).toBeLessThanOrEqual(8);
+  });
+
+  test('says in a crash loop why it failed last, and when it is tried again', async () => {
+    const { policy, clock } = createPolicy(0.5, { max: 0 });
+    const exit = { code: 1, stderrTail: 'no database' };
+    policy.failed(0, new GatewayError('SERVER_EXITED', 'process exited with code 1', { server: 's', exit }));
+    await clock.advance(10_000);
+    await expect(policy.admit(never)).rejects.toMatchObject({
+      code: 'CRASH_LOOP',
+      message:
+        '"s": the server failed more than 0 times within 60s; the next try is in 4m 50s, or start or restart it by hand; ' +
+        'it last failed with: process exited with code 1',
+      exit,
+    });
   });
 
   test('leaves the crash loop by an answer, and by a start by hand', async () => {
