@@ -75,6 +75,11 @@ export interface RuntimeTransport extends Transport {
    * reads here or not; what nobody reads is dropped.
    */
   readonly stderr?: Readable | null | undefined;
+  /**
+   * Over byte streams: the end of what the server wrote to stderr so far, at most `limits.stderrTailBytes`. It stands in
+   * the error of a server that is ended because it does not answer.
+   */
+  stderrTail?(): string;
 }
 
 /** The answer of a check: can `open` work? */

@@ -1,9 +1,10 @@
-import { type ExitInfo, GatewayError } from '../errors.js';
+import { type ExitInfo, GatewayError, stderrSuffix } from '../errors.js';
 import type { GatewayEvent, Phase } from '../events.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
+import { copyError, messageOf } from '../util/copy-error.js';
 import { type InstanceDefinition, type OpenOptions, openTransport } from './open-transport.js';
 import { PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
@@ -131,7 +132,7 @@ export class Instance implements StrictTransportListener {
 
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail(reason: GatewayError): GatewayError {
-    const redacted = this.#redactor.error(reason);
+    const redacted = this.#redactor.error(withStderr(reason, this.#transport?.stderrTail ?? ''));
     this.#transport?.fail(redacted);
     return redacted;
   }
@@ -366,4 +367,11 @@ export class Instance implements StrictTransportListener {
       at: this.#env.clock.date(),
     });
   }
+}
+
+/** The reason with what the server has written to stderr: that says most of what it waited for. */
+function withStderr(reason: GatewayError, stderrTail: string): GatewayError {
+  return reason.exit !== undefined || stderrTail.trim() === ''
+    ? reason
+    : copyError(reason, { message: messageOf(reason) + stderrSuffix(stderrTail), exit: { stderrTail } });
 }

@@ -66,6 +66,11 @@ export class StrictTransport {
     return this.#inner.stderr;
   }
 
+  /** The end of what the server wrote to stderr; undefined when the runtime does not see it. */
+  get stderrTail(): string | undefined {
+    return this.#inner.stderrTail?.();
+  }
+
   /** True for byte streams, by the rule of SDK v2: both properties are there. */
   get isStream(): boolean {
     return 'pid' in this.#inner && 'stderr' in this.#inner;

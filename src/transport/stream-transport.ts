@@ -91,6 +91,10 @@ export class StreamTransport implements RuntimeTransport {
     return this.#peer.stderr;
   }
 
+  stderrTail(): string {
+    return this.#peer.stderrTail();
+  }
+
   async start(): Promise<void> {
     if (this.#ending !== undefined) {
       throw this.#endReason ?? this.#closedError();

@@ -1,0 +1,35 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { expect, test } from 'vitest';
+import { createGateway } from '../../src/index.js';
+
+/** A server that says on stderr what it waits for, a secret included. */
+const waiting = "console.error('waiting for the database of ' + process.env.TOKEN);";
+const silent = `${waiting} process.stdin.resume();`;
+/** It makes its handshake and answers nothing after it. */
+const mute = `${waiting} process.stdin.once('data', (line) => {
+  const { id, params } = JSON.parse(String(line).split('\\n')[0]);
+  const result = { protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'm', version: '1' } };
+  console.log(JSON.stringify({ jsonrpc: '2.0', id, result }));
+});`;
+
+test.each([
+  ['START_TIMEOUT', silent, { start_timeout: '1s' }],
+  ['SERVER_UNHEALTHY', mute, { health: { interval: '100ms', timeout: '500ms', failures: 1 } }],
+])('%s tells what the server wrote to stderr', async (code, script, settings) => {
+  const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', script] };
+  const env = { TOKEN: '${TOKEN}' };
+  await using gateway = createGateway(
+    { servers: [{ id: 's', protocol: 'legacy', ...settings, env, runtime }] },
+    { env: { TOKEN: 'hunter22' } },
+  );
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(gateway.connect());
+  await expect(client.callTool({ name: 's__x' })).rejects.toMatchObject({
+    message: expect.stringContaining('; stderr ends with: waiting for the database of ${TOKEN}'),
+    data: { code, exit: { stderrTail: 'waiting for the database of ${TOKEN}\n' } },
+  });
+  await expect
+    .poll(() => gateway.status('s').lastError?.message)
+    .toContain('; stderr ends with: waiting for the database of ${TOKEN}');
+  await client.close();
+});
