@@ -41,7 +41,9 @@ export function toGatewayError(server: string, error: JSONRPCErrorResponse['erro
   if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
     return undefined;
   }
-  const message = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
+  const text = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
+  // Unknown is what became of our own request: the caller's has not been sent.
+  const message = text.replace(/^(\S+ got no answer), outcome unknown: /, '$1: ');
   const { exit, status, retryAfterMs, auth } = error.data as GatewayErrorOptions;
   const options = { server, exit, status, retryAfterMs, auth, delivered: false };
   return new GatewayError(code as GatewayError['code'], message, options);

@@ -33,3 +33,15 @@ test.each([
     .toContain('; stderr ends with: waiting for the database of ${TOKEN}');
   await client.close();
 });
+
+test('the message of a request whose server ended in its handshake says as its data do that it was not delivered', async () => {
+  const script = "process.stdin.once('data', () => process.exit(1))";
+  const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', script] };
+  await using gateway = createGateway({ servers: [{ id: 's', protocol: 'legacy', runtime }] });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(gateway.connect());
+  const failure = await client.callTool({ name: 's__x' }).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ data: { code: 'SERVER_EXITED', delivered: false } });
+  expect((failure as Error).message).toMatch(/"s": initialize got no answer: \S/);
+  await client.close();
+});
