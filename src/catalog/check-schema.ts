@@ -66,7 +66,8 @@ function describe(
   if (!isValibotIssue(issue)) {
     return [{ path, message: foreign(textOf(issue), context), atKey: false }];
   }
-  if (issue.expected === 'never' && walked.problems.some((other) => formatPath(other.path) === formatPath(path))) {
+  // Of the same key, or of an item of a list where an object belongs.
+  if (issue.expected === 'never' && walked.problems.some((other) => isAround(other.path, path))) {
     return [];
   }
   // Of a union Valibot says that nothing fits; what is wrong with the option that was meant says more.
@@ -79,6 +80,10 @@ function describe(
   const last: object | undefined = issue.path?.at(-1) as object | undefined;
   const atKey = last !== undefined && 'origin' in last && last.origin === 'key';
   return [{ path, message: own ?? foreign(issue.message, context), atKey }];
+}
+
+function isAround(outer: Path, path: Path): boolean {
+  return formatPath(outer) === formatPath(path.slice(0, outer.length));
 }
 
 function failed(message: string): Checked {

@@ -67,7 +67,7 @@ function nameOf(expected: string): string {
 /** In the words of a catalog: a list, an object, a string. */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) {
-    return 'empty';
+    return value === null ? 'empty' : 'undefined';
   }
   if (Array.isArray(value)) {
     return 'a list';

@@ -16,31 +16,40 @@ const sizePattern = /^\d{1,12}(?:\.\d{1,3})?(?:B|KiB|MiB|GiB)$|\$\{/;
 
 /** @param zero - may the duration be 0? */
 function duration(zero: boolean) {
-  const message = ({ input }: { readonly input: unknown }) =>
-    typeof input === 'number'
-      ? `must be a duration with its unit, as in "${input}s"${zero ? ', or 0' : ''}`
-      : `must be a duration such as ${durationExample}${zero ? ', or 0' : ''}`;
+  const tooShort = 'must be longer than 0, such as "30s"';
+  const orZero = zero ? ', or 0' : '';
+  const message = ({ input }: { readonly input: unknown }) => {
+    if (input === 0) {
+      return tooShort;
+    }
+    return typeof input === 'number' && input > 0
+      ? `must be a duration with its unit, as in "${input}s"${orZero}`
+      : `must be a duration such as ${durationExample}${orZero}`;
+  };
   const text = v.pipe(
     v.string(message),
     v.regex(durationPattern, message),
     v.check((input) => parseDuration(input) !== undefined, message),
-    v.check((input) => zero || parseDuration(input) !== 0, 'must be longer than 0'),
+    v.check((input) => zero || parseDuration(input) !== 0, tooShort),
     v.check((input) => (parseDuration(input) ?? 0) <= longestMs, 'must not be longer than "24d"'),
   );
   return v.optional(zero ? v.union([v.literal(0), text], message) : text);
 }
 
 function size() {
-  const message = ({ input }: { readonly input: unknown }) =>
-    typeof input === 'number'
-      ? `must be a size with its unit, as in "${input}B" or "16MiB"`
-      : 'must be a size such as "512KiB" or "16MiB"';
+  const tooSmall = 'must be at least "1KiB"';
+  const message = ({ input }: { readonly input: unknown }) => {
+    if (typeof input !== 'number') {
+      return 'must be a size such as "512KiB" or "16MiB"';
+    }
+    return input < smallestMessage ? tooSmall : `must be a size with its unit, as in "${input}B" or "16MiB"`;
+  };
   return v.optional(
     v.pipe(
       v.string(message),
       v.regex(sizePattern, message),
       v.check((input) => parseSize(input) !== undefined, message),
-      v.check((input) => (parseSize(input) ?? smallestMessage) >= smallestMessage, 'must be at least "1KiB"'),
+      v.check((input) => (parseSize(input) ?? smallestMessage) >= smallestMessage, tooSmall),
       v.check((input) => (parseSize(input) ?? 0) <= largestMessage, 'must be at most "256MiB"'),
     ),
   );

@@ -81,6 +81,10 @@ function parseVariable(body: string): Reference | string {
   if (name === '') {
     return 'has a "${}" without a name';
   }
+  const [, other] = /^env:([A-Za-z_][A-Za-z0-9_]{0,254})$/.exec(name) ?? [];
+  if (other !== undefined) {
+    return `has a "\${env:${other}}", which is written \${${other}} here`;
+  }
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,254}$/.test(name)) {
     return 'has a "${…}" whose name is not made of letters, digits and "_"';
   }

@@ -7,6 +7,7 @@ import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelop
 import type { Issues, Path } from './issues.js';
 import { formatPath, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
+import { explainKey, otherPrograms } from './other-words.js';
 import { isPlainObject, replaceVariables } from './replace-variables.js';
 import { Secrets } from './secrets.js';
 import { writtenAt } from './source.js';
@@ -72,7 +73,11 @@ export function readEntries(
 
 function serversOf(catalog: unknown, issues: Issues): readonly unknown[] {
   if (!isPlainObject(catalog)) {
-    issues.add([], `a catalog is an object with the key "servers", not ${kindOf(catalog)}`);
+    issues.add([], `a catalog is an object with the key "servers", not ${describe(catalog)}`);
+    return [];
+  }
+  if ('mcpServers' in catalog && catalog.servers === undefined) {
+    issues.add(['mcpServers'], `is not a known key${otherPrograms}`, { atKey: true });
     return [];
   }
   for (const key of Object.keys(catalog)) {
@@ -90,9 +95,18 @@ function serversOf(catalog: unknown, issues: Issues): readonly unknown[] {
   if (servers === undefined || servers === null) {
     issues.add(['servers'], 'is missing: write "servers: []" for a catalog without servers');
   } else {
-    issues.add(['servers'], `must be a list of servers, not ${kindOf(servers)}`);
+    const remedy = isPlainObject(servers) ? otherPrograms : '';
+    issues.add(['servers'], `must be a list of servers, not ${kindOf(servers)}${remedy}`);
   }
   return [];
+}
+
+/** What was given in place of a catalog, and what to do about it. */
+function describe(catalog: unknown): string {
+  if (typeof catalog === 'string') {
+    return 'a string: use loadCatalog() for a file, or parseCatalog() for its text';
+  }
+  return catalog instanceof Promise ? 'a promise: await it' : kindOf(catalog);
 }
 
 // Known entries hold no variable, and no schema is asked about them.
@@ -144,7 +158,8 @@ export function readEntry(
     written: (at) => writtenAt(written, at),
   });
   for (const problem of problems) {
-    issues.add([...path, ...problem.path], problem.message, { server, atKey: problem.atKey });
+    const known = problem.atKey && problem.path.length === 1 ? explainKey(problem.path[0]) : undefined;
+    issues.add([...path, ...problem.path], known ?? problem.message, { server, atKey: problem.atKey });
   }
   checkTogether(replaced, path, server, secrets, issues);
   const envelope = issues.count === before && problems.length === 0 ? (replaced as Envelope) : undefined;

@@ -25,11 +25,14 @@ export async function readYaml(text: string): Promise<ReadText> {
   if (document === undefined) {
     return { data: undefined, problems: [{ path: [], message: 'is not YAML', position: lines.position(0) }] };
   }
-  const faults = [...document.errors, ...document.warnings];
+  const all = [...document.errors, ...document.warnings];
+  const unquoted = all.filter(({ pos: [start] }) => text.startsWith('${', start - 1));
+  // What follows such a one makes no sense to the parser.
+  const faults = unquoted.length > 0 ? unquoted : all;
   if (faults.length > 0) {
     const problems = faults.slice(0, textLimits.problems).map((fault) => ({
       path: [],
-      message: describe(fault),
+      message: unquoted.length > 0 ? unquotedVariable : describe(fault),
       position: lines.position(Math.max(fault.pos[0], 0)),
     }));
     return { data: undefined, problems };
@@ -42,6 +45,7 @@ const plainTags: ReadonlySet<string> = new Set([
   '!',
   ...['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => `tag:yaml.org,2002:${name}`),
 ]);
+const unquotedVariable = 'has a "${…}" without quotes inside { } or [ ]: quote it, as in { TOKEN: "${TOKEN}" }';
 const unsupportedTag = 'has a tag that is not supported: remove the "!…"';
 
 const messages: Partial<Record<YAMLError['code'], string>> = {

@@ -6,6 +6,7 @@ import { toDefinition } from './definition.js';
 import { Issues, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { formHint, variablesOf, withVariables } from './later-variables.js';
+import { meantType } from './other-words.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
@@ -108,5 +109,10 @@ function resolveRuntime(
 
 function unknownType(type: string, registered: readonly string[]): string {
   const list = registered.length === 0 ? 'none is registered' : `registered are ${registered.map(quote).join(', ')}`;
-  return `unknown runtime type ${quote(type)}${didYouMean(type, registered)} (${list})`;
+  const meant = meantType(type);
+  const hint =
+    meant !== undefined && registered.includes(meant)
+      ? `; did you mean ${quote(meant)}?`
+      : didYouMean(type, registered);
+  return `unknown runtime type ${quote(type)}${hint} (${list})`;
 }

@@ -29,9 +29,10 @@ export async function findCommand(
   const file = command.includes('/') ? resolve(baseDir, command) : await searchPath(command, path, workingDir);
   if (file === undefined) {
     const folders = path.split(delimiter).length;
+    const remedy = /\S\s/.test(command) ? 'arguments go into args' : 'install it or give its path in command';
     const where = path === '' ? 'its PATH is empty' : `its PATH has ${folders} folders`;
     return {
-      problem: `command "${printable(command)}" was not found; install it or give its path in command (${where})`,
+      problem: `command "${printable(command)}" was not found; ${remedy} (${where})`,
     };
   }
   const found = await stat(file).catch(() => undefined);

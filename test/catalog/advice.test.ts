@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest';
+import { createGateway, type GatewayError, parseCatalog } from '../../src/index.js';
+
+const runtime = 'runtime: { type: local-process, command: x }';
+const entry = (rest: string) => `servers:\n  - id: a\n    ${runtime}\n    ${rest}\n`;
+
+/** What is wrong with a catalog, without its places. */
+async function problemsOf(make: () => unknown): Promise<string[]> {
+  const error: unknown = await Promise.try(make).catch((thrown: unknown) => thrown);
+  return (error as GatewayError).issues?.map(({ path, message }) => `${path}: ${message}`) ?? [String(error)];
+}
+
+async function problemsOfText(text: string): Promise<string[]> {
+  return problemsOf(async () => createGateway(await parseCatalog(text)));
+}
+
+const quoteIt = ': has a "${…}" without quotes inside { } or [ ]: quote it, as in { TOKEN: "${TOKEN}" }';
+
+describe('what is easily written wrong gets one answer that helps', () => {
+  test.each([
+    ['request_timeout: 0', 'servers[0].request_timeout: must be longer than 0, such as "30s"'],
+    ['start_timeout: 0s', 'servers[0].start_timeout: must be longer than 0, such as "30s"'],
+    ['list_timeout: -1', 'servers[0].list_timeout: must be a duration such as "500ms", "30s", "5m" or "2h"'],
+    ['health: { timeout: 0 }', 'servers[0].health.timeout: must be longer than 0, such as "30s"'],
+    ['idle_timeout: 300', 'servers[0].idle_timeout: must be a duration with its unit, as in "300s", or 0'],
+    ['max_message: 0', 'servers[0].max_message: must be at least "1KiB"'],
+    ['max_message: 65536', 'servers[0].max_message: must be a size with its unit, as in "65536B" or "16MiB"'],
+    ['tools: [a, b]', 'servers[0].tools: must be an object, not a list'],
+    ['timeout: 5m', 'servers[0].timeout: is not a known key; did you mean "request_timeout"?'],
+    ['command: node', 'servers[0].command: is not a known key here: it belongs into "runtime"'],
+    ['args: [x]', 'servers[0].args: is not a known key here: it belongs into "runtime"'],
+    ['url: "https://x.y"', 'servers[0].url: is not a known key here: it belongs into "runtime"'],
+    ['image: x', 'servers[0].image: is not a known key here: it belongs into "runtime"'],
+    [
+      'env: { T: "${env:TOKEN}" }',
+      'servers[0].env.T: has a "${env:TOKEN}", which is written ${TOKEN} here; write $${ for a literal ${',
+    ],
+    ['env: { T: ${HOME} }', quoteIt],
+    ['env: { T: ${HOME:-x}, U: "y" }', quoteIt],
+    ['tags: [${HOME}]', quoteIt],
+  ])('%s', async (rest, problem) => {
+    expect(await problemsOfText(entry(rest))).toEqual([problem]);
+  });
+
+  test.each([
+    ['stdio', 'local-process'],
+    ['http', 'remote-sse'],
+    ['sse', 'remote-sse'],
+    ['streamable-http', 'remote-sse'],
+    ['streamableHttp', 'remote-sse'],
+  ])('type: %s', async (type, meant) => {
+    const [problem, ...more] = await problemsOfText(`servers: [{ id: a, runtime: { type: ${type} } }]`);
+    expect(problem).toContain(`unknown runtime type "${type}"; did you mean "${meant}"?`);
+    expect(more).toEqual([]);
+  });
+
+  test('a file of another program', async () => {
+    expect(await problemsOfText('mcpServers: { a: { command: node } }')).toEqual([
+      'mcpServers: is not a known key: toCatalog() makes a catalog of what is written for other programs',
+    ]);
+    expect(await problemsOfText('servers: { a: { command: node } }')).toEqual([
+      'servers: must be a list of servers, not an object: toCatalog() makes a catalog of what is written for other programs',
+    ]);
+  });
+
+  test.each<[unknown, string]>([
+    [Promise.resolve({ servers: [] }), 'a promise: await it'],
+    ['catalog.yaml', 'a string: use loadCatalog() for a file, or parseCatalog() for its text'],
+    [undefined, 'undefined'],
+    [null, 'empty'],
+    [[], 'a list'],
+  ])('createGateway(%o)', async (catalog, found) => {
+    expect(await problemsOf(() => createGateway(catalog as never))).toEqual([
+      `: a catalog is an object with the key "servers", not ${found}`,
+    ]);
+  });
+
+  test('a command with its arguments', async () => {
+    const command = 'node server.js --x';
+    await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'local-process', command } }] });
+    const [check] = await gateway.check();
+    expect(check?.problems).toEqual([expect.stringContaining('was not found; arguments go into args')]);
+  });
+});
