@@ -12,7 +12,10 @@ import { tell } from './util/tell.js';
 
 /** What a watcher has done. */
 export type WatchEvent =
-  /** Another catalog is in force. `error` says which servers of the old one could not be stopped, if any. */
+  /**
+   * Another catalog is in force, or what was bad is good again: then everything may be `unchanged`. `error` says which
+   * servers of the old one could not be stopped, if any.
+   */
   | { readonly type: 'reloaded'; readonly result: ReloadResult; readonly error?: Error; readonly at: number }
   /**
    * The catalog could not be read or is not valid, and the old one stays. `error.issues` holds every problem, with line and
@@ -220,8 +223,9 @@ class Watch {
         return;
       }
       const { result, error } = await this.#takeOver(mapped, graceMs);
+      const wasBad = this.#lastProblem !== undefined;
       this.#lastProblem = undefined;
-      if (result.added.length + result.removed.length + result.changed.length > 0) {
+      if (wasBad || result.added.length + result.removed.length + result.changed.length > 0) {
         this.#tell({ type: 'reloaded', result, ...(error && { error }), at: this.#clock.date() });
       }
     } catch (error) {

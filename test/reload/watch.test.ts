@@ -395,7 +395,22 @@ test('watchCatalog() of a URL tells of each time that it is out of reach', async
       .end(isKnown ? undefined : yaml('a'));
   });
   const { next } = await follow(`${origin}/catalog.yaml`, { intervalMs: 10 });
-  expect(await next()).toMatchObject({ type: 'reloaded' });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['a'] } });
   expect(await next()).toMatchObject({ type: 'reload-failed' });
+  expect(await next()).toMatchObject({ type: 'reloaded', result: { added: [], changed: [], unchanged: ['a'] } });
   expect(await next()).toMatchObject({ type: 'reload-failed' });
+});
+
+test('watchCatalog() tells when a bad file is good again as it was', async () => {
+  const file = join(await makeFolder(), 'catalog.yaml');
+  await writeFile(file, yaml('a'));
+  const { next } = await follow(file);
+  await next();
+  await replace(file, 'servers: 1');
+  expect(await next()).toMatchObject({ type: 'reload-failed' });
+  await replace(file, yaml('a'));
+  expect(await next()).toMatchObject({
+    type: 'reloaded',
+    result: { added: [], removed: [], changed: [], unchanged: ['a'] },
+  });
 });
