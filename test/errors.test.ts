@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { errorNumbers, GatewayError } from '../src/errors.js';
+import { ServerError } from '../src/instance/server-error.js';
 
 const page = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
 
@@ -59,4 +60,16 @@ describe('GatewayError', () => {
   test('is() accepts its own', () => {
     expect(GatewayError.is(new GatewayError('GATEWAY_CLOSED', 'closed'))).toBe(true);
   });
+});
+
+test('a ServerError says whose answer it is, and says nothing twice of one of ours', () => {
+  const theirs = new ServerError('a', 'tools/call', { code: -32000, message: 'no' });
+  expect(theirs.message).toBe('"a": tools/call was answered with error -32000: no');
+  const message = '"a": tools/call got no answer, outcome unknown: the server ended';
+  const ours = new ServerError('a', 'tools/call', {
+    code: 1201,
+    message,
+    data: { code: 'SERVER_EXITED', server: 'a' },
+  });
+  expect(ours.message).toBe(message);
 });

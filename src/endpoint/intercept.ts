@@ -64,7 +64,7 @@ export function toResponse(
   }
   if (GatewayError.is(thrown)) {
     const { code, message } = thrown;
-    const data = { code, server, delivered: thrown.delivered ?? delivered };
+    const data = { code, server: thrown.server ?? server, delivered: thrown.delivered ?? delivered };
     return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
   }
   const { code, message, data } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as Record<

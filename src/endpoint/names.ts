@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { GatewayError } from '../errors.js';
 
 /** What has a qualified name. */
 export type NameKind = 'tool' | 'prompt';
@@ -64,6 +65,18 @@ function isPlain(name: string): boolean {
   return name !== '' && !/[^a-zA-Z0-9_-]/.test(name);
 }
 
+/** @throws `GatewayError` `OPTION_INVALID` when the host's function throws */
+function nameBy(naming: NamingFunction, origin: Parameters<NamingFunction>[0]): unknown {
+  try {
+    return naming(origin);
+  } catch (error) {
+    const { server, kind, name } = origin;
+    const detail = error instanceof Error ? error.message : String(error);
+    const message = `the option names failed for the ${kind} ${JSON.stringify(name)}: ${detail}`;
+    throw new GatewayError('OPTION_INVALID', message, { server, cause: error, delivered: false });
+  }
+}
+
 /** @param isServer - whether the catalog has a server of this id */
 export function createNames(isServer: (id: string) => boolean, naming?: NamingFunction): Names {
   const remembered: Record<NameKind, Map<string, NameOrigin>> = { tool: new Map(), prompt: new Map() };
@@ -85,7 +98,7 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
     qualify(kind, server, name) {
       const origin = { server, name };
       if (naming !== undefined) {
-        const own = naming({ ...origin, kind });
+        const own = nameBy(naming, { ...origin, kind });
         if (typeof own === 'string' && own !== '' && remember(kind, own, origin)) {
           return own;
         }

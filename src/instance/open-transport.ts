@@ -126,7 +126,20 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   }
 }
 
-// A factory of somebody else may throw before it returns a promise.
+// A factory of somebody else may throw before it returns a promise, or return something else.
 async function openSafely(factory: RuntimeFactory, spec: unknown, context: RuntimeContext): Promise<RuntimeTransport> {
-  return factory.open(spec, context);
+  const transport = await factory.open(spec, context);
+  if (!isTransport(transport)) {
+    const message = `open() of the runtime "${factory.type}" returned no transport`;
+    throw new GatewayError('START_FAILED', message, { server: context.server });
+  }
+  return transport;
+}
+
+function isTransport(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    ['start', 'send', 'close'].every((name) => typeof Reflect.get(value, name) === 'function')
+  );
 }

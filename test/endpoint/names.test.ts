@@ -249,3 +249,17 @@ test('a shortened name of a prompt is looked for among prompts', async () => {
   expect(t.server('a').only.requests('tools/list')).toEqual([]);
   expect(await caller.error('prompts/get', { name: qualifiedName('a', long) })).toMatchObject({ code: -32602 });
 });
+
+test('a naming function that throws is named as what has failed', async () => {
+  const failure = new Error('boom');
+  const names = () => {
+    throw failure;
+  };
+  await using t = setUp({ a: tools('x') }, { names });
+  await using caller = await t.caller();
+  const message = '"a": the option names failed for the tool "x": boom';
+  expect(await caller.request('tools/list')).toMatchObject({
+    error: { code: 1006, message, data: { code: 'OPTION_INVALID', server: 'a' } },
+  });
+  expect(() => t.gateway.names.tool('a', 'x')).toThrow(expect.objectContaining({ message, cause: failure }));
+});

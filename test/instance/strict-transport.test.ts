@@ -1,5 +1,7 @@
+import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
+import { createGateway } from '../../src/index.js';
 import { toGatewayError } from '../../src/instance/handshake.js';
 import { createRedactor } from '../../src/instance/redact.js';
 import { StrictTransport } from '../../src/instance/strict-transport.js';
@@ -169,3 +171,15 @@ test.each([
   });
   expect(toGatewayError('a', { code: 1, message, data: { code: 'of the server' } })).toBeUndefined();
 });
+
+test.each([[undefined], [null], ['x'], [{}], [{ connect() {}, close() {} }]])(
+  'open() that returns %o is told apart from a connection that fails',
+  async (returned) => {
+    const factory = { type: 'f', spec: v.looseObject({}), open: async () => returned as never };
+    await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'f' } }] }, { runtimes: [factory] });
+    await expect(gateway.start('a')).rejects.toMatchObject({
+      code: 'START_FAILED',
+      message: '"a": open() of the runtime "f" returned no transport',
+    });
+  },
+);
