@@ -17,9 +17,14 @@ export type BuiltinRuntime =
   | InProcessRuntime;
 
 /**
- * The catalogs that a gateway with these runtimes takes: what is written in code is checked against their schemas, what was
- * read from text when the gateway is created or reloaded.
+ * The catalogs that `createGateway` with these runtimes takes: what is written in code is checked against their schemas, what
+ * was read from text when the gateway is created or reloaded. The type for a catalog that is made step by step, or by a
+ * function.
  */
 export type GatewayCatalog<Runtimes extends readonly RuntimeFactory[] = readonly []> = CatalogInput<
   RuntimeInputOf<BuiltinRuntime | Runtimes[number]> | ParsedRuntime
 >;
+
+/** One server of such a catalog: the type for lists of them. */
+export type GatewayServer<Runtimes extends readonly RuntimeFactory[] = readonly []> =
+  GatewayCatalog<Runtimes>['servers'][number];

@@ -55,7 +55,7 @@ export type {
   ServerDescription,
   StopOptions,
 } from './gateway-api.js';
-export type { BuiltinRuntime, GatewayCatalog } from './gateway-catalog.js';
+export type { BuiltinRuntime, GatewayCatalog, GatewayServer } from './gateway-catalog.js';
 export { createNodeSessions, type NodeServerTransport, type NodeSessions } from './hosts/node-sessions.js';
 export type { HttpRefusalReason } from './hosts/refusal.js';
 export type { CloseSessionsOptions, HttpSessionOptions, SessionTransportSettings } from './hosts/session-options.js';

@@ -1,3 +1,4 @@
+import type { GatewayServer } from 'open-mcp-gateway';
 // #region load
 import { createGateway, loadCatalog } from 'open-mcp-gateway';
 
@@ -24,5 +25,16 @@ console.log(gateway.status().map(({ id }) => id));
     ],
   });
   // #endregion spread
+  console.log(gateway.status().map(({ id }) => id));
+}
+
+{
+  // #region steps
+  const servers: GatewayServer[] = [];
+  for (const command of ['postgres-mcp', 'files-mcp']) {
+    servers.push({ id: command, runtime: { type: 'local-process', command } });
+  }
+  await using gateway = createGateway({ servers });
+  // #endregion steps
   console.log(gateway.status().map(({ id }) => id));
 }

@@ -1,6 +1,9 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 
-/** A catalog as it is written: in code, or what `parseCatalog` and `loadCatalog` return. */
+/**
+ * A catalog as it is written, when nothing is known about the runtimes that are registered. What `createGateway` takes is a
+ * `GatewayCatalog`, which is one whose entries the compiler has checked.
+ */
 export interface CatalogInput<Runtime = RuntimeInput> {
   readonly servers: readonly ServerInput<Runtime>[];
 }
@@ -54,7 +57,7 @@ export type Protocol = 'auto' | 'legacy' | 'modern';
 /** A duration such as `500ms`, `30s`, `5m` or `2h`; 0 where the key's comment says what it means. */
 export type Duration = string | 0;
 
-/** One server of a catalog. Keys are the same in YAML, JSON and code. */
+/** One server of a catalog. Keys are the same in YAML, JSON and code. For `createGateway` see `GatewayServer`. */
 export interface ServerInput<Runtime = RuntimeInput> {
   /**
    * Names the server: letters, digits, `_` and `-`, at most 48, starting with a letter or digit, without `__` and

@@ -1,4 +1,4 @@
-import type { ExitInfo } from '../errors.js';
+import type { ExitInfo, GatewayErrorCode } from '../errors.js';
 import type { Phase } from '../events.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { Instance } from './instance.js';
@@ -37,7 +37,7 @@ export interface ServerStatus {
   /** How the last instance that ended by itself ended. */
   readonly lastExit: ExitInfo | undefined;
   /** The last failure of a start or of a running server. */
-  readonly lastError: { readonly code: string; readonly message: string } | undefined;
+  readonly lastError: { readonly code: GatewayErrorCode; readonly message: string } | undefined;
   readonly instances: readonly InstanceStatus[];
 }
 

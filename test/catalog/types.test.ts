@@ -2,9 +2,11 @@ import * as v from 'valibot';
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Catalog, CatalogInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
 import type { envelopeSchema } from '../../src/catalog/envelope.js';
+import type { GatewayErrorCode } from '../../src/errors.js';
 import { createGateway } from '../../src/gateway.js';
 import type { Gateway } from '../../src/gateway-api.js';
-import type { GatewayCatalog } from '../../src/gateway-catalog.js';
+import type { GatewayCatalog, GatewayServer } from '../../src/gateway-catalog.js';
+import type { ServerStatus } from '../../src/index.js';
 import type { RuntimeFactory } from '../../src/runtime.js';
 import { watchCatalog } from '../../src/watch-catalog.js';
 
@@ -55,6 +57,21 @@ describe('types of a catalog', () => {
       servers: [...read.servers, { id: 'a', runtime: { type: 'local-process', command: 'x' } }],
     });
     expectTypeOf(mixed).returns.toEqualTypeOf<GatewayCatalog>();
+  });
+
+  test('have a name for a server of a gateway, by which lists of them are written', () => {
+    const list: GatewayServer[] = [];
+    list.push({ id: 'a', isolation: 'shared', runtime: { type: 'local-process', command: 'x' } });
+    void (() => createGateway({ servers: list }));
+    const mine: GatewayServer<[Mine]> = { id: 'a', runtime: { type: 'mine', color: 'red' } };
+    void (() => createGateway({ servers: [...list, mine] }, { runtimes: [new Mine()] }));
+    void ((read: Catalog) => [...read.servers] satisfies GatewayServer[]);
+    // @ts-expect-error -- a key that its runtime does not have
+    list.push({ id: 'a', runtime: { type: 'local-process', comand: 'x' } });
+  });
+
+  test('of errors are the same in a status and in an event', () => {
+    expectTypeOf<NonNullable<ServerStatus['lastError']>['code']>().toEqualTypeOf<GatewayErrorCode>();
   });
 
   test('let no mistake in code through', () => {

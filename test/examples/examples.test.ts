@@ -5,7 +5,10 @@ describe('the examples of the README and the docs do what they show', () => {
   test.each([
     ['smallest-gateway.ts', "{ content: [ { type: 'text', text: 'Echo: hello' } ] }\n"],
     ['merged.ts', "[ 'everything', 'memory' ] everything__echo [ { type: 'text', text: 'Echo: hello' } ]\n"],
-    ['catalogs.ts', "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n"],
+    [
+      'catalogs.ts',
+      "[ 'everything' ]\n[ 'postgres' ]\n[ 'everything', 'postgres' ]\n[ 'postgres-mcp', 'files-mcp' ]\n",
+    ],
     ['eras.ts', "2026-07-28 [ { type: 'text', text: '2026' } ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],
     ['rotated-secrets.ts', '[{"type":"text","text":"the key is old"}]\n[{"type":"text","text":"the key is new"}]\n'],
