@@ -71,3 +71,17 @@ export function headingIds(page: string): string[] {
       .replaceAll(/\s/g, '-'),
   );
 }
+
+/** The cells of the first table below a heading, without its head. */
+export function tableBelow(page: string, heading: string): string[][] {
+  const section = page.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? '';
+  const lines = section.split('\n');
+  const start = lines.findIndex((line) => line.startsWith('|'));
+  const end = lines.findIndex((line, at) => at > start && !line.startsWith('|'));
+  return lines.slice(start + 2, end).map((line) =>
+    line
+      .slice(1, -1)
+      .split('|')
+      .map((cell) => cell.trim()),
+  );
+}

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import { nextPhases, PhaseMachine } from '../../src/instance/phase-machine.js';
-import { findBlocks } from './markdown.js';
+import { findBlocks, tableBelow } from './markdown.js';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
@@ -73,20 +73,6 @@ function parseStates(diagram: string): { edges: string[]; rest: string[] } {
     }
   }
   return { edges, rest };
-}
-
-/** The cells of the first table below a heading, without its head. */
-function tableBelow(page: string, heading: string): string[][] {
-  const section = page.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? '';
-  const lines = section.split('\n');
-  const start = lines.findIndex((line) => line.startsWith('|'));
-  const end = lines.findIndex((line, at) => at > start && !line.startsWith('|'));
-  return lines.slice(start + 2, end).map((line) =>
-    line
-      .slice(1, -1)
-      .split('|')
-      .map((cell) => cell.trim()),
-  );
 }
 
 /** The members of the union `GatewayEvent`, in order: each with its `type` and its other members. */
