@@ -33,9 +33,11 @@ const runtime = v.custom<object>(
     input !== null &&
     'type' in input &&
     typeof input.type === 'string' &&
+    'spec' in input &&
+    Object(input.spec)['~standard'] !== undefined &&
     'open' in input &&
     isFunction(input.open),
-  'must be a runtime, such as new DockerRuntime()',
+  'must be a runtime, with type, spec and open(), such as new DockerRuntime()',
 );
 
 export const gatewayOptions = v.strictObject({

@@ -3,6 +3,7 @@ import { createGateway, createNodeSessions, createWebSessions, DockerRuntime } f
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 
 const refusal = (message: string) => expect.objectContaining({ code: 'OPTION_INVALID', message });
+const runtimeNeeded = 'runtimes[0] must be a runtime, with type, spec and open(), such as new DockerRuntime()';
 const deny = () => {
   throw new Error('denied');
 };
@@ -18,8 +19,9 @@ test.each<[unknown, string]>([
   [{ random: 0.5 }, 'random must be a function'],
   [{ builtins: 'no' }, 'builtins must be true or false'],
   [{ runtimes: {} }, 'runtimes must be an array of runtimes'],
-  [{ runtimes: [{}] }, 'runtimes[0] must be a runtime, such as new DockerRuntime()'],
-  [{ runtimes: [DockerRuntime] }, 'runtimes[0] must be a runtime, such as new DockerRuntime()'],
+  [{ runtimes: [{}] }, runtimeNeeded],
+  [{ runtimes: [DockerRuntime] }, runtimeNeeded],
+  [{ runtimes: [{ type: 'x', open: deny }] }, runtimeNeeded],
   [{ env: 'x' }, 'env must be an object such as process.env, or a function'],
   [{ snapshot: '{}' }, 'snapshot must be an object: JSON.parse() the text of one'],
   [{ limits: 3 }, 'limits must be an object, not a number'],
