@@ -50,6 +50,8 @@ export class ServerConnection implements Transport, InstanceUser {
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
   #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
+  /** The server runs, and has closed its stdin: it ends when what it has heard before is answered. */
+  #isDeaf = false;
   /** Somebody stops the server, perhaps before it could be used. */
   #isDraining = false;
   #reason: GatewayError | undefined;
@@ -293,6 +295,7 @@ export class ServerConnection implements Transport, InstanceUser {
         return;
       } else {
         this.#refuse(request, failure);
+        this.#endIfDeaf(failure);
       }
       onOutcome();
     });
@@ -321,6 +324,7 @@ export class ServerConnection implements Transport, InstanceUser {
       if (failure !== undefined) {
         // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
         this.onTrouble(failure);
+        this.#endIfDeaf(failure);
       }
       onOutcome();
     });
@@ -369,7 +373,19 @@ export class ServerConnection implements Transport, InstanceUser {
     }
   }
 
+  /** @param failure - what a message was refused with */
+  #endIfDeaf(failure: GatewayError): void {
+    this.#isDeaf ||= failure.exit?.reason === 'stdin-closed';
+    this.#settleDrain();
+  }
+
   #settleDrain(): void {
+    if (this.#isDeaf && this.#ledger.size === 0) {
+      this.#isDeaf = false;
+      const message = 'the server closed its stdin while it was running';
+      const exit = { reason: 'stdin-closed', stderrTail: this.#instance?.transport.stderrTail ?? '' };
+      this.fail(new GatewayError('SERVER_EXITED', message, { server: this.#options.server, exit }));
+    }
     if (this.#drained.length > 0 && this.#ledger.size === 0) {
       for (const resolve of this.#drained.splice(0)) {
         resolve();

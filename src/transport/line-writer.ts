@@ -30,6 +30,8 @@ interface Batch {
 const joinLimit = 32 * 1024;
 // A burst goes out in pieces of so many messages, so that the server works while we do.
 const burstMessages = 8;
+// Whoever runs a server knows by this that it will not hear anything any more.
+const deaf = { reason: 'stdin-closed', stderrTail: '' };
 // What a message that waits costs besides its text.
 const overheadPerMessage = 256;
 
@@ -68,7 +70,7 @@ export class LineWriter {
     this.#maxQueued = Math.max(4 * options.maxMessageBytes, 64 * 1024 * 1024);
     const broke = async () => {
       if (this.#broken === undefined && !(await ended())) {
-        this.fail(this.#error('TRANSPORT_CLOSED', 'the server has closed its stdin'));
+        this.fail(copyError(this.#error('TRANSPORT_CLOSED', 'the server has closed its stdin'), { exit: deaf }));
       }
     };
     stream.on('error', broke).on('close', broke);

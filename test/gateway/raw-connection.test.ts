@@ -495,6 +495,36 @@ describe('the end of the server', () => {
     await gateway.close();
   });
 
+  test('that closes its stdin and runs on has ended when it has answered what it heard before', async () => {
+    const script = `
+      const say = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }));
+      process.on('SIGUSR2', () => say({ id: 1, result: {} }));
+      process.stdin.once('data', () => process.stdin.destroy()).once('close', () => {
+        // Node leaves that to the system.
+        fs.closeSync(0);
+        say({ method: 'deaf' });
+      });
+      setInterval(() => {}, 9e5);`;
+    await using gateway = createGateway({
+      servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: ['-e', script] } }],
+    });
+    const transport = gateway.connect('a') as Raw & { pid: number };
+    const { answers, errors, closed, log } = listen(transport);
+    await transport.start();
+    await transport.send(request(1));
+    await vi.waitFor(() => expect(answers).toHaveLength(1), { timeout: 30_000 });
+    await transport.send(request(2));
+    await vi.waitFor(() => expect(answers).toHaveLength(2), { timeout: 30_000 });
+    expect(answers[1]).toMatchObject({ id: 2, error: { data: { code: 'TRANSPORT_CLOSED', delivered: 'unknown' } } });
+    expect(gateway.status('a').phase).toBe('ready');
+    process.kill(transport.pid, 'SIGUSR2');
+    await closed;
+    expect(answers[2]).toMatchObject({ id: 1, result: {} });
+    expect(errors).toMatchObject([{ code: 'SERVER_EXITED', exit: { reason: 'stdin-closed' } }]);
+    expect(log.slice(-2)).toEqual(['error', 'close']);
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastExit: { reason: 'stdin-closed' } });
+  });
+
   test('a runtime that breaks its word: throws in send, ends in start, never closes', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');
