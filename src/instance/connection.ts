@@ -160,6 +160,12 @@ export class ServerConnection implements Transport, InstanceUser {
     }
   }
 
+  /** @internal Nobody waits for the answer to this request any more; the server is not told. */
+  forget(id: RequestId): void {
+    this.#ledger.take(id);
+    this.#settleDrain();
+  }
+
   /** Rejects when the runtime does not find the server alive. */
   async health(signal: AbortSignal): Promise<void> {
     await this.#instance?.health(signal);

@@ -144,6 +144,65 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(1);
   });
 
+  test('a server with sessions that takes long for both is started once, and then has nothing left to answer', async () => {
+    const [booted, initialized] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'server/discover': async () => {
+          await booted.promise;
+          throw new RpcError(-32601, 'no such method');
+        },
+        initialize: () => initialized.promise.then(() => handshake),
+      },
+    };
+    await using setup = setUp({ one: script }, { entry: { start_timeout: '10s' } });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(3_000);
+    booted.resolve();
+    await setup.clock.advance(4_000);
+    initialized.resolve();
+    await called;
+    expect(setup.server('one').opens).toBe(1);
+  });
+
+  test.each<[string, (slow: Promise<void>) => Script]>([
+    ['of its era', (slow) => ({ on: { 'server/discover': () => hold, initialize: () => slow.then(() => handshake) } })],
+    [
+      'to initialize',
+      (slow) => modern({ 'server/discover': () => slow.then(() => discovery()), initialize: () => hold }),
+    ],
+  ])('a server that never answers our question %s is not taken for one that is at work', async (_, script) => {
+    const slow = Promise.withResolvers<void>();
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], ...script(slow.promise) } });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(6_000);
+    slow.resolve();
+    await setup.clock.advance(10_000);
+    await called;
+    expect(setup.server('one').opens).toBe(1);
+    expect(setup.gateway.status('one')).toMatchObject({ phase: 'ready', inFlight: 0 });
+    // The clock stands still: nothing is waited for.
+    await setup.gateway.stop('one', { graceMs: 2_000 });
+  });
+
+  test('a stateless server that refuses initialize before it says its era is found out', async () => {
+    const found = Promise.withResolvers<void>();
+    const script = modern({ 'server/discover': () => found.promise.then(() => discovery()) });
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(5_000);
+    found.resolve();
+    await called;
+    expect(setup.server('one').opens).toBe(1);
+  });
+
   test('a server that keeps silent is started afresh after half of start_timeout', async () => {
     const initialize = () => (setup.server('one').opens === 1 ? hold : handshake);
     const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold, initialize } };
@@ -220,7 +279,7 @@ describe('the era of a server', () => {
     await using caller = await setup.caller();
     const called = caller.result('tools/call', { name: 'one__go' });
     await setup.server('one').request('server/discover');
-    await setup.clock.advance(5_000);
+    await setup.clock.advance(15_000);
     await called;
     expect(methods(setup.server('one').only).slice(0, 4)).toEqual([
       'server/discover',

@@ -2,7 +2,6 @@ import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
-  isResponse,
   type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
@@ -17,13 +16,17 @@ import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
+import { EraSearch } from './era-search.js';
 import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
-import { judge, refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
+import { Questions } from './questions.js';
+import { refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
 
 /** A connection with an instance of its own. */
 export interface EraConnection extends LinkTransport {
   /** Whether it may end by itself and be no failure. */
   expectEnd?(expected: boolean): void;
+  /** Nobody waits for the answer to this request any more; the server is not told. */
+  forget?(id: RequestId): void;
 }
 
 export interface EraTransportOptions {
@@ -41,9 +44,6 @@ export interface EraTransportOptions {
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
-// Of our own questions: no caller has such ids.
-const ownPrefix = 'era:';
-const earlyInitializeId = `${ownPrefix}initialize`;
 // Of what servers ask beyond that, the rest is refused.
 const mostEarly = 1_000;
 
@@ -59,8 +59,8 @@ export class EraTransport implements LinkTransport {
   readonly #options: EraTransportOptions;
   #inner: EraConnection;
   #modern: ModernSession | undefined;
-  /** Who waits for the answers to our own questions; they get nothing when none will come. */
-  readonly #awaited = new Map<RequestId, (answer: Response | undefined) => void>();
+  /** Our own, while a handshake is under way. */
+  #questions: Questions | undefined;
   #probes = 0;
   /** While a handshake is under way, the end of the connection may be followed by another one. */
   #shaking = false;
@@ -130,7 +130,7 @@ export class EraTransport implements LinkTransport {
   async #close(): Promise<void> {
     this.#closed = true;
     this.#modern?.close();
-    this.#expectNothing();
+    this.#questions?.giveUp();
     await this.#inner.close();
     this.#onClose();
   }
@@ -162,9 +162,11 @@ export class EraTransport implements LinkTransport {
 
   async #initialize(request: JSONRPCRequest): Promise<void> {
     const params = request.params ?? {};
+    const questions = new Questions((question, onOutcome) => this.#forward(question, undefined, onOutcome));
+    this.#questions = questions;
     this.#shaking = true;
     try {
-      const answer = await this.#shakeHands(request, params);
+      const answer = await this.#shakeHands(request, params, questions);
       if (answer !== undefined && !this.#closed) {
         deliver(this, { ...answer, id: request.id });
       }
@@ -175,17 +177,18 @@ export class EraTransport implements LinkTransport {
       }
     } finally {
       this.#shaking = false;
+      this.#questions = undefined;
       this.#early = undefined;
       this.#ended && this.#onClose();
     }
   }
 
   /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
-  async #shakeHands(request: JSONRPCRequest, params: Params): Promise<Response | undefined> {
+  async #shakeHands(request: JSONRPCRequest, params: Params, questions: Questions): Promise<Response | undefined> {
     const { era } = this.#options;
     let early: Response | undefined;
     if (era.known !== 'legacy') {
-      const verdict = await this.#discover(params, request);
+      const verdict = await this.#discover(questions, params, request);
       if (verdict === undefined) {
         return undefined;
       }
@@ -205,12 +208,12 @@ export class EraTransport implements LinkTransport {
         early = verdict.initialized;
       }
     }
-    const answer = early ?? (await this.#ask(request));
+    const answer = early ?? (await questions.ask(request));
     if (answer !== undefined && 'result' in answer) {
       era.learn('legacy');
     } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
       // It was asked too early, or has changed since.
-      const verdict = await this.#discover(params);
+      const verdict = await this.#discover(questions, params);
       return verdict?.era === 'modern' ? this.#begin(request, params, verdict) : answer;
     } else if (answer !== undefined && !era.isFixed && answer.error.code < 0) {
       // It may not be what it was: the next start asks again.
@@ -234,39 +237,20 @@ export class EraTransport implements LinkTransport {
     return { jsonrpc: '2.0', id: request.id, result: toInitializeResult(server, caller, discovery) };
   }
 
-  /**
-   * Asks for the era. A server that is known to answer has all the time that a start may take.
-   *
-   * @param initialize - what a server of an unknown era gets as well when it keeps silent: it may be slow to start, and then
-   * answers both in turn, or be one that waits for nothing else
-   */
-  async #discover(params: Params, initialize?: JSONRPCRequest): Promise<Verdict | undefined> {
+  /** @param initialize - what a server that keeps silent gets as well */
+  #discover(questions: Questions, params: Params, initialize?: JSONRPCRequest): Promise<Verdict | undefined> {
     const { era, clock, probeTimeoutMs, silenceTimeoutMs } = this.#options;
     const inner = this.#inner;
-    const isPatient = era.isFixed || era.known === 'modern';
-    let isAskedTwice = false;
-    let isLate = false;
-    const giveUp = () => {
-      isLate = true;
-      this.#expectNothing();
-    };
-    const initialized = Promise.withResolvers<Response | undefined>();
-    const askOtherwise = (request: JSONRPCRequest) => {
-      isAskedTwice = true;
-      timer = clock.setTimeout(giveUp, silenceTimeoutMs);
-      this.#ask({ ...request, id: earlyInitializeId }).then(initialized.resolve, () => initialized.resolve(undefined));
-    };
-    const late = () => (initialize === undefined ? giveUp() : askOtherwise(initialize));
-    let timer = isPatient ? undefined : clock.setTimeout(late, probeTimeoutMs);
-    inner.expectEnd?.(!era.isFixed);
-    try {
-      const answer = await Promise.race([this.#ask(this.#toProbe(params)), initialized.promise]);
-      const read = () => answer && (isAskedTwice ? readBoth(answer, initialized.promise) : judge(answer, isPatient));
-      return (await read()) ?? (isLate ? { era: 'ended' } : undefined);
-    } finally {
-      clock.clearTimeout(timer);
-      inner.expectEnd?.(false);
-    }
+    const search = new EraSearch({
+      clock,
+      questions,
+      isPatient: era.isFixed || era.known === 'modern',
+      probeTimeoutMs,
+      silenceTimeoutMs,
+      expectEnd: (expected) => inner.expectEnd?.(expected && !era.isFixed),
+      forget: (id) => inner.forget?.(id),
+    });
+    return search.run(this.#toProbe(params), initialize);
   }
 
   #toProbe({ capabilities, clientInfo }: Params): JSONRPCRequest {
@@ -276,23 +260,8 @@ export class EraTransport implements LinkTransport {
       ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
     };
     // The last one may still be open.
-    const id = `${ownPrefix}discover:${this.#probes++}`;
+    const id = `era:discover:${this.#probes++}`;
     return { jsonrpc: '2.0', id, method: 'server/discover', params: { _meta: meta } };
-  }
-
-  /** Undefined when no answer will come. */
-  #ask(request: JSONRPCRequest): Promise<Response | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#awaited.set(request.id, resolve);
-      this.#forward(request, undefined, (error) => error && reject(error));
-    });
-  }
-
-  #expectNothing(): void {
-    for (const resolve of this.#awaited.values()) {
-      resolve(undefined);
-    }
-    this.#awaited.clear();
   }
 
   /** Starts afresh: the server has ended, or will not answer any more. */
@@ -328,18 +297,17 @@ export class EraTransport implements LinkTransport {
         return;
       }
       this.#ended = true;
-      this.#expectNothing();
+      this.#questions?.giveUp();
       this.#shaking || this.#onClose();
     };
     return inner;
   }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    const awaited = isResponse(message) ? this.#awaited.get(message.id as RequestId) : undefined;
-    if (awaited !== undefined) {
-      this.#awaited.delete((message as Response).id as RequestId);
-      awaited(message as Response);
-    } else if (this.#modern !== undefined) {
+    if (this.#questions?.take(message)) {
+      return;
+    }
+    if (this.#modern !== undefined) {
       this.#modern.receive(message, extra);
     } else {
       if (this.#early !== undefined && this.#early.length < mostEarly && isRequest(message)) {
@@ -381,21 +349,4 @@ function toLegacy(message: JSONRPCRequest | JSONRPCNotification): JSONRPCMessage
   const { inputResponses: _, requestState: __, _meta, ...params }: Record<string, unknown> = { ...message.params };
   const meta = withoutEnvelope(_meta as Record<string, unknown> | undefined);
   return { ...message, params: { ...params, ...(meta && { _meta: meta }) } };
-}
-
-/** Of a server that was asked both ways: one that answers `initialize` has a session now, whatever it says of its era. */
-async function readBoth(first: Response, other: Promise<Response | undefined>): Promise<Verdict | undefined> {
-  const discovered = first.id === earlyInitializeId ? undefined : judge(first, false);
-  const initialized = discovered === undefined ? first : await other;
-  if (initialized !== undefined && 'result' in initialized) {
-    return { era: 'legacy', initialized };
-  }
-  if (discovered?.era === 'modern') {
-    return discovered;
-  }
-  if (initialized === undefined) {
-    return undefined;
-  }
-  const verdict = judge(initialized, false);
-  return verdict.era === 'legacy' ? { era: 'legacy', initialized } : verdict;
 }
