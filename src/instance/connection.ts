@@ -327,7 +327,7 @@ export class ServerConnection implements Transport, InstanceUser {
         onOutcome(failure);
         return;
       }
-      if (failure !== undefined) {
+      if (failure !== undefined && this.#state !== 'ending') {
         // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
         this.onTrouble(failure);
         this.#endIfDeaf(failure);

@@ -47,6 +47,10 @@ export interface LinkOptions {
   connect(): LinkTransport;
 }
 
+const justInitialized = 'just after it had answered initialize';
+// How often to look whether a task has run out of its time.
+const taskCheckMs = 1_000;
+
 /**
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
  * way back for each answer. Opens when it is first needed, and again after its server has ended.
@@ -143,6 +147,7 @@ export class Link implements WatchedLink {
   cancel(id: RequestId, params: Params | undefined): void {
     if (this.#exchanges.forget(id) && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
+      this.used();
     }
   }
 
@@ -180,13 +185,18 @@ export class Link implements WatchedLink {
     this.#restWhenDone();
   }
 
-  #restWhenDone(): void {
+  #restWhenDone(inMs = 0): void {
     if (this.#isRetired && this.#handshake !== undefined) {
       // Who waits for one answer to ask for the next, as lists do, asks within this turn of the event loop.
       this.#restTimer ??= this.#owner.clock.setTimeout(() => {
         this.#restTimer = undefined;
-        this.activity() === 'working' || this.rest();
-      }, 0);
+        if (this.activity() !== 'working') {
+          this.rest();
+        } else if (!this.#exchanges.isWorking) {
+          // Of a task that runs out of its time nobody is told.
+          this.#restWhenDone(taskCheckMs);
+        }
+      }, inMs);
     }
   }
 
@@ -260,7 +270,7 @@ export class Link implements WatchedLink {
     try {
       const handshake = await this.#shakeHands(transport);
       if (this.#transport !== transport) {
-        throw this.#endedError('just after it had answered initialize');
+        throw this.#endedError(justInitialized);
       }
       this.#handshake = handshake;
     } catch (error) {
@@ -293,9 +303,10 @@ export class Link implements WatchedLink {
     };
     const failed = Promise.withResolvers<never>();
     failed.promise.catch(() => {});
+    let isClosed = false;
     transport.onclose = () => {
+      isClosed = true;
       failed.reject(this.#endedError('before it answered initialize'));
-      this.#onClose(transport);
     };
     await transport.start();
     const { clock } = this.#owner;
@@ -305,12 +316,17 @@ export class Link implements WatchedLink {
       failed.reject(this.#error('START_TIMEOUT', text));
     };
     const timer = startTimeoutMs === undefined ? undefined : clock.setTimeout(late, startTimeoutMs);
+    let handshake: Handshake;
     try {
-      return await this.#initialize(transport, failed.promise);
+      handshake = await this.#initialize(transport, failed.promise);
     } finally {
       clock.clearTimeout(timer);
       transport.onclose = () => this.#onClose(transport);
     }
+    if (isClosed) {
+      throw this.#endedError(justInitialized);
+    }
+    return handshake;
   }
 
   async #initialize(transport: Transport, failed: Promise<never>): Promise<Handshake> {
@@ -322,7 +338,10 @@ export class Link implements WatchedLink {
       const handshake = readHandshake(this.server, await Promise.race([answered.promise, failed]));
       transport.setProtocolVersion?.(handshake.protocolVersion);
       // A server that does not read may hold this up, too.
-      await Promise.race([transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' }), failed]);
+      const told = transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' }).catch(() => {
+        throw this.#endedError(justInitialized);
+      });
+      await Promise.race([told, failed]);
       return handshake;
     } finally {
       this.#exchanges.forget(id);

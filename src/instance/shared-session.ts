@@ -40,6 +40,9 @@ const callerNotifications = new Set([
   'notifications/tasks/status',
 ]);
 
+// Of all sessions: a connection may move from one to another, and its answer to the first must not count for the second.
+let lastServerRequest = 0;
+
 /**
  * One session with one server that several connections use: one handshake, and ids, progress tokens, subscriptions and
  * tasks kept apart, so that no answer and no notification reaches anybody else.
@@ -57,7 +60,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   #level: Params | undefined;
   /** Why no other server will take the place of this one. */
   #retired: GatewayError | undefined;
-  #nextServerRequest = 1;
 
   constructor(options: SharedSessionOptions) {
     this.#options = options;
@@ -87,14 +89,15 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#link.handshake !== undefined) {
       return;
     }
+    this.#takeBackQuestions();
     const attached = [...this.#attached];
     this.#attached.clear();
-    const closed = this.#link.close();
+    this.#options.onUnused();
     for (const transport of attached) {
       transport.move(reason);
     }
-    this.#options.onUnused();
-    await closed;
+    // Its answers to what has moved reach nobody.
+    await this.#link.close();
   }
 
   /** @internal */
@@ -126,8 +129,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#latest === transport) {
       this.#latest = [...this.#attached].at(-1);
     }
-    if (this.#attached.size === 0 && this.#options.sharing === 'one-caller') {
-      // The caller has gone, and with it the only one who may use this server; should it come back, it gets a new one.
+    const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
+    if (this.#attached.size === 0 && isLast) {
+      // Nobody else may use this server; should the caller come back, it gets a new one.
       this.#options.onUnused();
       await this.#link.close();
       return;
@@ -259,7 +263,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
     }
-    const id = this.#nextServerRequest++;
+    lastServerRequest += 1;
+    const id = lastServerRequest;
     this.#serverRequests.set(id, { id: request.id, to });
     to.deliver({ ...request, id });
   }
@@ -276,12 +281,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
-  onEnd({ server }: Link, reason: GatewayError | undefined): void {
-    for (const [requestId, { to }] of this.#serverRequests) {
-      const params = { requestId, reason: `the server "${server}" has ended` };
-      to.deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params });
-    }
-    this.#serverRequests.clear();
+  onEnd(_link: Link, reason: GatewayError | undefined): void {
+    this.#takeBackQuestions();
     this.#tasks.clear();
     const why = reason ?? this.#retired;
     if (why !== undefined) {
@@ -293,6 +294,15 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#link.close().catch(() => {});
     }
     this.#reportUnused();
+  }
+
+  /** The server has ended, or will before anybody could answer it. */
+  #takeBackQuestions(): void {
+    for (const [requestId, { to }] of this.#serverRequests) {
+      const params = { requestId, reason: `the server "${this.#link.server}" has ended` };
+      to.deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params });
+    }
+    this.#serverRequests.clear();
   }
 
   /** The server no longer waits for an answer: tells the connection that was asked, under the id that it knows. */

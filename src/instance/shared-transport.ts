@@ -10,6 +10,7 @@ import {
   type Transport,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
+import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
@@ -57,6 +58,10 @@ export class SharedTransport implements Transport {
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #staysWith: 'server' | 'entry';
   #initialized = false;
+  /** Why the server has ended. */
+  #reason: GatewayError | undefined;
+  /** `onclose` has fired. */
+  #isTold = false;
   #state: 'new' | 'open' | 'ending' | 'closed' = 'new';
 
   /**
@@ -70,7 +75,14 @@ export class SharedTransport implements Transport {
 
   /** @internal The server has ended, and `onclose` follows. */
   get isEnding(): boolean {
-    return this.#state === 'ending' || (this.#state === 'open' && this.#session?.isEnding === true);
+    switch (this.#state) {
+      case 'open':
+        return this.#session?.isEnding === true;
+      case 'closed':
+        return !this.#isTold;
+      default:
+        return this.#state === 'ending';
+    }
   }
 
   async start(): Promise<void> {
@@ -90,11 +102,11 @@ export class SharedTransport implements Transport {
   async send(message: JSONRPCMessage): Promise<void> {
     const session = this.#session;
     if (this.#state !== 'open' || session === undefined) {
-      throw this.#state === 'new'
-        ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
-        : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
-            delivered: false,
-          });
+      if (this.#state === 'new') {
+        throw new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false });
+      }
+      const closed = new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one');
+      throw copyError(this.#reason ?? closed, { delivered: false });
     }
     if (isResponse(message)) {
       session.answer(this, message);
@@ -119,21 +131,27 @@ export class SharedTransport implements Transport {
     try {
       await this.#session?.leave(this);
     } finally {
+      this.#isTold = true;
       runCallback({}, () => this.onclose?.());
     }
   });
 
-  /** @internal The server has ended. */
-  end(reason: GatewayError): void {
+  /**
+   * @internal The server has ended.
+   *
+   * @param delivered - whether it has got what is open
+   */
+  end(reason: GatewayError, delivered: false | 'unknown' = 'unknown'): void {
     if (this.#state === 'open') {
       this.#state = 'ending';
+      this.#reason = reason;
       // What was under way has its answer; what was about to be sent has none.
       for (const [id, { linkId }] of [...this.#open]) {
         this.#open.delete(id);
         if (linkId !== undefined) {
           this.#session?.cancel(linkId, undefined);
         }
-        this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
+        this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : delivered));
       }
       runCallback({}, () => this.onerror?.(reason));
       void this.close();
@@ -146,7 +164,7 @@ export class SharedTransport implements Transport {
    */
   move(reason: GatewayError): void {
     if (this.#initialized && this.#staysWith === 'server') {
-      this.end(reason);
+      this.end(reason, false);
       return;
     }
     if (this.#state !== 'open') {
@@ -155,7 +173,7 @@ export class SharedTransport implements Transport {
     try {
       this.#session = this.#join();
     } catch {
-      this.end(reason);
+      this.end(reason, false);
       return;
     }
     this.#session.enter(this);

@@ -335,6 +335,25 @@ describe('what the connections of one caller share', () => {
     ]);
   });
 
+  test('what a server asked in a start that is given up is taken back, and its answer is none for the next', async () => {
+    const t = setUp('caller', { initialize: () => undefined });
+    const one = t.connect();
+    await one.transport.start();
+    await one.send({ id: 1, method: 'initialize', params: { capabilities: { roots: {} } } });
+    await settle();
+    const [first] = t.servers;
+    first?.say(question);
+    const asked = one.heard.find(({ method }) => method === 'roots/list');
+    await t.pool.retire(stopped);
+    await settle();
+    expect(one.heard.at(-1)).toMatchObject({ method: 'notifications/cancelled', params: { requestId: asked?.id } });
+    expect(t.servers).toHaveLength(2);
+    t.server.say(question);
+    await one.send({ id: asked?.id as number, result: { roots: ['for the first'] } });
+    expect(t.server.received.filter(({ id }) => id === 'q')).toEqual([]);
+    await t.pool.close(stopped);
+  });
+
   test('what a server asks as soon as it is initialized reaches the caller, who has asked for nothing yet', async () => {
     const t = setUp('caller');
     const one = await t.begin({ capabilities: { roots: {} } });

@@ -235,6 +235,34 @@ describe('gateway.reload()', () => {
       expect(await all.toolNames()).toEqual(['a__x']);
     });
 
+    test('a call that waits for a server that had come to rest gets the new one', async () => {
+      await using t = setUp({ a: { ...script } }, { entry: { isolation, idle_timeout: '1s' } });
+      await using all = await t.caller({}, { caller });
+      await all.result(...call('a'));
+      await t.clock.advance(1_000);
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 2 ? gate.promise : undefined);
+      const answer = all.result(...call('a'));
+      await settle();
+      const reloading = t.gateway.reload({ servers: second });
+      expect(await answer).toEqual({});
+      gate.resolve();
+      await reloading;
+      expect(await all.result(...call('a'))).toEqual({});
+      await t.clock.advance(0);
+      expect(t.server('a').live.map(({ context }) => context.env)).toEqual(isolation === 'request' ? [] : [{ V: '2' }]);
+    });
+
+    test('a start that fails says why, also the second time', async () => {
+      await using t = setUp({ a: { ...script } }, { entry: { isolation, restart: { max: 0 } } });
+      t.server('a').script.open = () => {
+        throw new Error('no such command');
+      };
+      await using all = await t.caller({}, { caller });
+      expect(await all.error(...call('a'))).toMatchObject({ data: { code: 'START_FAILED', delivered: false } });
+      expect(await all.error(...call('a'))).toMatchObject({ data: { code: 'CRASH_LOOP', delivered: false } });
+    });
+
     test('an interceptor that thinks during a reload reaches the new server', async () => {
       const thought = Promise.withResolvers<void>();
       const intercept = async (_: unknown, next: () => Promise<Json>) => {
@@ -262,6 +290,65 @@ describe('gateway.reload()', () => {
       expect(await all.result(...call('a'))).toEqual({});
       expect(await all.toolNames()).toEqual(['a__x']);
     });
+  });
+
+  test('a call that comes while a server that was kept comes to its rest waits for the new one', async () => {
+    const kept = { on_reload: 'keep', idle_timeout: '1s' };
+    await using t = setUp({ a: { ...script } }, { entry: kept });
+    await using caller = await t.caller({}, { caller: { id: 'ada' } });
+    await caller.result(...call('a'));
+    const [old] = t.server('a').live;
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    const ended = Promise.withResolvers<void>();
+    const close = old?.close.bind(old);
+    Object.assign(old as object, { close: () => ended.promise.then(close) });
+    await t.clock.advance(1_000);
+    const answer = caller.result(...call('a'));
+    await settle();
+    ended.resolve();
+    expect(await answer).toEqual({});
+    expect(old?.closed).toBe(true);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+  });
+
+  test('a server that a reload has replaced ends when its last call is cancelled, or its task has no time left', async () => {
+    const task = { taskId: 't', status: 'working', ttl: 5_000, createdAt: '', lastUpdatedAt: '' };
+    await using t = setUp({
+      a: {
+        tools: [{ name: 'x' }],
+        on: { 'tools/call': ({ params }) => (params?.task === undefined ? hold : { task }) as Json },
+      },
+    });
+    for (const params of [{}, { task: {} }] as Json[]) {
+      await using caller = await t.caller();
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = () => gate.promise;
+      await caller.send({ id: 'waits', method: 'tools/call', params: { name: 'a__x', ...params } });
+      await settle();
+      // A server of the new catalog, for what waits.
+      await t.gateway.reload({ servers: [entry('a', { env: { V: JSON.stringify(params) } })] }, { graceMs: 0 });
+      gate.resolve();
+      await t.server('a').request('tools/call', t.server('a').opens > 2 ? 1 : 0);
+      await settle();
+      expect(t.server('a').live).toHaveLength(1);
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'waits' } });
+      await t.clock.advance(params.task === undefined ? 0 : 7_000);
+      expect(t.server('a').live).toEqual([]);
+    }
+  });
+
+  test('a server that was kept for those who share it ends with the last of them', async () => {
+    const kept = { isolation: 'shared', on_reload: 'keep', idle_timeout: '0' };
+    await using t = setUp({ a: { ...script } }, { entry: kept });
+    const callers = [await t.caller(), await t.caller()];
+    for (const caller of callers) await caller.result(...call('a'));
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    await callers[0]?.[Symbol.asyncDispose]();
+    expect(t.server('a').live).toHaveLength(1);
+    await callers[1]?.[Symbol.asyncDispose]();
+    await settle();
+    expect(t.server('a').live).toEqual([]);
+    expect(t.gateway.status('a').stale).toBe(false);
   });
 
   test('a raw connection to what is shared that has not started yet gets the new entry, too', async () => {
