@@ -70,13 +70,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */
   async close(reason: GatewayError): Promise<void> {
+    const attached = [...this.#attached];
+    for (const transport of attached) {
+      transport.end(reason);
+    }
     try {
       await this.#link.close();
     } finally {
-      for (const transport of [...this.#attached]) {
-        transport.end(reason);
-        await transport.close();
-      }
+      await Promise.all(attached.map((transport) => transport.close()));
     }
   }
 
