@@ -7,6 +7,7 @@ import { createAuthFetch } from '../../src/runtimes/remote-sse/auth-fetch.js';
 import { Authorizers } from '../../src/runtimes/remote-sse/authorize.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
+import type { Chance } from '../../src/transport/http/exchange.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
 
@@ -37,12 +38,25 @@ async function failureOf(promise: Promise<unknown>): Promise<unknown> {
 }
 
 /** A provider whose person has consented. */
-async function signedIn(host: OAuthHost, user: string): Promise<MemoryProvider> {
+async function signedIn(host: OAuthHost, user: string, scope?: string): Promise<MemoryProvider> {
   const provider = new MemoryProvider();
-  const options = { serverUrl: host.url, resourceMetadataUrl: new URL(host.resourceMetadataUrl) };
+  const resourceMetadataUrl = new URL(host.resourceMetadataUrl);
+  const options = { serverUrl: host.url, resourceMetadataUrl, ...(scope !== undefined && { scope }) };
   await auth(provider, options);
   await auth(provider, { ...options, authorizationCode: await host.consent(provider.address, user) });
   return provider;
+}
+
+/** An authorizer that asks nothing of the authorization server before it may go on. */
+function gated(host: OAuthHost, provider: MemoryProvider) {
+  const asked = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  const authorizer = new Authorizers().create('remote', new URL(host.url), provider, async (...request) => {
+    asked.resolve();
+    await goOn.promise;
+    return fetch(...request);
+  });
+  return { authorizer, asked: asked.promise, goOn: goOn.resolve };
 }
 
 /** All that a failure shows, and what led to it. */
@@ -126,6 +140,64 @@ describe('access that is not enough', () => {
     await auth(provider, { serverUrl: host.url, authorizationCode });
     expect(await call(client, 'admin')).toBe('ada may');
     expectNoSecret(host, failure);
+  });
+
+  test('and a token that has expired as well: it is renewed, and then a person is asked for more', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    host.expire();
+    expect(await failureOf(call(client, 'admin'))).toMatchObject({
+      message: expect.stringContaining('(HTTP 403): a person has to consent'),
+      data: { code: 'AUTH_REQUIRED', status: 403, delivered: false, auth: { scope: 'mcp:use mcp:admin' } },
+    });
+    expect([host.counts.get('token refresh_token'), provider.asked]).toEqual([1, 2]);
+    expect(provider.address?.searchParams.get('scope')).toBe('mcp:use mcp:admin');
+  });
+
+  test.each([
+    ['is enough: nobody is asked', 'mcp:use mcp:admin', { succeeded: 'ada may' }, [403, 200], 0],
+    ['is not enough either: a person is asked', 'mcp:use', { data: { code: 'AUTH_REQUIRED' } }, [403, 403], 1],
+  ])('told when there is a newer token already, which %s', async (_which, scope, outcome, statuses, asked) => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const newer = await signedIn(host, 'ada', scope);
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    const before = provider.asked;
+    const answered: number[] = [];
+    host.server.prependListener('request', ({ method }: IncomingMessage, response: ServerResponse) => {
+      if (method !== 'POST') return;
+      if (answered.length === 0) provider.saveTokens(newer.tokens() as never);
+      response.once('finish', () => answered.push(response.statusCode));
+    });
+    expect(await failureOf(call(client, 'admin'))).toMatchObject(outcome);
+    // What the authorization server is asked comes after.
+    expect(answered.slice(0, 2)).toEqual(statuses);
+    expect(provider.asked - before).toBe(asked);
+  });
+
+  test('told while another request has its token renewed: it waits for that, and does not take it for its own', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const { authorizer, asked, goOn } = gated(host, provider);
+    const token = await authorizer.token();
+    const scope = { status: 403, header: 'Bearer error="insufficient_scope", scope="mcp:use mcp:admin"', mayAsk: true };
+    const expired = { status: 401, header: undefined, mayAsk: true, chances: new Set<Chance>() };
+    const renewed = authorizer.refused({ ...expired, token }, 'POST a');
+    await asked;
+    const refused = authorizer.refused({ ...scope, token, chances: new Set() }, 'POST b');
+    goOn();
+    expect(await Promise.all([renewed, refused])).toEqual(['granted', 'newer']);
+    expect(provider.asked).toBe(1);
+    const again = { ...scope, token: await authorizer.token(), chances: new Set<Chance>(['newer']) };
+    expect(await failureOf(authorizer.refused(again, 'POST b'))).toMatchObject({
+      code: 'AUTH_REQUIRED',
+      status: 403,
+      auth: { scope: 'mcp:use mcp:admin' },
+    });
+    expect(provider.address?.searchParams.get('scope')).toBe('mcp:use mcp:admin');
   });
 });
 
@@ -275,18 +347,13 @@ describe('what no caller has asked for', () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');
     host.refuseTokens = () => ({ error: 'server_error', error_description: 'not today' });
-    const asked = Promise.withResolvers<void>();
-    const goOn = Promise.withResolvers<void>();
-    const authorizer = new Authorizers().create('remote', new URL(host.url), provider, async (...request) => {
-      asked.resolve();
-      await goOn.promise;
-      return fetch(...request);
-    });
-    const challenge = { status: 401, header: undefined, token: await authorizer.token(), tries: 1 };
+    const { authorizer, asked, goOn } = gated(host, provider);
+    const token = await authorizer.token();
+    const challenge = { status: 401, header: undefined, token, chances: new Set<Chance>() };
     const background = failureOf(authorizer.refused({ ...challenge, mayAsk: false }, 'GET'));
-    await asked.promise;
+    await asked;
     const callers = ['a', 'b'].map((name) => failureOf(authorizer.refused({ ...challenge, mayAsk: true }, name)));
-    goOn.resolve();
+    goOn();
     expect(await background).toMatchObject({ code: 'AUTH_REQUIRED' });
     expect(await Promise.all(callers)).toMatchObject([{ code: 'AUTH_REQUIRED' }, { code: 'AUTH_REQUIRED' }]);
     expect(provider.asked).toBe(2);

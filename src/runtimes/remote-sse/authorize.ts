@@ -10,9 +10,11 @@ type AuthFetch = NonNullable<Parameters<Auth['auth']>[1]['fetchFn']>;
 /**
  * Answers a server's wish for authorization with the SDK's OAuth client. There is no OAuth of our own.
  *
- * Requests that are refused at once share one authorization: a refresh token that rotates works only once.
+ * Requests that are refused at once for the same reason share one authorization: a refresh token that rotates works only
+ * once. Those refused for another reason wait for it, and are judged by what it brought.
  */
 export class Authorizers {
+  /** One at a time for each provider and server. */
   readonly #running = new WeakMap<OAuthClientProvider, Map<string, Running>>();
 
   create(server: string, url: URL, provider: OAuthClientProvider | undefined, fetchFn: AuthFetch): Authorizer {
@@ -33,64 +35,80 @@ export class Authorizers {
           const remedy = 'set headers.Authorization, or give an authProvider to the runtime';
           throw required(server, `${asked}; ${remedy}`, challenge.status, info);
         }
-        if (challenge.tries > 1) {
-          throw required(server, `${asked}, still after it was granted`, challenge.status, info);
+        const { status, mayAsk, chances } = challenge;
+        if (chances.has('granted')) {
+          throw required(server, `${asked}, still after it was granted`, status, info);
         }
-        const { status, mayAsk } = challenge;
-        const tokens = await held();
-        // Somebody else has got a new one meanwhile.
-        if (status === 401 && toHeader(tokens) !== challenge.token) return;
         const consent = (remedy: string) =>
           required(server, `${asked}: a person has to consent; ${remedy}`, status, info);
         const unasked = 'the next request of a caller asks for that';
-        if (!mayAsk && (status === 403 || needsPerson(provider, tokens))) throw consent(unasked);
-        await this.#once(provider, info, mayAsk, async () => {
+        const reason = status === 403 ? `scope ${info.scope ?? ''}` : 'token';
+        const running = this.#runningOf(provider);
+        for (;;) {
+          const tokens = await held();
+          // Somebody else has got a new one meanwhile.
+          if (!chances.has('newer') && toHeader(tokens) !== challenge.token) return 'newer';
+          const current = running.get(info.serverUrl);
+          if (current === undefined) {
+            if (!mayAsk && (status === 403 || needsPerson(provider, tokens))) throw consent(unasked);
+            break;
+          }
+          if (await share(current, reason, mayAsk)) return 'granted';
+        }
+        const authorize = async () => {
+          const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
           let result: string;
           try {
-            const { scope, resourceMetadataUrl } = info;
-            const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
-            result = await sdk.auth(given, {
-              serverUrl: info.serverUrl,
-              fetchFn,
-              ...(scope !== undefined && { scope }),
-              ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: new URL(resourceMetadataUrl) }),
-            });
+            result = await sdk.auth(given, toAuthOptions(info, fetchFn));
           } catch (cause) {
             if (cause instanceof NobodyToAsk) throw consent(unasked);
             throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider);
           }
           if (result !== 'AUTHORIZED') throw consent("finish with the SDK's auth(), then connect again");
-        });
+        };
+        const done = authorize().finally(() => running.delete(info.serverUrl));
+        running.set(info.serverUrl, { reason, mayAsk, done });
+        await done;
+        return 'granted';
       },
     };
   }
 
-  async #once(
-    provider: OAuthClientProvider,
-    { serverUrl }: AuthInfo,
-    mayAsk: boolean,
-    run: () => Promise<void>,
-  ): Promise<void> {
+  #runningOf(provider: OAuthClientProvider): Map<string, Running> {
     const running = this.#running.get(provider) ?? new Map<string, Running>();
     this.#running.set(provider, running);
-    for (let current = running.get(serverUrl); current !== undefined; current = running.get(serverUrl)) {
-      try {
-        return await current.done;
-      } catch (error) {
-        // What could not be done without a person may be done now.
-        if (current.mayAsk || !mayAsk || !isRequired(error)) throw error;
-      }
-    }
-    const done = run().finally(() => running.delete(serverUrl));
-    running.set(serverUrl, { mayAsk, done });
-    return done;
+    return running;
   }
 }
 
 /** An authorization that is under way. */
 interface Running {
+  /** What it is to mend: a token that is not good any more, or a scope that is missing. */
+  readonly reason: string;
   readonly mayAsk: boolean;
   readonly done: Promise<void>;
+}
+
+/** Waits for an authorization. True when it was for the same reason; false when it has to be judged anew what is to be done. */
+async function share(current: Running, reason: string, mayAsk: boolean): Promise<boolean> {
+  const isSame = current.reason === reason;
+  try {
+    await current.done;
+  } catch (error) {
+    // What could not be done without a person may be done now.
+    if (isSame && (current.mayAsk || !mayAsk || !isRequired(error))) throw error;
+    return false;
+  }
+  return isSame;
+}
+
+function toAuthOptions({ serverUrl, scope, resourceMetadataUrl }: AuthInfo, fetchFn: AuthFetch) {
+  return {
+    serverUrl,
+    fetchFn,
+    ...(scope !== undefined && { scope }),
+    ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: new URL(resourceMetadataUrl) }),
+  };
 }
 
 function toHeader(tokens: Tokens): string | undefined {

@@ -10,12 +10,15 @@ export interface Authorizer {
   /** What to send as `Authorization`, if anything. */
   token(): Promise<string | undefined>;
   /**
-   * The server refused the token. Resolves when another try has a chance.
+   * The server refused the token. Resolves when another try has a chance, with why.
    *
    * @throws `GatewayError` `AUTH_REQUIRED` or `AUTH_FAILED`
    */
-  refused(challenge: Challenge, step: string): Promise<void>;
+  refused(challenge: Challenge, step: string): Promise<Chance>;
 }
+
+/** Why a refused request may be sent again: access was granted for it, or there was a newer token already. */
+export type Chance = 'granted' | 'newer';
 
 /** How a server refused a request for want of access. */
 export interface Challenge {
@@ -24,8 +27,8 @@ export interface Challenge {
   readonly header: string | undefined;
   /** What was sent as `Authorization`. */
   readonly token: string | undefined;
-  /** How often this request was sent, this time included. */
-  readonly tries: number;
+  /** The chances that this request has had after a refusal of the same status: each is given once. */
+  readonly chances: ReadonlySet<Chance>;
   /** A person may be asked to consent; else no more than a renewal that needs nobody. */
   readonly mayAsk: boolean;
 }
@@ -117,18 +120,19 @@ export class Exchange {
     const { onNoAccess = 'ask' } = this.#request;
     let url = this.#request.url;
     let redirects = 0;
-    for (let tries = 1; ; ) {
+    /** Apart: a token that was renewed may lack a scope as well. */
+    const chances = { 401: new Set<Chance>(), 403: new Set<Chance>() };
+    for (;;) {
       const token = authorizer === undefined ? undefined : await authorizer.token();
       const answer = await this.#send(url, token);
       const { status } = answer;
       if ((status === 401 || status === 403) && authorizer !== undefined && onNoAccess !== 'nothing') {
         const header = answer.header('www-authenticate');
-        const challenge = { status, header, token, tries, mayAsk: onNoAccess === 'ask' };
+        const challenge = { status, header, token, chances: chances[status], mayAsk: onNoAccess === 'ask' };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
         // Its body may be endless, and asking for access takes time.
         this.#discard(answer);
-        await authorizer.refused(challenge, this.#request.step);
-        tries += 1;
+        chances[status].add(await authorizer.refused(challenge, this.#request.step));
         continue;
       }
       const next = redirect(answer, url, this.#request.method);
