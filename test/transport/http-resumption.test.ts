@@ -160,6 +160,42 @@ describe('the answer to a request whose stream broke', () => {
   });
 
   test.each([
+    [404, 'Not Found'],
+    [400, 'Bad Request: No valid session ID provided'],
+  ])('was lost with the session when the rest is refused with %i "%s"', async (status, message) => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    const sent = peer.tell('search');
+    await cut((await next()).response, event('', { id: 'one' }));
+    const { value: rest } = await passUntil(clock, next());
+    sendJson(rest.response, { jsonrpc: '2.0', error: { code: -32000, message }, id: null }, status);
+    const lost = { code: 'SESSION_LOST', server: 'vendor', status, exit: { reason: 'session-lost' } };
+    // The server has had the request itself.
+    expect(await sent).toMatchObject({ status: 'rejected', reason: { ...lost, delivered: 'unknown' } });
+    expect(await peer.ended()).toMatchObject(lost);
+    expect(host.steps).not.toContain('DELETE');
+  });
+
+  test.each([
+    [400, true, 'Invalid event ID format'],
+    [404, false, 'Not Found'],
+  ])('ends nothing else when its rest is refused with %i (a session: %s)', async (status, withSession, message) => {
+    const { script, next } = scripted((asked) => (isCall(asked) && host.count('tools/call') === 1) || isRest(asked));
+    await using host = await listenScripted(script, { withSession });
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    const sent = peer.tell('search');
+    await cut((await next()).response, event('', { id: 'one' }));
+    const { value: rest } = await passUntil(clock, next());
+    sendJson(rest.response, { jsonrpc: '2.0', error: { code: -32000, message }, id: null }, status);
+    expect(await sent).toMatchObject({ status: 'rejected', reason: { code: 'ANSWER_INVALID', delivered: 'unknown' } });
+    expect(await peer.call('search')).toBe('search');
+    expect(peer.errors).toEqual([]);
+  });
+
+  test.each([
     ['the server wants authorization for the rest', 'AUTH_REQUIRED'],
     ['the host has no headers for it', 'AUTH_FAILED'],
     ['the transport is closed while the host looks for headers', 'TRANSPORT_CLOSED'],

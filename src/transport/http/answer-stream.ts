@@ -2,13 +2,14 @@ import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
 import { copyError } from '../../util/copy-error.js';
 import { runCallback } from '../callback.js';
-import { answerInvalid } from './answer-error.js';
+import { answerInvalid, readErrorBody } from './answer-error.js';
 import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import type { Exchange } from './exchange.js';
 import type { OpenRequest } from './open-request.js';
-import { mayPass, mediaType, retryAfter, type Step, showUrl } from './status.js';
+import { mayPass, mediaType, retryAfter, type Step, showUrl, statusError } from './status.js';
+import { forgetsSession } from './streamable-session.js';
 import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /** How often in a row a broken stream is taken up in vain. */
@@ -21,8 +22,10 @@ export interface AnswerStreamOptions {
   readonly send: HttpSendOptions;
   /** Hands a message on. True when it is the answer. */
   deliver(message: JSONRPCMessage): boolean;
-  /** Asks for what came after an event. */
-  rest(lastEventId: string): Exchange;
+  /** Asks for what came after an event, in the step of that name. */
+  rest(step: string, lastEventId: string): Exchange;
+  /** Told when the server no longer knows the session; gives the error for the request. Undefined when there is none. */
+  readonly onSessionLost: ((cause: GatewayError) => GatewayError) | undefined;
 }
 
 /** How a stream ended without the answer: in good order, or cut off by `cause`. */
@@ -116,25 +119,38 @@ export class AnswerStream {
 
   /** Asks for the rest of a stream that broke. Undefined when it cannot be had now, and may be later. */
   async #takeUp(lastEventId: string): Promise<HttpAnswer | undefined> {
-    const { open, step, rest, wire } = this.#options;
-    open.goOn(rest(lastEventId));
+    const { open, rest, wire } = this.#options;
+    const step = { ...this.#options.step, name: `GET (rest of ${open.request.method})` };
+    open.goOn(rest(step.name, lastEventId));
     try {
       const answer = await open.exchange.answer;
       if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') return answer;
+      if (!mayPass(answer.status)) throw await this.#refused(answer, step, lastEventId);
       answer.abort();
-      if (mayPass(answer.status)) {
-        const waitMs = retryAfter(answer.header('retry-after'), wire.clock);
-        if (waitMs !== undefined) this.#backoff.asked(waitMs);
-        return undefined;
-      }
-      const refusal = `the rest was refused with HTTP ${answer.status}`;
-      throw answerInvalid(step.server, `${step.name}: its stream ended before the answer, and ${refusal}`);
+      const waitMs = retryAfter(answer.header('retry-after'), wire.clock);
+      if (waitMs !== undefined) this.#backoff.asked(waitMs);
+      return undefined;
     } catch (error) {
       if (!GatewayError.is(error)) throw error;
       if (error.code === 'CONNECTION_FAILED') return undefined;
       // What it says of itself is true of the question for the rest alone.
       throw copyError(error, { delivered: 'unknown' });
     }
+  }
+
+  /** The error for a refusal that is not going to pass. */
+  async #refused(answer: HttpAnswer, rest: Step, lastEventId: string): Promise<GatewayError> {
+    const { open, step, wire, onSessionLost } = this.#options;
+    const { status } = answer;
+    if (onSessionLost !== undefined && status >= 400) {
+      const body = await readErrorBody(answer, wire.clock);
+      if (forgetsSession(status, body, lastEventId)) {
+        return onSessionLost(statusError(answer, open.exchange.hide(body), rest, wire.clock));
+      }
+    }
+    answer.abort();
+    const refusal = `the rest was refused with HTTP ${status}`;
+    return answerInvalid(step.server, `${step.name}: its stream ended before the answer, and ${refusal}`);
   }
 
   #cutOff(cause: GatewayError | undefined): GatewayError {

@@ -6,6 +6,7 @@ import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { mayPass, mediaType, type Step, statusError } from './status.js';
+import { forgetsSession } from './streamable-session.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /**
@@ -132,14 +133,12 @@ export class ListeningStream {
     const body = await readErrorBody(answer, clock);
     if (this.#closed) return;
     const error = statusError(answer, exchange.hide(body), step, clock);
-    const isGone = status === 404 || status === 400;
-    // Perhaps it was the event that the server did not know: it says 400 to that as well.
-    const mayBeEvent = status === 400 && this.#lastEventId !== undefined && !/session/i.test(body);
-    if (isGone && !mayBeEvent && this.#onSessionLost !== undefined) {
+    if (this.#onSessionLost !== undefined && forgetsSession(status, body, this.#lastEventId)) {
       this.#onSessionLost(error);
       return;
     }
     this.#trouble(error);
+    const isGone = status === 404 || status === 400;
     if (isGone) this.#lastEventId = undefined;
     if (isGone || mayPass(status)) {
       this.#backoff.asked(error.retryAfterMs ?? 0);

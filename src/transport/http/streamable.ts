@@ -87,6 +87,11 @@ export class StreamableWire implements Wire {
     for (const post of this.#posts) post.abort();
   }
 
+  /** What a stream tells when the server no longer knows its session; undefined when there is none. */
+  get #onSessionLost(): ((cause: GatewayError) => GatewayError) | undefined {
+    return this.#session.id === undefined ? undefined : (cause) => this.#session.lost(cause);
+  }
+
   /** Asks for what came after an event. */
   #rest(step: string, lastEventId: string, onNoAccess: AccessRemedy): Exchange {
     const { url } = this.#options;
@@ -176,11 +181,9 @@ export class StreamableWire implements Wire {
     this.#options.leftovers.discard(answer);
     // Only sessions of the older revisions have a stream for what belongs to no request.
     if ('method' in message && message.method === 'notifications/initialized' && this.#modern === undefined) {
-      const onSessionLost =
-        this.#session.id === undefined ? undefined : (cause: GatewayError) => this.#session.lost(cause);
       this.#listening ??= this.#closed
         ? undefined
-        : new ListeningStream(this.#options, () => this.#session.headers(), onSessionLost);
+        : new ListeningStream(this.#options, () => this.#session.headers(), this.#onSessionLost);
     }
   }
 
@@ -201,7 +204,8 @@ export class StreamableWire implements Wire {
         step,
         send: options,
         deliver: (message) => this.#deliver(message, open),
-        rest: (lastEventId) => this.#rest(`GET (rest of ${request.method})`, lastEventId, onNoAccess),
+        rest: (name, lastEventId) => this.#rest(name, lastEventId, onNoAccess),
+        onSessionLost: this.#onSessionLost,
       });
       await stream.read(answer);
     } else if (type === 'application/json') {
