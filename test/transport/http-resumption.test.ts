@@ -119,14 +119,17 @@ describe('the answer to a request whose stream broke', () => {
     await expect(called).rejects.toMatchObject({ code: 'ANSWER_INVALID', server: 'vendor', delivered: 'unknown' });
   });
 
-  test('is given up after five tries in vain', async () => {
+  test.each([
+    ['that are cut', 'CONNECTION_FAILED', /got no whole answer/],
+    ['that are refused for now', 'ANSWER_INVALID', /ended the stream before it sent the answer to tools\/call/],
+  ])('is given up after five tries in vain, %s', async (how, code, message) => {
     let tries = 0;
     const { script, next } = scripted(isCall);
     await using host = await listenScripted(async (asked) => {
       if (!isRest(asked)) return script(asked);
       tries += 1;
-      startEvents(asked.response);
-      asked.response.end();
+      if (how === 'that are cut') await cut(asked.response, ': hello\n\n', 'destroy');
+      else asked.response.writeHead(503).end();
       return true;
     });
     await using session = await connect(host);
@@ -136,11 +139,31 @@ describe('the answer to a request whose stream broke', () => {
     );
     await cut((await next()).response, event('', { id: 'one' }));
     const { value } = await passUntil(session.clock, called, 1_000);
-    expect(value).toMatchObject({
-      code: 'ANSWER_INVALID',
-      message: expect.stringMatching(/ended the stream before it sent the answer to tools\/call/),
-    });
+    expect(value).toMatchObject({ code, message: expect.stringMatching(message) });
     expect(tries).toBe(5);
+    expect(host.count('tools/call')).toBe(1);
+  });
+
+  test.each([
+    ['and asks to wait', 'retry: 50\n', 1_300],
+    ['and does not say how long to wait', '', 37_600],
+  ])('is asked for until it comes where the server ends each stream in good order, %s', async (_how, retry, mostMs) => {
+    const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const called = session.peer.call('search');
+    const { response, message } = await next();
+    await cut(response, `${retry}${event('', { id: 'one' })}`);
+    for (let poll = 0; poll < 12; poll++) {
+      const { value, ms } = await passUntil(session.clock, next());
+      expect(value.headers['last-event-id']).toBe('one');
+      expect(ms).toBeLessThanOrEqual(mostMs);
+      await cut(value.response, '');
+    }
+    const { value: last } = await passUntil(session.clock, next());
+    startEvents(last.response);
+    last.response.end(event(textResult(message?.id, 'at last')));
+    expect(await called).toBe('at last');
     expect(host.count('tools/call')).toBe(1);
   });
 

@@ -12,7 +12,7 @@ import { mayPass, mediaType, retryAfter, type Step, showUrl, statusError } from 
 import { forgetsSession } from './streamable-session.js';
 import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
 
-/** How often in a row a broken stream is taken up in vain. */
+/** How often in a row a stream is taken up in vain: it cannot be had, or is cut before anything has come. */
 const mostVainTries = 5;
 
 export interface AnswerStreamOptions {
@@ -62,14 +62,16 @@ export class AnswerStream {
       // That the server cannot be reached is like a stream that is cut at once.
       const end: Ended | 'answered' | undefined = answer && (await this.#readOne(answer));
       if (end === 'answered' || open.cancelled) return;
-      vain = this.#lively ? 0 : vain + 1;
+      const clean = end !== undefined && end.cause === undefined;
+      // A server may have its client poll: it ends a stream in good order whenever it likes, and works on.
+      vain = this.#lively || clean ? 0 : vain + 1;
       const lastEventId = this.#lastEventId;
       // It would come as large again.
       const tooLarge = end?.cause?.code === 'MESSAGE_TOO_LARGE';
       if (open.over || open.modern || tooLarge || lastEventId === undefined || vain >= mostVainTries) {
         throw this.#cutOff(end?.cause);
       }
-      await open.pause(this.#backoff.next(end !== undefined && end.cause === undefined), wire.clock);
+      await open.pause(this.#backoff.next(clean), wire.clock);
       if (open.cancelled) return;
       if (open.over) throw this.#cutOff(undefined);
       answer = await this.#takeUp(lastEventId);
