@@ -129,8 +129,7 @@ export class AnswerStream {
       if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') return answer;
       if (!mayPass(answer.status)) throw await this.#refused(answer, step, lastEventId);
       answer.abort();
-      const waitMs = retryAfter(answer.header('retry-after'), wire.clock);
-      if (waitMs !== undefined) this.#backoff.asked(waitMs);
+      this.#backoff.askedOnce(retryAfter(answer.header('retry-after'), wire.clock) ?? 0);
       return undefined;
     } catch (error) {
       if (!GatewayError.is(error)) throw error;

@@ -4,12 +4,14 @@ const quickMs = [100, 200, 400];
 const floorMs = 1_000;
 const capMs = 30_000;
 const growth = 1.5;
+/** The longest wait that a server may ask for: a client that never comes back is of no use to it. */
+const askedCapMs = 5 * 60_000;
 /** A stream that lasted this long was a good one: the next break is the first again. */
 const goodMs = 10_000;
 
 /**
  * How long to wait before a stream is opened again: three quick tries, then never less than a second, and longer each
- * time up to half a minute. What the server asks for is kept to between those bounds.
+ * time up to half a minute. Longer when the server asks for that, up to five minutes.
  */
 export class Backoff {
   readonly #clock: Clock;
@@ -17,6 +19,7 @@ export class Backoff {
   #tries = 0;
   #openedAt: number | undefined;
   #askedMs: number | undefined;
+  #askedOnceMs = 0;
 
   /** @param random - from 0 to 1: without it, all clients of a server that was restarted would come back at once */
   constructor(clock: Clock, random: () => number) {
@@ -33,8 +36,14 @@ export class Backoff {
     this.#openedAt = this.#clock.now();
   }
 
+  /** The server wants this wait each time. */
   asked(ms: number): void {
     this.#askedMs = ms;
+  }
+
+  /** The server wants this wait before it is asked again. */
+  askedOnce(ms: number): void {
+    this.#askedOnceMs = ms;
   }
 
   /** The stream did its work, whatever becomes of it. */
@@ -50,7 +59,8 @@ export class Backoff {
     this.#tries += 1;
     const quick = quickMs[tries];
     const own = quick ?? Math.min(capMs, floorMs * growth ** (tries - quickMs.length));
-    const asked = Math.min(capMs, this.#askedMs ?? 0);
+    const asked = Math.min(askedCapMs, Math.max(this.#askedMs ?? 0, this.#askedOnceMs));
+    this.#askedOnceMs = 0;
     const base = clean && this.#askedMs !== undefined ? Math.max(asked, quick ?? floorMs) : Math.max(own, asked);
     // Only ever later, so the floor stays one.
     return base * (1 + this.#random() / 4);

@@ -141,7 +141,7 @@ export class ListeningStream {
     const isGone = status === 404 || status === 400;
     if (isGone) this.#lastEventId = undefined;
     if (isGone || mayPass(status)) {
-      this.#backoff.asked(error.retryAfterMs ?? 0);
+      this.#backoff.askedOnce(error.retryAfterMs ?? 0);
       this.#openAgain(false);
     }
   }

@@ -617,8 +617,13 @@ describe('an answer whose stream broke', () => {
     await using t = await broken('one');
     (await t.takenUp()).response.writeHead(429, { 'retry-after': '20' }).end();
     const refusedAt = t.clock.now();
-    const { response } = await t.takenUp();
+    const again = await t.takenUp();
     expect(t.clock.now() - refusedAt).toBeGreaterThanOrEqual(20_000);
+    // That was asked for one time.
+    again.response.writeHead(503).end();
+    const refusedAgainAt = t.clock.now();
+    const { response } = await t.takenUp();
+    expect(t.clock.now() - refusedAgainAt).toBeLessThan(20_000);
     startEvents(response);
     response.end(event(textResult(1, 'at last')));
     expect(await t.sent).toBe('sent');
