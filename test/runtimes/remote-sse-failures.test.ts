@@ -215,6 +215,44 @@ describe('a body that is no answer', () => {
     expect(message).toMatch(/it says: tenant is suspended$/);
   });
 
+  test('an error for the request itself is its answer, however large it is', async () => {
+    const error = { code: -32602, message: 'bad argument', data: 'z'.repeat(500_000) };
+    const { error: found } = await fail(
+      on('tools/call', ({ response, message }) => sendJson(response, { jsonrpc: '2.0', id: message?.id, error }, 400)),
+    );
+    expect(found).toEqual(error);
+  });
+
+  test('an error over max_message is no answer, and its beginning is told', async () => {
+    const error = { code: -32602, message: 'bad argument', data: 'z'.repeat(100_000) };
+    const { message, data } = await fail(
+      on('tools/call', ({ response, message }) => sendJson(response, { jsonrpc: '2.0', id: message?.id, error }, 400)),
+      { entry: { max_message: '64KiB' } },
+    );
+    expect(message).toMatch(/it says: \{"jsonrpc":"2\.0".*bad argument/);
+    expect(data).toMatchObject({ code: 'HTTP_STATUS', status: 400, delivered: false });
+  });
+
+  test.each([
+    [500, 'HTTP_STATUS', /it sent an HTML page "Gateway broke"$/],
+    [200, 'ANSWER_INVALID', /content of type text\/html \(a page "Gateway broke"\) instead of/],
+  ])('a page of more than 64 KiB with status %i is told by its title', async (status, code, text) => {
+    const page = `<html><title>Gateway broke</title>${' '.repeat(70_000)}`;
+    const { message, data } = await fail(on('tools/call', refuse(status, { 'content-type': 'text/html' }, page)));
+    expect(message).toMatch(text);
+    expect(data).toMatchObject({ code, status });
+  });
+
+  test('the beginning of a body that breaks off is told', async () => {
+    const { message } = await fail(
+      on('tools/call', ({ response }) => {
+        response.writeHead(502, { 'content-type': 'text/plain' });
+        response.write('no luck', () => response.destroy());
+      }),
+    );
+    expect(message).toMatch(/it says: no luck$/);
+  });
+
   test('more than max_message fails its request alone', async () => {
     const { message, data } = await fail(
       on('tools/call', ({ response, message }) => sendJson(response, textResult(message?.id, 'x'.repeat(100_000)))),

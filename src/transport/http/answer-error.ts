@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import { readText } from './body.js';
+import { readBeginning } from './body.js';
 import type { HttpAnswer } from './call.js';
 import type { Exchange } from './exchange.js';
 import { mediaType, type Step, showUrl } from './status.js';
@@ -11,16 +11,16 @@ const errorBodyBytes = 64 * 1024;
 /** How long such a body may take: what is sent behind a notification waits for it. */
 const errorBodyMs = 5_000;
 
-/** The beginning of a body that only explains an error; empty when it does not come. */
-export async function readErrorBody(answer: HttpAnswer, clock: Clock): Promise<string> {
+/**
+ * The beginning of a body that only explains an error; empty when nothing of it comes in time.
+ *
+ * @param limitBytes - more where the body may be the answer itself
+ */
+export async function readErrorBody(answer: HttpAnswer, clock: Clock, limitBytes = errorBodyBytes): Promise<string> {
   const timer = clock.setTimeout(() => answer.abort(), errorBodyMs);
-  try {
-    return await readText(answer, errorBodyBytes);
-  } catch {
-    return '';
-  } finally {
-    clock.clearTimeout(timer);
-  }
+  const text = await readBeginning(answer, limitBytes);
+  clock.clearTimeout(timer);
+  return text;
 }
 
 /** The error for an answer that is none. */
@@ -29,15 +29,20 @@ export function answerInvalid(server: string, message: string, status?: number):
 }
 
 /** The error for a status that means success with content that cannot be an answer; ends the answer. */
-export async function unexpectedAnswer(exchange: Exchange, answer: HttpAnswer, step: Step): Promise<GatewayError> {
+export async function unexpectedAnswer(
+  exchange: Exchange,
+  answer: HttpAnswer,
+  step: Step,
+  clock: Clock,
+): Promise<GatewayError> {
   const url = showUrl(step.url);
   const type = mediaType(answer.header('content-type'));
   if (answer.status === 202 || answer.status === 204 || type === '') {
     answer.abort();
     return answerInvalid(step.server, `${step.name} was answered by ${url} with HTTP ${answer.status} and no message`);
   }
-  const text = exchange.hide(await readText(answer, errorBodyBytes).catch(() => ''));
-  const title = /<title[^>]*>([^<]{1,200})/i.exec(text)?.[1]?.trim();
+  const text = exchange.hide(await readErrorBody(answer, clock));
+  const title = /<title[^>]{0,200}>([^<]{1,200})/i.exec(text)?.[1]?.trim();
   const page = title === undefined ? '' : ` (a page "${title}")`;
   return answerInvalid(
     step.server,

@@ -108,3 +108,29 @@ export function readText(answer: HttpAnswer, limitBytes: number): Promise<string
     });
   });
 }
+
+/** The beginning of a body as text: what comes of it before it ends, breaks off, or is longer than `limitBytes`. */
+export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<string> {
+  return new Promise((resolve) => {
+    const pieces = new Pieces();
+    let over = false;
+    const end = () => {
+      if (over) return;
+      over = true;
+      resolve(pieces.take().toString());
+    };
+    const abort = readBody(answer, {
+      data(chunk) {
+        if (over) return;
+        const room = limitBytes - pieces.bytes;
+        pieces.add(chunk.length > room ? chunk.subarray(0, room) : chunk);
+        if (chunk.length <= room) return;
+        // Not inside the reader's own callback: it may still be setting up.
+        queueMicrotask(() => abort());
+        end();
+      },
+      end,
+      fail: end,
+    });
+  });
+}

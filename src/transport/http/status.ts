@@ -82,15 +82,21 @@ export function retryAfter(value: string | undefined, clock: Clock): number | un
 }
 
 const longest = 300;
+const longestHead = 64 * 1024;
 
 /** What a server wrote that is no MCP answer, in short. */
 export function excerpt(body: string, contentType: string | undefined): string {
   const html = /^\s*</.test(body) || mediaType(contentType) === 'text/html';
-  const text = html ? (/<(title|h1)[^>]*>([^<]{1,1000})/i.exec(body)?.[2] ?? '') : (messageOfError(body) ?? body);
+  const text = html ? titleOf(body) : (messageOfError(body) ?? body);
   const plain = text.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
   const short = plain.length > longest ? `${plain.slice(0, longest)}…` : plain;
   if (html) return `it sent an HTML page${short === '' ? '' : ` "${short}"`}`;
   return short === '' ? '' : `it says: ${short}`;
+}
+
+/** Looks at the beginning alone, and at no tag for long: many that begin and do not end would take their square of time. */
+function titleOf(page: string): string {
+  return /<(title|h1)[^>]{0,200}>([^<]{1,1000})/i.exec(page.slice(0, longestHead))?.[2] ?? '';
 }
 
 function messageOfError(body: string): string | undefined {

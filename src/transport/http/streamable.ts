@@ -211,7 +211,7 @@ export class StreamableWire implements Wire {
     } else if (type === 'application/json') {
       await this.#answeredByJson(open, answer, step);
     } else {
-      throw await unexpectedAnswer(exchange, answer, step);
+      throw await unexpectedAnswer(exchange, answer, step, this.#options.clock);
     }
   }
 
@@ -252,8 +252,10 @@ export class StreamableWire implements Wire {
 
   /** Makes of an answer that is no success what it means; throws, unless it is the server's own answer to the request. */
   async #refused(exchange: Exchange, answer: HttpAnswer, step: Step, open: OpenRequest | undefined): Promise<void> {
-    const { clock } = this.#options;
-    const text = await readErrorBody(answer, clock);
+    const { clock, maxMessageBytes } = this.#options;
+    // A server may give its answer to a request with such a status.
+    const mayAnswer = open !== undefined && mediaType(answer.header('content-type')) === 'application/json';
+    const text = await readErrorBody(answer, clock, mayAnswer ? maxMessageBytes : undefined);
     const body = parseErrorBody(text);
     if (body !== undefined) this.#spoken = true;
     const id = open?.request.id;
