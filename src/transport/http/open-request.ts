@@ -9,6 +9,8 @@ export class OpenRequest {
   readonly modern: boolean;
   /** Its answer is the rest of a stream of an earlier request, and bears that one's id. */
   readonly replay: boolean;
+  /** Its answer has come. */
+  answered = false;
   #exchange: Exchange;
   #cancelled = false;
   #over = false;

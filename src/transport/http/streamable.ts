@@ -240,6 +240,9 @@ export class StreamableWire implements Wire {
       this.#options.onMessage(message, { relatedRequestId: request.id });
       return false;
     }
+    // Some servers send it twice.
+    if (open.answered) return true;
+    open.answered = true;
     if ('result' in message) {
       if (request.method === 'tools/list') this.#era.learn(message);
       if (request.method === 'initialize' && typeof message.result.protocolVersion === 'string') {

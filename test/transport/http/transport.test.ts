@@ -299,6 +299,32 @@ describe('what is sent', () => {
     expect(await outcome(t.transport.send(notification))).toMatchObject({ code: 'HTTP_STATUS', status: 500 });
   });
 
+  test.each(['a stream', 'JSON'])(
+    'a request gets its answer once, though the server sends it twice in %s',
+    async (how) => {
+      const answers = (id: unknown) => ['first', 'second'].map((text) => textResult(id as number, text));
+      await using host = await listenScripted((asked) => {
+        if (!isA('tools/call')(asked)) return false;
+        const [first, second] = answers(asked.message?.id);
+        if (how === 'JSON') {
+          sendJson(asked.response, [first, second]);
+        } else {
+          startEvents(asked.response);
+          asked.response.end(event(first) + event(second) + event({ ...notification, params: { number: 7 } }));
+        }
+      });
+      await using t = await connect(host.url);
+      await t.peer.begin();
+      expect(await outcome(t.transport.send(call('twice')))).toBe('sent');
+      // What belongs to no answer still comes.
+      if (how === 'a stream') await t.peer.until('the notification', () => t.peer.numbers.includes(7));
+      expect(await t.peer.call('search')).toBe('first');
+      expect(t.peer.messages.filter((message) => 'id' in message && message.id === 'twice')).toMatchObject([
+        { result: { content: [{ text: 'first' }] } },
+      ]);
+    },
+  );
+
   test('a cancellation that names no request cancels none', async () => {
     const { script, next } = held(isA('tools/call'));
     await using host = await listenScripted(script);
