@@ -9,7 +9,7 @@ import type { Pod } from './objects.js';
 import { Sweeper } from './sweeper.js';
 
 const renewMs = 15_000;
-/** How long an API server may go on with a request whose answer nobody waits for any more. */
+/** How long an API server may go on with a request after nobody waits for its answer, or after it gave up itself. */
 const lateMs = 60_000;
 
 /** Told about the pods of one Job. */
@@ -89,7 +89,7 @@ export class Claim {
     this.#leftovers.delete(name);
   }
 
-  /** Nobody said whether a Job was made: it is deleted again for a while, as it may come about after it was. */
+  /** It is not known whether a Job was made: it is deleted again for a while, as it may come about after it was. */
   expectLate(name: string): void {
     this.#late.set(name, this.#clock.now() + lateMs);
   }

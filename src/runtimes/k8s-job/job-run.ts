@@ -2,7 +2,7 @@ import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
-import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
 import type { Claim } from './claim.js';
@@ -63,7 +63,7 @@ export class JobRun {
     const hasEnv = Object.keys(env).length > 0;
     const manifest = toJob(spec, names, hasEnv, claim.owner);
     this.job = await cluster.create<Job>(jobs({ namespace }), manifest).catch(async (error: unknown) => {
-      if (isFailure(error, 'unreachable')) claim.expectLate(names.job);
+      if (mayBeDone(error)) claim.expectLate(names.job);
       if (!isFailure(error, 'conflict')) throw error;
       // The answer to a first try was lost, perhaps.
       const made = await cluster.get<Job>(jobs({ namespace, name: names.job }));
@@ -75,7 +75,7 @@ export class JobRun {
     await cluster.create(secrets({ namespace }), secret).catch((error: unknown) => {
       if (isFailure(error, 'conflict')) return;
       // Without it no container is started, and nothing needs to be waited for.
-      this.#runs = isFailure(error, 'unreachable');
+      this.#runs = mayBeDone(error);
       throw error;
     });
   }

@@ -7,15 +7,24 @@ import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
 
-test('a Job that is made after its creation was given up is deleted all the same', async () => {
+const runningPod = { metadata: { name: 'mcp-quiet-1', uid: 'pod' }, status: { phase: 'Running' } };
+/** What an API server says that did not hear in time from where it keeps its data: they may come there all the same. */
+const lateAnswers = [500, 502, 504];
+
+test.each<[string, number | undefined]>([
+  ['was given up', undefined],
+  ...lateAnswers.map((status): [string, number] => [`was answered with ${status}`, status]),
+])('a Job that is made after its creation %s is deleted all the same', async (_, status) => {
   await using fake = await FakeApiServer.listen();
   const names = { job: 'mcp-late', lease: 'mcp-gateway-test', server: 'late' };
   let creation: ServerResponse | undefined;
   let isMade = false;
   fake.answer = ({ method, url = '' }, response) => {
     const isOfJob = url.includes('/jobs');
-    if (isOfJob && method === 'POST') creation = response;
-    else if (isOfJob && method === 'DELETE') {
+    if (isOfJob && method === 'POST') {
+      creation = response;
+      if (status !== undefined) sendJson(response, status, { message: 'request timed out' });
+    } else if (isOfJob && method === 'DELETE') {
       sendJson(response, isMade ? 200 : 404, {});
       isMade = false;
     } else if (url.includes('watch=')) response.writeHead(200).flushHeaders();
@@ -31,8 +40,9 @@ test('a Job that is made after its creation was given up is deleted all the same
     const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
     const created = Promise.allSettled([run.create({})]);
     await until('the creation', () => creation !== undefined);
-    await clock.advance(30_000);
-    expect(await created).toMatchObject([{ status: 'rejected', reason: { failure: 'unreachable' } }]);
+    if (status === undefined) await clock.advance(30_000);
+    const failure = status === undefined ? 'unreachable' : 'refused';
+    expect(await created).toMatchObject([{ status: 'rejected', reason: { failure, status } }]);
     await run.remove();
     // The API server was slow, and nobody waits for its answer.
     isMade = true;
@@ -44,12 +54,51 @@ test('a Job that is made after its creation was given up is deleted all the same
   }
 });
 
+test.each(lateAnswers)(
+  'where a Secret is made after it was answered with %s, the container is waited for',
+  async (status) => {
+    await using fake = await FakeApiServer.listen();
+    let runs = true;
+    fake.answer = ({ method, url = '' }, response) => {
+      const query = decodeURIComponent(url);
+      if (query.includes('/secrets') && method === 'POST') sendJson(response, status, { message: 'request timed out' });
+      else if (query.includes('watch=')) response.writeHead(200).flushHeaders();
+      else if (query.includes('open-mcp-gateway/job=')) {
+        sendJson(response, 200, { metadata: {}, items: runs ? [runningPod] : [] });
+      } else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+    };
+    const clock = new FakeClock();
+    const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+    const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+    try {
+      const names = { job: 'mcp-quiet', lease: 'mcp-gateway-test', server: 'quiet' };
+      const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+      await expect(run.create({ TOKEN: 'x' })).rejects.toMatchObject({ status });
+      const onGone = vi.fn();
+      const removed = run.remove().then(onGone);
+      await eventually('a look for the pod', async () => {
+        await clock.advance(100);
+        return fake.requests.some((request) => request.includes('open-mcp-gateway/job=')) || undefined;
+      });
+      expect(onGone).not.toHaveBeenCalled();
+      runs = false;
+      await eventually('its end', async () => {
+        await clock.advance(100);
+        return onGone.mock.calls.length > 0 || undefined;
+      });
+      await removed;
+    } finally {
+      await claim.close();
+      await clusters.close();
+    }
+  },
+);
+
 test.each([
   ['has not come yet', (response: ServerResponse) => void response.writeHead(200).flushHeaders()],
   ['is cut off', (response: ServerResponse) => void response.writeHead(403).end('{}')],
 ])('where the news of its pod %s, a Job is gone when the API server has no pod of it', async (_, answerWatch) => {
   await using fake = await FakeApiServer.listen();
-  const pod = { metadata: { name: 'mcp-quiet-1', uid: 'pod' }, status: { phase: 'Running' } };
   let asked = 0;
   let runs = true;
   fake.answer = ({ url = '' }, response) => {
@@ -57,7 +106,7 @@ test.each([
     if (query.includes('watch=')) answerWatch(response);
     else if (query.includes('open-mcp-gateway/job=')) {
       asked += 1;
-      sendJson(response, 200, { metadata: {}, items: runs ? [pod] : [] });
+      sendJson(response, 200, { metadata: {}, items: runs ? [runningPod] : [] });
     } else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
   };
   const clock = new FakeClock();

@@ -46,6 +46,14 @@ export function isFailure(error: unknown, ...failures: readonly KubernetesFailur
   return error instanceof KubernetesError && failures.includes(error.failure);
 }
 
+/**
+ * True when what was asked may come about all the same: nobody answered, or an API server that did not hear in time from
+ * where it keeps its data.
+ */
+export function mayBeDone(error: unknown): boolean {
+  return isFailure(error, 'unreachable') || (error instanceof KubernetesError && (error.status ?? 0) >= 500);
+}
+
 /** `error` as what `open` rejects with. */
 export function toStartError(error: unknown, server: string): unknown {
   if (!(error instanceof KubernetesError)) return error;
