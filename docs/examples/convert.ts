@@ -8,7 +8,7 @@ import { createGateway, toCatalog } from 'open-mcp-gateway';
 
 const config = JSON.parse(await readFile('.mcp.json', 'utf8'));
 await using gateway = createGateway(
-  toCatalog(config, { onIgnored: (path, reason) => console.warn(`${path} was left out: ${reason}`) }),
+  toCatalog(config, { onIgnored: (path, reason) => console.warn(`${path}: ${reason}`) }),
 );
 // #endregion convert
 

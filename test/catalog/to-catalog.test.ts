@@ -182,6 +182,20 @@ test('what is for another kind of server is told too', () => {
   ]);
 });
 
+test('what only some programs take for a variable stays as it is, and is told without its value', () => {
+  const onIgnored = vi.fn();
+  const env = { TOKEN: '$GITHUB_TOKEN', KEY: 'pa$word', PRICE: '5$ or $5', VALUE: '${A:-$B}', INPUT: '${input:p}' };
+  const server = { command: 'serve', args: ['--key=$KEY', '${KEY}'], env };
+  const options = { onIgnored, variables: { 'input:p': 'pa$word' } };
+  expect(one(server, options)).toMatchObject({ env: { ...env, INPUT: 'pa$word' }, runtime: { args: server.args } });
+  const reason = 'holds "$NAME", which only some programs replace: write ${NAME} for the variable';
+  expect(onIgnored.mock.calls).toEqual([
+    ['mcpServers.it.args[0]', reason],
+    ['mcpServers.it.env.TOKEN', reason],
+    ['mcpServers.it.env.KEY', reason],
+  ]);
+});
+
 test.each([
   ['no object', 'text', ['is no object']],
   ['nothing of the kind', { tools: {} }, ['has no "mcpServers"']],

@@ -29,7 +29,7 @@ describe('the examples of the README and the docs do what they show', () => {
     expect(await runExample('convert.ts')).toEqual({
       code: 0,
       stdout: 'ready\n',
-      stderr: 'mcpServers["My Tools"].autoApprove was left out: a catalog has no place for it\n',
+      stderr: 'mcpServers["My Tools"].autoApprove: a catalog has no place for it\n',
     });
   });
 

@@ -2,7 +2,7 @@ import type { ServerInput } from '../catalog.js';
 import { formatPath, type Issues, type Path, quote } from '../issues.js';
 import { isPlainObject } from '../replace-variables.js';
 import { didYouMean } from '../suggest.js';
-import { convertVariables } from './convert-variables.js';
+import { convertVariables, holdsBareVariable } from './convert-variables.js';
 
 /** An entry as `toCatalog` makes it. */
 export type ConvertedServer = ServerInput<
@@ -32,6 +32,9 @@ const ignored: ReadonlyMap<string, string> = new Map([
   ['timeout', 'programs differ in its unit; set request_timeout in the catalog'],
   ['oauth', 'use the option authProvider of RemoteSseRuntime'],
 ]);
+
+// Without the name: it may be a part of a password.
+const bareVariable = 'holds "$NAME", which only some programs replace: write ${NAME} for the variable';
 
 /** Converts one server; undefined when it is none. Adds what is wrong to the issues. */
 export function convertServer(server: unknown, context: ConvertContext): ConvertedServer | undefined {
@@ -139,9 +142,7 @@ class Fields {
 
   /** Says of fields that are for another kind of server that they are left out. */
   ignore(keys: readonly string[], reason: string): void {
-    for (const key of keys.filter((name) => this.#take(name) !== undefined)) {
-      this.#context.onIgnored(formatPath([...this.#context.path, key]), reason);
-    }
+    for (const key of keys.filter((name) => this.#take(name) !== undefined)) this.#tell([key], reason);
   }
 
   /** Says of every field that nobody has read what becomes of it. */
@@ -149,10 +150,7 @@ class Fields {
     for (const key of Object.keys(this.#server).filter((name) => !this.#read.has(name))) {
       const reason = impossible.get(key);
       if (reason === undefined) {
-        this.#context.onIgnored(
-          formatPath([...this.#context.path, key]),
-          ignored.get(key) ?? 'a catalog has no place for it',
-        );
+        this.#tell([key], ignored.get(key) ?? 'a catalog has no place for it');
       } else {
         this.#report([key], reason);
       }
@@ -173,7 +171,12 @@ class Fields {
     if (problem !== undefined) {
       this.#report(path, problem);
     }
+    if (holdsBareVariable(value)) this.#tell(path, bareVariable);
     return text;
+  }
+
+  #tell(path: Path, reason: string): void {
+    this.#context.onIgnored(formatPath([...this.#context.path, ...path]), reason);
   }
 
   #report(path: Path, message: string): void {

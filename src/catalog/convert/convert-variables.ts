@@ -4,6 +4,11 @@ const variable = /^[A-Za-z_][A-Za-z0-9_]*(?::-.*)?$/s;
 // Editors fill these in; they would pass for environment variables.
 const ofEditors = ['workspaceFolder', 'workspaceFolderBasename', 'userHome', 'pathSeparator'];
 
+/** Does a text hold a `$NAME`, which some programs replace, and others and a catalog do not? */
+export function holdsBareVariable(text: string): boolean {
+  return partsOf(text).some((part, index) => index % 2 === 0 && /\$[A-Za-z_]/.test(part));
+}
+
 /** Turns the `${…}` of other programs into those of a catalog. */
 export function convertVariables(
   text: string,
@@ -26,13 +31,18 @@ export function convertVariables(
     converted += `${escaped(literal)}\${${name}}`;
     literal = '';
   };
-  for (const [index, part] of text.split(/\$\{([^}]*)\}/).entries()) {
+  for (const [index, part] of partsOf(text).entries()) {
     if (index % 2 === 0) literal += part;
     else if (Object.hasOwn(variables, part)) literal += variables[part];
     else withVariable(part);
   }
   converted += escaped(literal);
   return problem === undefined ? { text: converted } : { text, problem };
+}
+
+/** Plain text and what stands between the braces of a `${…}`, in turn. */
+function partsOf(text: string): readonly string[] {
+  return text.split(/\$\{([^}]*)\}/);
 }
 
 function escaped(literal: string): string {

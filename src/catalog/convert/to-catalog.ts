@@ -13,7 +13,10 @@ export interface ToCatalogOptions {
    * @default \{\}
    */
   readonly variables?: Readonly<Record<string, string>> | undefined;
-  /** Hears of every setting that a catalog has no place for, such as `autoApprove`. Without it they are left out silently. */
+  /**
+   * Hears of every setting that a catalog has no place for, such as `autoApprove`, and of every `$VAR`, which is kept as
+   * text though it is a variable to some programs. Without it nobody is told.
+   */
   readonly onIgnored?: ((path: string, reason: string) => void) | undefined;
 }
 
