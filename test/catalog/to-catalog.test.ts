@@ -182,6 +182,19 @@ test('what is for another kind of server is told too', () => {
   ]);
 });
 
+test('numbers among variables and headers are texts, and what is null is left out', () => {
+  const onIgnored = vi.fn();
+  const env = { PORT: 8080, RATE: 0.5, PATH: null, MODE: 'fast' };
+  expect(one({ command: 'serve', env }, { onIgnored })?.env).toEqual({ PORT: '8080', RATE: '0.5', MODE: 'fast' });
+  expect(one({ url: 'https://x', headers: { 'X-Tenant': 7, 'X-None': null } }, { onIgnored })).toMatchObject({
+    runtime: { headers: { 'X-Tenant': '7' } },
+  });
+  expect(onIgnored.mock.calls).toEqual([
+    ['mcpServers.it.env.PATH', 'is null, and a catalog takes no value away'],
+    ['mcpServers.it.headers.X-None', 'is null, and a catalog takes no value away'],
+  ]);
+});
+
 test('what only some programs take for a variable stays as it is, and is told without its value', () => {
   const onIgnored = vi.fn();
   const env = { TOKEN: '$GITHUB_TOKEN', KEY: 'pa$word', PRICE: '5$ or $5', VALUE: '${A:-$B}', INPUT: '${input:p}' };
@@ -208,7 +221,7 @@ test.each([
     { mcpServers: { a: { type: 'htp', url: 'u' } } },
     ['mcpServers.a.type: is "htp"', 'did you mean'],
   ],
-  ['a number', { mcpServers: { a: { command: 'x', env: { PORT: 1 } } } }, ['mcpServers.a.env.PORT: must be a string']],
+  ['a switch', { mcpServers: { a: { command: 'x', env: { A: true } } } }, ['mcpServers.a.env.A: must be a string']],
   ['a number in a list', { mcpServers: { a: { command: 'x', args: ['y', 1] } } }, ['mcpServers.a.args[1]: must be a']],
   [
     'no object of variables',

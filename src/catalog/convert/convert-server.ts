@@ -128,16 +128,21 @@ class Fields {
       .filter((item) => mayBeEmpty || item !== '');
   }
 
+  /** VS Code takes numbers too, and null, by which it keeps a variable of its own from a server. */
   texts(key: string): Record<string, string> | undefined {
     const value = this.#take(key);
     if (value !== undefined && !isPlainObject(value)) {
       this.#report([key], 'must be an object of strings');
       return undefined;
     }
-    return (
-      value &&
-      Object.fromEntries(Object.entries(value).map(([name, text]) => [name, this.#text(text, [key, name]) ?? '']))
-    );
+    const items = Object.entries(value ?? {});
+    for (const [name, item] of items) {
+      if (item === null) this.#tell([key, name], 'is null, and a catalog takes no value away');
+    }
+    const texts = items
+      .filter(([, item]) => item !== null)
+      .map(([name, item]) => [name, this.#text(typeof item === 'number' ? String(item) : item, [key, name]) ?? '']);
+    return value && Object.fromEntries(texts);
   }
 
   /** Says of fields that are for another kind of server that they are left out. */
