@@ -8,7 +8,7 @@ import {
   type Service,
   showPorts,
 } from '../../src/runtimes/k8s-service/endpoints.js';
-import { k8sServiceSpec } from '../../src/runtimes/k8s-service/spec.js';
+import { k8sServiceSpec, portNumber } from '../../src/runtimes/k8s-service/spec.js';
 
 const metadata = { name: 'a', uid: 'u' };
 
@@ -137,6 +137,13 @@ describe('the port of a service', () => {
     [8080, undefined],
   ])('%s', (wanted, found) => {
     expect(findPort(service, wanted)).toEqual(found);
+  });
+
+  test.each(['0x50', '1e3'])('%s is a name, though JavaScript takes it for a number', (name) => {
+    const named = { name, port: 8080 };
+    const ports = [{ name: 'a', port: 80 }, { name: 'b', port: 1000 }, named];
+    expect(findPort({ metadata, spec: { ports } }, name)).toEqual(named);
+    expect(portNumber({ port: name })).toBeUndefined();
   });
 
   test('is listed for those who named another', () => {

@@ -13,7 +13,7 @@ const port = v.union(
     // Digits too: a variable can give nothing else.
     v.pipe(
       v.string(),
-      v.check((text) => label.test(text) && (!/^\d+$/.test(text) || isPort(Number(text))), portProblem),
+      v.check((text) => label.test(text) && (!isNumber(text) || isPort(Number(text))), portProblem),
     ),
   ],
   portProblem,
@@ -87,8 +87,12 @@ export function serviceUrl({ namespace, service_name, path, scheme }: K8sService
 
 /** The number in `port`, unless it is a name. */
 export function portNumber({ port }: Pick<K8sServiceSpec, 'port'>): number | undefined {
-  const number = Number(port);
-  return isPort(number) ? number : undefined;
+  return typeof port === 'number' ? port : isNumber(port) ? Number(port) : undefined;
+}
+
+// `0x50` and `1e3` are names of ports.
+function isNumber(text: string): boolean {
+  return /^\d+$/.test(text);
 }
 
 function isPort(number: number): boolean {
