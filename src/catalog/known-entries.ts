@@ -30,7 +30,7 @@ function isSameText(written: unknown, known: unknown): boolean {
   if (typeof written === 'string') {
     return written === known && !written.includes('${');
   }
-  if (typeof written !== 'object') {
+  if (typeof written !== 'object' || written === null) {
     return typeof written !== 'function' && Object.is(written, known);
   }
   if (Array.isArray(written)) {

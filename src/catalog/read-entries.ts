@@ -145,6 +145,7 @@ export function readEntry(
   const replaced = replaceVariables(rest, path, {
     env,
     secrets,
+    mayBeNull: (at) => isKeyOfPatch(at.slice(path.length)),
     report: (at, message, atKey) => issues.add(at, message, { server, atKey, settles: true }),
     skip: (at) => issues.settle(at),
   }) as Record<string, unknown>;
@@ -164,6 +165,11 @@ export function readEntry(
   checkTogether(replaced, path, server, secrets, issues);
   const envelope = issues.count === before && problems.length === 0 ? (replaced as Envelope) : undefined;
   return { path, written, replaced, envelope, server, secrets };
+}
+
+/** Is this a key of what is laid over the pod that a runtime makes? There `null` takes away what the runtime has. */
+function isKeyOfPatch([part, field, , ...keys]: Path): boolean {
+  return part === 'runtime' && field === 'pod' && typeof keys.at(-1) === 'string';
 }
 
 /** What two keys say against each other. */

@@ -14,6 +14,8 @@ export interface Replacement {
   /** Without it nothing is replaced, and only the form of each `${…}` is checked. */
   readonly env: Environment | undefined;
   readonly secrets: Secrets;
+  /** Whether `null` means something at this path. */
+  mayBeNull(path: Path): boolean;
   /** Takes a problem; what is at `path` cannot be judged any further. */
   report(path: Path, message: string, atKey?: boolean): void;
   /** Takes a path whose final value is not known yet. */
@@ -22,7 +24,7 @@ export interface Replacement {
 
 /**
  * Copies lists and plain objects with `${VAR}` replaced in their strings, and reports what no part of a catalog may
- * hold: `null`, NUL, endless nesting, keys such as `__proto__`. Everything else (functions, instances) stays as it is.
+ * hold: `null` where it means nothing, NUL, endless nesting, keys such as `__proto__`. Everything else (functions, instances) stays as it is.
  */
 export function replaceVariables(value: unknown, path: Path, replacement: Replacement): unknown {
   return replace(value, [...path], new Set(), replacement);
@@ -37,6 +39,9 @@ function replace(value: unknown, path: PropertyKey[], around: Set<object>, repla
     return replaceString(value, path, replacement);
   }
   if (value === null) {
+    if (replacement.mayBeNull(path)) {
+      return null;
+    }
     replacement.report([...path], 'has no value: give it one, or leave the key out');
     return undefined;
   }

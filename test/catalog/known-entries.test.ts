@@ -53,6 +53,14 @@ test('only what has changed is checked again', () => {
   expect(second.definitions[2]).toBe(first.definitions[1]);
 });
 
+test('an entry with null in its pod is not checked again', () => {
+  const { resolve } = resolver();
+  const withNull = () => entry('a', {}, { pod: { spec: { volumes: null } } });
+  expect(resolve([withNull()]).checked).toEqual(['a']);
+  expect(resolve([withNull()]).checked).toEqual([]);
+  expect(resolve([entry('a', {}, { pod: { spec: { volumes: {} } } })]).checked).toEqual(['a']);
+});
+
 test.each<[string, (written: ReturnType<typeof entry>) => unknown]>([
   ['a value', (written) => entry(written.id, {}, { args: ['a', { b: 2 }] })],
   ['the sign of zero', (written) => entry(written.id, {}, { args: ['a', { b: -0 }] })],

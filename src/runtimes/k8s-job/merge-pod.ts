@@ -18,8 +18,8 @@ export function mergePod(base: Json, patch: Json): Json {
     const before = Object.hasOwn(base, key) ? base[key] : undefined;
     if (value === null) {
       delete merged[key];
-    } else if (isObject(before) && isObject(value)) {
-      define(merged, key, mergePod(before, value));
+    } else if (isObject(value)) {
+      define(merged, key, mergePod(isObject(before) ? before : {}, value));
     } else if (Array.isArray(before) && Array.isArray(value) && Object.hasOwn(keys, key)) {
       define(merged, key, mergeLists(before, value, keys[key] as string));
     } else if (value !== undefined) {

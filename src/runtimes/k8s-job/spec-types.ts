@@ -85,8 +85,8 @@ export interface K8sJobSpec {
   readonly context?: string | undefined;
   /**
    * Merged into the pod's template, in Kubernetes' own form: maps key by key, containers, volumes and `env` by name, mounts
-   * by path, other lists as a whole. The server's container is named `mcp`. Values in it can be read by whoever can read
-   * pods: secrets belong into `env`.
+   * by path, other lists as a whole; `null` takes a key away. The server's container is named `mcp`. Values in it can be
+   * read by whoever can read pods: secrets belong into `env`.
    */
   readonly pod?:
     | {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createGateway, parseCatalog } from '../../../src/index.js';
 import { jobName, leaseName, toJob, toLease, toSecret } from '../../../src/runtimes/k8s-job/manifest.js';
 import type { K8sJobSpec } from '../../../src/runtimes/k8s-job/spec-types.js';
 import { withoutValues } from '../../../src/runtimes/k8s-job/without-values.js';
@@ -83,6 +84,41 @@ describe('manifests', () => {
       false,
     );
     expect(Object(job).spec.template).toMatchSnapshot();
+  });
+
+  test('null in pod takes a default away, from the text of a catalog on', async () => {
+    const catalog = await parseCatalog(`
+servers:
+  - id: orders
+    runtime:
+      type: k8s-job
+      namespace: mcp-servers
+      image: mcp/orders:1.0
+      pod:
+        metadata:
+          annotations: { note: ~ }
+        spec:
+          shareProcessNamespace: null
+          securityContext: { seccompProfile: null }
+          affinity: { nodeAffinity: null, podAffinity: {} }
+          containers:
+            - name: mcp
+              volumeMounts:
+          volumes: null
+`);
+    await using gateway = createGateway(catalog);
+    const { metadata, spec } = Object(gateway.describe('orders').details).job.spec.template;
+    const { spec: usual } = Object(toJob(smallest, names, false)).spec.template;
+    expect(metadata.annotations).toEqual({});
+    const { shareProcessNamespace, volumes, ...rest } = usual;
+    expect([shareProcessNamespace, volumes]).toEqual([true, [{ name: 'tmp', emptyDir: {} }]]);
+    const { volumeMounts: _, ...container } = usual.containers[0];
+    expect(spec).toEqual({
+      ...rest,
+      securityContext: { runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532 },
+      affinity: { podAffinity: {} },
+      containers: [container],
+    });
   });
 
   test('the Secret belongs to the Job and holds any text', () => {
