@@ -1,6 +1,5 @@
 import { GatewayError, stderrSuffix } from '../../errors.js';
 import type { RuntimeContext } from '../../runtime.js';
-import { withoutControls } from '../../transport/stderr-tail.js';
 import type { PeerExit } from '../../transport/stream-peer.js';
 import { parseDuration } from '../../util/quantity.js';
 import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
@@ -48,8 +47,7 @@ export async function endedError(
   exit: PeerExit,
   context: Pick<RuntimeContext, 'server' | 'limits'>,
 ): Promise<GatewayError> {
-  const log = await run.log({ limitBytes: String(context.limits.stderrTailBytes), tailLines: '200' }, pod);
-  const tail = withoutControls(log);
+  const tail = await run.logEnd(200, context.limits.stderrTailBytes, pod);
   const { message = `the server ended with code ${exit.code} before it could be attached to`, ...rest } = exitOfJob(
     exit,
     exit.reason === 'deleted' ? await run.current() : run.job,

@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
+import { StderrTail } from '../../transport/stderr-tail.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
@@ -17,6 +18,8 @@ const pollMs = 1_000;
 /** A pod may still be made just after its Job was deleted. */
 const latePodMs = 500;
 const deleteTries = 5;
+/** How long a log may take: it explains what is known without it. */
+const logMs = 5_000;
 
 /** One Job of ours: made, watched, and taken away. */
 export class JobRun {
@@ -110,12 +113,27 @@ export class JobRun {
     });
   }
 
-  /** The end of what the container has written, stdout and stderr together; empty when it cannot be had. */
-  async log(query: Readonly<Record<string, string>>, pod = this.#pods[0]): Promise<string> {
+  /** The first bytes that the container has written, stdout and stderr together; empty when they cannot be had. */
+  async logStart(bytes: number, pod: Pod): Promise<string> {
+    const { ref, options } = this.#logOf(pod, { limitBytes: String(bytes) });
+    return this.claim.cluster.text(ref, options).catch(() => '');
+  }
+
+  /** The last lines that the container has written, likewise: of these the last bytes, or as much as came in time. */
+  async logEnd(lines: number, bytes: number, pod = this.#pods[0]): Promise<string> {
     if (pod === undefined) return '';
-    const ref = pods({ namespace: this.claim.namespace, name: pod.metadata.name, subresource: 'log' });
-    const signal = AbortSignal.timeout(5_000);
-    return this.claim.cluster.text(ref, { query: { container: containerName, ...query }, signal }).catch(() => '');
+    const tail = new StderrTail(bytes);
+    // Without limitBytes, which counts from the start of these lines: the last ones tell the most.
+    const { ref, options } = this.#logOf(pod, { tailLines: String(lines) });
+    await this.claim.cluster.textInPieces(ref, (piece) => tail.push(piece), options).catch(() => {});
+    return tail.toString();
+  }
+
+  #logOf({ metadata: { name } }: Pod, query: Readonly<Record<string, string>>) {
+    return {
+      ref: pods({ namespace: this.claim.namespace, name, subresource: 'log' }),
+      options: { query: { container: containerName, ...query }, signal: AbortSignal.timeout(logMs) },
+    };
   }
 
   /** The Job as it is now; undefined when it is gone, or cannot be asked for. */

@@ -20,7 +20,7 @@ import { channels, PodPeer } from './pod-peer.js';
 import type { K8sJobSpec } from './spec-types.js';
 
 /** How much a server may say before it is attached to. */
-const earlyLogBytes = String(4 * 1024 * 1024);
+const earlyLogBytes = 4 * 1024 * 1024;
 
 /** The Jobs of a `K8sJobRuntime`, and the clusters that run them. */
 export class K8sJobServers {
@@ -83,7 +83,7 @@ export class K8sJobServers {
         signal.throwIfAborted();
         const pod = await awaitRunning(run, context);
         socket = await attach(run, pod, context);
-        const log = await run.log({ limitBytes: earlyLogBytes }, pod);
+        const log = await run.logStart(earlyLogBytes, pod);
         const early = await findEarlyOutput(log, socket.readable(channels.stdout), clock);
         signal.throwIfAborted();
         const peer = new PodPeer({ run, pod, socket, early, clock, stderrTailBytes: limits.stderrTailBytes });

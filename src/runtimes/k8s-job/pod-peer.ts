@@ -115,7 +115,7 @@ export class PodPeer implements StreamPeer {
     // A cut ends the server's input: that it ended then is no reason.
     if (this.#stopping || exit.reason !== undefined || (lost === undefined && exit.code !== undefined)) return exit;
     // The log may say what could not be sent any more.
-    const log = await this.#run.log({ tailLines: '50', limitBytes: '16384' });
+    const log = await this.#run.logEnd(50, 16 * 1024);
     if (log !== '' && this.#tail.toString() === '') this.#tail.push(Buffer.from(log));
     const why = lost === undefined ? 'the API server closed the connection to the container' : lost.message;
     return { ...exit, reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
+import { GatewayError } from '../../../src/errors.js';
 import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
 import type { JSONRPCMessage } from '../../../src/sdk.js';
 import { createRuntimeContext } from '../../../src/testing/index.js';
@@ -9,12 +10,27 @@ import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-serve
 
 const frame = (channel: number, text: string) => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
 
+const lastWords = 'the last words';
+/** Of long lines: longer together than what is kept of it. */
+const longLog = `${`${'x'.repeat(10_000)}\n`.repeat(60)}${lastWords}\n`;
+
+/** What a kubelet sends of a log: `limitBytes` counts from the start of the last lines. */
+function sentOf(log: string, query: URLSearchParams): string {
+  const lines = log.split(/(?<=\n)/);
+  const last = lines.slice(-Number(query.get('tailLines') ?? lines.length)).join('');
+  return last.slice(0, Number(query.get('limitBytes') ?? last.length));
+}
+
 /** One Job, whose pod runs as soon as it is made, and whose server answers each line with one. */
 class ModernCluster {
   readonly got: Buffer[] = [];
   readonly deleted: unknown[] = [];
   /** What the server does at the end of its input. */
   onInputEnd: (socket: WebSocket) => void = (socket) => socket.close(1000);
+  /** Sends the log of the server. */
+  sendLog: (response: ServerResponse, query: URLSearchParams) => void = (response) => response.end('');
+  /** The state and phase of its container as soon as it is made. */
+  atFirst: [state: object, phase: string] = [{ running: {} }, 'Running'];
   #labels = {};
   #pods: object[] = [];
   #watch: ServerResponse | undefined;
@@ -33,7 +49,7 @@ class ModernCluster {
       const { pathname, searchParams } = new URL(request.url ?? '', fake.url);
       const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}');
       const kind = pathname.split('/')[pathname.startsWith('/api/') ? 5 : 6];
-      if (pathname.endsWith('/log')) response.end('');
+      if (pathname.endsWith('/log')) this.sendLog(response, searchParams);
       else if (searchParams.has('watch')) {
         this.#watch = response;
         response.writeHead(200).flushHeaders();
@@ -43,7 +59,7 @@ class ModernCluster {
       } else if (kind === 'jobs' && request.method === 'POST') {
         this.#labels = body.spec.template.metadata.labels;
         sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'job' } });
-        this.setPod({ running: {} }, 'Running');
+        this.setPod(...this.atFirst);
       } else if (kind === 'jobs') {
         this.deleted.push(body);
         sendJson(response, 200, {});
@@ -81,6 +97,7 @@ async function begin(runtime: K8sJobRuntime) {
   const transport = await runtime.open({ namespace: 'home', image: 'a' }, createRuntimeContext({ server: 'orders' }));
   const messages: JSONRPCMessage[] = [];
   const log: string[] = [];
+  const reasons: Error[] = [];
   const { promise: first, resolve } = Promise.withResolvers<void>();
   const closed = new Promise<void>((done) => {
     transport.onclose = () => {
@@ -88,13 +105,16 @@ async function begin(runtime: K8sJobRuntime) {
       done();
     };
   });
-  transport.onerror = (error) => log.push(error.message);
+  transport.onerror = (error) => {
+    reasons.push(error);
+    log.push(error.message);
+  };
   transport.onmessage = (message) => {
     messages.push(message);
     resolve();
   };
   await transport.start();
-  return { transport, messages, log, first, closed };
+  return { transport, messages, log, reasons, first, closed };
 }
 
 const question = { jsonrpc: '2.0' as const, id: 1, method: 'ping' };
@@ -138,4 +158,44 @@ test('the exit code comes later than the end of the streams, and is waited for',
     await closed;
     expect(messages).toHaveLength(2);
     expect(log).toEqual(['"orders": the server ended with code 7', 'close']);
+  }));
+
+/** The error of an open on a cluster whose server ends at once. */
+async function endedAtOnce(sendLog: ModernCluster['sendLog']): Promise<GatewayError> {
+  await using fake = await FakeApiServer.listen();
+  const cluster = new ModernCluster(fake);
+  cluster.atFirst = [{ terminated: { exitCode: 9, reason: 'Error' } }, 'Failed'];
+  cluster.sendLog = sendLog;
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  try {
+    const error = await begin(runtime).catch((thrown: unknown) => thrown);
+    if (!GatewayError.is(error)) throw error;
+    return error;
+  } finally {
+    await runtime.close();
+  }
+}
+
+test('the last words of a server that ended before it was attached to are told, however long its lines are', async () => {
+  const { exit, message } = await endedAtOnce((response, query) => response.end(sentOf(longLog, query)));
+  expect(exit).toMatchObject({ code: 9, stderrTail: expect.stringMatching(new RegExp(`^x+\n(.*\n)*${lastWords}\n$`)) });
+  expect(exit?.stderrTail?.length).toBeLessThanOrEqual(64 * 1024);
+  expect(message).toContain(lastWords);
+});
+
+test('what has come of a log that is cut off is told', async () => {
+  const { exit } = await endedAtOnce((response) => response.write('as far as here\n', () => response.destroy()));
+  expect(exit?.stderrTail).toBe('as far as here\n');
+});
+
+test('the last words of a server whose connection was lost are told, however long its lines are', () =>
+  opened(async (cluster, { reasons, closed }) => {
+    cluster.sendLog = (response, query) => response.end(sentOf(longLog, query));
+    for (const socket of cluster.fake.webSockets) socket.terminate();
+    await closed;
+    const [reason] = reasons;
+    expect(GatewayError.is(reason) && reason.exit).toMatchObject({
+      reason: 'connection-lost',
+      stderrTail: expect.stringMatching(new RegExp(`${lastWords}\n$`)),
+    });
   }));

@@ -26,6 +26,8 @@ export interface Cluster {
   delete(ref: ResourceRef, options?: DeleteOptions): Promise<void>;
   /** The text of a subresource such as `log`. */
   text(ref: ResourceRef, options?: CallOptions): Promise<string>;
+  /** Hands over the text of a subresource piece by piece, however long it is; what has come stays when it rejects. */
+  textInPieces(ref: ResourceRef, onPiece: (piece: Buffer) => void, options?: CallOptions): Promise<void>;
   /** Asks the API server whether this user may. */
   allows(review: AccessReview, options?: CallOptions): Promise<{ readonly allowed: boolean; readonly reason: string }>;
   /** Lists, then follows what changes, through lost connections, until it is closed. */

@@ -3,7 +3,7 @@ import { openChannels } from './channels.js';
 import type { CallOptions, Cluster, ListOptions } from './cluster.js';
 import { Connection } from './connection.js';
 import type { KubernetesOptions } from './kube-config.js';
-import { type ApiRequest, call } from './request.js';
+import { type ApiRequest, call, callInPieces } from './request.js';
 import type { ResourceRef } from './resources.js';
 import { startWatch } from './watch.js';
 
@@ -87,6 +87,8 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
       await ask(ref, { ...options, method: 'DELETE', verb: 'delete', body });
     },
     text: (ref, options) => ask(ref, { ...options, method: 'GET', verb: 'get' }),
+    textInPieces: (ref, onPiece, options) =>
+      callInPieces(connection, ref, { ...options, method: 'GET', verb: 'get' }, clock, onPiece),
     async allows({ verb, group, resource, subresource, namespace }, options?: CallOptions) {
       const review = {
         apiVersion: 'authorization.k8s.io/v1',

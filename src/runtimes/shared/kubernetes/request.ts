@@ -57,6 +57,20 @@ export function call(connection: Connection, ref: ResourceRef, request: ApiReque
   });
 }
 
+/** One call to the API server, whose answer is handed over piece by piece, however long it is. */
+export function callInPieces(
+  connection: Connection,
+  ref: ResourceRef,
+  request: ApiRequest,
+  clock: Clock,
+  onPiece: (piece: Buffer) => void,
+): Promise<void> {
+  return inTime(connection, `${request.verb} ${showResource(ref)}`, request.signal, clock, async (signal) => {
+    const answer = await startRequest(connection, ref, { ...request, signal }, clock);
+    await readPieces(answer, connection.server, onPiece);
+  });
+}
+
 /** Resolves with a successful answer, whose body nobody has read. The signal also ends the body. */
 export async function startRequest(
   connection: Connection,
@@ -135,16 +149,20 @@ async function send(
 async function readAnswer(answer: IncomingMessage, server: string): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
+  await readPieces(answer, server, (chunk) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxAnswerBytes) throw new Error(`its answer has more than ${maxAnswerBytes} bytes`);
+  });
+  return Buffer.concat(chunks).toString();
+}
+
+async function readPieces(answer: IncomingMessage, server: string, onPiece: (piece: Buffer) => void): Promise<void> {
   try {
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes > maxAnswerBytes) throw new Error(`its answer has more than ${maxAnswerBytes} bytes`);
-    }
+    for await (const piece of answer as AsyncIterable<Buffer>) onPiece(piece);
   } catch (cause) {
     throw networkError(cause, server);
   }
-  return Buffer.concat(chunks).toString();
 }
 
 /** Resolves after `ms`; rejects with `signal.reason` once aborted. */
