@@ -3,19 +3,24 @@ import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
   isRequest,
+  isResponse,
   type JSONRPCMessage,
   type MessageExtraInfo,
   type RequestId,
   type TransportSendOptions,
 } from '../sdk.js';
 import { deliver } from '../transport/callback.js';
+import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { HeldQuestions } from './held-questions.js';
 import { watch } from './web-body.js';
 import type { WebServerTransport } from './web-sessions.js';
 
+type HandleOptions = Parameters<WebServerTransport['handleRequest']>[1];
+
 /**
  * The SDK's transport for a session of `gateway.fetch`. Tells with each message who sent it: `authInfo`, the only thing that
- * the SDK hands on, is the whole caller for it. Holds what is asked while the client has no stream, which the SDK drops.
+ * the SDK hands on, is the whole caller for it. What belongs to a request whose client has left goes to the stream of the
+ * session, and what is asked while there is none waits for it: the SDK drops both.
  */
 export class FetchTransport implements WebServerTransport {
   onclose?: (() => void) | undefined;
@@ -24,6 +29,8 @@ export class FetchTransport implements WebServerTransport {
 
   readonly #inner: WebServerTransport;
   readonly #held: HeldQuestions;
+  /** Requests that are not answered and whose client has not left, each with the POST that it came with. */
+  readonly #open = new Map<RequestId, Request>();
   #hasStream = false;
 
   constructor(inner: WebServerTransport, clock: Clock) {
@@ -55,18 +62,23 @@ export class FetchTransport implements WebServerTransport {
         return;
       }
     }
-    if (isRequest(message) && options?.relatedRequestId === undefined && !this.#hasStream) {
+    if (isResponse(message)) {
+      this.#open.delete(message.id as RequestId);
+      await this.#inner.send(message, options);
+    } else if (this.#open.has(options?.relatedRequestId as RequestId)) {
+      await this.#inner.send(message, options);
+    } else if (this.#hasStream || !isRequest(message)) {
+      await this.#inner.send(message);
+    } else {
       const ask = () => void this.#inner.send(message).catch((error) => this.onerror?.(error));
       this.#held.add(message.id, JSON.stringify(message).length, ask);
-      return;
     }
-    await this.#inner.send(message, options);
   }
 
-  async handleRequest(
-    request: Request,
-    options?: Parameters<WebServerTransport['handleRequest']>[1],
-  ): Promise<Response> {
+  async handleRequest(request: Request, options?: HandleOptions): Promise<Response> {
+    if (request.method === 'POST') {
+      return this.#post(request, options);
+    }
     const response = await this.#inner.handleRequest(request, options);
     if (request.method !== 'GET' || !response.ok) {
       return response;
@@ -77,6 +89,32 @@ export class FetchTransport implements WebServerTransport {
       this.#hasStream = false;
     });
   }
+
+  async #post(request: Request, options: HandleOptions): Promise<Response> {
+    const ids = requestIdsOf(options?.parsedBody);
+    if (ids.length === 0) {
+      return this.#inner.handleRequest(request, options);
+    }
+    // Before there is a response: something may be asked at once.
+    for (const id of ids) {
+      this.#open.set(id, request);
+    }
+    return watch(await this.#inner.handleRequest(request, options), request.signal, () => this.#leave(ids, request));
+  }
+
+  /** A POST has ended. Ids that another one has used since are not its own any more. */
+  #leave(ids: readonly RequestId[], request: Request): void {
+    for (const id of ids) {
+      if (this.#open.get(id) === request) {
+        this.#open.delete(id);
+      }
+    }
+  }
+}
+
+function requestIdsOf(body: unknown): readonly RequestId[] {
+  const messages = (Array.isArray(body) ? body : [body]) as readonly JSONRPCMessage[];
+  return messages.filter((message) => isJsonRpcMessage(message) && isRequest(message)).map(({ id }) => id);
 }
 
 function withCaller({ authInfo, ...extra }: MessageExtraInfo = {}): PeerExtra {

@@ -332,6 +332,10 @@ describe('what a server asks in a session of gateway.fetch', () => {
 
   const noStream = { error: { code: -32603, message: expect.stringContaining('no stream open') } };
 
+  function readText({ body }: Response) {
+    return (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
+  }
+
   test('waits for the stream of the client, but for what is asked no more', async () => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
     const send = await begin(setup.gateway);
@@ -340,9 +344,8 @@ describe('what a server asks in a session of gateway.fetch', () => {
     const early = only.ask('early', 'roots/list');
     only.notify('notifications/cancelled', { requestId: 'withdrawn' });
     await settle();
-    const { body } = await send('GET');
+    const stream = readText(await send('GET'));
     const late = only.ask('late', 'roots/list');
-    const stream = (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
     let text = '';
     while (text.split('roots/list').length < 3) text += String((await stream.read()).value);
     for (const [, id] of text.matchAll(/"id":(\d+)/g)) await send('POST', { id: Number(id), result: { roots: [] } });
@@ -366,6 +369,59 @@ describe('what a server asks in a session of gateway.fetch', () => {
     expect(await asked).toMatchObject(noStream);
     await setup.clock.advance(10_000);
     expect(setup.server('one').live).toEqual([]);
+  });
+
+  describe('in a call that the client has broken off', () => {
+    const script: Script = {
+      tools: [{ name: 'go' }, { name: 'wait' }],
+      on: { 'tools/call': ({ params }) => (params?.name === 'wait' ? hold : { content: [] }) },
+    };
+
+    async function call(send: Awaited<ReturnType<typeof begin>>, server: ScriptedServer, index = 1) {
+      const response = await send('POST', { id: 3, method: 'tools/call', params: { name: 'one__wait' } });
+      const { instance, request } = await server.request('tools/call', index);
+      return { response, instance, end: () => instance.answer(request, { content: [] }) };
+    }
+
+    test('comes on the stream of the session', async () => {
+      await using setup = setUp({ one: script });
+      const send = await begin(setup.gateway);
+      const stream = readText(await send('GET'));
+      const { response, instance, end } = await call(send, setup.server('one'));
+      await response.body?.cancel();
+      const asked = instance.ask('q', 'roots/list');
+      const text = String((await stream.read()).value);
+      expect(text).toContain('roots/list');
+      await send('POST', { id: Number(/"id":(\d+)/.exec(text)?.[1]), result: { roots: [] } });
+      expect(await asked).toMatchObject({ result: { roots: [] } });
+      end();
+      await stream.cancel();
+    });
+
+    test('waits for a stream, and is answered with an error when none opens', async () => {
+      await using setup = setUp({ one: script });
+      const { response, instance, end } = await call(await begin(setup.gateway), setup.server('one'));
+      await response.body?.cancel();
+      const asked = instance.ask('q', 'roots/list');
+      await settle();
+      await setup.clock.advance(5_000);
+      expect(await asked).toMatchObject(noStream);
+      end();
+    });
+
+    test('comes with the call that uses its id now', async () => {
+      await using setup = setUp({ one: script });
+      const send = await begin(setup.gateway);
+      const first = await call(send, setup.server('one'));
+      await send('POST', { method: 'notifications/cancelled', params: { requestId: 3 } });
+      const second = await call(send, setup.server('one'), 2);
+      await first.response.body?.cancel();
+      second.instance.say({ id: 'q', method: 'roots/list' });
+      const stream = readText(second.response);
+      expect((await stream.read()).value).toContain('roots/list');
+      second.end();
+      await stream.cancel();
+    });
   });
 });
 
