@@ -4,6 +4,7 @@ import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart } from '../transport/json-part.js';
 import { copyError } from '../util/copy-error.js';
+import { EarlyMessages } from './early-messages.js';
 import type { Redactor } from './redact.js';
 
 /** Who listens to a {@link StrictTransport}. */
@@ -36,12 +37,12 @@ export class StrictTransport {
   readonly #server: string;
   readonly #redactor: Redactor;
   #listener: StrictTransportListener | undefined;
-  /** Came before the start had settled; taken out one by one, so that what comes meanwhile lines up behind. */
-  #early: { message: JSONRPCMessage; extra: MessageExtraInfo | undefined }[] | undefined = [];
-  #earlyNext = 0;
+  /** Came before the start had settled. */
+  #early: EarlyMessages | undefined = new EarlyMessages();
   #beginning: Promise<void> | undefined;
   /** Nobody takes its messages yet. */
   #isWatched = false;
+  #isPaused = false;
   /** Told of the end while a start is under way. */
   #wakeStart: (() => void) | undefined;
   #reason: GatewayError | undefined;
@@ -89,8 +90,8 @@ export class StrictTransport {
   }
 
   /**
-   * Tells of the end before anybody takes messages: those wait until `start`, and a server that goes on speaking waits too
-   * where its runtime can make it.
+   * Tells of the end before anybody takes messages: those wait until `start`. A server that says more than may wait has to
+   * wait too where its runtime can make it; the end of one is not seen while it does.
    */
   async watch(listener: StrictTransportListener): Promise<void> {
     this.#listener = listener;
@@ -119,10 +120,9 @@ export class StrictTransport {
       throw this.#startError(error);
     });
     this.#wakeStart = undefined;
-    const isHeld = this.#isWatched && this.#early !== undefined && this.#early.length > 0;
     this.#isWatched = false;
     this.#deliverEarly();
-    if (isHeld) {
+    if (this.#isPaused) {
       (this.#inner as Pausable).resume?.();
     }
   }
@@ -205,8 +205,9 @@ export class StrictTransport {
       return;
     }
     if (this.#early !== undefined) {
-      this.#early.push({ message, extra });
-      if (this.#isWatched) {
+      this.#early.add(message, extra);
+      if (this.#isWatched && this.#early.isFull()) {
+        this.#isPaused = true;
         (this.#inner as Pausable).pause?.();
       }
     } else {
@@ -215,8 +216,7 @@ export class StrictTransport {
   }
 
   #deliverEarly(): void {
-    for (let next = this.#early?.[this.#earlyNext]; next !== undefined; next = this.#early?.[this.#earlyNext]) {
-      this.#earlyNext += 1;
+    for (let next = this.#early?.take(); next !== undefined; next = this.#early?.take()) {
       this.#listener?.onMessage(next.message, next.extra);
     }
     this.#early = undefined;

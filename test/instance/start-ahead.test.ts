@@ -134,6 +134,47 @@ describe('a server that was started ahead', () => {
     expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastExit: { signal: 'SIGKILL' }, instances: [] });
   });
 
+  test('tells of the end of its output when it lives on, also when it has said something', async () => {
+    const failed = Promise.withResolvers<void>();
+    const said = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/message', params: { data: 'hello' } });
+    const code = `process.stdin.resume(); process.stdout.write(process.argv[1] + '\\n', () => require('fs').closeSync(1))`;
+    await using gateway = createGateway(
+      {
+        servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: ['-e', code, said] } }],
+      },
+      { onEvent: (event) => event.type === 'phase' && event.to === 'failed' && failed.resolve() },
+    );
+    await gateway.start('a');
+    await failed.promise;
+    expect(gateway.status('a')).toMatchObject({ lastExit: { reason: 'stdout-closed' }, instances: [] });
+  });
+
+  test('loses nothing of 20,000 messages that nobody takes at first', async () => {
+    const heard = Promise.withResolvers<void>();
+    const code = `
+      const line = (n) => JSON.stringify({ jsonrpc: '2.0', method: 'notifications/message', params: { data: n } }) + '\\n';
+      process.stdin.resume();
+      process.stdout.write('no message\\n' + Array.from({ length: 20000 }, (_, n) => line(n)).join(''));
+    `;
+    await using gateway = createGateway(
+      { servers: [{ id: 'a', runtime: { type: 'local-process', command: process.execPath, args: ['-e', code] } }] },
+      { onEvent: (event) => event.type === 'trouble' && heard.resolve() },
+    );
+    await gateway.start('a');
+    await heard.promise;
+    const transport = gateway.connect('a');
+    const got: unknown[] = [];
+    const all = Promise.withResolvers<void>();
+    transport.onmessage = (message) => {
+      got.push((message as { params?: { data?: unknown } }).params?.data);
+      if (got.length === 20_000) all.resolve();
+    };
+    await transport.start();
+    await all.promise;
+    expect(got).toEqual(Array.from({ length: 20_000 }, (_, index) => index));
+    await transport.close();
+  });
+
   test('has not failed when it is stopped', async () => {
     await using t = setUp({ a: script });
     await t.gateway.start('a');

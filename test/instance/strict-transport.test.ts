@@ -10,6 +10,8 @@ import { ScriptedTransport } from '../support/scripted-runtime.js';
 
 const notification = { jsonrpc: '2.0', method: 'notifications/x' } as const;
 
+const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+
 function setUp() {
   const inner = new ScriptedTransport();
   const strict = new StrictTransport(inner, 'a', createRedactor(new Map()));
@@ -88,21 +90,37 @@ describe('what a runtime returned', () => {
     expect(log).toEqual(['message', ['ending', 'SERVER_UNHEALTHY'], 'closed']);
   });
 
-  test('keeps what it says while nobody takes it, and makes it wait where it can', async () => {
+  test.each([
+    ['1,000 messages', notification, 1_000],
+    ['1 MiB', { ...notification, params: { text: 'x'.repeat(600_000) } }, 2],
+    ['one too deep to be written', { ...notification, params: { deep: JSON.parse(nested(50_000)) } }, 1],
+  ])('keeps what it says while nobody takes it, and makes it wait after %s where it can', async (_, message, most) => {
     const { inner, strict, log, listener } = setUp();
     const held: string[] = [];
     Object.assign(inner, { pause: () => held.push('pause'), resume: () => held.push('resume') });
     await strict.watch(listener);
+    for (let count = 1; count < most; count += 1) inner.say(message);
     expect(held).toEqual([]);
-    inner.say(notification);
+    inner.say(message);
     expect(log).toEqual([]);
     expect(held).toEqual(['pause']);
     await strict.start(listener);
-    expect(log).toEqual(['message']);
+    expect(log).toHaveLength(most);
     expect(held).toEqual(['pause', 'resume']);
+    inner.say(message);
+    expect(log).toHaveLength(most + 1);
+    expect(held).toEqual(['pause', 'resume']);
+  });
+
+  test('that has said little goes on', async () => {
+    const { inner, strict, log, listener } = setUp();
+    const held: string[] = [];
+    Object.assign(inner, { pause: () => held.push('pause'), resume: () => held.push('resume') });
+    await strict.watch(listener);
     inner.say(notification);
-    expect(log).toEqual(['message', 'message']);
-    expect(held).toEqual(['pause', 'resume']);
+    await strict.start(listener);
+    expect(log).toEqual(['message']);
+    expect(held).toEqual([]);
   });
 
   test('tells of its end while nobody takes what it says, and is started once', async () => {
