@@ -3,6 +3,11 @@ import { hasEnded } from './task-status.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
+// A server that begins tasks without end must not fill our memory.
+const maxTasks = 10_000;
+// As many go at once that looking at all of them costs little for each that comes.
+const roomMade = 1_000;
+
 /**
  * Tasks that have not ended, as far as anybody has heard. One of which nothing is heard counts until its `ttl` is over: its
  * server may have forgotten it since.
@@ -17,14 +22,8 @@ export class RunningTasks {
 
   /** Whether one runs. */
   get any(): boolean {
-    const now = this.#clock.now();
-    for (const [taskId, until] of this.#until) {
-      if (until > now) {
-        return true;
-      }
-      this.#until.delete(taskId);
-    }
-    return false;
+    this.#dropExpired();
+    return this.#until.size > 0;
   }
 
   /** Looks at a task in a result or notification. */
@@ -32,6 +31,7 @@ export class RunningTasks {
     if (hasEnded(status)) {
       this.#until.delete(taskId);
     } else if (status !== undefined) {
+      this.#makeRoom(taskId);
       this.#until.set(taskId, this.#end(taskId, ttl));
     }
   }
@@ -42,6 +42,30 @@ export class RunningTasks {
 
   clear(): void {
     this.#until.clear();
+  }
+
+  /** When there are too many, forgets those whose time is over, and the oldest ones if these are too few. */
+  #makeRoom(taskId: unknown): void {
+    if (this.#until.size < maxTasks || this.#until.has(taskId)) {
+      return;
+    }
+    this.#dropExpired();
+    for (const oldest of this.#until.keys()) {
+      if (this.#until.size <= maxTasks - roomMade) {
+        break;
+      }
+      this.#until.delete(oldest);
+    }
+  }
+
+  /** All of them, wherever they stand: one without an end may stand before them. */
+  #dropExpired(): void {
+    const now = this.#clock.now();
+    for (const [taskId, until] of this.#until) {
+      if (until <= now) {
+        this.#until.delete(taskId);
+      }
+    }
   }
 
   #end(taskId: unknown, ttl: unknown): number {
