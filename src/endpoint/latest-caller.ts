@@ -20,6 +20,12 @@ export class LatestCaller {
       return;
     }
     this.#seen ??= {};
+    for (const key of Reflect.ownKeys(this.#seen)) {
+      // What a host has added to an earlier one only.
+      if (!Object.hasOwn(caller, key)) {
+        Reflect.deleteProperty(this.#seen, key);
+      }
+    }
     // One by one: a host's own class may have getters.
     const { id, principal, authInfo, data } = caller;
     Object.assign(this.#seen, caller, { id, principal, authInfo, data });

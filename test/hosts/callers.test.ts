@@ -165,6 +165,19 @@ describe('the rights of a caller of gateway.fetch', () => {
     await ask(setup, ada('dev'), 'tools/call', { name: 'two__a' });
     expect([callerOf('two'), callerOf('one')]).toEqual([ada('dev'), ada('dev')]);
   });
+
+  test('leave nothing that an earlier request had with its servers, whatever a host adds', async () => {
+    await using setup = setUp({ one: script });
+    const key = Symbol('key');
+    await call(setup, { ...ada('ops'), tenant: 'big', [key]: 1 } as Caller);
+    const { caller } = setup.server('one').only.context;
+    expect(caller).toEqual({ ...ada('ops'), tenant: 'big', [key]: 1 });
+    await call(setup, ada('dev'));
+    expect(caller).toEqual({ ...ada('dev'), principal: undefined });
+    expect(Reflect.ownKeys(caller as Caller).sort()).toEqual(['authInfo', 'data', 'id', 'principal']);
+    await call(setup, { ...ada(), role: 'guest' } as Caller);
+    expect(caller).toEqual({ ...ada(), role: 'guest' });
+  });
 });
 
 describe.each(['gateway.fetch', 'createNodeSessions'])('in a session of %s', (way) => {
