@@ -76,17 +76,6 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether a server may send this request: only what the caller has declared to be able to answer. */
-export function isDeclared(caller: CallerHandshake | undefined, method: string): boolean {
-  const capability = {
-    'sampling/createMessage': 'sampling',
-    'elicitation/create': 'elicitation',
-    'roots/list': 'roots',
-  }[method];
-  const needed = capability ?? (method.startsWith('tasks/') ? 'tasks' : undefined);
-  return needed === undefined || caller?.capabilities[needed] !== undefined;
-}
-
 /** Whether a caller answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
 export function hasMode(caller: CallerHandshake | undefined, mode: unknown): boolean {
   const declared = caller?.capabilities.elicitation as Readonly<Record<string, unknown>> | undefined;

@@ -1,4 +1,5 @@
 import { errorNumbers } from '../errors.js';
+import { isDeclared } from '../instance/declared.js';
 import type { Link } from '../instance/link.js';
 import { hasEnded } from '../instance/task-status.js';
 import type {
@@ -9,7 +10,7 @@ import type {
   RequestId,
 } from '../sdk.js';
 import { BoundedMap } from './bounded-map.js';
-import { type CallerHandshake, hasMode, isDeclared } from './legacy-initialize.js';
+import { type CallerHandshake, hasMode } from './legacy-initialize.js';
 import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -61,7 +62,7 @@ export class ServerRequests {
     const refuse = (code: number, message: string) =>
       link.notify({ jsonrpc: '2.0', id: request.id, error: { code, message } });
     const { taskId } = (request.params ?? {}) as { taskId?: unknown };
-    if (!isDeclared(caller, request.method)) {
+    if (!isDeclared(caller?.capabilities, request.method)) {
       refuse(-32601, `the client has not declared a capability for ${request.method}`);
       return;
     }

@@ -259,7 +259,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
       return;
     }
-    const to = this.#latest ?? [...this.#attached].at(-1);
+    const to = this.#whoAnswers(request.method);
     if (to === undefined) {
       this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
@@ -329,6 +329,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       return owner === undefined ? [] : [owner];
     }
     return this.#options.sharing === 'one-caller' || publicNotifications.has(message.method) ? all : [];
+  }
+
+  /** The connection that asked last: while it cannot answer, another one of the same caller that can. */
+  #whoAnswers(method: string): SharedTransport | undefined {
+    const all = [...this.#attached];
+    const latest = this.#latest ?? all.at(-1);
+    return latest?.answers(method) ? latest : (all.findLast((transport) => transport.answers(method)) ?? latest);
   }
 
   #isSubscribed(uri: string): boolean {

@@ -12,6 +12,7 @@ import {
 import { runCallback } from '../transport/callback.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
+import { isDeclared } from './declared.js';
 import type { Response } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
 
@@ -54,6 +55,8 @@ export class SharedTransport implements Transport {
   /** The URIs of subscriptions that the server has not answered. */
   readonly subscribing = new Set<string>();
   readonly #join: () => SharedTransportOwner;
+  /** The capabilities of its client. */
+  #declared: Params | undefined;
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #staysWith: 'server' | 'entry';
@@ -182,6 +185,11 @@ export class SharedTransport implements Transport {
     }
   }
 
+  /** @internal Whether its client can answer this request of the server. */
+  answers(method: string): boolean {
+    return isDeclared(this.#declared, method);
+  }
+
   /** @internal */
   deliver(message: JSONRPCMessage): void {
     if (this.#state === 'open' || this.#state === 'ending') {
@@ -209,6 +217,7 @@ export class SharedTransport implements Transport {
       }
     };
     if (request.method === 'initialize') {
+      this.#declared = request.params?.capabilities as Params | undefined;
       session.initialize(request.params).then(
         (result) => {
           this.#initialized = true;

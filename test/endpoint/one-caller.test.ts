@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
+import { ModernTestCaller } from './modern-caller.js';
 import type { Json } from './scripted-server.js';
 import { setUp } from './setup.js';
 
@@ -67,4 +68,19 @@ test('what a caller tells of the progress of its answer reaches the server', asy
   expect(instance.notifications('notifications/progress').map(({ params }) => params)).toEqual([
     { progressToken: 't', progress: 1 },
   ]);
+});
+
+test('a question goes to the connection that asked last and can answer it', async () => {
+  await using t = setUp({ a: script });
+  const able = await t.caller(capabilities, options);
+  await able.result('tools/call', { name: 'a__x' });
+  const stateless = await ModernTestCaller.open(t.gateway.connect(options));
+  await stateless.call('a__x');
+  const { only } = t.server('a');
+  const asked = only.ask(7, 'sampling/createMessage', {});
+  const request = await able.until(() => able.requests('sampling/createMessage')[0]);
+  await able.send({ id: request.id, result: { text: 'yes' } });
+  expect(await asked).toMatchObject({ result: { text: 'yes' } });
+  // Nobody can answer this.
+  expect(await only.ask(8, 'roots/list')).toMatchObject({ error: { code: -32601 } });
 });
