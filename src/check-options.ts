@@ -16,7 +16,9 @@ export function checkOptions(of: string, schema: StandardSchemaV1, options: unkn
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new GatewayError('OPTION_INVALID', `${of}: the options must be an object`);
   }
-  const { problems } = checkSchema(schema, options, context);
+  // A key without a value is none: hosts leave options out by it.
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const { problems } = checkSchema(schema, given, context);
   if (problems.length > 0) {
     const list = problems.map(({ path, message }) => `${formatPath(path)} ${message}`.trim());
     throw new GatewayError('OPTION_INVALID', `${of}: ${list.join('; ')}`);

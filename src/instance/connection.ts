@@ -386,7 +386,7 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   #settleDrain(): void {
-    if (this.#isDeaf && this.#ledger.size === 0) {
+    if (this.#isDeaf && this.#ledger.size === 0 && this.#state !== 'ending' && this.#state !== 'closed') {
       this.#isDeaf = false;
       const message = 'the server closed its stdin while it was running';
       const exit = { reason: 'stdin-closed', stderrTail: this.#instance?.transport.stderrTail ?? '' };

@@ -188,7 +188,8 @@ export class Link implements WatchedLink {
   #restWhenDone(inMs = 0): void {
     if (this.#isRetired && this.#handshake !== undefined) {
       // Who waits for one answer to ask for the next, as lists do, asks within this turn of the event loop.
-      this.#restTimer ??= this.#owner.clock.setTimeout(() => {
+      this.#owner.clock.clearTimeout(this.#restTimer);
+      this.#restTimer = this.#owner.clock.setTimeout(() => {
         this.#restTimer = undefined;
         if (this.activity() !== 'working') {
           this.rest();

@@ -157,7 +157,8 @@ export class SharedTransport implements Transport {
         this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : delivered));
       }
       runCallback({}, () => this.onerror?.(reason));
-      void this.close();
+      // Whoever else closes it is told of a failure.
+      this.close().catch(() => {});
     }
   }
 

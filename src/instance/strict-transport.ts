@@ -69,7 +69,12 @@ export class StrictTransport {
 
   /** The end of what the server wrote to stderr; undefined when the runtime does not see it. */
   get stderrTail(): string | undefined {
-    return this.#inner.stderrTail?.();
+    try {
+      const tail: unknown = this.#inner.stderrTail?.();
+      return typeof tail === 'string' ? tail : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** True for byte streams, by the rule of SDK v2: both properties are there. */

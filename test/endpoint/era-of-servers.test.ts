@@ -203,6 +203,22 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(1);
   });
 
+  test.each(['stays', 'ends'])('a silent server that refuses initialize, and %s, has failed', async (what) => {
+    const initialize: NonNullable<Script['on']>[string] = (_, instance) => {
+      what === 'ends' && setImmediate(() => instance.die());
+      throw new RpcError(-32001, 'no key');
+    };
+    const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold, initialize } };
+    await using setup = setUp({ one: script }, { entry: { start_timeout: '2m' } });
+    await using caller = await setup.caller();
+    const failed = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(10_000);
+    expect(await failed).toMatchObject({ data: { server: 'one' } });
+    expect(setup.gateway.status('one')).toMatchObject({ phase: 'failed', instances: [] });
+    expect(setup.server('one').opens).toBe(1);
+  });
+
   test('a server that keeps silent is started afresh after half of start_timeout', async () => {
     const initialize = () => (setup.server('one').opens === 1 ? hold : handshake);
     const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold, initialize } };

@@ -85,7 +85,7 @@ test('sessions refuse what is no option of theirs', () => {
 });
 
 test('what is undefined is not given', async () => {
-  const options = { intercept: undefined, limits: undefined, runtimes: undefined, env: undefined };
+  const options = { intercept: undefined, limits: undefined, runtimes: undefined, env: undefined, mine: undefined };
   await using gateway = createGateway({ servers: [] }, options);
   expect(() => gateway.connect(undefined)).not.toThrow();
   expect(() => gateway.connect({ servers: undefined, caller: undefined })).not.toThrow();

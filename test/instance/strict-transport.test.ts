@@ -201,3 +201,19 @@ test.each([[undefined], [null], ['x'], [{}], [{ connect() {}, close() {} }]])(
     });
   },
 );
+test.each<[string, object]>([
+  ['a text', { stderrTail: 'oh no' }],
+  [
+    'a function that throws',
+    {
+      stderrTail: () => {
+        throw new Error('not now');
+      },
+    },
+  ],
+  ['a function that returns no text', { stderrTail: () => 7 }],
+])('stderrTail that is %s is none', (_, more) => {
+  const { inner, strict } = setUp();
+  Object.assign(inner, more);
+  expect(strict.stderrTail).toBeUndefined();
+});

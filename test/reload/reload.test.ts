@@ -337,6 +337,18 @@ describe('gateway.reload()', () => {
     }
   });
 
+  test('a shared server that cannot be stopped in its start is told of by the reload', async () => {
+    const held: Script = { ...script, on: { initialize: () => hold } };
+    await using t = setUp({ a: held }, { entry: { isolation: 'shared', protocol: 'legacy' } });
+    const raw = t.gateway.connect('a');
+    await raw.start();
+    await raw.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params: {} });
+    const { instance } = await t.server('a').request('initialize');
+    const close = instance.close.bind(instance);
+    Object.assign(instance, { close: () => close().then(() => Promise.reject(new Error('it does not stop'))) });
+    await expect(t.gateway.reload({ servers: [] }, { graceMs: 0 })).rejects.toThrow('not all has ended');
+  });
+
   test('a server that was kept for those who share it ends with the last of them', async () => {
     const kept = { isolation: 'shared', on_reload: 'keep', idle_timeout: '0' };
     await using t = setUp({ a: { ...script } }, { entry: kept });

@@ -85,6 +85,11 @@ export class EraSearch {
     if (verdict.era === 'ended') {
       return verdict;
     }
+    // It lives and refuses: an end is a failure, and what it has to say of its era does not take long.
+    const { clock, probeTimeoutMs, expectEnd } = this.#options;
+    expectEnd(false);
+    clock.clearTimeout(this.#timer);
+    this.#timer = clock.setTimeout(() => this.#giveUp(), probeTimeoutMs);
     const answer = await discovered;
     const found = answer && judge(answer, false);
     return found?.era === 'modern' || verdict.era !== 'legacy' ? (found ?? verdict) : { era: 'legacy', initialized };
