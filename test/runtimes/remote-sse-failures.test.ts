@@ -99,7 +99,7 @@ describe('a status', () => {
 
   test.each([
     [404, -32001, 'Session not found'],
-    [404, -32600, 'unknown id'],
+    [404, -32600, 'Unknown session id'],
     [400, -32000, 'Bad Request: No valid session ID provided'],
   ])('%i with error %i "%s" for the request itself ends the session', async (status, code, text) => {
     const { data, errors } = await fail(
@@ -116,6 +116,10 @@ describe('a status', () => {
     [404, -32002, 'Resource not found'],
     [400, -32602, 'session_name is missing'],
     [400, -32000, 'no such table'],
+    [404, -32603, 'no such document'],
+    [404, -32001, 'task 7 not found'],
+    [400, -32000, 'chat session 5 has ended'],
+    [400, -32600, 'browser session missing'],
   ])('%i with error %i "%s" for the request itself is its answer', async (status, code, text) => {
     const { error } = await fail(
       on('tools/call', ({ response, message }) =>

@@ -182,6 +182,25 @@ describe('the answer to a request whose stream broke', () => {
     });
   });
 
+  test('costs its request alone when the rest is refused as all that is asked for with GET is', async () => {
+    const { script, next } = scripted((asked) => isCall(asked) || isGet(asked));
+    await using host = await listenScripted(script);
+    await using session = await connect(host);
+    const { peer, clock } = session;
+    // The stream of the server, which it does not offer.
+    sendJson((await next()).response, {}, 404);
+    const called = peer.call('search');
+    called.catch(() => {});
+    await cut((await next()).response, event('', { id: 'one' }));
+    const { value: rest } = await passUntil(clock, next());
+    sendJson(rest.response, {}, 404);
+    await expect(called).rejects.toMatchObject({ code: 'ANSWER_INVALID' });
+    const other = peer.call('search');
+    const { response, message } = await next();
+    sendJson(response, textResult(message?.id, 'alive'));
+    expect(await other).toBe('alive');
+  });
+
   test.each([
     [404, 'Not Found'],
     [400, 'Bad Request: No valid session ID provided'],

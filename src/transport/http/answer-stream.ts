@@ -25,7 +25,7 @@ export interface AnswerStreamOptions {
   /** Asks for what came after an event, in the step of that name. */
   rest(step: string, lastEventId: string): Exchange;
   /** Told when the server no longer knows the session; gives the error for the request. Undefined when there is none. */
-  readonly onSessionLost: ((cause: GatewayError) => GatewayError) | undefined;
+  sessionLost(): ((cause: GatewayError) => GatewayError) | undefined;
 }
 
 /** How a stream ended without the answer: in good order, or cut off by `cause`. */
@@ -141,7 +141,8 @@ export class AnswerStream {
 
   /** The error for a refusal that is not going to pass. */
   async #refused(answer: HttpAnswer, rest: Step, lastEventId: string): Promise<GatewayError> {
-    const { open, step, wire, onSessionLost } = this.#options;
+    const { open, step, wire } = this.#options;
+    const onSessionLost = this.#options.sessionLost();
     const { status } = answer;
     if (onSessionLost !== undefined && status >= 400) {
       const body = await readErrorBody(answer, wire.clock);

@@ -1,10 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { GatewayError } from '../../errors.js';
 import { isResponse, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from '../../sdk.js';
 import { metaKeys } from '../modern.js';
 import { Exchange } from './exchange.js';
 import type { Wire, WireOptions } from './wire.js';
-
-const probePrefix = 'open-mcp-gateway:health:';
 
 /** Whether a message asks for a sign of life. Those go out by themselves: nobody waits who could be asked for consent. */
 export function asksForLife(message: JSONRPCMessage): boolean {
@@ -16,6 +15,8 @@ export class HttpHealth {
   readonly #options: WireOptions;
   /** What waits for the answers to requests of our own. */
   readonly #probes = new Map<RequestId, () => void>();
+  // Of this connection alone: what another gateway asks through it has an answer too.
+  readonly #prefix = `open-mcp-gateway:health:${randomUUID()}:`;
   #count = 0;
 
   constructor(options: WireOptions) {
@@ -24,7 +25,7 @@ export class HttpHealth {
 
   /** Takes the answer to a request of our own: it goes nowhere else, though nobody may wait for it any more. */
   take(message: JSONRPCMessage): boolean {
-    if (!isResponse(message) || typeof message.id !== 'string' || !message.id.startsWith(probePrefix)) return false;
+    if (!isResponse(message) || typeof message.id !== 'string' || !message.id.startsWith(this.#prefix)) return false;
     this.#probes.get(message.id)?.();
     return true;
   }
@@ -36,7 +37,7 @@ export class HttpHealth {
    */
   async probe(wire: Wire, modern: string | undefined, signal: AbortSignal): Promise<void> {
     this.#count += 1;
-    const id = `${probePrefix}${this.#count}`;
+    const id = `${this.#prefix}${this.#count}`;
     const request: JSONRPCRequest = {
       jsonrpc: '2.0',
       id,

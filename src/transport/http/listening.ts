@@ -22,6 +22,7 @@ export class ListeningStream {
   #timer: unknown;
   #lastEventId: string | undefined;
   #everOpen = false;
+  #isNotOffered = false;
   /** So that an outage of hours is reported once. */
   #troubled = false;
   #closed = false;
@@ -37,6 +38,11 @@ export class ListeningStream {
     this.#onSessionLost = onSessionLost;
     this.#backoff = new Backoff(options.clock, options.random);
     void this.#open();
+  }
+
+  /** The server does not know what is asked for with GET: how it refuses that says nothing of the session. */
+  get isNotOffered(): boolean {
+    return this.#isNotOffered;
   }
 
   close(): void {
@@ -126,6 +132,7 @@ export class ListeningStream {
     const { status } = answer;
     if (status === 405 || (!this.#everOpen && (status < 300 || notOffered.has(status)))) {
       // Not every server has something to say by itself; many do not know the right status for that.
+      this.#isNotOffered = status === 404 || status === 400;
       if (status < 300) answer.abort();
       else this.#options.leftovers.discard(answer);
       return;

@@ -205,7 +205,7 @@ export class StreamableWire implements Wire {
         send: options,
         deliver: (message) => this.#deliver(message, open),
         rest: (name, lastEventId) => this.#rest(name, lastEventId, onNoAccess),
-        onSessionLost: this.#onSessionLost,
+        sessionLost: () => (this.#listening?.isNotOffered === true ? undefined : this.#onSessionLost),
       });
       await stream.read(answer);
     } else if (type === 'application/json') {
@@ -280,10 +280,20 @@ export class StreamableWire implements Wire {
 /** What is wrong with a request itself: a method, arguments or a resource that is not there. */
 const requestErrors: ReadonlySet<number> = new Set([-32601, -32602, -32002]);
 
-/** Whether a refusal says that the server no longer knows the session. Some say it with the id of the request. */
+/** The session of MCP, and not one of a browser or a chat that a tool knows. */
+const ownSession =
+  /(?:^|[:.]\s*|\b(?:mcp|no|unknown|invalid|the|your|valid|missing|expired)[-\s])session(?:[-\s]?id)?\b/i;
+
+/**
+ * Whether a refusal says that the server no longer knows the session. Some say it with the id of the request: then it has to
+ * name the session, as it may be what the server answers to that.
+ */
 function meansForgotten(status: number, body: ErrorBody | undefined, id: RequestId | undefined): boolean {
-  if (body !== undefined && body.id === id && requestErrors.has(body.error.code)) return false;
-  return status === 404 || (status === 400 && /session/i.test(body?.error.message ?? ''));
+  const message = body?.error.message ?? '';
+  if (body !== undefined && body.id === id) {
+    return (status === 404 || status === 400) && !requestErrors.has(body.error.code) && ownSession.test(message);
+  }
+  return status === 404 || (status === 400 && /session/i.test(message));
 }
 
 /** Of the headers that a caller gives, those that mirror arguments. */

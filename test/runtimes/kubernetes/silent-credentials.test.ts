@@ -111,6 +111,14 @@ test('a plugin that does not answer is asked once, and waited for once', async (
   for (const call of first) await expect(call).rejects.toThrow(message);
   await expect(cluster.get(pod)).rejects.toThrow(message);
   expect(plugin.ignored).toBe(1);
+  // It may have hung for a reason that is over.
+  await clock.advance(30_000);
+  const later = cluster.get(pod);
+  later.catch(() => {});
+  await settle();
+  expect(plugin.ignored).toBe(2);
+  await clock.advance(20_000);
+  await expect(later).rejects.toThrow(message);
 });
 
 test('a plugin that answers late is of use to who comes then', async () => {

@@ -10,6 +10,8 @@ import { KubernetesError } from './kubernetes-error.js';
 const keepAliveMs = 15_000;
 /** How long an exec plugin may take. Less than a call, whose error is to say what it has waited for. */
 const credentialsMs = 20_000;
+/** How long after one that has not answered no other is asked. */
+const pauseMs = 30_000;
 
 /** Knows where the API server is and who we are: the settings of every request and WebSocket. */
 export class Connection {
@@ -58,15 +60,20 @@ export class Connection {
   /** One that comes too late to be waited for still counts as asked: another one would have to wait as long. */
   #askInTime(): Promise<RequestOptions> {
     const { promise, resolve, reject } = Promise.withResolvers<RequestOptions>();
-    const timer = this.#clock.setTimeout(
-      () => reject(noCredentials(`its exec plugin has not answered for ${credentialsMs / 1000} s`)),
-      credentialsMs,
-    );
+    const forget = () => {
+      if (this.#asking === promise) this.#asking = undefined;
+    };
+    const late = () => {
+      reject(noCredentials(`its exec plugin has not answered for ${credentialsMs / 1000} s`));
+      // After a pause another one may: each is a process that may hang as well.
+      this.#clock.setTimeout(forget, pauseMs);
+    };
+    const timer = this.#clock.setTimeout(late, credentialsMs);
     void this.#ask()
       .then(resolve, reject)
       .finally(() => {
         this.#clock.clearTimeout(timer);
-        if (this.#asking === promise) this.#asking = undefined;
+        forget();
       });
     return promise;
   }
