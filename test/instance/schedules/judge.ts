@@ -236,7 +236,12 @@ export class Judge {
     }
     this.#phases.set(instance, to);
     const server = this.#servers.get(instance);
-    if (server !== undefined && to === 'stopping' && event.reason?.code === 'SERVER_UNHEALTHY') {
+    if (server === undefined || to !== 'stopping') {
+      return;
+    }
+    // One that was started ahead is missed when the gateway says so, though nobody has used it yet.
+    const isSpare = event.reason?.code === 'SERVER_EXITED' && !this.#clients.has(server) && server.closings === 0;
+    if (isSpare || event.reason?.code === 'SERVER_UNHEALTHY') {
       this.#lost(server);
     }
   }
@@ -288,6 +293,13 @@ export class Judge {
   saw(server: PlayedServer, message: Message): void {
     if (message.method !== 'ping') {
       this.log(`${server.context.instanceId} sees ${JSON.stringify(message)}`);
+    }
+    if (message.id === 'era:initialize') {
+      // Asked for its era: one that ends by that is started afresh, which is no failure.
+      return;
+    }
+    if (message.method === 'notifications/initialized' && !this.#clients.has(server)) {
+      this.#clients.set(server, '');
     }
     if (message.method === 'initialize') {
       if (this.#clients.has(server)) {
@@ -348,7 +360,7 @@ export class Judge {
     this.log(`${server.context.instanceId} dies`);
     this.count('death');
     this.#running.delete(server);
-    // One that nobody has used yet is missed by nobody.
+    // For one that nobody has used yet see above.
     if (this.#clients.has(server) && server.closings === 0) {
       this.#lost(server);
     }
