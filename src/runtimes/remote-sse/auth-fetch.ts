@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { loadUndici } from '../../transport/http/load.js';
+import { hostOf } from '../../util/host-of.js';
 
 const mostBytes = 1024 * 1024;
 const timeoutMs = 30_000;
@@ -42,7 +43,7 @@ async function judge(url: URL): Promise<void> {
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
     throw new Error(`authorization at ${url.protocol} addresses is refused`);
   }
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const host = hostOf(url);
   const addresses = isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [{ address: host }];
   if (addresses.some(({ address }) => isLinkLocal(address))) {
     throw new Error(`authorization at ${url.host} is refused: it is a link-local address`);

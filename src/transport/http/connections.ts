@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
+import { hostOf } from '../../util/host-of.js';
 import { lazyNode } from '../../util/lazy-node.js';
 import { type Connector, type ConnectRequest, type Dial, dialled, type Pending } from './dial.js';
 import { loadUndici } from './load.js';
@@ -106,9 +107,9 @@ export class Connections {
   async connectAhead(url: URL, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.#proxied) return;
-    const { host, hostname, protocol, port } = url;
+    const { host, protocol, port } = url;
     const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-    const name = hostname.replace(/^\[(.*)\]$/, '$1');
+    const name = hostOf(url);
     const request = {
       host,
       hostname: name,

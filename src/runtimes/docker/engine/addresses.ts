@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { hostOf } from '../../../util/host-of.js';
 import { type Environment, homeOf, readContext, readDockerConfig, readTls } from './docker-config.js';
-import { type Address, hostOf, type TlsFiles } from './http.js';
+import type { Address, TlsFiles } from './http.js';
 import { connectOverSsh } from './ssh.js';
 
 export interface AddressOptions {

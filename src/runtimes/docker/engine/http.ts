@@ -176,11 +176,6 @@ function exchange(address: Address, call: Call, hijack: boolean): Promise<Incomi
   });
 }
 
-/** The host of a URL as programs take it: an IPv6 address without brackets. */
-export function hostOf(url: URL): string {
-  return url.hostname.replace(/^\[(.*)\]$/, '$1');
-}
-
 function target({ socketPath, host, port, tls, connect }: Address): RequestOptions {
   if (connect !== undefined) {
     // With an agent, whichever, Node would not call this.

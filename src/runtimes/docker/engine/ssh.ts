@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex } from 'node:stream';
+import { hostOf } from '../../../util/host-of.js';
 import type { Environment } from './docker-config.js';
-import { hostOf } from './http.js';
 
 const maxErrorText = 2_000;
 
