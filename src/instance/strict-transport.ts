@@ -77,11 +77,6 @@ export class StrictTransport {
     }
   }
 
-  /** True for byte streams, by the rule of SDK v2: both properties are there. */
-  get isStream(): boolean {
-    return 'pid' in this.#inner && 'stderr' in this.#inner;
-  }
-
   get sessionId(): string | undefined {
     return this.#inner.sessionId;
   }

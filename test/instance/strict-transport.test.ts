@@ -34,17 +34,6 @@ function setUp() {
 }
 
 describe('what a runtime returned', () => {
-  test.each([
-    [{}, false],
-    [{ pid: 1 }, false],
-    [{ stderr: null }, false],
-    [{ pid: null, stderr: null }, true],
-  ])('counts as byte streams with both properties, whatever they hold: %o', (properties, isStream) => {
-    const { inner, strict } = setUp();
-    Object.assign(inner, properties);
-    expect(strict.isStream).toBe(isStream);
-  });
-
   test('a send that throws or rejects, error or not, has failed', async () => {
     const { inner, strict, listener, send } = setUp();
     await strict.start(listener);
