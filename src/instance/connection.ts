@@ -44,7 +44,8 @@ export class ServerConnection implements Transport, InstanceUser {
 
   readonly #options: ConnectionOptions;
   readonly #ledger: RequestLedger;
-  readonly #abort = new AbortController();
+  /** Gives up a start that is under way. */
+  #abort: AbortController | undefined;
   readonly #drained: (() => void)[] = [];
   #closing: Promise<void> | undefined;
   #instance: Instance | undefined;
@@ -93,7 +94,8 @@ export class ServerConnection implements Transport, InstanceUser {
       );
     }
     this.#state = 'starting';
-    this.#starting = heldOpen(this.#start());
+    this.#abort = new AbortController();
+    this.#starting = heldOpen(this.#start(this.#abort));
     return this.#starting;
   }
 
@@ -136,7 +138,7 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   async #close(): Promise<void> {
-    this.#abort.abort(this.#closedError());
+    this.#abort?.abort(this.#closedError());
     this.#ledger.takeAll();
     if (this.#state === 'new') {
       this.onClosed();
@@ -240,15 +242,15 @@ export class ServerConnection implements Transport, InstanceUser {
     runCallback({}, () => this.onclose?.());
   }
 
-  async #start(): Promise<void> {
+  async #start({ signal }: AbortController): Promise<void> {
     try {
-      this.#instance = await this.#options.acquire(this.#abort.signal);
-      this.#abort.signal.throwIfAborted();
+      this.#instance = await this.#options.acquire(signal);
+      signal.throwIfAborted();
       await this.#instance.use(this);
       if (this.#reason !== undefined) {
         throw this.#reason;
       }
-      this.#abort.signal.throwIfAborted();
+      signal.throwIfAborted();
     } catch (error) {
       // Whoever started is told by the rejection.
       this.#endQuietly();
@@ -256,6 +258,7 @@ export class ServerConnection implements Transport, InstanceUser {
       this.onClosed();
       throw error;
     }
+    this.#abort = undefined;
     this.#state = this.#isDraining ? 'draining' : 'open';
   }
 

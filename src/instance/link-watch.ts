@@ -35,7 +35,7 @@ export class LinkWatch {
   readonly #settings: LinkWatchSettings;
   readonly #clock: Clock;
   readonly #link: WatchedLink;
-  readonly #timers = new Map<'idle' | 'lifetime' | 'health', unknown>();
+  #timers: { idle?: unknown; lifetime?: unknown; health?: unknown } = {};
   #lastUse = 0;
   #overdue = false;
   #failures = 0;
@@ -78,10 +78,10 @@ export class LinkWatch {
   /** The link has closed. */
   stop(): void {
     this.#opening = undefined;
-    for (const timer of this.#timers.values()) {
+    for (const timer of Object.values(this.#timers)) {
       this.#clock.clearTimeout(timer);
     }
-    this.#timers.clear();
+    this.#timers = {};
   }
 
   #checkIdle(): void {
@@ -133,6 +133,6 @@ export class LinkWatch {
   }
 
   #set(name: 'idle' | 'lifetime' | 'health', ms: number, run: () => void): void {
-    this.#timers.set(name, this.#clock.setTimeout(run, ms));
+    this.#timers[name] = this.#clock.setTimeout(run, ms);
   }
 }

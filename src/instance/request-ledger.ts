@@ -28,7 +28,7 @@ export class RequestLedger {
   readonly #onOverdue: (request: OpenRequest) => void;
   // In the order of their deadlines: all have the same time-out, and who gets a new deadline moves to the end.
   readonly #open = new Map<RequestId, OpenRequest>();
-  readonly #tokens = new Map<RequestId, OpenRequest>();
+  #tokens: Map<RequestId, OpenRequest> | undefined;
   // Streams that stay open for as long as somebody listens: no time-out, and nobody waits for their end.
   #streams: Map<RequestId, OpenRequest> | undefined;
   #timer: unknown;
@@ -65,6 +65,7 @@ export class RequestLedger {
     }
     this.#open.set(open.id, open);
     if (progressToken !== undefined) {
+      this.#tokens ??= new Map();
       this.#tokens.set(progressToken, open);
     }
     this.#arm();
@@ -80,7 +81,7 @@ export class RequestLedger {
       return stream;
     }
     this.#open.delete(id);
-    if (open.progressToken !== undefined && this.#tokens.get(open.progressToken) === open) {
+    if (open.progressToken !== undefined && this.#tokens?.get(open.progressToken) === open) {
       this.#tokens.delete(open.progressToken);
     }
     return open;
@@ -91,7 +92,7 @@ export class RequestLedger {
     const all = [...this.#open.values(), ...(this.#streams?.values() ?? [])];
     this.#open.clear();
     this.#streams = undefined;
-    this.#tokens.clear();
+    this.#tokens = undefined;
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     return all;
@@ -107,7 +108,7 @@ export class RequestLedger {
 
   /** Gives the request of a progress token more time, a bounded number of times. */
   extend(progressToken: unknown): void {
-    const open = this.#tokens.get(progressToken as RequestId);
+    const open = this.#tokens?.get(progressToken as RequestId);
     if (open !== undefined && open.extensions < maxExtensions) {
       open.extensions += 1;
       this.#restart(open);

@@ -26,7 +26,7 @@ export class RestartPolicy {
   readonly #settings: RestartSettings;
   readonly #clock: Clock;
   readonly #random: () => number;
-  readonly #waiting = new Set<() => void>();
+  #waiting: (() => void)[] = [];
   /** When the failures of the window happened. */
   #failures: number[] = [];
   /** How many there were until they were last forgotten: by these the back-off grows. */
@@ -157,18 +157,18 @@ export class RestartPolicy {
     return new Promise((resolve) => {
       const done = () => {
         this.#clock.clearTimeout(timer);
-        this.#waiting.delete(done);
+        this.#waiting = this.#waiting.filter((other) => other !== done);
         signal.removeEventListener('abort', done);
         resolve();
       };
       const timer = this.#clock.setTimeout(done, ms);
-      this.#waiting.add(done);
+      this.#waiting.push(done);
       signal.addEventListener('abort', done, { once: true });
     });
   }
 
   #wake(): void {
-    for (const done of [...this.#waiting]) {
+    for (const done of this.#waiting) {
       done();
     }
   }

@@ -23,7 +23,7 @@ export interface SessionPoolOptions {
 export class SessionPool {
   readonly #options: SessionPoolOptions;
   // A session that nobody else may join has a key that nobody else has.
-  readonly #sessions = new Map<string | symbol, SharedSession>();
+  #sessions: Map<string | symbol, SharedSession> | undefined;
   #closed: GatewayError | undefined;
 
   constructor(options: SessionPoolOptions) {
@@ -59,18 +59,22 @@ export class SessionPool {
 
   /** Whether connections are open that the pool has to end. */
   get isUsed(): boolean {
-    return this.#sessions.size > 0;
+    return this.#open.length > 0;
   }
 
   /** The catalog has another entry of this id, or none: sessions without a server go on there, the others end with theirs. */
   async retire(reason: GatewayError): Promise<void> {
-    await Promise.all([...this.#sessions.values()].map((session) => session.retire(reason)));
+    await Promise.all(this.#open.map((session) => session.retire(reason)));
   }
 
   /** Ends all sessions, and refuses connections that start later; open requests are answered with the reason. */
   async close(reason: GatewayError): Promise<void> {
     this.#closed = reason;
-    await Promise.all([...this.#sessions.values()].map((session) => session.close(reason)));
+    await Promise.all(this.#open.map((session) => session.close(reason)));
+  }
+
+  get #open(): SharedSession[] {
+    return [...(this.#sessions?.values() ?? [])];
   }
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
@@ -97,6 +101,7 @@ export class SessionPool {
   }
 
   #shared(key: string | symbol, caller: Caller | undefined): SharedSession {
+    this.#sessions ??= new Map();
     let session = this.#sessions.get(key);
     if (session === undefined) {
       session = this.#create(key, caller);
@@ -111,7 +116,7 @@ export class SessionPool {
       sharing: typeof key === 'symbol' || key.startsWith('caller ') ? 'one-caller' : 'callers',
       clock: this.#options.clock,
       onUnused: () => {
-        if (this.#sessions.get(key) === session) {
+        if (this.#sessions?.get(key) === session) {
           this.#sessions.delete(key);
         }
       },

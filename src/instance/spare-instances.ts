@@ -6,7 +6,7 @@ export class SpareInstances {
   readonly #idleTimeoutMs: number;
   readonly #clock: Clock;
   // Each with the timer that ends its wait.
-  readonly #timers = new Map<Instance, unknown>();
+  #timers: Map<Instance, unknown> | undefined;
 
   /** @param idleTimeoutMs - 0: for ever */
   constructor(idleTimeoutMs: number, clock: Clock) {
@@ -16,7 +16,7 @@ export class SpareInstances {
 
   /** One that may still be taken. */
   find(): Instance | undefined {
-    return [...this.#timers.keys()].find((instance) => instance.available);
+    return [...(this.#timers?.keys() ?? [])].find((instance) => instance.available);
   }
 
   take(): Instance | undefined {
@@ -28,13 +28,14 @@ export class SpareInstances {
   }
 
   add(instance: Instance): void {
+    this.#timers ??= new Map();
     this.#timers.set(instance, undefined);
   }
 
   /** It has started: from here on it is idle. */
   started(instance: Instance): void {
     // Somebody may have taken it while it started, or have given it back just before.
-    if (this.#idleTimeoutMs > 0 && this.#timers.has(instance) && this.#timers.get(instance) === undefined) {
+    if (this.#idleTimeoutMs > 0 && this.#timers?.has(instance) && this.#timers.get(instance) === undefined) {
       const timer = this.#clock.setTimeout(() => instance.stop().catch(() => {}), this.#idleTimeoutMs);
       this.#timers.set(instance, timer);
     }
@@ -42,7 +43,7 @@ export class SpareInstances {
 
   /** It was taken, or has ended. */
   forget(instance: Instance): void {
-    this.#clock.clearTimeout(this.#timers.get(instance));
-    this.#timers.delete(instance);
+    this.#clock.clearTimeout(this.#timers?.get(instance));
+    this.#timers?.delete(instance);
   }
 }

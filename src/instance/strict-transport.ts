@@ -47,7 +47,8 @@ export class StrictTransport {
   #wakeStart: (() => void) | undefined;
   #reason: GatewayError | undefined;
   #state: 'open' | 'ending' | 'closed' = 'open';
-  readonly #sending = new Set<SendOutcome>();
+  /** Handed over, and not settled by the runtime yet. */
+  #sending: Set<SendOutcome> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(inner: RuntimeTransport, server: string, redactor: Redactor) {
@@ -152,11 +153,12 @@ export class StrictTransport {
     if (sent === handedOver) {
       return true;
     }
+    this.#sending ??= new Set();
     this.#sending.add(onOutcome);
     sent.then(
-      () => this.#sending.delete(onOutcome) && onOutcome(),
+      () => this.#sending?.delete(onOutcome) && onOutcome(),
       (error: unknown) =>
-        this.#sending.delete(onOutcome) &&
+        this.#sending?.delete(onOutcome) &&
         onOutcome(this.#toGatewayError(error, 'TRANSPORT_CLOSED', 'the message could not be sent')),
     );
     return false;
@@ -245,8 +247,8 @@ export class StrictTransport {
     this.#wakeStart?.();
     // What has not been settled by the runtime may have reached the server.
     const error = copyError(reason ?? this.#closed(), { delivered: 'unknown' });
-    const sending = [...this.#sending];
-    this.#sending.clear();
+    const sending = this.#sending ?? [];
+    this.#sending = undefined;
     queueMicrotask(() => {
       for (const onOutcome of sending) {
         onOutcome(error);

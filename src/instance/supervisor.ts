@@ -40,9 +40,9 @@ export class Supervisor {
   readonly #spare: SpareInstances;
   /** A start ahead that is under way. */
   #ahead: Promise<void> | undefined;
-  #abortAhead = new AbortController();
+  #abortAhead: AbortController | undefined;
   #restarting: Promise<void> | undefined;
-  readonly #stops = new Set<Promise<void>>();
+  #stops: Promise<void>[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
   #lastError: GatewayError | undefined;
@@ -196,14 +196,16 @@ export class Supervisor {
    * comes with the shortest grace.
    */
   stop(graceMs: number, reason?: GatewayError): Promise<void> {
-    this.#abortAhead.abort(
+    this.#abortAhead?.abort(
       new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
         server: this.#options.definition.id,
         delivered: false,
       }),
     );
-    const stop = this.#stopAll(graceMs, reason).finally(() => this.#stops.delete(stop));
-    this.#stops.add(stop);
+    const stop = this.#stopAll(graceMs, reason).finally(() => {
+      this.#stops = this.#stops.filter((other) => other !== stop);
+    });
+    this.#stops.push(stop);
     return stop;
   }
 

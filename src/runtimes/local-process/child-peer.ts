@@ -36,7 +36,6 @@ export class ChildPeer implements StreamPeer {
   readonly stdin: Writable;
   readonly stdout: Readable;
   readonly onOutput: StreamPeer['onOutput'];
-  readonly stderr: OptionalReadable;
   readonly pid: number;
   readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
   readonly stderrEnded: Promise<void>;
@@ -44,6 +43,8 @@ export class ChildPeer implements StreamPeer {
   readonly #child: ChildProcess;
   readonly #options: ChildPeerOptions;
   readonly #tail: StderrTail;
+  /** Only when somebody has asked for it. */
+  #stderr: OptionalReadable | undefined;
   #hasExited = false;
   #stopping: Promise<void> | undefined;
 
@@ -61,7 +62,6 @@ export class ChildPeer implements StreamPeer {
     this.pid = child.pid as number;
     this.#options = options;
     this.#tail = new StderrTail(options.stderrTailBytes);
-    this.stderr = new OptionalReadable();
     this.exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.#hasExited = true;
@@ -73,11 +73,11 @@ export class ChildPeer implements StreamPeer {
     const stderr = child.stderr as Readable;
     stderr.on('data', (chunk: Buffer) => {
       this.#tail.push(chunk);
-      this.stderr.offer(chunk);
+      this.#stderr?.offer(chunk);
     });
     const stderrClosed = new Promise<void>((resolve) => {
       stderr.once('close', () => {
-        this.stderr.finish();
+        this.#stderr?.finish();
         resolve();
       });
     });
@@ -89,6 +89,16 @@ export class ChildPeer implements StreamPeer {
       await settledWithin(stderrClosed, leftoverMs, options.clock);
       stderr.destroy();
     });
+  }
+
+  get stderr(): Readable {
+    if (this.#stderr === undefined) {
+      this.#stderr = new OptionalReadable();
+      if (this.#child.stderr?.closed === true) {
+        this.#stderr.finish();
+      }
+    }
+    return this.#stderr;
   }
 
   stderrTail(): string {
