@@ -12,10 +12,17 @@ import {
 import { deliver } from '../transport/callback.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { HeldQuestions } from './held-questions.js';
+import { Refusal } from './refusal.js';
 import { watch } from './web-body.js';
 import type { WebServerTransport } from './web-sessions.js';
 
 type HandleOptions = Parameters<WebServerTransport['handleRequest']>[1];
+
+/** A POST with requests. */
+interface Post {
+  /** Its client has left. */
+  isLost: boolean;
+}
 
 /**
  * The SDK's transport for a session of `gateway.fetch`. Tells with each message who sent it: `authInfo`, the only thing that
@@ -29,8 +36,8 @@ export class FetchTransport implements WebServerTransport {
 
   readonly #inner: WebServerTransport;
   readonly #held: HeldQuestions;
-  /** Requests that are not answered and whose client has not left, each with the POST that it came with. */
-  readonly #open = new Map<RequestId, Request>();
+  /** Requests that are not answered, each with the POST that it came with. */
+  readonly #open = new Map<RequestId, Post>();
   #hasStream = false;
 
   constructor(inner: WebServerTransport, clock: Clock) {
@@ -65,7 +72,7 @@ export class FetchTransport implements WebServerTransport {
     if (isResponse(message)) {
       this.#open.delete(message.id as RequestId);
       await this.#inner.send(message, options);
-    } else if (this.#open.has(options?.relatedRequestId as RequestId)) {
+    } else if (this.#open.get(options?.relatedRequestId as RequestId)?.isLost === false) {
       await this.#inner.send(message, options);
     } else if (this.#hasStream || !isRequest(message)) {
       await this.#inner.send(message);
@@ -90,31 +97,58 @@ export class FetchTransport implements WebServerTransport {
     });
   }
 
+  /** @throws Refusal */
   async #post(request: Request, options: HandleOptions): Promise<Response> {
-    const ids = requestIdsOf(options?.parsedBody);
-    if (ids.length === 0) {
-      return this.#inner.handleRequest(request, options);
-    }
+    const messages = messagesOf(options?.parsedBody);
+    const ids = messages.filter(isRequest).map(({ id }) => id);
+    this.#checkIds(ids);
+    const post: Post = { isLost: false };
     // Before there is a response: something may be asked at once.
     for (const id of ids) {
-      this.#open.set(id, request);
+      this.#open.set(id, post);
     }
-    return watch(await this.#inner.handleRequest(request, options), request.signal, () => this.#leave(ids, request));
+    const response = await this.#inner.handleRequest(request, options);
+    if (!response.ok) {
+      this.#forget(ids, post);
+      return response;
+    }
+    for (const message of messages) {
+      this.#seeCancel(message);
+    }
+    return watch(response, request.signal, () => {
+      post.isLost = true;
+    });
   }
 
-  /** A POST has ended. Ids that another one has used since are not its own any more. */
-  #leave(ids: readonly RequestId[], request: Request): void {
+  /** The SDK would answer the wrong one of two requests of one name, and the other never. */
+  #checkIds(ids: readonly RequestId[]): void {
+    // A batch may hold very many: the SDK counts them later.
+    const once = new Set(ids);
+    const used = ids.find((id) => this.#open.has(id) || !once.delete(id));
+    if (used !== undefined) {
+      throw new Refusal('message', `The request id ${JSON.stringify(used)} is in use by an open request`);
+    }
+  }
+
+  /** Whoever cancels a request gets no answer to it: its id is free. */
+  #seeCancel(message: JSONRPCMessage): void {
+    if ('method' in message && message.method === 'notifications/cancelled') {
+      this.#open.delete(message.params?.requestId as RequestId);
+    }
+  }
+
+  #forget(ids: readonly RequestId[], post: Post): void {
     for (const id of ids) {
-      if (this.#open.get(id) === request) {
+      if (this.#open.get(id) === post) {
         this.#open.delete(id);
       }
     }
   }
 }
 
-function requestIdsOf(body: unknown): readonly RequestId[] {
-  const messages = (Array.isArray(body) ? body : [body]) as readonly JSONRPCMessage[];
-  return messages.filter((message) => isJsonRpcMessage(message) && isRequest(message)).map(({ id }) => id);
+function messagesOf(body: unknown): readonly JSONRPCMessage[] {
+  const messages: readonly unknown[] = Array.isArray(body) ? body : [body];
+  return messages.filter(isJsonRpcMessage);
 }
 
 function withCaller({ authInfo, ...extra }: MessageExtraInfo = {}): PeerExtra {

@@ -308,33 +308,64 @@ describe('gateway.fetch', () => {
   });
 });
 
-describe('what a server asks in a session of gateway.fetch', () => {
-  /** A client that has made its handshake and called a tool, and has no stream. */
-  async function begin(gateway: Gateway) {
-    let session: string | null = null;
-    const send = async (method: string, message?: Json) => {
-      const headers = {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-        ...(session !== null && { 'mcp-session-id': session }),
-      };
-      const body = message === undefined ? null : JSON.stringify({ jsonrpc: '2.0', ...message });
-      const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body }), me);
-      session ??= response.headers.get('mcp-session-id');
-      return response;
+/** A client that has made its handshake and called a tool, and has no stream. */
+async function begin(gateway: Gateway) {
+  let session: string | null = null;
+  const send = async (method: string, message?: Json) => {
+    const headers = {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      ...(session !== null && { 'mcp-session-id': session }),
     };
-    const clientInfo = { name: 'test', version: '1' };
-    const params = { protocolVersion: '2025-11-25', capabilities: { roots: {} }, clientInfo };
-    await (await send('POST', { id: 1, method: 'initialize', params })).text();
-    await (await send('POST', { id: 2, method: 'tools/call', params: { name: 'one__go' } })).text();
-    return send;
-  }
+    const body = message === undefined ? null : JSON.stringify({ jsonrpc: '2.0', ...message });
+    const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body }), me);
+    session ??= response.headers.get('mcp-session-id');
+    return response;
+  };
+  const clientInfo = { name: 'test', version: '1' };
+  const params = { protocolVersion: '2025-11-25', capabilities: { roots: {} }, clientInfo };
+  await (await send('POST', { id: 1, method: 'initialize', params })).text();
+  await (await send('POST', { id: 2, method: 'tools/call', params: { name: 'one__go' } })).text();
+  return send;
+}
 
+function readText({ body }: Response) {
+  return (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
+}
+
+describe('a session of gateway.fetch', () => {
+  const script: Script = {
+    tools: [{ name: 'go' }, { name: 'wait' }],
+    on: { 'tools/call': ({ params }) => (params?.name === 'wait' ? hold : { content: [] }) },
+  };
+  const call = (id: number, tool: string): Json => ({ id, method: 'tools/call', params: { name: `one__${tool}` } });
+
+  test('refuses a request id that is in use, also when its client has left, and answers the first request', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const first = await send('POST', call(3, 'wait'));
+    const left = await send('POST', call(4, 'wait'));
+    const { instance, request } = await setup.server('one').request('tools/call', 1);
+    const { request: another } = await setup.server('one').request('tools/call', 2);
+    await left.body?.cancel();
+    for (const id of [3, 4]) {
+      const second = await send('POST', call(id, 'go'));
+      expect(second.status).toBe(400);
+      expect(await second.json()).toMatchObject({ id: null, error: { data: { reason: 'message' } } });
+    }
+    instance.answer(request, { content: [{ type: 'text', text: 'first' }] });
+    const batch = Array.from({ length: 100_000 }, (_, id) => ({ jsonrpc: '2.0', id, method: 'ping' }));
+    expect((await send('POST', [...batch.slice(5, 9), { jsonrpc: '2.0', ...call(5, 'go') }])).status).toBe(400);
+    // Judged in no time, and then too long for the SDK.
+    expect((await send('POST', batch.slice(10))).status).toBe(400);
+    instance.answer(another, { content: [] });
+    expect(await first.text()).toContain('"text":"first"');
+    expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
+  });
+});
+
+describe('what a server asks in a session of gateway.fetch', () => {
   const noStream = { error: { code: -32603, message: expect.stringContaining('no stream open') } };
-
-  function readText({ body }: Response) {
-    return (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
-  }
 
   test('waits for the stream of the client, but for what is asked no more', async () => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
