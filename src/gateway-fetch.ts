@@ -6,12 +6,12 @@ import type { ModernPeer } from './endpoint/modern/modern-peer.js';
 import type { PeerExtra } from './endpoint/peer.js';
 import { GatewayError } from './errors.js';
 import type { FetchOptions, MergedOptions } from './gateway-api.js';
-import { FetchTransport } from './hosts/fetch-transport.js';
+import { FetchTransport, type SdkTransport } from './hosts/fetch-transport.js';
 import { Refusal } from './hosts/refusal.js';
 import { resolveSessionOptions } from './hosts/session-options.js';
 import { createSiteCheck } from './hosts/site-check.js';
 import { readBody, toResponse as toRefusal } from './hosts/web-body.js';
-import { createWebSessions, type WebServerTransport, type WebSessions } from './hosts/web-sessions.js';
+import { createWebSessions, type WebSessions } from './hosts/web-sessions.js';
 import type { Clock } from './options.js';
 import type { Caller } from './runtime.js';
 import {
@@ -152,7 +152,7 @@ export class GatewayFetch {
     const Transport = await loadWebTransport();
     const { clock, serve } = this.#options;
     return createWebSessions(
-      (settings) => new FetchTransport(new Transport(settings) as unknown as WebServerTransport, clock),
+      (settings) => new FetchTransport(new Transport(settings) as unknown as SdkTransport, clock),
       (transport, { authInfo: caller }) => serve(transport, { caller: caller as Caller, servers, tags }),
       {
         hosts,

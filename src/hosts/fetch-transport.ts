@@ -18,8 +18,17 @@ import type { WebServerTransport } from './web-sessions.js';
 
 type HandleOptions = Parameters<WebServerTransport['handleRequest']>[1];
 
+/** The SDK's transport, as far as it is needed. */
+export interface SdkTransport extends WebServerTransport {
+  /** Ends the response to a request. */
+  closeSSEStream(id: RequestId): void;
+}
+
 /** A POST with requests. */
 interface Post {
+  /** Those that are neither answered nor cancelled. */
+  readonly waiting: Set<RequestId>;
+  readonly cancelled: RequestId[];
   /** Its client has left. */
   isLost: boolean;
 }
@@ -27,20 +36,20 @@ interface Post {
 /**
  * The SDK's transport for a session of `gateway.fetch`. Tells with each message who sent it: `authInfo`, the only thing that
  * the SDK hands on, is the whole caller for it. What belongs to a request whose client has left goes to the stream of the
- * session, and what is asked while there is none waits for it: the SDK drops both.
+ * session, and what is asked while there is none waits for it: the SDK drops both. What is cancelled holds no response.
  */
 export class FetchTransport implements WebServerTransport {
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
 
-  readonly #inner: WebServerTransport;
+  readonly #inner: SdkTransport;
   readonly #held: HeldQuestions;
   /** Requests that are not answered, each with the POST that it came with. */
   readonly #open = new Map<RequestId, Post>();
   #hasStream = false;
 
-  constructor(inner: WebServerTransport, clock: Clock) {
+  constructor(inner: SdkTransport, clock: Clock) {
     this.#inner = inner;
     this.#held = new HeldQuestions(clock, (answer) => deliver(this, answer));
     inner.onmessage = (message, extra) => this.onmessage?.(message, withCaller(extra));
@@ -70,8 +79,12 @@ export class FetchTransport implements WebServerTransport {
       }
     }
     if (isResponse(message)) {
-      this.#open.delete(message.id as RequestId);
+      const id = message.id as RequestId;
+      const post = this.#open.get(id);
+      this.#open.delete(id);
       await this.#inner.send(message, options);
+      post?.waiting.delete(id);
+      this.#endCancelled(post);
     } else if (this.#open.get(options?.relatedRequestId as RequestId)?.isLost === false) {
       await this.#inner.send(message, options);
     } else if (this.#hasStream || !isRequest(message)) {
@@ -102,7 +115,7 @@ export class FetchTransport implements WebServerTransport {
     const messages = messagesOf(options?.parsedBody);
     const ids = messages.filter(isRequest).map(({ id }) => id);
     this.#checkIds(ids);
-    const post: Post = { isLost: false };
+    const post: Post = { waiting: new Set(ids), cancelled: [], isLost: false };
     // Before there is a response: something may be asked at once.
     for (const id of ids) {
       this.#open.set(id, post);
@@ -130,10 +143,29 @@ export class FetchTransport implements WebServerTransport {
     }
   }
 
-  /** Whoever cancels a request gets no answer to it: its id is free. */
+  /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
   #seeCancel(message: JSONRPCMessage): void {
     if ('method' in message && message.method === 'notifications/cancelled') {
-      this.#open.delete(message.params?.requestId as RequestId);
+      const id = message.params?.requestId as RequestId;
+      const post = this.#open.get(id);
+      this.#open.delete(id);
+      if (post?.waiting.delete(id)) {
+        post.cancelled.push(id);
+        this.#endCancelled(post);
+      }
+    }
+  }
+
+  /** Ends the response to a POST of which nothing is waited for any more. The SDK waits for the answers to what was cancelled. */
+  #endCancelled(post: Post | undefined): void {
+    if (post === undefined || post.waiting.size > 0) {
+      return;
+    }
+    for (const id of post.cancelled) {
+      this.#inner.closeSSEStream(id);
+      // Nobody reads it; by it the SDK forgets the request, and says that it was in vain.
+      const error = { code: -32603, message: 'the request was cancelled' };
+      this.#inner.send({ jsonrpc: '2.0', id, error }).catch(() => {});
     }
   }
 

@@ -311,13 +311,14 @@ describe('gateway.fetch', () => {
 /** A client that has made its handshake and called a tool, and has no stream. */
 async function begin(gateway: Gateway) {
   let session: string | null = null;
-  const send = async (method: string, message?: Json) => {
+  const send = async (method: string, message?: Json | readonly Json[]) => {
     const headers = {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
       ...(session !== null && { 'mcp-session-id': session }),
     };
-    const body = message === undefined ? null : JSON.stringify({ jsonrpc: '2.0', ...message });
+    const whole = Array.isArray(message) ? message : { jsonrpc: '2.0', ...message };
+    const body = message === undefined ? null : JSON.stringify(whole);
     const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body }), me);
     session ??= response.headers.get('mcp-session-id');
     return response;
@@ -361,6 +362,42 @@ describe('a session of gateway.fetch', () => {
     instance.answer(another, { content: [] });
     expect(await first.text()).toContain('"text":"first"');
     expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
+  });
+
+  test('ends the response to a request that is cancelled, and forgets it when its client has left', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const cancel = (requestId: number) => send('POST', { method: 'notifications/cancelled', params: { requestId } });
+    const response = await send('POST', call(3, 'wait'));
+    await setup.server('one').request('tools/call', 1);
+    await cancel(3);
+    expect(await response.text()).toBe('');
+    const left = await send('POST', call(3, 'wait'));
+    await setup.server('one').request('tools/call', 2);
+    await left.body?.cancel();
+    await cancel(3);
+    expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
+  });
+
+  test.each([3, 4])('answers the rest of a batch of which request %i is cancelled', async (cancelled) => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const batch = [3, 4].map((id) => ({ jsonrpc: '2.0', ...call(id, 'wait') }));
+    const response = await send('POST', batch);
+    const calls = [
+      await setup.server('one').request('tools/call', 1),
+      await setup.server('one').request('tools/call', 2),
+    ] as const;
+    const [{ instance }] = calls;
+    const answer = async () => {
+      instance.answer(calls[cancelled === 3 ? 1 : 0].request, { content: [] });
+      await settle();
+    };
+    const cancel = () => send('POST', { method: 'notifications/cancelled', params: { requestId: cancelled } });
+    // Once in each order.
+    for (const step of cancelled === 3 ? [cancel, answer] : [answer, cancel]) await step();
+    const events = (await response.text()).split('\n').filter((line) => line.startsWith('data: '));
+    expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject([{ id: cancelled === 3 ? 4 : 3, result: {} }]);
   });
 });
 
