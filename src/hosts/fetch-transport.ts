@@ -11,6 +11,7 @@ import {
 } from '../sdk.js';
 import { deliver } from '../transport/callback.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
+import { bounded } from './bounded-body.js';
 import { HeldQuestions } from './held-questions.js';
 import { Refusal } from './refusal.js';
 import { watch } from './web-body.js';
@@ -36,7 +37,8 @@ interface Post {
 /**
  * The SDK's transport for a session of `gateway.fetch`. Tells with each message who sent it: `authInfo`, the only thing that
  * the SDK hands on, is the whole caller for it. What belongs to a request whose client has left goes to the stream of the
- * session, and what is asked while there is none waits for it: the SDK drops both. What is cancelled holds no response.
+ * session, and what is asked while there is none waits for it: the SDK drops both. What is cancelled holds no response,
+ * and a client that does not read is given up.
  */
 export class FetchTransport implements WebServerTransport {
   onclose?: (() => void) | undefined;
@@ -105,9 +107,10 @@ export class FetchTransport implements WebServerTransport {
     }
     this.#hasStream = true;
     this.#held.release();
-    return watch(response, request.signal, () => {
+    const watched = watch(response, request.signal, () => {
       this.#hasStream = false;
     });
+    return bounded(watched);
   }
 
   /** @throws Refusal */
@@ -128,9 +131,10 @@ export class FetchTransport implements WebServerTransport {
     for (const message of messages) {
       this.#seeCancel(message);
     }
-    return watch(response, request.signal, () => {
+    const watched = watch(response, request.signal, () => {
       post.isLost = true;
     });
+    return bounded(watched);
   }
 
   /** The SDK would answer the wrong one of two requests of one name, and the other never. */

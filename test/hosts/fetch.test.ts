@@ -379,6 +379,31 @@ describe('a session of gateway.fetch', () => {
     expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
   });
 
+  test('gives up a client that leaves 16 MiB of a stream unread, which may open another', async () => {
+    await using setup = setUp({ one: { ...script, capabilities: { logging: {} } } });
+    const send = await begin(setup.gateway);
+    const { only } = setup.server('one');
+    const { body } = await send('GET');
+    expect((await send('GET')).status).toBe(409);
+    for (let count = 0; count < 20; count += 1) {
+      only.notify('notifications/message', { level: 'error', data: 'x'.repeat(1024 * 1024) });
+    }
+    await settle();
+    const again = await send('GET');
+    expect(again.status).toBe(200);
+    const reader = body?.getReader();
+    const readAll = async () => {
+      while ((await reader?.read())?.done === false) {
+        // What a client would get that reads after all.
+      }
+    };
+    await expect(readAll()).rejects.toThrow('unread');
+    const asked = only.ask('q', 'roots/list');
+    const text = String((await readText(again).read()).value);
+    await send('POST', { id: Number(/"id":(\d+)/.exec(text)?.[1]), result: { roots: [] } });
+    expect(await asked).toMatchObject({ result: { roots: [] } });
+  });
+
   test.each([3, 4])('answers the rest of a batch of which request %i is cancelled', async (cancelled) => {
     await using setup = setUp({ one: script });
     const send = await begin(setup.gateway);
@@ -397,7 +422,9 @@ describe('a session of gateway.fetch', () => {
     // Once in each order.
     for (const step of cancelled === 3 ? [cancel, answer] : [answer, cancel]) await step();
     const events = (await response.text()).split('\n').filter((line) => line.startsWith('data: '));
-    expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject([{ id: cancelled === 3 ? 4 : 3, result: {} }]);
+    expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject([
+      { id: cancelled === 3 ? 4 : 3, result: {} },
+    ]);
   });
 });
 
