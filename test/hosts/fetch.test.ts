@@ -169,6 +169,20 @@ describe('gateway.fetch', () => {
     await expect(body?.getReader().read()).rejects.toThrow('unread');
   });
 
+  test('answers with more than 16 MiB behind events that the client is about to read', async () => {
+    await using setup = setUp(
+      { one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } },
+      { entry: { max_message: '64MiB' } },
+    );
+    const answered = setup.gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    const { instance, request } = await setup.server('one').request('tools/call');
+    instance.notify('notifications/vendor/thing');
+    const text = (await answered).text();
+    instance.notify('notifications/vendor/thing');
+    instance.answer(request, { content: [{ type: 'text', text: 'x'.repeat(20 * 1024 * 1024) }] });
+    expect((await text).length).toBeGreaterThan(20 * 1024 * 1024);
+  });
+
   test.each([
     ['no version header', post('tools/list', {}, { 'mcp-protocol-version': '' }), 400, -32020],
     ['another version', post('tools/list', {}, { 'mcp-protocol-version': '2026-07-29' }), 400, -32020],

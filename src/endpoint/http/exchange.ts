@@ -167,12 +167,14 @@ class EventStream {
     if (!this.#isOpen) {
       return;
     }
-    this.#controller.enqueue(encoder.encode(text));
+    // Not what this text adds: a message that is larger by itself is no fault of the client.
     if (Number(this.#controller.desiredSize) < -mostUnreadBytes) {
       this.#isOpen = false;
       this.#clock.clearTimeout(this.#timer);
       this.#controller.error(new Error(`the client left ${mostUnreadBytes} bytes unread`));
       this.#onLeft();
+      return;
     }
+    this.#controller.enqueue(encoder.encode(text));
   }
 }
