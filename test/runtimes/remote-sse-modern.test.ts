@@ -103,6 +103,32 @@ describe.each(['auto', 'pinned'] as const)("SDK v2's own server and client, %s",
   });
 });
 
+test.each(['before', 'with'])(
+  'a subscription that its server ends in good order is told as that, acknowledged %s the end',
+  async (when) => {
+    await using host = await listenScripted(({ message, response }) => {
+      if (message?.method === 'server/discover') {
+        const capabilities = { tools: { listChanged: true } };
+        const serverInfo = { name: 'vendor', version: '1' };
+        const result = { supportedVersions: [version], capabilities, serverInfo, ttlMs: 1000, cacheScope: 'public' };
+        return sendJson(response, { jsonrpc: '2.0', id: message.id, result: { resultType: 'complete', ...result } });
+      }
+      if (message?.method !== 'subscriptions/listen') return false;
+      const _meta = { 'io.modelcontextprotocol/subscriptionId': message.id };
+      const params = { _meta, notifications: { toolsListChanged: true } };
+      startEvents(response);
+      const acknowledged = event({ jsonrpc: '2.0', method: 'notifications/subscriptions/acknowledged', params });
+      const ended = event({ jsonrpc: '2.0', id: message.id, result: { resultType: 'complete', _meta } });
+      if (when === 'with') return response.end(acknowledged + ended);
+      response.write(acknowledged);
+      return setTimeout(() => response.end(ended), 50);
+    });
+    await using peer = await connect(host.url, { pin: version });
+    const subscription = await peer.client.listen({ toolsListChanged: true });
+    expect(await subscription.closed).toBe('graceful');
+  },
+);
+
 test('a server of both eras is spoken to in the era of the client', async () => {
   await using host = await listenModern('stateless');
   await using modern = await connect(host.url, 'auto');
