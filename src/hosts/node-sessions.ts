@@ -6,6 +6,7 @@ import type { Transport } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 import { once } from '../util/once.js';
 import { NodeHttpTransport } from './node/node-http-transport.js';
+import { closeWithConnection } from './node/queued-responses.js';
 import { readBody, refuse } from './node-body.js';
 import {
   type CloseSessionsOptions,
@@ -92,6 +93,9 @@ export function createNodeSessions(
   const table = new SessionTable(create, (isOwn ? first : second) as ServeSession<NodeServerTransport>, resolved);
 
   async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
+    if (response.socket === null) {
+      closeWithConnection(response, request.socket);
+    }
     try {
       // In two steps, so that nothing holds the message while its answer is made.
       const { answered } = await begin(request, response, body);
@@ -120,11 +124,11 @@ export function createNodeSessions(
         return read === undefined ? body : read.value;
       },
     });
-    end = admission.end;
-    if (response.closed) {
-      end(true);
+    if (response.closed || response.destroyed) {
+      admission.end(true);
       return { answered: undefined };
     }
+    end = admission.end;
     const { transport } = admission;
     const answered =
       transport instanceof NodeHttpTransport

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -81,6 +82,47 @@ test('sessions for node say that the host has read a body, and do not wait for o
   await handled[1];
   expect(onError).toHaveBeenCalledOnce();
 });
+
+test.each(['at once', 'late'])(
+  'a request that waits for its turn on a connection leaves with it, handed over %s',
+  async (when) => {
+    const clock = new FakeClock();
+    await using sessions = createNodeSessions(serveFixture, { clock });
+    const connectionEnded = Promise.withResolvers<void>();
+    const queued = Promise.withResolvers<void>();
+    const handled: Promise<void>[] = [];
+    await using listening = await listen(
+      createServer(async (request, response) => {
+        request.socket.once('close', connectionEnded.resolve);
+        if (response.socket === null) {
+          // As older versions of Node have it: such a response is told of nothing.
+          response.destroy = () => response;
+          queued.resolve();
+          if (when === 'late') await connectionEnded.promise;
+        }
+        handled.push(sessions.handle(request, response));
+      }),
+    );
+    const session = await begin(`${listening.origin}/mcp`);
+    const { port } = new URL(listening.origin);
+    const client = connect(Number(port), '127.0.0.1');
+    const head = (method: string) =>
+      `${method} /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: ${session}\r\nAccept: application/json, text/event-stream\r\n`;
+    const body = JSON.stringify(ping);
+    client.write(`${head('GET')}\r\n`);
+    client.write(`${head('POST')}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    await queued.promise;
+    if (when === 'at once') await until(() => handled.length === 3);
+    await settle();
+    client.destroy();
+    await until(() => handled.length === 3);
+    await connectionEnded.promise;
+    await Promise.all(handled);
+    await clock.advance(30_000);
+    expect(sessions.size).toBe(0);
+    expect(clock.waiting).toBe(0);
+  },
+);
 
 describe.each(transportKinds)('sessions with the transport %s', (kind) => {
   const createHost = (serve: Serve = serveFixture, options: HttpHostOptions = {}) =>

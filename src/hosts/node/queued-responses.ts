@@ -1,0 +1,34 @@
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** What waits for its turn, by connection: one listener for all, of which there may be many. */
+const queues = new WeakMap<Socket, Set<ServerResponse>>();
+
+/**
+ * Ends a response that waits for its turn behind another one when their connection ends: Node told such a response of nothing
+ * until April 2026.
+ */
+export function closeWithConnection(response: ServerResponse, connection: Socket): void {
+  if (connection.destroyed) {
+    close(response);
+    return;
+  }
+  let queue = queues.get(connection);
+  if (queue === undefined) {
+    const waiting = new Set<ServerResponse>();
+    connection.once('close', () => waiting.forEach(close));
+    queue = waiting;
+    queues.set(connection, queue);
+  }
+  queue.add(response);
+  const leave = () => queue.delete(response);
+  // It has its turn, or its end.
+  response.once('socket', leave).once('close', leave);
+}
+
+function close(response: ServerResponse): void {
+  if (!response.destroyed) {
+    response.destroy();
+    response.emit('close');
+  }
+}
