@@ -1,13 +1,16 @@
 import { GatewayError } from '../../errors.js';
-import type { JSONRPCMessage } from '../../sdk.js';
+import { isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { asksForLife } from './health.js';
-import { SendingOrder } from './sending-order.js';
+import { cancelledId, SendingOrder } from './sending-order.js';
 import { mediaType, type Step, showUrl, statusError } from './status.js';
 import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
+
+/** How long a server may take to acknowledge a request that it has answered already. */
+const lingerMs = 5_000;
 
 /**
  * MCP over HTTP+SSE, as revision 2024-11-05 has it: one stream for all that the server sends, which names the address
@@ -18,6 +21,8 @@ export class LegacySseWire implements Wire {
   readonly #options: WireOptions;
   readonly #order = new SendingOrder();
   readonly #posts = new Set<Exchange>();
+  /** Requests that are not acknowledged, each with what is done when nobody waits for that any more. */
+  readonly #waiting = new Map<RequestId, () => void>();
   #stream: Exchange | undefined;
   #endpoint: URL | undefined;
   #protocolVersion: string | undefined;
@@ -66,7 +71,10 @@ export class LegacySseWire implements Wire {
   }
 
   send(message: JSONRPCMessage, body: string): Promise<void> {
-    return this.#order.send(message, () => this.#post(message, body));
+    const cancelled = this.#waiting.get(cancelledId(message) as RequestId);
+    const sent = this.#order.send(message, () => this.#post(message, body));
+    if (cancelled !== undefined) void sent.then(cancelled, cancelled);
+    return sent;
   }
 
   async close(): Promise<void> {
@@ -134,7 +142,10 @@ export class LegacySseWire implements Wire {
 
   #receive(data: string): void {
     const parsed = parseMessages(data);
-    for (const message of parsed?.messages ?? []) this.#options.onMessage(message, undefined);
+    for (const message of parsed?.messages ?? []) {
+      this.#options.onMessage(message, undefined);
+      if (isResponse(message)) this.#waiting.get(message.id as RequestId)?.();
+    }
     if (parsed?.clean !== true) {
       const { server } = this.#options;
       const message = 'the server sent an event that is no JSON-RPC message; it was skipped';
@@ -143,12 +154,15 @@ export class LegacySseWire implements Wire {
   }
 
   async #post(message: JSONRPCMessage, body: string): Promise<void> {
-    const { server, headersTimeoutMs, clock } = this.#options;
+    const { server, headersTimeoutMs } = this.#options;
     const url = this.#endpoint;
     if (this.#closed || url === undefined) {
       throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed', { server, delivered: false });
     }
     const step: Step = { server, url, name: `POST ${'method' in message ? message.method : 'of an answer'}` };
+    const isSignOfLife = asksForLife(message);
+    // Some servers acknowledge a request when its work is done, which takes as long as it does.
+    const needsWork = isRequest(message) && message.method !== 'initialize' && !isSignOfLife;
     const post = new Exchange(this.#options, {
       url,
       method: 'POST',
@@ -158,9 +172,16 @@ export class LegacySseWire implements Wire {
         'content-type': 'application/json',
         ...(this.#protocolVersion !== undefined && { 'mcp-protocol-version': this.#protocolVersion }),
       },
-      headersTimeoutMs,
-      onNoAccess: asksForLife(message) ? 'renew' : 'ask',
+      headersTimeoutMs: needsWork ? 0 : headersTimeoutMs,
+      onNoAccess: isSignOfLife ? 'renew' : 'ask',
     });
+    const taken = this.#taken(post, step);
+    return needsWork ? this.#takenOrAnswered(message.id, post, taken) : taken;
+  }
+
+  /** Waits until the server has acknowledged a message. */
+  async #taken(post: Exchange, step: Step): Promise<void> {
+    const { server, clock } = this.#options;
     this.#posts.add(post);
     try {
       const answer = await post.answer;
@@ -177,6 +198,27 @@ export class LegacySseWire implements Wire {
     } finally {
       this.#posts.delete(post);
     }
+  }
+
+  /** The same for a request, or until it is answered or cancelled: what becomes of its POST is then of no interest. */
+  #takenOrAnswered(id: RequestId, post: Exchange, taken: Promise<void>): Promise<void> {
+    const { clock } = this.#options;
+    return new Promise((resolve, reject) => {
+      let late: unknown;
+      let isOver = false;
+      const settle = () => {
+        resolve();
+        if (!isOver) late ??= clock.setTimeout(() => post.abort(), lingerMs);
+      };
+      this.#waiting.set(id, settle);
+      const end = () => {
+        isOver = true;
+        clock.clearTimeout(late);
+        // Another may have come under the same id.
+        if (this.#waiting.get(id) === settle) this.#waiting.delete(id);
+      };
+      void taken.then(resolve, reject).then(end);
+    });
   }
 
   #lost(cause: GatewayError | undefined): void {

@@ -458,6 +458,47 @@ describe('the stream of HTTP+SSE', () => {
     expect(t.peer.messages).toEqual([notification]);
   });
 
+  /** A session with a server that acknowledges calls when the test says so. */
+  async function connectSlow(headersTimeoutMs: number) {
+    const { script, stream } = legacy();
+    const calls = held(({ message }) => message?.method === 'tools/call');
+    const host = await listenScripted((asked) => (calls.script(asked) === false ? script(asked) : true));
+    const connected = await connect(host.url, { mode: 'sse', headersTimeoutMs });
+    await connected.transport.connect();
+    await connected.peer.start();
+    const { response } = await stream;
+    const dispose = async () => {
+      await connected[Symbol.asyncDispose]();
+      await host.close();
+    };
+    return { ...connected, calls, stream: response, [Symbol.asyncDispose]: dispose };
+  }
+
+  test('may bring an answer before its request is acknowledged, however long that takes', async () => {
+    await using t = await connectSlow(500);
+    const sent = outcome(t.transport.send(call(1)));
+    const { response } = await t.calls.next();
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    t.stream.write(event(textResult(1, 'found')));
+    response.writeHead(200).end();
+    expect(await sent).toBe('sent');
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toMatchObject([{ id: 1, result: {} }]);
+    expect(t.clock.waiting).toBe(0);
+  });
+
+  test.each(['answered', 'cancelled'])('lets go a request that is %s and never acknowledged', async (how) => {
+    await using t = await connectSlow(20_000);
+    const sent = outcome(t.transport.send(call(1)));
+    const { closed } = await t.calls.next();
+    if (how === 'answered') t.stream.write(event(textResult(1, 'found')));
+    else await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+    expect(await sent).toBe('sent');
+    await settle();
+    await t.clock.advance(5_000);
+    await closed;
+  });
+
   test('takes no messages before it is open', async () => {
     const { script } = legacy();
     await using host = await listenScripted(script);
