@@ -1,4 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { ownerLabel } from '../../src/runtimes/docker/labels.js';
+import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import { PlayedEngine } from '../support/played-engine.js';
@@ -19,4 +22,19 @@ test('docker: a container that its engine has removed is not removed again', asy
   engine.endServer({ StatusCode: 7 });
   expect(await peer.ended()).toMatchObject({ code: 'SERVER_EXITED', exit: { code: 7 } });
   expect(engine.removals).toBe(0);
+});
+
+test('docker: a removal of what a dead host has left, which the engine never answers, does not hold up close()', async () => {
+  await using engine = await PlayedEngine.listen();
+  // More than any pid.
+  const dead = { ...(await findOwner()), pid: 4_194_305 };
+  engine.left = [{ Id: 'left', Labels: { [ownerLabel]: formatOwner(dead) } }];
+  engine.removes = false;
+  const transport = await engine.runtime.open({ image: 'image' }, createRuntimeContext());
+  expect(engine.removals).toBe(1);
+  engine.endServer({ StatusCode: 0 });
+  await transport.close();
+  engine.removes = true;
+  const closed = engine.runtime.close().then(() => engine.removals);
+  expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
 });

@@ -12,6 +12,10 @@ export class PlayedEngine implements AsyncDisposable {
   hasContainer = false;
   /** How often the container was to be removed. */
   removals = 0;
+  /** Whether a removal is ever answered. */
+  removes = true;
+  /** Containers that others have left. */
+  left: readonly { readonly Id: string; readonly Labels: Readonly<Record<string, string>> }[] = [];
   readonly #folder: Awaited<ReturnType<typeof temporaryFolder>>;
   readonly #http = createServer((request, response) => this.#answer(request, response));
   #attached: Socket | undefined;
@@ -68,12 +72,13 @@ export class PlayedEngine implements AsyncDisposable {
         this.#waiter = response;
         break;
       case 'remove':
-        this.hasContainer = false;
         this.removals += 1;
+        if (!this.removes) break;
+        this.hasContainer = false;
         response.writeHead(204).end();
         break;
       case 'json':
-        if (pathname.endsWith('/containers/json')) tell(200, []);
+        if (pathname.endsWith('/containers/json')) tell(200, this.left);
         else if (this.hasContainer) tell(200, { State: { Running: false, Paused: false, ExitCode: 1 } });
         else tell(404, { message: 'No such container' });
         break;

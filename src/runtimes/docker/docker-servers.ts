@@ -202,7 +202,8 @@ export class DockerServers {
 
   async #sweep(engine: Engine): Promise<void> {
     try {
-      for (const id of await sweep(engine, new AbortController().signal)) {
+      // What takes longer is tried again like all that is left: it must not hold up close().
+      for (const id of await sweep(engine, AbortSignal.timeout(leftoverMs))) {
         this.#left.add(id);
       }
     } catch {
