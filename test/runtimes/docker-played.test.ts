@@ -38,3 +38,18 @@ test('docker: a removal of what a dead host has left, which the engine never ans
   const closed = engine.runtime.close().then(() => engine.removals);
   expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
 });
+
+test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
+  await using engine = await PlayedEngine.listen();
+  const spec = { image: 'image', volumes: ['/no/such/folder:/data'] };
+  engine.dataFolder = '/no/such/data';
+  expect(await engine.runtime.check(spec, createRuntimeContext())).toEqual({ ok: true, problems: [] });
+  const transport = await engine.runtime.open(spec, createRuntimeContext());
+  expect(engine.made.HostConfig?.Mounts).toMatchObject([{ Source: '/no/such/folder' }]);
+  engine.endServer({ StatusCode: 0 });
+  await transport.close();
+  engine.dataFolder = '/';
+  const problem = 'the source /no/such/folder of a volume does not exist; create it or change volumes';
+  expect(await engine.runtime.check(spec, createRuntimeContext())).toEqual({ ok: false, problems: [problem] });
+  await expect(engine.runtime.open(spec, createRuntimeContext())).rejects.toThrow(problem);
+});

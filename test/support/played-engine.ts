@@ -16,8 +16,12 @@ export class PlayedEngine implements AsyncDisposable {
   removes = true;
   /** Containers that others have left. */
   left: readonly { readonly Id: string; readonly Labels: Readonly<Record<string, string>> }[] = [];
+  /** The folder of the engine's data, when it tells. */
+  dataFolder: string | undefined;
+  /** What the container was made of. */
+  made: { readonly HostConfig?: { readonly Mounts?: readonly object[] } } = {};
   readonly #folder: Awaited<ReturnType<typeof temporaryFolder>>;
-  readonly #http = createServer((request, response) => this.#answer(request, response));
+  readonly #http = createServer((request, response) => void this.#answer(request, response));
   #attached: Socket | undefined;
   #waiter: ServerResponse | undefined;
 
@@ -55,7 +59,8 @@ export class PlayedEngine implements AsyncDisposable {
     return join(this.#folder.path, 'engine.sock');
   }
 
-  #answer({ method, url = '' }: IncomingMessage, response: ServerResponse): void {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { method, url = '' } = request;
     const { pathname } = new URL(url, 'http://engine');
     const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
     const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
@@ -64,12 +69,16 @@ export class PlayedEngine implements AsyncDisposable {
         response.writeHead(200, { 'api-version': '1.44' }).end('OK');
         break;
       case 'create':
+        this.made = JSON.parse(Buffer.concat(await request.toArray()).toString());
         this.hasContainer = true;
         tell(201, { Id: 'played' });
         break;
       case 'wait':
         response.writeHead(200).flushHeaders();
         this.#waiter = response;
+        break;
+      case 'info':
+        tell(200, { DockerRootDir: this.dataFolder });
         break;
       case 'remove':
         this.removals += 1;

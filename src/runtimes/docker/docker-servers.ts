@@ -69,7 +69,7 @@ export class DockerServers {
       problems.push(
         ...(await missingImage(engine, spec, signal)),
         ...(await missingNetwork(engine, spec, signal)),
-        ...(await missingSources(engine, spec, baseDir)),
+        ...(await missingSources(engine, spec, baseDir, signal)),
       );
       const control = await findHostControl(spec, baseDir, engine.socketPath);
       problems.push(...(control === undefined ? [] : [control]));
@@ -133,7 +133,7 @@ export class DockerServers {
     const engine = await this.#connect(signal);
     const control = await findHostControl(spec, baseDir, engine.socketPath);
     // Podman would make a source that is missing.
-    const problem = control ?? (await missingSources(engine, spec, baseDir))[0];
+    const problem = control ?? (await missingSources(engine, spec, baseDir, signal))[0];
     if (problem !== undefined) {
       throw new GatewayError('START_FAILED', problem, { server });
     }
@@ -259,13 +259,33 @@ async function missingNetwork(engine: Engine, { network }: DockerSpec, signal: A
 }
 
 /** Only where the engine sees the same files as we do. */
-async function missingSources(engine: Engine, { volumes = [] }: DockerSpec, baseDir: string): Promise<string[]> {
+async function missingSources(
+  engine: Engine,
+  { volumes = [] }: DockerSpec,
+  baseDir: string,
+  signal: AbortSignal,
+): Promise<string[]> {
   if (engine.socketPath === undefined || process.platform !== 'linux') {
     return [];
   }
   const sources = bindSources(volumes, baseDir);
   const found = await Promise.allSettled(sources.map((source) => stat(source)));
-  return sources
-    .filter((_, index) => found[index]?.status === 'rejected')
-    .map((source) => `the source ${source} of a volume does not exist; create it or change volumes`);
+  const missing = sources.filter((_, index) => found[index]?.status === 'rejected');
+  if (missing.length === 0 || !(await sharesFiles(engine, signal))) {
+    return [];
+  }
+  return missing.map((source) => `the source ${source} of a volume does not exist; create it or change volumes`);
+}
+
+/** False when the engine has files of its own, as when we are in a container that its socket is mounted into. */
+async function sharesFiles(engine: Engine, signal: AbortSignal): Promise<boolean> {
+  const folder = await engine.dataFolder(signal).catch(() => undefined);
+  signal.throwIfAborted();
+  if (folder === undefined) {
+    return true;
+  }
+  return stat(folder).then(
+    () => true,
+    ({ code }: NodeJS.ErrnoException) => code !== 'ENOENT',
+  );
 }

@@ -34,6 +34,8 @@ export interface Engine {
   /** What happened to a container since it was made, and what happens from now on, until the signal. */
   events(id: string, signal: AbortSignal): AsyncIterable<ContainerEvent>;
   hasNetwork(name: string, signal: AbortSignal): Promise<boolean>;
+  /** Where the engine keeps its data on its machine; undefined when it does not tell. */
+  dataFolder(signal: AbortSignal): Promise<string | undefined>;
 }
 
 export interface ImageState {

@@ -149,6 +149,10 @@ export class HttpEngine implements Engine {
     return (await this.#find(`/networks/${path(name)}`, signal)) !== undefined;
   }
 
+  async dataFolder(signal: AbortSignal): Promise<string | undefined> {
+    return (await this.#json<InfoAnswer | undefined>({ method: 'GET', path: '/info', signal }))?.DockerRootDir;
+  }
+
   #versioned(call: Call): Call {
     return { ...call, path: `${this.#prefix}${call.path}` };
   }
@@ -216,6 +220,10 @@ interface ListAnswer {
   readonly Id: string;
   readonly Names?: string[] | null;
   readonly Labels?: Record<string, string> | null;
+}
+
+interface InfoAnswer {
+  readonly DockerRootDir?: string;
 }
 
 interface EventAnswer {
