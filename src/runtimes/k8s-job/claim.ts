@@ -39,6 +39,7 @@ export class Claim {
   #watch: Watch | undefined;
   #pods: readonly Pod[] | undefined;
   #timer: unknown;
+  #clearing: Promise<void> | undefined;
   #closed = false;
 
   constructor(cluster: Cluster, namespace: string, gatewayId: string, clock: Clock) {
@@ -126,8 +127,11 @@ export class Claim {
 
   #renewLater(): void {
     this.#timer = this.#clock.setTimeout(() => {
-      void this.#renew().then(() => {
-        if (!this.#closed) this.#renewLater();
+      // Whatever comes of it, the next renewal is in good time.
+      this.#renewLater();
+      void this.#renew();
+      this.#clearing ??= this.#deleteLeftovers().finally(() => {
+        this.#clearing = undefined;
       });
     }, renewMs);
   }
@@ -138,16 +142,14 @@ export class Claim {
     try {
       await this.cluster.patch(ref, renewal);
     } catch (error) {
-      // Somebody took us for dead; the next renewal is in good time when anything else went wrong.
+      // Somebody took us for dead.
       if (isFailure(error, 'not-found') && !this.#closed) await this.#announce().catch(() => {});
     }
-    await this.#deleteLeftovers();
   }
 
   async #deleteLeftovers(): Promise<void> {
-    for (const name of new Set([...this.#leftovers, ...this.#late.keys()])) {
-      await this.deleteJob(name).catch(() => {});
-    }
+    const names = new Set([...this.#leftovers, ...this.#late.keys()]);
+    await Promise.allSettled([...names].map((name) => this.deleteJob(name)));
     for (const [name, until] of this.#late) if (this.#clock.now() > until) this.#late.delete(name);
   }
 

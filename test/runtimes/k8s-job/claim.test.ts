@@ -135,3 +135,37 @@ test.each([
     await clusters.close();
   }
 });
+
+test.each<[string, RegExp]>([
+  ['deletions of Jobs', /^DELETE .*\/jobs\//],
+  ['the first renewal', /^PATCH/],
+])('%s without an answer hold up neither the renewal of the Lease nor close()', async (_, silent) => {
+  await using fake = await FakeApiServer.listen();
+  let isFirst = true;
+  fake.answer = ({ method, url = '' }, response) => {
+    const isSilent = silent.test(`${method} ${url}`) && (method === 'DELETE' || isFirst);
+    if (method === 'PATCH') isFirst = false;
+    if (!isSilent) sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  const pass = async (seconds: number) => {
+    for (let at = 0; at < seconds; at += 1) {
+      await clock.advance(1_000);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  await claim.ready(new AbortController().signal);
+  const deleted = Promise.allSettled(['a', 'b', 'c', 'd'].map((name) => claim.deleteJob(`mcp-${name}`)));
+  await pass(76);
+  const renewals = fake.requests.filter((request) => request.startsWith('PATCH')).length;
+  const onClosed = vi.fn();
+  const closed = claim.close().then(onClosed);
+  await pass(31);
+  const { length } = onClosed.mock.calls;
+  await pass(120);
+  await Promise.all([deleted, closed]);
+  await clusters.close();
+  expect({ renewals, closed: length }).toEqual({ renewals: 5, closed: 1 });
+});
