@@ -42,13 +42,22 @@ export class Sweeper {
     void this.#sweep()
       .catch(() => {})
       .then(() => {
-        if (!this.#closed) this.#timer = this.#clock.setTimeout(() => this.start(), everyMs);
+        if (!this.#closed) this.#lookLater();
       });
   }
 
   close(): void {
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
+  }
+
+  #lookLater(): void {
+    const since = this.#clock.now();
+    this.#timer = this.#clock.setTimeout(() => {
+      // We slept, and with us perhaps those who share the machine: nobody was watched meanwhile.
+      if (this.#clock.now() - since > 2 * everyMs) this.#unchanged.clear();
+      this.start();
+    }, everyMs);
   }
 
   async #sweep(): Promise<void> {

@@ -7,10 +7,19 @@ import { eventually } from '../../support/kubernetes/namespace.js';
 
 const everyMs = 20_000;
 
+/** Goes on while nothing runs, when its machine sleeps. */
+class SleepyClock extends FakeClock {
+  slept = 0;
+
+  override now(): number {
+    return super.now() + this.slept;
+  }
+}
+
 /** Two gateways of long ago, each with a Lease and a Job, and one that lives. */
 async function sweep() {
   const fake = await FakeApiServer.listen();
-  const clock = new FakeClock();
+  const clock = new SleepyClock();
   const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
   const sweeper = new Sweeper(await clusters.open(), 'home', 'own', clock);
   const names = ['one', 'two', 'living', 'own'];
@@ -40,6 +49,9 @@ async function sweep() {
     left: () => [...left.leases.keys(), ...left.jobs.keys()].filter((name) => !/living|own/.test(name)),
     lives: () => left.leases.has('living') && left.jobs.has('job-living'),
     failures,
+    sleep: (ms: number) => {
+      clock.slept += ms;
+    },
     async look() {
       const lease = left.leases.get('living');
       if (lease !== undefined) lease.resourceVersion += '1';
@@ -82,6 +94,15 @@ test('a look that fails is made up for by the next one', async () => {
   await found.look();
   expect(found.left()).toHaveLength(4);
   await found.look();
+  expect(found.left()).toEqual([]);
+});
+
+test('after its machine has slept, a gateway gives those that slept as well time for a renewal', async () => {
+  await using found = await sweep();
+  found.sleep(10 * 60_000);
+  await found.look();
+  expect(found.left()).toHaveLength(4);
+  for (let looks = 0; looks < 3; looks += 1) await found.look();
   expect(found.left()).toEqual([]);
 });
 
