@@ -2,7 +2,7 @@ import { GatewayError, stderrSuffix } from '../../errors.js';
 import type { RuntimeContext } from '../../runtime.js';
 import type { PeerExit } from '../../transport/stream-peer.js';
 import { parseDuration } from '../../util/quantity.js';
-import { isFailure } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, mayPass } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { events, jobs } from '../shared/kubernetes/resources.js';
 import type { JobRun } from './job-run.js';
@@ -104,7 +104,7 @@ async function lookForPod(run: JobRun, context: RuntimeContext, signal: AbortSig
   const { namespace, cluster } = run.claim;
   const job = await cluster.get<Job>(jobs({ namespace, name: run.names.job }), { signal }).catch((error: unknown) => {
     if (isFailure(error, 'not-found')) throw startFailed('its Job was deleted before it had started', context);
-    if (isFailure(error, 'unreachable')) return undefined;
+    if (mayPass(error)) return undefined;
     throw error;
   });
   const failed = job?.status?.conditions?.find(({ type, status }) => type === 'Failed' && status === 'True');
@@ -118,7 +118,8 @@ async function listEvents(run: JobRun, uid: string, signal: AbortSignal): Promis
   const { namespace, cluster } = run.claim;
   const selector = { fieldSelector: `involvedObject.uid=${uid}`, signal };
   return cluster.list<Event>(events({ namespace }), selector).catch((error: unknown) => {
-    if (isFailure(error, 'unreachable')) return [];
+    // It explains what hinders a start, and must not hinder it.
+    if (mayPass(error)) return [];
     throw error;
   });
 }

@@ -29,8 +29,8 @@ class ModernCluster {
   onInputEnd: (socket: WebSocket) => void = (socket) => socket.close(1000);
   /** Sends the log of the server. */
   sendLog: (response: ServerResponse, query: URLSearchParams) => void = (response) => response.end('');
-  /** The state and phase of its container as soon as it is made. */
-  atFirst: [state: object, phase: string] = [{ running: {} }, 'Running'];
+  /** The state and phase of its container as soon as it is made; undefined when there is no pod yet. */
+  atFirst: [state: object, phase: string] | undefined = [{ running: {} }, 'Running'];
   #labels = {};
   #pods: object[] = [];
   #watch: ServerResponse | undefined;
@@ -59,7 +59,7 @@ class ModernCluster {
       } else if (kind === 'jobs' && request.method === 'POST') {
         this.#labels = body.spec.template.metadata.labels;
         sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'job' } });
-        this.setPod(...this.atFirst);
+        if (this.atFirst !== undefined) this.setPod(...this.atFirst);
       } else if (kind === 'jobs') {
         this.deleted.push(body);
         sendJson(response, 200, {});
@@ -159,6 +159,31 @@ test('the exit code comes later than the end of the streams, and is waited for',
     expect(messages).toHaveLength(2);
     expect(log).toEqual(['"orders": the server ended with code 7', 'close']);
   }));
+
+test.each<[string, number, 'before' | 'after']>([
+  ['events', 500, 'before'],
+  ['events', 503, 'after'],
+  ['events', 429, 'after'],
+  ['jobs/', 500, 'before'],
+])('what is asked about a start (%s) may be answered with %s %s there is a pod', async (kind, status, when) => {
+  await using fake = await FakeApiServer.listen();
+  const cluster = new ModernCluster(fake);
+  cluster.atFirst = when === 'before' ? undefined : [{ waiting: { reason: 'ContainerCreating' } }, 'Pending'];
+  const { answer } = fake;
+  fake.answer = (request, response) => {
+    const asked = request.method === 'GET' && request.url?.includes(`/${kind}`);
+    if (!asked) return answer(request, response);
+    sendJson(response, status, { message: 'etcdserver: leader changed' });
+    setTimeout(() => cluster.setPod({ running: {} }, 'Running'), 50);
+  };
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  try {
+    const { transport } = await begin(runtime);
+    await transport.close();
+  } finally {
+    await runtime.close();
+  }
+});
 
 /** The error of an open on a cluster whose server ends at once. */
 async function endedAtOnce(sendLog: ModernCluster['sendLog']): Promise<GatewayError> {

@@ -54,6 +54,11 @@ export function mayBeDone(error: unknown): boolean {
   return isFailure(error, 'unreachable') || (error instanceof KubernetesError && (error.status ?? 0) >= 500);
 }
 
+/** True when the same question may be answered a moment later: the API server is not there, in trouble or busy. */
+export function mayPass(error: unknown): boolean {
+  return mayBeDone(error) || (error instanceof KubernetesError && error.status === 429);
+}
+
 /** `error` as what `open` rejects with. */
 export function toStartError(error: unknown, server: string): unknown {
   if (!(error instanceof KubernetesError)) return error;
