@@ -10,6 +10,17 @@ export interface PeerExit extends Omit<ExitInfo, 'stderrTail'> {
 /** Gets bytes of stdout, the first `length` of a buffer. Borrowed ones are good until it returns. */
 export type OutputListener = (bytes: Buffer, length: number, isBorrowed: boolean) => void;
 
+/** How long output is waited for after the end of its server. */
+export interface OutputPatience {
+  /** Without a byte. */
+  readonly silenceMs: number;
+  /** In all. */
+  readonly totalMs: number;
+}
+
+/** For a server whose end is told on another connection than the one that its output comes on, over a network. */
+export const farOutput: OutputPatience = { silenceMs: 3_000, totalMs: 60_000 };
+
 /** A running server with three byte streams, whatever runs it: a process, a container, a pod. */
 export interface StreamPeer {
   readonly stdin: Writable;
@@ -22,6 +33,8 @@ export interface StreamPeer {
    * as ever; before it flows nothing is read from it, and what was read at once may still come after a pause.
    */
   readonly onOutput?: ((listener: OutputListener) => void) | undefined;
+  /** Undefined where the end of the server cannot overtake its output: then a moment will do. */
+  readonly patience?: OutputPatience | undefined;
   /** Resolves when the server has ended, by itself or by `stop`. Never rejects. */
   readonly exited: Promise<PeerExit>;
   /** Resolves when stderr has been read to its end, or a moment after the server's end when somebody else holds it open. */

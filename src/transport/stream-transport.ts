@@ -21,8 +21,7 @@ export interface StreamTransportOptions {
 }
 
 // How long output may stay silent after the server's end before we stop waiting for more: a grandchild may hold the pipe.
-const drainSilenceMs = 250;
-const drainTotalMs = 2_000;
+const pipePatience = { silenceMs: 250, totalMs: 2_000 };
 // How long the end of stdout may precede the end of the server before it counts as an end of its own.
 const exitGraceMs = 250;
 // How long lines may be delivered in one go before everybody else in the process gets a turn.
@@ -298,13 +297,14 @@ export class StreamTransport implements RuntimeTransport {
   /** What the server wrote before its end is still in the pipe: reads it, but does not wait for those who hold the pipe open. */
   async #drainOutput(): Promise<void> {
     const { clock } = this.#options;
-    const end = clock.now() + drainTotalMs;
-    // Nothing is left to hold back: what comes now is bounded by the pipe.
+    const { silenceMs, totalMs } = this.#peer.patience ?? pipePatience;
+    const end = clock.now() + totalMs;
+    // Nothing is left to hold back: what comes now is bounded by what was on its way.
     this.resume();
     let seen: number;
     do {
       seen = this.#activity;
-      if (await settledWithin(this.#outputEnded, drainSilenceMs, clock)) {
+      if (await settledWithin(this.#outputEnded, silenceMs, clock)) {
         break;
       }
       // Timers run before input after the event loop was blocked: let it read once more before we judge.

@@ -39,6 +39,24 @@ test('docker: a removal of what a dead host has left, which the engine never ans
   expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
 });
 
+test('docker: an answer that is still on its way when a far engine tells of the end of its server is delivered', async () => {
+  await using engine = await PlayedEngine.listen({ far: true });
+  const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+  await peer.start();
+  const answer = { jsonrpc: '2.0', id: 1, result: { text: 'x'.repeat(1_000) } };
+  const text = `${JSON.stringify(answer)}\n`;
+  const write = async (part: string) => {
+    engine.write(part);
+    await sleep(500);
+  };
+  await write(text.slice(0, 500));
+  engine.tellEnd({ StatusCode: 0 });
+  for (let at = 500; at < text.length; at += 100) await write(text.slice(at, at + 100));
+  engine.endServer({});
+  await peer.ended();
+  expect(peer.messages).toEqual([answer]);
+});
+
 test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
   await using engine = await PlayedEngine.listen();
   const spec = { image: 'image', volumes: ['/no/such/folder:/data'] };

@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { temporaryFolder } from './docker.js';
 
 /** A container engine with one container that does what a test says: for faults that a real one does not show on demand. */
 export class PlayedEngine implements AsyncDisposable {
-  readonly runtime: DockerRuntime;
+  runtime = new DockerRuntime();
   /** The container, once it was made and until it is removed. */
   hasContainer = false;
   /** How often the container was to be removed. */
@@ -27,24 +27,41 @@ export class PlayedEngine implements AsyncDisposable {
 
   private constructor(folder: Awaited<ReturnType<typeof temporaryFolder>>) {
     this.#folder = folder;
-    this.runtime = new DockerRuntime({ host: `unix://${this.#socket}`, env: { HOME: folder.path } });
   }
 
-  static async listen(): Promise<PlayedEngine> {
+  /** @param far - reached over TCP, as one of another machine */
+  static async listen({ far = false } = {}): Promise<PlayedEngine> {
     const made = new PlayedEngine(await temporaryFolder());
     made.#http.on('upgrade', (_request, socket: Socket) => {
       made.#attached = socket.on('error', () => {});
       socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
     });
-    made.#http.listen(made.#socket);
+    if (far) made.#http.listen(0, '127.0.0.1');
+    else made.#http.listen(made.#socket);
     await once(made.#http, 'listening');
+    const address = made.#http.address() as AddressInfo | string;
+    const host = typeof address === 'string' ? `unix://${address}` : `tcp://127.0.0.1:${address.port}`;
+    made.runtime = new DockerRuntime({ host, env: { HOME: made.#folder.path } });
     return made;
+  }
+
+  /** Has the server write to its stdout. */
+  write(text: string): void {
+    const header = Buffer.alloc(8);
+    header[0] = 1;
+    header.writeUInt32BE(Buffer.byteLength(text), 4);
+    this.#attached?.write(Buffer.concat([header, Buffer.from(text)]));
+  }
+
+  /** Tells who waits for the removal of the container that it is over. */
+  tellEnd(answer: object): void {
+    this.#waiter?.end(JSON.stringify(answer));
   }
 
   /** Ends the server; `answer` is for who waits for the removal of the container. */
   endServer(answer: object): void {
     this.#attached?.end();
-    this.#waiter?.end(JSON.stringify(answer));
+    this.tellEnd(answer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,7 @@ import type { Duplex, Readable, Writable } from 'node:stream';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
-import type { PeerExit, StreamPeer } from '../../transport/stream-peer.js';
+import { farOutput, type OutputPatience, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { Demultiplexer } from './engine/demultiplexer.js';
@@ -48,6 +48,7 @@ export class ContainerPeer implements StreamPeer {
   readonly onOutput: StreamPeer['onOutput'];
   readonly stderr = new OptionalReadable();
   readonly pid = null;
+  readonly patience: OutputPatience | undefined;
   readonly exited: Promise<PeerExit>;
   readonly stderrEnded: Promise<void>;
 
@@ -62,6 +63,7 @@ export class ContainerPeer implements StreamPeer {
   constructor(options: ContainerPeerOptions) {
     const { connection, stderrTailBytes } = options;
     this.#options = options;
+    this.patience = options.engine.socketPath === undefined ? farOutput : undefined;
     this.#tail = new StderrTail(stderrTailBytes);
     this.#output = new Demultiplexer(connection, (chunk) => {
       this.#tail.push(chunk);

@@ -1,7 +1,7 @@
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { Clock } from '../../options.js';
 import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
-import type { PeerExit, StreamPeer } from '../../transport/stream-peer.js';
+import { farOutput, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import type { ChannelSocket } from '../shared/kubernetes/cluster.js';
@@ -35,6 +35,7 @@ export class PodPeer implements StreamPeer {
   readonly stdout: Readable;
   readonly stderr: OptionalReadable;
   readonly pid = null;
+  readonly patience = farOutput;
   readonly exited: Promise<PeerExit>;
   readonly stderrEnded: Promise<void>;
 

@@ -185,6 +185,23 @@ test.each<[string, number, 'before' | 'after']>([
   }
 });
 
+test('an answer that is still on its way when Kubernetes tells of the end of its server is delivered', () =>
+  opened(async (cluster, { messages, closed, log }) => {
+    const [socket] = cluster.fake.webSockets;
+    const answer = { jsonrpc: '2.0', id: 1, result: { text: 'x'.repeat(1_000) } } as const;
+    const text = `${JSON.stringify(answer)}\n`;
+    cluster.setPod({ terminated: { exitCode: 0, reason: 'Completed' } }, 'Succeeded');
+    // A slow line, or one that lost a packet.
+    for (let at = 0; at < text.length; at += 200) {
+      socket?.send(frame(1, text.slice(at, at + 200)));
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    socket?.close(1000);
+    await closed;
+    expect(messages).toEqual([answer]);
+    expect(log).toEqual(['"orders": the server ended with code 0', 'close']);
+  }));
+
 /** The error of an open on a cluster whose server ends at once. */
 async function endedAtOnce(sendLog: ModernCluster['sendLog']): Promise<GatewayError> {
   await using fake = await FakeApiServer.listen();
