@@ -10,6 +10,7 @@ export class Route implements Pick<Dispatcher, 'dispatch'> {
   #target: Target;
   /** Where earlier requests may still be under way. */
   readonly #before = new Set<Target>();
+  #ended = false;
 
   /** @param tied - whether the requests cannot go anywhere else */
   constructor(link: Link, target: Target, guest: Guest, tied: () => boolean) {
@@ -36,14 +37,15 @@ export class Route implements Pick<Dispatcher, 'dispatch'> {
     if (this.#target.gone && !this.#tied()) this.#move();
   }
 
-  /** Leaves every target. */
+  /** Leaves every target, for good: the last request may come to its end only now. */
   end(): void {
+    this.#ended = true;
     for (const target of [...this.#before, this.#target]) target.exit(this.#guest);
     this.#before.clear();
   }
 
   #move(): void {
-    const next = this.#link.choose();
+    const next = this.#ended ? undefined : this.#link.choose();
     if (next === undefined) return;
     this.#before.add(this.#target);
     this.#target = next;
