@@ -5,7 +5,7 @@ import { systemClock } from '../../../src/options.js';
 import type { ChannelSocket } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
-import { FakeApiServer } from '../../support/kubernetes/fake-api-server.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
 
 const ref = pods({ namespace: 'home', name: 'a', subresource: 'attach' });
@@ -204,6 +204,32 @@ describe('a WebSocket of channels', () => {
     const cluster = await new Clusters({ kubeconfig: fake.kubeconfig }).open();
     await expect(cluster.connect(ref, { protocols, incoming: [1] })).rejects.toMatchObject({ failure: 'unauthorized' });
     expect([fake.requests.length, fake.configReads]).toEqual([2, 2]);
+  });
+
+  test('a kept connection that is closed in the moment of a handshake is no failure', async () => {
+    await using fake = await FakeApiServer.listen();
+    fake.answer = (_request, response) => sendJson(response, 200, { items: [] });
+    const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+    const cluster = await clusters.open();
+    await cluster.list(pods({ namespace: 'home' }));
+    expect(fake.connections).toBe(1);
+    let cuts = 0;
+    fake.upgrading = (socket) => {
+      cuts += 1;
+      if (cuts === 1) socket.destroy();
+    };
+    const socket = await cluster.connect(ref, { protocols, incoming: [1] });
+    expect(cuts).toBe(2);
+    await socket.close();
+    await clusters.close();
+  });
+
+  test('a new connection that is closed in the moment of a handshake is one', async () => {
+    await using fake = await FakeApiServer.listen();
+    fake.upgrading = (socket) => socket.destroy();
+    const cluster = await new Clusters({ kubeconfig: fake.kubeconfig }).open();
+    await expect(cluster.connect(ref, { protocols, incoming: [1] })).rejects.toMatchObject({ failure: 'unreachable' });
+    expect(fake.requests).toHaveLength(1);
   });
 
   test('an abort ends the handshake', async () => {

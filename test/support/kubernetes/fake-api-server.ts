@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { KubeConfigLike } from '../../../src/runtimes/shared/kubernetes/kube-config.js';
 
@@ -18,6 +19,8 @@ export class FakeApiServer implements AsyncDisposable {
   answer: Answer = (_request, response) => sendJson(response, 404, { message: 'nothing here' });
   /** Which subprotocol to take; false refuses the upgrade by `refuseUpgrade`. */
   takeProtocol: (offered: ReadonlySet<string>) => string | false = (offered) => [...offered][0] ?? false;
+  /** Told of each upgrade; what it cuts is not answered. */
+  upgrading: (socket: Duplex) => void = () => {};
   refuseUpgrade: { readonly status: number; readonly body: string } | undefined;
   connected: (socket: WebSocket) => void = () => {};
   readonly #http = createServer((request, response) => {
@@ -38,6 +41,8 @@ export class FakeApiServer implements AsyncDisposable {
     });
     made.#http.on('upgrade', (request, socket, head) => {
       made.#note(request);
+      made.upgrading(socket);
+      if (socket.destroyed) return;
       const refusal = made.refuseUpgrade;
       if (refusal !== undefined) {
         const { status, body } = refusal;

@@ -1,11 +1,11 @@
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Readable, Writable } from 'node:stream';
 import type WebSocket from 'ws';
 import type { Clock } from '../../../options.js';
 import type { ChannelSocket, ConnectOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
-import { inTime } from './request.js';
+import { inTime, mostStale, StaleConnection } from './request.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
 
 /** Often enough for balancers that cut what is idle for a minute. */
@@ -27,15 +27,22 @@ export function openChannels(
   clock: Clock,
 ): Promise<ChannelSocket> {
   return inTime(connection, `get ${showResource(ref)}`, options.signal, clock, async (signal) => {
-    const open = async () =>
-      new Channels(await handshake(connection, ref, options, signal), connection.server, options.incoming, clock);
-    try {
-      return await open();
-    } catch (error) {
-      // Without a status it was not the API server that refused: there was nothing to show to it.
-      if (!isFailure(error, 'unauthorized') || error.status === undefined) throw error;
-      await connection.reload(signal);
-      return open();
+    let renewed = false;
+    for (let stale = 0; ; ) {
+      try {
+        const socket = await handshake(connection, ref, options, signal);
+        return new Channels(socket, connection.server, options.incoming, clock);
+      } catch (error) {
+        if (error instanceof StaleConnection) {
+          stale += 1;
+          if (stale <= mostStale) continue;
+          throw networkError(error.cause, connection.server);
+        }
+        // Without a status it was not the API server that refused: there was nothing to show to it.
+        if (renewed || !isFailure(error, 'unauthorized') || error.status === undefined) throw error;
+        renewed = true;
+        await connection.reload(signal);
+      }
     }
   });
 }
@@ -51,8 +58,13 @@ async function handshake(
   signal.throwIfAborted();
   const url = connection.url(pathOf(ref), query);
   url.protocol = url.protocol === 'http:' ? 'ws:' : 'wss:';
+  let request: ClientRequest | undefined;
   const socket = new Socket(url, [...protocols], {
     ...settings,
+    finishRequest(made: ClientRequest) {
+      request = made;
+      made.end();
+    },
     perMessageDeflate: false,
     skipUTF8Validation: true,
     maxPayload: maxFrameBytes,
@@ -69,7 +81,8 @@ async function handshake(
     // Stays for good: an error without a listener would end the host.
     socket.on('error', (cause) => {
       done();
-      reject(networkError(cause, connection.server));
+      const isStale = request?.reusedSocket === true && !signal.aborted;
+      reject(isStale ? new StaleConnection('', { cause }) : networkError(cause, connection.server));
     });
     socket.once('unexpected-response', (_request, answer: IncomingMessage) => {
       void readSome(answer).then((body) => {

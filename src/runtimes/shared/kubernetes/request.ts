@@ -21,6 +21,8 @@ interface AbortableRequest extends ApiRequest {
 const callTimeoutMs = 30_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 const maxBusyRetries = 5;
+/** How many kept connections may turn out to be closed. */
+export const mostStale = 3;
 
 /**
  * Does what takes 30 s at most, credentials included.
@@ -89,7 +91,7 @@ export async function startRequest(
       if (!(error instanceof StaleConnection)) throw error;
       // The server may close a kept connection in the moment that we use it.
       stale += 1;
-      if (stale <= 3) continue;
+      if (stale <= mostStale) continue;
       throw networkError(error.cause, connection.server);
     }
     const status = answer.statusCode ?? 0;
@@ -110,7 +112,7 @@ export async function startRequest(
 }
 
 /** A kept connection broke before anything of the answer came. */
-class StaleConnection extends Error {}
+export class StaleConnection extends Error {}
 
 async function send(
   connection: Connection,
