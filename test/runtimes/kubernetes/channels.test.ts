@@ -84,6 +84,16 @@ describe('a WebSocket of channels', () => {
       expect(read).toEqual(['out']);
     }));
 
+  test('v5: a channel that ends while its last bytes wait to be read holds up nothing', () =>
+    connected('v5.channel.k8s.io', async ({ ours, theirs }) => {
+      for (const data of [frame(1, 'x'.repeat(300_000)), Buffer.of(255, 1)]) theirs.send(data);
+      const out = ours.readable(1);
+      await until('these bytes', () => out.readableLength === 300_000);
+      theirs.send(frame(2, 'warn'));
+      const [warn] = await once(ours.readable(2), 'data');
+      expect(String(warn)).toBe('warn');
+    }));
+
   test('v4: nothing can tell the end of input but the end of the connection', () =>
     connected('v4.channel.k8s.io', async ({ ours, theirs, got }) => {
       const stdin = ours.writable(0);

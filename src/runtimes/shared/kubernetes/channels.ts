@@ -202,13 +202,16 @@ class Channels implements ChannelSocket {
   #makeReadable(channel: number): Readable {
     return new Readable({
       highWaterMark: bufferBytes,
-      read: () => {
-        if (this.#full.delete(channel) && this.#full.size === 0) {
-          this.#heardAt = this.#clock.now();
-          this.#socket.resume();
-        }
-      },
+      read: () => this.#goOn(channel),
     });
+  }
+
+  /** A channel holds up the connection no more. */
+  #goOn(channel: number): void {
+    if (this.#full.delete(channel) && this.#full.size === 0) {
+      this.#heardAt = this.#clock.now();
+      this.#socket.resume();
+    }
   }
 
   #receive(data: Buffer): void {
@@ -218,6 +221,8 @@ class Channels implements ChannelSocket {
       const ended = data[1] ?? -1;
       this.#ended.add(ended);
       this.#incoming.get(ended)?.push(null);
+      // It asks for nothing any more.
+      this.#goOn(ended);
       return;
     }
     const readable = this.#incoming.get(channel);
