@@ -9,7 +9,7 @@ import { once } from '../util/once.js';
 import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
-import { type FoundCommand, findCommand } from './local-process/find-command.js';
+import { type FoundCommand, findCommand, findDirectoryProblem } from './local-process/find-command.js';
 import { Guardian, markVariable } from './local-process/guardian.js';
 
 const duration = v.pipe(
@@ -197,12 +197,17 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   }
 
   async #find(spec: LocalProcessSpec, context: RuntimeContext): Promise<FoundCommand> {
-    const path = pathOf(this.#env(spec, context), process.platform);
+    const directory = workingDir(spec, context);
     if (process.platform === 'win32') {
+      const problem = await findDirectoryProblem(directory);
+      if (problem !== undefined) {
+        return { problem };
+      }
       // cross-spawn looks the command up by Windows' own rules.
       return { file: /[\\/]/.test(spec.command) ? resolve(context.baseDir, spec.command) : spec.command };
     }
-    return findCommand(spec.command, workingDir(spec, context), context.baseDir, path);
+    const path = pathOf(this.#env(spec, context), process.platform);
+    return findCommand(spec.command, directory, context.baseDir, path);
   }
 }
 

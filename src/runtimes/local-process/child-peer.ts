@@ -63,10 +63,16 @@ export class ChildPeer implements StreamPeer {
     this.#options = options;
     this.#tail = new StderrTail(options.stderrTailBytes);
     this.exited = new Promise((resolve) => {
-      child.once('exit', (code, signal) => {
+      const ended = () => {
+        const { exitCode: code, signalCode: signal } = child;
+        if (code === null && signal === null) {
+          return;
+        }
         this.#hasExited = true;
         resolve(signal === null ? { code: code ?? undefined } : { signal });
-      });
+      };
+      // On Windows, cross-spawn makes an error of the end of a command processor that did not find the program.
+      child.once('exit', ended).on('error', ended);
     });
     // Always drained: a server blocks once the pipe is full. The other two streams get an error listener each at once,
     // as a broken pipe without one would end the host.

@@ -16,15 +16,9 @@ export async function findCommand(
   baseDir: string,
   path: string,
 ): Promise<FoundCommand> {
-  const directory = await stat(workingDir).catch(() => undefined);
-  if (directory === undefined) {
-    return { problem: `the working directory ${workingDir} does not exist; create it or change working_dir` };
-  }
-  if (!directory.isDirectory()) {
-    return { problem: `the working directory ${workingDir} is not a directory; change working_dir` };
-  }
-  if (!(await isExecutable(workingDir))) {
-    return { problem: `the working directory ${workingDir} may not be entered; change its rights or working_dir` };
+  const problem = await findDirectoryProblem(workingDir);
+  if (problem !== undefined) {
+    return { problem };
   }
   const file = command.includes('/') ? resolve(baseDir, command) : await searchPath(command, path, workingDir);
   if (file === undefined) {
@@ -54,6 +48,20 @@ export async function findCommand(
     : {
         problem: `command ${file} needs the interpreter ${interpreter} of its first line, which was not found; install it`,
       };
+}
+
+/** Why nothing can run in a directory, in a sentence that says how to mend it; undefined when something can. */
+export async function findDirectoryProblem(path: string): Promise<string | undefined> {
+  const directory = await stat(path).catch(() => undefined);
+  if (directory === undefined) {
+    return `the working directory ${path} does not exist; create it or change working_dir`;
+  }
+  if (!directory.isDirectory()) {
+    return `the working directory ${path} is not a directory; change working_dir`;
+  }
+  return (await isExecutable(path))
+    ? undefined
+    : `the working directory ${path} may not be entered; change its rights or working_dir`;
 }
 
 // A message must not carry control characters into somebody's terminal.
