@@ -112,14 +112,24 @@ export function toExit(pod: Pod): PeerExit {
   }
   if (status?.reason === 'DeadlineExceeded') return deadlineExit(code);
   if (status?.reason === 'NodeLost') return { code, reason: 'node-lost', message: 'the node of the pod was lost' };
+  // Such as the shutdown of its node, or a pod that is more important.
+  if (status?.reason !== undefined) return failedExit(code, status.reason, status.message);
   if (metadata.deletionTimestamp !== undefined) {
     return { code, reason: 'deleted', message: `the pod ${metadata.name} was deleted` };
   }
-  if (state === undefined) {
-    const why = [status?.reason, status?.message].filter((part) => part !== undefined).join(': ');
-    return { reason: 'failed', message: `the pod failed${why && `: ${why}`}` };
+  if (state !== undefined) return { code };
+  for (const { name, state: before } of status?.initContainerStatuses ?? []) {
+    if (before?.terminated === undefined || before.terminated.exitCode === 0) continue;
+    const { exitCode, reason = 'Error' } = before.terminated;
+    const message = `container "${name}" ended with code ${exitCode} (${reason}), before the server was started`;
+    return { reason: 'failed', message };
   }
-  return { code };
+  return failedExit(code, status?.message);
+}
+
+function failedExit(code: number | undefined, ...said: readonly (string | undefined)[]): PeerExit {
+  const why = said.filter((part) => part !== undefined).join(': ');
+  return { code, reason: 'failed', message: `the pod failed${why && `: ${why}`}` };
 }
 
 /** Refines `exit` by what the Job says, which is undefined when it is gone. */

@@ -78,6 +78,26 @@ describe('judgePod', () => {
       terminated({ exitCode: 143, reason: 'Error' }, {}, { deletionTimestamp: '2026-01-01T00:00:00Z' }),
       { code: 143, reason: 'deleted' },
     ],
+    [
+      'its node was shut down',
+      terminated({ exitCode: 143, reason: 'Error' }, { reason: 'Terminated', message: 'imminent node shutdown' }),
+      { code: 143, reason: 'failed', message: 'the pod failed: Terminated: imminent node shutdown' },
+    ],
+    [
+      'by a container before it',
+      {
+        metadata,
+        status: {
+          phase: 'Failed',
+          initContainerStatuses: [
+            { name: 'first', state: { terminated: { exitCode: 0, reason: 'Completed' } } },
+            { name: 'migrate', state: { terminated: { exitCode: 3, reason: 'Error' } } },
+          ],
+          containerStatuses: [{ name: 'mcp', state: { waiting: { reason: 'PodInitializing' } } }],
+        },
+      },
+      { reason: 'failed', message: 'container "migrate" ended with code 3 (Error), before the server was started' },
+    ],
   ])('ended: %s', (_, pod, exit) => {
     expect(judgePod(pod, 'own')).toMatchObject({ phase: 'ended', exit });
   });
