@@ -135,7 +135,7 @@ describe('hostile strings stand in their place alone, or are refused:', { timeou
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    const engine = new HttpEngine({ name: 'engine', host: '127.0.0.1', port }, '1.41');
+    const engine = new HttpEngine({ name: 'engine', host: '127.0.0.1', port }, '1.41', async () => '1.41');
     const { signal } = new AbortController();
     const chance = createChance('strings in requests');
     for (let run = 0; run < strings; run += 1) {

@@ -57,6 +57,18 @@ test('docker: an answer that is still on its way when a far engine tells of the 
   expect(peer.messages).toEqual([answer]);
 });
 
+test('docker: an engine that takes the place of another, and speaks an older version, is spoken to in that', async () => {
+  await using engine = await PlayedEngine.listen();
+  for (const next of ['1.43', '1.42']) {
+    const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+    await peer.start();
+    engine.version = next;
+    engine.endServer({ StatusCode: 7, Error: { Message: 'device or resource busy' } });
+    expect(await peer.ended()).toMatchObject({ exit: { code: 7 } });
+    expect(engine.hasContainer).toBe(false);
+  }
+});
+
 test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
   await using engine = await PlayedEngine.listen();
   const spec = { image: 'image', volumes: ['/no/such/folder:/data'] };

@@ -10,6 +10,8 @@ export class PlayedEngine implements AsyncDisposable {
   runtime = new DockerRuntime();
   /** The container, once it was made and until it is removed. */
   hasContainer = false;
+  /** The only version of the API that it speaks. */
+  version = '1.44';
   /** How often the container was to be removed. */
   removals = 0;
   /** Whether a removal is ever answered. */
@@ -32,7 +34,13 @@ export class PlayedEngine implements AsyncDisposable {
   /** @param far - reached over TCP, as one of another machine */
   static async listen({ far = false } = {}): Promise<PlayedEngine> {
     const made = new PlayedEngine(await temporaryFolder());
-    made.#http.on('upgrade', (_request, socket: Socket) => {
+    made.#http.on('upgrade', (request, socket: Socket) => {
+      if (!request.url?.startsWith(`/v${made.version}/`)) {
+        socket.end(
+          'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{"message":"client version 1.44 is too new."}',
+        );
+        return;
+      }
       made.#attached = socket.on('error', () => {});
       socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
     });
@@ -81,9 +89,15 @@ export class PlayedEngine implements AsyncDisposable {
     const { pathname } = new URL(url, 'http://engine');
     const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
     const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
+    const version = /^\/v([\d.]+)/.exec(pathname)?.[1];
+    if (version !== undefined && version !== this.version) {
+      const message = `client version ${version} is too new. Maximum supported API version is ${this.version}`;
+      tell(400, { message });
+      return;
+    }
     switch (call) {
       case '_ping':
-        response.writeHead(200, { 'api-version': '1.44' }).end('OK');
+        response.writeHead(200, { 'api-version': this.version }).end('OK');
         break;
       case 'create':
         this.made = JSON.parse(Buffer.concat(await request.toArray()).toString());

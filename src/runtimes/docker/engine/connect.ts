@@ -27,7 +27,8 @@ export async function connectEngine(options: AddressOptions, signal: AbortSignal
   let cause: unknown;
   for (const address of addresses) {
     try {
-      return new HttpEngine(address, negotiate(await ping(address, signal)));
+      const findVersion = async (outer: AbortSignal) => negotiate(await ping(address, outer));
+      return new HttpEngine(address, await findVersion(signal), findVersion);
     } catch (error) {
       signal.throwIfAborted();
       cause = error;

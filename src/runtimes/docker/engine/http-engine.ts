@@ -23,12 +23,17 @@ const waitTakenMs = 500;
 /** An engine behind its HTTP API. */
 export class HttpEngine implements Engine {
   readonly #address: Address;
-  readonly #prefix: string;
+  readonly #negotiate: (signal: AbortSignal) => Promise<string>;
+  #version: string;
 
-  /** @param version - the version of the API to speak, as `1.41` */
-  constructor(address: Address, version: string) {
+  /**
+   * @param version - of the API to speak, as `1.41`
+   * @param negotiate - finds it out anew
+   */
+  constructor(address: Address, version: string, negotiate: (signal: AbortSignal) => Promise<string>) {
     this.#address = address;
-    this.#prefix = `/v${version}`;
+    this.#version = version;
+    this.#negotiate = negotiate;
   }
 
   get address(): string {
@@ -81,8 +86,8 @@ export class HttpEngine implements Engine {
 
   attach(id: string, signal: AbortSignal): Promise<Duplex> {
     const query = { stream: 1, stdin: 1, stdout: 1, stderr: 1 };
-    const call = this.#versioned({ method: 'POST', path: `/containers/${path(id)}/attach`, query, signal });
-    return upgrade(this.#address, call);
+    const call = { method: 'POST', path: `/containers/${path(id)}/attach`, query, signal } as const;
+    return this.#versioned(call, (versioned) => upgrade(this.#address, versioned));
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
@@ -153,12 +158,22 @@ export class HttpEngine implements Engine {
     return (await this.#json<InfoAnswer | undefined>({ method: 'GET', path: '/info', signal }))?.DockerRootDir;
   }
 
-  #versioned(call: Call): Call {
-    return { ...call, path: `${this.#prefix}${call.path}` };
+  /** Another engine, or another release of it, may stand at the address by now, and refuse the version. */
+  async #versioned<T>(call: Call, run: (versioned: Call) => Promise<T>): Promise<T> {
+    const runNow = () => run({ ...call, path: `/v${this.#version}${call.path}` });
+    try {
+      return await runNow();
+    } catch (error) {
+      if (!isOtherVersion(error)) {
+        throw error;
+      }
+      this.#version = await this.#negotiate(call.signal);
+      return runNow();
+    }
   }
 
-  async #call(call: Call): Promise<IncomingMessage> {
-    return expectOk(await send(this.#address, this.#versioned(call)), call.signal);
+  #call(call: Call): Promise<IncomingMessage> {
+    return this.#versioned(call, async (versioned) => expectOk(await send(this.#address, versioned), call.signal));
   }
 
   /** A call with an answer that comes soon. */
@@ -199,6 +214,12 @@ export class HttpEngine implements Engine {
       }
     }
   }
+}
+
+function isOtherVersion(error: unknown): boolean {
+  return (
+    error instanceof EngineError && error.status === 400 && /client version \S+ is too (?:new|old)/i.test(error.message)
+  );
 }
 
 interface ImageAnswer {
