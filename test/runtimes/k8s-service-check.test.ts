@@ -1,6 +1,27 @@
 import { expect, test } from 'vitest';
 import { K8sServiceRuntime } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import { FakeApiServer } from '../support/kubernetes/fake-api-server.js';
+
+test('in the cluster, an API server that does not answer leaves the rest to DNS in time for a start', async () => {
+  await using fake = await FakeApiServer.listen();
+  fake.answer = () => {};
+  const runtime = new K8sServiceRuntime({ kubeconfig: fake.kubeconfig });
+  const open = (port: number | string) =>
+    runtime.open({ namespace: 'home', service_name: 'orders', port, reach: 'dns' }, createRuntimeContext());
+  try {
+    const begin = performance.now();
+    await Promise.all([
+      expect(open(80)).rejects.toThrow(/DNS does not know orders\.home\.svc/),
+      expect(open('http')).rejects.toThrow(
+        /cannot look up the port "http" .*did not answer within 10 s.*name its number instead/,
+      ),
+    ]);
+    expect(performance.now() - begin).toBeLessThan(15_000);
+  } finally {
+    await runtime.close();
+  }
+});
 
 test('check() ends with its signal when the host never gives its headers', async () => {
   const asked = Promise.withResolvers<void>();

@@ -7,6 +7,9 @@ import { DnsLink } from './dns-link.js';
 import type { Link } from './link.js';
 import { type K8sServiceSpec, portNumber, serviceUrl } from './spec.js';
 
+/** How long an API server may take that can be done without: less than a start may, as it may be shut off and keep silent. */
+const patienceMs = 10_000;
+
 /** How a service is reached, and the cluster where it can be asked. */
 export type Reach =
   | { readonly way: 'port-forward'; readonly cluster: Cluster }
@@ -40,12 +43,20 @@ export async function openLink(
   const { way, cluster } = await findReach(spec, clusters);
   let refusal: unknown;
   if (cluster !== undefined) {
+    const { clock } = options;
+    const limit = new AbortController();
+    const late = `the API server ${cluster.server} did not answer within ${patienceMs / 1000} s`;
+    const giveUp = () => limit.abort(new KubernetesError('unreachable', late));
+    const timer = way === 'dns' ? clock.setTimeout(giveUp, patienceMs) : undefined;
     try {
-      return await ApiLink.open({ ...options, cluster, forward: way === 'port-forward' }, signal);
+      const both = AbortSignal.any([signal, limit.signal]);
+      return await ApiLink.open({ ...options, cluster, forward: way === 'port-forward' }, both);
     } catch (error) {
       signal.throwIfAborted();
       if (way === 'port-forward' || isDefinite(error)) throw toStartError(error, server);
       refusal = error;
+    } finally {
+      clock.clearTimeout(timer);
     }
   }
   const port = portNumber(spec);
