@@ -204,6 +204,18 @@ test('a watch that worked before and is refused for a minute ends', async () => 
   expect(watched.troubles.length).toBeGreaterThan(3);
 });
 
+test('a watch that is cut each minute, with no news, is begun again at once each time', async () => {
+  const clock = new FakeClock();
+  await using watched = await Watched.begin(() => {}, clock);
+  for (let turn = 1; turn <= 6; turn += 1) {
+    await watched.until(`watch ${turn}`, ({ streams }) => streams.length === turn);
+    await clock.advance(60_000);
+    watched.streams.at(-1)?.destroy();
+    await watched.until(`cut ${turn}`, ({ troubles }) => troubles.length === turn);
+    await clock.advance(250);
+  }
+});
+
 test('versions that are all too old are listed anew with pauses', async () => {
   const clock = new FakeClock();
   await using watched = await Watched.begin((made) => {

@@ -116,6 +116,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
     // A connection whose far end is gone may stay silent for ever.
     const timer = setTimeout.call(this.#clock, () => period.abort(), (periodSeconds + 30) * 1000);
     const signal = AbortSignal.any([this.#closed.signal, period.signal]);
+    let begun = Number.POSITIVE_INFINITY;
     const query = this.#query({
       watch: 'true',
       allowWatchBookmarks: 'true',
@@ -125,6 +126,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
     try {
       const request = { method: 'GET', verb: 'watch', query, signal } as const;
       const answer = await startRequest(this.#connection, this.#ref, request, this.#clock);
+      begun = this.#clock.now();
       this.#everFollowed = true;
       this.#refusedAt = undefined;
       if (this.#options.background) answer.socket.unref();
@@ -143,6 +145,8 @@ class Reflector<T extends KubernetesObject> implements Watch {
       }
     } finally {
       clearTimeout.call(this.#clock, timer);
+      // What held for a while is no failure upon a failure, though there was nothing to tell.
+      if (this.#clock.now() - begun > longestPauseMs) this.#pauseMs = firstPauseMs;
     }
   }
 
