@@ -152,6 +152,10 @@ export class ServerConnection implements Transport, InstanceUser {
 
   /** Ends the session for a reason of ours: open requests are answered with it, and the server is stopped. */
   fail(reason: GatewayError): GatewayError {
+    if (this.#state === 'starting') {
+      // By the reason its supervisor tells a start that took too long from one that nobody wants any more.
+      this.#abort?.abort(reason);
+    }
     return this.#instance?.fail(reason) ?? reason;
   }
 

@@ -133,7 +133,12 @@ export class Instance implements StrictTransportListener {
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail(reason: GatewayError): GatewayError {
     const redacted = this.#redactor.error(withStderr(reason, this.#transport?.stderrTail ?? ''));
-    this.#transport?.fail(redacted);
+    if (this.#transport === undefined || (this.#transport.ended && this.endExpected)) {
+      // It is not there yet, or its end was no failure until now.
+      this.#fail(redacted);
+    } else {
+      this.#transport.fail(redacted);
+    }
     return redacted;
   }
 

@@ -146,6 +146,10 @@ export class Supervisor {
       place = await starting.take(definition.id, definition.startTimeoutMs, signal);
       await abortable(instance.open(), signal);
     } catch (error) {
+      // To be given up is no failure, unless it took too long for whoever waits.
+      if (instance.hasBegun && signal.aborted && isOverdue(signal.reason)) {
+        instance.fail(signal.reason);
+      }
       await instance.stop().catch(() => {});
       throw error;
     } finally {
@@ -348,6 +352,10 @@ export class Supervisor {
       delivered: false,
     });
   }
+}
+
+function isOverdue(reason: unknown): reason is GatewayError {
+  return GatewayError.is(reason) && reason.code === 'START_TIMEOUT';
 }
 
 /** Whether the host has said anything of this caller. */

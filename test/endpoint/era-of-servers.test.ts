@@ -246,6 +246,21 @@ describe('the era of a server', () => {
     }
   });
 
+  test('a server that never says anything has failed when it is still started afresh at the end of its start_timeout', async () => {
+    const open: Script['open'] = ({ signal }, opens) =>
+      opens === 1
+        ? undefined
+        : new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const silent: Script = { on: { 'server/discover': () => hold, initialize: () => hold }, open };
+    await using setup = setUp({ one: silent });
+    await using caller = await setup.caller();
+    const failed = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(30_000);
+    expect(await failed).toMatchObject({ data: { code: 'START_TIMEOUT' } });
+    expect(setup.gateway.status('one')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
+  });
+
   test('a server that keeps silent for the whole request_timeout is started afresh', async () => {
     const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } };
     await using setup = setUp({ one: script }, { entry: { request_timeout: '1s' } });

@@ -34,6 +34,21 @@ test.each([
   await client.close();
 });
 
+test('a server that never speaks, and ends too slowly to be started afresh in time, has failed', async () => {
+  const runtime = {
+    type: 'local-process' as const,
+    command: process.execPath,
+    args: ['-e', 'setInterval(() => {}, 1e6)'],
+  };
+  await using gateway = createGateway({ servers: [{ id: 's', start_timeout: '1s', runtime }] });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(gateway.connect());
+  await expect(client.callTool({ name: 's__x' })).rejects.toMatchObject({ data: { code: 'START_TIMEOUT' } });
+  const failed = { phase: 'failed', lastError: { code: 'START_TIMEOUT' }, instances: [] };
+  await expect.poll(() => gateway.status('s'), { timeout: 5_000 }).toMatchObject(failed);
+  await client.close();
+});
+
 test('the message of a request whose server ended in its handshake says as its data do that it was not delivered', async () => {
   const script = "process.stdin.once('data', () => process.exit(1))";
   const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', script] };

@@ -64,6 +64,8 @@ export class EraTransport implements LinkTransport {
   #probes = 0;
   /** While a handshake is under way, the end of the connection may be followed by another one. */
   #shaking = false;
+  /** One server ends and the next one starts, which is no failure unless the time for both runs out. */
+  #isReplacing = false;
   /** What a server has asked before its handshake was over: one that takes its place knows nothing of that. */
   #early: RequestId[] | undefined = [];
   #ended = false;
@@ -114,7 +116,9 @@ export class EraTransport implements LinkTransport {
   }
 
   fail(reason: GatewayError): GatewayError {
-    this.#inner.expectEnd?.(false);
+    if (!this.#isReplacing) {
+      this.#inner.expectEnd?.(false);
+    }
     return this.#inner.fail?.(reason) ?? reason;
   }
 
@@ -203,7 +207,10 @@ export class EraTransport implements LinkTransport {
         throw new GatewayError('START_FAILED', message, { server: this.#options.server, delivered: false });
       }
       if (verdict.era === 'ended') {
-        await this.#replace();
+        this.#isReplacing = true;
+        await this.#replace().finally(() => {
+          this.#isReplacing = false;
+        });
       } else {
         early = verdict.initialized;
       }
@@ -266,6 +273,7 @@ export class EraTransport implements LinkTransport {
 
   /** Starts afresh: the server has ended, or will not answer any more. */
   async #replace(): Promise<void> {
+    this.#inner.expectEnd?.(true);
     // It may hold what the next one needs: a file, a port, a container's name.
     await this.#inner.close();
     if (this.#closed) {
