@@ -32,6 +32,7 @@ export class FaultyTransport implements RuntimeTransport {
   onmessage?: NonNullable<RuntimeTransport['onmessage']>;
   readonly pid?: number | null | undefined;
   readonly stderr?: RuntimeTransport['stderr'];
+  readonly stderrTail?: NonNullable<RuntimeTransport['stderrTail']>;
   readonly #inner: RuntimeTransport;
   readonly #options: FaultyTransportOptions;
   readonly #timers = new Set<unknown>();
@@ -47,6 +48,9 @@ export class FaultyTransport implements RuntimeTransport {
     }
     if ('stderr' in inner) {
       this.stderr = inner.stderr;
+    }
+    if (inner.stderrTail !== undefined) {
+      this.stderrTail = inner.stderrTail.bind(inner);
     }
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     inner.onerror = (error) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { InProcessRuntime } from '../../src/index.js';
+import { InProcessRuntime, LocalProcessRuntime } from '../../src/index.js';
 import {
   createReferenceServer,
   createTestGateway,
@@ -116,6 +116,27 @@ describe('a faulty runtime', () => {
     const runtime = new FaultyRuntime(Object.assign(new InProcessRuntime(), { rbac: () => [rule] }), { seed: 1 });
     await using t = createTestGateway({ a: echo }, { runtimes: [runtime] });
     expect(t.gateway.rbac()).toHaveLength(1);
+  });
+
+  test('a server that never answers is ended with what it wrote to stderr, as without the faults', async () => {
+    const script = "console.error('waiting for the database'); process.stdin.resume();";
+    const runtime = { type: 'local-process', command: process.execPath, args: ['-e', script] };
+    const sick = new FaultyRuntime(new LocalProcessRuntime(), { seed: 1 });
+    await using t = createTestGateway(
+      { a: { protocol: 'legacy', start_timeout: '1s', runtime } },
+      { runtimes: [sick], time: 'real' },
+    );
+    const line = t.connect();
+    await line.start();
+    const clientInfo = { name: 'test', version: '1' };
+    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo };
+    await line.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params });
+    await line.received({ id: 1 });
+    await line.send({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'a__x' } });
+    expect(await line.received({ id: 2 })).toMatchObject({
+      error: { data: { code: 'START_TIMEOUT', exit: { stderrTail: 'waiting for the database\n' } } },
+    });
+    await line.close();
   });
 
   test('the same seed gives the same faults', async () => {
