@@ -6,15 +6,15 @@ import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
 import { once } from '../util/once.js';
-import { parseDuration } from '../util/quantity.js';
+import { durationProblem, parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
 import { type FoundCommand, findCommand, findDirectoryProblem } from './local-process/find-command.js';
 import { Guardian, markVariable } from './local-process/guardian.js';
 
 const duration = v.pipe(
-  v.string(),
-  v.check((text) => parseDuration(text) !== undefined, 'is not a duration; write it as 500ms, 2s or 1m'),
+  v.string(durationProblem),
+  v.check((text) => parseDuration(text) !== undefined, durationProblem),
 );
 
 const posix = process.platform !== 'win32';
@@ -27,7 +27,9 @@ export const localProcessSpec = v.strictObject({
   command: v.pipe(v.string(), v.nonEmpty('is empty; name a program')),
   args: v.optional(v.array(v.string())),
   working_dir: v.optional(v.pipe(v.string(), v.nonEmpty('is empty; leave it out or name a directory'))),
-  inherit_env: v.optional(v.union([v.boolean(), v.array(v.pipe(v.string(), v.nonEmpty()))])),
+  inherit_env: v.optional(
+    v.union([v.boolean(), v.array(v.pipe(v.string(), v.nonEmpty()))], 'must be true, false or a list of names'),
+  ),
   stop_timeout: v.optional(
     v.strictObject({
       stdin: v.optional(duration),

@@ -6,6 +6,14 @@ export function parseDuration(text: string): number | undefined {
   return parseQuantity(text, durationUnits);
 }
 
+/** What a schema says of something that {@link parseDuration} does not take. */
+export function durationProblem({ input }: { readonly input: unknown }): string {
+  if (typeof input !== 'number' || input < 0) {
+    return 'is not a duration; write it as 500ms, 30s or 5m';
+  }
+  return input === 0 ? 'must be a string: quote it, as in "0"' : `has no unit; write it as "${input}s"`;
+}
+
 /** Bytes of `512B`, `64KiB`, `16MiB`, `1GiB` or `0`; undefined for anything else. */
 export function parseSize(text: string): number | undefined {
   return parseQuantity(text, sizeUnits);

@@ -54,6 +54,26 @@ describe('what is easily written wrong gets one answer that helps', () => {
     expect(more).toEqual([]);
   });
 
+  test.each([
+    ['local-process, command: x, stop_timeout: { stdin: 5 }', 'stop_timeout.stdin: has no unit; write it as "5s"'],
+    ['local-process, command: x, stop_timeout: { stdin: 0 }', 'stop_timeout.stdin: must be a string: quote it, as in "0"'],
+    [
+      'local-process, command: x, stop_timeout: { stdin: "5" }',
+      'stop_timeout.stdin: is not a duration; write it as 500ms, 30s or 5m',
+    ],
+    ['local-process, command: x, inherit_env: HOME', 'inherit_env: must be true, false or a list of names'],
+    ['local-process, command: x, inherit_env: [1]', 'inherit_env[0]: must be a string: quote it, as in "1"'],
+    ['k8s-job, namespace: n, image: i, ttl: 60', 'ttl: has no unit; write it as "60s"'],
+    ['k8s-job, namespace: n, image: i, active_deadline: 0', 'active_deadline: must be a string: quote it, as in "0"'],
+    ['docker, image: i, memory: 512', 'memory: has no unit; write it as 512m, 1.5g or 64MiB'],
+    ['docker, image: i, memory: 0', 'memory: must be a string: quote it, as in "0"'],
+    ['docker, image: i, memory: 536870912', 'memory: must be a string: quote it, as in "536870912"'],
+  ])('type: %s', async (fields, problem) => {
+    expect(await problemsOfText(`servers: [{ id: a, runtime: { type: ${fields} } }]`)).toEqual([
+      `servers[0].runtime.${problem}`,
+    ]);
+  });
+
   test('a file of another program', async () => {
     expect(await problemsOfText('mcpServers: { a: { command: node } }')).toEqual([
       'mcpServers: is not a known key: toCatalog() makes a catalog of what is written for other programs',

@@ -49,7 +49,7 @@ describe('a docker spec: each bad field is named, with what to write instead', (
     [{ network: 'a b' }, /runtime\.network: is not the name of a network/],
     [{ memory: '512' }, /runtime\.memory: is less than 6m/],
     [{ memory: '5 apples' }, /runtime\.memory: is not a size; write it as 512m/],
-    [{ memory: 512 }, /runtime\.memory: must be a string/],
+    [{ memory: 512 }, /runtime\.memory: has no unit; write it as 512m/],
     [{ cpus: '0,5' }, /runtime\.cpus: is not a number of processors; write it as 0.5/],
     [{ cpus: -1 }, /runtime\.cpus: is not a number of processors/],
     [{ pids: 1.5 }, /runtime\.pids: is not a whole number/],

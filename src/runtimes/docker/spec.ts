@@ -5,6 +5,7 @@ import { findDoubleTarget, findVolumeProblem } from './volumes.js';
 
 const capability = /^(?:CAP_)?[A-Z][A-Z_]*$/i;
 const leastMemoryBytes = 6 * 1024 * 1024;
+const memoryProblem = 'is not a size; write it as 512m, 1.5g or 64MiB';
 
 /** Without a rule of its own for what it may hold. */
 const text = v.pipe(
@@ -52,12 +53,18 @@ const network = v.pipe(
 );
 
 const memory = v.pipe(
-  v.string(),
-  v.check((value) => parseMemory(value) !== undefined, 'is not a size; write it as 512m, 1.5g or 64MiB'),
+  v.string(({ input }) =>
+    typeof input !== 'number' || input < 0
+      ? memoryProblem
+      : input === 0 || input >= leastMemoryBytes
+        ? `must be a string: quote it, as in "${input}"`
+        : 'has no unit; write it as 512m, 1.5g or 64MiB',
+  ),
+  v.check((value) => parseMemory(value) !== undefined, memoryProblem),
   v.check((value) => {
     const bytes = parseMemory(value);
     return bytes === undefined || bytes === 0 || bytes >= leastMemoryBytes;
-  }, 'is less than 6m, which no engine takes; raise it, or write 0 for no limit'),
+  }, 'is less than 6m, which no engine takes; raise it, or write "0" for no limit'),
 );
 
 const cpus = v.pipe(

@@ -60,7 +60,7 @@ export interface K8sJobSpec {
   /** Switches that loosen the pod; by default it fits the Pod Security Standard "restricted". */
   readonly pod_security?: K8sPodSecurity | undefined;
   /**
-   * How long a server may live at most; `0` for no limit.
+   * How long a server may live at most; `"0"` for no limit.
    *
    * @default '24h'
    */

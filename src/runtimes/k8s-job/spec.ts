@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { parseDuration } from '../../util/quantity.js';
+import { durationProblem, parseDuration } from '../../util/quantity.js';
 import { findQuantityProblem, parseKubernetesQuantity } from './quantity.js';
 import type { K8sJobSpec } from './spec-types.js';
 
@@ -10,8 +10,8 @@ const text = v.pipe(
 );
 
 const duration = v.pipe(
-  v.string(),
-  v.check((value) => parseDuration(value) !== undefined, 'is not a duration; write it as 500ms, 30s or 5m'),
+  v.string(durationProblem),
+  v.check((value) => parseDuration(value) !== undefined, durationProblem),
 );
 
 const name = (what: string) =>
