@@ -69,9 +69,9 @@ async function read(text: string, format: 'yaml' | 'json' | undefined): Promise<
     return readJson(text);
   }
   // JSON is YAML, all but some tabs and escapes: read it by its own rules when nobody said what it is.
-  if (format === undefined && text.trimStart().startsWith('{')) {
+  if (format === undefined && /^\s*[{/]/.test(text)) {
     const json = readJson(text);
-    if (json.data !== undefined) {
+    if (json.data !== undefined || json.hasComment) {
       return json;
     }
   }

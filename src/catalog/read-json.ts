@@ -4,16 +4,20 @@ import { forbiddenKeys } from './replace-variables.js';
 import { type Origin, remember } from './source.js';
 
 /** Reads strict JSON and remembers where each value was written. Takes time in proportion to the text. */
-export function readJson(text: string): ReadText {
+export function readJson(text: string): ReadText & { readonly hasComment: boolean } {
   const reader = new JsonReader(text);
   try {
-    return { data: reader.document(), problems: reader.problems };
+    return { data: reader.document(), problems: reader.problems, hasComment: false };
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) {
       throw error;
     }
-    const position = new LineIndex(text).position(error.offset);
-    return { data: undefined, problems: [{ path: [], message: `is not JSON: ${error.message}`, position }] };
+    const { offset } = error;
+    // Many programs take them, and nothing else begins so. Two slashes with text behind them may be a value in YAML.
+    const hasComment = comment.test(text.slice(offset, offset + 3));
+    const message = hasComment ? 'comments have no place in it; remove them' : error.message;
+    const position = new LineIndex(text).position(offset);
+    return { data: undefined, problems: [{ path: [], message: `is not JSON: ${message}`, position }], hasComment };
   }
 }
 
@@ -27,6 +31,7 @@ class JsonSyntaxError extends Error {
 }
 
 const numberPattern = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const comment = /^\/(?:\*|\/[\s"{[])/;
 const blankPattern = /[ \t\r\n]*/y;
 
 class JsonReader {

@@ -43,6 +43,28 @@ describe('what is easily written wrong gets one answer that helps', () => {
   });
 
   test.each([
+    '// mine\n{ "servers": [] }',
+    '{\n  // mine\n  "servers": []\n}',
+    '{ "servers": [\n  // the first\n  {}] }',
+    '{ "servers": [\n  //{},\n  {}] }',
+    '{\n  //"x": 1,\n  "servers": [] }',
+    '{ "servers": [{ "id": "a", "enabled": true // for now\n , "runtime": {} }] }',
+    '{ "servers": [{ "id": "a", "enabled": true, // for now\n  "runtime": {} }] }',
+    '{ "servers": [], /* "more": */ }',
+    '{ "servers": [] } // the end',
+  ])('JSON with a comment: %j', async (text) => {
+    const problem = ': is not JSON: comments have no place in it; remove them';
+    for (const format of [undefined, 'json'] as const) {
+      expect(await problemsOf(() => parseCatalog(text, { format }))).toEqual([problem]);
+    }
+  });
+
+  test('two slashes that are none', async () => {
+    const text = '{ "servers": [{ "id": "a", "runtime": { "type": "local-process", "command": //share/x } }] }';
+    expect((await parseCatalog(text)).servers[0]?.runtime).toMatchObject({ command: '//share/x' });
+  });
+
+  test.each([
     ['stdio', 'local-process'],
     ['http', 'remote-sse'],
     ['sse', 'remote-sse'],

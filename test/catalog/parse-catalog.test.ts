@@ -234,7 +234,7 @@ describe('parseCatalog', () => {
 
     test.each([
       ['a comma at the end', '{"servers": [],}', /\(1:16\): is not JSON: a key in double quotes/],
-      ['a comment', '{"servers": []} // x', /\(1:17\): is not JSON: nothing may follow/],
+      ['a comment', '{"servers": []} // x', /\(1:17\): is not JSON: comments have no place/],
       ['single quotes', "{'servers': []}", /\(1:2\): is not JSON/],
       ['YAML', 'servers: []', /\(1:1\): is not JSON/],
       ['an early end', '{"servers": [', /\(1:14\): is not JSON: the document ends too early/],
