@@ -74,24 +74,33 @@ export class Issues {
   /** @throws `GatewayError` `CATALOG_INVALID` with every problem, when there is one. */
   throwIfAny(name = 'the catalog'): void {
     const issues = [...this.#found.values()];
-    if (issues.length === mostIssues && this.#count > mostIssues) {
-      issues.push({ path: '', message: `and ${this.#count - mostIssues} more problems` });
+    const count = issues.length < mostIssues ? issues.length : this.#count;
+    if (count > mostIssues) {
+      issues.push({ path: '', message: `and ${count - mostIssues} more problems` });
     }
     if (issues.length > 0) {
-      throw catalogError(issues, name);
+      throw catalogError(issues, name, undefined, count);
     }
   }
 }
 
 /** One error that lists all of `issues`. */
-export function catalogError(issues: readonly CatalogIssue[], name = 'the catalog', cause?: unknown): GatewayError {
-  const count = issues.length === 1 ? '1 problem' : `${issues.length} problems`;
+export function catalogError(
+  issues: readonly CatalogIssue[],
+  name = 'the catalog',
+  cause?: unknown,
+  count = issues.length,
+): GatewayError {
+  const problems = count === 1 ? '1 problem' : `${count} problems`;
   const lines = issues.map(({ path, message, line, column }) => {
     const place = line === undefined || column === undefined ? '' : `(${line}:${column})`;
     const where = [path, place].filter((part) => part !== '').join(' ');
     return where === '' ? message : `${where}: ${message}`;
   });
-  return new GatewayError('CATALOG_INVALID', `${name} is not valid, ${count}:\n${lines.join('\n')}`, { issues, cause });
+  return new GatewayError('CATALOG_INVALID', `${name} is not valid, ${problems}:\n${lines.join('\n')}`, {
+    issues,
+    cause,
+  });
 }
 
 /** `servers[0].runtime.url`; a key that is no plain word is quoted. */

@@ -139,6 +139,7 @@ describe('resolveCatalog refuses', () => {
 
   test('a thousand problems and counts the rest', async () => {
     const error = await invalid(() => resolve({ servers: Array.from({ length: 1500 }, () => 5) }));
+    expect(error.message).toContain('is not valid, 1500 problems:\n');
     expect(error.issues).toHaveLength(1001);
     expect(error.message).toMatch(/and 500 more problems$/);
   });
