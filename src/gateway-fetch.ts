@@ -8,6 +8,7 @@ import { GatewayError } from './errors.js';
 import type { FetchOptions, MergedOptions } from './gateway-api.js';
 import { FetchTransport, type SdkTransport } from './hosts/fetch-transport.js';
 import { Refusal } from './hosts/refusal.js';
+import { ScopedSessions } from './hosts/scoped-sessions.js';
 import { resolveSessionOptions } from './hosts/session-options.js';
 import { createSiteCheck } from './hosts/site-check.js';
 import { readBody, toResponse as toRefusal } from './hosts/web-body.js';
@@ -37,7 +38,7 @@ const legacyRevision = /^20(24|25)-/;
 export class GatewayFetch {
   readonly #options: GatewayFetchOptions;
   readonly #callers: Callers;
-  readonly #sessions = new Map<string, Promise<WebSessions>>();
+  readonly #sessions = new ScopedSessions();
   /** Who sends a request that a session gets. */
   readonly #senders = new WeakMap<Request, FetchOptions>();
 
@@ -91,12 +92,7 @@ export class GatewayFetch {
     for (const peer of this.#callers.all()) {
       peer.failAll(reason);
     }
-    const sessions = [...this.#sessions.values()].map(async (opening) => {
-      // What could not be opened is told to who wanted it.
-      const opened = await opening.catch(() => undefined);
-      await opened?.close({ graceMs: 0 });
-    });
-    await Promise.all([this.#callers.close(), ...sessions]);
+    await Promise.all([this.#callers.close(), this.#sessions.close()]);
   }
 
   async #answer(message: JSONRPCMessage | undefined, request: Request, options: FetchOptions): Promise<Response> {
@@ -123,7 +119,7 @@ export class GatewayFetch {
 
   #respond(message: JSONRPCRequest, request: Request, options: FetchOptions): Promise<Response> | Response {
     const { caller, servers, tags } = options;
-    const key = JSON.stringify([caller.id ?? null, caller.principal ?? null, servers ?? null, tags ?? null]);
+    const key = JSON.stringify([caller.id ?? null, caller.principal ?? null, asSet(servers), asSet(tags)]);
     const peer = this.#callers.get(key, () => this.#options.createModern(options));
     if (peer === undefined) {
       return new Response(null, { status: 503, headers: { 'retry-after': '30' } });
@@ -133,19 +129,11 @@ export class GatewayFetch {
     return respond(peer, message, extra, request.signal, clock);
   }
 
-  async #toSession(request: Request, options: FetchOptions): Promise<Response> {
+  #toSession(request: Request, options: FetchOptions): Promise<Response> {
     const { hosts, origins, servers, tags } = options;
-    const key = JSON.stringify([hosts, origins, servers, tags]);
-    let opening = this.#sessions.get(key);
-    if (opening === undefined) {
-      opening = this.#createSessions(options);
-      this.#sessions.set(key, opening);
-      // The next one tries again.
-      opening.catch(() => this.#sessions.delete(key));
-    }
-    const sessions = await opening;
+    const key = JSON.stringify([hosts, origins, servers, tags].map(asSet));
     this.#senders.set(request, options);
-    return sessions.handle(request);
+    return this.#sessions.handle(key, () => this.#createSessions(options), request);
   }
 
   async #createSessions({ hosts, origins, servers, tags }: FetchOptions): Promise<WebSessions> {
@@ -166,6 +154,11 @@ export class GatewayFetch {
       },
     );
   }
+}
+
+/** Hosts may name the same things in another order each time. */
+function asSet(names: readonly string[] | undefined): readonly string[] | null {
+  return names === undefined ? null : [...new Set(names)].sort();
 }
 
 function problem(status: number, code: number, message: string): Response {

@@ -9,7 +9,9 @@ import { hold, type Json, type Script, ScriptedServer } from '../endpoint/script
 import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
 import { settle } from '../support/fake-clock.js';
+import { settledHeap } from '../support/heap.js';
 import { createFetchHost } from './fetch-host.js';
+import { initialize } from './raw-client.js';
 
 const prefix = 'io.modelcontextprotocol/';
 
@@ -567,4 +569,64 @@ test('a session of gateway.fetch is nothing to another caller, whatever object a
   await (await call(ada)).text();
   expect(seen.every((caller) => caller === ada)).toBe(true);
   expect(setup.server('one').only.context.caller?.id).toBe('ada');
+});
+
+describe('what a host lets a caller have of the catalog', () => {
+  const message = (method: string, params: Json = {}, headers = {}) =>
+    new Request('http://localhost/mcp', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    });
+  const begin = async (gateway: Pick<Gateway, 'fetch'>, options: FetchOptions) => {
+    const begun = await gateway.fetch(message('initialize', initialize.params), options);
+    await begun.text();
+    return { 'mcp-session-id': String(begun.headers.get('mcp-session-id')) };
+  };
+
+  test('may stand in another order at each request', async () => {
+    const ask: Script = {
+      tools: [
+        { name: 'ask', call: async (_, instance) => ({ content: [], answer: await instance.ask(1, 'roots/list') }) },
+      ],
+    };
+    await using setup = setUp({ one: ask, two: {} });
+    const { gateway } = setup;
+    const [there, back] = [
+      ['one', 'two'],
+      ['two', 'one', 'one'],
+    ].map((servers) => ({ ...me, servers }));
+    const session = await begin(gateway, there as FetchOptions);
+    expect((await gateway.fetch(message('tools/list', {}, session), back as FetchOptions)).status).toBe(200);
+
+    const params = { name: 'one__ask', _meta: envelope({ roots: {} }) };
+    const asked = (await (await gateway.fetch(post('tools/call', params), there as FetchOptions)).json()) as Json;
+    const { requestState, inputRequests } = asked.result as Json;
+    const inputResponses = { [String(Object.keys(inputRequests as Json)[0])]: { roots: [] } };
+    const again = post('tools/call', { ...params, requestState, inputResponses });
+    expect(await (await gateway.fetch(again, back as FetchOptions)).json()).toHaveProperty('result.answer');
+  });
+
+  test('is forgotten with the last session for it', async () => {
+    await using setup = setUp({ one: {} });
+    const { gateway } = setup;
+    const visit = async (tag: string) => {
+      const options = { caller: { id: tag }, tags: [tag] };
+      const request = new Request('http://localhost/mcp', { method: 'DELETE', headers: await begin(gateway, options) });
+      await (await gateway.fetch(request, options)).text();
+    };
+    for (let user = 0; user < 200; user += 1) await visit(`early ${user}`);
+    const before = await settledHeap();
+    for (let user = 0; user < 1_000; user += 1) await visit(`user ${user}`);
+    expect((await settledHeap()) - before).toBeLessThan(1_000_000);
+  });
+
+  test('is kept for those who have a session', async () => {
+    await using setup = setUp({ one: {} });
+    const { gateway } = setup;
+    const mine = { ...me, tags: ['mine'] };
+    const session = await begin(gateway, mine);
+    for (const tag of ['a', 'b', 'c']) await begin(gateway, { caller: { id: tag }, tags: [tag] });
+    expect((await gateway.fetch(message('ping', {}, session), mine)).status).toBe(200);
+  });
 });
