@@ -86,7 +86,10 @@ function idProblem(input: unknown): string {
   if (input.endsWith('_')) {
     return `must not end with "_": ${quote(input)}`;
   }
-  return `must start with a letter or digit and be made of letters, digits, "_" and "-": ${quote(input)}`;
+  // It may look like another, or like nothing.
+  const odd = [...input].find((character) => character > '\x7f');
+  const where = odd && `, where ${quote(odd)} is U+${odd.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}`;
+  return `must start with a letter or digit and be made of letters, digits, "_" and "-": ${quote(input)}${where ?? ''}`;
 }
 
 const envSchema = v.record(

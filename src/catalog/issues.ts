@@ -124,5 +124,6 @@ export function quote(text: string): string {
   return quoted.replace(unseen, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-// What JSON leaves as it is: controls of eight bits, other ends of lines, and what turns the direction of text.
-const unseen = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+// What JSON leaves as it is: controls of eight bits, other ends of lines, what turns the direction of text, and what is not
+// seen or looks like a space.
+const unseen = /[\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]/g;

@@ -59,6 +59,24 @@ describe('what is easily written wrong gets one answer that helps', () => {
     }
   });
 
+  const idRule = 'servers[0].id: must start with a letter or digit and be made of letters, digits, "_" and "-": ';
+
+  test.each([
+    ['p\u043estgres', '"p\u043estgres", where "\u043e" is U+043E'],
+    ['a\u200b', '"a\\u200b", where "\\u200b" is U+200B'],
+    ['a\u{1f600}', '"a\u{1f600}", where "\u{1f600}" is U+1F600'],
+    ['a.b', '"a.b"'],
+  ])('an id with a character that looks like another, or like none: %j', async (id, shown) => {
+    const text = `servers: [{ id: ${JSON.stringify(id)}, ${runtime} }]`;
+    expect(await problemsOfText(text)).toEqual([idRule + shown]);
+  });
+
+  test('a key with a character that is not seen', async () => {
+    expect(await problemsOfText(entry('"enabled\u200b": true'))).toEqual([
+      'servers[0]["enabled\\u200b"]: is not a known key; did you mean "enabled"?',
+    ]);
+  });
+
   test('two slashes that are none', async () => {
     const text = '{ "servers": [{ "id": "a", "runtime": { "type": "local-process", "command": //share/x } }] }';
     expect((await parseCatalog(text)).servers[0]?.runtime).toMatchObject({ command: '//share/x' });
@@ -78,7 +96,10 @@ describe('what is easily written wrong gets one answer that helps', () => {
 
   test.each([
     ['local-process, command: x, stop_timeout: { stdin: 5 }', 'stop_timeout.stdin: has no unit; write it as "5s"'],
-    ['local-process, command: x, stop_timeout: { stdin: 0 }', 'stop_timeout.stdin: must be a string: quote it, as in "0"'],
+    [
+      'local-process, command: x, stop_timeout: { stdin: 0 }',
+      'stop_timeout.stdin: must be a string: quote it, as in "0"',
+    ],
     [
       'local-process, command: x, stop_timeout: { stdin: "5" }',
       'stop_timeout.stdin: is not a duration; write it as 500ms, 30s or 5m',
