@@ -6,6 +6,7 @@ import type { Transport } from '../sdk.js';
 import { createLinkedPair } from '../transport/linked-pair.js';
 import { abortable } from '../util/abort.js';
 import { InProcessTransport } from './in-process/transport.js';
+import { inPlaceOf } from './in-process/unwritable-answers.js';
 
 /** What a server function may return, as far as it is used here: `Server` and `McpServer` of SDK v1 and v2 fit. */
 export interface InProcessServer {
@@ -77,7 +78,7 @@ export class InProcessRuntime implements RuntimeFactory<InProcessSpec> {
 function connect(made: unknown, context: RuntimeContext): InProcessTransport {
   const { server, clock } = context;
   if (hasMethods<InProcessServer>(made, 'connect', 'close')) {
-    const [near, far] = createLinkedPair();
+    const [near, far] = createLinkedPair((message, cause) => inPlaceOf(message, server, cause));
     const connected = async () => made.connect(far);
     return new InProcessTransport({ server, clock, inner: near, connect: connected, close: async () => made.close() });
   }

@@ -11,14 +11,18 @@ import { Inbox } from './inbox.js';
  * - A message is copied as if it had been JSON on its way: neither side sees what the other does to it afterwards.
  * - Nothing is delivered inside `send()`; a callback that throws is reported to the `onerror` beside it.
  * - Closing one side closes the other, after it has received what was sent before.
+ *
+ * @param inPlaceOf - what the first one receives of a message of the second one that cannot be written as JSON
  */
-export function createLinkedPair(): [Transport, Transport] {
+export function createLinkedPair(inPlaceOf?: InPlaceOf): [Transport, Transport] {
   const left = new LinkedTransport();
-  const right = new LinkedTransport();
+  const right = new LinkedTransport(inPlaceOf);
   left.link(right);
   right.link(left);
   return [left, right];
 }
+
+type InPlaceOf = (message: JSONRPCMessage, cause: unknown) => JSONRPCMessage | undefined;
 
 class LinkedTransport implements Transport {
   onclose?: () => void;
@@ -26,9 +30,14 @@ class LinkedTransport implements Transport {
   onmessage?: NonNullable<Transport['onmessage']>;
 
   readonly #inbox = new Inbox();
+  readonly #inPlaceOf: InPlaceOf | undefined;
   #peer: LinkedTransport | undefined;
   #started = false;
   #closed = false;
+
+  constructor(inPlaceOf?: InPlaceOf) {
+    this.#inPlaceOf = inPlaceOf;
+  }
 
   link(peer: LinkedTransport): void {
     this.#peer = peer;
@@ -48,6 +57,8 @@ class LinkedTransport implements Transport {
     try {
       copy = copyMessage(message);
     } catch (cause) {
+      const instead = this.#inPlaceOf?.(message, cause);
+      if (instead !== undefined) peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(instead)));
       throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause });
     }
     peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(copy)));

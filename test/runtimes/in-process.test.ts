@@ -5,6 +5,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { CallToolRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { McpServer as McpServerV2, Server as ServerV2 } from '@modelcontextprotocol/server';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
@@ -203,6 +204,42 @@ describe('in-process', () => {
       expect(client.getServerVersion()).toMatchObject(info);
       await client.close();
     }
+  });
+
+  const endless: Record<string, unknown> = {};
+  endless.self = endless;
+  const answers = [
+    ['a bigint', { big: 1n }, 'a bigint cannot be written as JSON'],
+    ['what holds itself', endless, 'it holds itself, or is nested too deeply'],
+  ] as const;
+
+  describe.each(answers)('a call that is answered with %s', (_, structuredContent, why) => {
+    test.each([
+      [
+        'v1',
+        (result: () => never) => {
+          const server = new Server(info, { capabilities: { tools: {} } });
+          server.setRequestHandler(CallToolRequestSchema, result);
+          return server;
+        },
+      ],
+      [
+        'v2',
+        (result: () => never) => {
+          const server = new ServerV2(info, { capabilities: { tools: {} } });
+          server.setRequestHandler('tools/call', result);
+          return server;
+        },
+      ],
+    ])('by a server of %s fails at once', async (_, create) => {
+      const client = new Client(info);
+      await client.connect(await open(() => create(() => ({ content: [], structuredContent }) as never)));
+      await expect(client.callTool({ name: 'x' })).rejects.toMatchObject({
+        message: expect.stringContaining(`"notes": the answer of the server cannot be written as JSON: ${why}`),
+        data: { code: 'MESSAGE_INVALID', server: 'notes', delivered: true },
+      });
+      await client.close();
+    });
   });
 
   test('takes the client end of a transport, and passes everything through', async () => {
