@@ -4,6 +4,7 @@ import type { CatalogEntry } from './catalog-entry.js';
 import { GatewayError } from './errors.js';
 import type { ReloadResult } from './gateway-api.js';
 import type { ServerStatus } from './instance/server-status.js';
+import { allStopped } from './util/all-stopped.js';
 
 /** The entries of a catalog at work, in its order, and what still runs of entries that it had before. */
 export class EntryTable {
@@ -114,12 +115,12 @@ export class EntryTable {
   /** Stops what runs of an id: also what belongs to an earlier entry. */
   async stop(id: string, graceMs: number): Promise<void> {
     const stale = this.#stale().filter(({ definition }) => definition.id === id);
-    await settle([this.get(id), ...stale].map(({ supervisor }) => supervisor.stop(graceMs)));
+    await allStopped([this.get(id), ...stale].map(({ supervisor }) => supervisor.stop(graceMs)));
   }
 
   async restart(id: string, graceMs: number): Promise<void> {
     const stale = this.#stale().filter(({ definition }) => definition.id === id);
-    await settle([
+    await allStopped([
       ...stale.map(({ supervisor }) => supervisor.stop(graceMs)),
       this.get(id).supervisor.restart(graceMs),
     ]);
@@ -160,12 +161,4 @@ function toStatus(entry: CatalogEntry, retired: readonly CatalogEntry[]): Server
     inFlight: [status, ...stale].reduce((sum, { inFlight }) => sum + inFlight, 0),
     instances: [...status.instances, ...stale.flatMap(({ instances }) => instances)],
   };
-}
-
-async function settle(work: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(work);
-  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
-  if (failures.length > 0) {
-    throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'several instances could not be stopped');
-  }
 }

@@ -2,6 +2,7 @@ import { type ExitInfo, GatewayError } from '../errors.js';
 import type { Phase } from '../events.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
 import { abortable, settledWithin } from '../util/abort.js';
+import { allStopped } from '../util/all-stopped.js';
 import { Instance, type InstanceEnvironment } from './instance.js';
 import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
@@ -215,7 +216,7 @@ export class Supervisor {
 
   async #stopAll(graceMs: number, reason: GatewayError | undefined): Promise<void> {
     const { clock } = this.#options;
-    const results = await Promise.allSettled(
+    await allStopped(
       [...this.#instances].map(async (instance) => {
         if (instance.user !== undefined) {
           await settledWithin(instance.user.drain(), graceMs, clock);
@@ -223,12 +224,6 @@ export class Supervisor {
         await instance.stopFor(reason);
       }),
     );
-    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
-    if (failures.length > 0) {
-      throw failures.length === 1
-        ? failures[0]
-        : new AggregateError(failures, 'several instances could not be stopped');
-    }
   }
 
   /** Refuses all later starts, then stops. */

@@ -775,6 +775,7 @@ describe('the gateway', () => {
     const error = (await failure(gateway.stop('a'))) as unknown as AggregateError;
     expect(error).toBeInstanceOf(AggregateError);
     expect(error.errors).toMatchObject([{ message: 'still there: 1' }, { message: 'still there: 2' }]);
+    expect(error.message).toBe('several instances could not be stopped: still there: 1; still there: 2');
     await gateway.close();
   });
 

@@ -1,0 +1,16 @@
+/**
+ * Waits for the end of each; what could not be stopped is told once all have come to their end.
+ *
+ * @throws the only failure, or an `AggregateError` that says what each of them said
+ */
+export async function allStopped(stops: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(stops);
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  if (failures.length === 1) {
+    throw failures[0];
+  }
+  if (failures.length > 1) {
+    const all = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
+    throw new AggregateError(failures, `several instances could not be stopped: ${all.join('; ')}`);
+  }
+}
