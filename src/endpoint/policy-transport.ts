@@ -41,8 +41,8 @@ export class PolicyTransport implements Transport {
   readonly #options: PolicyOptions;
   /** Each gets the server's answer, or nothing when none will come. */
   readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
-  /** Requests that an interceptor stands around. */
-  readonly #calls = new Map<RequestId, { isCancelled: boolean }>();
+  /** Requests that an interceptor stands around; one that is over passes nothing on any more. */
+  readonly #calls = new Map<RequestId, { isOver: boolean }>();
   #isClosed = false;
 
   constructor(inner: Transport, options: PolicyOptions) {
@@ -117,14 +117,14 @@ export class PolicyTransport implements Transport {
     const { caller, server } = this.#options;
     const { id, method } = request;
     const accepted = Promise.withResolvers<void>();
-    const call = { isCancelled: false };
+    const call = { isOver: false };
     this.#calls.set(id, call);
     let fate: 'open' | 'accepted' | 'refused' = 'open';
     const next = (params: Fields | undefined = request.params) =>
       new Promise<Fields>((resolve, reject) => {
         const settle = (response: Response = cancelledResponse(id, server)) =>
           'result' in response ? resolve(response.result) : reject(new ServerError(server, method, response.error));
-        if (call.isCancelled) {
+        if (call.isOver) {
           return settle();
         }
         if (this.#waiting.has(id)) {
@@ -147,10 +147,15 @@ export class PolicyTransport implements Transport {
       });
     const answer = (response: Response) => {
       this.#calls.delete(id);
-      this.#waiting.delete(id);
+      if (this.#waiting.delete(id)) {
+        // It has not waited for the server, whose answer would come beside its own.
+        this.#callOff(id);
+      }
       accepted.resolve();
       // Refused by send(): then there is no answer. Cancelled, or closed: then nobody waits for one.
-      if (fate !== 'refused' && !call.isCancelled && !this.#isClosed) {
+      const isAwaited = fate !== 'refused' && !call.isOver && !this.#isClosed;
+      call.isOver = true;
+      if (isAwaited) {
         this.#deliver(method === 'tools/list' ? this.#filter(response) : response, undefined);
       }
     };
@@ -162,10 +167,16 @@ export class PolicyTransport implements Transport {
     return accepted.promise;
   }
 
+  #callOff(id: RequestId): void {
+    const params = { requestId: id, reason: 'the answer is no longer needed' };
+    // A failure here is the end of the server, which is reported on its own.
+    this.#inner.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params }).catch(() => {});
+  }
+
   #cancel(id: RequestId): void {
     const call = this.#calls.get(id);
     if (call !== undefined) {
-      call.isCancelled = true;
+      call.isOver = true;
     }
     this.#stopWaiting(id);
   }

@@ -212,6 +212,37 @@ describe('an interceptor on a raw connection', () => {
     expect(caller.answers(1)).toEqual([]);
   });
 
+  test('that does not wait for the answer has it called off, and the caller gets one', async () => {
+    const intercept: Interceptor = async (_, next) => {
+      void next();
+      throw Object.assign(new Error('too slow'), { code: 7 });
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool', call: () => hold }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    expect(await caller.error('tools/call', { name: 'tool' })).toMatchObject({ code: 7 });
+    const { instance, request } = await setup.server('one').request('tools/call');
+    await setup.clock.advance(0);
+    expect(instance.notifications('notifications/cancelled')).toMatchObject([{ params: { requestId: request.id } }]);
+    instance.answer(request, { content: 'unfiltered' });
+    await setup.clock.advance(0);
+    expect(caller.answers(request.id)).toHaveLength(1);
+    expect(setup.gateway.status('one').inFlight).toBe(0);
+  });
+
+  test('sends nothing any more once it has answered', async () => {
+    const again = Promise.withResolvers<unknown>();
+    const intercept: Interceptor = async (_, next) => {
+      const result = await next();
+      setImmediate(() => next().then(again.reject, again.resolve));
+      return result;
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool' }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    await caller.result('tools/call', { name: 'tool' });
+    expect(await again.promise).toMatchObject({ error: { data: { code: 'REQUEST_CANCELLED' } } });
+    expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
+  });
+
   test('is told when its server takes nothing more, and so is the caller, whose request has no answer then', async () => {
     const refused = Promise.withResolvers<unknown>();
     const intercept: Interceptor = (_, next) =>
