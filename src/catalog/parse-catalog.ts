@@ -68,8 +68,8 @@ async function read(text: string, format: 'yaml' | 'json' | undefined): Promise<
   if (format === 'json') {
     return readJson(text);
   }
-  // JSON is YAML, all but some tabs and escapes: read it by its own rules when nobody said what it is.
-  if (format === undefined && /^\s*[{/]/.test(text)) {
+  // JSON is YAML, all but some tabs and escapes: what may be JSON is read by its own rules first.
+  if (/^\s*[{/]/.test(text)) {
     const json = readJson(text);
     if (json.data !== undefined || json.hasComment) {
       return json;

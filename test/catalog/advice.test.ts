@@ -54,7 +54,7 @@ describe('what is easily written wrong gets one answer that helps', () => {
     '{ "servers": [] } // the end',
   ])('JSON with a comment: %j', async (text) => {
     const problem = ': is not JSON: comments have no place in it; remove them';
-    for (const format of [undefined, 'json'] as const) {
+    for (const format of [undefined, 'yaml', 'json'] as const) {
       expect(await problemsOf(() => parseCatalog(text, { format }))).toEqual([problem]);
     }
   });
