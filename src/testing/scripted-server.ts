@@ -26,7 +26,7 @@ export type ScriptedHandler = (
   instance: ScriptedInstance,
 ) => Json | typeof hold | Promise<Json | typeof hold>;
 
-/** A tool of a scripted server: what lists show of it, and what it does. */
+/** A tool of a scripted server: what lists show of it, as it is, and what it does. SDK clients want an `inputSchema` in a list. */
 export interface ScriptedTool {
   readonly name: string;
   readonly [field: string]: unknown;
