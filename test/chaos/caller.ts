@@ -16,7 +16,7 @@ interface Judged {
   readonly error?: {
     readonly code: number;
     readonly message: string;
-    readonly data?: { code?: string; server?: string };
+    readonly data?: { code?: string; server?: string; delivered?: boolean | 'unknown' };
   };
 }
 
@@ -81,7 +81,9 @@ export class ChaosCaller {
     const params = { name: tool, arguments: { ...args }, ...(progress && { _meta: { progressToken: id } }) };
     this.#transport.send({ jsonrpc: '2.0', id, method: 'tools/call', params }).catch(() => {
       // Never accepted: an answer that comes all the same is one too many.
-      if (this.#open.delete(id)) this.#tally.refuse(entry, 'not sent');
+      if (!this.#open.delete(id)) return;
+      this.#tally.refuse(entry, 'not sent');
+      this.#tally.notDelivered(token);
     });
   }
 
@@ -142,7 +144,8 @@ export class ChaosCaller {
 
   #judge({ entry, token }: Open, { result, error }: Judged): void {
     if (error !== undefined) {
-      const { code, server } = error.data ?? {};
+      const { code, server, delivered } = error.data ?? {};
+      if (delivered === false) this.#tally.notDelivered(token);
       // The end of the gateway is nobody's in particular.
       if (code === 'GATEWAY_CLOSED' || (code !== undefined && server === entry)) this.#tally.refuse(entry, code);
       else this.#tally.count(entry, 'misdelivered', `${token} got the error ${JSON.stringify(error).slice(0, 300)}`);

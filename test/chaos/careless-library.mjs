@@ -1,5 +1,5 @@
-// The library, with connections that lose, double and mix up answers, and a gateway that leaves a process behind: the chaos
-// has to find all of it.
+// The library, with connections that lose, double and mix up answers, or say that a call was not delivered which was answered,
+// and a gateway that leaves a process behind: the chaos has to find all of it.
 import { spawn } from 'node:child_process';
 import * as library from '../../dist/index.js';
 
@@ -23,7 +23,7 @@ function careless(transport) {
     if (count % 10 === 3) return;
     if (count % 10 === 5) onmessage(message, extra);
     if (count % 10 === 7) message.result.content[0].text = message.result.content[0].text.replace('h', 'x');
-    onmessage(message, extra);
+    onmessage(count % 10 === 9 && message.result?.content !== undefined ? toLie(message) : message, extra);
   };
   return new Proxy(transport, {
     get: (target, key) => {
@@ -35,4 +35,13 @@ function careless(transport) {
       return true;
     },
   });
+}
+
+function toLie({ jsonrpc, id, result }) {
+  const { server } = JSON.parse(result.content[0].text);
+  return {
+    jsonrpc,
+    id,
+    error: { code: 1201, message: 'lied', data: { code: 'SERVER_EXITED', server, delivered: false } },
+  };
 }

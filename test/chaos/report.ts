@@ -5,11 +5,11 @@ const columns: readonly (keyof Counts)[] = ['calls', 'answered', 'refused', 'los
 const wrong: readonly (keyof Counts)[] = ['lost', 'doubled', 'misdelivered'];
 
 /** The tables of a run, and whether everything that has to be zero is zero. */
-export function toReport({ tally, faults, left, executed, executedTwice }: Outcome): {
+export function toReport({ tally, faults, left, executed, executedTwice, executedUndelivered }: Outcome): {
   text: string;
   isClean: boolean;
 } {
-  const { counts, codes, problems } = tally.report();
+  const { counts, codes, problems, undelivered } = tally.report();
   const rows = Object.entries(counts)
     // Containers have the word of their run in their name.
     .map(([entry, count]) => [entry.replace(/-[0-9a-f]{12}$/, ''), ...columns.map((column) => String(count[column]))])
@@ -27,10 +27,12 @@ export function toReport({ tally, faults, left, executed, executedTwice }: Outco
     ),
     '',
     `executed: ${executed} calls, more than once: ${executedTwice.length}`,
+    `told not to be delivered: ${undelivered.length} calls, executed all the same: ${executedUndelivered.length}`,
   ];
   const all = [
     ...Object.entries(left).flatMap(([kind, names]) => names.map((name) => `left: ${kind}: ${name}`)),
     ...executedTwice.map((token) => `executed twice: ${token}`),
+    ...executedUndelivered.map((token) => `told not to be delivered, and executed: ${token}`),
     ...problems,
   ];
   const isClean = all.length === 0 && Object.values(counts).every((count) => wrong.every((what) => count[what] === 0));

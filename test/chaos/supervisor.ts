@@ -35,6 +35,8 @@ export interface Outcome {
   /** Tokens that servers executed more than once. */
   readonly executedTwice: readonly string[];
   readonly executed: number;
+  /** Tokens that servers executed although their callers had been told that no server had seen them. */
+  readonly executedUndelivered: readonly string[];
 }
 
 const hostsAtOnce = 2;
@@ -255,7 +257,7 @@ export class Supervisor {
     return { processes: described, 'temporary files': await readdir(join(this.#folder, 'tmp')) };
   }
 
-  async #executed(): Promise<{ executed: number; executedTwice: string[] }> {
+  async #executed(): Promise<Pick<Outcome, 'executed' | 'executedTwice' | 'executedUndelivered'>> {
     const seen = new Set<string>();
     const twice: string[] = [];
     for (const file of await readdir(this.#scene.logFolder)) {
@@ -265,6 +267,7 @@ export class Supervisor {
         seen.add(token);
       }
     }
-    return { executed: seen.size, executedTwice: twice };
+    const executedUndelivered = this.#tally.report().undelivered.filter((token) => seen.has(token));
+    return { executed: seen.size, executedTwice: twice, executedUndelivered };
   }
 }

@@ -18,6 +18,8 @@ export interface Report {
   /** The errors of the library, by entry and code. */
   readonly codes: Readonly<Record<string, number>>;
   readonly problems: readonly string[];
+  /** The words of calls of which the library said that no server had seen them. */
+  readonly undelivered: readonly string[];
 }
 
 /** Gathers reports; one that was taken begins anew. */
@@ -25,6 +27,7 @@ export class Tally {
   #counts: Record<string, Counts> = {};
   #codes: Record<string, number> = {};
   #problems: string[] = [];
+  #undelivered: string[] = [];
 
   of(entry: string): Counts {
     this.#counts[entry] ??= { calls: 0, answered: 0, refused: 0, lost: 0, doubled: 0, misdelivered: 0 };
@@ -42,21 +45,31 @@ export class Tally {
     this.#codes[key] = (this.#codes[key] ?? 0) + 1;
   }
 
+  notDelivered(token: string): void {
+    this.#undelivered.push(token);
+  }
+
   problem(text: string): void {
     this.#problems.push(text);
   }
 
-  add({ counts, codes, problems }: Report): void {
+  add({ counts, codes, problems, undelivered }: Report): void {
     for (const [entry, more] of Object.entries(counts)) {
       const sum = this.of(entry);
       for (const key of Object.keys(sum) as (keyof Counts)[]) sum[key] += more[key];
     }
     for (const [key, more] of Object.entries(codes)) this.#codes[key] = (this.#codes[key] ?? 0) + more;
     this.#problems.push(...problems);
+    this.#undelivered.push(...undelivered);
   }
 
   report(): Report {
-    return { counts: this.#counts, codes: this.#codes, problems: this.#problems };
+    return {
+      counts: this.#counts,
+      codes: this.#codes,
+      problems: this.#problems,
+      undelivered: this.#undelivered,
+    };
   }
 
   take(): Report {
@@ -64,6 +77,7 @@ export class Tally {
     this.#counts = {};
     this.#codes = {};
     this.#problems = [];
+    this.#undelivered = [];
     return report;
   }
 }
