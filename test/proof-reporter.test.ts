@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import type { TestModule } from 'vitest/node';
 import { ProofReporter, readProofs } from './proof-reporter.js';
@@ -28,6 +28,23 @@ test('the page has a row for each of at least 120 faults, and none twice', () =>
   expect(proofs).toHaveLength(rows.length);
   expect(proofs.length).toBeGreaterThanOrEqual(120);
   expect(new Set(proofs.map(({ file, name }) => `${file} ${name}`)).size).toBe(proofs.length);
+});
+
+test('each row of the page on security names its proof', () => {
+  const security = readFileSync(new URL('../docs/security.md', import.meta.url), 'utf8');
+  const table = security.slice(security.indexOf('| Danger |')).split('\n\n')[0] ?? '';
+  const rows = table.split('\n').slice(2);
+  expect(rows.length).toBeGreaterThan(20);
+  expect(rows.filter((row) => readProofs(row).length === 0)).toEqual([]);
+});
+
+test('every file that the pages name is one that a run takes', () => {
+  const named = ['docs/security.md', 'docs/protocol.md', 'README.md'].flatMap((path) =>
+    readProofs(readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')),
+  );
+  const files = [...proofs, ...named].map(({ file }) => file);
+  expect(files.filter((file) => !existsSync(new URL(`../${file}`, import.meta.url)))).toEqual([]);
+  expect(files.filter((file) => !file.endsWith('.test.ts') || /^test\/(bench|frameworks)\//.test(file))).toEqual([]);
 });
 
 test('the table of the README has a proof in each row', () => {

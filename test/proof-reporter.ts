@@ -10,7 +10,7 @@ export interface Proof {
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const pages = ['docs/reliability.md', 'docs/protocol.md', 'README.md'];
+const pages = ['docs/reliability.md', 'docs/security.md', 'docs/protocol.md', 'README.md'];
 
 /** The rows of a page whose last cell is the file of a test, and its name; or links to such files under such names. */
 export function readProofs(text: string): Proof[] {

@@ -68,6 +68,13 @@ describe('a hostile catalog is refused in bounded time and space:', () => {
   });
 });
 
+test('aliases of aliases are refused as such, and none is followed', async () => {
+  const error = await invalid(() => parseCatalog(hostile['a thousand million laughs'] ?? ''));
+  const messages = error.issues?.map(({ message }) => message) ?? [];
+  // The anchor of each line, and nothing of what it stands for: 2 to the power of 30 strings.
+  expect(messages.filter((message) => message.startsWith('anchors and aliases are not supported'))).toHaveLength(31);
+});
+
 // The parser aborts the process when it runs out of stack a few times; this test would not come to its end.
 test('the deepest catalogs, a hundred times in one process, neither crash nor leak nor block', async () => {
   const deep = [

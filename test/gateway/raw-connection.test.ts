@@ -581,6 +581,31 @@ describe('the gateway', () => {
     await gateway.close();
   });
 
+  test('authorize is asked again when a reload changes what would be started, and not for what callers see alone', async () => {
+    const asked: string[] = [];
+    const approved = new Set<string>();
+    const runtime = new ScriptedRuntime();
+    const catalog = (word: string, more: object = {}) =>
+      ({ servers: [{ id: 'a', runtime: { type: 'scripted', word }, ...more }] }) as never;
+    const gateway = createGateway(catalog('one'), {
+      runtimes: [runtime],
+      authorize: ({ fingerprint }) => {
+        asked.push(fingerprint);
+        return approved.has(fingerprint);
+      },
+    });
+    approved.add(gateway.describe('a').fingerprint);
+    await gateway.connect('a').start();
+    await gateway.reload(catalog('one', { description: 'another text' }));
+    await gateway.connect('a').start();
+    expect(asked).toEqual([...approved]);
+    await gateway.reload(catalog('two'));
+    expect(await failure(gateway.connect('a').start())).toMatchObject({ code: 'NOT_AUTHORIZED' });
+    expect(asked).toEqual([...approved, gateway.describe('a').fingerprint]);
+    expect(runtime.contexts).toHaveLength(2);
+    await gateway.close();
+  });
+
   test('what cannot be described is not authorized, and the reason holds no secret', async () => {
     const odd = {
       type: 'odd' as const,

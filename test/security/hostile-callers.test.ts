@@ -1,6 +1,7 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import { matchesGlob } from '../../src/endpoint/glob.js';
-import { createGateway, type RuntimeContext } from '../../src/index.js';
+import { createGateway, type Interceptor, type RuntimeContext } from '../../src/index.js';
 import { hold } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
@@ -35,7 +36,8 @@ describe('nothing that a caller sends', () => {
     for (const [id, method] of methods.entries()) {
       await peer.send({ jsonrpc: '2.0', id, method, params });
     }
-    await expect.poll(() => started.length, { timeout: 30_000 }).toBeGreaterThan(0);
+    // Those that wait for an answer of the server hold one each.
+    await expect.poll(() => started.length, { timeout: 30_000 }).toBeGreaterThanOrEqual(2);
     await peer.close();
     expect(started.join('\n')).not.toContain(canary);
   });
@@ -68,6 +70,42 @@ describe('nothing that a caller sends', () => {
     expect(victim.notifications('notifications/progress')).toHaveLength(1);
     // Its own answer, and nothing else.
     expect(thief.received.slice(before)).toHaveLength(1);
+  });
+
+  test('in _meta is believed: who it is, or that it can do what it has not declared', async () => {
+    const prefix = 'io.modelcontextprotocol/';
+    const claims = {
+      [`${prefix}clientCapabilities`]: { elicitation: {}, sampling: {}, roots: {} },
+      [`${prefix}clientInfo`]: { name: 'victim', version: '1' },
+      caller: { id: 'victim', principal: 'victim' },
+      authInfo: { token: 'stolen' },
+    };
+    const seen: unknown[] = [];
+    const intercept: Interceptor = ({ caller, authInfo, method }, next) => {
+      if (method === 'tools/call') seen.push({ caller: caller.id, principal: caller.principal, authInfo });
+      return next();
+    };
+    const discover = () => ({
+      resultType: 'complete',
+      supportedVersions: ['2026-07-28'],
+      capabilities: { tools: {} },
+    });
+    const stateless = { tools: [{ name: 'x' }], on: { 'server/discover': discover } };
+    await using t = setUp({ modern: stateless, legacy: { tools: [{ name: 'x' }] } }, { intercept });
+    await using thief = await t.caller({ sampling: {} }, { caller: { id: 'thief' } });
+    for (const server of ['modern', 'legacy']) {
+      await thief.result('tools/call', { name: `${server}__x`, _meta: claims });
+    }
+    expect(seen).toEqual(Array(2).fill({ caller: 'thief', principal: undefined, authInfo: undefined }));
+    const version = { [`${prefix}protocolVersion`]: '1999-01-01' };
+    expect(await thief.error('tools/call', { name: 'modern__x', _meta: version })).toMatchObject({ code: -32022 });
+    const { request } = await t.server('modern').request('tools/call');
+    expect(request.params?._meta).toMatchObject({
+      [`${prefix}protocolVersion`]: '2026-07-28',
+      [`${prefix}clientCapabilities`]: { sampling: {} },
+      [`${prefix}clientInfo`]: { name: 'test' },
+    });
+    expect(Object.keys(request.params?._meta?.[`${prefix}clientCapabilities`] as object)).toEqual(['sampling']);
   });
 
   test('gets past a filter by another method', async () => {
@@ -110,7 +148,10 @@ describe('nothing that a caller sends', () => {
 test('no pattern of a catalog takes long, whatever it is held against', () => {
   const pattern = `${'*a'.repeat(64)}*b`;
   const text = 'a'.repeat(10_000);
-  // A backtracking expression would need more steps than there are atoms; the guard is the time limit of the test.
-  expect(matchesGlob(pattern, text)).toBe(false);
-  expect(matchesGlob(`${pattern.slice(0, -1)}a`, text)).toBe(true);
+  // A backtracking expression would need more steps than there are atoms. Nothing else runs meanwhile, so that no time limit of
+  // the test would ever end it.
+  const matches = (glob: string) =>
+    runInNewContext('run()', { run: () => matchesGlob(glob, text) }, { timeout: 20_000 });
+  expect(matches(pattern)).toBe(false);
+  expect(matches(`${pattern.slice(0, -1)}a`)).toBe(true);
 });
