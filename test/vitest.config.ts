@@ -12,6 +12,7 @@ export default defineConfig({
     // A guard against hanging, not a measure of speed.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    setupFiles: ['test/support/repeat-seed.ts'],
     // Two cores: more workers only disturb the tests that start processes.
     maxWorkers: 2,
     reporters: ['default', new ProofReporter(), new CountsReporter()],

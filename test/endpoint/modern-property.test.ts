@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { count } from '../support/counts.js';
 import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, type Script } from './scripted-server.js';
@@ -210,7 +211,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 });
 
 test('no state leaks between callers, and no state that was forged, stolen or used is good', async () => {
-  const numRuns = process.env.TEST_LONG === '1' ? 5_000 : 300;
+  const numRuns = count(500, 5_000);
   const seen = new Map<string, number>();
   const saw = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1);
   await fc.assert(

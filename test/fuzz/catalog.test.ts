@@ -176,7 +176,7 @@ test('catalogs of all kinds, disturbed in their tree and in their text: accepted
   timeout: 900_000,
 }, async () => {
   const chance = createChance('catalogs');
-  const documents = count(4_000, 100_000);
+  const documents = count(10_000, 100_000);
   const warm = Math.floor(documents / 4);
   let accepted = 0;
   let heapBefore = 0;

@@ -12,6 +12,7 @@ import { type DockerSpec, dockerSpec } from '../../src/runtimes/docker/spec.js';
 import { toJob, toSecret } from '../../src/runtimes/k8s-job/manifest.js';
 import { k8sJobSpec } from '../../src/runtimes/k8s-job/spec.js';
 import type { K8sJobSpec } from '../../src/runtimes/k8s-job/spec-types.js';
+import { type K8sServiceSpec, k8sServiceSpec, serviceUrl } from '../../src/runtimes/k8s-service/spec.js';
 import { LocalProcessRuntime } from '../../src/runtimes/local-process.js';
 import { RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -73,6 +74,11 @@ describe('hostile strings stand in their place alone, or are refused:', { timeou
         set: (source) => ({ ...base, volumes: [`/from/${source}:/target:ro`] }),
         as: (value) => resolve(`/from/${value}`),
       },
+      tmpfs: {
+        plain: '/plain',
+        set: (path) => ({ ...base, read_only: false, tmpfs: [`${path}:size=1m`] }),
+        as: (value) => resolve(value),
+      },
       'target of a volume': { plain: '/plain', set: (target) => ({ ...base, volumes: [`/source:${target}:ro`] }) },
     };
     const labels = toLabels(
@@ -106,6 +112,19 @@ describe('hostile strings stand in their place alone, or are refused:', { timeou
       working_dir: { plain: '/plain', set: (working_dir) => ({ ...base, working_dir }) },
       image_pull_secrets: { plain: 'plain', set: (secret) => ({ ...base, image_pull_secrets: [secret] }) },
       env_from: { plain: 'plain', set: (secret) => ({ ...base, env_from: [{ secret }] }) },
+      'env_from, a prefix': { plain: 'PLAIN', set: (prefix) => ({ ...base, env_from: [{ secret: 's', prefix }] }) },
+      'env_from, a config map': { plain: 'plain', set: (config_map) => ({ ...base, env_from: [{ config_map }] }) },
+      'tolerations, a key': { plain: 'plain', set: (key) => ({ ...base, tolerations: [{ key, operator: 'Exists' }] }) },
+      'tolerations, a value': { plain: 'plain', set: (value) => ({ ...base, tolerations: [{ key: 'k', value }] }) },
+      'cap_add of pod_security': { plain: 'PLAIN', set: (name) => ({ ...base, pod_security: { cap_add: [name] } }) },
+      'a value of resources': {
+        plain: '17m',
+        set: (value) => ({ ...base, resources: { limits: { cpu: value } } }),
+      },
+      'pod, a value': {
+        plain: 'plain',
+        set: (value) => ({ ...base, pod: { spec: { containers: [{ name: 'mcp', lifecycle: value }] } } }),
+      },
       'node_selector, a value': { plain: 'plain', set: (value) => ({ ...base, node_selector: { key: value } }) },
       'node_selector, a key': { plain: 'plain', set: (key) => ({ ...base, node_selector: { [key]: 'value' } }) },
       'limits of resources': {
@@ -124,6 +143,31 @@ describe('hostile strings stand in their place alone, or are refused:', { timeou
       expect(Object.keys(data)).toEqual(['A', 'B']);
       expect(Buffer.from(data.A ?? '', 'base64').toString()).toBe(hostile.toWellFormed());
     }
+  });
+
+  test('in the address of a Service', () => {
+    const base = { namespace: 'home', service_name: 'plain', port: 80 };
+    const chance = createChance('strings in Services');
+    const taken = { namespace: 0, service_name: 0, path: 0, scheme: 0 };
+    for (const field of Object.keys(taken) as (keyof typeof taken)[]) {
+      for (let run = 0; run < strings; run += 1) {
+        const hostile = (field === 'path' && chance() < 0.5 ? '/' : '') + makeHostile(chance);
+        const spec = { ...base, [field]: hostile } as K8sServiceSpec;
+        const { issues } = k8sServiceSpec['~standard'].validate(spec) as StandardSchemaV1.Result<unknown>;
+        if (issues !== undefined) continue;
+        taken[field] += 1;
+        const { protocol, username, host, pathname } = serviceUrl(spec, 8080);
+        expect([protocol, username, host], hostile).toEqual([
+          'http:',
+          '',
+          `${spec.service_name}.${spec.namespace}.svc:8080`,
+        ]);
+        expect(pathname[0]).toBe('/');
+      }
+    }
+    expect(taken.path).toBeGreaterThan(strings / 20);
+    expect(taken.service_name).toBeLessThan(strings / 2);
+    expect(taken.scheme).toBe(0);
   });
 
   test('in requests to an engine', async () => {

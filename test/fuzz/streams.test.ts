@@ -75,7 +75,7 @@ describe('the frames of an attached container', () => {
   test('mutated and cut anywhere: the bytes up to the first frame that is none', { timeout: 600_000 }, async () => {
     const chance = createChance('mutated frames of a container');
     let failed = 0;
-    for (let run = 0; run < count(3_000, 200_000); run += 1) {
+    for (let run = 0; run < count(20_000, 200_000); run += 1) {
       const bytes = mutate(makeFrames(chance), chance, chance.below(3));
       const wanted = readPlainly(bytes);
       const taken = await demultiplex(cutAnywhere(bytes, chance));
@@ -135,7 +135,7 @@ describe('streams of events', () => {
   test('mutated and cut anywhere: the same is heard as of the whole, line by line', { timeout: 600_000 }, () => {
     const chance = createChance('mutated events');
     let heard = 0;
-    for (let run = 0; run < count(20_000, 300_000); run += 1) {
+    for (let run = 0; run < count(30_000, 300_000); run += 1) {
       const bytes = mutate(makeEvents(chance), chance, chance.below(4));
       const whole = parse([bytes], 1_000_000);
       heard += whole.events.length;
@@ -149,7 +149,7 @@ describe('streams of events', () => {
 
   test('a limit: what is heard is how the whole begins, and no event is larger', { timeout: 600_000 }, () => {
     const chance = createChance('events over the limit');
-    for (let run = 0; run < count(5_000, 100_000); run += 1) {
+    for (let run = 0; run < count(10_000, 100_000); run += 1) {
       const bytes = mutate(makeEvents(chance), chance, chance.below(3));
       const limit = 1 + chance.below(60);
       const whole = parse([bytes], 1_000_000).events;

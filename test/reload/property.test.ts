@@ -12,7 +12,7 @@ import { TestCaller } from '../endpoint/test-caller.js';
 import { count } from '../support/counts.js';
 import { FakeClock } from '../support/fake-clock.js';
 
-const runs = count(200, 3_000);
+const runs = count(300, 3_000);
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
 
 const servers = Array.from(

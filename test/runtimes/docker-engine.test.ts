@@ -208,7 +208,7 @@ describe('docker: the frames of an attached container', () => {
         expect(Buffer.concat(stdout).equals(of(1))).toBe(true);
         expect(Buffer.concat(stderr).equals(of(2))).toBe(true);
       }),
-      { numRuns: count(200, 5_000) },
+      { numRuns: count(500, 5_000) },
     );
   });
 

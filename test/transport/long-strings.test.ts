@@ -239,7 +239,7 @@ test('texts with long strings are read as JSON.parse reads them, wherever they s
       compare(Buffer.from(form(json)), at);
       taken += isTakenOut(form(json)) ? 1 : 0;
     }),
-    { numRuns: count(3_000, 100_000) },
+    { numRuns: count(10_000, 100_000) },
   );
   expect(taken).toBeGreaterThan(100);
 });

@@ -194,7 +194,7 @@ test('reads any text as JSON.parse does, and what is passed on is read as what w
         expect(passed).not.toMatch(/[\n\r]/);
       }
     }),
-    { numRuns: count(2_000, 50_000) },
+    { numRuns: count(5_000, 50_000) },
   );
 });
 
@@ -221,6 +221,6 @@ test('cut or changed anywhere, a text is refused or read as JSON.parse does', ()
       }
       expect(parse(text).value).toEqual(expected);
     }),
-    { numRuns: count(3_000, 100_000) },
+    { numRuns: count(10_000, 100_000) },
   );
 });

@@ -141,7 +141,7 @@ test('streams of all kinds, cut anywhere: the same is heard as by another parser
       expect(heard).toEqual(readOther(text));
       events += heard.length;
     }),
-    { numRuns: count(3_000, 100_000) },
+    { numRuns: count(10_000, 100_000) },
   );
   expect(events).toBeGreaterThan(1_000);
 });
