@@ -2,9 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { StdioClientTransport as StdioV2 } from '@modelcontextprotocol/client/stdio';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as StdioV1 } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
+import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
-import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js';
+import { CallToolRequestSchema, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js';
 import type { RuntimeContext } from '../../src/runtime.js';
 import type { Library } from './library.ts';
 
@@ -85,6 +88,22 @@ export function openSdkV1({ command, args }: Command): Way {
 export function openSdkV2({ command, args }: Command): Way {
   const transport = new StdioV2({ command, args: [...args], maxBufferSize: limitMiB * mebibyte, stderr: 'ignore' });
   return { name: 'SDK v2', transport: transport as Transport, close: () => transport.close() };
+}
+
+/** What a host writes who puts something between callers and servers with the SDK alone: a Server, and a Client behind it. */
+export async function openSdkRelay(command: Command): Promise<Way> {
+  const info = { name: 'relay', version: '1' };
+  const [transport, near] = InMemoryTransport.createLinkedPair();
+  const client = new Client(info);
+  await client.connect(openSdkV1(command).transport);
+  const server = new Server(info, { capabilities: { tools: {} } });
+  server.setRequestHandler(CallToolRequestSchema, ({ params }) => client.callTool(params) as never);
+  await server.connect(near);
+  const close = async () => {
+    await server.close();
+    await client.close();
+  };
+  return { name: 'SDK v1 relay', transport, close };
 }
 
 /** Nothing but a child process, `JSON.stringify` and a newline: what every transport over stdio must do at least. */
