@@ -44,6 +44,15 @@ describe('a start that fails', () => {
     expect(error.message).toContain('unsupported');
     await settle();
     expect(refusing.live).toEqual([]);
+    // It counts: the next start waits for the back-off.
+    const lastError = { code: 'START_FAILED', message: expect.stringContaining('unsupported') };
+    expect(t.gateway.status('a')).toMatchObject({ phase: 'failed', lastError });
+    const next = caller.error('tools/call', { name: 'a__x' });
+    await settle();
+    expect(refusing.opens).toBe(1);
+    await t.clock.advance(60_000);
+    await next;
+    expect(refusing.opens).toBe(2);
   });
 
   test('takes back what the server had asked: an answer goes to no later start that asks under the same id', async () => {

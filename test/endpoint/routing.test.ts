@@ -16,6 +16,7 @@ describe('what cannot be routed', () => {
       code: -32601,
       message: 'method not found: no/such/method',
     });
+    await settle();
     expect(t.server('a').opens).toBe(0);
   });
 
@@ -26,6 +27,7 @@ describe('what cannot be routed', () => {
       expect(await caller.error('tools/call', { name }), String(name)).toMatchObject({ code: -32602 });
       expect(await caller.error('prompts/get', { name }), String(name)).toMatchObject({ code: -32602 });
     }
+    await settle();
     expect(t.server('a').opens + t.server('b').opens).toBe(0);
   });
 

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
 import { serverPath } from '../support/trees.js';
 
 const argument = 'CANARY-IN-ARGS';
@@ -337,4 +338,30 @@ describe('a server that ends', () => {
     expect(log).toEqual(['bye', '6']);
     await runtime.close();
   });
+});
+
+test('open() that is aborted while the system starts the program rejects with the reason, and leaves nobody', async () => {
+  const tag = createTag();
+  const reason = new Error('enough');
+  const abort = new AbortController();
+  let reads = 0;
+  const env = {
+    get PATH() {
+      reads += 1;
+      // First the command is looked up; the second time is just before the program is started.
+      if (reads === 2) abort.abort(reason);
+      return process.env.PATH;
+    },
+  };
+  const runtime = new LocalProcessRuntime({ env });
+  const context = createRuntimeContext({ signal: abort.signal, env: { [tagVariable]: tag } });
+  // Ends neither with its input nor by SIGTERM.
+  const spec = {
+    command: process.execPath,
+    args: ['-e', 'process.on("SIGTERM", () => {}); setInterval(() => {}, 9e5)'],
+  };
+  await expect(runtime.open(spec, context)).rejects.toBe(reason);
+  expect(reads).toBe(2);
+  expect(livingWithTag(tag)).toEqual([]);
+  await runtime.close();
 });

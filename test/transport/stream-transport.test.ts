@@ -245,6 +245,21 @@ describe('receiving', () => {
     ]);
   });
 
+  test('what is no message is skipped and told, once for each chunk', async () => {
+    const { peer, messages, errors } = await start();
+    peer.stdout.write(`noise\n${JSON.stringify(notify(1))}\n{"half":\n[1]\n`);
+    await turn();
+    peer.stdout.write(`${JSON.stringify(notify(2))}\n`);
+    await turn();
+    expect(messages).toEqual([notify(1), notify(2)]);
+    expect(errors).toMatchObject([
+      {
+        code: 'MESSAGE_INVALID',
+        message: '"test": skipped 3 lines (16 characters) on stdout that are not JSON-RPC',
+      },
+    ]);
+  });
+
   test('pause() stops delivery within a chunk, resume() goes on in order, and an end delivers the rest', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.onmessage = (message) => {

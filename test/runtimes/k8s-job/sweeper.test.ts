@@ -86,6 +86,15 @@ test('what the API server refuses to delete does not hold up the rest, and goes 
   expect(found.lives()).toBe(true);
 });
 
+test('a Job that the API server refuses to delete does not hold up those after it', async () => {
+  await using found = await sweep();
+  found.failures.set('DELETE job-one', 503);
+  for (let looks = 0; looks < 3; looks += 1) await found.look();
+  expect(found.left()).toEqual(['job-one']);
+  await found.look();
+  expect(found.left()).toEqual([]);
+});
+
 test('a look that fails is made up for by the next one', async () => {
   await using found = await sweep();
   await found.look();

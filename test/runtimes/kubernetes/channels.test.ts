@@ -137,12 +137,16 @@ describe('a WebSocket of channels', () => {
     }));
 
   test('a cut is told, and fails what is being written', () =>
-    connected('v4.channel.k8s.io', async ({ fake, ours }) => {
+    connected('v4.channel.k8s.io', async ({ fake, ours, theirs }) => {
       const stdin = ours.writable(0);
       const ended = once(ours.readable(1).resume(), 'end');
+      // More than fits between the two.
+      theirs.pause();
+      const writing = new Promise((resolve) => stdin.write(Buffer.alloc(32 * 1024 * 1024), resolve));
       fake.cut();
       await expect(ours.closed).resolves.toMatchObject({ failure: 'unreachable' });
       await ended;
+      expect(await writing).toBeInstanceOf(Error);
       const failed = await new Promise((resolve) => stdin.write('late', resolve));
       expect(failed).toBeInstanceOf(Error);
     }));
