@@ -166,9 +166,7 @@ export class Endpoint implements LinkOwner, Peer {
       if (next?.entry !== entry) {
         this.#lists.forget(id);
         this.#links.replace(id, next?.isKept ?? false);
-        if (next !== undefined && this.#subscriptions.of(id).length > 0) {
-          this.#links.to(next).open().catch(nothing);
-        }
+        this.#resubscribe(id);
       }
     }
     const shown = (all: readonly EndpointServer[]) => all.map(({ id, tools }) => [id, tools]);
@@ -257,7 +255,17 @@ export class Endpoint implements LinkOwner, Peer {
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
     this.#tasks.end(link);
-    this.#links.ended(link);
+    if (this.#links.ended(link)) {
+      this.#resubscribe(link.server);
+    }
+  }
+
+  /** The server that the catalog has now takes over what the caller is subscribed to. */
+  #resubscribe(id: string): void {
+    const server = this.#servers.get(id);
+    if (server !== undefined && this.#subscriptions.of(id).length > 0) {
+      this.#links.to(server).open().catch(nothing);
+    }
   }
 
   #dispatch(request: JSONRPCRequest, extra: PeerExtra | undefined): void {

@@ -94,13 +94,23 @@ export class ServerLinks {
     return this.#links.get(link.server) === link;
   }
 
-  /** The server behind a link has ended. */
-  ended(link: Link): void {
+  /**
+   * The server behind a link has ended.
+   *
+   * @returns whether it went on after a reload until now: another one is to take its place
+   */
+  ended(link: Link): boolean {
     this.forgetTools(link.server);
-    this.#retired.delete(link);
-    if (this.#kept.delete(link) && this.#links.get(link.server) === link) {
+    const wasKept = this.#kept.delete(link) && this.#links.get(link.server) === link;
+    if (wasKept) {
       this.#links.delete(link.server);
+      this.#retired.add(link);
+      link.retire();
     }
+    if (!link.isWaitedFor) {
+      this.#retired.delete(link);
+    }
+    return wasKept;
   }
 
   isRunning(id: string): boolean {

@@ -94,6 +94,11 @@ export class Link implements WatchedLink {
     return this.#transport?.isEnding === true;
   }
 
+  /** Whether a request waits for its answer, or for the next server. */
+  get isWaitedFor(): boolean {
+    return this.#exchanges.isWorking;
+  }
+
   /** Resolves when nothing is left of a server that was sent to rest; undefined when nothing is. */
   get resting(): Promise<void> | undefined {
     return this.#closing;

@@ -311,6 +311,46 @@ describe('gateway.reload()', () => {
     expect(t.server('a').only.context.env).toEqual({ V: '2' });
   });
 
+  test('a call that waits for the end of a server that was kept leaves no server behind when its caller leaves', async () => {
+    const kept = { on_reload: 'keep', idle_timeout: '0' };
+    await using t = setUp({ a: script }, { entry: kept });
+    const caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', hold: true } });
+    await t.server('a').request('tools/call');
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    caller.transport.onmessage = () => {
+      // As a caller does that tries again the moment it hears of the failure.
+      void caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x', hold: true } });
+    };
+    t.server('a').only.die();
+    await t.server('a').request('tools/call', 1);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+    await caller.close();
+    await settle();
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('what somebody is subscribed to at a server that was kept goes over to the new one, which ends with its caller', async () => {
+    const kept = { on_reload: 'keep', max_lifetime: '10s', idle_timeout: '1s' };
+    for (const options of [{}, { caller: { id: 'ada' } }]) {
+      await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
+      const caller = await t.caller({}, options);
+      await caller.list('resources');
+      await caller.result('resources/subscribe', { uri: 'file:///x' });
+      await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+      await t.clock.advance(10_000);
+      expect(t.server('a').only.context.env).toEqual({ V: '2' });
+      expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+      t.server('a').only.notify('notifications/resources/updated', { uri: 'file:///x' });
+      await settle();
+      expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
+      await caller.result(...call('a'));
+      await caller.close();
+      await settle();
+      expect(t.server('a').live).toEqual([]);
+    }
+  });
+
   test('a server that a reload has replaced ends when its last call is cancelled, or its task has no time left', async () => {
     const task = { taskId: 't', status: 'working', ttl: 5_000, createdAt: '', lastUpdatedAt: '' };
     await using t = setUp({
