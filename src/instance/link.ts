@@ -44,6 +44,8 @@ export interface LinkOptions {
   readonly startTimeoutMs: number | undefined;
   /** Undefined where somebody below watches already. */
   readonly watch: LinkWatchSettings | undefined;
+  /** The end of a server that this one takes the place of. */
+  readonly after?: Promise<void> | undefined;
   connect(): LinkTransport;
 }
 
@@ -77,6 +79,9 @@ export class Link implements WatchedLink {
     this.#options = options;
     this.#owner = owner;
     this.#watch = options.watch && new LinkWatch(options.watch, owner.clock, this);
+    if (options.after !== undefined) {
+      this.#openAfter(options.after);
+    }
   }
 
   /** What the server said of itself; undefined unless the link is open. */
@@ -227,16 +232,20 @@ export class Link implements WatchedLink {
     const transport = this.#transport;
     const activity = this.activity();
     this.#forget();
-    // The next one waits for it, so there is one such end at a time.
-    this.#closing = Promise.resolve(transport?.close())
-      .catch(() => {})
-      .then(() => {
-        this.#closing = undefined;
-      });
+    this.#openAfter(Promise.resolve(transport?.close()));
     this.#owner.onEnd(this, undefined);
     if (activity === 'subscribed' && !this.#isRetired) {
       this.open().catch(() => {});
     }
+  }
+
+  /** The next one waits for this end, so there is one at a time. */
+  #openAfter(end: Promise<void>): void {
+    this.#closing = end
+      .catch(() => {})
+      .then(() => {
+        this.#closing = undefined;
+      });
   }
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */

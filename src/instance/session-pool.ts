@@ -24,6 +24,8 @@ export class SessionPool {
   readonly #options: SessionPoolOptions;
   // A session that nobody else may join has a key that nobody else has.
   #sessions: Map<string | symbol, SharedSession> | undefined;
+  /** The ends of servers whose caller may come back meanwhile. */
+  #endings: Map<string | symbol, Promise<void>> | undefined;
   #closed: GatewayError | undefined;
 
   constructor(options: SessionPoolOptions) {
@@ -112,16 +114,29 @@ export class SessionPool {
 
   #create(key: string | symbol, caller: Caller | undefined): SharedSession {
     const session: SharedSession = new SharedSession({
-      link: this.#linkOptions(caller),
+      // It may hold what the next one needs: a file, a port, a container's name.
+      link: { ...this.#linkOptions(caller), after: this.#endings?.get(key) },
       sharing: typeof key === 'symbol' || key.startsWith('caller ') ? 'one-caller' : 'callers',
       clock: this.#options.clock,
-      onUnused: () => {
+      onUnused: (ending) => {
         if (this.#sessions?.get(key) === session) {
           this.#sessions.delete(key);
+          ending && this.#remember(key, ending);
         }
       },
     });
     return session;
+  }
+
+  #remember(key: string | symbol, ending: Promise<void>): void {
+    this.#endings ??= new Map();
+    this.#endings.set(key, ending);
+    const forget = () => {
+      if (this.#endings?.get(key) === ending) {
+        this.#endings.delete(key);
+      }
+    };
+    ending.then(forget, forget);
   }
 
   #linkOptions(caller: Caller | undefined) {

@@ -22,8 +22,12 @@ export interface SharedSessionOptions {
   readonly link: LinkOptions;
   readonly sharing: Sharing;
   readonly clock: Clock;
-  /** Nobody is attached any more, and nothing runs. */
-  onUnused(): void;
+  /**
+   * Nobody is attached any more, and nothing runs.
+   *
+   * @param ending - the end of the server, when that is still under way
+   */
+  onUnused(ending?: Promise<void>): void;
 }
 
 // What a caller hears of without having asked for it: it is the same for everybody.
@@ -133,8 +137,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
     if (this.#attached.size === 0 && isLast) {
       // Nobody else may use this server; should the caller come back, it gets a new one.
-      this.#options.onUnused();
-      await this.#link.close();
+      const ending = this.#link.close();
+      this.#options.onUnused(ending);
+      await ending;
       return;
     }
     this.#link.used();

@@ -260,6 +260,33 @@ describe('isolation: caller', () => {
     expect(t.server('a').opens).toBe(2);
   });
 
+  test('a caller that comes back while its instance ends waits, and then gets a new one', async () => {
+    await using t = setUp({ a: script });
+    const options = { caller: { id: 'ada' } };
+    const one = await t.caller({}, options);
+    await one.result('tools/call', { name: 'a__who' });
+    const { only } = t.server('a');
+    const ended = Promise.withResolvers<void>();
+    const close = only.close.bind(only);
+    only.close = () => ended.promise.then(close);
+    const leaving = one.close();
+    // It may hold a file or a port, also for who comes after somebody who came and left.
+    const two = await t.caller({}, options);
+    const unanswered = two.send({ id: 1, method: 'tools/call', params: { name: 'a__who' } });
+    await settle();
+    const leavingToo = two.close();
+    await using three = await t.caller({}, options);
+    const answer = three.result('tools/call', { name: 'a__who' });
+    await settle();
+    expect(t.server('a').opens).toBe(1);
+    await using other = await t.caller({}, { caller: { id: 'bob' } });
+    await other.result('tools/call', { name: 'a__who' });
+    expect(t.server('a').opens).toBe(2);
+    ended.resolve();
+    await Promise.all([leaving, leavingToo, unanswered, answer]);
+    expect(t.server('a').opens).toBe(3);
+  });
+
   test('an instance rests after idle_timeout, counted from its last answer, and starts again when it is needed', async () => {
     await using t = setUp({ a: script }, { entry: { idle_timeout: '1m', health: { interval: '10s' } } });
     await using caller = await t.caller();
