@@ -41,6 +41,7 @@ export class Supervisor {
   readonly #spare: SpareInstances;
   /** A start ahead that is under way. */
   #ahead: Promise<void> | undefined;
+  /** Ends the starts ahead that were asked for since the last stop. */
   #abortAhead: AbortController | undefined;
   #restarting: Promise<void> | undefined;
   #stops: Promise<void>[] = [];
@@ -160,25 +161,37 @@ export class Supervisor {
 
   /** Starts an instance ahead of its use; without effect while one waits already. Forgets earlier failures. */
   async start(): Promise<void> {
-    await this.#permit();
-    await this.#settleStops(this.#closing.signal);
+    await this.#start(this.#untilStopped());
+  }
+
+  #untilStopped(): AbortSignal {
+    this.#abortAhead ??= new AbortController();
+    return this.#abortAhead.signal;
+  }
+
+  /** @param stopped - aborted by a stop that comes after the start was asked for */
+  async #start(stopped: AbortSignal): Promise<void> {
+    const signal = AbortSignal.any([this.#closing.signal, stopped]);
+    await abortable(this.#permit(), signal);
+    await this.#settleStops(signal);
     this.#policy.reset();
     while (this.#ahead === undefined) {
       const waiting = this.#spare.find();
       if (waiting === undefined) {
-        this.#ahead = this.#startAhead().finally(() => {
-          this.#ahead = undefined;
+        const ahead = this.#startAhead(signal).finally(() => {
+          if (this.#ahead === ahead) {
+            this.#ahead = undefined;
+          }
         });
-      } else if (await this.#isHealthy(waiting, this.#closing.signal)) {
+        this.#ahead = ahead;
+      } else if (await this.#isHealthy(waiting, signal)) {
         return;
       }
     }
     await this.#ahead;
   }
 
-  async #startAhead(): Promise<void> {
-    this.#abortAhead = new AbortController();
-    const signal = AbortSignal.any([this.#closing.signal, this.#abortAhead.signal]);
+  async #startAhead(signal: AbortSignal): Promise<void> {
     const instance = await this.#create(undefined, signal);
     this.#spare.add(instance);
     await this.#open(instance, signal);
@@ -188,12 +201,23 @@ export class Supervisor {
 
   /** Stops every instance, forgets earlier failures and starts one ahead. Calls at the same time share one restart. */
   restart(graceMs: number): Promise<void> {
-    this.#restarting ??= this.stop(graceMs)
-      .then(() => this.start())
-      .finally(() => {
-        this.#restarting = undefined;
+    if (this.#restarting === undefined) {
+      const restarting = this.#restart(graceMs).finally(() => {
+        if (this.#restarting === restarting) {
+          this.#restarting = undefined;
+        }
       });
+      this.#restarting = restarting;
+    }
     return this.#restarting;
+  }
+
+  async #restart(graceMs: number): Promise<void> {
+    const stopping = this.stop(graceMs);
+    // Another stop that comes meanwhile is the last word.
+    const stopped = this.#untilStopped();
+    await stopping;
+    await this.#start(stopped);
   }
 
   /**
@@ -207,6 +231,10 @@ export class Supervisor {
         delivered: false,
       }),
     );
+    this.#abortAhead = undefined;
+    // Who asks for one after this does not share what it has ended.
+    this.#ahead = undefined;
+    this.#restarting = undefined;
     const stop = this.#stopAll(graceMs, reason).finally(() => {
       this.#stops = this.#stops.filter((other) => other !== stop);
     });

@@ -175,6 +175,31 @@ describe('a server that was started ahead', () => {
     await transport.close();
   });
 
+  test('is started by whoever comes last: a start or a restart before a stop is none, and one after it is', async () => {
+    const kinds = ['start', 'restart'] as const;
+    for (const [first, last] of kinds.flatMap((one) => kinds.map((other) => [one, other] as const))) {
+      for (let turns = 0; turns < 20; turns += 1) {
+        // As long as the host takes to allow it, nothing is there that could be stopped.
+        const allowed = Promise.withResolvers<boolean>();
+        await using t = setUp({ a: script }, { ...(turns > 10 && { authorize: () => allowed.promise }) });
+        const given = t.gateway[first]('a').then(
+          () => 'started',
+          (error: GatewayError) => error.code,
+        );
+        for (let turn = 0; turn < turns % 10; turn += 1) {
+          await Promise.resolve();
+        }
+        const stopped = t.gateway.stop('a');
+        const again = turns % 2 === 0 ? t.gateway[last]('a') : undefined;
+        allowed.resolve(true);
+        expect(await given).toBe('SERVER_STOPPED');
+        await Promise.all([stopped, again]);
+        await settle();
+        expect(t.server('a').live).toHaveLength(again === undefined ? 0 : 1);
+      }
+    }
+  });
+
   test('has not failed when it is stopped', async () => {
     await using t = setUp({ a: script });
     await t.gateway.start('a');
