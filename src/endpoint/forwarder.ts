@@ -14,7 +14,7 @@ import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
-type OnResult = (result: Fields) => Fields;
+type OnAnswer = (response: Response, link: Link | undefined) => Response;
 
 export interface ForwarderOptions {
   readonly caller: LatestCaller;
@@ -35,14 +35,14 @@ export class Forwarder {
 
   /**
    * @param params - as the server is to get them
-   * @param onResult - looks at a result on its way back, and may change it
+   * @param onAnswer - looks at an answer on its way back, and may change it
    */
   forward(
     request: JSONRPCRequest,
     server: EndpointServer,
     params: Params,
     extra: PeerExtra | undefined,
-    onResult?: OnResult,
+    onAnswer?: OnAnswer,
   ): void {
     const { intercept, calls, links } = this.#options;
     if (extra?.stateOf !== undefined && extra.stateOf !== server.id) {
@@ -50,14 +50,14 @@ export class Forwarder {
       return calls.refuse(request, -32602, 'params.requestState is not good: it is of another server');
     }
     if (intercept === undefined) {
-      const call = new PlainCall(request, links.to(server), this.#options, onResult);
+      const call = new PlainCall(request, links.to(server), this.#options, onAnswer);
       calls.add(call);
       call.send({ ...request, params }, partOf(extra));
       return;
     }
     const call = calls.open(request, server.id);
     void this.#intercepted(intercept, call, request, server, params, extra).then(({ response, link }) =>
-      calls.finish(call, translate(this.#options, server.id, response, onResult, link)),
+      calls.finish(call, translate(this.#options, server.id, response, onAnswer, link)),
     );
   }
 
@@ -132,17 +132,17 @@ class PlainCall implements Call, Exchange {
   hasProgress = false;
   readonly #link: Link;
   readonly #options: ForwarderOptions;
-  readonly #onResult: OnResult | undefined;
+  readonly #onAnswer: OnAnswer | undefined;
   #linkId: RequestId | undefined;
 
-  constructor(request: JSONRPCRequest, link: Link, options: ForwarderOptions, onResult: OnResult | undefined) {
+  constructor(request: JSONRPCRequest, link: Link, options: ForwarderOptions, onAnswer: OnAnswer | undefined) {
     this.id = request.id;
     this.callerId = request.id;
     this.progressToken = request.params?._meta?.progressToken;
     this.server = link.server;
     this.#link = link;
     this.#options = options;
-    this.#onResult = onResult;
+    this.#onAnswer = onAnswer;
   }
 
   send(message: JSONRPCRequest, part: JsonPart | undefined): void {
@@ -150,7 +150,7 @@ class PlainCall implements Call, Exchange {
   }
 
   onAnswer(response: Response, part?: JsonPart): void {
-    this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onResult, this.#link), part);
+    this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onAnswer, this.#link), part);
   }
 
   onProgress(params: Params): void {
@@ -168,14 +168,14 @@ function translate(
   { owners, tasks }: ForwarderOptions,
   server: string,
   response: Response,
-  onResult: OnResult | undefined,
+  onAnswer: OnAnswer | undefined,
   link: Link | undefined,
 ): Response {
-  if (!('result' in response)) {
-    return response;
+  let translated = response;
+  if ('result' in response) {
+    owners.see(server, response.result);
+    const result = tasks.translate(server, response.result, link);
+    translated = result === response.result ? response : { ...response, result };
   }
-  owners.see(server, response.result);
-  const translated = tasks.translate(server, response.result, link);
-  const result = onResult === undefined ? translated : onResult(translated);
-  return result === response.result ? response : { ...response, result };
+  return onAnswer === undefined ? translated : onAnswer(translated, link);
 }

@@ -1,3 +1,4 @@
+import type { Response } from '../instance/exchanges.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { Calls } from './calls.js';
@@ -159,8 +160,8 @@ export class Router {
         subscriptions.remove(server.id, origin.uri, uri as string);
         return calls.answer(request, {});
       }
-      return forwarder.forward(request, server, toParams(origin.uri), extra, (result) =>
-        this.#resourceAnswered(request, server.id, origin.uri, result),
+      return forwarder.forward(request, server, toParams(origin.uri), extra, (response) =>
+        this.#resourceAnswered(request, server.id, origin.uri, response),
       );
     }
     if (listed || typeof uri !== 'string') {
@@ -183,7 +184,14 @@ export class Router {
     if (origin === undefined || server === undefined) {
       return calls.refuse(request, -32602, `unknown task: ${String(taskId)}`);
     }
-    forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra);
+    const onAnswer =
+      request.method === 'tasks/result'
+        ? (response: Response, link: object | undefined) => {
+            tasks.resultAnswered(link, origin.taskId, response);
+            return response;
+          }
+        : undefined;
+    forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra, onAnswer);
   }
 
   #byReference(request: JSONRPCRequest, extra: Extra): void {
@@ -218,8 +226,12 @@ export class Router {
     calls.refuse(request, -32601, `method not found: ${request.method}`);
   }
 
-  #resourceAnswered({ method, params }: JSONRPCRequest, server: string, uri: string, result: Fields): Fields {
+  #resourceAnswered({ method, params }: JSONRPCRequest, server: string, uri: string, response: Response): Response {
+    if (!('result' in response)) {
+      return response;
+    }
     const { subscriptions } = this.#options;
+    const { result } = response;
     const asked = params?.uri as string;
     if (method === 'resources/subscribe') {
       subscriptions.add(server, uri, asked);
@@ -227,8 +239,8 @@ export class Router {
       subscriptions.remove(server, uri, asked);
     } else if (method === 'resources/read' && asked !== uri && Array.isArray(result.contents)) {
       const contents = result.contents.map((part: Fields) => (part?.uri === uri ? { ...part, uri: asked } : part));
-      return { ...result, contents };
+      return { ...response, result: { ...result, contents } };
     }
-    return result;
+    return response;
   }
 }

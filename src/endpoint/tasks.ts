@@ -1,3 +1,4 @@
+import type { Response } from '../instance/exchanges.js';
 import { RunningTasks } from '../instance/running-tasks.js';
 import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
@@ -32,6 +33,11 @@ export class TaskOwners {
   /** Whether a task runs behind this link, as far as the caller has heard. */
   isRunning(link: object): boolean {
     return this.#running.get(link)?.any === true;
+  }
+
+  /** The server behind this link has answered `tasks/result` of a task of its own. */
+  resultAnswered(link: object | undefined, taskId: string, response: Response): void {
+    link !== undefined && this.#running.get(link)?.seeResult(taskId, response);
   }
 
   /** The server behind a link has ended, and its tasks with it. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../options.js';
+import type { Response } from './exchanges.js';
 import { hasEnded } from './task-status.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -33,6 +34,14 @@ export class RunningTasks {
     } else if (status !== undefined) {
       this.#makeRoom(taskId);
       this.#until.set(taskId, this.#end(taskId, ttl));
+    }
+  }
+
+  /** The server has answered `tasks/result`, as it does when the task has ended: with its result, or the error that it ended in. */
+  seeResult(taskId: unknown, response: Response): void {
+    // An error of ours says nothing of the task.
+    if ('result' in response || response.error.code < 0) {
+      this.#until.delete(taskId);
     }
   }
 

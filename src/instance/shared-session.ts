@@ -194,6 +194,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       callerId: request.id,
       onAnswer: (response) => {
         const isWanted = subscribed !== undefined && from.subscribing.delete(subscribed);
+        if (method === 'tasks/result') {
+          this.#tasks.resultAnswered(params?.taskId, response);
+        }
         if ('result' in response) {
           if (isWanted) {
             from.subscriptions.add(subscribed);

@@ -1,4 +1,5 @@
 import type { Clock } from '../options.js';
+import type { Response } from './exchanges.js';
 import { RunningTasks } from './running-tasks.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -42,6 +43,11 @@ export class SharedTasks<Owner> {
       this.#owners.set(task.taskId, owner);
     }
     this.#running.see(task);
+  }
+
+  /** The server has answered `tasks/result`. */
+  resultAnswered(taskId: unknown, response: Response): void {
+    this.#running.seeResult(taskId, response);
   }
 
   /** A list of tasks without those of others. */

@@ -285,6 +285,39 @@ describe('time', () => {
     expect(t.server('runs').live).toEqual([]);
   });
 
+  test.each(['caller', 'shared'])('a task has ended when its result is there, isolation: %s', async (isolation) => {
+    const answers: (() => Json)[] = [
+      () => ({ content: [] }),
+      () => {
+        throw new RpcError(-32000, 'this is how the task has ended');
+      },
+    ];
+    for (const answer of answers) {
+      const gate = Promise.withResolvers<void>();
+      const runs: Script = {
+        ...script,
+        on: {
+          'tools/call': () => ({ task: { taskId: 't', status: 'working', ttl: null } }),
+          'tasks/result': () => gate.promise.then(answer),
+        },
+      };
+      await using t = setUp({ runs }, { entry: { isolation, idle_timeout: '1m', health: { interval: 0 } } });
+      await using caller = await t.caller();
+      await caller.result('tools/call', { name: 'runs__x', task: {} });
+      const result = caller.request('tasks/result', { taskId: 't' });
+      // Ours, which says nothing of the task.
+      await t.clock.advance(10 * 60_000);
+      expect(await result).toMatchObject({ error: { data: { code: 'REQUEST_TIMEOUT' } } });
+      await t.clock.advance(10 * 60_000);
+      expect(t.server('runs').live).toHaveLength(1);
+      const again = caller.request('tasks/result', { taskId: 't' });
+      gate.resolve();
+      await again;
+      await t.clock.advance(60_000);
+      expect(t.server('runs').live).toEqual([]);
+    }
+  });
+
   test.each([
     ['nobody', undefined],
     ['an interceptor', (_: unknown, next: () => Promise<Json>) => next()],
