@@ -7,6 +7,8 @@ import { RequestTransport } from './request-session.js';
 import { SharedSession } from './shared-session.js';
 import { SharedTransport } from './shared-transport.js';
 
+type OnProgress = (progress: RuntimeProgress) => void;
+
 export interface SessionPoolOptions {
   readonly server: string;
   readonly isolation: 'caller' | 'shared' | 'principal' | 'request';
@@ -16,7 +18,7 @@ export interface SessionPoolOptions {
   /** The pool of the entry that the catalog has now. Throws when there is none. */
   current(): SessionPool;
   /** A connection with an instance of its own. */
-  connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): LinkTransport;
+  connect(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
 }
 
 /** Decides who shares an instance of an entry, and hands out connections accordingly. */
@@ -38,14 +40,16 @@ export class SessionPool {
   }
 
   /** A connection for the merged peer. */
-  connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): LinkTransport {
+  connect(caller: Caller, onProgress: OnProgress): LinkTransport {
     switch (this.#options.isolation) {
       case 'request':
-        return new RequestTransport(this.#linkOptions(caller), this.#options.clock);
+        return new RequestTransport(this.#linkOptions(caller, onProgress), this.#options.clock);
       case 'caller':
-        return caller.id === undefined ? this.#options.connect(caller, onProgress) : this.#attach(caller, 'entry');
+        return caller.id === undefined
+          ? this.#options.connect(caller, onProgress)
+          : this.#attach(caller, 'entry', onProgress);
       default:
-        return this.#attach(caller, 'entry');
+        return this.#attach(caller, 'entry', onProgress);
     }
   }
 
@@ -80,8 +84,8 @@ export class SessionPool {
   }
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
-  #attach(caller: Caller, staysWith: 'server' | 'entry'): SharedTransport {
-    return new SharedTransport(() => this.#options.current().#join(caller), staysWith);
+  #attach(caller: Caller, staysWith: 'server' | 'entry', onProgress?: OnProgress): SharedTransport {
+    return new SharedTransport(() => this.#options.current().#join(caller), staysWith, onProgress);
   }
 
   /** The session that this caller shares, and whom its server is started for. */
@@ -115,7 +119,7 @@ export class SessionPool {
   #create(key: string | symbol, caller: Caller | undefined): SharedSession {
     const session: SharedSession = new SharedSession({
       // It may hold what the next one needs: a file, a port, a container's name.
-      link: { ...this.#linkOptions(caller), after: this.#endings?.get(key) },
+      link: { ...this.#linkOptions(caller, (progress) => session.starting(progress)), after: this.#endings?.get(key) },
       sharing: typeof key === 'symbol' || key.startsWith('caller ') ? 'one-caller' : 'callers',
       clock: this.#options.clock,
       onUnused: (ending) => {
@@ -139,8 +143,8 @@ export class SessionPool {
     ending.then(forget, forget);
   }
 
-  #linkOptions(caller: Caller | undefined) {
+  #linkOptions(caller: Caller | undefined, onProgress: OnProgress) {
     const { server, startTimeoutMs, watch, connect } = this.#options;
-    return { server, startTimeoutMs, watch, connect: () => connect(caller) };
+    return { server, startTimeoutMs, watch, connect: () => connect(caller, onProgress) };
   }
 }

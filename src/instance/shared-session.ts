@@ -1,5 +1,6 @@
 import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
+import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
@@ -103,6 +104,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     // Its answers to what has moved reach nobody.
     await this.#link.close();
+  }
+
+  /** The start of the server has come further: all who wait for it are told. */
+  starting(progress: RuntimeProgress): void {
+    for (const transport of this.#attached) {
+      transport.starting(progress);
+    }
   }
 
   /** @internal */

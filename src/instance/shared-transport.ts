@@ -1,4 +1,5 @@
 import { GatewayError } from '../errors.js';
+import type { RuntimeProgress } from '../runtime.js';
 import {
   isRequest,
   isResponse,
@@ -60,6 +61,7 @@ export class SharedTransport implements Transport {
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #staysWith: 'server' | 'entry';
+  readonly #onProgress: ((progress: RuntimeProgress) => void) | undefined;
   #initialized = false;
   /** Why the server has ended. */
   #reason: GatewayError | undefined;
@@ -70,10 +72,16 @@ export class SharedTransport implements Transport {
   /**
    * @param join - finds the session, when it is needed; throws when there is none any more
    * @param staysWith - what its user holds on to once it is initialized: the server as it was then, or whatever there is
+   * @param onProgress - told how far the start of the server has come
    */
-  constructor(join: () => SharedTransportOwner, staysWith: 'server' | 'entry') {
+  constructor(
+    join: () => SharedTransportOwner,
+    staysWith: 'server' | 'entry',
+    onProgress: ((progress: RuntimeProgress) => void) | undefined,
+  ) {
     this.#join = join;
     this.#staysWith = staysWith;
+    this.#onProgress = onProgress;
   }
 
   /** @internal The server has ended, and `onclose` follows. */
@@ -196,6 +204,11 @@ export class SharedTransport implements Transport {
     if (this.#state === 'open' || this.#state === 'ending') {
       runCallback(this, () => this.onmessage?.(message));
     }
+  }
+
+  /** @internal The start of the server has come further. */
+  starting(progress: RuntimeProgress): void {
+    this.#onProgress?.(progress);
   }
 
   /** @internal */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { errorNumbers, type Interceptor } from '../../src/index.js';
+import { type Caller, errorNumbers, type Interceptor } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
@@ -353,41 +353,51 @@ describe('time', () => {
     },
   );
 
-  test('the progress of a start comes to the calls that wait for it, under their own tokens', async () => {
-    let go = () => {};
-    const gate = new Promise<void>((resolve) => {
-      go = resolve;
-    });
-    await using t = setUp({
-      a: {
-        ...script,
-        open: async (context) => {
-          context.report('pulling', { current: 0, total: 2 });
-          context.report('pulling', { message: 'layer 1 of 2', current: 1, total: 2 });
-          context.report('starting', { message: 'nearly' });
-          await gate;
+  test.each<[string, Caller]>([
+    ['caller', {}],
+    ['caller', { id: 'ada' }],
+    ['shared', {}],
+    ['principal', { principal: 'ada' }],
+    ['request', {}],
+  ])(
+    'the progress of a start comes to the calls that wait for it, under their own tokens, isolation: %s of %o',
+    async (isolation, who) => {
+      let go = () => {};
+      const gate = new Promise<void>((resolve) => {
+        go = resolve;
+      });
+      const scripts: Record<string, Script> = {
+        a: {
+          ...script,
+          open: async (context) => {
+            context.report('pulling', { current: 0, total: 2 });
+            context.report('pulling', { message: 'layer 1 of 2', current: 1, total: 2 });
+            context.report('starting', { message: 'nearly' });
+            await gate;
+          },
         },
-      },
-      b: held,
-    });
-    await using caller = await t.caller();
-    await using other = await t.caller();
-    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 'p' } } });
-    await caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x' } });
-    const messages = () => caller.notifications('notifications/progress').map(({ message }) => message);
-    await caller.until(() => (messages().includes('nearly') ? true : undefined));
-    expect(messages()).toContain('layer 1 of 2');
-    // Where the runtime has no words for it.
-    expect(messages()).toContain('starting a');
-    const all = caller.notifications('notifications/progress');
-    expect(new Set(all.map(({ progressToken }) => progressToken))).toEqual(new Set(['p']));
-    const steps = all.map(({ progress }) => progress as number);
-    expect(steps).toEqual([...new Set(steps)].sort((x, y) => x - y));
-    expect(Math.max(...steps)).toBeLessThan(0);
-    expect(other.notifications('notifications/progress')).toEqual([]);
-    go();
-    expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { content: [] } });
-  });
+        b: held,
+      };
+      await using t = setUp(scripts, { entry: { isolation } });
+      await using caller = await t.caller({}, { caller: who });
+      await using other = await t.caller({}, { caller: who });
+      await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 'p' } } });
+      await caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x' } });
+      const messages = () => caller.notifications('notifications/progress').map(({ message }) => message);
+      await caller.until(() => (messages().includes('nearly') ? true : undefined));
+      expect(messages()).toContain('layer 1 of 2');
+      // Where the runtime has no words for it.
+      expect(messages()).toContain('starting a');
+      const all = caller.notifications('notifications/progress');
+      expect(new Set(all.map(({ progressToken }) => progressToken))).toEqual(new Set(['p']));
+      const steps = all.map(({ progress }) => progress as number);
+      expect(steps).toEqual([...new Set(steps)].sort((x, y) => x - y));
+      expect(Math.max(...steps)).toBeLessThan(0);
+      expect(other.notifications('notifications/progress')).toEqual([]);
+      go();
+      expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { content: [] } });
+    },
+  );
 
   test.each([
     ['without an interceptor', undefined],
