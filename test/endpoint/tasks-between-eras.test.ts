@@ -6,7 +6,7 @@ import {
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { ElicitRequestSchema, ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, test } from 'vitest';
-import { createGateway } from '../../src/index.js';
+import { createGateway, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { discovery, statelessServer } from './modern-servers.js';
@@ -292,6 +292,25 @@ test('a result that was lost with a connection is asked for again', async () => 
     status: 'completed',
     result: { structuredContent: { done: true } },
   });
+});
+
+test('a request for a task that something holds is answered when the gateway closes', async () => {
+  const entered = Promise.withResolvers<void>();
+  const intercept: Interceptor = ({ method }, next) => {
+    if (method === 'tasks/get') {
+      entered.resolve();
+      return new Promise<never>(() => {});
+    }
+    return next();
+  };
+  await using setup = setUp({ one: legacyServer({ status: 'working' }) }, { intercept });
+  const caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  await caller.result('tools/list');
+  await caller.call('one__slow');
+  const asking = caller.error('tasks/get', { taskId: 't1' });
+  await entered.promise;
+  await setup.gateway.close({ graceMs: 0 });
+  expect(await asking).toMatchObject({ data: { code: 'GATEWAY_CLOSED', delivered: 'unknown' } });
 });
 
 test('what was answered when the caller left comes to nobody', async () => {

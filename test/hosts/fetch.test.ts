@@ -313,6 +313,37 @@ describe('gateway.fetch', () => {
     expect(setup.server('one').live).toEqual([]);
   });
 
+  test('answers a request for a task, however long its server takes', async () => {
+    const task = { taskId: 't', createdAt: '', lastUpdatedAt: '', ttl: 1_000 };
+    const script: Script = {
+      tools: [{ name: 'go', execution: { taskSupport: 'required' } }],
+      capabilities: { tools: {}, tasks: { requests: { tools: { call: {} } } } },
+      on: {
+        'tools/call': () => ({ task: { ...task, status: 'working' } }),
+        'tasks/get': () => ({ ...task, status: 'completed' }),
+        'tasks/result': () => hold,
+      },
+    };
+    await using setup = setUp({ one: script });
+    const _meta = envelope({ extensions: { 'io.modelcontextprotocol/tasks': {} } });
+    const ask = async (method: string, params: Json = {}) => {
+      const name = params.taskId as string | undefined;
+      const response = await setup.gateway.fetch(
+        post(method, { _meta, ...params }, name === undefined ? {} : { 'mcp-name': name }),
+        me,
+      );
+      return response.text();
+    };
+    await ask('tools/list');
+    await ask('tools/call', { name: 'one__go' });
+    const asking = ask('tasks/get', { taskId: 't' });
+    const { instance, request } = await setup.server('one').request('tasks/result');
+    // Longer than a caller is remembered.
+    await setup.clock.advance(8 * 60_000);
+    instance.answer(request, { content: [] });
+    expect(await asking).toContain('"status":"completed"');
+  });
+
   test('knows ten thousand callers at once, and refuses more until some are forgotten', async () => {
     await using setup = setUp({});
     const ask = async (id: number) => (await setup.gateway.fetch(post('ping'), { caller: { id: `${id}` } })).status;

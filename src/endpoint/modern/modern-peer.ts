@@ -57,6 +57,8 @@ export class ModernPeer {
   readonly #inputs: InputRequests;
   readonly #listens: Listens;
   readonly #tasks: SessionTasks;
+  /** Requests for tasks, which are not answered yet. */
+  readonly #taskRequests = new Set<{ readonly id: RequestId; readonly reply: Reply }>();
   #closed = false;
 
   constructor(options: ModernPeerOptions) {
@@ -75,7 +77,11 @@ export class ModernPeer {
 
   /** Whether no request is open and no task runs, streams that listen included. */
   get isIdle(): boolean {
-    return this.#calls.size === 0 && !this.#sessions.all.some((session) => this.#isKept(session));
+    return (
+      this.#calls.size === 0 &&
+      this.#taskRequests.size === 0 &&
+      !this.#sessions.all.some((session) => this.#isKept(session))
+    );
   }
 
   /** Whether something goes on in a session although no request is open. */
@@ -127,6 +133,10 @@ export class ModernPeer {
     for (const call of this.#calls.all) {
       this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
     }
+    for (const { id, reply } of this.#taskRequests) {
+      reply(toErrorResponse(id, reason, reason.message, 'unknown'));
+    }
+    this.#taskRequests.clear();
   }
 
   async close(): Promise<void> {
@@ -135,6 +145,7 @@ export class ModernPeer {
       this.#options.clock.clearTimeout(call.timer);
     }
     this.#calls.clear();
+    this.#taskRequests.clear();
     await this.#sessions.close();
   }
 
@@ -181,16 +192,15 @@ export class ModernPeer {
   }
 
   #answerTask(request: JSONRPCRequest, extra: PeerExtra | undefined, reply: Reply): OpenExchange {
-    let hasLeft = false;
+    const open = { id: request.id, reply };
+    this.#taskRequests.add(open);
     void this.#tasks.answer(request, extra).then((response) => {
-      const { states, caller, isForAll } = this.#options;
-      hasLeft || reply(toModernResponse(request, response, { states, caller, isForAll, server: undefined }));
+      if (this.#taskRequests.delete(open)) {
+        const { states, caller, isForAll } = this.#options;
+        reply(toModernResponse(request, response, { states, caller, isForAll, server: undefined }));
+      }
     });
-    return {
-      cancel() {
-        hasLeft = true;
-      },
-    };
+    return { cancel: () => void this.#taskRequests.delete(open) };
   }
 
   #resume(call: ModernCall, request: JSONRPCRequest, reply: Reply, logLevel: string | undefined): OpenExchange {
