@@ -342,6 +342,26 @@ describe('connect(id, { era })', () => {
     expect(only.answers('q')).toMatchObject([{ result: { task: { taskId: 'mine' } } }]);
   });
 
+  test('leads on what the server says before there is a session, as much as may wait', async () => {
+    await using setup = setUp({ one: sessions });
+    const caller = new TestCaller(setup.gateway.connect('one', { era: 'legacy' }));
+    await caller.transport.start();
+    const { only } = setup.server('one');
+    const pinged = only.ask('p', 'ping');
+    for (let n = 0; n < 2_000; n += 1) {
+      only.notify('notifications/message', { level: 'info', data: n });
+    }
+    await settle();
+    await caller.initialize();
+    expect(await pinged).toMatchObject({ result: {} });
+    const heard = caller.notifications('notifications/message').map(({ data }) => data);
+    expect(heard).toEqual(Array.from({ length: 999 }, (_, n) => n));
+    only.notify('notifications/message', { level: 'info', data: 'later' });
+    await settle();
+    expect(caller.notifications('notifications/message').at(-1)).toMatchObject({ data: 'later' });
+    await caller.close();
+  });
+
   test('refuses an id that is in use, and what comes to a server that has ended before it was asked', async () => {
     await using setup = setUp({ one: { ...sessions, on: { 'tools/call': () => hold } } });
     await using caller = await legacy(setup);

@@ -12,6 +12,7 @@ import {
 import { deliver, runCallback } from '../../transport/callback.js';
 import { takesPart } from '../../transport/json-part.js';
 import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
+import { EarlyMessages } from '../early-messages.js';
 import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
@@ -68,6 +69,8 @@ export class EraTransport implements LinkTransport {
   #isReplacing = false;
   /** What a server has asked before its handshake was over: one that takes its place knows nothing of that. */
   #early: RequestId[] | undefined = [];
+  /** What a server that was started ahead has said to nobody yet. */
+  #unheard: EarlyMessages | undefined;
   #ended = false;
   #lastError: Error | undefined;
   /** Why the connection ends. */
@@ -97,9 +100,15 @@ export class EraTransport implements LinkTransport {
     }
   }
 
-  /** May be called again by whoever takes over a connection that was started ahead. */
+  /** May be called again by whoever takes over a connection that was started ahead, and hears now what has come since. */
   start(): Promise<void> {
     this.#starting ??= this.#inner.start();
+    if (this.onmessage !== undefined) {
+      for (let next = this.#unheard?.take(); next !== undefined; next = this.#unheard?.take()) {
+        deliver(this, next.message, next.extra);
+      }
+      this.#unheard = undefined;
+    }
     return this.#starting;
   }
 
@@ -321,8 +330,18 @@ export class EraTransport implements LinkTransport {
       if (this.#early !== undefined && this.#early.length < mostEarly && isRequest(message)) {
         this.#early.push(message.id);
       }
-      deliver(this, message, extra);
+      if (this.onmessage === undefined) {
+        this.#keep(message, extra);
+      } else {
+        deliver(this, message, extra);
+      }
     }
+  }
+
+  #keep(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    this.#unheard ??= new EarlyMessages();
+    // Whoever says so much to nobody is not heard.
+    this.#unheard.isFull() || this.#unheard.add(message, extra);
   }
 
   #onClose(): void {
