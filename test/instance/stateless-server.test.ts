@@ -392,12 +392,17 @@ describe('what a caller listens to', () => {
     expect(t.server.of('notifications/cancelled')).toEqual([]);
   });
 
-  test('a stream that is acknowledged without a word of what it brings is a refusal', async () => {
-    const t = await listening(() => undefined)();
-    expect(await t.ask('resources/subscribe', { uri })).toMatchObject({
-      error: { code: -32602, message: expect.stringContaining(uri) },
-    });
-  });
+  test.each([[undefined], [{}], [{ resourceSubscriptions: [] }]])(
+    'a stream that is acknowledged without a word of what it brings (%o) is a refusal, and is not kept open',
+    async (honored) => {
+      const t = await listening(() => honored)();
+      expect(await t.ask('resources/subscribe', { uri })).toMatchObject({
+        error: { code: -32602, message: expect.stringContaining(uri) },
+      });
+      const [listen] = t.server.of('subscriptions/listen');
+      expect(t.server.of('notifications/cancelled').map(({ params }) => params?.requestId)).toEqual([listen?.id]);
+    },
+  );
 
   test('a stream that the server refuses is a refusal in its own words, and is not asked for again', async () => {
     const error = { code: -32603, message: 'not today' };

@@ -193,8 +193,9 @@ export class Listening {
     if (stream.wasOpen) {
       this.#tellWhatMayHaveChanged(honored);
     } else if (Object.keys(honored).length === 0) {
-      // Nothing will ever come.
+      // Nothing will ever come, and the server may keep it open all the same.
       this.#streams.delete(stream.id);
+      this.#options.cancel(stream.id);
     }
     stream.wasOpen = true;
     stream.settle(honored);
