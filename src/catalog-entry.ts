@@ -51,6 +51,7 @@ export class CatalogEntry {
   readonly redactor: Redactor;
   #definition: ServerDefinition;
   #isRetired = false;
+  #isKept = false;
   readonly #env: EntryEnvironment;
   readonly #since: number;
   readonly #room: Room;
@@ -143,6 +144,7 @@ export class CatalogEntry {
    */
   async retire(graceMs: number | 'keep', reason: GatewayError): Promise<void> {
     this.#isRetired = true;
+    this.#isKept = graceMs === 'keep';
     const moved = this.#sessions?.retire(reason);
     try {
       await Promise.all([moved, this.#supervisor?.retire(graceMs, reason)]);
@@ -200,13 +202,13 @@ export class CatalogEntry {
 
   /** What the merged peer of one caller needs to know of it. */
   toEndpointServer(caller: Caller): EndpointServer {
-    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation, onReload } = this.definition;
+    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = this.definition;
     // What is shared is watched once, by the session that shares it: also its start, which may have to wait for a pull.
     const watches = this.sessions.watches(caller);
     return {
       id,
       entry: this,
-      isKept: onReload === 'keep',
+      isKept: () => this.#isKept,
       displayName,
       fingerprint: this.#fingerprintOf(),
       listTimeoutMs,

@@ -8,8 +8,8 @@ export interface EndpointServer {
   readonly id: string;
   /** The same for as long as a reload of the catalog replaces no server of it. */
   readonly entry: object;
-  /** Whether running servers of the entry that it replaces go on until they end. */
-  readonly isKept: boolean;
+  /** Whether a reload that has replaced the entry lets its running servers go on until they end. */
+  isKept(): boolean;
   readonly displayName: string;
   readonly fingerprint: string;
   readonly listTimeoutMs: number;

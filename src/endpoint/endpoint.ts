@@ -161,11 +161,10 @@ export class Endpoint implements LinkOwner, Peer {
     for (const server of servers) {
       this.#servers.set(server.id, server);
     }
-    for (const { id, entry } of before) {
-      const next = this.#servers.get(id);
-      if (next?.entry !== entry) {
+    for (const { id, entry, isKept } of before) {
+      if (this.#servers.get(id)?.entry !== entry) {
         this.#lists.forget(id);
-        this.#links.replace(id, next?.isKept ?? false);
+        this.#links.replace(id, isKept());
         this.#resubscribe(id);
       }
     }

@@ -330,6 +330,24 @@ describe('gateway.reload()', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test.each(['caller', 'shared'])(
+    'a runtime of another type drains, whatever on_reload says, isolation: %s',
+    async (isolation) => {
+      const kept = { on_reload: 'keep', isolation };
+      await using t = setUp({ a: script }, { entry: kept });
+      await using caller = await t.caller();
+      await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', hold: true } });
+      const { instance, request } = await t.server('a').request('tools/call');
+      const other = new ScriptedServer({ tools: [{ name: 'x' }], on: { 'tools/call': () => ({ isOther: true }) } });
+      const reloading = t.gateway.reload({ servers: [{ id: 'a', ...kept, runtime: other.runtime } as never] });
+      expect(await caller.result(...call('a'))).toEqual({ isOther: true });
+      instance.answer(request, { isOther: false });
+      expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { isOther: false } });
+      await reloading;
+      expect(t.server('a').live).toEqual([]);
+    },
+  );
+
   test('what somebody is subscribed to at a server that was kept goes over to the new one, which ends with its caller', async () => {
     const kept = { on_reload: 'keep', max_lifetime: '10s', idle_timeout: '1s' };
     for (const options of [{}, { caller: { id: 'ada' } }]) {
