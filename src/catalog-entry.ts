@@ -155,6 +155,11 @@ export class CatalogEntry {
     }
   }
 
+  /** The catalog has another entry of its id, or none, and what runs of it goes on all the same. */
+  get isKept(): boolean {
+    return this.#isKept;
+  }
+
   /** Nothing of it runs, and nobody is connected. */
   get isGone(): boolean {
     return this.#supervisor?.isGone !== false && this.#sessions?.isUsed !== true;

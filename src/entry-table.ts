@@ -58,6 +58,12 @@ export class EntryTable {
     };
     const described: (() => void)[] = [];
     const leaving: (() => Promise<unknown>)[] = [];
+    const leave = (old: CatalogEntry, grace: number | 'keep', why: string) => {
+      // What was kept of the ones before it is kept no longer than it is.
+      const earlier = [...this.#retired].filter(({ definition: { id }, isKept }) => isKept && id === old.definition.id);
+      const all = grace === 'keep' ? [old] : [old, ...earlier];
+      leaving.push(...all.map((entry) => () => this.#retire(entry, grace, why)));
+    };
     for (const definition of definitions) {
       const { id } = definition;
       const old = before.get(id);
@@ -84,18 +90,18 @@ export class EntryTable {
       if (old !== undefined) {
         const { onReload } = definition;
         const mode = difference === 'type' ? 'drain' : onReload;
-        leaving.push(() => this.#retire(old, mode === 'keep' ? 'keep' : mode === 'now' ? 0 : graceMs, 'has changed'));
+        leave(old, mode === 'keep' ? 'keep' : mode === 'now' ? 0 : graceMs, 'has changed');
       }
     }
     for (const [id, old] of before) {
       result.removed.push(id);
-      leaving.push(() => this.#retire(old, graceMs, 'is no longer there'));
+      leave(old, graceMs, 'is no longer there');
     }
     this.#current = current;
     for (const describe of described) {
       describe();
     }
-    return { result, retired: leaving.map((leave) => leave()) };
+    return { result, retired: leaving.map((run) => run()) };
   }
 
   /** Every entry, with what still runs of the ones before it. */

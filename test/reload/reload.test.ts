@@ -348,6 +348,34 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test.each(['caller', 'shared'])(
+    'what was kept ends as its entry does in a later reload, isolation: %s',
+    async (isolation) => {
+      const kept = { on_reload: 'keep', isolation };
+      const next = entry('a', { ...kept, env: { V: '2' } });
+      for (const servers of [[], [entry('a', { isolation, on_reload: 'drain', env: { V: '3' } })]]) {
+        await using t = setUp({ a: script }, { entry: kept });
+        const raw = await TestCaller.open(t.gateway.connect('a'));
+        await using caller = await t.caller();
+        await caller.result(...call('a'));
+        const open = raw.error('tools/call', { name: 'x', hold: true });
+        await t.server('a').request('tools/call', 1);
+        const old = t.server('a').live;
+        await t.gateway.reload({ servers: [next] });
+        expect(old.filter(({ closed }) => closed)).toEqual([]);
+        // Nothing that it changes.
+        await t.gateway.reload({ servers: [next] });
+        expect(old.filter(({ closed }) => closed)).toEqual([]);
+        const reloading = t.gateway.reload({ servers }, { graceMs: 1_000 });
+        await t.clock.advance(1_000);
+        await reloading;
+        expect(await open).toMatchObject({ data: { code: 'SERVER_STOPPED' } });
+        expect(raw.closed).toBe(1);
+        expect(t.server('a').live).toEqual([]);
+      }
+    },
+  );
+
   test('what somebody is subscribed to at a server that was kept goes over to the new one, which ends with its caller', async () => {
     const kept = { on_reload: 'keep', max_lifetime: '10s', idle_timeout: '1s' };
     for (const options of [{}, { caller: { id: 'ada' } }]) {
