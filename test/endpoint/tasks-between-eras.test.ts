@@ -426,6 +426,46 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     await deaf.server('one').request('tasks/cancel');
   });
 
+  test('fails when the server does not take what the caller has answered, and not when it goes on all the same', async () => {
+    for (const goesOn of [false, true]) {
+      let asked = 0;
+      const script = modernServer([], {
+        'tasks/get': () => {
+          asked += 1;
+          const state = goesOn && asked > 1 ? ended() : asking;
+          return { resultType: 'complete', taskId: 't1', ...times, pollIntervalMs: 100, ...state };
+        },
+        'tasks/update': () => {
+          throw new RpcError(-32603, 'it was lost');
+        },
+      });
+      await using setup = setUp({ one: script });
+      await using caller = await legacy(setup, { elicitation: {} });
+      caller.onRequest = () => ({ action: 'accept' });
+      const answer = await until(setup, caller.request('tools/call', { name: `${prefix}go` }));
+      const server = setup.server('one').only;
+      expect(caller.requests('elicitation/create')).toHaveLength(1);
+      if (goesOn) {
+        expect(answer).toMatchObject({ result: { structuredContent: { done: true } } });
+      } else {
+        const message = 'the server did not take what the client has answered: it was lost';
+        expect(answer).toMatchObject({ error: { code: -32603, message } });
+        expect(server.requests('tasks/cancel')).toHaveLength(1);
+      }
+    }
+  });
+
+  test('fails when it needs what cannot be asked for', async () => {
+    for (const input of [{ method: 'vendor/ask' }, 'no object']) {
+      const script = modernServer([{ status: 'input_required', inputRequests: { who: input } }]);
+      await using setup = setUp({ one: script });
+      await using caller = await legacy(setup, { elicitation: {} });
+      const error = await until(setup, caller.error('tools/call', { name: `${prefix}go` }));
+      expect(error).toMatchObject({ code: -32603, message: expect.stringContaining('cannot be asked for') });
+      expect(setup.server('one').only.requests('tasks/cancel')).toHaveLength(1);
+    }
+  });
+
   test('is cancelled with its call', async () => {
     await using setup = setUp({ one: modernServer([asking]) });
     await using caller = await legacy(setup, { elicitation: {} });

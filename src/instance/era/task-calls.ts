@@ -27,8 +27,8 @@ interface Wait {
   readonly taskId: string;
   /** The caller knows nothing of the task: its call simply takes until the task has ended. */
   readonly isHidden: boolean;
-  /** The server's keys of what the caller was asked already. */
-  readonly asked: Set<string>;
+  /** The server's keys of what the caller was asked already, and why it did not take the answer, if it did not. */
+  readonly asked: Map<string, RpcError | undefined>;
   /** What the caller has not answered: our id, and the server's key. */
   readonly waiting: Map<RequestId, string>;
   timer: unknown;
@@ -128,14 +128,21 @@ export class TaskCalls {
     wait.waiting.delete(id);
     const { taskId } = wait;
     if ('result' in response) {
-      this.#ask('tasks/update', { taskId, inputResponses: { [key]: response.result } }, () => {});
-      return true;
+      this.#ask('tasks/update', { taskId, inputResponses: { [key]: response.result } }, (updated) => {
+        // It may have got it all the same: then it asks for it no more.
+        'error' in updated && wait.asked.set(key, updated.error);
+      });
+    } else {
+      const message = `the client could not answer what the server asked: ${response.error.message}`;
+      this.#giveUp(wait, { ...response.error, message });
     }
-    // Without the answer the task could not go on.
-    this.#ask('tasks/cancel', { taskId }, () => {});
-    const message = `the client could not answer what the server asked: ${response.error.message}`;
-    this.#finish(wait, { jsonrpc: '2.0', id: wait.id, error: { ...response.error, message } });
     return true;
+  }
+
+  /** Without an answer the task could not go on. */
+  #giveUp(wait: Wait, error: RpcError): void {
+    this.#ask('tasks/cancel', { taskId: wait.taskId }, () => {});
+    this.#finish(wait, { jsonrpc: '2.0', id: wait.id, error });
   }
 
   /** The caller does not wait any more. A task that it knows of goes on. */
@@ -157,7 +164,7 @@ export class TaskCalls {
   }
 
   #wait(id: RequestId, taskId: string, isHidden: boolean, pauseMs?: unknown): Wait {
-    const wait: Wait = { id, taskId, isHidden, asked: new Set(), waiting: new Map(), timer: undefined };
+    const wait: Wait = { id, taskId, isHidden, asked: new Map(), waiting: new Map(), timer: undefined };
     this.#waits.set(id, wait);
     if (isHidden) {
       this.#pause(wait, pauseMs);
@@ -211,10 +218,20 @@ export class TaskCalls {
 
   #askCaller(wait: Wait, inputRequests: Fields): void {
     for (const [key, input] of Object.entries(inputRequests)) {
-      if (wait.asked.has(key) || !isFields(input) || !askable.has(input.method)) {
+      const refusal = wait.asked.get(key);
+      if (refusal !== undefined) {
+        const message = `the server did not take what the client has answered: ${refusal.message}`;
+        return this.#giveUp(wait, { ...refusal, message });
+      }
+      if (wait.asked.has(key)) {
         continue;
       }
-      wait.asked.add(key);
+      if (!isFields(input) || !askable.has(input.method)) {
+        const method = isFields(input) ? String(input.method) : typeof input;
+        const message = `the server needs input of a kind that cannot be asked for: ${method}`;
+        return this.#giveUp(wait, { code: -32603, message });
+      }
+      wait.asked.set(key, undefined);
       const id = `task:${this.#next++}`;
       wait.waiting.set(id, key);
       this.#questions.set(id, wait);
