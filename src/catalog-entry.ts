@@ -213,7 +213,8 @@ export class CatalogEntry {
     return {
       id,
       entry: this,
-      isKept: () => this.#isKept,
+      // With an instance for each request there is none that could go on.
+      isKept: () => this.#isKept && isolation !== 'request',
       displayName,
       fingerprint: this.#fingerprintOf(),
       listTimeoutMs,

@@ -376,6 +376,22 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test('with an instance for each request nothing is kept: the next one goes by the new catalog', async () => {
+    const kept = { on_reload: 'keep', isolation: 'request' };
+    await using t = setUp({ a: script }, { entry: kept });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', hold: true } });
+    const { instance, request } = await t.server('a').request('tools/call');
+    await t.gateway.reload({ servers: [entry('a', { ...kept, isolation: 'caller' })] });
+    await caller.result(...call('a'));
+    await caller.result(...call('a'));
+    expect(t.server('a').opens).toBe(2);
+    instance.answer(request, { isOld: true });
+    expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { isOld: true } });
+    await settle();
+    expect(t.server('a').live).toHaveLength(1);
+  });
+
   test('what somebody is subscribed to at a server that was kept goes over to the new one, which ends with its caller', async () => {
     const kept = { on_reload: 'keep', max_lifetime: '10s', idle_timeout: '1s' };
     for (const options of [{}, { caller: { id: 'ada' } }]) {
