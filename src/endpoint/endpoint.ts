@@ -118,6 +118,7 @@ export class Endpoint implements LinkOwner, Peer {
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
+      onSubscribed: ({ id }, uri, link) => this.#subscribed(id, uri, link),
       list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
       learnNames: (kind, extra) => this.#lists.learnNames(kind, extra),
@@ -256,6 +257,20 @@ export class Endpoint implements LinkOwner, Peer {
     this.#tasks.end(link);
     if (this.#links.ended(link)) {
       this.#resubscribe(link.server);
+    }
+  }
+
+  /** Where a reload has replaced the server meanwhile, the next one is asked as well. */
+  #subscribed(id: string, uri: string, link: Link | undefined): void {
+    const server = this.#servers.get(id);
+    if (server === undefined || link === undefined || this.#links.has(link)) {
+      return;
+    }
+    const next = this.#links.to(server);
+    if (next.handshake === undefined) {
+      this.#resubscribe(id);
+    } else {
+      next.ask('resources/subscribe', { uri }).catch(nothing);
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Response } from '../instance/exchanges.js';
+import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { Calls } from './calls.js';
@@ -29,6 +30,8 @@ export interface RouterOptions {
   readonly tasks: TaskOwners;
   readonly subscriptions: Subscriptions;
   readonly forwarder: Forwarder;
+  /** A server has taken a subscription, which came on this link. */
+  onSubscribed(server: EndpointServer, uri: string, link: Link | undefined): void;
   /** All of one server's list. */
   list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
@@ -160,8 +163,8 @@ export class Router {
         subscriptions.remove(server.id, origin.uri, uri as string);
         return calls.answer(request, {});
       }
-      return forwarder.forward(request, server, toParams(origin.uri), extra, (response) =>
-        this.#resourceAnswered(request, server.id, origin.uri, response),
+      return forwarder.forward(request, server, toParams(origin.uri), extra, (response, link) =>
+        this.#resourceAnswered(request, server, origin.uri, response, link),
       );
     }
     if (listed || typeof uri !== 'string') {
@@ -226,17 +229,24 @@ export class Router {
     calls.refuse(request, -32601, `method not found: ${request.method}`);
   }
 
-  #resourceAnswered({ method, params }: JSONRPCRequest, server: string, uri: string, response: Response): Response {
+  #resourceAnswered(
+    { method, params }: JSONRPCRequest,
+    server: EndpointServer,
+    uri: string,
+    response: Response,
+    link: Link | undefined,
+  ): Response {
     if (!('result' in response)) {
       return response;
     }
-    const { subscriptions } = this.#options;
+    const { subscriptions, onSubscribed } = this.#options;
     const { result } = response;
     const asked = params?.uri as string;
     if (method === 'resources/subscribe') {
-      subscriptions.add(server, uri, asked);
+      subscriptions.add(server.id, uri, asked);
+      onSubscribed(server, uri, link);
     } else if (method === 'resources/unsubscribe') {
-      subscriptions.remove(server, uri, asked);
+      subscriptions.remove(server.id, uri, asked);
     } else if (method === 'resources/read' && asked !== uri && Array.isArray(result.contents)) {
       const contents = result.contents.map((part: Fields) => (part?.uri === uri ? { ...part, uri: asked } : part));
       return { ...response, result: { ...result, contents } };

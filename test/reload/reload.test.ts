@@ -573,6 +573,38 @@ describe('gateway.reload()', () => {
     }
   });
 
+  test.each(['caller', 'shared'])(
+    'a subscription that the old server confirms after a reload goes over too, isolation: %s',
+    async (isolation) => {
+      for (const isOpen of [true, false]) {
+        await using t = setUp(
+          { a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } },
+          { entry: { isolation } },
+        );
+        const held = Promise.withResolvers<Json>();
+        const { script: own } = t.server('a');
+        own.on = { ...script.on, 'resources/subscribe': () => held.promise };
+        await using caller = await t.caller();
+        await caller.list('resources');
+        const subscribed = caller.result('resources/subscribe', { uri: 'file:///x' });
+        await t.server('a').request('resources/subscribe');
+        const reloading = t.gateway.reload({ servers: [entry('a', { isolation, env: { V: '2' } })] });
+        if (isOpen) {
+          await caller.result(...call('a'));
+        }
+        held.resolve({});
+        await subscribed;
+        const { instance } = await t.server('a').request('resources/subscribe', 1);
+        await reloading;
+        await settle();
+        expect(t.server('a').only).toBe(instance);
+        instance.notify('notifications/resources/updated', { uri: 'file:///x' });
+        await settle();
+        expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
+      }
+    },
+  );
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
