@@ -39,8 +39,8 @@ export class GatewayFetch {
   readonly #options: GatewayFetchOptions;
   readonly #callers: Callers;
   readonly #sessions = new ScopedSessions();
-  /** Who sends a request that a session gets. */
-  readonly #senders = new WeakMap<Request, FetchOptions>();
+  /** Who sends a request that a session gets, and the request as it came: the signal of a copy lives no longer than that. */
+  readonly #senders = new WeakMap<Request, { readonly caller: Caller; readonly original: Request }>();
 
   constructor(options: GatewayFetchOptions) {
     this.#options = options;
@@ -74,7 +74,10 @@ export class GatewayFetch {
         return await this.#answer(message, request, options);
       }
       const { url, method, headers, signal } = request;
-      return await this.#toSession(new Request(url, { method, headers, signal, body: JSON.stringify(body) }), options);
+      // As a stream, of which nothing is kept once it is read: the copy is held for as long as its answer takes.
+      const again = new Response(JSON.stringify(body)).body;
+      const copy = new Request(url, { method, headers, signal, body: again, duplex: 'half' });
+      return await this.#toSession(copy, options, request);
     } catch (error) {
       if (error instanceof Refusal) {
         return toRefusal(error, request, limits);
@@ -126,13 +129,13 @@ export class GatewayFetch {
     }
     const { clock } = this.#options;
     const extra = { caller, authInfo: caller.authInfo, headers: request.headers } as PeerExtra;
-    return respond(peer, message, extra, request.signal, clock);
+    return respond(peer, message, extra, request, clock);
   }
 
-  #toSession(request: Request, options: FetchOptions): Promise<Response> {
+  #toSession(request: Request, options: FetchOptions, original = request): Promise<Response> {
     const { hosts, origins, servers, tags } = options;
     const key = JSON.stringify([hosts, origins, servers, tags].map(asSet));
-    this.#senders.set(request, options);
+    this.#senders.set(request, { caller: options.caller, original });
     return this.#sessions.handle(key, () => this.#createSessions(options), request);
   }
 

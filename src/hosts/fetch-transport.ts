@@ -107,7 +107,7 @@ export class FetchTransport implements WebServerTransport {
     }
     this.#hasStream = true;
     this.#held.release();
-    const watched = watch(response, request.signal, () => {
+    const watched = watch(response, request, () => {
       this.#hasStream = false;
     });
     return bounded(watched);
@@ -131,7 +131,7 @@ export class FetchTransport implements WebServerTransport {
     for (const message of messages) {
       this.#seeCancel(message);
     }
-    const watched = watch(response, request.signal, () => {
+    const watched = watch(response, request, () => {
       post.isLost = true;
     });
     return bounded(watched);

@@ -2,8 +2,8 @@ import { GatewayError } from '../errors.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
-/** The response, telling when its body has come to its end or the client has left. */
-export function watch(response: Response, signal: AbortSignal, onEnd: (broken: boolean) => void): Response {
+/** The response to a request, telling when its body has come to its end or the client has left. */
+export function watch(response: Response, request: Request, onEnd: (broken: boolean) => void): Response {
   const { body } = response;
   if (body === null) {
     onEnd(false);
@@ -13,7 +13,8 @@ export function watch(response: Response, signal: AbortSignal, onEnd: (broken: b
   const end = (broken: boolean) => {
     if (!ended) {
       ended = true;
-      signal.removeEventListener('abort', abort);
+      // By this the body holds the request: its signal tells of nothing once the request is garbage.
+      request.signal.removeEventListener('abort', abort);
       onEnd(broken);
     }
   };
@@ -23,8 +24,8 @@ export function watch(response: Response, signal: AbortSignal, onEnd: (broken: b
     end(true);
     reader.cancel().catch(() => {});
   };
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) {
+  request.signal.addEventListener('abort', abort);
+  if (request.signal.aborted) {
     abort();
   }
   const watched = new ReadableStream({

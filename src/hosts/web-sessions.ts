@@ -71,7 +71,7 @@ export function createWebSessions<T extends WebServerTransport>(
       end = admission.end;
       const { transport, caller, body } = admission;
       const response = await transport.handleRequest(request, { parsedBody: body, authInfo: caller.authInfo });
-      return watch(response, request.signal, end);
+      return watch(response, request, end);
     } catch (error) {
       end?.(false);
       return toResponse(table.refusalOf(error), request, resolved);

@@ -358,7 +358,7 @@ describe('gateway.fetch', () => {
 /** A client that has made its handshake and called a tool, and has no stream. */
 async function begin(gateway: Gateway) {
   let session: string | null = null;
-  const send = async (method: string, message?: Json | readonly Json[]) => {
+  const send = async (method: string, message?: Json | readonly Json[], signal: AbortSignal | null = null) => {
     const headers = {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
@@ -366,7 +366,7 @@ async function begin(gateway: Gateway) {
     };
     const whole = Array.isArray(message) ? message : { jsonrpc: '2.0', ...message };
     const body = message === undefined ? null : JSON.stringify(whole);
-    const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body }), me);
+    const response = await gateway.fetch(new Request('http://localhost/mcp', { method, headers, body, signal }), me);
     session ??= response.headers.get('mcp-session-id');
     return response;
   };
@@ -472,6 +472,52 @@ describe('a session of gateway.fetch', () => {
     expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject([
       { id: cancelled === 3 ? 4 : 3, result: {} },
     ]);
+  });
+});
+
+describe('a client that leaves, told by the signal of a request that nobody holds any more,', () => {
+  const script: Script = {
+    tools: [{ name: 'go' }, { name: 'wait' }],
+    on: { 'tools/call': ({ params }) => (params?.name === 'wait' ? hold : { content: [] }) },
+  };
+
+  test('has left its stream and its call', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const client = new AbortController();
+    const responses = [
+      await send('GET', undefined, client.signal),
+      await send('POST', { id: 3, method: 'tools/call', params: { name: 'one__wait' } }, client.signal),
+    ];
+    const { instance, request } = await setup.server('one').request('tools/call', 1);
+    await settledHeap();
+    client.abort();
+    for (const response of responses) expect(await response.text()).toBe('');
+    const stream = readText(await send('GET'));
+    const asked = instance.ask('q', 'roots/list');
+    const text = String((await stream.read()).value);
+    await send('POST', { id: Number(/"id":(\d+)/.exec(text)?.[1]), result: { roots: [] } });
+    expect(await asked).toMatchObject({ result: { roots: [] } });
+    instance.answer(request, { content: [] });
+    await stream.cancel();
+  });
+
+  test('has cancelled what it asked for without a session', async () => {
+    await using setup = setUp({ one: script });
+    const server = setup.server('one');
+    const client = new AbortController();
+    const begin = async () => {
+      const request = new Request(post('tools/call', { name: 'one__wait' }), { signal: client.signal });
+      const answered = setup.gateway.fetch(request, me);
+      await server.request('tools/call');
+      await setup.clock.advance(5_000);
+      return answered;
+    };
+    const response = await begin();
+    await settledHeap();
+    client.abort();
+    expect(await response.text()).toBe('');
+    while (server.only.notifications('notifications/cancelled').length === 0) await server.change();
   });
 });
 

@@ -25,12 +25,16 @@ const eventHeaders = {
   'x-accel-buffering': 'no',
 };
 
-/** The response to a request of the stateless era: JSON, or a stream of events when something comes before the answer. */
+/**
+ * The response to a request of the stateless era: JSON, or a stream of events when something comes before the answer.
+ *
+ * @param incoming - what brought the request; held until the end, as its signal tells of nothing once it is garbage
+ */
 export function respond(
   peer: ModernPeer,
   request: JSONRPCRequest,
   extra: MessageExtraInfo,
-  signal: AbortSignal,
+  incoming: Request,
   clock: Clock,
 ): Promise<Response> {
   return new Promise((resolve) => {
@@ -40,7 +44,7 @@ export function respond(
     const finish = () => {
       isDone = true;
       clock.clearTimeout(patience);
-      signal.removeEventListener('abort', cancel);
+      incoming.signal.removeEventListener('abort', cancel);
     };
     const cancel = () => {
       if (!isDone) {
@@ -79,8 +83,8 @@ export function respond(
       finish();
       throw error;
     }
-    signal.addEventListener('abort', cancel, { once: true });
-    if (signal.aborted) {
+    incoming.signal.addEventListener('abort', cancel, { once: true });
+    if (incoming.signal.aborted) {
       cancel();
     }
   });
