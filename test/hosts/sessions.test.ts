@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
@@ -123,6 +123,47 @@ test.each(['at once', 'late'])(
     expect(clock.waiting).toBe(0);
   },
 );
+
+test('a request that is given up while it waits for its turn leaves with its connection', async () => {
+  const clock = new FakeClock();
+  let flood = () => {};
+  await using sessions = createNodeSessions(
+    async (transport, caller) => {
+      await serveFixture(transport as never, caller);
+      flood = () => {
+        for (let count = 0; count < 20; count += 1) {
+          const params = { level: 'info', data: 'x'.repeat(1024 * 1024) };
+          void transport.send({ jsonrpc: '2.0', method: 'notifications/message', params });
+        }
+      };
+    },
+    { clock },
+  );
+  const queued = Promise.withResolvers<ServerResponse>();
+  await using listening = await listen(
+    createServer((request, response) => {
+      if (response.socket === null) {
+        // As older versions of Node have it: nothing is told of it.
+        response.destroy = () => Object.assign(response, { destroyed: true });
+        queued.resolve(response);
+      }
+      request.url === '/mcp' && void sessions.handle(request, response);
+    }),
+  );
+  const session = await begin(`${listening.origin}/mcp`);
+  const client = connect(Number(new URL(listening.origin).port), '127.0.0.1');
+  const head = `Host: localhost\r\nMcp-Session-Id: ${session}\r\nAccept: text/event-stream\r\n`;
+  client.write(`GET /long HTTP/1.1\r\n${head}\r\nGET /mcp HTTP/1.1\r\n${head}\r\n`);
+  const response = await queued.promise;
+  await until(() => response.headersSent);
+  flood();
+  expect(response.destroyed).toBe(true);
+  client.destroy();
+  await once(response, 'close');
+  await clock.advance(30_000);
+  expect(sessions.size).toBe(0);
+  expect(clock.waiting).toBe(0);
+});
 
 describe.each(transportKinds)('sessions with the transport %s', (kind) => {
   const createHost = (serve: Serve = serveFixture, options: HttpHostOptions = {}) =>

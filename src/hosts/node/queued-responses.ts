@@ -10,13 +10,14 @@ const queues = new WeakMap<Socket, Set<ServerResponse>>();
  */
 export function closeWithConnection(response: ServerResponse, connection: Socket): void {
   if (connection.destroyed) {
-    close(response);
+    response.destroyed || close(response);
     return;
   }
   let queue = queues.get(connection);
   if (queue === undefined) {
     const waiting = new Set<ServerResponse>();
-    connection.once('close', () => waiting.forEach(close));
+    // A turn later: newer versions have told them all by then.
+    connection.once('close', () => setImmediate(() => waiting.forEach(close)));
     queue = waiting;
     queues.set(connection, queue);
   }
@@ -26,9 +27,8 @@ export function closeWithConnection(response: ServerResponse, connection: Socket
   response.once('socket', leave).once('close', leave);
 }
 
+/** Also one that was given up while it waited, which those versions told of nothing either. */
 function close(response: ServerResponse): void {
-  if (!response.destroyed) {
-    response.destroy();
-    response.emit('close');
-  }
+  response.destroy();
+  response.emit('close');
 }
