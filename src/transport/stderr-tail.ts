@@ -55,18 +55,21 @@ const lookAheadBytes = 1024 * 1024;
 
 /** A readable that hosts may look at or leave alone: what nobody reads in time is dropped, so it never holds up its source. */
 export class OptionalReadable extends Readable {
+  #isFinished = false;
+
   override _read(): void {}
 
   /** Passes `chunk` on when somebody reads. */
   offer(chunk: Buffer): void {
     const read = this.readableFlowing === true || this.listenerCount('readable') > 0;
-    if (read && this.readableLength < lookAheadBytes) {
+    if (read && !this.#isFinished && this.readableLength < lookAheadBytes) {
       this.push(chunk);
     }
   }
 
   /** No more will come. */
   finish(): void {
+    this.#isFinished = true;
     this.push(null);
     if (this.readableFlowing !== true && this.listenerCount('readable') === 0) {
       this.destroy();

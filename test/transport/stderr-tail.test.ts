@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { OptionalReadable, StderrTail } from '../../src/transport/stderr-tail.js';
 
 describe('what a server writes to stderr', () => {
@@ -25,5 +25,16 @@ describe('what a server writes to stderr', () => {
     stderr.off('readable', hold);
     stderr.finish();
     expect(stderr.destroyed).toBe(true);
+  });
+
+  test('is dropped when it comes after the end, also where somebody has not read all', async () => {
+    const stderr = new OptionalReadable();
+    const failed = vi.fn();
+    stderr.on('error', failed).on('readable', () => {});
+    stderr.offer(Buffer.from('one'));
+    stderr.finish();
+    stderr.offer(Buffer.from('two'));
+    expect(await stderr.toArray()).toEqual([Buffer.from('one')]);
+    expect(failed).not.toHaveBeenCalled();
   });
 });

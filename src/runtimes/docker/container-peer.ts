@@ -80,10 +80,14 @@ export class ContainerPeer implements StreamPeer {
       if (connection.readableEnded || connection.destroyed) resolve();
       connection.once('end', resolve).once('close', resolve);
     });
-    void connectionEnded.then(() => this.#endOutput());
+    void connectionEnded.then(() => {
+      this.stderr.finish();
+      void this.#endOutput();
+    });
     // Podman may leave the connection open when a container ends as soon as it has begun.
-    const exitedAndSilent = this.exited.then(() => settledWithin(connectionEnded, afterExitMs, options.clock));
-    this.stderrEnded = Promise.race([connectionEnded, exitedAndSilent]).then(() => this.stderr.finish());
+    this.stderrEnded = this.exited.then(async () => {
+      await settledWithin(connectionEnded, this.patience?.silenceMs ?? afterExitMs, options.clock);
+    });
   }
 
   stderrTail(): string {

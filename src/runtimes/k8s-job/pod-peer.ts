@@ -65,7 +65,15 @@ export class PodPeer implements StreamPeer {
     const source = socket.readable(channels.stdout);
     source.pipe(stdout, { end: false });
     this.exited = this.#awaitExit();
-    this.stderrEnded = this.exited.then(() => this.#settleStderr(stderr));
+    const stderrEnded = new Promise<void>((resolve) => {
+      if (stderr.readableEnded) resolve();
+      else stderr.once('end', resolve);
+    });
+    // The end of the connection at the latest, as it may come behind the news of the server's end.
+    void stderrEnded.then(() => this.stderr.finish());
+    this.stderrEnded = this.exited.then(async () => {
+      await settledWithin(stderrEnded, farOutput.silenceMs, clock);
+    });
     const ended = new Promise((resolve) => {
       if (source.readableEnded) resolve(undefined);
       else source.once('end', resolve);
@@ -95,15 +103,6 @@ export class PodPeer implements StreamPeer {
   #readStderr(chunk: Buffer): void {
     this.#tail.push(chunk);
     this.stderr.offer(chunk);
-  }
-
-  async #settleStderr(stderr: Readable): Promise<void> {
-    const ended = new Promise((resolve) => {
-      if (stderr.readableEnded) resolve(undefined);
-      else stderr.once('end', resolve);
-    });
-    await settledWithin(ended, 250, this.#clock);
-    this.stderr.finish();
   }
 
   async #awaitExit(): Promise<PeerExit> {

@@ -202,6 +202,30 @@ test('an answer that is still on its way when Kubernetes tells of the end of its
     expect(log).toEqual(['"orders": the server ended with code 0', 'close']);
   }));
 
+test('what a server has written to stderr goes to who reads it, also when it comes after the news of its end', () =>
+  opened(async (cluster, { transport, closed, log }) => {
+    const [socket] = cluster.fake.webSockets;
+    const read = async () => {
+      let text = '';
+      for await (const chunk of transport.stderr ?? []) {
+        text += String(chunk);
+        // A log that takes its time.
+        await new Promise((resolve) => setTimeout(resolve, 300));
+      }
+      return text;
+    };
+    const text = read();
+    cluster.setPod({ terminated: { exitCode: 1, reason: 'Error' } }, 'Failed');
+    for (const part of ['one ', 'two ', 'three ', 'four']) {
+      socket?.send(frame(2, part));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    socket?.close(1000);
+    await closed;
+    expect(await text).toBe('one two three four');
+    expect(log).toEqual([expect.stringContaining('one two three four'), 'close']);
+  }));
+
 /** The error of an open on a cluster whose server ends at once. */
 async function endedAtOnce(sendLog: ModernCluster['sendLog']): Promise<GatewayError> {
   await using fake = await FakeApiServer.listen();
