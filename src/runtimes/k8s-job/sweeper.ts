@@ -25,6 +25,8 @@ export class Sweeper {
   readonly #clock: Clock;
   /** Since when nothing has changed about a Lease, or a Job has had none. */
   readonly #unchanged = new Map<string, { readonly version: string; readonly since: number }>();
+  /** When the look that goes on was begun. */
+  #lookedAt = 0;
   #timer: unknown;
   #closed = false;
 
@@ -62,6 +64,7 @@ export class Sweeper {
 
   async #sweep(): Promise<void> {
     const namespace = this.#namespace;
+    this.#lookedAt = this.#clock.now();
     const labelSelector = Object.entries(managedBy)
       .map(([key, value]) => `${key}=${value}`)
       .join(',');
@@ -101,14 +104,13 @@ export class Sweeper {
     version = resourceVersion ?? '',
   ): boolean {
     seen.add(uid);
-    const now = this.#clock.now();
     const before = this.#unchanged.get(uid);
     if (before?.version !== version) {
-      this.#unchanged.set(uid, { version, since: now });
+      this.#unchanged.set(uid, { version, since: this.#clock.now() });
       return false;
     }
-    // The timer may come a little early.
-    return now - before.since >= forMs - 1000;
+    // What passed since the look began is not counted: we may have slept. The timer may come a little early.
+    return this.#lookedAt - before.since >= forMs - 1000;
   }
 
   async #delete({ metadata: { name, uid } }: Job): Promise<void> {

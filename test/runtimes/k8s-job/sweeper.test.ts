@@ -31,12 +31,17 @@ async function sweep() {
   };
   /** What the API server answers instead, once. */
   const failures = new Map<string, number>();
+  let sleepInLookMs = 0;
   fake.answer = ({ method, url = '' }, response) => {
     const kind = url.includes('/leases') ? 'leases' : 'jobs';
     const name = new URL(url, 'http://api').pathname.split('/').at(-1) ?? '';
     const status = failures.get(`${method} ${name}`);
     failures.delete(`${method} ${name}`);
     if (status !== undefined) return sendJson(response, status, { message: 'not now' });
+    if (kind === 'leases' && method === 'GET') {
+      clock.slept += sleepInLookMs;
+      sleepInLookMs = 0;
+    }
     if (method === 'DELETE') return sendJson(response, left[kind].delete(name) ? 200 : 404, {});
     const items = [...left[kind].values()].map((metadata) => ({ metadata }));
     sendJson(response, 200, { metadata: {}, items });
@@ -51,6 +56,9 @@ async function sweep() {
     failures,
     sleep: (ms: number) => {
       clock.slept += ms;
+    },
+    sleepInLook: (ms: number) => {
+      sleepInLookMs = ms;
     },
     async look() {
       const lease = left.leases.get('living');
@@ -112,6 +120,15 @@ test('after its machine has slept, a gateway gives those that slept as well time
   await found.look();
   expect(found.left()).toHaveLength(4);
   for (let looks = 0; looks < 3; looks += 1) await found.look();
+  expect(found.left()).toEqual([]);
+});
+
+test('what has slept while a gateway looked at it is not taken for dead', async () => {
+  await using found = await sweep();
+  found.sleepInLook(10 * 60_000);
+  await found.look();
+  expect(found.left()).toHaveLength(4);
+  await found.look();
   expect(found.left()).toEqual([]);
 });
 
