@@ -143,7 +143,8 @@ export class GatewayFetch {
     const Transport = await loadWebTransport();
     const { clock, serve } = this.#options;
     return createWebSessions(
-      (settings) => new FetchTransport(new Transport(settings) as unknown as SdkTransport, clock),
+      (settings) =>
+        new FetchTransport((more) => new Transport({ ...settings, ...more }) as unknown as SdkTransport, clock),
       (transport, { authInfo: caller }) => serve(transport, { caller: caller as Caller, servers, tags }),
       {
         hosts,

@@ -1,4 +1,6 @@
 import type { PeerExtra } from '../endpoint/peer.js';
+import { GatewayError } from '../errors.js';
+import { toErrorResponse } from '../instance/request-ledger.js';
 import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -51,7 +53,9 @@ export class FetchTransport implements WebServerTransport {
   readonly #open = new Map<RequestId, Post>();
   #hasStream = false;
 
-  constructor(inner: SdkTransport, clock: Clock) {
+  /** @param create - makes the SDK's transport, whose client may end the session */
+  constructor(create: (settings: { onsessionclosed(): Promise<void> }) => SdkTransport, clock: Clock) {
+    const inner = create({ onsessionclosed: () => this.#answerOpen() });
     this.#inner = inner;
     this.#held = new HeldQuestions(clock, (answer) => deliver(this, answer));
     inner.onmessage = (message, extra) => this.onmessage?.(message, withCaller(extra));
@@ -70,8 +74,10 @@ export class FetchTransport implements WebServerTransport {
     return this.#inner.start();
   }
 
-  close(): Promise<void> {
-    return this.#inner.close();
+  /** Answers what is open with an error, and ends the stream. */
+  async close(): Promise<void> {
+    await this.#answerOpen();
+    await this.#inner.close();
   }
 
   async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
@@ -171,6 +177,13 @@ export class FetchTransport implements WebServerTransport {
       const error = { code: -32603, message: 'the request was cancelled' };
       this.#inner.send({ jsonrpc: '2.0', id, error }).catch(() => {});
     }
+  }
+
+  async #answerOpen(): Promise<void> {
+    const error = new GatewayError('TRANSPORT_CLOSED', 'the session has ended');
+    const answers = [...this.#open.keys()].map((id) => this.send(toErrorResponse(id, error, error.message, 'unknown')));
+    // Nobody hears of it whose client has left.
+    await Promise.allSettled(answers);
   }
 
   #forget(ids: readonly RequestId[], post: Post): void {

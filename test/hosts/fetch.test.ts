@@ -426,6 +426,21 @@ describe('a session of gateway.fetch', () => {
     expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
   });
 
+  test('answers what is open with an error when the client ends the session', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const batch = [3, 4].map((id) => ({ jsonrpc: '2.0', ...call(id, 'wait') }));
+    const responses = [await send('POST', call(2, 'wait')), await send('POST', batch)];
+    for (const index of [1, 2, 3]) await setup.server('one').request('tools/call', index);
+    await send('POST', { method: 'notifications/cancelled', params: { requestId: 3 } });
+    expect((await send('DELETE')).status).toBe(200);
+    const texts = await Promise.all(responses.map((response) => response.text()));
+    const events = texts.flatMap((text) => text.split('\n').filter((line) => line.startsWith('data: ')));
+    expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject(
+      [2, 4].map((id) => ({ id, error: { data: { code: 'TRANSPORT_CLOSED', delivered: 'unknown' } } })),
+    );
+  });
+
   test('gives up a client that leaves 16 MiB of a stream unread, which may open another', async () => {
     await using setup = setUp({ one: { ...script, capabilities: { logging: {} } } });
     const send = await begin(setup.gateway);
