@@ -165,7 +165,8 @@ export class Endpoint implements LinkOwner, Peer {
     for (const { id, entry, isKept } of before) {
       if (this.#servers.get(id)?.entry !== entry) {
         this.#lists.forget(id);
-        this.#links.replace(id, isKept());
+        // One that this caller may not see any more goes on without it.
+        this.#links.replace(id, this.#servers.has(id) && isKept());
         this.#resubscribe(id);
       }
     }

@@ -605,6 +605,24 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test('a server that is kept, and that its caller may not see any more, ends for that caller', async () => {
+    const kept = { on_reload: 'keep', idle_timeout: '0' };
+    const resources = [{ uri: 'file:///x', name: 'x' }];
+    await using t = setUp({ a: { ...script, resources } }, { entry: { ...kept, tags: ['t'] } });
+    await using caller = await t.caller({ sampling: {} }, { tags: ['t'] });
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: 'file:///x' });
+    const { only } = t.server('a');
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    await t.clock.advance(0);
+    only.notify('notifications/resources/updated', { uri: 'file:///x' });
+    only.say({ id: 1, method: 'sampling/createMessage', params: {} });
+    await settle();
+    expect(caller.notifications('notifications/resources/updated')).toEqual([]);
+    expect(caller.requests('sampling/createMessage')).toEqual([]);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
