@@ -55,8 +55,9 @@ export class ServerLinks {
       if (servers.has(id)) {
         this.#links.set(id, link);
       } else {
-        // It fails, and must not stand in the way of another server of this id.
+        // The catalog has it no more, or the caller may not see it: it must not stand in the way of another server of this id.
         this.#retired.add(link);
+        link.retire();
       }
       if (this.#closed) {
         // For an interceptor that goes on after its caller has left: everything fails, nothing starts.

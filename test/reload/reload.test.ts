@@ -623,6 +623,22 @@ describe('gateway.reload()', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test('what goes on after its caller may not see the server any more leaves no server behind', async () => {
+    const thought = Promise.withResolvers<void>();
+    const intercept = async (_: unknown, next: () => Promise<Json>) => {
+      await thought.promise;
+      return next();
+    };
+    await using t = setUp({ a: script }, { entry: { tags: ['t'], idle_timeout: '0' }, intercept });
+    await using caller = await t.caller({}, { tags: ['t'] });
+    const answer = caller.result(...call('a'));
+    await t.gateway.reload({ servers: [entry('a', { idle_timeout: '0' })] });
+    thought.resolve();
+    expect(await answer).toEqual({});
+    await t.clock.advance(0);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
