@@ -56,8 +56,7 @@ export class ServerLinks {
         this.#links.set(id, link);
       } else {
         // The catalog has it no more, or the caller may not see it: it must not stand in the way of another server of this id.
-        this.#retired.add(link);
-        link.retire();
+        this.#retire(link);
       }
       if (this.#closed) {
         // For an interceptor that goes on after its caller has left: everything fails, nothing starts.
@@ -85,9 +84,17 @@ export class ServerLinks {
     }
     this.#links.delete(id);
     if (link.isActive) {
-      this.#retired.add(link);
-      link.retire();
+      this.#retire(link);
     }
+  }
+
+  #retire(link: Link): void {
+    // What waited for a start that failed was answered after the end of that was told.
+    for (const other of this.#retired) {
+      other.isActive || other.isWaitedFor || this.#retired.delete(other);
+    }
+    this.#retired.add(link);
+    link.retire();
   }
 
   /** Whether requests go to it. */
@@ -105,8 +112,7 @@ export class ServerLinks {
     const wasKept = this.#kept.delete(link) && this.#links.get(link.server) === link;
     if (wasKept) {
       this.#links.delete(link.server);
-      this.#retired.add(link);
-      link.retire();
+      this.#retire(link);
     }
     if (!link.isWaitedFor) {
       this.#retired.delete(link);

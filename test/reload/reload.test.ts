@@ -639,6 +639,31 @@ describe('gateway.reload()', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test('nothing is kept of a start that failed after a reload had replaced its entry', async () => {
+    await using t = setUp({ a: { ...script } }, { entry: { restart: { max: 1_000 } } });
+    await using caller = await t.caller();
+    const mebibyte = 1024 * 1024;
+    const reload = async (from: number, to: number) => {
+      for (let round = from; round < to; round += 1) {
+        const gate = Promise.withResolvers<void>();
+        t.server('a').script.open = () => gate.promise;
+        const failing = caller.error(...call('a'));
+        await settle();
+        const reloading = t.gateway.reload({ servers: [entry('a', { env: { V: String(round) } })] });
+        gate.reject(new Error('no such command'));
+        await reloading;
+        await t.clock.advance(60_000);
+        await failing;
+        const env = { V: String.fromCharCode(97 + round).repeat(mebibyte) };
+        await t.gateway.reload({ servers: [entry('a', { env })] });
+      }
+    };
+    await reload(0, 3);
+    const before = await settledHeap();
+    await reload(3, 20);
+    expect((await settledHeap()) - before).toBeLessThan(8 * mebibyte);
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
