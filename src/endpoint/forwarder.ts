@@ -50,7 +50,8 @@ export class Forwarder {
       return calls.refuse(request, -32602, 'params.requestState is not good: it is of another server');
     }
     if (intercept === undefined) {
-      const call = new PlainCall(request, links.to(server), this.#options, onAnswer);
+      const seen = onAnswer ?? this.#ofTask(request.method, params);
+      const call = new PlainCall(request, links.to(server), this.#options, seen);
       calls.add(call);
       call.send({ ...request, params }, partOf(extra));
       return;
@@ -80,10 +81,13 @@ export class Forwarder {
           reject(new ServerError(server.id, method, cancelledResponse(id, server.id).error));
           return;
         }
-        link = links.to(server);
-        const stop = this.#exchange(call, request, server, changed as Params, (response) =>
-          'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error)),
-        );
+        const asked = links.to(server);
+        link = asked;
+        const see = this.#ofTask(method, changed);
+        const stop = this.#exchange(call, request, asked, changed as Params, (response) => {
+          see?.(response, asked);
+          'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error));
+        });
         exchanges.push(stop);
       });
     try {
@@ -100,16 +104,26 @@ export class Forwarder {
     }
   }
 
+  /** Looks at the result of a task as its server gave it: what an interceptor says of it is no news of the task. */
+  #ofTask(method: string, { taskId }: Fields): OnAnswer | undefined {
+    if (method !== 'tasks/result') {
+      return undefined;
+    }
+    return (response, link) => {
+      this.#options.tasks.resultAnswered(link, taskId as string, response);
+      return response;
+    };
+  }
+
   /** @returns tells the server, unless it has answered, that nobody waits any more */
   #exchange(
     call: Call,
     request: JSONRPCRequest,
-    server: EndpointServer,
+    link: Link,
     params: Params,
     onAnswer: (response: Response) => void,
   ): () => void {
-    const { links, calls } = this.#options;
-    const link = links.to(server);
+    const { calls } = this.#options;
     const id = link.request(
       { ...request, params },
       { callerId: call.id, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
@@ -117,7 +131,7 @@ export class Forwarder {
     call.cancel = (reason) => {
       link.cancel(id, reason);
       // An interceptor that waits for the answer must come to its end.
-      onAnswer(cancelledResponse(call.id, server.id));
+      onAnswer(cancelledResponse(call.id, link.server));
     };
     return () => link.cancel(id, { reason: 'the answer is no longer needed' });
   }

@@ -187,14 +187,7 @@ export class Router {
     if (origin === undefined || server === undefined) {
       return calls.refuse(request, -32602, `unknown task: ${String(taskId)}`);
     }
-    const onAnswer =
-      request.method === 'tasks/result'
-        ? (response: Response, link: object | undefined) => {
-            tasks.resultAnswered(link, origin.taskId, response);
-            return response;
-          }
-        : undefined;
-    forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra, onAnswer);
+    forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra);
   }
 
   #byReference(request: JSONRPCRequest, extra: Extra): void {

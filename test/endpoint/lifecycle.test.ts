@@ -285,6 +285,35 @@ describe('time', () => {
     expect(t.server('runs').live).toEqual([]);
   });
 
+  test('a task goes on when an interceptor does not wait for its result', async () => {
+    const runs: Script = {
+      ...script,
+      on: {
+        'tools/call': () => ({ task: { taskId: 't', status: 'working', ttl: null } }),
+        'tasks/result': () => hold,
+      },
+    };
+    await using t = setUp(
+      { runs },
+      {
+        entry: { idle_timeout: '1m', health: { interval: 0 } },
+        intercept: async ({ method }, next) => {
+          const answer = next();
+          answer.catch(() => {});
+          if (method === 'tasks/result') {
+            throw Object.assign(new Error('the request timed out'), { code: -32001 });
+          }
+          return answer;
+        },
+      },
+    );
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'runs__x', task: {} });
+    expect(await caller.error('tasks/result', { taskId: 't' })).toMatchObject({ code: -32001 });
+    await t.clock.advance(10 * 60_000);
+    expect(t.server('runs').live).toHaveLength(1);
+  });
+
   test.each(['caller', 'shared'])('a task has ended when its result is there, isolation: %s', async (isolation) => {
     const answers: (() => Json)[] = [
       () => ({ content: [] }),
