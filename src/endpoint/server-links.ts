@@ -78,7 +78,7 @@ export class ServerLinks {
     if (link === undefined) {
       return;
     }
-    if (keep && link.handshake !== undefined) {
+    if (keep && link.isRunning) {
       this.#kept.add(link);
       return;
     }

@@ -6,6 +6,8 @@ import type { SendOutcome } from './strict-transport.js';
 export interface LinkTransport extends Transport {
   /** Its server has ended, and `onclose` follows: nothing can be sent any more. */
   readonly isEnding?: boolean;
+  /** It is open, and no server runs behind it: the next request starts one. */
+  readonly isResting?: boolean;
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */

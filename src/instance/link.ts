@@ -89,6 +89,11 @@ export class Link implements WatchedLink {
     return this.#handshake;
   }
 
+  /** Whether its server runs: it may rest behind a connection that is open. */
+  get isRunning(): boolean {
+    return this.#handshake !== undefined && this.#transport?.isResting !== true;
+  }
+
   /** True while it opens and while it is open. */
   get isActive(): boolean {
     return this.#opening !== undefined;

@@ -120,6 +120,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
+  get isResting(): boolean {
+    return this.#link.handshake === undefined;
+  }
+
+  /** @internal */
   enter(transport: SharedTransport): void {
     this.#attached.add(transport);
   }

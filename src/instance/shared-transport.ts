@@ -25,6 +25,8 @@ export interface SharedTransportOwner {
   leave(transport: SharedTransport): Promise<void>;
   /** The server has ended, and every connection will. */
   readonly isEnding: boolean;
+  /** No server runs: the next request starts one. */
+  readonly isResting: boolean;
   /** The answer to `initialize`, from the one handshake that all share. */
   initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>>;
   /** @returns the id under which it can be cancelled, unless it was answered on the spot */
@@ -94,6 +96,11 @@ export class SharedTransport implements Transport {
       default:
         return this.#state === 'ending';
     }
+  }
+
+  /** @internal */
+  get isResting(): boolean {
+    return this.#session?.isResting === true;
   }
 
   async start(): Promise<void> {

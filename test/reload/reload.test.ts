@@ -664,6 +664,23 @@ describe('gateway.reload()', () => {
     expect((await settledHeap()) - before).toBeLessThan(8 * mebibyte);
   });
 
+  test('what somebody is subscribed to goes over when a reload finds the shared server between two lives', async () => {
+    const kept = { on_reload: 'keep', max_lifetime: '10s', isolation: 'shared' };
+    await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: 'file:///x' });
+    const gate = Promise.withResolvers<void>();
+    t.server('a').script.open = (_context, opens) => (opens === 2 ? gate.promise : undefined);
+    await t.clock.advance(10_000);
+    const reloading = t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    gate.resolve();
+    await reloading;
+    await settle();
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+    expect(t.server('a').only.requests('resources/subscribe').length).toBeGreaterThan(0);
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
