@@ -127,6 +127,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   enter(transport: SharedTransport): void {
     this.#attached.add(transport);
+    if (this.#options.sharing === 'one-caller') {
+      // It may come from a session that a reload has replaced, and say it no second time.
+      this.#initializeParams ??= transport.initializeParams;
+    }
   }
 
   /** @internal */

@@ -57,9 +57,9 @@ export class SharedTransport implements Transport {
   readonly subscriptions = new Set<string>();
   /** The URIs of subscriptions that the server has not answered. */
   readonly subscribing = new Set<string>();
+  /** What its client has said of itself. */
+  initializeParams: Params | undefined;
   readonly #join: () => SharedTransportOwner;
-  /** The capabilities of its client. */
-  #declared: Params | undefined;
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, OpenRequest>();
   readonly #staysWith: 'server' | 'entry';
@@ -203,7 +203,7 @@ export class SharedTransport implements Transport {
 
   /** @internal Whether its client can answer this request of the server. */
   answers(method: string): boolean {
-    return isDeclared(this.#declared, method);
+    return isDeclared(this.initializeParams?.capabilities as Params | undefined, method);
   }
 
   /** @internal */
@@ -238,7 +238,7 @@ export class SharedTransport implements Transport {
       }
     };
     if (request.method === 'initialize') {
-      this.#declared = request.params?.capabilities as Params | undefined;
+      this.initializeParams = request.params;
       session.initialize(request.params).then(
         (result) => {
           this.#initialized = true;

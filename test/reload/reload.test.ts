@@ -681,6 +681,33 @@ describe('gateway.reload()', () => {
     expect(t.server('a').only.requests('resources/subscribe').length).toBeGreaterThan(0);
   });
 
+  test.each(['keep', 'drain'])(
+    'a caller with an id whose server had come to rest is to the next one who it was, on_reload: %s',
+    async (onReload) => {
+      const entryOf = { on_reload: onReload, idle_timeout: '1s' };
+      for (const isWaiting of [false, true]) {
+        await using t = setUp({ a: { ...script } }, { entry: entryOf });
+        await using caller = await t.caller({ sampling: {} }, { caller: { id: 'ada' } });
+        await caller.result('logging/setLevel', { level: 'error' });
+        await caller.result(...call('a'));
+        await t.clock.advance(1_000);
+        const gate = Promise.withResolvers<void>();
+        t.server('a').script.open = (_context, opens) => (opens === 2 && isWaiting ? gate.promise : undefined);
+        const waits = isWaiting ? caller.result(...call('a')) : undefined;
+        await settle();
+        const reloading = t.gateway.reload({ servers: [entry('a', { ...entryOf, env: { V: '2' } })] });
+        await waits;
+        gate.resolve();
+        await reloading;
+        await caller.result(...call('a'));
+        const { only } = t.server('a');
+        expect(only.context.env).toEqual({ V: '2' });
+        expect(only.requests('initialize')[0]?.params?.capabilities).toEqual({ sampling: {} });
+        expect(only.requests('logging/setLevel').length).toBeGreaterThan(0);
+      }
+    },
+  );
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
