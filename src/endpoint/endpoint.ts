@@ -261,10 +261,10 @@ export class Endpoint implements LinkOwner, Peer {
     }
   }
 
-  /** Where a reload has replaced the server meanwhile, the next one is asked as well. */
+  /** Where the server has come to rest meanwhile, or a reload has replaced it, the next one is asked as well. */
   #subscribed(id: string, uri: string, link: Link | undefined): void {
     const server = this.#servers.get(id);
-    if (server === undefined || link === undefined || this.#links.has(link)) {
+    if (server === undefined || link === undefined || (this.#links.has(link) && link.handshake !== undefined)) {
       return;
     }
     const next = this.#links.to(server);

@@ -314,6 +314,33 @@ describe('time', () => {
     expect(t.server('runs').live).toHaveLength(1);
   });
 
+  test('a subscription that an interceptor hands on after the server has come to its rest starts the next one', async () => {
+    const gate = Promise.withResolvers<Json>();
+    const resources = [{ uri: 'file:///x', name: 'x' }];
+    const runs: Script = {
+      ...script,
+      resources,
+      on: { 'resources/subscribe': (_, { server }) => (server.opens === 1 ? gate.promise : {}) },
+    };
+    await using t = setUp(
+      { runs },
+      {
+        entry: { max_lifetime: '10s', health: { interval: 0 } },
+        intercept: async (_, next) => ({ ...(await next()) }),
+      },
+    );
+    await using caller = await t.caller();
+    await caller.list('resources');
+    const subscribed = caller.result('resources/subscribe', { uri: 'file:///x' });
+    await t.server('runs').request('resources/subscribe');
+    await t.clock.advance(10_000);
+    gate.resolve({});
+    await subscribed;
+    await settle();
+    expect(t.server('runs').opens).toBe(2);
+    expect(t.server('runs').only.requests('resources/subscribe')).toHaveLength(1);
+  });
+
   test.each(['caller', 'shared'])('a task has ended when its result is there, isolation: %s', async (isolation) => {
     const answers: (() => Json)[] = [
       () => ({ content: [] }),
