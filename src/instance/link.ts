@@ -128,13 +128,16 @@ export class Link implements WatchedLink {
     return this.#opening;
   }
 
-  /** Opens the session, or the one after it when its server has ended but is not gone yet. */
-  async #openNext(): Promise<Handshake> {
+  /** Opens the session for a request, or the one after it when its server has ended but is not gone yet. */
+  async #openNext(id: RequestId): Promise<void> {
     if (this.isEnding) {
       this.#gone ??= Promise.withResolvers();
       await this.#gone.promise;
     }
-    return this.open();
+    // Nothing is started for what was cancelled meanwhile.
+    if (this.#exchanges.has(id)) {
+      await this.open();
+    }
   }
 
   /**
@@ -148,7 +151,7 @@ export class Link implements WatchedLink {
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
     if (this.#handshake === undefined || this.isEnding) {
-      this.#openNext().then(
+      this.#openNext(id).then(
         () => this.#exchanges.has(id) && this.#send(id, message, part),
         (error: GatewayError) => this.#answer(toFailure(id, error)),
       );

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Caller, errorNumbers, type Interceptor } from '../../src/index.js';
+import { type Caller, errorNumbers, GatewayError, type Interceptor } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
@@ -199,6 +199,24 @@ describe('a server that dies', () => {
     await caller.result('tools/call', { name: 'a__x' });
     await settle();
     expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
+  });
+
+  test('starts no other for a call that was cancelled while it waited for the end', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    const { only } = t.server('a');
+    const gone = Promise.withResolvers<void>();
+    const close = only.close.bind(only);
+    Object.assign(only, { close: () => gone.promise.then(close) });
+    only.onerror?.(new GatewayError('SERVER_EXITED', 'it crashed', { exit: { code: 1, stderrTail: '' } }));
+    await settle();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    gone.resolve();
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(1);
   });
 });
 
