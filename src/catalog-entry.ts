@@ -52,6 +52,7 @@ export class CatalogEntry {
   #definition: ServerDefinition;
   #isRetired = false;
   #isKept = false;
+  #isStopped = false;
   readonly #env: EntryEnvironment;
   readonly #since: number;
   readonly #room: Room;
@@ -155,6 +156,12 @@ export class CatalogEntry {
     }
   }
 
+  /** Stops what still runs of it after a reload: nobody goes on with the next one unless he asks for something. */
+  stopKept(graceMs: number): Promise<void> {
+    this.#isStopped = true;
+    return this.supervisor.stop(graceMs);
+  }
+
   /** The catalog has another entry of its id, or none, and what runs of it goes on all the same. */
   get isKept(): boolean {
     return this.#isKept;
@@ -214,7 +221,7 @@ export class CatalogEntry {
       id,
       entry: this,
       // With an instance for each request there is none that could go on.
-      isKept: () => this.#isKept && isolation !== 'request',
+      isKept: () => this.#isKept && !this.#isStopped && isolation !== 'request',
       displayName,
       fingerprint: this.#fingerprintOf(),
       listTimeoutMs,

@@ -121,7 +121,7 @@ export class EntryTable {
   /** Stops what runs of an id: also what belongs to an earlier entry. */
   async stop(id: string, graceMs: number): Promise<void> {
     const stale = this.#stale().filter(({ definition }) => definition.id === id);
-    await allStopped([this.get(id), ...stale].map(({ supervisor }) => supervisor.stop(graceMs)));
+    await allStopped([this.get(id).supervisor.stop(graceMs), ...stale.map((entry) => entry.stopKept(graceMs))]);
   }
 
   async restart(id: string, graceMs: number): Promise<void> {

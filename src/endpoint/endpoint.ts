@@ -166,7 +166,7 @@ export class Endpoint implements LinkOwner, Peer {
       if (this.#servers.get(id)?.entry !== entry) {
         this.#lists.forget(id);
         // One that this caller may not see any more goes on without it.
-        this.#links.replace(id, this.#servers.has(id) && isKept());
+        this.#links.replace(id, this.#servers.has(id) ? isKept : () => false);
         this.#resubscribe(id);
       }
     }

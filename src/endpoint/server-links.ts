@@ -33,8 +33,8 @@ export class ServerLinks {
   readonly #own = new Map<string, ServerSnapshot>();
   /** Of servers that a reload has replaced or taken away: no new requests, until the last one is answered. */
   readonly #retired = new Set<Link>();
-  /** Of servers that go on although a reload has replaced their entry. */
-  readonly #kept = new Set<Link>();
+  /** Of servers that go on although a reload has replaced their entry, for as long as that holds. */
+  readonly #kept = new Map<Link, () => boolean>();
   #closed = false;
 
   constructor(options: ServerLinksOptions) {
@@ -69,17 +69,18 @@ export class ServerLinks {
   /**
    * The server of this id is another one now, or none.
    *
-   * @param keep - a server that runs goes on until it ends
+   * @param isKept - whether a server that runs goes on until it ends
    */
-  replace(id: string, keep: boolean): void {
+  replace(id: string, isKept: () => boolean): void {
     this.#own.delete(id);
     this.forgetTools(id);
     const link = this.#links.get(id);
     if (link === undefined) {
       return;
     }
-    if (keep && link.isRunning) {
-      this.#kept.add(link);
+    if (isKept() && link.isRunning) {
+      // Of several reloads, it is the first that has replaced it.
+      this.#kept.has(link) || this.#kept.set(link, isKept);
       return;
     }
     this.#links.delete(id);
@@ -105,19 +106,20 @@ export class ServerLinks {
   /**
    * The server behind a link has ended.
    *
-   * @returns whether it went on after a reload until now: another one is to take its place
+   * @returns whether it went on after a reload until now, and nobody has stopped it: another one is to take its place
    */
   ended(link: Link): boolean {
     this.forgetTools(link.server);
-    const wasKept = this.#kept.delete(link) && this.#links.get(link.server) === link;
-    if (wasKept) {
+    const isKept = this.#links.get(link.server) === link ? this.#kept.get(link) : undefined;
+    this.#kept.delete(link);
+    if (isKept !== undefined) {
       this.#links.delete(link.server);
       this.#retire(link);
     }
     if (!link.isWaitedFor) {
       this.#retired.delete(link);
     }
-    return wasKept;
+    return isKept?.() === true;
   }
 
   isRunning(id: string): boolean {

@@ -708,6 +708,24 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test('a server that was kept and is stopped is followed by none, whatever somebody is subscribed to', async () => {
+    const kept = { on_reload: 'keep', idle_timeout: '0' };
+    for (const options of [{}, { caller: { id: 'ada' } }]) {
+      await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
+      await using caller = await t.caller({}, options);
+      await caller.list('resources');
+      await caller.result('resources/subscribe', { uri: 'file:///x' });
+      await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+      await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '3' } })] });
+      await t.gateway.stop('a');
+      await settle();
+      expect(t.server('a').live).toEqual([]);
+      await caller.result(...call('a'));
+      expect(t.server('a').only.context.env).toEqual({ V: '3' });
+      expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+    }
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
