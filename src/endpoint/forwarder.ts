@@ -44,7 +44,7 @@ export class Forwarder {
     extra: PeerExtra | undefined,
     onAnswer?: OnAnswer,
   ): void {
-    const { intercept, calls, links } = this.#options;
+    const { intercept, calls, links, tasks } = this.#options;
     if (extra?.stateOf !== undefined && extra.stateOf !== server.id) {
       // A reload has given the name or URI to another one.
       return calls.refuse(request, -32602, 'params.requestState is not good: it is of another server');
@@ -57,9 +57,13 @@ export class Forwarder {
       return;
     }
     const call = calls.open(request, server.id);
-    void this.#intercepted(intercept, call, request, server, params, extra).then(({ response, link }) =>
-      calls.finish(call, translate(this.#options, server.id, response, onAnswer, link)),
-    );
+    void this.#intercepted(intercept, call, request, server, params, extra).then(({ response, link, begun }) => {
+      if (begun !== undefined && !(calls.waits(call) && 'result' in response && taskIdOf(response.result) === begun)) {
+        // Nobody will ever ask for it.
+        tasks.forget(link, begun);
+      }
+      calls.finish(call, translate(this.#options, server.id, response, onAnswer, link, true));
+    });
   }
 
   async #intercepted(
@@ -69,12 +73,13 @@ export class Forwarder {
     server: EndpointServer,
     params: Params,
     extra: PeerExtra | undefined,
-  ): Promise<{ readonly response: Response; readonly link: Link | undefined }> {
-    const { caller, links } = this.#options;
+  ): Promise<{ readonly response: Response; readonly link: Link | undefined; readonly begun: unknown }> {
+    const { caller, links, tasks } = this.#options;
     const { id, method } = request;
     const exchanges: (() => void)[] = [];
-    // The one that was asked last.
+    // Who answered last, and the task that has begun with it.
     let link: Link | undefined;
+    let begun: unknown;
     const next = (changed: Fields = params) =>
       new Promise<Fields>((resolve, reject) => {
         if (!this.#options.calls.waits(call)) {
@@ -82,9 +87,14 @@ export class Forwarder {
           return;
         }
         const asked = links.to(server);
-        link = asked;
         const see = this.#ofTask(method, changed);
         const stop = this.#exchange(call, request, asked, changed as Params, (response) => {
+          link = asked;
+          if ('result' in response) {
+            // At once: a server of which nobody knows that it runs a task may be sent to rest.
+            tasks.answered(asked, response.result);
+            begun = taskIdOf(response.result);
+          }
           see?.(response, asked);
           'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error));
         });
@@ -93,9 +103,9 @@ export class Forwarder {
     try {
       const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params };
       const result = await runInterceptor(intercept, intercepted, next);
-      return { response: { jsonrpc: '2.0', id, result }, link };
+      return { response: { jsonrpc: '2.0', id, result }, link, begun };
     } catch (error) {
-      return { response: toResponse(id, server.id, error), link };
+      return { response: toResponse(id, server.id, error), link, begun };
     } finally {
       // Whatever it has not waited for is in vain.
       for (const stop of exchanges) {
@@ -178,18 +188,25 @@ class PlainCall implements Call, Exchange {
   }
 }
 
+/** @param wasSeen - the tasks that it tells of are known already */
 function translate(
   { owners, tasks }: ForwarderOptions,
   server: string,
   response: Response,
   onAnswer: OnAnswer | undefined,
   link: Link | undefined,
+  wasSeen = false,
 ): Response {
   let translated = response;
   if ('result' in response) {
     owners.see(server, response.result);
-    const result = tasks.translate(server, response.result, link);
+    const result = tasks.translate(server, response.result, wasSeen ? undefined : link);
     translated = result === response.result ? response : { ...response, result };
   }
   return onAnswer === undefined ? translated : onAnswer(translated, link);
+}
+
+/** The task that a request has become. */
+function taskIdOf({ task }: Fields): unknown {
+  return (task as Fields | null | undefined)?.taskId;
 }

@@ -35,6 +35,18 @@ export class TaskOwners {
     return this.#running.get(link)?.any === true;
   }
 
+  /** The server behind this link has answered a request: a task may have begun with it, or come further. */
+  answered(link: object, result: Fields): void {
+    for (const task of [result, result.task as Fields | null | undefined]) {
+      typeof task?.taskId === 'string' && this.#note(link, task);
+    }
+  }
+
+  /** The caller is not told of a task. */
+  forget(link: object | undefined, taskId: unknown): void {
+    link !== undefined && this.#running.get(link)?.forget(taskId);
+  }
+
   /** The server behind this link has answered `tasks/result` of a task of its own. */
   resultAnswered(link: object | undefined, taskId: string, response: Response): void {
     link !== undefined && this.#running.get(link)?.seeResult(taskId, response);
@@ -62,7 +74,7 @@ export class TaskOwners {
   /**
    * A result or the params of a notification, in which task ids have become the caller's. Remembers them.
    *
-   * @param link - where it came from; undefined when it came from no server
+   * @param link - where it came from; undefined when it came from no server, or was seen by `answered`
    */
   translate<T extends Fields>(server: string, fields: T, link: object | undefined): T {
     if (fields.taskId === undefined && fields.task === undefined && fields.tasks === undefined && !fields._meta) {

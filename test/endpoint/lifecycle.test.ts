@@ -332,6 +332,58 @@ describe('time', () => {
     expect(t.server('runs').live).toHaveLength(1);
   });
 
+  describe('a task that has begun behind an interceptor', () => {
+    const gate = Promise.withResolvers<void>();
+    const task = { taskId: 't', status: 'working', ttl: null };
+    const begins: Script = {
+      ...script,
+      on: { 'tools/call': ({ params }) => (params?.task === undefined ? {} : { task }) },
+    };
+    const begin: [string, Json] = ['tools/call', { name: 'a__x', task: {} }];
+    const entry = { idle_timeout: '1m', health: { interval: 0 } };
+
+    test('goes on though its server has lived long enough', async () => {
+      const slow: Script = { ...script, on: { 'tools/call': () => gate.promise.then(() => ({ task })) } };
+      const intercept: Interceptor = (_, next) => next();
+      await using t = setUp({ a: slow }, { entry: { max_lifetime: '10s', health: { interval: 0 } }, intercept });
+      await using caller = await t.caller();
+      const begun = caller.result(...begin);
+      await t.server('a').request('tools/call');
+      await t.clock.advance(10_000);
+      gate.resolve();
+      await begun;
+      await t.clock.advance(0);
+      expect(t.server('a').live).toHaveLength(1);
+    });
+
+    test('keeps no server when its caller is told of none, or when it has ended with its own', async () => {
+      for (const isRefused of [true, false]) {
+        const thought = Promise.withResolvers<void>();
+        const intercept: Interceptor = async ({ params }, next) => {
+          const result = await next();
+          if (params.task === undefined) return result;
+          await thought.promise;
+          return isRefused ? { isError: true, content: [] } : result;
+        };
+        await using t = setUp({ a: begins }, { entry, intercept });
+        await using caller = await t.caller();
+        const begun = caller.result(...begin);
+        const { instance } = await t.server('a').request('tools/call');
+        await settle();
+        if (!isRefused) {
+          instance.onerror?.(new GatewayError('SERVER_EXITED', 'it crashed', { exit: { code: 1, stderrTail: '' } }));
+          await instance.close();
+          await t.clock.advance(60_000);
+          await caller.result('tools/call', { name: 'a__x' });
+        }
+        thought.resolve();
+        await begun;
+        await t.clock.advance(60_000);
+        expect(t.server('a').live).toEqual([]);
+      }
+    });
+  });
+
   test('a subscription that an interceptor hands on after the server has come to its rest starts the next one', async () => {
     const gate = Promise.withResolvers<Json>();
     const resources = [{ uri: 'file:///x', name: 'x' }];
