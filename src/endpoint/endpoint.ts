@@ -118,7 +118,7 @@ export class Endpoint implements LinkOwner, Peer {
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
-      onSubscribed: ({ id }, uri, link) => this.#subscribed(id, uri, link),
+      onSubscribed: ({ id }, uri, link, hasEnded) => this.#subscribed(id, uri, link, hasEnded),
       list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
       learnNames: (kind, extra) => this.#lists.learnNames(kind, extra),
@@ -261,10 +261,10 @@ export class Endpoint implements LinkOwner, Peer {
     }
   }
 
-  /** Where the server has come to rest meanwhile, or a reload has replaced it, the next one is asked as well. */
-  #subscribed(id: string, uri: string, link: Link | undefined): void {
+  /** Where the server has ended meanwhile, or a reload has replaced it, the next one is asked as well. */
+  #subscribed(id: string, uri: string, link: Link | undefined, hasEnded: boolean): void {
     const server = this.#servers.get(id);
-    if (server === undefined || link === undefined || (this.#links.has(link) && link.handshake !== undefined)) {
+    if (server === undefined || link === undefined || (this.#links.has(link) && !hasEnded)) {
       return;
     }
     const next = this.#links.to(server);

@@ -14,7 +14,18 @@ import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
-type OnAnswer = (response: Response, link: Link | undefined) => Response;
+/** @param hasEnded - the server that has answered is not the one behind the link any more */
+type OnAnswer = (response: Response, link: Link | undefined, hasEnded: boolean) => Response;
+
+/** What an interceptor makes of an answer, and where that came from. */
+interface Intercepted {
+  readonly response: Response;
+  readonly link: Link | undefined;
+  /** The server that has answered is not the one behind the link any more. */
+  readonly hasEnded: boolean;
+  /** The task that has begun with the answer. */
+  readonly begun: unknown;
+}
 
 export interface ForwarderOptions {
   readonly caller: LatestCaller;
@@ -57,12 +68,13 @@ export class Forwarder {
       return;
     }
     const call = calls.open(request, server.id);
-    void this.#intercepted(intercept, call, request, server, params, extra).then(({ response, link, begun }) => {
+    void this.#intercepted(intercept, call, request, server, params, extra).then((answer) => {
+      const { response, link, begun } = answer;
       if (begun !== undefined && !(calls.waits(call) && 'result' in response && taskIdOf(response.result) === begun)) {
         // Nobody will ever ask for it.
         tasks.forget(link, begun);
       }
-      calls.finish(call, translate(this.#options, server.id, response, onAnswer, link, true));
+      calls.finish(call, translate(this.#options, server.id, response, onAnswer, link, answer));
     });
   }
 
@@ -73,12 +85,13 @@ export class Forwarder {
     server: EndpointServer,
     params: Params,
     extra: PeerExtra | undefined,
-  ): Promise<{ readonly response: Response; readonly link: Link | undefined; readonly begun: unknown }> {
+  ): Promise<Intercepted> {
     const { caller, links, tasks } = this.#options;
     const { id, method } = request;
     const exchanges: (() => void)[] = [];
-    // Who answered last, and the task that has begun with it.
+    // Who answered last, the server behind it then, and the task that has begun with it.
     let link: Link | undefined;
+    let handshake: Link['handshake'];
     let begun: unknown;
     const next = (changed: Fields = params) =>
       new Promise<Fields>((resolve, reject) => {
@@ -90,12 +103,13 @@ export class Forwarder {
         const see = this.#ofTask(method, changed);
         const stop = this.#exchange(call, request, asked, changed as Params, (response) => {
           link = asked;
+          handshake = asked.handshake;
           if ('result' in response) {
             // At once: a server of which nobody knows that it runs a task may be sent to rest.
             tasks.answered(asked, response.result);
             begun = taskIdOf(response.result);
           }
-          see?.(response, asked);
+          see?.(response, asked, false);
           'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error));
         });
         exchanges.push(stop);
@@ -103,9 +117,9 @@ export class Forwarder {
     try {
       const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params };
       const result = await runInterceptor(intercept, intercepted, next);
-      return { response: { jsonrpc: '2.0', id, result }, link, begun };
+      return { response: { jsonrpc: '2.0', id, result }, link, begun, hasEnded: link?.handshake !== handshake };
     } catch (error) {
-      return { response: toResponse(id, server.id, error), link, begun };
+      return { response: toResponse(id, server.id, error), link, begun, hasEnded: false };
     } finally {
       // Whatever it has not waited for is in vain.
       for (const stop of exchanges) {
@@ -188,22 +202,22 @@ class PlainCall implements Call, Exchange {
   }
 }
 
-/** @param wasSeen - the tasks that it tells of are known already */
+/** @param intercepted - its tasks are known already */
 function translate(
   { owners, tasks }: ForwarderOptions,
   server: string,
   response: Response,
   onAnswer: OnAnswer | undefined,
   link: Link | undefined,
-  wasSeen = false,
+  intercepted?: Intercepted,
 ): Response {
   let translated = response;
   if ('result' in response) {
     owners.see(server, response.result);
-    const result = tasks.translate(server, response.result, wasSeen ? undefined : link);
+    const result = tasks.translate(server, response.result, intercepted === undefined ? link : undefined);
     translated = result === response.result ? response : { ...response, result };
   }
-  return onAnswer === undefined ? translated : onAnswer(translated, link);
+  return onAnswer === undefined ? translated : onAnswer(translated, link, intercepted?.hasEnded === true);
 }
 
 /** The task that a request has become. */

@@ -30,8 +30,12 @@ export interface RouterOptions {
   readonly tasks: TaskOwners;
   readonly subscriptions: Subscriptions;
   readonly forwarder: Forwarder;
-  /** A server has taken a subscription, which came on this link. */
-  onSubscribed(server: EndpointServer, uri: string, link: Link | undefined): void;
+  /**
+   * A server has taken a subscription, which came on this link.
+   *
+   * @param hasEnded - that server is not the one behind the link any more
+   */
+  onSubscribed(server: EndpointServer, uri: string, link: Link | undefined, hasEnded: boolean): void;
   /** All of one server's list. */
   list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
@@ -163,8 +167,8 @@ export class Router {
         subscriptions.remove(server.id, origin.uri, uri as string);
         return calls.answer(request, {});
       }
-      return forwarder.forward(request, server, toParams(origin.uri), extra, (response, link) =>
-        this.#resourceAnswered(request, server, origin.uri, response, link),
+      return forwarder.forward(request, server, toParams(origin.uri), extra, (response, link, hasEnded) =>
+        this.#resourceAnswered(request, server, origin.uri, response, link, hasEnded),
       );
     }
     if (listed || typeof uri !== 'string') {
@@ -228,6 +232,7 @@ export class Router {
     uri: string,
     response: Response,
     link: Link | undefined,
+    hasEnded: boolean,
   ): Response {
     if (!('result' in response)) {
       return response;
@@ -237,7 +242,7 @@ export class Router {
     const asked = params?.uri as string;
     if (method === 'resources/subscribe') {
       subscriptions.add(server.id, uri, asked);
-      onSubscribed(server, uri, link);
+      onSubscribed(server, uri, link, hasEnded);
     } else if (method === 'resources/unsubscribe') {
       subscriptions.remove(server.id, uri, asked);
     } else if (method === 'resources/read' && asked !== uri && Array.isArray(result.contents)) {

@@ -411,6 +411,37 @@ describe('time', () => {
     expect(t.server('runs').only.requests('resources/subscribe')).toHaveLength(1);
   });
 
+  test.each(['caller', 'shared'])(
+    'a subscription that an interceptor hands on when another server runs is made there, isolation: %s',
+    async (isolation) => {
+      const thought = Promise.withResolvers<void>();
+      const resources = [{ uri: 'file:///x', name: 'x' }];
+      const intercept: Interceptor = async ({ method }, next) => {
+        const result = await next();
+        method === 'resources/subscribe' && (await thought.promise);
+        return result;
+      };
+      await using t = setUp(
+        { a: { ...script, resources } },
+        { entry: { isolation, health: { interval: 0 } }, intercept },
+      );
+      await using caller = await t.caller();
+      await caller.list('resources');
+      const subscribed = caller.result('resources/subscribe', { uri: 'file:///x' });
+      const { instance } = await t.server('a').request('resources/subscribe');
+      await settle();
+      instance.onerror?.(new GatewayError('SERVER_EXITED', 'it crashed', { exit: { code: 1, stderrTail: '' } }));
+      await instance.close();
+      await t.clock.advance(60_000);
+      await caller.result('tools/call', { name: 'a__x' });
+      thought.resolve();
+      await subscribed;
+      await settle();
+      expect(t.server('a').opens).toBe(2);
+      expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+    },
+  );
+
   test.each(['caller', 'shared'])('a task has ended when its result is there, isolation: %s', async (isolation) => {
     const answers: (() => Json)[] = [
       () => ({ content: [] }),
