@@ -84,7 +84,7 @@ export class ServerLinks {
       return;
     }
     this.#links.delete(id);
-    if (link.isActive) {
+    if (link.isActive || link.isWaitedFor) {
       this.#retire(link);
     }
   }

@@ -128,11 +128,14 @@ export class Link implements WatchedLink {
     return this.#opening;
   }
 
-  /** Opens the session for a request, or the one after it when its server has ended but is not gone yet. */
+  /** Opens the session for a request, once nothing is left of the server before. */
   async #openNext(id: RequestId): Promise<void> {
     if (this.isEnding) {
       this.#gone ??= Promise.withResolvers();
       await this.#gone.promise;
+    }
+    if (this.#closing !== undefined) {
+      await this.#closing;
     }
     // Nothing is started for what was cancelled meanwhile.
     if (this.#exchanges.has(id)) {

@@ -218,6 +218,26 @@ describe('a server that dies', () => {
     await t.clock.advance(60_000);
     expect(t.server('a').opens).toBe(1);
   });
+
+  test.each([{}, { caller: { id: 'ada' } }])(
+    'starts no other for a call that was cancelled while one that was idle ended, for %j',
+    async (options) => {
+      await using t = setUp({ a: script }, { entry: { idle_timeout: '1s', health: { interval: 0 } } });
+      await using caller = await t.caller({}, options);
+      await caller.result('tools/call', { name: 'a__x' });
+      const { only } = t.server('a');
+      const gone = Promise.withResolvers<void>();
+      const close = only.close.bind(only);
+      Object.assign(only, { close: () => gone.promise.then(close) });
+      await t.clock.advance(1_000);
+      await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+      await settle();
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+      gone.resolve();
+      await settle();
+      expect(t.server('a').opens).toBe(1);
+    },
+  );
 });
 
 describe('time', () => {

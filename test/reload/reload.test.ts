@@ -623,6 +623,26 @@ describe('gateway.reload()', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test('a call that waits for the end of an idle server when a reload comes leaves no server behind', async () => {
+    await using t = setUp({ a: { ...script } }, { entry: { idle_timeout: '1s' } });
+    await using caller = await t.caller();
+    await caller.result(...call('a'));
+    const { only } = t.server('a');
+    const gone = Promise.withResolvers<void>();
+    const close = only.close.bind(only);
+    Object.assign(only, { close: () => gone.promise.then(close) });
+    await t.clock.advance(1_000);
+    const answer = caller.result(...call('a'));
+    await settle();
+    const reloading = t.gateway.reload({ servers: [entry('a', { idle_timeout: '0', env: { V: '2' } })] });
+    gone.resolve();
+    await reloading;
+    expect(await answer).toEqual({});
+    await t.clock.advance(0);
+    expect(t.server('a').opens).toBe(2);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('what goes on after its caller may not see the server any more leaves no server behind', async () => {
     const thought = Promise.withResolvers<void>();
     const intercept = async (_: unknown, next: () => Promise<Json>) => {
