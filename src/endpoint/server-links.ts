@@ -106,7 +106,8 @@ export class ServerLinks {
   /**
    * The server behind a link has ended.
    *
-   * @returns whether it went on after a reload until now, and nobody has stopped it: another one is to take its place
+   * @returns whether it went on after a reload until now, and another one is to take its place: where it was stopped, only
+   *   when somebody waits for the next one
    */
   ended(link: Link): boolean {
     this.forgetTools(link.server);
@@ -119,7 +120,7 @@ export class ServerLinks {
     if (!link.isWaitedFor) {
       this.#retired.delete(link);
     }
-    return isKept?.() === true;
+    return isKept !== undefined && (isKept() || link.isWaitedFor);
   }
 
   isRunning(id: string): boolean {

@@ -746,6 +746,29 @@ describe('gateway.reload()', () => {
     }
   });
 
+  test('what somebody is subscribed to goes on when a call waits for the stop of a server that was kept', async () => {
+    const kept = { on_reload: 'keep', idle_timeout: '0' };
+    await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: 'file:///x' });
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    const { only } = t.server('a');
+    const gone = Promise.withResolvers<void>();
+    const close = only.close.bind(only);
+    Object.assign(only, { close: () => gone.promise.then(close) });
+    const stopping = t.gateway.stop('a');
+    await settle();
+    const answer = caller.result(...call('a'));
+    await settle();
+    gone.resolve();
+    await stopping;
+    await answer;
+    await t.clock.advance(0);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
+    expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+  });
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
