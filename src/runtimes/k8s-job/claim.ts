@@ -2,7 +2,7 @@ import type { Clock } from '../../options.js';
 import { abortable } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import type { Cluster, Watch } from '../shared/kubernetes/cluster.js';
-import { isFailure, type KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
 import { jobs, leases, pods } from '../shared/kubernetes/resources.js';
 import { jobLabel, leaseLabel, leaseName, type OwnerReference, renewedAt, toLease } from './manifest.js';
 import type { Pod } from './objects.js';
@@ -100,6 +100,9 @@ export class Claim {
     this.#clock.clearTimeout(this.#timer);
     this.#sweeper.close();
     this.#watch?.close();
+    // Whoever waits for the end of a pod gets no more news, and has to ask.
+    const closed = new KubernetesError('unreachable', 'the gateway is closed');
+    for (const listener of [...this.#listeners.values()]) listener.failed(closed);
     await this.#ready?.catch(() => {});
     await this.#deleteLeftovers();
     // What could not be deleted is left to the sweep of others, who must see that nobody cares for it any more.

@@ -136,6 +136,41 @@ test.each([
   }
 });
 
+test('a Job that is taken away while the gateway closes is gone when the API server has no pod of it', async () => {
+  await using fake = await FakeApiServer.listen();
+  const pod = {
+    ...runningPod,
+    metadata: { ...runningPod.metadata, labels: { 'open-mcp-gateway/job': 'mcp-leaving' } },
+  };
+  let runs = true;
+  fake.answer = ({ url = '' }, response) => {
+    const query = decodeURIComponent(url);
+    if (query.includes('watch=')) response.writeHead(200).flushHeaders();
+    else if (query.includes('/pods')) sendJson(response, 200, { metadata: {}, items: runs ? [pod] : [] });
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  try {
+    const names = { job: 'mcp-leaving', lease: 'mcp-gateway-test', server: 'leaving' };
+    const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+    await run.create({});
+    await eventually('its pod', () => Promise.resolve(run.pods.length > 0 || undefined));
+    const removed = run.remove();
+    await claim.close();
+    runs = false;
+    const onGone = vi.fn();
+    void removed.then(onGone);
+    await eventually('the end', async () => {
+      await clock.advance(100);
+      return onGone.mock.calls.length > 0 || undefined;
+    });
+  } finally {
+    await clusters.close();
+  }
+});
+
 test.each<[string, RegExp]>([
   ['deletions of Jobs', /^DELETE .*\/jobs\//],
   ['the first renewal', /^PATCH/],
