@@ -114,7 +114,7 @@ export class HostProcess {
     if (
       (await within(
         done.then(() => true),
-        orderMs,
+        this.#orderMs,
       )) === undefined
     ) {
       this.#tally.problem(`${this.name} did not get ${order} within ${this.#orderMs} ms`);

@@ -8,6 +8,7 @@ import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js';
 import type { Clock, Gateway } from '../../src/index.js';
 import { loadLibrary } from '../bench/library.ts';
 import { ChaosCaller } from './caller.ts';
+import { patience } from './parts/part.ts';
 import { type Answering, createAnswering } from './server.ts';
 import { type Report, Tally } from './tally.ts';
 
@@ -202,7 +203,8 @@ const orders: Record<Order, () => unknown> = {
   begin: () => {
     const { inside, servers, logFolder, hurry } = settings;
     const answer = () => createAnswering(inside ?? '', logFolder);
-    const entry = { id: inside, runtime: { type: 'in-process', server: () => new InsideServer(answer()) } };
+    const runtime = { type: 'in-process', server: () => new InsideServer(answer()) };
+    const entry = { ...patience, id: inside, runtime };
     const catalog = { servers: [...servers, ...(inside === undefined ? [] : [entry])] };
     host = new Host(
       library.createGateway(catalog as never, hurry === 1 ? {} : { clock: createClock(hurry) }),
