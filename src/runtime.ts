@@ -44,6 +44,11 @@ export interface RuntimeContext {
   readonly signal: AbortSignal;
   /** Tells which phase `open` is in; a `pulling` phase has its own time-out. */
   report(phase: 'pulling' | 'starting', progress?: RuntimeProgress): void;
+  /**
+   * Keeps variables that the runtime has read itself out of errors and progress, as it is done for the entry's `env`:
+   * values whose names say that they are credentials, and passwords in URLs. Before `open` or `check` settles.
+   */
+  conceal(env: Readonly<Record<string, string>>): void;
   readonly limits: {
     /** Largest message in bytes, in either direction. */
     readonly maxMessageBytes: number;

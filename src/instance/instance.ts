@@ -175,15 +175,12 @@ export class Instance implements StrictTransportListener {
         caller: this.#caller,
         clock,
         redactor: this.#redactor,
-        prepare:
-          prepare &&
-          (async (signal) => {
-            const prepared = await prepare(signal);
-            this.#redactor = prepared.redactor;
-            return prepared;
-          }),
+        prepare,
         signal: this.#abort.signal,
         onPhase: (phase, progress) => this.#report(phase, progress),
+        onRedactor: (redactor) => {
+          this.#redactor = redactor;
+        },
         onAbandoned: (cleared) => {
           this.#cleared = cleared;
         },

@@ -3,6 +3,7 @@ import type { Clock } from '../options.js';
 import type { Caller, RuntimeContext, RuntimeFactory, RuntimeProgress, RuntimeTransport } from '../runtime.js';
 import { abortable } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
+import { secretsOf } from '../util/credentials.js';
 import type { Redactor } from './redact.js';
 import { StrictTransport } from './strict-transport.js';
 
@@ -39,13 +40,16 @@ export interface OpenOptions {
   /** Says what to start, when that is known only now; counts as part of the start. */
   readonly prepare: ((signal: AbortSignal) => Promise<Prepared>) | undefined;
   onPhase(phase: 'pulling' | 'starting', progress: RuntimeProgress | undefined): void;
+  /** From now on this one knows the secrets. */
+  onRedactor(redactor: Redactor): void;
   /** The start was given up; `cleared` resolves when the runtime has taken away what it had started. Never rejects. */
   onAbandoned(cleared: Promise<void>): void;
 }
 
 /** The context that a runtime gets, apart from what only `open` needs. */
 export function createContext(
-  options: Omit<OpenOptions, 'onPhase' | 'onAbandoned' | 'prepare' | 'redactor' | 'factory'>,
+  options: Pick<OpenOptions, 'definition' | 'gatewayId' | 'instanceId' | 'caller' | 'clock' | 'signal'>,
+  conceal: (secrets: ReadonlyMap<string, string>) => void,
 ): RuntimeContext {
   const { definition, gatewayId, instanceId, caller, clock, signal } = options;
   return {
@@ -57,6 +61,7 @@ export function createContext(
     caller,
     signal,
     report() {},
+    conceal: (env) => conceal(secretsOf(env)),
     limits: { maxMessageBytes: definition.maxMessageBytes, stderrTailBytes },
     clock,
   };
@@ -89,8 +94,15 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     }, ms);
   };
   enter('starting');
+  const know = (more: Redactor) => {
+    redactor = more;
+    options.onRedactor(more);
+  };
+  const conceal = (secrets: ReadonlyMap<string, string>) => {
+    if (!isOver && secrets.size > 0) know(redactor.with(secrets));
+  };
   const context: RuntimeContext = {
-    ...createContext({ ...options, signal: either }),
+    ...createContext({ ...options, signal: either }, conceal),
     report(next, progress) {
       if (!either.aborted && !isOver) {
         enter(next);
@@ -101,7 +113,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   const openPrepared = async (preparing: Promise<Prepared>) => {
     const prepared = await preparing;
     either.throwIfAborted();
-    redactor = prepared.redactor;
+    know(prepared.redactor);
     return openSafely(factory, prepared.definition.runtime.spec, { ...context, env: prepared.definition.env });
   };
   const opening =

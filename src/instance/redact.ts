@@ -8,12 +8,14 @@ export interface Redactor {
   text(text: string): string;
   /** An error without secrets: the same one when it holds none, else a copy whose cause keeps name and message alone. */
   error(error: GatewayError): GatewayError;
+  /** One that knows these secrets too, given as to {@link createRedactor}. */
+  with(more: ReadonlyMap<string, string>): Redactor;
 }
 
 // Where a text was cut, part of a secret may be left: from this many characters on it counts as one.
 const shortestPart = 4;
 
-const withoutAny: Redactor = { text: (text) => text, error: (error) => error };
+const withoutAny: Redactor = { text: (text) => text, error: (error) => error, with: createRedactor };
 
 /** @param secrets - each secret value, and what stands in its place, such as `${DB_PASSWORD}` */
 export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
@@ -62,6 +64,7 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
       }
       return redacted;
     },
+    with: (more) => createRedactor(new Map([...more, ...given])),
   };
 }
 

@@ -295,7 +295,12 @@ export class Supervisor {
         return { ok: true, problems: [] };
       }
       const instanceId = `${gatewayId}-check`;
-      const context = createContext({ definition, gatewayId, instanceId, caller: undefined, clock, signal });
+      const context = createContext(
+        { definition, gatewayId, instanceId, caller: undefined, clock, signal },
+        (secrets) => {
+          redactor = redactor.with(secrets);
+        },
+      );
       const { ok, problems } = await abortable(
         Promise.resolve(factory.check(definition.runtime.spec, context)),
         signal,

@@ -16,6 +16,7 @@ export function createRuntimeContext(overrides: Partial<RuntimeContext> = {}): R
     gatewayId: `gateway-${randomUUID().slice(0, 8)}`,
     signal: new AbortController().signal,
     report: () => {},
+    conceal: () => {},
     limits: { maxMessageBytes: 16 * 1024 * 1024, stderrTailBytes: 64 * 1024 },
     clock: systemClock,
     ...overrides,

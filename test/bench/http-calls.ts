@@ -133,6 +133,7 @@ async function openWith(runtime: InstanceType<Library['RemoteSseRuntime']>, url:
     gatewayId: 'bench',
     signal: new AbortController().signal,
     report() {},
+    conceal() {},
     limits: { maxMessageBytes: 16 * mebibyte, stderrTailBytes: 64 * 1024 },
     clock: {
       now: () => performance.now(),

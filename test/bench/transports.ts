@@ -47,6 +47,7 @@ export async function openRuntime(library: Library, { command, args }: Command):
     gatewayId: 'bench',
     signal: new AbortController().signal,
     report() {},
+    conceal() {},
     limits: { maxMessageBytes: limitMiB * mebibyte, stderrTailBytes: 64 * 1024 },
     clock: {
       now: () => performance.now(),

@@ -1,6 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type GatewayEvent } from '../../src/index.js';
+import { createGateway, type GatewayEvent, type GatewayOptions } from '../../src/index.js';
+import type { RuntimeContext } from '../../src/runtime.js';
+import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { ScriptedError, type ScriptedInstance, ScriptedServer } from '../../src/testing/index.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { listen } from '../fixtures/http/listen.js';
@@ -54,6 +56,7 @@ async function provoke(
   secret: string,
   spec: Record<string, unknown> = {},
   entry: Record<string, unknown> = {},
+  options: GatewayOptions = {},
 ) {
   const events: GatewayEvent[] = [];
   const seen: unknown[] = [];
@@ -73,7 +76,7 @@ async function provoke(
         },
       ],
     } as never,
-    { env: { ...process.env, CANARY: secret }, onEvent: (event) => events.push(event) },
+    { env: { ...process.env, CANARY: secret }, onEvent: (event) => events.push(event), ...options },
   );
   seen.push(gateway.describe('a'), await gateway.check());
   const transport = gateway.connect('a');
@@ -121,6 +124,43 @@ describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
       expectNone(shown, [secret]);
     }
   });
+});
+
+/** Reads a secret itself, as docker reads an `env_file`. */
+class ReadingRuntime extends LocalProcessRuntime {
+  readonly #secret: string;
+
+  constructor(secret: string) {
+    super();
+    this.#secret = secret;
+  }
+
+  override open(spec: LocalProcessSpec, context: RuntimeContext) {
+    context.conceal({ API_TOKEN: this.#secret, PORT: '3' });
+    context.report('starting', { message: `reads ${this.#secret}` });
+    if (spec.command === 'none') {
+      throw new Error(`no command for ${this.#secret}`);
+    }
+    return super.open(spec, { ...context, env: { SECRET: this.#secret } });
+  }
+
+  override async check(_: LocalProcessSpec, context: RuntimeContext) {
+    context.conceal({ API_TOKEN: this.#secret });
+    return { ok: false, problems: [`${this.#secret} is not known`] };
+  }
+}
+
+test.each(
+  Object.entries(canaries).flatMap(([name, secret]) =>
+    ['whole', 'split', 'cut-by-death', 'no start'].map((how) => [name, how, secret] as const),
+  ),
+)('a secret (%s) that a runtime has read itself shows nowhere (%s)', async (_, how, secret) => {
+  const spec = { args: ['-e', tell, how], ...(how === 'no start' && { command: 'none' }) };
+  const { shown } = await provoke(how, secret, spec, { env: {} }, { runtimes: [new ReadingRuntime(secret)] });
+  expect(shown).toContain(how === 'no start' ? 'no command for ${API_TOKEN}' : 'ended with code 3');
+  expect(shown).toContain('${API_TOKEN} is not known');
+  expect(shown).toContain('reads ${API_TOKEN}');
+  expectNone(shown, [secret]);
 });
 
 test.each([

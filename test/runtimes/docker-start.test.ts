@@ -2,7 +2,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { createGateway } from '../../src/index.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { abortInCall } from '../support/aborting-proxy.js';
 import {
   buildImage,
@@ -105,6 +107,18 @@ describeWithDocker('docker: what is made', () => {
     await peer.begin();
     const values = await Promise.all(['A', 'B', 'FROM_HOST', 'NOT_THERE'].map((name) => peer.call('env', { name })));
     expect(values).toEqual(['"\\"quoted\\" # and all"', '"entry"', '"of the host"', 'null']);
+  });
+
+  test('credentials of an env_file show in no error', async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, '.env'), `API_TOKEN=${secret}\nMODE=plain-mode\n`);
+    const script = 'echo "token $API_TOKEN, mode $MODE" >&2; exit 3';
+    const runtime = { type: 'docker' as const, ...shell(script, { env_file: join(folder.path, '.env') }) };
+    await using gateway = createGateway({ servers: [{ id: 'a', runtime }] });
+    await using caller = await TestCaller.open(gateway.connect());
+    const failed = await caller.error('tools/call', { name: 'a__tool' });
+    expect(JSON.stringify(failed)).toContain('token ${API_TOKEN}, mode plain-mode');
+    expect(JSON.stringify([failed, gateway.status()])).not.toContain(secret);
   });
 
   test('mounts relative folders, and volumes that are removed with it', async () => {

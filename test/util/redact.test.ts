@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { looksLikeCredential } from '../../src/catalog/secrets.js';
+import { looksLikeCredential } from '../../src/util/credentials.js';
 import { redact } from '../../src/util/redact.js';
 
 describe('redact', () => {

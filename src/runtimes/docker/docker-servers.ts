@@ -195,9 +195,14 @@ export class DockerServers {
     return abortable(this.#engine, signal);
   }
 
-  async #env(spec: DockerSpec, { env, baseDir }: RuntimeContext): Promise<Record<string, string>> {
-    const { env_file: file } = spec;
-    return { ...(file !== undefined && (await readEnvFile(resolve(baseDir, file), this.#hostEnv()))), ...env };
+  async #env({ env_file: file }: DockerSpec, context: RuntimeContext): Promise<Record<string, string>> {
+    const { env, baseDir } = context;
+    if (file === undefined) {
+      return { ...env };
+    }
+    const read = await readEnvFile(resolve(baseDir, file), this.#hostEnv());
+    context.conceal(read);
+    return { ...read, ...env };
   }
 
   async #sweep(engine: Engine): Promise<void> {
