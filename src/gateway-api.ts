@@ -174,7 +174,8 @@ export interface GatewayNames {
 /** Settings of a stop. */
 export interface StopOptions {
   /**
-   * How long open requests may go on before they are answered with `SERVER_STOPPED`, in milliseconds.
+   * How long open requests may go on before they are answered with `SERVER_STOPPED`, in milliseconds. What is no number
+   * from 0 is refused with `OPTION_INVALID`; `close` ends everything all the same.
    *
    * @default 5000
    */

@@ -1,4 +1,3 @@
-import { GatewayError } from './errors.js';
 import type { GatewayLimits } from './gateway-api.js';
 import { parseSize } from './util/quantity.js';
 
@@ -12,29 +11,11 @@ export interface ResolvedLimits {
 
 const defaultStarting = 8;
 
-/** @throws `GatewayError` `OPTION_INVALID` */
+/** @param limits - as they were checked */
 export function resolveLimits({ starting, instances, memory }: GatewayLimits = {}): ResolvedLimits {
   return {
-    starting: toCount('limits.starting', starting) ?? defaultStarting,
-    instances: toCount('limits.instances', instances) ?? Number.POSITIVE_INFINITY,
-    memoryBytes: toBytes('limits.memory', memory),
+    starting: starting ?? defaultStarting,
+    instances: instances ?? Number.POSITIVE_INFINITY,
+    memoryBytes: memory === undefined ? undefined : parseSize(memory),
   };
-}
-
-function toCount(name: string, value: number | undefined): number | undefined {
-  if (value === undefined || (value >= 1 && (Number.isSafeInteger(value) || value === Number.POSITIVE_INFINITY))) {
-    return value;
-  }
-  throw new GatewayError('OPTION_INVALID', `${name} must be a whole number from 1, not ${String(value)}`);
-}
-
-function toBytes(name: string, value: string | undefined): number | undefined {
-  if (value === undefined) {
-    return undefined;
-  }
-  const bytes = typeof value === 'string' ? parseSize(value) : undefined;
-  if (bytes === undefined || bytes === 0) {
-    throw new GatewayError('OPTION_INVALID', `${name} must be a size such as "2GiB", not ${JSON.stringify(value)}`);
-  }
-  return bytes;
 }

@@ -35,7 +35,7 @@ import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/server-status.js';
 import { callerKey, MergedPeers } from './merged-peers.js';
-import { fetchOptions, gatewayOptions, mergedOptions, serverConnectOptions } from './option-schemas.js';
+import { fetchOptions, gatewayOptions, mergedOptions, serverConnectOptions, stopOptions } from './option-schemas.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
 import type { Caller, RuntimeFactory } from './runtime.js';
@@ -183,11 +183,11 @@ class CatalogGateway implements Gateway {
   }
 
   async restart(id: string, options: StopOptions = {}): Promise<void> {
-    return heldOpen(this.#entries.restart(id, options.graceMs ?? defaultGraceMs));
+    return heldOpen(this.#entries.restart(id, graceOf('restart', options)));
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<void> {
-    return heldOpen(this.#entries.stop(id, options.graceMs ?? defaultGraceMs));
+    return heldOpen(this.#entries.stop(id, graceOf('stop', options)));
   }
 
   async check(
@@ -225,8 +225,9 @@ class CatalogGateway implements Gateway {
 
   async reload(catalog: GatewayCatalog, options: StopOptions = {}): Promise<ReloadResult> {
     this.#refuseWhenClosed();
+    const graceMs = graceOf('reload', options);
     const definitions = this.#resolve(catalog as CatalogInput);
-    const { result, retired } = this.#entries.replace(definitions, options.graceMs ?? defaultGraceMs);
+    const { result, retired } = this.#entries.replace(definitions, graceMs);
     for (const id of [...result.removed, ...result.changed]) {
       this.#names.forget(id);
     }
@@ -241,9 +242,13 @@ class CatalogGateway implements Gateway {
     return result;
   }
 
-  close(options: StopOptions = {}): Promise<void> {
-    this.#graceMs = options.graceMs ?? defaultGraceMs;
-    return heldOpen(this.#close());
+  async close(options: StopOptions = {}): Promise<void> {
+    try {
+      this.#graceMs = graceOf('close', options);
+    } finally {
+      // Whatever the options say, nothing may be left.
+      await heldOpen(this.#close());
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -332,4 +337,10 @@ class CatalogGateway implements Gateway {
 
 function closedError(): GatewayError {
   return new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { delivered: false });
+}
+
+/** @throws `GatewayError` `OPTION_INVALID` */
+function graceOf(method: string, options: StopOptions): number {
+  checkOptions(method, stopOptions, options);
+  return options.graceMs ?? defaultGraceMs;
 }

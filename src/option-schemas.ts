@@ -1,6 +1,15 @@
 import * as v from 'valibot';
-import type { FetchOptions, GatewayOptions, MergedOptions, ServerConnectOptions } from './gateway-api.js';
+import type {
+  FetchOptions,
+  GatewayLimits,
+  GatewayOptions,
+  MergedOptions,
+  ServerConnectOptions,
+  StopOptions,
+} from './gateway-api.js';
 import type { HttpSessionOptions } from './hosts/session-options.js';
+import { parseSize } from './util/quantity.js';
+import type { WatchCatalogOptions } from './watch-catalog.js';
 
 /** A schema for each option, so that none is forgotten here. */
 type Schemas<Options> = Readonly<Record<keyof Options, v.GenericSchema>>;
@@ -17,6 +26,24 @@ function isFunction(input: unknown): boolean {
 const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
 const words = v.optional(v.array(v.string('must be a string'), 'must be an array of strings'));
 const number = v.optional(v.number('must be a number'));
+const count = v.optional(
+  v.custom<number>(
+    (input) => input === Number.POSITIVE_INFINITY || (Number.isSafeInteger(input) && Number(input) >= 1),
+    ({ input }) => `must be a whole number from 1, not ${String(input)}`,
+  ),
+);
+const size = v.optional(
+  v.custom<string>(
+    (input) => typeof input === 'string' && (parseSize(input) ?? 0) > 0,
+    ({ input }) => `must be a size such as "2GiB", not ${JSON.stringify(input)}`,
+  ),
+);
+const duration = v.optional(
+  v.custom<number>(
+    (input) => typeof input === 'number' && input >= 0,
+    ({ input }) => `must be a number of milliseconds from 0, not ${String(input)}`,
+  ),
+);
 const caller = object("must be an object such as { id: 'ada' }");
 const clock = v.optional(
   v.custom<object>(
@@ -40,6 +67,14 @@ const runtime = v.custom<object>(
   'must be a runtime, with type, spec and open(), such as new DockerRuntime()',
 );
 
+// What another release may have added stays.
+const snapshot = v.looseObject({
+  fingerprint: v.string('must be a string'),
+  capabilities: object('must be an object'),
+  instructions: v.optional(v.string('must be a string')),
+  lists: v.record(v.string(), v.array(object('must be an object'), 'must be an array')),
+});
+
 export const gatewayOptions = v.strictObject({
   runtimes: v.optional(v.array(runtime, 'must be an array of runtimes')),
   builtins: v.optional(v.boolean('must be true or false')),
@@ -53,14 +88,11 @@ export const gatewayOptions = v.strictObject({
   authorize: optionalFunction,
   intercept: optionalFunction,
   names: optionalFunction,
-  snapshot: v.optional(object('must be an object: JSON.parse() the text of one')),
-  // What each may be is said where they are read.
+  snapshot: v.optional(
+    v.pipe(object('must be an object: JSON.parse() the text of one'), v.record(v.string(), snapshot)),
+  ),
   limits: v.optional(
-    v.strictObject({
-      starting: v.optional(v.unknown()),
-      instances: v.optional(v.unknown()),
-      memory: v.optional(v.unknown()),
-    }),
+    v.strictObject({ starting: count, instances: count, memory: size } satisfies Schemas<GatewayLimits>),
   ),
   clock,
   random: optionalFunction,
@@ -98,3 +130,16 @@ export const sessionOptions = v.strictObject({
   onError: optionalFunction,
   clock,
 } satisfies Schemas<HttpSessionOptions<never>>);
+
+export const stopOptions = v.strictObject({ graceMs: duration } satisfies Schemas<StopOptions>);
+
+export const watchOptions = v.strictObject({
+  headers: v.optional(v.record(v.string(), v.string('must be a string'))),
+  map: optionalFunction,
+  onEvent: optionalFunction,
+  debounceMs: duration,
+  maxWaitMs: duration,
+  intervalMs: duration,
+  graceMs: duration,
+  clock,
+} satisfies Schemas<WatchCatalogOptions>);

@@ -2,9 +2,11 @@ import { basename, dirname } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
+import { checkOptions } from './check-options.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
+import { watchOptions } from './option-schemas.js';
 import { type Clock, systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
 import { once } from './util/once.js';
@@ -61,13 +63,14 @@ export interface CatalogWatcher extends AsyncDisposable {
  * or with the folder that a symbolic link leads to, as Kubernetes does with a mounted ConfigMap. A URL is asked now and then.
  * A catalog that is bad changes nothing.
  *
- * @throws `GatewayError` `CATALOG_INVALID` for a URL that is none, or whose kind is not loaded
+ * @throws `GatewayError` `CATALOG_INVALID` for a URL that is none, or whose kind is not loaded; `OPTION_INVALID`
  */
 export function watchCatalog<Runtime extends RuntimeFactory = never>(
   path: string | URL,
   gateway: Gateway<Runtime> | Pick<Gateway<Runtime>, 'reload'>,
   options: WatchCatalogOptions<Runtime> = {},
 ): CatalogWatcher {
+  checkOptions('watchCatalog', watchOptions, options);
   const url = toHttpUrl(path);
   const source = url === undefined ? fileSource(path) : urlSource(url, options);
   const watch = new Watch(source, gateway, options as WatchCatalogOptions);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { createGateway, createNodeSessions, createWebSessions, DockerRuntime } from '../../src/index.js';
+import { createGateway, createNodeSessions, createWebSessions, DockerRuntime, watchCatalog } from '../../src/index.js';
+import { ScriptedServer } from '../../src/testing/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 
 const refusal = (message: string) => expect.objectContaining({ code: 'OPTION_INVALID', message });
@@ -24,6 +25,13 @@ test.each<[unknown, string]>([
   [{ runtimes: [{ type: 'x', open: deny }] }, runtimeNeeded],
   [{ env: 'x' }, 'env must be an object such as process.env, or a function'],
   [{ snapshot: '{}' }, 'snapshot must be an object: JSON.parse() the text of one'],
+  [{ snapshot: { a: null } }, 'snapshot.a must be an object, not empty'],
+  [{ snapshot: { a: { fingerprint: 'x', capabilities: {} } } }, 'snapshot.a.lists is required: add it'],
+  [
+    { snapshot: { a: { fingerprint: 5, capabilities: [], lists: { tools: {}, prompts: ['x'] } } } },
+    'snapshot.a.fingerprint must be a string; snapshot.a.capabilities must be an object; ' +
+      'snapshot.a.lists.tools must be an array; snapshot.a.lists.prompts[0] must be an object',
+  ],
   [{ limits: 3 }, 'limits must be an object, not a number'],
   [{ limits: { instance: 3 } }, 'limits.instance is not a known key; did you mean "instances"?'],
   [{ clock: 3 }, 'clock must be an object with now(), date(), setTimeout() and clearTimeout()'],
@@ -81,6 +89,43 @@ test('sessions refuse what is no option of theirs', () => {
   );
   expect(() => createNodeSessions(serve, { authenticate: true } as never)).toThrow(
     refusal('createNodeSessions: authenticate must be a function'),
+  );
+});
+
+test('stop(), restart() and reload() refuse what is no option of theirs', async () => {
+  await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'local-process', command: 'a' } }] });
+  for (const graceMs of [Number.NaN, -1, '5s', null]) {
+    const text = `graceMs must be a number of milliseconds from 0, not ${graceMs}`;
+    const options = { graceMs } as never;
+    await expect(gateway.stop('a', options)).rejects.toEqual(refusal(`stop: ${text}`));
+    await expect(gateway.restart('a', options)).rejects.toEqual(refusal(`restart: ${text}`));
+    await expect(gateway.reload({ servers: [] }, options)).rejects.toEqual(refusal(`reload: ${text}`));
+  }
+  await expect(gateway.stop('a', { grace: 5 } as never)).rejects.toEqual(
+    refusal('stop: grace is not a known key; did you mean "graceMs"?'),
+  );
+  // Refused is the whole call.
+  expect(gateway.status().map(({ id }) => id)).toEqual(['a']);
+});
+
+test('close() refuses what is no option of its, and ends everything all the same', async () => {
+  const server = new ScriptedServer({ tools: [{ name: 'tool' }] });
+  const gateway = createGateway({ servers: [{ id: 'a', runtime: server.runtime }] });
+  await gateway.start('a');
+  await expect(gateway.close({ graceMs: Number.NaN })).rejects.toEqual(
+    refusal('close: graceMs must be a number of milliseconds from 0, not NaN'),
+  );
+  expect(server.instances.every(({ closed }) => closed)).toBe(true);
+  await expect(gateway.start('a')).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+});
+
+test('watchCatalog() refuses what is no option of its', async () => {
+  await using gateway = createGateway({ servers: [] });
+  expect(() => watchCatalog('catalog.yaml', gateway, { debounce: 5 } as never)).toThrow(
+    refusal('watchCatalog: debounce is not a known key; did you mean "debounceMs"?'),
+  );
+  expect(() => watchCatalog('catalog.yaml', gateway, { intervalMs: Number.NaN, onEvent: 'log' } as never)).toThrow(
+    refusal('watchCatalog: onEvent must be a function; intervalMs must be a number of milliseconds from 0, not NaN'),
   );
 });
 

@@ -242,9 +242,14 @@ describe('limits that cannot be', () => {
     [{ instances: 0 }, 'limits.instances must be a whole number from 1, not 0'],
     [{ starting: 1.5 }, 'limits.starting must be a whole number from 1, not 1.5'],
     [{ starting: Number.NaN }, 'limits.starting must be a whole number from 1, not NaN'],
+    [
+      { starting: '2' as never, instances: -1, memory: '1.5x' },
+      'limits.starting must be a whole number from 1, not 2; limits.instances must be a whole number from 1, not -1; ' +
+        'limits.memory must be a size such as "2GiB", not "1.5x"',
+    ],
   ])('%o', (limits, message) => {
     expect(() => createGateway({ servers: [] }, { limits })).toThrow(
-      expect.objectContaining({ code: 'OPTION_INVALID', message }),
+      expect.objectContaining({ code: 'OPTION_INVALID', message: `createGateway: ${message}` }),
     );
   });
 
