@@ -107,8 +107,8 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
 
   /** Looks for the command and the working directory. Starts nothing. */
   async check(spec: LocalProcessSpec, context: RuntimeContext): Promise<CheckResult> {
-    const found = await this.#find(spec, context);
     context.signal.throwIfAborted();
+    const found = findProgram(spec, context, this.#env(spec, context));
     return 'problem' in found ? { ok: false, problems: [found.problem] } : { ok: true, problems: [] };
   }
 
@@ -135,12 +135,14 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     const { server, signal, clock, limits } = context;
     signal.throwIfAborted();
     context.report('starting');
-    const [found, { default: spawn }] = await Promise.all([this.#find(spec, context), loadSpawn()]);
+    const { default: spawn } = await loadSpawn();
     signal.throwIfAborted();
+    const env = this.#env(spec, context);
+    const found = findProgram(spec, context, env);
     if ('problem' in found) {
       throw new GatewayError('START_FAILED', found.problem, { server });
     }
-    const child = await this.#spawn(spawn, found.file, spec, context);
+    const child = await this.#spawn(spawn, found.file, env, spec, context);
     const peer = new ChildPeer(child, {
       server,
       clock,
@@ -161,8 +163,13 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   }
 
   /** Resolves once the system runs the program. */
-  async #spawn(spawn: Spawn, file: string, spec: LocalProcessSpec, context: RuntimeContext): Promise<ChildProcess> {
-    const env = this.#env(spec, context);
+  async #spawn(
+    spawn: Spawn,
+    file: string,
+    env: Record<string, string>,
+    spec: LocalProcessSpec,
+    context: RuntimeContext,
+  ): Promise<ChildProcess> {
     // Announced before it starts: a host that is killed in between leaves nothing unguarded.
     const mark = this.#guardian?.expect();
     if (mark !== undefined) {
@@ -197,20 +204,19 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   #env(spec: LocalProcessSpec, context: Pick<RuntimeContext, 'env'>): Record<string, string> {
     return childEnv(this.#hostEnv ?? process.env, context.env, spec.inherit_env ?? false, process.platform);
   }
+}
 
-  async #find(spec: LocalProcessSpec, context: RuntimeContext): Promise<FoundCommand> {
-    const directory = workingDir(spec, context);
-    if (process.platform === 'win32') {
-      const problem = await findDirectoryProblem(directory);
-      if (problem !== undefined) {
-        return { problem };
-      }
-      // cross-spawn looks the command up by Windows' own rules.
-      return { file: /[\\/]/.test(spec.command) ? resolve(context.baseDir, spec.command) : spec.command };
-    }
-    const path = pathOf(this.#env(spec, context), process.platform);
-    return findCommand(spec.command, directory, context.baseDir, path);
+function findProgram(spec: LocalProcessSpec, { baseDir }: RuntimeContext, env: Record<string, string>): FoundCommand {
+  const directory = workingDir(spec, { baseDir });
+  if (process.platform !== 'win32') {
+    return findCommand(spec.command, directory, baseDir, pathOf(env, process.platform));
   }
+  const problem = findDirectoryProblem(directory);
+  if (problem !== undefined) {
+    return { problem };
+  }
+  // cross-spawn looks the command up by Windows' own rules.
+  return { file: /[\\/]/.test(spec.command) ? resolve(baseDir, spec.command) : spec.command };
 }
 
 const remedies: Readonly<Record<string, string>> = {

@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { access, open, stat } from 'node:fs/promises';
+import { accessSync, closeSync, constants, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { basename, delimiter, isAbsolute, join, resolve } from 'node:path';
 
 /** Where a command was found, or why it cannot run, in a sentence that says how to mend it. */
@@ -9,18 +8,16 @@ export type FoundCommand = { readonly file: string } | { readonly problem: strin
  * Finds out what would run, as the operating system would: a bare name is looked up in `path`, the child's own PATH; a
  * name with a slash is taken relative to `baseDir`. Tells a missing command, a missing directory, a file that may not be
  * executed and a missing interpreter apart, which the system itself reports as one and the same error.
+ *
+ * Waits for the file system: the start that follows looks at the same files and waits for it too, and the way through other
+ * threads would take more time than all of this.
  */
-export async function findCommand(
-  command: string,
-  workingDir: string,
-  baseDir: string,
-  path: string,
-): Promise<FoundCommand> {
-  const problem = await findDirectoryProblem(workingDir);
+export function findCommand(command: string, workingDir: string, baseDir: string, path: string): FoundCommand {
+  const problem = findDirectoryProblem(workingDir);
   if (problem !== undefined) {
     return { problem };
   }
-  const file = command.includes('/') ? resolve(baseDir, command) : await searchPath(command, path, workingDir);
+  const file = command.includes('/') ? resolve(baseDir, command) : searchPath(command, path, workingDir);
   if (file === undefined) {
     const folders = path.split(delimiter).length;
     const remedy = /\S\s/.test(command) ? 'arguments go into args' : 'install it or give its path in command';
@@ -29,17 +26,18 @@ export async function findCommand(
       problem: `command "${printable(command)}" was not found; ${remedy} (${where})`,
     };
   }
-  const found = await stat(file).catch(() => undefined);
+  const found = statOf(file);
   if (found === undefined) {
     return { problem: `command ${file} does not exist; install it or change command` };
   }
   if (found.isDirectory()) {
     return { problem: `command ${file} is a directory, not a program; change command` };
   }
-  if (!(await isExecutable(file))) {
+  if (!isExecutable(file)) {
     return { problem: `command ${file} is not executable; run chmod +x on it` };
   }
-  const interpreter = await missingInterpreter(file, workingDir, path);
+  // To open a named pipe would wait for whoever writes into it.
+  const interpreter = found.isFile() ? missingInterpreter(file, workingDir, path) : undefined;
   if (interpreter === undefined) {
     return { file };
   }
@@ -51,15 +49,15 @@ export async function findCommand(
 }
 
 /** Why nothing can run in a directory, in a sentence that says how to mend it; undefined when something can. */
-export async function findDirectoryProblem(path: string): Promise<string | undefined> {
-  const directory = await stat(path).catch(() => undefined);
+export function findDirectoryProblem(path: string): string | undefined {
+  const directory = statOf(path);
   if (directory === undefined) {
     return `the working directory ${path} does not exist; create it or change working_dir`;
   }
   if (!directory.isDirectory()) {
     return `the working directory ${path} is not a directory; change working_dir`;
   }
-  return (await isExecutable(path))
+  return isExecutable(path)
     ? undefined
     : `the working directory ${path} may not be entered; change its rights or working_dir`;
 }
@@ -69,14 +67,14 @@ function printable(text: string): string {
   return text.replaceAll(/\p{Cc}/gu, '\ufffd');
 }
 
-async function searchPath(command: string, path: string, workingDir: string): Promise<string | undefined> {
+function searchPath(command: string, path: string, workingDir: string): string | undefined {
   let forbidden: string | undefined;
   for (const folder of path.split(delimiter)) {
     // An empty or relative part of PATH means the child's own working directory.
     const file = join(isAbsolute(folder) ? folder : resolve(workingDir, folder), command);
-    const found = await stat(file).catch(() => undefined);
+    const found = statOf(file);
     if (path !== '' && found?.isFile() === true) {
-      if (await isExecutable(file)) {
+      if (isExecutable(file)) {
         return file;
       }
       forbidden ??= file;
@@ -85,21 +83,31 @@ async function searchPath(command: string, path: string, workingDir: string): Pr
   return forbidden;
 }
 
-function isExecutable(file: string): Promise<boolean> {
-  return access(file, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The program that a script's first line names, when it is not there; for `env NAME` the one that env would look up. */
-async function missingInterpreter(file: string, workingDir: string, path: string): Promise<string | undefined> {
-  const line = await firstLine(file);
+function missingInterpreter(file: string, workingDir: string, path: string): string | undefined {
+  const line = firstLine(file);
   const [, interpreter, rest = ''] = /^#![ \t]*([^ \t\n]+)([^\n]*)/.exec(line) ?? [];
   if (interpreter === undefined) {
     return undefined;
   }
-  if (!(await isExecutable(resolve(workingDir, interpreter)))) {
+  if (!isExecutable(resolve(workingDir, interpreter))) {
     return interpreter;
   }
   if (basename(interpreter) !== 'env') {
@@ -113,17 +121,18 @@ async function missingInterpreter(file: string, workingDir: string, path: string
   if (name === undefined || !/^[\w.+-]+\r?$/.test(name) || name.startsWith('-')) {
     return undefined;
   }
-  return (await searchPath(name, path, workingDir)) === undefined ? name : undefined;
+  return searchPath(name, path, workingDir) === undefined ? name : undefined;
 }
 
-async function firstLine(file: string): Promise<string> {
-  const handle = await open(file).catch(() => undefined);
+function firstLine(file: string): string {
+  let handle: number | undefined;
   try {
-    const read = await handle?.read(Buffer.alloc(256), 0, 256, 0);
-    return read?.buffer.toString('latin1', 0, read.bytesRead) ?? '';
+    handle = openSync(file, 'r');
+    const buffer = Buffer.alloc(256);
+    return buffer.toString('latin1', 0, readSync(handle, buffer, 0, buffer.length, 0));
   } catch {
     return '';
   } finally {
-    await handle?.close();
+    if (handle !== undefined) closeSync(handle);
   }
 }
