@@ -99,6 +99,8 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
 
   readonly #hostEnv: Readonly<Record<string, string | undefined>> | undefined;
   readonly #guardian: Guardian | undefined;
+  /** Settles when the next start may hold up the event loop. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(options: LocalProcessOptions = {}) {
     this.#hostEnv = options.env;
@@ -136,6 +138,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     signal.throwIfAborted();
     context.report('starting');
     const { default: spawn } = await loadSpawn();
+    await this.#takeTurn();
     signal.throwIfAborted();
     const env = this.#env(spec, context);
     const found = findProgram(spec, context, env);
@@ -160,6 +163,16 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   /** Ends the guardian. */
   async close(): Promise<void> {
     await this.#guardian?.close();
+  }
+
+  /**
+   * Node does nothing else for some milliseconds while it starts a process: of many starts at once, each gets a turn of the
+   * event loop, with all other work between two of them.
+   */
+  #takeTurn(): Promise<void> {
+    const mine = this.#turn;
+    this.#turn = mine.then(() => new Promise((resolve) => setImmediate(resolve)));
+    return mine;
   }
 
   /** Resolves once the system runs the program. */

@@ -340,6 +340,30 @@ describe('a server that ends', () => {
   });
 });
 
+test('of many starts at once each has a turn of the event loop of its own', async () => {
+  let turn = 0;
+  let timer = setImmediate(function next() {
+    turn += 1;
+    timer = setImmediate(next);
+  });
+  const turns: number[] = [];
+  const env = {
+    get PATH() {
+      // It is read just before the program is started.
+      turns.push(turn);
+      return process.env.PATH;
+    },
+  };
+  const runtime = new LocalProcessRuntime({ env });
+  const spec = { command: 'cat' };
+  const opened = await Promise.all(Array.from({ length: 6 }, () => runtime.open(spec, createRuntimeContext())));
+  clearImmediate(timer);
+  await Promise.all(opened.map((transport) => transport.close()));
+  await runtime.close();
+  expect(turns).toHaveLength(6);
+  expect(new Set(turns).size).toBe(6);
+});
+
 test('open() that is aborted while the system starts the program rejects with the reason, and leaves nobody', async () => {
   const tag = createTag();
   const reason = new Error('enough');
