@@ -40,7 +40,7 @@ export async function peers(_: Library, options: { readonly library?: string | u
 
 async function libraries(library: string | undefined): Promise<Row[]> {
   const works = new Map<string, Work[]>(names.map((name) => [name, []]));
-  const rounds = 5;
+  const rounds = 7;
   await interleave(
     names.map((name) => ({
       name,

@@ -30,7 +30,7 @@ export async function supervision(library: Library): Promise<Row[]> {
     openSide(library, 'beside 5 that crash and may restart all the time', sick(hurry)),
   ]);
   const variants = sides.map(({ name, caller, pests }) => ({ name, run: () => measure(caller, pests) }));
-  const samples = await interleave(variants, { rounds: 9, warmUp: 1 });
+  const samples = await interleave(variants, { rounds: 21, warmUp: 1 });
   for (const { name, gateway } of sides) {
     const restarts = gateway.status().reduce((sum, status) => sum + status.restarts, 0);
     console.error(`${name}: ${restarts} restarts`);
