@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { RemoteSseOptions, RemoteSseSpec } from '../../src/index.js';
 import { event, listen, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
+import { MemoryProvider } from '../fixtures/http/oauth-host.js';
 import { type Asked, listenScripted, type Script, sessionId } from '../fixtures/http/scripted-host.js';
 import { Session } from '../fixtures/http/session.js';
 
@@ -109,6 +110,32 @@ describe('a status', () => {
     );
     expect(data).toMatchObject({ code: 'SESSION_LOST', server: 'vendor', status, delivered: false });
     expect(errors).toMatchObject([{ code: 'SESSION_LOST', server: 'vendor' }]);
+  });
+
+  const noId = (message: string) => JSON.stringify({ jsonrpc: '2.0', error: { code: -32000, message }, id: null });
+
+  test.each([
+    [401, 'Unauthorized: Session not found'],
+    [400, 'Invalid session ID'],
+    [400, noId('Bad Request: Server not initialized')],
+    [400, noId('Bad Request: No valid session ID provided')],
+  ])('%i with the words %s ends the session, also where access could be asked for', async (status, body) => {
+    for (const runtime of [{}, { authProvider: () => new MemoryProvider() }]) {
+      const { data, errors, host } = await fail(on('tools/call', refuse(status, {}, body)), { runtime });
+      expect(data).toMatchObject({ code: 'SESSION_LOST', server: 'vendor', status, delivered: false });
+      expect(errors).toMatchObject([{ code: 'SESSION_LOST', server: 'vendor' }]);
+      expect(host.count('tools/call')).toBe(1);
+    }
+  });
+
+  test.each([
+    [401, 'Unauthorized', {}, 'AUTH_REQUIRED'],
+    [401, 'Unauthorized: Session not found', { 'www-authenticate': 'Bearer' }, 'AUTH_REQUIRED'],
+    [400, `<html>${'x'.repeat(600)} your session`, { 'content-type': 'text/html' }, 'HTTP_STATUS'],
+    [400, noId('the database is not initialized'), {}, 'HTTP_STATUS'],
+  ])('%i with the words %.40s ends no session', async (status, body, headers, code) => {
+    const { data } = await fail(on('tools/call', refuse(status, headers, body)));
+    expect(data).toMatchObject({ code, server: 'vendor', status, delivered: false });
   });
 
   test.each([

@@ -204,6 +204,7 @@ describe('the answer to a request whose stream broke', () => {
   test.each([
     [404, 'Not Found'],
     [400, 'Bad Request: No valid session ID provided'],
+    [401, 'Unauthorized: Session not found'],
   ])('was lost with the session when the rest is refused with %i "%s"', async (status, message) => {
     const { script, next } = scripted((asked) => isCall(asked) || isRest(asked));
     await using host = await listenScripted(script);

@@ -8,8 +8,8 @@ import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import type { Exchange } from './exchange.js';
 import type { OpenRequest } from './open-request.js';
+import { forgetsSession } from './session-lost.js';
 import { mayPass, mediaType, retryAfter, type Step, showUrl, statusError } from './status.js';
-import { forgetsSession } from './streamable-session.js';
 import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /** How often in a row a stream is taken up in vain: it cannot be had, or is cut before anything has come. */
@@ -147,7 +147,7 @@ export class AnswerStream {
     const { status } = answer;
     if (onSessionLost !== undefined && status >= 400) {
       const body = await readErrorBody(answer, wire.clock);
-      if (forgetsSession(status, body, lastEventId)) {
+      if (forgetsSession(answer, body, lastEventId)) {
         return onSessionLost(statusError(answer, open.exchange.hide(body), rest, wire.clock));
       }
     }

@@ -1,8 +1,11 @@
 import type { Dispatcher } from 'undici';
 import { GatewayError } from '../../errors.js';
+import type { Clock } from '../../options.js';
+import { readErrorBody } from './answer-error.js';
 import { CallFailure, type HttpAnswer, HttpCall, type HttpRequest } from './call.js';
 import type { Leftovers } from './leftovers.js';
 import { describeNetworkError } from './network.js';
+import { isLost401, mayBeLost401 } from './session-lost.js';
 import { showUrl } from './status.js';
 
 /** Gives requests their credentials. */
@@ -35,6 +38,7 @@ export interface Challenge {
 
 export interface ExchangeOptions {
   readonly server: string;
+  readonly clock: Clock;
   readonly dispatcher: Pick<Dispatcher, 'dispatch'>;
   /** Headers of the catalog and of the host, names in lower case. */
   headers(): Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
@@ -60,6 +64,7 @@ export interface Request extends HttpRequest {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+const sessionHeader = 'mcp-session-id';
 const mostRedirects = 5;
 /** Shorter ones would be found everywhere. */
 const shortestSecret = 6;
@@ -116,7 +121,7 @@ export class Exchange {
   }
 
   async #run(): Promise<HttpAnswer> {
-    const { authorizer } = this.#options;
+    const { authorizer, clock } = this.#options;
     const { onNoAccess = 'ask' } = this.#request;
     let url = this.#request.url;
     let redirects = 0;
@@ -128,6 +133,10 @@ export class Exchange {
       const { status } = answer;
       if ((status === 401 || status === 403) && authorizer !== undefined && onNoAccess !== 'nothing') {
         const header = answer.header('www-authenticate');
+        if (sessionHeader in this.#request.headers && mayBeLost401(answer)) {
+          const text = await readErrorBody(answer, clock);
+          if (isLost401(answer, text)) return withText(answer, text);
+        }
         const challenge = { status, header, token, chances: chances[status], mayAsk: onNoAccess === 'ask' };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;
         // Its body may be endless, and asking for access takes time.
@@ -182,4 +191,19 @@ function redirect(answer: HttpAnswer, from: URL, method: string): URL | undefine
   const location = followed ? answer.header('location') : undefined;
   const to = location === undefined ? null : URL.parse(location, from.href);
   return to !== null && to.origin === from.origin ? to : undefined;
+}
+
+/** An answer whose body was read, to be read once more. */
+function withText(answer: HttpAnswer, text: string): HttpAnswer {
+  return {
+    status: answer.status,
+    header: (name) => answer.header(name),
+    read(sink) {
+      sink.data(Buffer.from(text));
+      sink.end();
+    },
+    pause() {},
+    resume() {},
+    abort: () => answer.abort(),
+  };
 }

@@ -5,8 +5,8 @@ import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
+import { forgetsSession } from './session-lost.js';
 import { mayPass, mediaType, type Step, statusError } from './status.js';
-import { forgetsSession } from './streamable-session.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /**
@@ -140,7 +140,7 @@ export class ListeningStream {
     const body = await readErrorBody(answer, clock);
     if (this.#closed) return;
     const error = statusError(answer, exchange.hide(body), step, clock);
-    if (this.#onSessionLost !== undefined && forgetsSession(status, body, this.#lastEventId)) {
+    if (this.#onSessionLost !== undefined && forgetsSession(answer, body, this.#lastEventId)) {
       this.#onSessionLost(error);
       return;
     }

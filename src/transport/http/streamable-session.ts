@@ -72,11 +72,3 @@ export class StreamableSession {
     exchange.abort();
   }
 }
-
-/**
- * Whether the refusal of a stream says that the server no longer knows the session. With 400 it may be the last event that
- * it does not know.
- */
-export function forgetsSession(status: number, body: string, lastEventId: string | undefined): boolean {
-  return status === 404 || (status === 400 && (lastEventId === undefined || /session/i.test(body)));
-}

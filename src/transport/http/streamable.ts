@@ -12,10 +12,10 @@ import { asksForLife } from './health.js';
 import { ListeningStream } from './listening.js';
 import { OpenRequest } from './open-request.js';
 import { cancelledId, SendingOrder } from './sending-order.js';
+import { meansForgotten } from './session-lost.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
-  type ErrorBody,
   type HttpSendOptions,
   parseErrorBody,
   parseMessages,
@@ -263,7 +263,7 @@ export class StreamableWire implements Wire {
     if (body !== undefined) this.#spoken = true;
     const id = open?.request.id;
     const error = statusError(answer, exchange.hide(text), step, clock);
-    if (this.#session.id !== undefined && !open?.modern && meansForgotten(answer.status, body, id)) {
+    if (this.#session.id !== undefined && !open?.modern && meansForgotten(answer, text, body, id)) {
       throw this.#session.lost(error);
     }
     // A server of the stateless era says with the status what kind of error the body holds.
@@ -275,25 +275,6 @@ export class StreamableWire implements Wire {
     }
     throw error;
   }
-}
-
-/** What is wrong with a request itself: a method, arguments or a resource that is not there. */
-const requestErrors: ReadonlySet<number> = new Set([-32601, -32602, -32002]);
-
-/** The session of MCP, and not one of a browser or a chat that a tool knows. */
-const ownSession =
-  /(?:^|[:.]\s*|\b(?:mcp|no|unknown|invalid|the|your|valid|missing|expired)[-\s])session(?:[-\s]?id)?\b/i;
-
-/**
- * Whether a refusal says that the server no longer knows the session. Some say it with the id of the request: then it has to
- * name the session, as it may be what the server answers to that.
- */
-function meansForgotten(status: number, body: ErrorBody | undefined, id: RequestId | undefined): boolean {
-  const message = body?.error.message ?? '';
-  if (body !== undefined && body.id === id) {
-    return (status === 404 || status === 400) && !requestErrors.has(body.error.code) && ownSession.test(message);
-  }
-  return status === 404 || (status === 400 && /session/i.test(message));
 }
 
 /** Of the headers that a caller gives, those that mirror arguments. */
