@@ -17,6 +17,7 @@ import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { heldOpen } from '../util/held-open.js';
 import type { Instance, InstanceUser } from './instance.js';
+import { wasNotTaken } from './link-transport.js';
 import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
@@ -113,9 +114,15 @@ export class ServerConnection implements Transport, InstanceUser {
    * @internal `send` with a callback.
    *
    * @param onOutcome - called later: with the reason when the message was not accepted
+   * @param repeats - whether `onOutcome` is told, in place of an answer, that the session was lost before a request
    * @returns true when the message has been accepted already: then `onOutcome` is not called
    */
-  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
+  post(
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats = false,
+  ): boolean {
     const instance = this.#instance;
     const refusal = this.#refusalOf(message);
     if (refusal !== undefined || instance === undefined) {
@@ -123,7 +130,7 @@ export class ServerConnection implements Transport, InstanceUser {
       return false;
     }
     return isRequest(message)
-      ? this.#sendRequest(instance, message, options, onOutcome)
+      ? this.#sendRequest(instance, message, options, onOutcome, repeats)
       : this.#sendOther(instance, message, options, onOutcome);
   }
 
@@ -290,6 +297,7 @@ export class ServerConnection implements Transport, InstanceUser {
     message: JSONRPCRequest,
     options: TransportSendOptions | undefined,
     onOutcome: SendOutcome,
+    repeats: boolean,
   ): boolean {
     const request = this.#ledger.add(message);
     if (this.#state === 'draining') {
@@ -304,6 +312,10 @@ export class ServerConnection implements Transport, InstanceUser {
         this.#ledger.delivered(request);
       } else if (failure.code === 'MESSAGE_INVALID') {
         this.#ledger.take(message.id);
+        onOutcome(failure);
+        return;
+      } else if (repeats && wasNotTaken(failure) && this.#ledger.take(message.id) !== undefined) {
+        this.#settleDrain();
         onOutcome(failure);
         return;
       } else {

@@ -12,6 +12,23 @@ export interface LinkTransport extends Transport {
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */
   health?(signal: AbortSignal): Promise<void>;
-  /** `send` with a callback, which costs less than a promise for each message. */
-  post?(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean;
+  /**
+   * `send` with a callback, which costs less than a promise for each message.
+   *
+   * @param repeats - that a request is not to be answered, and `onOutcome` told, when {@link wasNotTaken}
+   */
+  post?(
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats?: boolean,
+  ): boolean;
+}
+
+/**
+ * The server has refused a request, as it no longer knows the session, which ends with that: the next one can be given it.
+ * One that is to end when its other requests are done is not meant: nobody knows when that is.
+ */
+export function wasNotTaken({ code, delivered, status }: GatewayError): boolean {
+  return code === 'SESSION_LOST' && delivered === false && status !== undefined;
 }

@@ -13,7 +13,7 @@ import {
 import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
-import type { LinkTransport } from './link-transport.js';
+import { type LinkTransport, wasNotTaken } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import { ServerError } from './server-error.js';
@@ -128,9 +128,13 @@ export class Link implements WatchedLink {
     return this.#opening;
   }
 
-  /** Opens the session for a request, once nothing is left of the server before. */
-  async #openNext(id: RequestId): Promise<void> {
-    if (this.isEnding) {
+  /**
+   * Opens the session for a request, once nothing is left of the server before.
+   *
+   * @param lost - one that ends at once, though it does not know yet
+   */
+  async #openNext(id: RequestId, lost?: LinkTransport): Promise<void> {
+    if (this.isEnding || (lost !== undefined && lost === this.#transport)) {
       this.#gone ??= Promise.withResolvers();
       await this.#gone.promise;
     }
@@ -154,14 +158,19 @@ export class Link implements WatchedLink {
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
     if (this.#handshake === undefined || this.isEnding) {
-      this.#openNext(id).then(
-        () => this.#exchanges.has(id) && this.#send(id, message, part),
-        (error: GatewayError) => this.#answer(toFailure(id, error)),
-      );
+      this.#sendNext(id, message, part);
     } else {
       this.#send(id, message, part);
     }
     return id;
+  }
+
+  /** @param lost - the server that would not take it: the next one has to */
+  #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, lost?: LinkTransport): void {
+    this.#openNext(id, lost).then(
+      () => this.#exchanges.has(id) && this.#send(id, message, part, lost === undefined),
+      (error: GatewayError) => this.#answer(toFailure(id, error)),
+    );
   }
 
   /** Forgets a request and tells the server. A late answer goes nowhere. */
@@ -374,17 +383,24 @@ export class Link implements WatchedLink {
     }
   }
 
-  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined): void {
+  /** @param repeats - whether the next server gets it if this one does not know the session any more */
+  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats = true): void {
     const transport = this.#transport;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.
       this.#answer(toFailure(id, this.#endedError('before it was sent the request')));
       return;
     }
-    const onOutcome: SendOutcome = (error) => error && this.#answer(toFailure(id, error));
+    const onOutcome: SendOutcome = (error) => {
+      if (error !== undefined && repeats && wasNotTaken(error)) {
+        this.#sendNext(id, message, part, transport);
+      } else if (error !== undefined) {
+        this.#answer(toFailure(id, error));
+      }
+    };
     setOwnIds(message, id);
     if (transport.post !== undefined) {
-      transport.post(message, part && withPart(undefined, part), onOutcome);
+      transport.post(message, part && withPart(undefined, part), onOutcome, repeats);
     } else {
       transport.send(message).catch((error: unknown) => {
         onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));

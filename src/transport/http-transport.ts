@@ -96,7 +96,8 @@ export class HttpTransport implements RuntimeTransport {
   async send(message: JSONRPCMessage, options: TransportSendOptions = {}): Promise<void> {
     if (this.#ended !== undefined) {
       const { exit } = this.#ended;
-      throw this.#error('TRANSPORT_CLOSED', 'the connection is closed', { exit, cause: this.#ended });
+      const error = this.#error('TRANSPORT_CLOSED', 'the connection is closed', { exit, cause: this.#ended });
+      throw this.#closed ? error : this.#lostWith(error);
     }
     if (!this.#started) throw this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()');
     const body = this.#toJson(message);
@@ -163,8 +164,8 @@ export class HttpTransport implements RuntimeTransport {
   #lostWith(error: unknown): unknown {
     const reason = this.#ended;
     if (reason?.code !== 'SESSION_LOST' || !GatewayError.is(error) || error.code !== 'TRANSPORT_CLOSED') return error;
-    const { exit, cause } = reason;
-    return this.#error('SESSION_LOST', plain(reason), { exit, cause, delivered: error.delivered });
+    const { exit, cause, status } = reason;
+    return this.#error('SESSION_LOST', plain(reason), { exit, cause, status, delivered: error.delivered });
   }
 
   #toJson(message: JSONRPCMessage): string {

@@ -120,8 +120,13 @@ export class EraTransport implements LinkTransport {
     });
   }
 
-  post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
-    return this.#post(message, options, onOutcome);
+  post(
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats?: boolean,
+  ): boolean {
+    return this.#post(message, options, onOutcome, repeats);
   }
 
   fail(reason: GatewayError): GatewayError {
@@ -148,7 +153,12 @@ export class EraTransport implements LinkTransport {
     this.#onClose();
   }
 
-  #post(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
+  #post(
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats?: boolean,
+  ): boolean {
     if (this.#modern !== undefined) {
       this.#modern.send(message, onOutcome);
       return false;
@@ -158,13 +168,18 @@ export class EraTransport implements LinkTransport {
       return true;
     }
     const passed = 'method' in message && hasEnvelope(message) ? toLegacy(message) : message;
-    return this.#forward(passed, options, onOutcome);
+    return this.#forward(passed, options, onOutcome, repeats);
   }
 
-  #forward(message: JSONRPCMessage, options: TransportSendOptions | undefined, onOutcome: SendOutcome): boolean {
+  #forward(
+    message: JSONRPCMessage,
+    options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats?: boolean,
+  ): boolean {
     const inner = this.#inner;
     if (inner.post !== undefined) {
-      return inner.post(message, options, onOutcome);
+      return inner.post(message, options, onOutcome, repeats);
     }
     inner.send(message, options).then(
       () => onOutcome(),

@@ -4,12 +4,13 @@ import { answerInvalid } from './answer-error.js';
 import { Exchange } from './exchange.js';
 import type { WireOptions } from './wire.js';
 
-/** How long a server may take to end a session, and to take what was sent just before. */
+/** How long a server may take to end a session, and to say of what was sent just before whether it takes it. */
 export const farewellMs = 2_000;
 
 /** What revisions up to 2025-11-25 keep between requests over Streamable HTTP: the id of the session, and the revision. */
 export class StreamableSession {
   readonly #options: WireOptions;
+  #loss: GatewayError | undefined;
   #id: string | undefined;
   /** The revision that was agreed on. */
   protocolVersion: string | undefined;
@@ -39,22 +40,30 @@ export class StreamableSession {
     else onTrouble(answerInvalid(server, 'the server gave a session id that no header may hold; it is not used'));
   }
 
-  /** The server no longer knows it. Returns the error for the request that found out, which is told first. */
-  lost(cause: GatewayError): GatewayError {
+  /** Once the server no longer knows it: the error for whatever comes after. */
+  get loss(): GatewayError | undefined {
+    return this.#loss;
+  }
+
+  /**
+   * The server no longer knows it, which is told once. Returns the error for the request that found out, which is told first.
+   *
+   * @param others - settles when those that were sent beside it have found out too
+   */
+  lost(cause: GatewayError, others: Promise<unknown>): GatewayError {
     const { server, onLost } = this.#options;
     const message = 'the server no longer knows the session: it was restarted, or the session expired; connect again';
     const exit = { reason: 'session-lost', stderrTail: '' };
     const details = { server, cause, status: cause.status, exit };
-    setImmediate(() => {
-      this.#id = undefined;
-      onLost(new GatewayError('SESSION_LOST', message, { ...details, delivered: 'unknown' }));
-    });
-    return new GatewayError('SESSION_LOST', message, { ...details, delivered: false });
+    const tell = () => onLost(new GatewayError('SESSION_LOST', message, { ...details, delivered: 'unknown' }));
+    void others.then(() => setImmediate(tell));
+    this.#loss = new GatewayError('SESSION_LOST', message, { ...details, delivered: false });
+    return this.#loss;
   }
 
   /** Tells the server that it is over. That may refuse, be it for want of access, or be gone: then there is nothing to tell. */
   async end(): Promise<void> {
-    if (this.#id === undefined) return;
+    if (this.#id === undefined || this.#loss !== undefined) return;
     const { url, clock, leftovers } = this.#options;
     const exchange = new Exchange(this.#options, {
       url,

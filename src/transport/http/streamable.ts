@@ -42,6 +42,9 @@ export class StreamableWire implements Wire {
   /** The stateless revision that was last spoken, for notifications that do not name it. */
   #modern: string | undefined;
   #listening: ListeningStream | undefined;
+  /** How many requests there are of which the server has not said yet whether it takes them. */
+  #undecided = 0;
+  #onDecided: (() => void) | undefined;
   #spoken = false;
   #closed = false;
 
@@ -89,7 +92,21 @@ export class StreamableWire implements Wire {
 
   /** What a stream tells when the server no longer knows its session; undefined when there is none. */
   get #onSessionLost(): ((cause: GatewayError) => GatewayError) | undefined {
-    return this.#session.id === undefined ? undefined : (cause) => this.#session.lost(cause);
+    return this.#session.id === undefined ? undefined : (cause) => this.#lost(cause);
+  }
+
+  #lost(cause: GatewayError): GatewayError {
+    if (this.#session.loss !== undefined) return this.#session.loss;
+    const others = new Promise<void>((resolve) => {
+      this.#onDecided = resolve;
+      if (this.#undecided === 0) resolve();
+    });
+    return this.#session.lost(cause, settledWithin(others, farewellMs, this.#options.clock));
+  }
+
+  #decide(): void {
+    this.#undecided -= 1;
+    if (this.#undecided === 0) this.#onDecided?.();
   }
 
   /** Asks for what came after an event. */
@@ -114,6 +131,7 @@ export class StreamableWire implements Wire {
     const version = modernVersion(message) ?? (isNotification(message) ? this.#modern : undefined);
     // A client that finds no stateless server goes on with initialize.
     if (isRequest(message)) this.#modern = version;
+    if (version === undefined && this.#session.loss !== undefined) throw this.#session.loss;
     const name = `POST ${'method' in message ? message.method : 'of an answer'}`;
     const request = isRequest(message) ? message : undefined;
     const step = { server, url, name };
@@ -189,10 +207,16 @@ export class StreamableWire implements Wire {
 
   async #answered(open: OpenRequest, step: Step, onNoAccess: AccessRemedy, options: HttpSendOptions): Promise<void> {
     const { exchange, request } = open;
-    const answer = await exchange.answer;
-    if (answer.status >= 300) {
-      await this.#refused(exchange, answer, step, open);
-      return;
+    let answer: HttpAnswer;
+    this.#undecided += 1;
+    try {
+      answer = await exchange.answer;
+      if (answer.status >= 300) {
+        await this.#refused(exchange, answer, step, open);
+        return;
+      }
+    } finally {
+      this.#decide();
     }
     this.#spoken = true;
     if (request.method === 'initialize') this.#session.begin(answer.header('mcp-session-id'));
@@ -264,7 +288,7 @@ export class StreamableWire implements Wire {
     const id = open?.request.id;
     const error = statusError(answer, exchange.hide(text), step, clock);
     if (this.#session.id !== undefined && !open?.modern && meansForgotten(answer, text, body, id)) {
-      throw this.#session.lost(error);
+      throw this.#lost(error);
     }
     // A server of the stateless era says with the status what kind of error the body holds.
     if (body !== undefined && open !== undefined && (body.id === id || (open.modern && body.id == null))) {

@@ -1,0 +1,148 @@
+import { describe, expect, test } from 'vitest';
+import { createGateway } from '../../src/index.js';
+import { TestCaller } from '../endpoint/test-caller.js';
+import { initializeResult, sendJson } from '../fixtures/http/listen.js';
+import { type Asked, listenScripted } from '../fixtures/http/scripted-host.js';
+
+type Refusal = (asked: Asked) => void;
+
+const refuse =
+  (status: number, body: string): Refusal =>
+  ({ response }) =>
+    void response.writeHead(status).end(body);
+
+/** A server with sessions, each of which it forgets when it is started anew. */
+async function listenForgetful({
+  refusal = refuse(404, ''),
+  keeps = true,
+}: {
+  refusal?: Refusal;
+  keeps?: boolean;
+} = {}) {
+  const known = new Set<string>();
+  let last = 0;
+  const ran: string[] = [];
+  const host = await listenScripted((asked) => {
+    const { message, method, headers, response } = asked;
+    if (message?.method === 'initialize') {
+      last += 1;
+      keeps && known.add(`session-${last}`);
+      return sendJson(response, initializeResult(message), 200, { 'mcp-session-id': `session-${last}` });
+    }
+    const isAsked = method === 'POST' && message?.id !== undefined;
+    if (isAsked && headers['mcp-session-id'] === undefined) return refuse(422, 'expected initialize')(asked);
+    // One that forgets each session at once takes its first notification.
+    if (isAsked && !known.has(String(headers['mcp-session-id']))) {
+      return refusal(asked);
+    }
+    if (message?.method === 'tools/call') ran.push(String(message.params?.name));
+    return false;
+  });
+  const servers = [
+    {
+      id: 'a',
+      restart: { backoff: '10ms', max_backoff: '10ms' },
+      runtime: { type: 'remote-sse' as const, url: host.url, transport: 'streamable-http' as const },
+    },
+  ];
+  const gateway = createGateway({ servers });
+  const caller = await TestCaller.open(gateway.connect());
+  return {
+    host,
+    gateway,
+    caller,
+    ran,
+    forget: () => known.clear(),
+    call: (name: string) => caller.result('tools/call', { name: `a__${name}` }),
+    async [Symbol.asyncDispose]() {
+      await caller.close();
+      await gateway.close();
+      await host[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const answer = (text: string) => ({ content: [{ type: 'text', text }] });
+
+describe('a request of the merged peer that meets a session which the server has forgotten', () => {
+  test.each([
+    [404, ''],
+    [401, 'Unauthorized: Session not found'],
+    [400, 'Invalid session ID'],
+    [400, JSON.stringify({ jsonrpc: '2.0', error: { code: -32000, message: 'Server not initialized' }, id: null })],
+  ])('goes to the next session (refused with %i %s)', async (status, body) => {
+    await using setup = await listenForgetful({ refusal: refuse(status, body) });
+    expect(await setup.call('first')).toMatchObject(answer('first'));
+    for (const name of ['second', 'third']) {
+      setup.forget();
+      expect(await setup.call(name)).toMatchObject(answer(name));
+    }
+    expect(setup.ran).toEqual(['first', 'second', 'third']);
+    expect(setup.host.count('initialize')).toBe(3);
+  });
+
+  test('does so with all that are open beside it, each once', async () => {
+    await using setup = await listenForgetful();
+    await setup.call('first');
+    setup.forget();
+    const names = Array.from({ length: 8 }, (_, index) => `call-${index}`);
+    const answers = await Promise.all(names.map((name) => setup.call(name)));
+    expect(answers).toMatchObject(names.map(answer));
+    expect(setup.ran.slice(1).sort()).toEqual(names);
+    expect(setup.host.count('initialize')).toBe(2);
+  });
+
+  test('does so once, and is answered with the error of the second', async () => {
+    await using setup = await listenForgetful({ keeps: false });
+    const { data } = await setup.caller.error('tools/call', { name: 'a__tool' });
+    expect(data).toMatchObject({ code: 'SESSION_LOST', server: 'a', delivered: false });
+    expect(setup.ran).toEqual([]);
+    expect(setup.host.count('tools/call')).toBe(2);
+  });
+
+  test('goes nowhere once it is cancelled', async () => {
+    const { promise: refused, resolve } = Promise.withResolvers<Asked>();
+    let held = 0;
+    const refusal = (asked: Asked) => {
+      held += 1;
+      if (held === 1) resolve(asked);
+      else refuse(404, '')(asked);
+    };
+    await using setup = await listenForgetful({ refusal });
+    await setup.call('first');
+    setup.forget();
+    const id = 'cancelled';
+    await setup.caller.send({ id, method: 'tools/call', params: { name: 'a__second' } });
+    const { response } = await refused;
+    await setup.caller.send({ method: 'notifications/cancelled', params: { requestId: id } });
+    response.writeHead(404).end();
+    expect(await setup.call('third')).toMatchObject(answer('third'));
+    expect(setup.ran).toEqual(['first', 'third']);
+  });
+
+  test('is answered when the gateway is closed meanwhile', async () => {
+    await using setup = await listenForgetful();
+    await setup.call('first');
+    setup.forget();
+    const failed = setup.caller.error('tools/call', { name: 'a__second' });
+    await setup.gateway.close({ graceMs: 0 });
+    expect(await failed).toMatchObject({ data: { delivered: expect.anything() } });
+    expect(setup.ran).toEqual(['first']);
+  });
+});
+
+test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
+  await using setup = await listenForgetful();
+  await using raw = new TestCaller(setup.gateway.connect('a'));
+  await raw.transport.start();
+  await raw.result('initialize', {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 't', version: '1' },
+  });
+  setup.forget();
+  expect(await raw.error('tools/call', { name: 'tool' })).toMatchObject({
+    data: { code: 'SESSION_LOST', delivered: false },
+  });
+  expect(setup.ran).toEqual([]);
+});
