@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { createServer as createTlsServer } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
@@ -230,6 +231,21 @@ test('docker: ssh asks for signs of life, and gets an IPv6 address as it takes o
   await expect(connectEngine(options(env), never)).rejects.toThrow(
     '-o ServerAliveInterval=30 -T -l me -p 2222 -- ::1 docker system dial-stdio',
   );
+});
+
+test('docker: ssh and helpers for credentials that cannot be started for want of descriptors end nothing', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'config.json'), '{"credsStore":"store"}');
+  const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
+  const flags = ['--no-warnings', '--experimental-transform-types', '--import', path('support/resolve-sources.mjs')];
+  const program = [process.execPath, ...flags, path('fixtures/hosts/docker-descriptors-host.ts'), folder.path];
+  const told = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$@"', 'sh', ...program], { encoding: 'utf8' });
+  expect(JSON.parse(told)).toEqual({
+    engine: expect.stringContaining(
+      'ssh://far: lost the connection to the engine: ssh could not be started: spawn ssh EMFILE',
+    ),
+    problem: 'the credential helper docker-credential-store failed (EMFILE)',
+  });
 });
 
 test('docker: a connection over TCP asks for signs of life, as nobody may write on it for hours', async () => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type DockerConfig, type Environment, readDockerConfig, type StoredAuth } from './engine/docker-config.js';
 
@@ -76,17 +77,19 @@ async function askHelper(
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('close', resolve);
   });
+  // Where there are no descriptors left, Node makes no streams.
+  const { stdin, stdout } = child as { readonly stdin?: Writable; readonly stdout?: Readable };
   // One that ends without reading is no reason for this process to end too.
-  child.stdin.on('error', () => {});
-  child.stdin.end(server);
-  const [outcome, output] = await Promise.allSettled([ended, text(child.stdout)]);
+  stdin?.on('error', () => {});
+  stdin?.end(server);
+  const [outcome, output] = await Promise.allSettled([ended, stdout && text(stdout)]);
   signal.throwIfAborted();
   if (outcome.status === 'rejected') {
     const { code } = outcome.reason as NodeJS.ErrnoException;
     const why = code === 'ENOENT' ? 'is not installed' : `failed (${limit.aborted ? 'took too long' : code})`;
     throw new Error(`the credential helper ${program} ${why}`);
   }
-  const said = output.status === 'fulfilled' ? output.value.slice(0, maxHelperText) : '';
+  const said = output.status === 'fulfilled' ? (output.value ?? '').slice(0, maxHelperText) : '';
   if (outcome.value !== 0) {
     if (/credentials not found/i.test(said)) {
       return undefined;

@@ -1,5 +1,5 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { Duplex } from 'node:stream';
+import { Duplex, type Readable } from 'node:stream';
 import { hostOf } from '../../../util/host-of.js';
 import type { Environment } from './docker-config.js';
 
@@ -40,6 +40,11 @@ class SshConnection extends Duplex {
   constructor(child: ChildProcessWithoutNullStreams) {
     super();
     this.#child = child;
+    child.once('error', (error) => this.destroy(new Error(`ssh could not be started: ${error.message}`)));
+    // Where there are no descriptors left, Node makes no streams, and tells why with the next tick.
+    if ((child.stdout as Readable | undefined) === undefined) {
+      return;
+    }
     child.stdout.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) {
         child.stdout.pause();
@@ -52,7 +57,6 @@ class SshConnection extends Duplex {
     for (const stream of [child.stdin, child.stdout, child.stderr]) {
       stream.on('error', () => {});
     }
-    child.once('error', (error) => this.destroy(new Error(`ssh could not be started: ${error.message}`)));
     child.once('close', (code) => {
       if (code === 0) {
         this.push(null);
