@@ -1,9 +1,13 @@
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ownerLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
+import { temporaryFolder } from '../support/docker.js';
+import { asNobody } from '../support/nobody.js';
 import { PlayedEngine } from '../support/played-engine.js';
 
 test('docker: a container that its engine could not remove at its end is removed', async () => {
@@ -82,4 +86,19 @@ test('docker: sources of volumes that are not here are the business of an engine
   const problem = 'the source /no/such/folder of a volume does not exist; create it or change volumes';
   expect(await engine.runtime.check(spec, createRuntimeContext())).toEqual({ ok: false, problems: [problem] });
   await expect(engine.runtime.open(spec, createRuntimeContext())).rejects.toThrow(problem);
+});
+
+test('docker: a source of a volume where we may not look, and the engine may, is none that is missing', async () => {
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o000);
+  using _ = asNobody();
+  await using engine = await PlayedEngine.listen();
+  engine.dataFolder = '/';
+  const source = join(folder.path, 'data');
+  const spec = { image: 'image', volumes: [`${source}:/data`] };
+  expect(await engine.runtime.check(spec, createRuntimeContext())).toEqual({ ok: true, problems: [] });
+  const transport = await engine.runtime.open(spec, createRuntimeContext());
+  expect(engine.made.HostConfig?.Mounts).toMatchObject([{ Source: source }]);
+  engine.endServer({ StatusCode: 0 });
+  await transport.close();
 });

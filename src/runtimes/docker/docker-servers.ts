@@ -274,12 +274,20 @@ async function missingSources(
     return [];
   }
   const sources = bindSources(volumes, baseDir);
-  const found = await Promise.allSettled(sources.map((source) => stat(source)));
-  const missing = sources.filter((_, index) => found[index]?.status === 'rejected');
+  const found = await Promise.all(sources.map(isMissing));
+  const missing = sources.filter((_, index) => found[index]);
   if (missing.length === 0 || !(await sharesFiles(engine, signal))) {
     return [];
   }
   return missing.map((source) => `the source ${source} of a volume does not exist; create it or change volumes`);
+}
+
+/** Where we may not look, the engine may: then it tells itself. */
+async function isMissing(source: string): Promise<boolean> {
+  return stat(source).then(
+    () => false,
+    ({ code }: NodeJS.ErrnoException) => code === 'ENOENT' || code === 'ENOTDIR',
+  );
 }
 
 /** False when the engine has files of its own, as when we are in a container that its socket is mounted into. */
