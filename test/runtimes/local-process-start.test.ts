@@ -1,11 +1,13 @@
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
+import { findCommand } from '../../src/runtimes/local-process/find-command.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import { asNobody } from '../support/nobody.js';
 import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
 import { serverPath } from '../support/trees.js';
 
@@ -29,9 +31,13 @@ beforeAll(async () => {
   await script('no-loader', `\u007fELF${'\0'.repeat(60)}`);
   await script('works', '#!/bin/sh\ncat\n');
   await symlink(join(folder, 'nowhere'), join(folder, 'dangling'));
+  await symlink(join(folder, 'circle'), join(folder, 'circle'));
+  await mkdir(join(folder, 'closed/inside'), { recursive: true });
+  await chmod(join(folder, 'closed'), 0o000);
 });
 
 afterAll(async () => {
+  await chmod(join(folder, 'closed'), 0o700);
   await rm(folder, { recursive: true });
 });
 
@@ -74,6 +80,7 @@ describe('a server that cannot start says what is wrong and how to mend it', () 
       /command .*\/missing does not exist; install it or change command/,
     ],
     ['a dangling link', { command: './dangling' }, /command .*\/dangling does not exist/],
+    ['links in a circle', { command: './circle' }, /command .*\/circle cannot be looked at \(ELOOP\); change command/],
     [
       'a directory that is missing',
       { command: 'sh', working_dir: 'gone' },
@@ -136,9 +143,18 @@ describe('a server that cannot start says what is wrong and how to mend it', () 
     expect(text).not.toContain('\0');
   });
 
+  test('what lies in a folder that may not be entered is not said to be missing', async () => {
+    using _ = asNobody();
+    const why = /cannot be looked at \(EACCES\): a folder above it may not be entered; change its rights, or change/;
+    for (const spec of [{ command: './closed/inside' }, { command: 'sh', working_dir: 'closed/inside' }]) {
+      const problem = findCommand(spec.command, resolve(folder, spec.working_dir ?? '/'), folder, '/bin');
+      expect(problem).toEqual({ problem: expect.stringMatching(why) });
+    }
+  });
+
   test('check() finds the same', async () => {
     const runtime = new LocalProcessRuntime();
-    for (const [, spec, message, env] of cases.slice(0, 13)) {
+    for (const [, spec, message, env] of cases.slice(0, 14)) {
       const context = createRuntimeContext({ baseDir: folder, env: { SECRET: value, ...env } });
       const { ok, problems } = await runtime.check(spec, context);
       expect(ok).toBe(false);

@@ -26,9 +26,12 @@ export function findCommand(command: string, workingDir: string, baseDir: string
       problem: `command "${printable(command)}" was not found; ${remedy} (${where})`,
     };
   }
-  const found = statOf(file);
+  const found = look(file);
   if (found === undefined) {
     return { problem: `command ${file} does not exist; install it or change command` };
+  }
+  if (typeof found === 'string') {
+    return { problem: `command ${file} ${hidden(found)}change command` };
   }
   if (found.isDirectory()) {
     return { problem: `command ${file} is a directory, not a program; change command` };
@@ -50,9 +53,12 @@ export function findCommand(command: string, workingDir: string, baseDir: string
 
 /** Why nothing can run in a directory, in a sentence that says how to mend it; undefined when something can. */
 export function findDirectoryProblem(path: string): string | undefined {
-  const directory = statOf(path);
+  const directory = look(path);
   if (directory === undefined) {
     return `the working directory ${path} does not exist; create it or change working_dir`;
+  }
+  if (typeof directory === 'string') {
+    return `the working directory ${path} ${hidden(directory)}change working_dir`;
   }
   if (!directory.isDirectory()) {
     return `the working directory ${path} is not a directory; change working_dir`;
@@ -72,8 +78,8 @@ function searchPath(command: string, path: string, workingDir: string): string |
   for (const folder of path.split(delimiter)) {
     // An empty or relative part of PATH means the child's own working directory.
     const file = join(isAbsolute(folder) ? folder : resolve(workingDir, folder), command);
-    const found = statOf(file);
-    if (path !== '' && found?.isFile() === true) {
+    const found = path === '' ? undefined : look(file);
+    if (typeof found === 'object' && found.isFile()) {
       if (isExecutable(file)) {
         return file;
       }
@@ -83,12 +89,19 @@ function searchPath(command: string, path: string, workingDir: string): string |
   return forbidden;
 }
 
-function statOf(path: string): Stats | undefined {
+/** What stands at a path; undefined when nothing does, and the code of the system when it does not tell. */
+function look(path: string): Stats | string | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
-  } catch {
-    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? 'unknown error';
   }
+}
+
+/** Why nobody can tell whether something is there: the beginning of what to do about it. */
+function hidden(code: string): string {
+  const remedy = code === 'EACCES' ? ': a folder above it may not be entered; change its rights, or ' : '; ';
+  return `cannot be looked at (${code})${remedy}`;
 }
 
 function isExecutable(file: string): boolean {
