@@ -233,6 +233,15 @@ describe('a body that is no answer', () => {
     expect(data).toMatchObject({ code: 'ANSWER_INVALID', server: 'vendor' });
   });
 
+  test.each([
+    ['null', { id: null }],
+    ['left out', {}],
+  ])('an error with status 200 whose id is %s, as the server did not get that far, is the answer', async (_, id) => {
+    const refusal = { code: -32600, message: 'arguments must not be empty' };
+    const script = on('tools/call', ({ response }) => sendJson(response, { jsonrpc: '2.0', ...id, error: refusal }));
+    expect((await fail(script)).error).toEqual(refusal);
+  });
+
   test('a text is told in short, without its control characters', async () => {
     const text = `no\u0007 luck\r\n${'x'.repeat(5_000)}`;
     const { message } = await fail(on('initialize', refuse(500, { 'content-type': 'text/plain' }, text)));

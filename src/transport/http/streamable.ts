@@ -248,6 +248,11 @@ export class StreamableWire implements Wire {
     const parsed = parseMessages(text);
     let answered = false;
     for (const message of parsed?.messages ?? []) answered = this.#deliver(message, open) || answered;
+    const refusal = answered ? undefined : parseErrorBody(text);
+    if (refusal !== undefined && refusal.id == null) {
+      // The server could not tell which request it was; here only one was asked.
+      answered = this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: refusal.error }, open);
+    }
     if (!answered) {
       throw answerInvalid(
         server,
