@@ -3,6 +3,7 @@ import { Ajv, type AnySchemaObject } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { envelopeSchema } from '../../src/catalog/envelope.js';
+import { createGateway, parseCatalog } from '../../src/index.js';
 import { dockerSpec } from '../../src/runtimes/docker/spec.js';
 import { k8sJobSpec } from '../../src/runtimes/k8s-job/spec.js';
 import { k8sServiceSpec } from '../../src/runtimes/k8s-service/spec.js';
@@ -74,6 +75,74 @@ describe('docs/catalog.schema.json', () => {
     expect(validate({ $schema: './catalog.schema.json', servers: [entry] }), JSON.stringify(validate.errors)).toBe(
       true,
     );
+  });
+
+  test('accepts a variable for every string but the id, and capabilities whatever their case, as createGateway does', async () => {
+    const headers = { Authorization: '${V}' };
+    const servers = [
+      { type: 'local-process', command: '${V}', args: ['${V}'], working_dir: '${V}', stop_timeout: { stdin: '${T}' } },
+      { type: 'remote-sse', url: '${URL}', headers, transport: '${SSE}' },
+      {
+        type: 'docker',
+        image: '${V}',
+        container_name: '${V}',
+        network: '${V}',
+        working_dir: '${DIR}',
+        pull: '${PULL}',
+        platform: '${V}',
+        user: '${V}',
+        cap_add: ['${CAP}', 'net_admin', 'Cap_Chown'],
+        tmpfs: ['${DIR}', '/run:mode=${MODE}'],
+      },
+      {
+        type: 'k8s-job',
+        namespace: 'team-${V}',
+        image: '${V}',
+        service_account: '${V}',
+        working_dir: '${DIR}',
+        user: '${MODE}',
+        env_from: [{ secret: '${V}' }, { config_map: '${V}' }],
+        pull_policy: '${POLICY}',
+        image_pull_secrets: ['${V}'],
+        tolerations: [{ operator: '${EXISTS}', effect: '${EFFECT}' }],
+        pod_security: { cap_add: ['${CAP}'], seccomp: '${SECCOMP}' },
+      },
+      {
+        type: 'k8s-service',
+        namespace: '${V}',
+        service_name: '${V}',
+        port: '${MODE}',
+        scheme: '${SCHEME}',
+        reach: '${DNS}',
+      },
+    ].map((runtime, index) => ({
+      id: `a${index}`,
+      isolation: '${SHARED}',
+      on_reload: '${NOW}',
+      protocol: '${LEGACY}',
+      idle_timeout: '${T}',
+      max_message: '${SIZE}',
+      runtime,
+    }));
+    const env = {
+      ...{
+        V: 'v1',
+        T: '5s',
+        SIZE: '1MiB',
+        URL: 'http://localhost',
+        SSE: 'sse',
+        DIR: '/srv',
+        PULL: 'never',
+        MODE: '1000',
+      },
+      ...{ CAP: 'NET_ADMIN', POLICY: 'Always', EXISTS: 'Exists', EFFECT: 'NoSchedule', SECCOMP: 'Unconfined' },
+      ...{ SCHEME: 'https', DNS: 'dns', SHARED: 'shared', NOW: 'now', LEGACY: 'legacy' },
+    };
+
+    await createGateway(await parseCatalog(JSON.stringify({ servers })), { env }).close();
+
+    expect(validate({ servers }), JSON.stringify(validate.errors)).toBe(true);
+    expect(validate({ servers: [{ ...servers[0], id: '${V}' }] })).toBe(false);
   });
 
   test('names every key of an entry', () => {

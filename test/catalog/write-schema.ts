@@ -20,7 +20,13 @@ const entryComments = readComments('catalog/catalog.ts', 'ServerInput');
  * leaves other types of runtimes alone.
  */
 export function catalogJsonSchema(runtimes: readonly DescribedRuntime[]): JsonSchema {
-  const entry = describeSchema(entrySchema(), entryComments);
+  const written = entrySchema();
+  const { id } = written.properties ?? {};
+  const entry = describeSchema(
+    // Variables are not replaced in ids.
+    { ...written, properties: { ...withVariables(written).properties, ...(id !== undefined && { id }) } },
+    entryComments,
+  );
   const { runtime, ...properties } = entry.properties ?? {};
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -74,7 +80,7 @@ function runtimeSchema(runtimes: readonly DescribedRuntime[]): JsonSchema {
     properties: { type: { anyOf: [{ enum: runtimes.map(({ type }) => type) }, { type: 'string' }] } },
     required: ['type'],
     allOf: runtimes.map(({ type, schema, comments }) => {
-      const spec = describeSchema(convert(schema), comments);
+      const spec = describeSchema(withVariables(convert(schema)), comments);
       return {
         if: { properties: { type: { const: type } }, required: ['type'] },
         // biome-ignore lint/suspicious/noThenProperty: the keyword of JSON Schema
@@ -82,6 +88,30 @@ function runtimeSchema(runtimes: readonly DescribedRuntime[]): JsonSchema {
       };
     }),
   };
+}
+
+/** The schema of what is written, where a `${VAR}` stands for a text that only the reader of the catalog knows. */
+function withVariables(schema: JsonSchema): JsonSchema {
+  const { properties, items, additionalProperties, anyOf, pattern } = schema;
+  if (schema.enum !== undefined) {
+    return { anyOf: [schema, { type: 'string', pattern: variable }] };
+  }
+  return {
+    ...schema,
+    ...(properties && {
+      properties: Object.fromEntries(Object.entries(properties).map(([key, one]) => [key, below(one)])),
+    }),
+    ...(items !== undefined && !Array.isArray(items) && { items: below(items) }),
+    ...(additionalProperties !== undefined && { additionalProperties: below(additionalProperties) }),
+    ...(anyOf && { anyOf: anyOf.map(below) }),
+    ...(pattern !== undefined && !pattern.endsWith(variable) && { pattern: `(?:${pattern})|${variable}` }),
+  };
+}
+
+const variable = '\\$\\{';
+
+function below<Schema extends JsonSchema | boolean>(schema: Schema): JsonSchema | Schema {
+  return typeof schema === 'boolean' ? schema : withVariables(schema);
 }
 
 function convert(schema: v.GenericSchema): JsonSchema {

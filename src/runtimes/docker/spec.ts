@@ -3,7 +3,8 @@ import { parseImageName } from './image-name.js';
 import { parseCpus, parseMemory, parsePids } from './quantities.js';
 import { findDoubleTarget, findVolumeProblem } from './volumes.js';
 
-const capability = /^(?:CAP_)?[A-Z][A-Z_]*$/i;
+// Not by the flag "i": the JSON schema of a catalog has no place for it.
+const capability = /^[A-Za-z][A-Za-z_]*$/;
 const leastMemoryBytes = 6 * 1024 * 1024;
 const memoryProblem = 'is not a size; write it as 512m, 1.5g or 64MiB';
 
