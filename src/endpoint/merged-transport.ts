@@ -2,6 +2,7 @@ import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, Transport } from '../sdk.js';
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
+import { isCallersMessage } from '../transport/json-rpc.js';
 import { once } from '../util/once.js';
 import type { Peer, PeerFactory } from './peer.js';
 
@@ -53,6 +54,9 @@ export class MergedTransport implements Transport {
   send(message: JSONRPCMessage): Promise<void> {
     if (this.#state !== 'open') {
       return Promise.reject(this.#notOpen());
+    }
+    if (!isCallersMessage(message)) {
+      return Promise.reject(refused('this is not a JSON-RPC message'));
     }
     const nested = this.#sending;
     this.#sending = true;
@@ -129,6 +133,9 @@ export class MergedTransport implements Transport {
 }
 
 function idInUse({ id }: JSONRPCRequest): GatewayError {
-  const text = `the request id ${JSON.stringify(id)} is in use by an open request`;
+  return refused(`the request id ${JSON.stringify(id)} is in use by an open request`);
+}
+
+function refused(text: string): GatewayError {
   return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
 }

@@ -1,9 +1,10 @@
-import type { GatewayError } from '../errors.js';
+import { GatewayError } from '../errors.js';
 import { toUnwritable } from '../instance/request-ledger.js';
 import { isRequest, type JSONRPCMessage, type MessageExtraInfo, type Transport } from '../sdk.js';
 import { report, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart, withPart } from '../transport/json-part.js';
+import { isCallersMessage, isRequestId } from '../transport/json-rpc.js';
 import { once } from '../util/once.js';
 import { toResponse } from './intercept.js';
 import type { Peer, PeerFactory, SendToCaller } from './peer.js';
@@ -58,22 +59,38 @@ export async function serveEndpoint(
       await ended;
     },
   };
+  const refuse = (message: JSONRPCMessage, error: unknown) => {
+    report(transport, error);
+    // Nobody else answers it, unless there is an open one of this id.
+    if (
+      Object(message) === message &&
+      isRequest(message) &&
+      isRequestId(message.id) &&
+      !endpoint.isOpen?.(message.id)
+    ) {
+      send(toResponse(message.id, undefined, error, false), message.id);
+    }
+  };
+  // Not every transport looks at what its far end sends.
+  const receive = (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
+    if (isCallersMessage(message)) {
+      endpoint.receive(message, extra);
+    } else {
+      refuse(message, new GatewayError('MESSAGE_INVALID', 'this is not a JSON-RPC message', { delivered: false }));
+    }
+  };
   // A host that looks at messages first may change them.
   transport.onmessage =
     onmessage === undefined
-      ? takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => void endpoint.receive(message, extra))
+      ? takesPart(receive)
       : (message: JSONRPCMessage, extra?: MessageExtraInfo) => {
           try {
             onmessage(message, extra);
           } catch (error) {
-            report(transport, error);
-            // Refused: nobody else answers it, unless there is an open one of this id.
-            if (isRequest(message) && !endpoint.isOpen?.(message.id)) {
-              send(toResponse(message.id, undefined, error, false), message.id);
-            }
+            refuse(message, error);
             return;
           }
-          endpoint.receive(message, extra);
+          receive(message, extra);
         };
   transport.onclose = () => {
     // Whatever the host's own does, nothing may be left behind.

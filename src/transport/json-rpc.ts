@@ -12,13 +12,13 @@ export function isJsonRpcMessage(value: unknown): value is JSONRPCMessage {
   if (method !== undefined) {
     return (
       typeof method === 'string' &&
-      (id === undefined ? !('id' in value) : isId(id)) &&
+      (id === undefined ? !('id' in value) : isRequestId(id)) &&
       (params === undefined || (typeof params === 'object' && params !== null)) &&
       result === undefined &&
       error === undefined
     );
   }
-  if (!isId(id)) {
+  if (!isRequestId(id)) {
     return false;
   }
   return error === undefined
@@ -26,6 +26,17 @@ export function isJsonRpcMessage(value: unknown): value is JSONRPCMessage {
     : typeof error === 'object' && error !== null && result === undefined;
 }
 
-function isId(id: unknown): boolean {
+/** The same, and an error that answers nothing in particular: one whose sender could not read the id. */
+export function isCallersMessage(value: unknown): value is JSONRPCMessage {
+  return isJsonRpcMessage(value) || isErrorWithoutId(value);
+}
+
+function isErrorWithoutId(value: unknown): boolean {
+  const { jsonrpc, id, method, error } = Object(value) as Record<string, unknown>;
+  return jsonrpc === '2.0' && (id ?? method) === undefined && typeof error === 'object' && error !== null;
+}
+
+/** True for what may name a request: a text or a number. */
+export function isRequestId(id: unknown): boolean {
   return typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id));
 }

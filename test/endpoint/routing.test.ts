@@ -72,6 +72,23 @@ describe('what cannot be routed', () => {
     instance.answer(request, { content: [] });
     expect(await first).toMatchObject({ id: 7, result: { content: [] } });
   });
+
+  test('what is no message is refused, such as several in one', async () => {
+    await using t = setUp({ a: {} });
+    const ping = { jsonrpc: '2.0', id: 1, method: 'ping' } as const;
+    for (const transport of [t.gateway.connect(), t.gateway.connect('a', { era: 'legacy' })]) {
+      const answers: unknown[] = [];
+      transport.onmessage = (message) => answers.push(message);
+      await transport.start();
+      for (const bad of [[ping], {}, { ...ping, id: null }, { id: 1, method: 'ping' }, null, 'ping', undefined]) {
+        await expect(transport.send(bad as never)).rejects.toMatchObject({ code: 'MESSAGE_INVALID', delivered: false });
+      }
+      await transport.send(ping);
+      await settle();
+      expect(answers).toMatchObject([{ id: 1 }]);
+      await transport.close();
+    }
+  });
 });
 
 describe('a caller that says little of itself', () => {

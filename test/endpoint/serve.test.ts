@@ -147,3 +147,36 @@ describe.each(sdks)('a server transport of SDK %s', (sdk) => {
     expect(answer(3)).toContain(`"error":${error}`);
   });
 });
+
+test('what a transport takes for a message and is none is reported to it, and the session goes on', async () => {
+  await using t = setUp({ a: script });
+  const ping = { jsonrpc: '2.0', id: 1, method: 'ping' } as const;
+  const seen: unknown[] = [];
+  for (const onmessage of [undefined, (message: unknown) => seen.push(message)]) {
+    const sent: unknown[] = [];
+    const errors: unknown[] = [];
+    const transport: Transport = {
+      start: async () => {},
+      send: async (message) => void sent.push(message),
+      close: async () => transport.onclose?.(),
+      onerror: (error) => errors.push(error),
+      ...(onmessage && { onmessage }),
+    };
+    await t.gateway.serve(transport);
+    const bad = [[ping], {}, { ...ping, id: null }, null, 'ping', undefined];
+    for (const message of bad) {
+      transport.onmessage?.(message as never);
+    }
+    transport.onmessage?.({ ...ping, id: 2, params: 'x' } as never);
+    transport.onmessage?.(ping);
+    await settle();
+    expect(errors).toMatchObject([...bad, 2].map(() => ({ code: 'MESSAGE_INVALID', delivered: false })));
+    // Only where an answer can be told to belong to it.
+    expect(sent).toMatchObject([
+      { id: 2, error: { code: 1302, data: { code: 'MESSAGE_INVALID', delivered: false } } },
+      { id: 1, result: {} },
+    ]);
+    await transport.close();
+  }
+  expect(seen).toHaveLength(8);
+});
