@@ -59,7 +59,7 @@ class LinkedTransport implements Transport {
     } catch (cause) {
       const instead = this.#inPlaceOf?.(message, cause);
       if (instead !== undefined) peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(instead)));
-      throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause });
+      throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause, delivered: false });
     }
     peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(copy)));
   }

@@ -242,6 +242,19 @@ describe('in-process', () => {
     });
   });
 
+  test('a message that cannot be written is refused in the name of the entry, and was not delivered', async () => {
+    const transport = await open(() => new Server(info));
+    await transport.start();
+    await expect(transport.send({ jsonrpc: '2.0', method: 'a', params: { big: 1n } })).rejects.toMatchObject({
+      code: 'MESSAGE_INVALID',
+      message: '"notes": the message cannot be written as JSON',
+      server: 'notes',
+      delivered: false,
+      cause: expect.any(TypeError),
+    });
+    await transport.close();
+  });
+
   test('takes the client end of a transport, and passes everything through', async () => {
     const [near, far] = InMemoryTransport.createLinkedPair();
     const versions: string[] = [];

@@ -5,6 +5,7 @@ import type { JSONRPCMessage, Transport, TransportSendOptions } from '../../sdk.
 import { runCallback } from '../../transport/callback.js';
 import { Inbox } from '../../transport/inbox.js';
 import { settledWithin } from '../../util/abort.js';
+import { copyError } from '../../util/copy-error.js';
 import { once } from '../../util/once.js';
 
 /** How long a server may take to close. It cannot be killed, so after that it is given up. */
@@ -72,10 +73,17 @@ export class InProcessTransport implements RuntimeTransport {
     }
     if (!this.#started) throw this.#error('TRANSPORT_NOT_STARTED', 'send() came before start()');
     const sent = (async () => this.#connection.inner.send(message, options))();
-    await new Promise<void>((resolve, reject) => {
-      this.#sending.add(reject);
-      sent.then(resolve, reject).finally(() => this.#sending.delete(reject));
-    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#sending.add(reject);
+        sent.then(resolve, reject).finally(() => this.#sending.delete(reject));
+      });
+    } catch (error) {
+      // What joins the two ends does not know whose they are.
+      throw GatewayError.is(error) && error.server === undefined
+        ? copyError(error, { server: this.#connection.server })
+        : error;
+    }
   }
 
   async health(): Promise<void> {
