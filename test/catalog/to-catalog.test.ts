@@ -217,6 +217,12 @@ test.each([
   ['neither', { mcpServers: { a: {} } }, ['mcpServers.a: needs "command" or "url"']],
   ['both', { mcpServers: { a: { command: 'x', url: 'https://x' } } }, ['mcpServers.a: has both']],
   [
+    'two addresses',
+    { mcpServers: { a: { url: 'https://x/sse', httpUrl: 'https://x' } } },
+    ['mcpServers.a: has several'],
+  ],
+  ['an unknown transport', { mcpServers: { a: { transport: 'ws', url: 'u' } } }, ['mcpServers.a.transport: is "ws"']],
+  [
     'an unknown type',
     { mcpServers: { a: { type: 'htp', url: 'u' } } },
     ['mcpServers.a.type: is "htp"', 'did you mean'],

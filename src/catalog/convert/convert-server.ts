@@ -65,18 +65,26 @@ export function convertServer(server: unknown, context: ConvertContext): Convert
 }
 
 function readRuntime(fields: Fields, { path, issues }: ConvertContext): ConvertedServer['runtime'] | undefined {
-  const type = fields.text('type') ?? fields.text('transport');
+  const named = fields.text('type');
+  const type = named ?? fields.text('transport');
   if (type !== undefined && !types.includes(type)) {
-    issues.add([...path, 'type'], `is ${quote(type)}, which is not supported${didYouMean(type, types)}`);
+    issues.add(
+      [...path, named === undefined ? 'transport' : 'type'],
+      `is ${quote(type)}, which is not supported${didYouMean(type, types)}`,
+    );
   }
   const command = fields.text('command');
   const args = fields.names('args', true);
   const workingDir = fields.text('cwd');
-  const url = urlKeys.map((key) => fields.text(key)).find((text) => text !== undefined);
+  const urls = new Set(urlKeys.map((key) => fields.text(key)).filter((text) => text !== undefined));
+  const [url] = urls;
   const headers = fields.texts('headers');
   if ((command === undefined) === (url === undefined)) {
     issues.add(path, command === undefined ? 'needs "command" or "url"' : 'has both "command" and a URL: keep one');
     return undefined;
+  }
+  if (urls.size > 1) {
+    issues.add(path, 'has several URLs: keep one');
   }
   if (url === undefined) {
     fields.ignore(['headers'], 'only a server with a URL has it');
