@@ -21,7 +21,7 @@ export interface ServerDescription {
 
 /** Settings of `createGateway`. */
 export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = readonly RuntimeFactory[]> {
-  /** More runtimes; one with the type of a built-in one takes its place. The gateway closes them. */
+  /** More runtimes, each of its own type; one with the type of a built-in one takes its place. The gateway closes them. */
   readonly runtimes?: Runtimes | undefined;
   /**
    * Whether the runtimes of this library are there.

@@ -67,6 +67,12 @@ const runtime = v.custom<object>(
   'must be a runtime, with type, spec and open(), such as new DockerRuntime()',
 );
 
+/** The type that two of them have: only one could be in force. */
+function sharedType(runtimes: readonly object[]): string | undefined {
+  const types = runtimes.map((one) => (one as { readonly type: string }).type);
+  return types.find((type, index) => types.indexOf(type) < index);
+}
+
 // What another release may have added stays.
 const snapshot = v.looseObject({
   fingerprint: v.string('must be a string'),
@@ -76,7 +82,15 @@ const snapshot = v.looseObject({
 });
 
 export const gatewayOptions = v.strictObject({
-  runtimes: v.optional(v.array(runtime, 'must be an array of runtimes')),
+  runtimes: v.optional(
+    v.pipe(
+      v.array(runtime, 'must be an array of runtimes'),
+      v.check(
+        (runtimes) => sharedType(runtimes) === undefined,
+        ({ input }) => `holds two of the type "${sharedType(input)}": keep one`,
+      ),
+    ),
+  ),
   builtins: v.optional(v.boolean('must be true or false')),
   env: v.optional(
     v.custom<object>(

@@ -23,6 +23,7 @@ test.each<[unknown, string]>([
   [{ runtimes: [{}] }, runtimeNeeded],
   [{ runtimes: [DockerRuntime] }, runtimeNeeded],
   [{ runtimes: [{ type: 'x', open: deny }] }, runtimeNeeded],
+  [{ runtimes: [new DockerRuntime(), new DockerRuntime({})] }, 'runtimes holds two of the type "docker": keep one'],
   [{ env: 'x' }, 'env must be an object such as process.env, or a function'],
   [{ snapshot: '{}' }, 'snapshot must be an object: JSON.parse() the text of one'],
   [{ snapshot: { a: null } }, 'snapshot.a must be an object, not empty'],
