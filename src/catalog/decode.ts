@@ -1,4 +1,7 @@
 import { isUtf8 } from 'node:buffer';
+import { isPromise, isUint8Array } from 'node:util/types';
+import { kindOf } from './describe-issue.js';
+import { isPlainObject } from './replace-variables.js';
 
 /** The largest catalog, in bytes of UTF-8. */
 export const largestText = 1024 * 1024;
@@ -8,6 +11,9 @@ export type Decoded = { readonly text: string } | { readonly problem: string };
 
 /** Turns what a user handed in into text, and refuses what no parser should see. */
 export function decode(input: string | Uint8Array): Decoded {
+  if (typeof input !== 'string' && !isUint8Array(input)) {
+    return { problem: `the catalog is ${describe(input)}` };
+  }
   const bytes = typeof input === 'string' ? Buffer.byteLength(input) : input.byteLength;
   if (bytes > largestText) {
     return { problem: `the catalog is ${bytes} bytes long: at most ${largestText} (1 MiB) are allowed; split it` };
@@ -30,6 +36,15 @@ export function decode(input: string | Uint8Array): Decoded {
     return { problem: 'the catalog is empty: write "servers: []" for a catalog without servers' };
   }
   return { text };
+}
+
+/** What was given in place of a text, and what to do about it. */
+function describe(input: unknown): string {
+  if (isPromise(input)) {
+    return 'a promise: await it';
+  }
+  const remedy = isPlainObject(input) ? ': createGateway takes it as it is' : '';
+  return `${kindOf(input)}, not a text or its bytes (Uint8Array)${remedy}`;
 }
 
 function looksLikeUtf16(bytes: Uint8Array): boolean {

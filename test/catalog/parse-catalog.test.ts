@@ -128,6 +128,18 @@ describe('parseCatalog', () => {
     expect(await problemsOf(() => parseCatalog(bytes))).toEqual([expect.stringMatching(problem)]);
   });
 
+  test.each([
+    [undefined, 'the catalog is undefined, not a text or its bytes (Uint8Array)'],
+    [Promise.resolve('servers: []'), 'the catalog is a promise: await it'],
+    [new ArrayBuffer(8), 'the catalog is an object of class ArrayBuffer, not a text or its bytes (Uint8Array)'],
+    [
+      { servers: [] },
+      'the catalog is an object, not a text or its bytes (Uint8Array): createGateway takes it as it is',
+    ],
+  ])('refuses %o, which is no text', async (input, problem) => {
+    expect(await problemsOf(() => parseCatalog(input as never))).toEqual([problem]);
+  });
+
   test('measures a text in bytes of UTF-8', async () => {
     const text = `servers: [] # ${'é'.repeat(600_000)}`;
     expect(await problemsOf(() => parseCatalog(text))).toEqual([expect.stringContaining('1200014 bytes')]);
