@@ -62,7 +62,7 @@ const events = channel('open-mcp-gateway');
  * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog; `OPTION_INVALID`
  */
 export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
-  catalog: GatewayCatalog<Runtimes>,
+  catalog: GatewayCatalog<NoInfer<Runtimes>>,
   options: GatewayOptions<Runtimes> = {},
 ): Gateway<Runtimes[number]> {
   return new CatalogGateway(catalog as CatalogInput, options);

@@ -8,6 +8,7 @@ import type { Gateway } from '../../src/gateway-api.js';
 import type { GatewayCatalog, GatewayServer } from '../../src/gateway-catalog.js';
 import type { ServerStatus } from '../../src/index.js';
 import type { RuntimeFactory } from '../../src/runtime.js';
+import { RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
 import { watchCatalog } from '../../src/watch-catalog.js';
 
 class Mine {
@@ -68,6 +69,16 @@ describe('types of a catalog', () => {
     void ((read: Catalog) => [...read.servers] satisfies GatewayServer[]);
     // @ts-expect-error -- a key that its runtime does not have
     list.push({ id: 'a', runtime: { type: 'local-process', comand: 'x' } });
+  });
+
+  test('let a catalog that was made elsewhere meet runtimes with settings, and those of its host', () => {
+    const made = (): GatewayCatalog => ({ servers: [] });
+    void (() => createGateway(made(), { runtimes: [new RemoteSseRuntime({ proxy: false })] }));
+    void (() => createGateway(made(), { runtimes: [new Mine()] }));
+    const mine = (): GatewayCatalog<[Mine]> => ({ servers: [] });
+    void (() => createGateway(mine(), { runtimes: [new RemoteSseRuntime(), new Mine()] }));
+    // @ts-expect-error -- a runtime that is not there
+    void (() => createGateway(mine()));
   });
 
   test('of errors are the same in a status and in an event', () => {
