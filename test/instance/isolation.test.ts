@@ -323,7 +323,7 @@ describe('isolation: caller', () => {
     const calling = caller.request('tools/call', { name: 'a__who' });
     await t.server('a').request('tools/call');
     await t.clock.advance(120_000);
-    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a' } });
+    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a', delivered: true } });
     expect(t.server('a').live).toEqual([]);
   });
 
@@ -349,7 +349,7 @@ describe('isolation: caller', () => {
     const calling = caller.request('tools/call', { name: 'a__who' });
     const { instance } = await server.request('tools/call');
     await clock.advance(120_000);
-    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a' } });
+    expect((await calling).error).toMatchObject({ data: { code: 'SERVER_UNHEALTHY', server: 'a', delivered: true } });
     expect(asked).toBe(3);
     expect(instance.requests('ping')).toHaveLength(3);
   });
