@@ -450,6 +450,23 @@ describe('what a server with sessions asks', () => {
     expect(replayed.code).toBe(-32602);
   });
 
+  test('is of one connection of the caller: its state goes on with no call of another', async () => {
+    await using setup = setUp({ one: asking(form('sure?')) });
+    const me = { caller: { id: 'me' } };
+    await using caller = await open(setup, { elicitation: {} }, me);
+    await using again = await open(setup, { elicitation: {} }, me);
+    const { requestState, inputRequests } = await caller.call('one__go', { arguments: { a: 1 } });
+    const other = await again.call('one__go', { arguments: { a: 2 } });
+    const inputResponses = { [String(Object.keys(inputRequests as Json)[0])]: accept('yes') };
+    const resumed = { arguments: { a: 1 }, requestState, inputResponses };
+    expect(await again.error('tools/call', { name: 'one__go', ...resumed })).toMatchObject({ code: -32602 });
+    expect(await caller.call('one__go', resumed)).toMatchObject({ structuredContent: { answers: [accept('yes')] } });
+    const { requestState: ownState } = other;
+    expect(await again.call('one__go', { arguments: { a: 2 }, requestState: ownState, inputResponses })).toMatchObject({
+      structuredContent: { answers: [accept('yes')] },
+    });
+  });
+
   test('is asked again as long as the answer is missing', async () => {
     await using setup = setUp({ one: asking(form('first')) });
     await using caller = await open(setup, { elicitation: {} });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
@@ -33,6 +34,8 @@ const mostQuestions = 100;
  */
 export class InputRequests {
   readonly #options: InputRequestsOptions;
+  /** Other connections of the caller count their calls from 1 as well, and their states are good for the caller here. */
+  readonly #id = randomUUID();
   /** Calls between two rounds. */
   readonly #held = new Map<string, ModernCall>();
 
@@ -64,7 +67,7 @@ export class InputRequests {
 
   /** The caller has come back to a call: hands its answers on. */
   takeAnswers(call: ModernCall, responses: unknown): void {
-    this.#held.delete(String(call.id));
+    this.#held.delete(this.#nameOf(call));
     this.#options.clock.clearTimeout(call.timer);
     const given = isFields(responses) ? responses : {};
     for (const [key, question] of [...call.questions]) {
@@ -102,7 +105,7 @@ export class InputRequests {
    * @param others - calls of the same session and server in which the caller can be asked, the best first
    */
   end(call: ModernCall, others: readonly ModernCall[]): void {
-    this.#held.delete(String(call.id));
+    this.#held.delete(this.#nameOf(call));
     this.#options.clock.clearTimeout(call.timer);
     const left = [...call.questions.values(), ...call.queue];
     call.questions.clear();
@@ -128,11 +131,15 @@ export class InputRequests {
       [...call.questions].map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
     );
     const { round, request } = call;
-    const requestState = states.seal(caller, request, { kind: 'held', call: String(call.id), round });
+    const requestState = states.seal(caller, request, { kind: 'held', call: this.#nameOf(call), round });
     const result = { resultType: 'input_required', inputRequests, requestState };
-    this.#held.set(String(call.id), call);
+    this.#held.set(this.#nameOf(call), call);
     call.timer = clock.setTimeout(() => onExpired(call), stateLifetimeMs);
     call.answer({ jsonrpc: '2.0', id: request.id, result: toModernResult(request.method, result) });
+  }
+
+  #nameOf({ id }: ModernCall): string {
+    return `${this.#id}.${id}`;
   }
 
   #refuse(call: ModernCall, id: RequestId, message: string): void {
