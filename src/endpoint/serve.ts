@@ -1,10 +1,18 @@
 import { GatewayError } from '../errors.js';
 import { toUnwritable } from '../instance/request-ledger.js';
-import { isRequest, type JSONRPCMessage, type MessageExtraInfo, type Transport } from '../sdk.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type MessageExtraInfo,
+  type RequestId,
+  type Transport,
+} from '../sdk.js';
 import { report, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
-import { infoFor, takesPart, withPart } from '../transport/json-part.js';
+import { infoFor, isTaker, takesPart, withPart } from '../transport/json-part.js';
 import { isCallersMessage, isRequestId } from '../transport/json-rpc.js';
+import { assertWritable } from '../transport/nesting.js';
 import { once } from '../util/once.js';
 import { toResponse } from './intercept.js';
 import type { Peer, PeerFactory, SendToCaller } from './peer.js';
@@ -31,12 +39,18 @@ export async function serveEndpoint(
     // A caller that has gone cannot be told; its transport says so by onclose.
     const failed = (error: unknown) => {
       runCallback({}, () => transport.onerror?.(error as Error));
-      if (error instanceof RangeError && 'result' in message) {
+      if (isRequest(message)) {
+        // Nobody else answers the server that asks.
+        const text = `the client could not be asked: ${error instanceof Error ? error.message : String(error)}`;
+        endpoint.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32603, message: text } });
+      } else if (error instanceof RangeError && isResponse(message)) {
         // It could not even be written: the caller is still there.
-        (async () => transport.send(toUnwritable(message.id), related))().catch(() => {});
+        (async () => transport.send(toUnwritable(message.id as RequestId), related))().catch(() => {});
       }
     };
     try {
+      // Those of the SDKs for HTTP drop what they cannot write, and end the response. Ours says so.
+      isTaker(transport.send) || assertWritable(message);
       const sent = transport.send(message, options);
       sent === handedOver || Promise.resolve(sent).catch(failed);
     } catch (error) {

@@ -43,6 +43,11 @@ export function takesPart<T extends NonNullable<Listener>>(taker: T): T {
   return taker;
 }
 
+/** Whether a function is marked so. */
+export function isTaker(receiver: Listener): boolean {
+  return receiver !== undefined && takers.has(receiver);
+}
+
 /** Puts the part beside what else is said of a message. */
 export function withPart<T extends object>(info: T | undefined, part: JsonPart): T {
   return { ...info, [key]: part } as unknown as T;
@@ -54,7 +59,7 @@ export function partOf(info: object | undefined): JsonPart | undefined {
 
 /** What `receiver` may get of it: without the part unless it is one of ours. */
 export function infoFor<T extends object>(info: T | undefined, receiver: Listener): T | undefined {
-  if (info === undefined || !(key in info) || (receiver !== undefined && takers.has(receiver))) {
+  if (info === undefined || !(key in info) || isTaker(receiver)) {
     return info;
   }
   const { [key]: _, ...rest } = info as T & { readonly [key]?: JsonPart };

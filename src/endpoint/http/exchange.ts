@@ -1,6 +1,12 @@
 import { toUnwritable } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
-import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo } from '../../sdk.js';
+import {
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  type MessageExtraInfo,
+  type RequestId,
+} from '../../sdk.js';
 import { modernErrors } from '../../transport/modern.js';
 import type { ModernPeer } from '../modern/modern-peer.js';
 
@@ -94,8 +100,8 @@ function toJson(message: JSONRPCMessage): string {
   try {
     return JSON.stringify(message);
   } catch (error) {
-    if (error instanceof RangeError && 'result' in message) {
-      return JSON.stringify(toUnwritable(message.id));
+    if (error instanceof RangeError && isResponse(message)) {
+      return JSON.stringify(toUnwritable(message.id as RequestId));
     }
     throw error;
   }

@@ -101,8 +101,8 @@ export class NodeHttpTransport implements NodeServerTransport {
     try {
       json = stringifyMessage(message, partOf(options));
     } catch (cause) {
-      if ('result' in message && cause instanceof RangeError) {
-        return this.send(toUnwritable(message.id));
+      if (isResponse(message) && cause instanceof RangeError) {
+        return this.send(toUnwritable(message.id as RequestId));
       }
       return Promise.reject(
         new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { delivered: false, cause }),
