@@ -7,6 +7,7 @@ import { ModernPeer } from './endpoint/modern/modern-peer.js';
 import type { RequestStates } from './endpoint/modern/request-states.js';
 import type { Names } from './endpoint/names.js';
 import type { PeerFactory } from './endpoint/peer.js';
+import { SeenCallers } from './endpoint/seen-callers.js';
 import type { SnapshotStore } from './endpoint/snapshot.js';
 import type { EntryTable } from './entry-table.js';
 import type { GatewayEvent } from './events.js';
@@ -29,6 +30,7 @@ export interface MergedPeersOptions {
 export class MergedPeers {
   readonly #options: MergedPeersOptions;
   readonly #endpoints = new Map<Endpoint, MergedOptions>();
+  readonly #callers = new SeenCallers();
 
   constructor(options: MergedPeersOptions) {
     this.#options = options;
@@ -70,9 +72,13 @@ export class MergedPeers {
   #sessionFactory(options: MergedOptions, overHttp: boolean): PeerFactory<Endpoint> {
     return (send) => {
       const { names, snapshots, intercept, clock, emit } = this.#options;
+      const { caller = {} } = options;
+      // The host's own object may change.
+      const { id, principal } = caller;
       const endpoint = new Endpoint({
         servers: this.#select(options),
-        caller: options.caller ?? {},
+        caller,
+        seen: this.#callers.enter({ id, principal }),
         names,
         snapshots,
         intercept,
@@ -80,7 +86,7 @@ export class MergedPeers {
         overHttp,
         version,
         emit,
-        onClosed: () => this.#endpoints.delete(endpoint),
+        onClosed: () => this.#endpoints.delete(endpoint) && this.#callers.leave({ id, principal }),
         send,
       });
       this.#endpoints.set(endpoint, options);

@@ -16,7 +16,7 @@ import { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import type { Interceptor } from './intercept.js';
-import { LatestCaller } from './latest-caller.js';
+import { LatestCaller, type SeenCaller } from './latest-caller.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
 import { ListAnswers } from './list-answers.js';
 import { allListKinds, listKindOf } from './list-kinds.js';
@@ -36,6 +36,8 @@ export interface EndpointOptions {
   /** In the order of the catalog. */
   readonly servers: readonly EndpointServer[];
   readonly caller: Caller;
+  /** Filled with what its messages say of the caller. */
+  readonly seen?: SeenCaller | undefined;
   readonly names: Names;
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
@@ -78,7 +80,7 @@ export class Endpoint implements LinkOwner, Peer {
   constructor(options: EndpointOptions) {
     const { names, snapshots, intercept, clock } = options;
     this.#options = options;
-    const caller = new LatestCaller(options.caller);
+    const caller = new LatestCaller(options.caller, options.seen);
     this.#caller = caller;
     this.clock = clock;
     const servers = new Map(options.servers.map((server) => [server.id, server]));

@@ -1,13 +1,20 @@
 import type { Caller } from '../runtime.js';
 
+/** What is known of a caller by its latest message. */
+export type SeenCaller = { -readonly [Key in keyof Caller]: Caller[Key] };
+
 /** A caller as its latest message says who it is: for what goes on when that message is answered, such as its servers. */
 export class LatestCaller {
+  readonly #seen: SeenCaller;
   #current: Caller;
-  #seen: { -readonly [Key in keyof Caller]: Caller[Key] } | undefined;
 
-  /** @param caller - as the host gave it for all messages that say nothing themselves */
-  constructor(caller: Caller) {
+  /**
+   * @param caller - as the host gave it for all messages that say nothing themselves
+   * @param seen - filled with what the others say; of all connections of a caller that share servers
+   */
+  constructor(caller: Caller, seen: SeenCaller = {}) {
     this.#current = caller;
+    this.#seen = seen;
   }
 
   /** Once a message has said who sends it, one and the same object: whoever holds it sees the later ones too. */
@@ -19,7 +26,6 @@ export class LatestCaller {
     if (caller === undefined) {
       return;
     }
-    this.#seen ??= {};
     for (const key of Reflect.ownKeys(this.#seen)) {
       // What a host has added to an earlier one only.
       if (!Object.hasOwn(caller, key)) {

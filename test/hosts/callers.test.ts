@@ -181,45 +181,74 @@ describe('the rights of a caller of gateway.fetch', () => {
 });
 
 describe.each(['gateway.fetch', 'createNodeSessions'])('in a session of %s', (way) => {
-  test('each request is judged by the rights that came with it', async () => {
-    await using setup = setUp({ one: { tools: [{ name: 'a' }] } }, { intercept: onlyOps });
-    const { gateway, clock } = setup;
-    const callers = new Map([
-      ['mighty', ada('ops')],
-      ['weak', ada()],
-    ]);
+  const callers = new Map([
+    ['mighty', ada('ops')],
+    ['weak', ada()],
+  ]);
+
+  async function openHost({ gateway, clock }: Setup) {
     const authenticate = (authorization: string | null | undefined) => callers.get(String(authorization)) as Caller;
-    await using host =
+    const host =
       way === 'gateway.fetch'
         ? await createFetchHost(gateway, authenticate)
         : await createHttpHost((transport, caller) => gateway.serve(transport, { caller }), { authenticate, clock });
-    const post = async (authorization: string, message: Json, session?: string) =>
+    const send = (method: string, authorization: string, message: Json | undefined, session: string | undefined) =>
       globalThis.fetch(host.url, {
-        method: 'POST',
+        method,
         headers: {
           'content-type': 'application/json',
           accept,
           authorization,
           ...(session !== undefined && { 'mcp-session-id': session }),
         },
-        body: JSON.stringify({ jsonrpc: '2.0', ...message }),
+        ...(message && { body: JSON.stringify({ jsonrpc: '2.0', ...message }) }),
       });
-    const begun = await post('mighty', initialize);
-    await begun.text();
-    const session = begun.headers.get('mcp-session-id') as string;
+    return {
+      async begin(authorization: string): Promise<string> {
+        const begun = await send('POST', authorization, initialize, undefined);
+        await begun.text();
+        return begun.headers.get('mcp-session-id') as string;
+      },
+      async call(authorization: string, session: string, id: number): Promise<string> {
+        const call = { id, method: 'tools/call', params: { name: 'one__a' } };
+        return (await send('POST', authorization, call, session)).text();
+      },
+      async end(authorization: string, session: string): Promise<void> {
+        await (await send('DELETE', authorization, undefined, session)).text();
+      },
+      [Symbol.asyncDispose]: () => host[Symbol.asyncDispose](),
+    };
+  }
+
+  test('each request is judged by the rights that came with it', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } }, { intercept: onlyOps });
+    await using host = await openHost(setup);
+    const session = await host.begin('mighty');
     const answers = [];
     for (const [index, who] of ['mighty', 'weak', 'mighty'].entries()) {
-      const params = { name: 'one__a' };
-      const text = await (await post(who, { id: index + 2, method: 'tools/call', params }, session)).text();
+      const text = await host.call(who, session, index + 2);
       answers.push(text.includes('"code":4003') ? 'refused' : text.includes('"result"') && 'allowed');
     }
     expect(answers).toEqual(['allowed', 'refused', 'allowed']);
     expect(setup.server('one').only.context.caller).toEqual(ada('ops'));
-    await (
-      await globalThis.fetch(host.url, {
-        method: 'DELETE',
-        headers: { authorization: 'mighty', 'mcp-session-id': session },
-      })
-    ).text();
+    await host.end('mighty', session);
+  });
+
+  test('a request reaches the server of another session of its caller with the rights that it came with', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
+    await using host = await openHost(setup);
+    const [first, second] = [await host.begin('mighty'), await host.begin('weak')];
+    const known = async (who: string, session: string, id: number) => {
+      expect(await host.call(who, session, id)).toContain('"result"');
+      return setup.server('one').only.context.caller;
+    };
+    expect(await known('mighty', first, 2)).toEqual(ada('ops'));
+    expect(await known('weak', second, 2)).toEqual(ada());
+    expect(await known('mighty', first, 3)).toEqual(ada('ops'));
+    await host.end('mighty', first);
+    // The server runs on, for the other one.
+    expect(await known('weak', second, 3)).toEqual(ada());
+    expect(setup.server('one').opens).toBe(1);
+    await host.end('weak', second);
   });
 });
