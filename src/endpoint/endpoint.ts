@@ -1,5 +1,6 @@
 import type { GatewayError } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
+import type { Exchange } from '../instance/exchanges.js';
 import type { Link, LinkOwner } from '../instance/link.js';
 import type { LinkActivity } from '../instance/link-watch.js';
 import type { Clock } from '../options.js';
@@ -228,12 +229,12 @@ export class Endpoint implements LinkOwner, Peer {
   }
 
   /** @internal */
-  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void {
-    this.#serverRequests.receive(link, this.#translateTasks(link, request), this.#handshake, callerId);
+  onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
+    this.#serverRequests.receive(link, this.#translateTasks(link, request), this.#handshake, origin?.callerId);
   }
 
   /** @internal */
-  onNotification(link: Link, message: JSONRPCNotification, callerId: RequestId | undefined): void {
+  onNotification(link: Link, message: JSONRPCNotification, origin: Exchange | undefined): void {
     switch (message.method) {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
@@ -250,7 +251,7 @@ export class Endpoint implements LinkOwner, Peer {
         return;
       }
       default:
-        this.#send(this.#translateTasks(link, message), callerId ?? link.latestCallerId);
+        this.#send(this.#translateTasks(link, message), origin?.callerId ?? link.latestCallerId);
     }
   }
 

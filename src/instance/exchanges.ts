@@ -51,9 +51,9 @@ export class Exchanges {
     return false;
   }
 
-  /** The caller's request that the server knows under `id`. */
-  callerIdOf(id: RequestId): RequestId | undefined {
-    return this.#open.get(id)?.callerId;
+  /** What waits for the answer to the request that the server knows under `id`. */
+  get(id: RequestId): Exchange | undefined {
+    return this.#open.get(id);
   }
 
   /** The caller's request that was sent last and is still open. */

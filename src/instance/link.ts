@@ -21,7 +21,7 @@ import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 /** Tells with which of our requests a message came, where each has a stream of its own. */
-type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
+export type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
 
 /** The caller's side of a link. */
 export interface LinkOwner {
@@ -32,9 +32,9 @@ export interface LinkOwner {
   initializeParams(): Params;
   /** Sent to each server once it is initialized: what the caller had asked for before. */
   onOpen(link: Link): void;
-  /** @param callerId - the caller's request that it belongs to, when the way it came says so */
-  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void;
-  onNotification(link: Link, notification: JSONRPCNotification, callerId: RequestId | undefined): void;
+  /** @param origin - what it belongs to, when the way it came says so */
+  onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void;
+  onNotification(link: Link, notification: JSONRPCNotification, origin: Exchange | undefined): void;
   onEnd(link: Link, reason: GatewayError | undefined): void;
 }
 
@@ -415,19 +415,19 @@ export class Link implements WatchedLink {
       if (message.method === 'ping') {
         this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
       } else {
-        this.#owner.onRequest(this, message, this.#callerIdOf(extra));
+        this.#owner.onRequest(this, message, this.#originOf(extra));
       }
     } else if (message.method === 'notifications/progress') {
       this.#exchanges.progress(message.params as Params);
     } else {
       this.#exchanges.see(message);
-      this.#owner.onNotification(this, message, this.#callerIdOf(extra));
+      this.#owner.onNotification(this, message, this.#originOf(extra));
     }
   }
 
-  #callerIdOf(extra: RelatedInfo | undefined): RequestId | undefined {
+  #originOf(extra: RelatedInfo | undefined): Exchange | undefined {
     const id = extra?.relatedRequestId;
-    return id === undefined ? undefined : this.#exchanges.callerIdOf(id);
+    return id === undefined ? undefined : this.#exchanges.get(id);
   }
 
   #answer(response: Response, part?: JsonPart): void {

@@ -13,7 +13,7 @@ import {
 import { runCallback } from '../transport/callback.js';
 import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
-import { Link, type LinkOptions, type LinkOwner } from './link.js';
+import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { toErrorResponse } from './request-ledger.js';
 import { tellLogLevel } from './tell-log-level.js';
@@ -31,7 +31,8 @@ export class RequestTransport implements Transport, LinkOwner {
 
   readonly clock: Clock;
   readonly #options: LinkOptions;
-  readonly #links = new Set<Link>();
+  /** Each with the request that it is for, once there is one. */
+  readonly #links = new Map<Link, RequestId | undefined>();
   readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId }>();
   readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId }>();
   #fresh: Link | undefined;
@@ -79,7 +80,7 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly close = once(async () => {
     this.#state = 'closed';
     this.#open.clear();
-    await Promise.all([...this.#links].map((link) => link.close()));
+    await Promise.all([...this.#links.keys()].map((link) => link.close()));
     runCallback({}, () => this.onclose?.());
   });
 
@@ -102,7 +103,7 @@ export class RequestTransport implements Transport, LinkOwner {
   onRequest(link: Link, request: JSONRPCRequest): void {
     const id = this.#nextServerRequest++;
     this.#serverRequests.set(id, { link, id: request.id });
-    this.#deliver({ ...request, id });
+    this.#deliver({ ...request, id }, this.#relatedTo(link));
   }
 
   /** @internal */
@@ -110,7 +111,7 @@ export class RequestTransport implements Transport, LinkOwner {
     if (message.method === 'notifications/cancelled') {
       this.#withdraw(link, message.params);
     } else {
-      this.#deliver(message);
+      this.#deliver(message, this.#relatedTo(link));
     }
   }
 
@@ -137,7 +138,7 @@ export class RequestTransport implements Transport, LinkOwner {
   /** Instances come and go: each that opens later is told too. */
   #setLevel({ id, params }: JSONRPCRequest): void {
     this.#level = params;
-    for (const link of this.#links) {
+    for (const link of this.#links.keys()) {
       tellLogLevel(link, this.#level);
     }
     this.#answerLater({ jsonrpc: '2.0', id, result: {} });
@@ -158,6 +159,7 @@ export class RequestTransport implements Transport, LinkOwner {
     const open: { link: Link; linkId?: RequestId } = { link };
     // Before it is sent: a server that is being stopped refuses at once.
     this.#open.set(request.id, open);
+    this.#links.set(link, request.id);
     const finish = (response: Response) => {
       if (this.#open.get(request.id) === open) {
         this.#open.delete(request.id);
@@ -196,7 +198,7 @@ export class RequestTransport implements Transport, LinkOwner {
       return fresh;
     }
     const link = new Link(this.#options, this);
-    this.#links.add(link);
+    this.#links.set(link, undefined);
     return link;
   }
 
@@ -224,9 +226,14 @@ export class RequestTransport implements Transport, LinkOwner {
     this.#deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId } });
   }
 
-  #deliver(message: JSONRPCMessage): void {
+  /** What an instance says belongs to its one request. */
+  #relatedTo(link: Link): RelatedInfo {
+    return { relatedRequestId: this.#links.get(link) };
+  }
+
+  #deliver(message: JSONRPCMessage, extra?: RelatedInfo): void {
     if (this.#state === 'open') {
-      runCallback(this, () => this.onmessage?.(message));
+      runCallback(this, () => this.onmessage?.(message, extra));
     }
   }
 }

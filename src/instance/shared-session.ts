@@ -2,8 +2,8 @@ import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
-import type { Response } from './exchanges.js';
-import { Link, type LinkOptions, type LinkOwner } from './link.js';
+import type { Exchange, Response } from './exchanges.js';
+import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
@@ -18,6 +18,11 @@ type Params = NonNullable<JSONRPCRequest['params']>;
  * answer for each other.
  */
 export type Sharing = 'callers' | 'one-caller';
+
+/** A request of a connection. */
+interface SharedExchange extends Exchange {
+  readonly from: SharedTransport;
+}
 
 export interface SharedSessionOptions {
   readonly link: LinkOptions;
@@ -207,7 +212,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     // The link changes what it is given.
     const copy = { ...request };
-    return this.#link.request(copy, {
+    const exchange: SharedExchange = {
+      from,
       callerId: request.id,
       onAnswer: (response) => {
         const isWanted = subscribed !== undefined && from.subscribing.delete(subscribed);
@@ -226,7 +232,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         }
       },
       onProgress: (progress) => from.progress(request, progress),
-    });
+    };
+    return this.#link.request(copy, exchange);
   }
 
   /** @internal */
@@ -279,12 +286,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
-  onRequest(_link: Link, request: JSONRPCRequest): void {
+  onRequest(_link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
     if (this.#options.sharing === 'callers') {
       this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
       return;
     }
-    const to = this.#whoAnswers(request.method);
+    const to = this.#whoAnswers(request.method, fromOf(origin));
     if (to === undefined) {
       this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
@@ -292,17 +299,17 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     lastServerRequest += 1;
     const id = lastServerRequest;
     this.#serverRequests.set(id, { id: request.id, to });
-    to.deliver({ ...request, id });
+    to.deliver({ ...request, id }, relatedTo(to, origin));
   }
 
   /** @internal */
-  onNotification(_link: Link, message: JSONRPCNotification): void {
+  onNotification(_link: Link, message: JSONRPCNotification, origin: Exchange | undefined): void {
     if (message.method === 'notifications/cancelled') {
       this.#withdraw(message);
       return;
     }
     for (const transport of this.#receivers(message)) {
-      transport.deliver(message);
+      transport.deliver(message, relatedTo(transport, origin));
     }
   }
 
@@ -356,8 +363,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     return this.#options.sharing === 'one-caller' || publicNotifications.has(message.method) ? all : [];
   }
 
-  /** The connection that asked last: while it cannot answer, another one of the same caller that can. */
-  #whoAnswers(method: string): SharedTransport | undefined {
+  /**
+   * The connection in whose request the server asks, else the one that asked last: while it cannot answer, another one of the
+   * same caller that can.
+   */
+  #whoAnswers(method: string, from: SharedTransport | undefined): SharedTransport | undefined {
+    if (from?.answers(method)) {
+      return from;
+    }
     const all = [...this.#attached];
     const latest = this.#latest ?? all.at(-1);
     return latest?.answers(method) ? latest : (all.findLast((transport) => transport.answers(method)) ?? latest);
@@ -392,4 +405,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused();
     }
   }
+}
+
+/** The connection whose request it is, unless it is one of ours. */
+function fromOf(origin: Exchange | undefined): SharedTransport | undefined {
+  return (origin as Partial<SharedExchange> | undefined)?.from;
+}
+
+/** Says which request of a connection a message belongs to, if it is one of that connection. */
+function relatedTo(to: SharedTransport, origin: Exchange | undefined): RelatedInfo | undefined {
+  return fromOf(origin) === to ? { relatedRequestId: origin?.callerId } : undefined;
 }

@@ -207,9 +207,9 @@ export class SharedTransport implements Transport {
   }
 
   /** @internal */
-  deliver(message: JSONRPCMessage): void {
+  deliver(message: JSONRPCMessage, extra?: MessageExtraInfo): void {
     if (this.#state === 'open' || this.#state === 'ending') {
-      runCallback(this, () => this.onmessage?.(message));
+      runCallback(this, () => this.onmessage?.(message, extra));
     }
   }
 

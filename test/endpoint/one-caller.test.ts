@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import type { JSONRPCMessage, MessageExtraInfo, RequestId } from '../../src/sdk.js';
 import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
-import type { Json } from './scripted-server.js';
+import { hold, type Json, type Script, type ScriptedInstance } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 // Several connections of one caller share its servers: what a server asks one of them must not get mixed up with what it
@@ -83,4 +84,54 @@ test('a question goes to the connection that asked last and can answer it', asyn
   expect(await asked).toMatchObject({ result: { text: 'yes' } });
   // Nobody can answer this.
   expect(await only.ask(8, 'roots/list')).toMatchObject({ error: { code: -32601 } });
+});
+
+/** Says something on the stream of a request, as servers over HTTP do. */
+function sayIn({ id }: { readonly id: RequestId }, instance: ScriptedInstance, message: Json): void {
+  instance.onmessage?.({ jsonrpc: '2.0', ...message } as JSONRPCMessage, { relatedRequestId: id } as MessageExtraInfo);
+}
+
+const holding: Script = { ...script, on: { 'tools/call': () => hold } };
+
+test('a question that comes with a request goes to the connection which sent that, whoever asked last', async () => {
+  await using t = setUp({ a: holding });
+  await using first = await t.caller(capabilities, options);
+  await using second = await t.caller(capabilities, options);
+  void first.request('tools/call', { name: 'a__x' });
+  const { instance, request } = await t.server('a').request('tools/call');
+  void second.request('tools/call', { name: 'a__x' });
+  await t.server('a').request('tools/call', 1);
+  sayIn(request, instance, { id: 7, method: 'sampling/createMessage', params: {} });
+  const question = await first.until(() => first.requests('sampling/createMessage')[0]);
+  await first.send({ id: question.id, result: { text: 'yes' } });
+  await settle();
+  expect(instance.answers(7)).toMatchObject([{ result: { text: 'yes' } }]);
+  expect(second.requests('sampling/createMessage')).toEqual([]);
+});
+
+test.each([
+  ['where connections of a caller share the server', {}, sayIn],
+  [
+    'where each request has a server of its own',
+    { isolation: 'request' },
+    (_: unknown, instance: ScriptedInstance, message: Json) => instance.say(message),
+  ],
+])('what a server says in the course of a request belongs to that request, %s', async (_, entry, say) => {
+  await using t = setUp({ a: holding }, { entry });
+  await using caller = await ModernTestCaller.open(t.gateway.connect(options), { elicitation: {} });
+  const call = (n: number) => {
+    // Nobody but the second wants to read the log.
+    const _meta = n === 1 ? { 'io.modelcontextprotocol/logLevel': 'info' } : {};
+    void caller.request('tools/call', { name: 'a__x', arguments: { n }, _meta }, n);
+    return t.server('a').request('tools/call', n);
+  };
+  const [, { instance, request }] = [await call(0), await call(1), await call(2)];
+  const log = { level: 'info', data: 'of the second' };
+  say(request, instance, { method: 'notifications/message', params: log });
+  say(request, instance, { id: 7, method: 'elicitation/create', params: { message: '?', requestedSchema: {} } });
+  expect(await caller.until(() => caller.received.find((message) => 'result' in message))).toMatchObject({
+    id: 1,
+    result: { resultType: 'input_required' },
+  });
+  expect(caller.notifications('notifications/message')).toEqual([log]);
 });

@@ -1,5 +1,5 @@
 import type { GatewayError } from '../../errors.js';
-import type { Response } from '../../instance/exchanges.js';
+import type { Exchange, Response } from '../../instance/exchanges.js';
 import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
 import type { LinkTransport } from '../../instance/link-transport.js';
@@ -122,16 +122,16 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   }
 
   /** @internal */
-  onRequest(link: Link, request: JSONRPCRequest, callerId: RequestId | undefined): void {
-    this.#inTurn(() => this.#serverRequests.receive(link, request, this.#handshake, callerId));
+  onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
+    this.#inTurn(() => this.#serverRequests.receive(link, request, this.#handshake, origin?.callerId));
   }
 
   /** @internal */
-  onNotification(link: Link, message: JSONRPCNotification, callerId: RequestId | undefined): void {
+  onNotification(link: Link, message: JSONRPCNotification, origin: Exchange | undefined): void {
     this.#inTurn(() =>
       message.method === 'notifications/cancelled'
         ? this.#serverRequests.cancel(link, message.params)
-        : this.#send(message, callerId ?? link.latestCallerId, link.server),
+        : this.#send(message, origin?.callerId ?? link.latestCallerId, link.server),
     );
   }
 
