@@ -88,7 +88,15 @@ export class Forwarder {
   ): Promise<Intercepted> {
     const { caller, links, tasks } = this.#options;
     const { id, method } = request;
-    const exchanges: (() => void)[] = [];
+    /** What the interceptor has sent, each with what calls it off and what answers it in place of the server. */
+    const open = new Set<{ stop(reason: Params | undefined): unknown; refuse(): void }>();
+    call.cancel = (reason) => {
+      for (const { stop, refuse } of open) {
+        stop(reason);
+        // An interceptor that waits for the answer must come to its end.
+        refuse();
+      }
+    };
     // Who answered last, the server behind it then, and the task that has begun with it.
     let link: Link | undefined;
     let handshake: Link['handshake'];
@@ -101,7 +109,8 @@ export class Forwarder {
         }
         const asked = links.to(server);
         const see = this.#ofTask(method, changed);
-        const stop = this.#exchange(call, request, asked, changed as Params, (response) => {
+        const onAnswer = (response: Response) => {
+          open.delete(exchange);
           link = asked;
           handshake = asked.handshake;
           if ('result' in response) {
@@ -111,8 +120,17 @@ export class Forwarder {
           }
           see?.(response, asked, false);
           'result' in response ? resolve(response.result) : reject(new ServerError(server.id, method, response.error));
-        });
-        exchanges.push(stop);
+        };
+        let linkId: RequestId | undefined;
+        const exchange = {
+          stop: (reason: Params | undefined) => linkId !== undefined && asked.cancel(linkId, reason),
+          refuse: () => onAnswer(cancelledResponse(id, server.id)),
+        };
+        open.add(exchange);
+        linkId = asked.request(
+          { ...request, params: changed as Params },
+          { callerId: id, onAnswer, onProgress: (progress) => this.#options.calls.progress(call, progress) },
+        );
       });
     try {
       const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params };
@@ -122,8 +140,8 @@ export class Forwarder {
       return { response: toResponse(id, server.id, error), link, begun, hasEnded: false };
     } finally {
       // Whatever it has not waited for is in vain.
-      for (const stop of exchanges) {
-        stop();
+      for (const { stop } of open) {
+        stop({ reason: 'the answer is no longer needed' });
       }
     }
   }
@@ -137,27 +155,6 @@ export class Forwarder {
       this.#options.tasks.resultAnswered(link, taskId as string, response);
       return response;
     };
-  }
-
-  /** @returns tells the server, unless it has answered, that nobody waits any more */
-  #exchange(
-    call: Call,
-    request: JSONRPCRequest,
-    link: Link,
-    params: Params,
-    onAnswer: (response: Response) => void,
-  ): () => void {
-    const { calls } = this.#options;
-    const id = link.request(
-      { ...request, params },
-      { callerId: call.id, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
-    );
-    call.cancel = (reason) => {
-      link.cancel(id, reason);
-      // An interceptor that waits for the answer must come to its end.
-      onAnswer(cancelledResponse(call.id, link.server));
-    };
-    return () => link.cancel(id, { reason: 'the answer is no longer needed' });
   }
 }
 

@@ -276,6 +276,26 @@ describe('an interceptor on a raw connection', () => {
   });
 });
 
+test('a request that is cancelled ends all that its interceptor had sent for it', async () => {
+  const ended = Promise.withResolvers<unknown>();
+  const intercept: Interceptor = async ({ method }, next) => {
+    if (method !== 'tools/call') {
+      return next();
+    }
+    const sent = await Promise.allSettled([next({ name: 'tool', arguments: { n: 1 } }), next()]);
+    ended.resolve(sent);
+    return {};
+  };
+  await using setup = setUp({ one: { tools: [{ name: 'tool', call: () => hold }] } }, { intercept });
+  await using caller = await setup.caller();
+  await caller.send({ id: 1, method: 'tools/call', params: { name: 'one__tool' } });
+  const { instance } = await setup.server('one').request('tools/call', 1);
+  await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+  const cancelled = { status: 'rejected', reason: { error: { data: { code: 'REQUEST_CANCELLED' } } } };
+  expect(await ended.promise).toMatchObject([cancelled, cancelled]);
+  expect(instance.notifications('notifications/cancelled')).toHaveLength(2);
+});
+
 test('what an interceptor makes of a list that is none is no part of the merged one, and what it throws is told', async () => {
   const lists: Record<string, () => Promise<Json>> = {
     none: async () => ({ tools: 'rubbish' }),
