@@ -41,7 +41,7 @@ export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
     }
     // One at a time: a page may hold more items than a call can have arguments.
     for (const item of part) {
-      if (typeof item === 'object' && item !== null) {
+      if (typeof item === 'object' && item !== null && !Array.isArray(item)) {
         items.push(item as ListItem);
       }
     }

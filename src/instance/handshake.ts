@@ -25,7 +25,8 @@ export function readHandshake(server: string, response: Response): Handshake {
   }
   return {
     protocolVersion,
-    capabilities: capabilities as Readonly<Record<string, unknown>>,
+    // An empty object of PHP is a list in its JSON.
+    capabilities: Array.isArray(capabilities) ? {} : (capabilities as Readonly<Record<string, unknown>>),
     instructions: typeof instructions === 'string' ? instructions : undefined,
     result: response.result,
   };

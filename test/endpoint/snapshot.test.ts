@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SnapshotStore } from '../../src/endpoint/snapshot.js';
 import type { GatewaySnapshot } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
-import { type Script, ScriptedServer } from './scripted-server.js';
+import { type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const full: Script = {
@@ -41,6 +41,20 @@ describe('given by the host', () => {
     // Only who is called starts.
     await caller.result('tools/call', { name: 's7__x' });
     expect(Object.values(t.servers).reduce((sum, { opens }) => sum + opens, 0)).toBe(1);
+  });
+
+  test('is taken back whatever the servers had answered', async () => {
+    const scripts: Record<string, Script> = {
+      // Written by PHP, which has one type for lists and objects.
+      nothing: { capabilities: [] as unknown as Json },
+      words: { on: { 'tools/list': () => ({ tools: [{ name: 'x' }, ['y'], 'z', null] }) }, tools: [] },
+    };
+    const snapshot = JSON.parse(JSON.stringify(await snapshotOf(scripts))) as GatewaySnapshot;
+    expect(Object.keys(snapshot)).toEqual(['nothing', 'words']);
+    await using t = setUp(scripts, { entry: shared, snapshot });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['words__x']);
+    expect(Object.values(t.servers).map(({ opens }) => opens)).toEqual([0, 0]);
   });
 
   test('tells initialize what the servers can do, and what they want to be known', async () => {
