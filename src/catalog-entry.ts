@@ -100,6 +100,7 @@ export class CatalogEntry {
       emit: (event) => env.emit(event),
       restart: definition.restart,
       idleTimeoutMs: definition.idleTimeoutMs,
+      healthTimeoutMs: definition.health.timeoutMs,
       starting: env.starting,
       room: this.#room,
       random: env.random,

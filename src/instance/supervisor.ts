@@ -15,6 +15,8 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
   readonly restart: RestartSettings;
   /** How long an instance that was started ahead waits for somebody; 0: for ever. */
   readonly idleTimeoutMs: number;
+  /** How long a runtime may take to say whether a server lives. */
+  readonly healthTimeoutMs: number;
   /** How many starts may be under way in the gateway. */
   readonly starting: Places;
   /** What the gateway's instances may take up together. */
@@ -116,15 +118,22 @@ export class Supervisor {
     return false;
   }
 
-  /** Stops one that has ended by itself. */
+  /** Stops one that has ended by itself, or does not say in time that it lives. */
   async #isHealthy(spare: Instance, signal: AbortSignal): Promise<boolean> {
+    const { clock, healthTimeoutMs } = this.#options;
+    const overdue = new AbortController();
+    const late = () => overdue.abort(new Error('the health check took too long'));
+    const timer = clock.setTimeout(late, healthTimeoutMs);
+    const either = AbortSignal.any([signal, overdue.signal]);
     try {
-      await abortable(spare.health(signal), signal);
+      await abortable(spare.health(either), either);
       return true;
     } catch {
       signal.throwIfAborted();
       await spare.stop().catch(() => {});
       return false;
+    } finally {
+      clock.clearTimeout(timer);
     }
   }
 

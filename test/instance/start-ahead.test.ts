@@ -272,4 +272,29 @@ describe('a server that was started ahead', () => {
     await settle();
     expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastError: { code: 'START_FAILED' }, instances: [] });
   });
+
+  test.each(['start', 'connection'])(
+    'does not keep the next %s waiting when nothing says that it lives',
+    async (next) => {
+      const runtime = new ScriptedRuntime();
+      const clock = new FakeClock();
+      const servers = [{ id: 'a', health: { timeout: '2s' }, runtime: { type: 'scripted' as const } }];
+      await using gateway = createGateway({ servers }, { clock, runtimes: [runtime] });
+      await gateway.start('a');
+      const asked: AbortSignal[] = [];
+      Object.assign(runtime.last, {
+        health: (signal: AbortSignal) => {
+          asked.push(signal);
+          return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+        },
+      });
+      const deaf = runtime.last;
+      const ready = next === 'start' ? gateway.start('a') : gateway.connect('a').start();
+      await clock.advance(1_999);
+      expect([asked.length, runtime.opened.length]).toEqual([1, 1]);
+      await clock.advance(1);
+      await ready;
+      expect([deaf.closes, runtime.opened.length, asked[0]?.aborted]).toEqual([1, 2, true]);
+    },
+  );
 });
