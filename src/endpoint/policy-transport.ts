@@ -19,6 +19,14 @@ import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
 
+/** A request that an interceptor stands around. */
+interface InterceptedCall {
+  /** Nobody waits for it any more. */
+  isOver: boolean;
+  /** Answers it when its connection ends before its interceptor. */
+  end(): void;
+}
+
 export interface PolicyOptions {
   readonly server: string;
   readonly caller: Caller;
@@ -42,8 +50,9 @@ export class PolicyTransport implements Transport {
   /** Each gets the server's answer, or nothing when none will come. */
   readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
   /** Requests that an interceptor stands around; one that is over passes nothing on any more. */
-  readonly #calls = new Map<RequestId, { isOver: boolean }>();
+  readonly #calls = new Map<RequestId, InterceptedCall>();
   #isClosed = false;
+  #hasEnded = false;
 
   constructor(inner: Transport, options: PolicyOptions) {
     this.#inner = inner;
@@ -52,7 +61,12 @@ export class PolicyTransport implements Transport {
       for (const id of [...this.#waiting.keys()]) {
         this.#stopWaiting(id);
       }
-      this.onclose?.();
+      if (this.#calls.size === 0 || this.#isClosed) {
+        this.#end();
+      } else {
+        // What interceptors were told just now becomes answers within this turn of the event loop, and the end comes after them.
+        setImmediate(() => this.#end());
+      }
     };
     inner.onerror = (error) => this.onerror?.(error);
     inner.onmessage = (message, extra) => this.#receive(message, extra);
@@ -117,7 +131,15 @@ export class PolicyTransport implements Transport {
     const { caller, server } = this.#options;
     const { id, method } = request;
     const accepted = Promise.withResolvers<void>();
-    const call = { isOver: false };
+    let isPassedOn = false;
+    const call: InterceptedCall = {
+      isOver: false,
+      end() {
+        const text = `${method} got no answer: the connection has ended before its interceptor has`;
+        const delivered = isPassedOn ? 'unknown' : false;
+        answer(toResponse(id, server, new GatewayError('TRANSPORT_CLOSED', text, { server, delivered })));
+      },
+    };
     this.#calls.set(id, call);
     let fate: 'open' | 'accepted' | 'refused' = 'open';
     const next = (params: Fields | undefined = request.params) =>
@@ -130,6 +152,7 @@ export class PolicyTransport implements Transport {
         if (this.#waiting.has(id)) {
           return reject(new GatewayError('MESSAGE_INVALID', 'next() was called before it was answered', { server }));
         }
+        isPassedOn = true;
         this.#waiting.set(id, settle);
         const message = { ...request, ...(params && { params: params as Params }) };
         this.#inner.send(message, options).then(
@@ -165,6 +188,18 @@ export class PolicyTransport implements Transport {
       (error: unknown) => answer(toResponse(id, server, error)),
     );
     return accepted.promise;
+  }
+
+  /** Answers what an interceptor still holds, unless the caller has left, and tells of the end. */
+  #end(): void {
+    if (this.#hasEnded) {
+      return;
+    }
+    this.#hasEnded = true;
+    for (const call of [...this.#calls.values()]) {
+      call.end();
+    }
+    runCallback(this, () => this.onclose?.());
   }
 
   #callOff(id: RequestId): void {

@@ -3,6 +3,8 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayOptions, type Interceptor, type ServerInput } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
+import { settle } from '../support/fake-clock.js';
+import { ScriptedRuntime } from '../support/scripted-runtime.js';
 import { hold, type Json, RpcError } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
@@ -258,6 +260,54 @@ describe('an interceptor on a raw connection', () => {
     await expect(sent).rejects.toMatchObject({ code: 'SERVER_EXITED', delivered: false });
     expect(await refused.promise).toMatchObject({ code: 'SERVER_EXITED' });
     expect(caller.answers(1)).toEqual([]);
+  });
+
+  test('answers with what a server said last before its connection ends', async () => {
+    const runtime = new ScriptedRuntime();
+    const servers = [{ id: 'one', runtime: { type: 'scripted' as const } }];
+    const intercept: Interceptor = async (_, next) => ({ ...(await next()), seen: true });
+    await using gateway = createGateway({ servers }, { runtimes: [runtime], intercept });
+    const transport = gateway.connect('one');
+    const order: unknown[] = [];
+    const closed = Promise.withResolvers<void>();
+    transport.onmessage = (message) => order.push(message);
+    transport.onclose = () => {
+      order.push('close');
+      closed.resolve();
+    };
+    await transport.start();
+    await transport.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'last' } });
+    runtime.last.say({ jsonrpc: '2.0', id: 1, result: { content: [] } });
+    await runtime.last.close();
+    await closed.promise;
+    expect(order).toEqual([{ jsonrpc: '2.0', id: 1, result: { content: [], seen: true } }, 'close']);
+  });
+
+  test.each([
+    ['before it has passed the request on', false],
+    ['after the server has answered', 'unknown'],
+  ])('is not waited for when the connection ends %s', async (_, delivered) => {
+    const released = Promise.withResolvers<void>();
+    const ended: unknown[] = [];
+    const intercept: Interceptor = async (_request, next) => {
+      const result = delivered === false ? {} : await next();
+      await released.promise;
+      ended.push(1);
+      return result;
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool' }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    const answer = caller.error('tools/call', { name: 'tool' });
+    await settle();
+    setup.server('one').only.die();
+    expect(await answer).toMatchObject({ data: { code: 'TRANSPORT_CLOSED', server: 'one', delivered } });
+    await settle();
+    expect(caller.closed).toBe(1);
+    const before = caller.received.length;
+    released.resolve();
+    await settle();
+    expect(ended).toHaveLength(1);
+    expect(caller.received).toHaveLength(before);
   });
 
   test('still answers when it asked twice at once', async () => {
