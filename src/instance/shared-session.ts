@@ -92,12 +92,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /**
-   * The catalog has another entry of this id, or none. A server that runs goes on, and every connection ends with it; when
-   * none runs, they go on with the session that there is now.
+   * The catalog has another entry of this id, or none. A server that runs and is used goes on, and every connection ends with
+   * it; when none runs, they go on with the session that there is now.
    */
   async retire(reason: GatewayError): Promise<void> {
     this.#retired = reason;
-    if (this.#link.handshake !== undefined) {
+    if (this.#link.handshake !== undefined && this.#attached.size > 0) {
       return;
     }
     this.#takeBackQuestions();

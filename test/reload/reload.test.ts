@@ -538,6 +538,20 @@ describe('gateway.reload()', () => {
     expect(server.live).toEqual([]);
   });
 
+  test('keep ends a shared server to which nobody is connected', async () => {
+    const kept = { isolation: 'shared', on_reload: 'keep', idle_timeout: 0 };
+    await using t = setUp({ a: script }, { entry: kept });
+    const first = await t.caller();
+    await first.result(...call('a'));
+    await first.close();
+    const [before] = t.server('a').live;
+    await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+    expect([before?.closed, t.gateway.status('a').stale]).toEqual([true, false]);
+    await using second = await t.caller();
+    await second.result(...call('a'));
+    expect(t.server('a').live).toHaveLength(1);
+  });
+
   test('a raw connection to a server that is shared and was kept ends when the server rests, and tells why', async () => {
     const shared = { isolation: 'shared', on_reload: 'keep', idle_timeout: '1s' };
     await using t = setUp({ a: script }, { entry: shared });
