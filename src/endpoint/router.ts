@@ -1,4 +1,6 @@
+import type { GatewayErrorCode } from '../errors.js';
 import type { Response } from '../instance/exchanges.js';
+import { toGatewayError } from '../instance/handshake.js';
 import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
@@ -20,6 +22,9 @@ type Fields = Readonly<Record<string, unknown>>;
 type Extra = PeerExtra | undefined;
 /** Gets the request whose name has led to a server. */
 type Found = (request: JSONRPCRequest, kind: NameKind, server: EndpointServer, own: string, extra: Extra) => void;
+
+/** With these a request has not gone to its end, by the will of the host or of the caller. */
+const refusals: ReadonlySet<GatewayErrorCode> = new Set(['INTERCEPTED', 'REQUEST_CANCELLED']);
 
 export interface RouterOptions {
   /** In the order of the catalog. */
@@ -234,12 +239,17 @@ export class Router {
     link: Link | undefined,
     hasEnded: boolean,
   ): Response {
+    const { subscriptions, onSubscribed } = this.#options;
+    const asked = params?.uri as string;
     if (!('result' in response)) {
+      const failure = toGatewayError(server.id, response.error);
+      if (method === 'resources/unsubscribe' && failure !== undefined && !refusals.has(failure.code)) {
+        // Whatever became of it at this server, which may have ended or not have started: the next one must not get it.
+        subscriptions.remove(server.id, uri, asked);
+      }
       return response;
     }
-    const { subscriptions, onSubscribed } = this.#options;
     const { result } = response;
-    const asked = params?.uri as string;
     if (method === 'resources/subscribe') {
       subscriptions.add(server.id, uri, asked);
       onSubscribed(server, uri, link, hasEnded);

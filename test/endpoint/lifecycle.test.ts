@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type Caller, errorNumbers, GatewayError, type Interceptor } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
+import { ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
@@ -1024,3 +1025,40 @@ test('a session on a transport of the host ends with it although the host’s ow
   expect(only.closed).toBe(true);
   expect(errors).toEqual([failure]);
 });
+
+test.each(['legacy', 'modern'])(
+  'what nobody is subscribed to any more is not asked of later servers: %s',
+  async (era) => {
+    let isBroken = false;
+    const open = () => {
+      if (isBroken) throw new Error('no disk');
+    };
+    const uri = 'x://1';
+    const entry = { restart: { backoff: '1ms', max_backoff: '1ms' } };
+    await using t = setUp({ a: { tools: [{ name: 'x' }], resources: [{ uri }], open } }, { entry });
+    const isModern = era === 'modern';
+    const transport = t.gateway.connect();
+    await using caller = await (isModern ? ModernTestCaller.open(transport) : TestCaller.open(transport));
+    const subscribing = isModern
+      ? caller.request('subscriptions/listen', { notifications: { resourceSubscriptions: [uri] } }, 'listen')
+      : caller.result('resources/subscribe', { uri });
+    await t.server('a').request('resources/subscribe');
+    await (isModern ? settle() : subscribing);
+    t.server('a').only.die();
+    await settle();
+    isBroken = true;
+    if (isModern) {
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'listen' } });
+      await t.clock.advance(1_000);
+    } else {
+      const failing = caller.error('resources/unsubscribe', { uri });
+      await t.clock.advance(1_000);
+      expect((await failing).data).toMatchObject({ code: 'START_FAILED', delivered: false });
+    }
+    isBroken = false;
+    const calling = caller.result('tools/call', { name: 'a__x' });
+    await t.clock.advance(1_000);
+    await calling;
+    expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
+  },
+);
