@@ -160,7 +160,8 @@ export class Link implements WatchedLink {
     if (this.#handshake === undefined || this.isEnding) {
       this.#sendNext(id, message, part);
     } else {
-      this.#send(id, message, part);
+      // For a check of ours nothing is started.
+      this.#send(id, message, part, exchange.isProbe !== true);
     }
     return id;
   }
@@ -384,7 +385,7 @@ export class Link implements WatchedLink {
   }
 
   /** @param repeats - whether the next server gets it if this one does not know the session any more */
-  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats = true): void {
+  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
     const transport = this.#transport;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { createGateway } from '../../src/index.js';
+import { createGateway, type GatewayEvent } from '../../src/index.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { initializeResult, sendJson } from '../fixtures/http/listen.js';
 import { type Asked, listenScripted } from '../fixtures/http/scripted-host.js';
@@ -15,9 +16,13 @@ const refuse =
 async function listenForgetful({
   refusal = refuse(404, ''),
   keeps = true,
+  entry = {},
+  onEvent,
 }: {
   refusal?: Refusal;
   keeps?: boolean;
+  entry?: object;
+  onEvent?: (event: GatewayEvent) => void;
 } = {}) {
   const known = new Set<string>();
   let last = 0;
@@ -42,10 +47,11 @@ async function listenForgetful({
     {
       id: 'a',
       restart: { backoff: '10ms', max_backoff: '10ms' },
+      ...entry,
       runtime: { type: 'remote-sse' as const, url: host.url, transport: 'streamable-http' as const },
     },
   ];
-  const gateway = createGateway({ servers });
+  const gateway = createGateway({ servers }, { onEvent });
   const caller = await TestCaller.open(gateway.connect());
   return {
     host,
@@ -129,6 +135,21 @@ describe('a request of the merged peer that meets a session which the server has
     expect(await failed).toMatchObject({ data: { delivered: expect.anything() } });
     expect(setup.ran).toEqual(['first']);
   });
+});
+
+test('a health check that finds a session forgotten starts no other', async () => {
+  const ended = Promise.withResolvers<void>();
+  const onEvent = (event: GatewayEvent) => {
+    if (event.type === 'phase' && event.from === 'stopping') ended.resolve();
+  };
+  await using setup = await listenForgetful({ entry: { health: { interval: '100ms' } }, onEvent });
+  await setup.call('first');
+  setup.forget();
+  await ended.promise;
+  // Another one would be started after 10 ms.
+  await sleep(300);
+  expect(setup.host.count('initialize')).toBe(1);
+  expect(await setup.call('second')).toMatchObject(answer('second'));
 });
 
 test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
