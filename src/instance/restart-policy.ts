@@ -91,7 +91,8 @@ export class RestartPolicy {
   failed(livedMs: number, failure?: GatewayError): 'failed' | 'crash-loop' {
     const { max, windowMs, cooldownMs } = this.#settings;
     const now = this.#clock.now();
-    if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
+    const livedLong = livedMs >= windowMs;
+    if (livedLong || now - this.#nextAt >= windowMs) {
       this.reset();
     }
     this.#failures = this.#failures.filter((at) => now - at < windowMs);
@@ -101,7 +102,9 @@ export class RestartPolicy {
     this.#turn = undefined;
     this.#last = failure;
     this.#loop ||= this.#failures.length > max;
-    this.#nextAt = now + (this.#loop ? cooldownMs : this.#delay());
+    // A session that served well and then expired says nothing of the server.
+    const waits = failure?.code !== 'SESSION_LOST' || !livedLong;
+    this.#nextAt = now + (this.#loop ? cooldownMs : waits ? this.#delay() : 0);
     return this.#loop ? 'crash-loop' : 'failed';
   }
 

@@ -45,6 +45,17 @@ describe('a server that fails', () => {
     expect(policy.phase).toBe('idle');
   });
 
+  test('may start at once after a session that served for the whole window and is lost, and that alone', async () => {
+    const { policy, clock } = createPolicy();
+    const lost = new GatewayError('SESSION_LOST', 'the server no longer knows the session');
+    policy.failed(settings.windowMs, lost);
+    expect(await waited(policy, clock)).toBe(0);
+    policy.failed(settings.windowMs - 1, lost);
+    expect(await waited(policy, clock)).toBe(2_000);
+    policy.failed(settings.windowMs, new GatewayError('SERVER_EXITED', 'the server ended'));
+    expect(await waited(policy, clock)).toBe(1_000);
+  });
+
   test('waits twice as long each time, up to the longest back-off', async () => {
     const { policy, clock } = createPolicy(0.5, { max: 100, maxBackoffMs: 6_000, windowMs: 3_600_000 });
     const waits = [];
