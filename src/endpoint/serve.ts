@@ -40,9 +40,9 @@ export async function serveEndpoint(
     const failed = (error: unknown) => {
       runCallback({}, () => transport.onerror?.(error as Error));
       if (isRequest(message)) {
-        // Nobody else answers the server that asks.
-        const text = `the client could not be asked: ${error instanceof Error ? error.message : String(error)}`;
-        endpoint.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32603, message: text } });
+        // Nobody else answers the server that asks. Why is for the host alone.
+        const answer = { code: -32603, message: 'the client could not be asked' };
+        endpoint.receive({ jsonrpc: '2.0', id: message.id, error: answer });
       } else if (error instanceof RangeError && isResponse(message)) {
         // It could not even be written: the caller is still there.
         (async () => transport.send(toUnwritable(message.id as RequestId), related))().catch(() => {});
