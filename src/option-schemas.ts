@@ -38,12 +38,14 @@ const size = v.optional(
     ({ input }) => `must be a size such as "2GiB", not ${JSON.stringify(input)}`,
   ),
 );
-const duration = v.optional(
-  v.custom<number>(
-    (input) => typeof input === 'number' && input >= 0,
-    ({ input }) => `must be a number of milliseconds from 0, not ${String(input)}`,
-  ),
-);
+const durationFrom = (least: number) =>
+  v.optional(
+    v.custom<number>(
+      (input) => typeof input === 'number' && input >= least,
+      ({ input }) => `must be a number of milliseconds from ${least}, not ${String(input)}`,
+    ),
+  );
+const duration = durationFrom(0);
 const caller = object("must be an object such as { id: 'ada' }");
 const clock = v.optional(
   v.custom<object>(
@@ -153,7 +155,8 @@ export const watchOptions = v.strictObject({
   onEvent: optionalFunction,
   debounceMs: duration,
   maxWaitMs: duration,
-  intervalMs: duration,
+  // Without a pause it would be asked all the time.
+  intervalMs: durationFrom(1),
   graceMs: duration,
   clock,
 } satisfies Schemas<WatchCatalogOptions>);

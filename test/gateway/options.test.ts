@@ -125,8 +125,8 @@ test('watchCatalog() refuses what is no option of its', async () => {
   expect(() => watchCatalog('catalog.yaml', gateway, { debounce: 5 } as never)).toThrow(
     refusal('watchCatalog: debounce is not a known key; did you mean "debounceMs"?'),
   );
-  expect(() => watchCatalog('catalog.yaml', gateway, { intervalMs: Number.NaN, onEvent: 'log' } as never)).toThrow(
-    refusal('watchCatalog: onEvent must be a function; intervalMs must be a number of milliseconds from 0, not NaN'),
+  expect(() => watchCatalog('catalog.yaml', gateway, { intervalMs: 0, onEvent: 'log' } as never)).toThrow(
+    refusal('watchCatalog: onEvent must be a function; intervalMs must be a number of milliseconds from 1, not 0'),
   );
 });
 
