@@ -1,4 +1,5 @@
 import { once } from '../util/once.js';
+import { readBody } from '../util/read-body.js';
 import { largestText } from './decode.js';
 import { catalogError } from './issues.js';
 
@@ -46,7 +47,6 @@ export async function fetchText(
     throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
   }
   const { default: ky, isHTTPError } = await loadKy();
-  const body = new AbortController();
   let response: Response;
   try {
     response = await ky.get(url, {
@@ -59,7 +59,7 @@ export async function fetchText(
       redirect: 'manual',
       timeout: timeoutMs,
       retry: { limit: retries, maxRetryAfter: longestWaitMs },
-      signal: signal === undefined ? body.signal : AbortSignal.any([signal, body.signal]),
+      ...(signal && { signal }),
     });
   } catch (error) {
     signal?.throwIfAborted();
@@ -74,9 +74,7 @@ export async function fetchText(
     const remedy = status >= 300 && status < 400 ? ': redirects are not followed, use the URL that it leads to' : '';
     throw problem(url, `cannot be fetched: it was answered with HTTP ${status}${remedy}`);
   }
-  const tooLate = () => body.abort(new DOMException('the body does not end', 'TimeoutError'));
-  const timer = setTimeout(tooLate, timeoutMs);
-  const bytes = await read(url, response, signal).finally(() => clearTimeout(timer));
+  const bytes = await read(url, response, signal);
   const isJson = /[/+]json\b/i.test(response.headers.get('content-type') ?? '') || /\.json$/i.test(url.pathname);
   return {
     bytes,
@@ -86,21 +84,22 @@ export async function fetchText(
 }
 
 async function read(url: URL, response: Response, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new DOMException('the body does not end', 'TimeoutError')), timeoutMs);
+  const either = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
+  let bytes: Uint8Array | undefined;
   try {
-    for await (const piece of response.body ?? []) {
-      length += piece.length;
-      if (length > largestText) {
-        throw problem(url, 'is larger than 1 MiB: split it');
-      }
-      pieces.push(piece);
-    }
+    bytes = await readBody(response.body, largestText, either);
   } catch (error) {
     signal?.throwIfAborted();
-    throw length > largestText ? error : problem(url, `cannot be read: ${reasonOf(error)}`, error);
+    throw problem(url, `cannot be read: ${reasonOf(error)}`, error);
+  } finally {
+    clearTimeout(timer);
   }
-  return Buffer.concat(pieces);
+  if (bytes === undefined) {
+    throw problem(url, 'is larger than 1 MiB: split it');
+  }
+  return bytes;
 }
 
 function isLoopback(hostname: string): boolean {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { Agent } from 'undici';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type Gateway, type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
 import { createAuthFetch } from '../../src/runtimes/remote-sse/auth-fetch.js';
@@ -8,8 +9,10 @@ import { Authorizers } from '../../src/runtimes/remote-sse/authorize.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import type { Chance } from '../../src/transport/http/exchange.js';
+import { listen } from '../fixtures/http/listen.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
+import { collectGarbage } from '../support/collect-garbage.js';
 
 function createRemoteGateway(url: string, options: RemoteSseOptions, events: unknown[] = []): Gateway {
   return createGateway(
@@ -474,6 +477,19 @@ describe('where authorization may go', () => {
       expect(dispatched).toBe(0);
     },
   );
+
+  test('an answer that does not end is given up, also when its request was collected as garbage', async () => {
+    await using host = await listen((_, response) => void response.writeHead(200).write('{'));
+    const agent = new Agent();
+    const asked = createAuthFetch(agent, 500)(host.origin);
+    const collecting = setInterval(collectGarbage, 20);
+    try {
+      await expect(asked).rejects.toMatchObject({ name: 'TimeoutError' });
+    } finally {
+      clearInterval(collecting);
+      await agent.destroy();
+    }
+  });
 
   test('headers of the catalog do not go to the authorization server', async () => {
     await using host = await listenOAuth();

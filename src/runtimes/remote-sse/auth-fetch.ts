@@ -3,6 +3,7 @@ import { BlockList, isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { loadUndici } from '../../transport/http/load.js';
 import { hostOf } from '../../util/host-of.js';
+import { readBody } from '../../util/read-body.js';
 
 const mostBytes = 1024 * 1024;
 const timeoutMs = 30_000;
@@ -12,18 +13,17 @@ const mostRedirects = 3;
  * The fetch that authorization uses. Its addresses come from servers, so they are judged: http and https alone, no
  * link-local address (where clouds keep credentials), short bodies, and none of the catalog's headers.
  */
-export function createAuthFetch(dispatcher: Dispatcher): (url: string | URL, init?: RequestInit) => Promise<Response> {
+export function createAuthFetch(
+  dispatcher: Dispatcher,
+  limitMs = timeoutMs,
+): (url: string | URL, init?: RequestInit) => Promise<Response> {
   return async (input, init) => {
     const { fetch } = await loadUndici();
     let url = new URL(input);
     for (let hop = 0; ; hop++) {
       await judge(url);
-      const answer = await fetch(url, {
-        ...(init as object),
-        dispatcher,
-        redirect: 'manual',
-        signal: AbortSignal.timeout(timeoutMs),
-      });
+      const signal = AbortSignal.timeout(limitMs);
+      const answer = await fetch(url, { ...(init as object), dispatcher, redirect: 'manual', signal });
       const location = answer.status >= 300 && answer.status < 400 ? answer.headers.get('location') : null;
       // Nothing but a question without secrets may be sent on to another address.
       if (location !== null && hop < mostRedirects && (init?.method ?? 'GET') === 'GET') {
@@ -31,7 +31,8 @@ export function createAuthFetch(dispatcher: Dispatcher): (url: string | URL, ini
         url = new URL(location, url);
         continue;
       }
-      const body = await readBounded(answer.body as AsyncIterable<Uint8Array> | null);
+      const body = await readBody(answer.body as ReadableStream<Uint8Array> | null, mostBytes, signal);
+      if (body === undefined) throw new Error(`an answer of more than ${mostBytes} bytes is refused`);
       const headers = [...answer.headers].filter(([name]) => !/^(?:content-encoding|content-length)$/.test(name));
       const bodyless = answer.status === 204 || answer.status === 304;
       return new Response(bodyless ? null : body, { status: answer.status, statusText: answer.statusText, headers });
@@ -59,15 +60,4 @@ linkLocal.addAddress('fd00:ec2::254', 'ipv6');
 
 function isLinkLocal(address: string): boolean {
   return linkLocal.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
-}
-
-async function readBounded(body: AsyncIterable<Uint8Array> | null): Promise<Buffer<ArrayBuffer>> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of body ?? []) {
-    bytes += chunk.length;
-    if (bytes > mostBytes) throw new Error(`an answer of more than ${mostBytes} bytes is refused`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
