@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type Caller, errorNumbers, GatewayError, type Interceptor } from '../../src/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
+import { collectGarbage } from '../support/heap.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
@@ -981,14 +982,10 @@ test('a thousand callers that came and went leave nothing', async () => {
   }
   await settle();
   expect(t.clock.waiting).toBe(0);
-  const { setFlagsFromString } = await import('node:v8');
-  const { runInNewContext } = await import('node:vm');
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
   await settle();
-  collect();
+  collectGarbage();
   await settle();
-  collect();
+  collectGarbage();
   const left = gone.filter((each) => each.deref() !== undefined).length;
   expect(left).toBeLessThan(50);
 });

@@ -1,14 +1,10 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { parseCatalog } from '../../src/catalog/parse-catalog.js';
 import { GatewayError } from '../../src/errors.js';
 import { createGateway } from '../../src/gateway.js';
+import { collectGarbage } from '../support/heap.js';
 import { type Chance, count, createChance, mutate } from './seed.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 type Parts = Record<string, (chance: Chance) => Json>;

@@ -1,18 +1,14 @@
 import { once } from 'node:events';
 import { Agent as HttpAgent, type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect, test, vi } from 'vitest';
 import { createGateway } from '../../src/index.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
 import { count } from '../support/counts.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
+import { collectGarbage } from '../support/heap.js';
 import { createHttpHost, transportKinds } from './http-host.js';
 import { initialize } from './raw-client.js';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' };
 const call = { jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'fixture__test_simple_text' } };

@@ -15,7 +15,7 @@ import {
   watchCatalog,
 } from '../../src/index.js';
 import { ScriptedServer } from '../../src/testing/index.js';
-import { collectGarbage } from '../support/collect-garbage.js';
+import { collectGarbage } from '../support/heap.js';
 import { startHost } from '../support/host.js';
 
 const yaml = (...ids: string[]) =>

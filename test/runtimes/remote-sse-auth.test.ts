@@ -12,7 +12,7 @@ import type { Chance } from '../../src/transport/http/exchange.js';
 import { listen } from '../fixtures/http/listen.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
-import { collectGarbage } from '../support/collect-garbage.js';
+import { collectGarbage } from '../support/heap.js';
 
 function createRemoteGateway(url: string, options: RemoteSseOptions, events: unknown[] = []): Gateway {
   return createGateway(
