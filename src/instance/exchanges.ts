@@ -8,6 +8,8 @@ export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 export interface Exchange extends ProgressListener {
   /** A check of ours: it does not count as use. */
   readonly isProbe?: boolean;
+  /** Whoever waits goes with the server that it is sent to: the next one has nobody to answer. */
+  readonly isBound?: boolean;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
   /** Gets the one answer, under the link's own id, and its result with the JSON of that where it is known. */

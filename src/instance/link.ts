@@ -157,19 +157,26 @@ export class Link implements WatchedLink {
    */
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
+    // For a check of ours nothing is started.
+    const repeats = exchange.isProbe !== true && exchange.isBound !== true;
     if (this.#handshake === undefined || this.isEnding) {
-      this.#sendNext(id, message, part);
+      this.#sendNext(id, message, part, repeats);
     } else {
-      // For a check of ours nothing is started.
-      this.#send(id, message, part, exchange.isProbe !== true);
+      this.#send(id, message, part, repeats);
     }
     return id;
   }
 
   /** @param lost - the server that would not take it: the next one has to */
-  #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, lost?: LinkTransport): void {
+  #sendNext(
+    id: RequestId,
+    message: JSONRPCRequest,
+    part: JsonPart | undefined,
+    repeats: boolean,
+    lost?: LinkTransport,
+  ): void {
     this.#openNext(id, lost).then(
-      () => this.#exchanges.has(id) && this.#send(id, message, part, lost === undefined),
+      () => this.#exchanges.has(id) && this.#send(id, message, part, repeats),
       (error: GatewayError) => this.#answer(toFailure(id, error)),
     );
   }
@@ -394,7 +401,7 @@ export class Link implements WatchedLink {
     }
     const onOutcome: SendOutcome = (error) => {
       if (error !== undefined && repeats && wasNotTaken(error)) {
-        this.#sendNext(id, message, part, transport);
+        this.#sendNext(id, message, part, false, transport);
       } else if (error !== undefined) {
         this.#answer(toFailure(id, error));
       }

@@ -214,6 +214,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const copy = { ...request };
     const exchange: SharedExchange = {
       from,
+      // Its connection ends with the server.
+      isBound: true,
       callerId: request.id,
       onAnswer: (response) => {
         const isWanted = subscribed !== undefined && from.subscribing.delete(subscribed);

@@ -68,6 +68,15 @@ async function listenForgetful({
   };
 }
 
+/** Tells when the first session has ended. */
+function watchEnd() {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const onEvent = (event: GatewayEvent) => {
+    if (event.type === 'phase' && event.from === 'stopping') resolve();
+  };
+  return { ended, onEvent };
+}
+
 const answer = (text: string) => ({ content: [{ type: 'text', text }] });
 
 describe('a request of the merged peer that meets a session which the server has forgotten', () => {
@@ -138,19 +147,35 @@ describe('a request of the merged peer that meets a session which the server has
 });
 
 test('a health check that finds a session forgotten starts no other', async () => {
-  const ended = Promise.withResolvers<void>();
-  const onEvent = (event: GatewayEvent) => {
-    if (event.type === 'phase' && event.from === 'stopping') ended.resolve();
-  };
+  const { ended, onEvent } = watchEnd();
   await using setup = await listenForgetful({ entry: { health: { interval: '100ms' } }, onEvent });
   await setup.call('first');
   setup.forget();
-  await ended.promise;
+  await ended;
   // Another one would be started after 10 ms.
   await sleep(300);
   expect(setup.host.count('initialize')).toBe(1);
   expect(await setup.call('second')).toMatchObject(answer('second'));
 });
+
+test.each([
+  ['isolation: shared', { isolation: 'shared' }, {}],
+  ['the id of its caller', {}, { caller: { id: 'ada' } }],
+])(
+  'a server that is shared by %s does not get what its session would not take, and says so',
+  async (_, entry, options) => {
+    const { ended, onEvent } = watchEnd();
+    await using setup = await listenForgetful({ entry, onEvent });
+    await using caller = await TestCaller.open(setup.gateway.connect(options));
+    await caller.result('tools/call', { name: 'a__first' });
+    setup.forget();
+    const { data } = await caller.error('tools/call', { name: 'a__second' });
+    expect(data).toMatchObject({ code: 'SESSION_LOST', delivered: false });
+    await ended;
+    expect(await caller.result('tools/call', { name: 'a__third' })).toMatchObject(answer('third'));
+    expect(setup.ran).toEqual(['first', 'third']);
+  },
+);
 
 test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
   await using setup = await listenForgetful();
