@@ -335,7 +335,8 @@ export class Link implements WatchedLink {
     return this.#handshake;
   }
 
-  async #shakeHands(transport: LinkTransport): Promise<Handshake> {
+  // Apart from the handshake, whose promises these would hold for as long as the session lives.
+  #listen(transport: LinkTransport): void {
     this.#lastError = undefined;
     transport.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
       this.#receive(message, extra),
@@ -344,6 +345,12 @@ export class Link implements WatchedLink {
       // A line that was skipped ends nothing.
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
     };
+    transport.onclose = () => this.#onClose(transport);
+  }
+
+  async #shakeHands(transport: LinkTransport): Promise<Handshake> {
+    this.#listen(transport);
+    const { onclose } = transport;
     const failed = Promise.withResolvers<never>();
     failed.promise.catch(() => {});
     let isClosed = false;
@@ -364,7 +371,7 @@ export class Link implements WatchedLink {
       handshake = await this.#initialize(transport, failed.promise);
     } finally {
       clock.clearTimeout(timer);
-      transport.onclose = () => this.#onClose(transport);
+      transport.onclose = onclose;
     }
     if (isClosed) {
       throw this.#endedError(justInitialized);

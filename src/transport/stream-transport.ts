@@ -5,6 +5,7 @@ import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
+import { once } from '../util/once.js';
 import { deliver, runCallback } from './callback.js';
 import { partOf, takesPart, withPart } from './json-part.js';
 import { isJsonRpcMessage } from './json-rpc.js';
@@ -113,7 +114,10 @@ export class StreamTransport implements RuntimeTransport {
     if (!this.#paused) {
       stdout.resume();
     }
-    void this.#awaitEnd();
+    // The first of: the server's end, the end of its output.
+    const ended = once(() => this.#judgeEnd());
+    void this.#peer.exited.then(ended);
+    void this.#outputEnded.then(ended);
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
@@ -277,9 +281,7 @@ export class StreamTransport implements RuntimeTransport {
     );
   }
 
-  /** Waits for the first of: the server's end, the end of its output. */
-  async #awaitEnd(): Promise<void> {
-    await Promise.race([this.#peer.exited, this.#outputEnded]);
+  async #judgeEnd(): Promise<void> {
     if (this.#ending !== undefined) {
       return;
     }
