@@ -1,3 +1,4 @@
+import type { GatewayError } from '../errors.js';
 import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
@@ -10,6 +11,8 @@ export interface Exchange extends ProgressListener {
   readonly isProbe?: boolean;
   /** Whoever waits goes with the server that it is sent to: the next one has nobody to answer. */
   readonly isBound?: boolean;
+  /** Told in place of an answer, where whoever waits goes with the server, that this one did not take the request. */
+  readonly onRefused?: ((error: GatewayError) => void) | undefined;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
   /** Gets the one answer, under the link's own id, and its result with the JSON of that where it is known. */

@@ -158,7 +158,7 @@ export class Link implements WatchedLink {
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
     // For a check of ours nothing is started.
-    const repeats = exchange.isProbe !== true && exchange.isBound !== true;
+    const repeats = exchange.isProbe !== true && (exchange.isBound !== true || exchange.onRefused !== undefined);
     if (this.#handshake === undefined || this.isEnding) {
       this.#sendNext(id, message, part, repeats);
     } else {
@@ -408,7 +408,12 @@ export class Link implements WatchedLink {
     }
     const onOutcome: SendOutcome = (error) => {
       if (error !== undefined && repeats && wasNotTaken(error)) {
-        this.#sendNext(id, message, part, false, transport);
+        const onRefused = this.#exchanges.get(id)?.onRefused;
+        if (onRefused === undefined) {
+          this.#sendNext(id, message, part, false, transport);
+        } else if (this.#exchanges.forget(id)) {
+          onRefused(error);
+        }
       } else if (error !== undefined) {
         this.#answer(toFailure(id, error));
       }

@@ -8,6 +8,7 @@ import type { LinkActivity } from './link-watch.js';
 import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
+import type { SendOutcome } from './strict-transport.js';
 import { tellLogLevel } from './tell-log-level.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -180,6 +181,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     from: SharedTransport,
     request: JSONRPCRequest,
     onAnswer: (response: Response) => void,
+    onRefused: SendOutcome | undefined,
   ): RequestId | undefined {
     this.#latest = from;
     const { method, params } = request;
@@ -233,6 +235,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
           onAnswer(response);
         }
       },
+      onRefused,
       onProgress: (progress) => from.progress(request, progress),
     };
     return this.#link.request(copy, exchange);

@@ -9,6 +9,7 @@ import {
   type MessageExtraInfo,
   type RequestId,
   type Transport,
+  type TransportSendOptions,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { copyError } from '../util/copy-error.js';
@@ -16,6 +17,7 @@ import { once } from '../util/once.js';
 import { isDeclared } from './declared.js';
 import type { Response } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
+import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -29,11 +31,15 @@ export interface SharedTransportOwner {
   readonly isResting: boolean;
   /** The answer to `initialize`, from the one handshake that all share. */
   initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>>;
-  /** @returns the id under which it can be cancelled, unless it was answered on the spot */
+  /**
+   * @param onRefused - told in place of an answer when the server did not take it
+   * @returns the id under which it can be cancelled, unless it was answered on the spot
+   */
   request(
     from: SharedTransport,
     request: JSONRPCRequest,
     onAnswer: (response: Response) => void,
+    onRefused: SendOutcome | undefined,
   ): RequestId | undefined;
   cancel(id: RequestId, params: Params | undefined): void;
   /** A caller answers what the server had asked. */
@@ -45,6 +51,8 @@ interface OpenRequest {
   readonly request: JSONRPCRequest;
   /** Undefined until the session has taken it. */
   linkId: RequestId | undefined;
+  /** Told in place of an answer when the server did not take it; undefined where an answer is wanted. */
+  readonly onRefused: SendOutcome | undefined;
 }
 
 /** One connection to a server that others use too. */
@@ -118,6 +126,27 @@ export class SharedTransport implements Transport {
   }
 
   async send(message: JSONRPCMessage): Promise<void> {
+    this.#take(message, undefined);
+  }
+
+  /** @internal `send` with a callback. */
+  post(
+    message: JSONRPCMessage,
+    _options: TransportSendOptions | undefined,
+    onOutcome: SendOutcome,
+    repeats = false,
+  ): boolean {
+    try {
+      this.#take(message, repeats ? onOutcome : undefined);
+    } catch (error) {
+      queueMicrotask(() => onOutcome(error as GatewayError));
+      return false;
+    }
+    return !repeats;
+  }
+
+  /** @throws `GatewayError` when it is not accepted */
+  #take(message: JSONRPCMessage, onRefused: SendOutcome | undefined): void {
     const session = this.#session;
     if (this.#state !== 'open' || session === undefined) {
       if (this.#state === 'new') {
@@ -134,7 +163,7 @@ export class SharedTransport implements Transport {
       const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
       throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
     } else {
-      this.#request(session, message);
+      this.#request(session, message, onRefused);
     }
   }
 
@@ -196,8 +225,8 @@ export class SharedTransport implements Transport {
       return;
     }
     this.#session.enter(this);
-    for (const { request } of [...this.#open.values()]) {
-      this.#request(this.#session, request);
+    for (const { request, onRefused } of [...this.#open.values()]) {
+      this.#request(this.#session, request, onRefused);
     }
   }
 
@@ -227,14 +256,20 @@ export class SharedTransport implements Transport {
     }
   }
 
-  #request(session: SharedTransportOwner, request: JSONRPCRequest): void {
+  #request(session: SharedTransportOwner, request: JSONRPCRequest, onRefused: SendOutcome | undefined): void {
     const { id } = request;
-    const open: OpenRequest = { request, linkId: undefined };
+    const open: OpenRequest = { request, linkId: undefined, onRefused };
     this.#open.set(id, open);
     const finish = (response: Response) => {
       if (this.#open.get(id) === open) {
         this.#open.delete(id);
         this.deliver({ ...response, id });
+      }
+    };
+    const refuse = (error?: GatewayError) => {
+      if (this.#open.get(id) === open) {
+        this.#open.delete(id);
+        onRefused?.(error);
       }
     };
     if (request.method === 'initialize') {
@@ -250,7 +285,7 @@ export class SharedTransport implements Transport {
       // What is answered on the spot must not arrive inside send().
       queueMicrotask(() => {
         if (this.#open.get(id) === open) {
-          open.linkId = session.request(this, request, finish);
+          open.linkId = session.request(this, request, finish, onRefused && refuse);
         }
       });
     }

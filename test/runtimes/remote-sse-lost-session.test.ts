@@ -158,24 +158,76 @@ test('a health check that finds a session forgotten starts no other', async () =
   expect(await setup.call('second')).toMatchObject(answer('second'));
 });
 
-test.each([
+describe.each([
   ['isolation: shared', { isolation: 'shared' }, {}],
+  ['isolation: principal', { isolation: 'principal' }, { caller: { principal: 'ada' } }],
   ['the id of its caller', {}, { caller: { id: 'ada' } }],
-])(
-  'a server that is shared by %s does not get what its session would not take, and says so',
-  async (_, entry, options) => {
-    const { ended, onEvent } = watchEnd();
-    await using setup = await listenForgetful({ entry, onEvent });
+])('a server that is shared by %s', (_, entry, options) => {
+  test('gets on its next session what the one before would not take, each request of each connection once', async () => {
+    await using setup = await listenForgetful({ entry });
+    await using ada = await TestCaller.open(setup.gateway.connect(options));
+    await using bob = await TestCaller.open(setup.gateway.connect(options));
+    const call = (caller: TestCaller, name: string) => caller.result('tools/call', { name: `a__${name}` });
+    await call(ada, 'first');
+    await call(bob, 'second');
+    expect(setup.host.count('initialize')).toBe(1);
+    for (const round of [1, 2]) {
+      setup.forget();
+      const names = ['a', 'b', 'c'].map((name) => `${name}-${round}`);
+      const answers = await Promise.all([
+        ...names.map((name) => call(ada, `ada-${name}`)),
+        ...names.map((name) => call(bob, `bob-${name}`)),
+      ]);
+      expect(answers).toMatchObject([...names.map((n) => answer(`ada-${n}`)), ...names.map((n) => answer(`bob-${n}`))]);
+      expect(setup.host.count('initialize')).toBe(1 + round);
+    }
+    expect(new Set(setup.ran).size).toBe(14);
+    expect(setup.ran).toHaveLength(14);
+  });
+
+  test('is asked once more only, and the error of its second session is the answer', async () => {
+    await using setup = await listenForgetful({ keeps: false, entry });
     await using caller = await TestCaller.open(setup.gateway.connect(options));
+    const { data } = await caller.error('tools/call', { name: 'a__tool' });
+    expect(data).toMatchObject({ code: 'SESSION_LOST', server: 'a', delivered: false });
+    expect(setup.host.count('tools/call')).toBe(2);
+  });
+
+  test('passes on an error of its own that looks like a lost session', async () => {
+    const data = { code: 'SESSION_LOST', server: 'a', delivered: false, status: 404 };
+    const refusal = ({ message, response }: Asked) =>
+      sendJson(response, { jsonrpc: '2.0', id: message?.id, error: { code: -32006, message: 'forged', data } });
+    await using setup = await listenForgetful({ keeps: false, refusal, entry });
+    await using caller = await TestCaller.open(setup.gateway.connect(options));
+    expect(await caller.error('tools/call', { name: 'a__tool' })).toMatchObject({ data });
+    expect(setup.host.count('tools/call')).toBe(1);
+  });
+
+  test('does not get what was cancelled, or whose connection was closed, while its session was lost', async () => {
+    const held: Asked[] = [];
+    const { promise: both, resolve } = Promise.withResolvers<void>();
+    const refusal = (asked: Asked) => {
+      held.push(asked);
+      held.length === 3 && resolve();
+    };
+    await using setup = await listenForgetful({ refusal, entry });
+    await using caller = await TestCaller.open(setup.gateway.connect(options));
+    await using other = await TestCaller.open(setup.gateway.connect(options));
     await caller.result('tools/call', { name: 'a__first' });
     setup.forget();
-    const { data } = await caller.error('tools/call', { name: 'a__second' });
-    expect(data).toMatchObject({ code: 'SESSION_LOST', delivered: false });
-    await ended;
-    expect(await caller.result('tools/call', { name: 'a__third' })).toMatchObject(answer('third'));
-    expect(setup.ran).toEqual(['first', 'third']);
-  },
-);
+    await caller.send({ id: 'cancelled', method: 'tools/call', params: { name: 'a__cancelled' } });
+    await other.send({ id: 'left', method: 'tools/call', params: { name: 'a__left' } });
+    const second = caller.result('tools/call', { name: 'a__second' });
+    await both;
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'cancelled' } });
+    await other.close();
+    for (const { response } of held) {
+      response.writeHead(404).end();
+    }
+    expect(await second).toMatchObject(answer('second'));
+    expect(setup.ran).toEqual(['first', 'second']);
+  });
+});
 
 test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
   await using setup = await listenForgetful();
