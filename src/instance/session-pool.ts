@@ -95,6 +95,9 @@ export class SessionPool {
     }
     const { principal, id } = caller;
     switch (this.#options.isolation) {
+      case 'request':
+        // It comes from an entry that a reload has replaced, and nothing is shared any more.
+        return this.#shared(Symbol('nobody else'), caller);
       case 'shared':
         return this.#shared('everybody', undefined);
       case 'principal':

@@ -190,6 +190,26 @@ describe('gateway.reload()', () => {
     await reloading;
   });
 
+  test('with an instance for each request from now on, a call that waits shares none with a raw connection of its caller', async () => {
+    await using t = setUp({ a: { ...script } }, { entry: { isolation: 'shared' } });
+    const gate = Promise.withResolvers<void>();
+    t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
+    const who = { caller: { id: 'ada' } };
+    await using caller = await t.caller({}, who);
+    await using raw = new TestCaller(t.gateway.connect('a', who));
+    await raw.transport.start();
+    const answer = caller.result(...call('a'));
+    await settle();
+    const reloading = t.gateway.reload({ servers: [entry('a', { isolation: 'request' })] });
+    await raw.initialize();
+    await raw.result('tools/call', { name: 'x' });
+    expect(await answer).toEqual({});
+    gate.resolve();
+    await reloading;
+    const calls = t.server('a').instances.map((instance) => instance.requests('tools/call').length);
+    expect(calls.filter((count) => count > 0)).toEqual([1, 1]);
+  });
+
   test('a server of the new catalog that a reload found in its start ends with what waited for it', async () => {
     await using t = setUp({ a: { ...script } });
     await using caller = await t.caller();
