@@ -71,7 +71,7 @@ export class Endpoint implements LinkOwner, Peer {
   readonly #router: Router;
   readonly #owners: ResourceOwners;
   readonly #serverRequests: ServerRequests;
-  readonly #subscriptions = new Subscriptions();
+  readonly #subscriptions = new Subscriptions((id, uri) => this.#tellOf(id, uri));
   readonly #tasks: TaskOwners;
   readonly #level = new LogLevel();
   readonly #answers: ListAnswers;
@@ -121,7 +121,7 @@ export class Endpoint implements LinkOwner, Peer {
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
-      onSubscribed: ({ id }, uri, link, hasEnded) => this.#subscribed(id, uri, link, hasEnded),
+      isReplaced: (link, hasEnded) => link !== undefined && (hasEnded || !links.has(link)),
       list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
       learnNames: (kind, extra) => this.#lists.learnNames(kind, extra),
@@ -264,17 +264,18 @@ export class Endpoint implements LinkOwner, Peer {
     }
   }
 
-  /** Where the server has ended meanwhile, or a reload has replaced it, the next one is asked as well. */
-  #subscribed(id: string, uri: string, link: Link | undefined, hasEnded: boolean): void {
+  /** Where the server has ended meanwhile, or a reload has replaced it, the next one is told of a subscription as well. */
+  #tellOf(id: string, uri: string): void {
     const server = this.#servers.get(id);
-    if (server === undefined || link === undefined || (this.#links.has(link) && !hasEnded)) {
+    if (server === undefined) {
       return;
     }
+    const isSubscribed = this.#subscriptions.has(id, uri);
     const next = this.#links.to(server);
-    if (next.handshake === undefined) {
+    if (next.handshake === undefined || (next.isEnding && !isSubscribed)) {
       this.#resubscribe(id);
     } else {
-      next.ask('resources/subscribe', { uri }).catch(nothing);
+      next.ask(isSubscribed ? 'resources/subscribe' : 'resources/unsubscribe', { uri }).catch(nothing);
     }
   }
 
@@ -308,6 +309,7 @@ export class Endpoint implements LinkOwner, Peer {
   #notified(message: JSONRPCNotification): void {
     switch (message.method) {
       case 'notifications/cancelled':
+        this.#subscriptions.cancelled(message.params?.requestId);
         return this.#calls.cancel(message.params);
       case 'notifications/progress':
         return this.#serverRequests.progress(message.params);

@@ -14,7 +14,7 @@ import type { ListItem } from './list-kinds.js';
 import type { NameKind, Names } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
-import type { Subscriptions } from './subscriptions.js';
+import type { Subscriptions, SubscriptionWord } from './subscriptions.js';
 import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -36,11 +36,11 @@ export interface RouterOptions {
   readonly subscriptions: Subscriptions;
   readonly forwarder: Forwarder;
   /**
-   * A server has taken a subscription, which came on this link.
+   * Whether another server has taken, or will take, the place of the one that has answered on this link.
    *
    * @param hasEnded - that server is not the one behind the link any more
    */
-  onSubscribed(server: EndpointServer, uri: string, link: Link | undefined, hasEnded: boolean): void;
+  isReplaced(link: Link | undefined, hasEnded: boolean): boolean;
   /** All of one server's list. */
   list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
@@ -166,15 +166,26 @@ export class Router {
     const { owners, servers, calls, forwarder, subscriptions } = this.#options;
     const origin = typeof uri === 'string' ? owners.find(uri) : undefined;
     const server = origin && servers.get(origin.server);
+    // What the caller has asked for at a server that is not there now must not come back with it.
+    const isDropped =
+      request.method === 'resources/unsubscribe' && subscriptions.drop(uri as string, (id) => servers.has(id));
     if (origin !== undefined && server !== undefined) {
-      if (request.method === 'resources/unsubscribe' && subscriptions.hasOther(server.id, origin.uri, uri as string)) {
+      const { id, method } = request;
+      const word =
+        method === 'resources/subscribe' || method === 'resources/unsubscribe'
+          ? subscriptions.say({ id, server: server.id, uri: origin.uri, form: uri as string })
+          : undefined;
+      if (word !== undefined && method === 'resources/unsubscribe' && subscriptions.hasOther(word)) {
         // The server knows of one subscription, which has to stay.
-        subscriptions.remove(server.id, origin.uri, uri as string);
+        subscriptions.settle(word, false);
         return calls.answer(request, {});
       }
       return forwarder.forward(request, server, toParams(origin.uri), extra, (response, link, hasEnded) =>
-        this.#resourceAnswered(request, server, origin.uri, response, link, hasEnded),
+        this.#resourceAnswered(request, server, origin.uri, word, response, link, hasEnded),
       );
+    }
+    if (isDropped) {
+      return calls.answer(request, {});
     }
     if (listed || typeof uri !== 'string') {
       return calls.refuse(request, -32002, `no server offers the resource ${String(uri)}`, { uri });
@@ -231,34 +242,45 @@ export class Router {
     calls.refuse(request, -32601, `method not found: ${request.method}`);
   }
 
+  /** @param word - what the caller says of a subscription with it */
   #resourceAnswered(
     { method, params }: JSONRPCRequest,
     server: EndpointServer,
     uri: string,
+    word: SubscriptionWord | undefined,
     response: Response,
     link: Link | undefined,
     hasEnded: boolean,
   ): Response {
-    const { subscriptions, onSubscribed } = this.#options;
-    const asked = params?.uri as string;
-    if (!('result' in response)) {
-      const failure = toGatewayError(server.id, response.error);
-      if (method === 'resources/unsubscribe' && failure !== undefined && !refusals.has(failure.code)) {
-        // Whatever became of it at this server, which may have ended or not have started: the next one must not get it.
-        subscriptions.remove(server.id, uri, asked);
-      }
+    if (word !== undefined) {
+      const { subscriptions, isReplaced } = this.#options;
+      subscriptions.settle(word, subscribedBy(method, server, response), isReplaced(link, hasEnded));
       return response;
     }
-    const { result } = response;
-    if (method === 'resources/subscribe') {
-      subscriptions.add(server.id, uri, asked);
-      onSubscribed(server, uri, link, hasEnded);
-    } else if (method === 'resources/unsubscribe') {
-      subscriptions.remove(server.id, uri, asked);
-    } else if (method === 'resources/read' && asked !== uri && Array.isArray(result.contents)) {
-      const contents = result.contents.map((part: Fields) => (part?.uri === uri ? { ...part, uri: asked } : part));
+    const asked = params?.uri as string;
+    if (
+      method === 'resources/read' &&
+      asked !== uri &&
+      'result' in response &&
+      Array.isArray(response.result.contents)
+    ) {
+      const { result } = response;
+      const contents = response.result.contents.map((part: Fields) =>
+        part?.uri === uri ? { ...part, uri: asked } : part,
+      );
       return { ...response, result: { ...result, contents } };
     }
     return response;
   }
+}
+
+/** Whether the caller is subscribed by an answer; undefined where that changes nothing. */
+function subscribedBy(method: string, server: EndpointServer, response: Response): boolean | undefined {
+  if ('result' in response) {
+    return method === 'resources/subscribe';
+  }
+  const failure = toGatewayError(server.id, response.error);
+  // Whatever became of it at this server, which may have ended or not have started: the next one must not get it.
+  const isOff = method === 'resources/unsubscribe' && failure !== undefined && !refusals.has(failure.code);
+  return isOff ? false : undefined;
 }

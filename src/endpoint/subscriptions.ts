@@ -1,17 +1,118 @@
-import type { JSONRPCNotification } from '../sdk.js';
+import type { JSONRPCNotification, RequestId } from '../sdk.js';
+
+/** A `resources/subscribe` or `resources/unsubscribe` of the caller that is not answered yet. */
+export interface SubscriptionWord {
+  /** The caller's request. */
+  readonly id: RequestId;
+  readonly server: string;
+  /** The server's own URI. */
+  readonly uri: string;
+  /** The URI as the caller gave it. */
+  readonly form: string;
+}
+
+/** What was said of one subscription. */
+interface Words {
+  /** In the order in which they came. */
+  readonly open: SubscriptionWord[];
+  /** The last one that counted was answered by a server whose place another one has taken. */
+  isOwed: boolean;
+}
 
 /**
- * What one caller is subscribed to, by server: the server's URI, and the forms in which the caller asked for it.
+ * What one caller is subscribed to, by server: the server's URI, and the forms in which the caller asked for it. A word of the
+ * caller counts from its answer on, unless a later one was answered before: a reload may have sent the two to two servers.
  */
 export class Subscriptions {
   readonly #forms = new Map<string, Map<string, Set<string>>>();
+  readonly #words = new Map<string, Words>();
+  readonly #onOwed: (server: string, uri: string) => void;
 
-  add(server: string, uri: string, form: string): void {
+  /** @param onOwed - the server that there is now was not told of all that was said of a URI, and nothing more is under way */
+  constructor(onOwed: (server: string, uri: string) => void) {
+    this.#onOwed = onOwed;
+  }
+
+  /** The caller has asked for a subscription, or for its end. */
+  say(word: SubscriptionWord): SubscriptionWord {
+    const key = keyOf(word);
+    const words = this.#words.get(key) ?? { open: [], isOwed: false };
+    words.open.push(word);
+    this.#words.set(key, words);
+    return word;
+  }
+
+  /**
+   * It was answered, or nobody waits for that any more.
+   *
+   * @param isSubscribed - what the caller is by that; undefined: what it was
+   * @param isOwed - another server has taken the place of the one that answered
+   */
+  settle(word: SubscriptionWord, isSubscribed: boolean | undefined, isOwed = false): void {
+    const key = keyOf(word);
+    const words = this.#words.get(key);
+    const index = words?.open.indexOf(word) ?? -1;
+    if (words === undefined || index === -1) {
+      return;
+    }
+    const { server, uri, form } = word;
+    if (isSubscribed === undefined) {
+      words.open.splice(index, 1);
+    } else {
+      // What was said before it counts no more.
+      words.open.splice(0, index + 1);
+      words.isOwed = isOwed;
+      isSubscribed ? this.#add(server, uri, form) : this.#remove(server, uri, form);
+    }
+    if (words.open.length === 0) {
+      this.#words.delete(key);
+      words.isOwed && this.#onOwed(server, uri);
+    }
+  }
+
+  /** The caller does not wait for the answer to a request of this id. */
+  cancelled(id: unknown): void {
+    for (const { open } of this.#words.values()) {
+      const word = open.find((each) => each.id === id);
+      if (word !== undefined) {
+        this.settle(word, undefined);
+        return;
+      }
+    }
+  }
+
+  /** Ends what the caller asked for in this form at servers that are not there. @returns whether there was any */
+  drop(form: string, isThere: (server: string) => boolean): boolean {
+    let found = false;
+    for (const [server, byUri] of this.#forms) {
+      for (const [uri, forms] of isThere(server) ? [] : byUri) {
+        if (forms.has(form)) {
+          found = true;
+          this.#remove(server, uri, form);
+        }
+      }
+    }
+    for (const [key, { open }] of this.#words) {
+      const [word] = open;
+      if (word?.form === form && !isThere(word.server)) {
+        found = true;
+        this.#words.delete(key);
+      }
+    }
+    return found;
+  }
+
+  /** Whether the caller is subscribed to a URI of a server, in any form. */
+  has(server: string, uri: string): boolean {
+    return this.#forms.get(server)?.has(uri) === true;
+  }
+
+  #add(server: string, uri: string, form: string): void {
     const byUri = this.#forms.get(server) ?? new Map<string, Set<string>>();
     this.#forms.set(server, byUri.set(uri, (byUri.get(uri) ?? new Set()).add(form)));
   }
 
-  remove(server: string, uri: string, form: string): void {
+  #remove(server: string, uri: string, form: string): void {
     const byUri = this.#forms.get(server);
     const forms = byUri?.get(uri);
     forms?.delete(form);
@@ -29,7 +130,7 @@ export class Subscriptions {
   }
 
   /** Whether the caller is subscribed to a URI in another form as well. */
-  hasOther(server: string, uri: string, form: string): boolean {
+  hasOther({ server, uri, form }: SubscriptionWord): boolean {
     const forms = this.#forms.get(server)?.get(uri);
     return forms !== undefined && forms.size > (forms.has(form) ? 1 : 0);
   }
@@ -46,4 +147,8 @@ export class Subscriptions {
       form === uri ? message : { ...message, params: { ...message.params, uri: form } },
     );
   }
+}
+
+function keyOf({ server, uri, form }: SubscriptionWord): string {
+  return JSON.stringify([server, uri, form]);
 }

@@ -639,6 +639,145 @@ describe('gateway.reload()', () => {
     },
   );
 
+  describe.each(['caller', 'shared'])('the last word on a subscription counts, isolation: %s', (isolation) => {
+    const uri = 'file:///x';
+    const updated = 'notifications/resources/updated';
+    const second = [entry('a', { isolation, env: { V: '2' } })];
+    /** With answers of the first server to one method that wait until they are let go. */
+    async function open(method: string) {
+      const t = setUp({ a: { ...script, resources: [{ uri, name: 'x' }] }, b: script }, { entry: { isolation } });
+      const held = Promise.withResolvers<void>();
+      t.server('a').script.on = {
+        ...script.on,
+        [method]: async (_request, instance) => {
+          instance === t.server('a').instances[0] && (await held.promise);
+          return {};
+        },
+      };
+      const caller = await t.caller();
+      await caller.list('resources');
+      return { t, caller, held };
+    }
+    /** Whether the server that there is now was told to send updates, by what it heard last, and whether they come. */
+    async function isSubscribed(caller: TestCaller, t: Awaited<ReturnType<typeof open>>['t']): Promise<boolean[]> {
+      await caller.result(...call('a'));
+      await settle();
+      const { only } = t.server('a');
+      const words = only.received.flatMap((message) =>
+        'method' in message && /subscribe$/.test(message.method) ? [message.method] : [],
+      );
+      const told = words.at(-1) === 'resources/subscribe';
+      told && only.notify(updated, { uri });
+      await settle();
+      return [told, caller.notifications(updated).length > 0];
+    }
+
+    test('unsubscribed while its answer waits for a reload that replaces the server', async () => {
+      const { t, caller, held } = await open('resources/unsubscribe');
+      await using _ = t;
+      await caller.result('resources/subscribe', { uri });
+      const ended = caller.result('resources/unsubscribe', { uri });
+      await t.server('a').request('resources/unsubscribe');
+      const reloading = t.gateway.reload({ servers: second });
+      await t.server('a').request('resources/subscribe', 1);
+      held.resolve();
+      await ended;
+      await reloading;
+      expect(await isSubscribed(caller, t)).toEqual([false, false]);
+    });
+
+    test('unsubscribed where the old server is ended before it has answered', async () => {
+      const { t, caller } = await open('resources/unsubscribe');
+      await using _ = t;
+      await caller.result('resources/subscribe', { uri });
+      const ended = caller.request('resources/unsubscribe', { uri });
+      await t.server('a').request('resources/unsubscribe');
+      const reloading = t.gateway.reload({ servers: second }, { graceMs: 100 });
+      await t.server('a').request('resources/subscribe', 1);
+      await t.clock.advance(100);
+      await ended;
+      await reloading;
+      expect(await isSubscribed(caller, t)).toEqual([false, false]);
+    });
+
+    test('subscribed at the old server and unsubscribed at the new one', async () => {
+      const { t, caller, held } = await open('resources/subscribe');
+      await using _ = t;
+      const subscribed = caller.result('resources/subscribe', { uri });
+      await t.server('a').request('resources/subscribe');
+      const reloading = t.gateway.reload({ servers: second });
+      await caller.result('resources/unsubscribe', { uri });
+      held.resolve();
+      await subscribed;
+      await reloading;
+      expect(await isSubscribed(caller, t)).toEqual([false, false]);
+    });
+
+    test.each([true, false])(
+      'unsubscribed at the old server and subscribed at the new one, which answers first: %s',
+      async (isFirst) => {
+        const { t, caller, held } = await open('resources/unsubscribe');
+        await using _ = t;
+        await caller.result('resources/subscribe', { uri });
+        const ended = caller.result('resources/unsubscribe', { uri });
+        await t.server('a').request('resources/unsubscribe');
+        const reloading = t.gateway.reload({ servers: second });
+        await t.server('a').request('resources/subscribe', 1);
+        const asked = Promise.withResolvers<Json>();
+        (t.server('a').script.on as NonNullable<Script['on']>)['resources/subscribe'] = () => asked.promise;
+        const subscribed = caller.result('resources/subscribe', { uri });
+        await settle();
+        for (const [answer, said] of isFirst
+          ? [
+              [asked, subscribed],
+              [held, ended],
+            ]
+          : [
+              [held, ended],
+              [asked, subscribed],
+            ]) {
+          (answer as PromiseWithResolvers<Json>).resolve({});
+          await said;
+        }
+        await reloading;
+        expect(await isSubscribed(caller, t)).toEqual([true, true]);
+      },
+    );
+
+    test.each([
+      [[entry('a', { isolation, env: { V: '1' } })], false],
+      [[entry('b')], true],
+    ])('unsubscribed while the catalog has %j', async (servers, isAbsent) => {
+      const { t, caller } = await open('none');
+      await using _ = t;
+      await caller.result('resources/subscribe', { uri });
+      await t.gateway.reload({ servers });
+      const answer = await caller.request('resources/unsubscribe', { uri });
+      expect(answer.result).toEqual({});
+      expect(await caller.request('resources/unsubscribe', { uri })).toHaveProperty(isAbsent ? 'error' : 'result');
+      await t.gateway.reload({ servers: [...second, entry('b')] });
+      expect(await isSubscribed(caller, t)).toEqual([false, false]);
+    });
+
+    test('unsubscribed while the catalog has none, and a cancelled word is none', async () => {
+      const { t, caller, held } = await open('resources/subscribe');
+      await using _ = t;
+      await caller.send({ id: 1, method: 'resources/subscribe', params: { uri } });
+      await t.server('a').request('resources/subscribe');
+      const reloading = t.gateway.reload({ servers: [entry('b')] });
+      expect(await caller.result('resources/unsubscribe', { uri })).toEqual({});
+      held.resolve();
+      await reloading;
+      await t.gateway.reload({ servers: [...second, entry('b')] });
+      expect(await isSubscribed(caller, t)).toEqual([false, false]);
+      await caller.result('resources/subscribe', { uri });
+      await caller.send({ id: 2, method: 'resources/unsubscribe', params: { uri } });
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 2 } });
+      await t.gateway.reload({ servers: [entry('a', { isolation, env: { V: '3' } })] });
+      expect(await isSubscribed(caller, t)).toEqual([true, true]);
+    });
+  });
+
   test('a server that is kept, and that its caller may not see any more, ends for that caller', async () => {
     const kept = { on_reload: 'keep', idle_timeout: '0' };
     const resources = [{ uri: 'file:///x', name: 'x' }];
