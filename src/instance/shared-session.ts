@@ -386,7 +386,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #unsubscribe(uri: string): void {
-    if (!this.#isSubscribed(uri) && this.#link.handshake !== undefined) {
+    // For one that ends, the next one would be started.
+    if (!this.#isSubscribed(uri) && this.#link.handshake !== undefined && !this.#link.isEnding) {
       this.#link.ask('resources/unsubscribe', { uri }).catch(() => {});
     }
   }

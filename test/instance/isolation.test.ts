@@ -96,6 +96,8 @@ describe('isolation: shared, subscriptions', () => {
     return {
       one,
       two,
+      gateway: t.gateway,
+      instances: t.server('a'),
       get server() {
         return t.server('a').only;
       },
@@ -134,6 +136,23 @@ describe('isolation: shared, subscriptions', () => {
     t.say(uri);
     await t.two.notification(updated);
     expect(t.one.notifications(updated)).toEqual([]);
+  });
+
+  test('the end of one starts no server in place of one that ends', async () => {
+    await using t = await open();
+    await t.one.result('resources/subscribe', { uri });
+    const { server } = t;
+    const gone = Promise.withResolvers<void>();
+    const close = server.close.bind(server);
+    Object.assign(server, { close: () => gone.promise.then(close) });
+    const stopping = t.gateway.stop('a');
+    await settle();
+    const closing = t.one.close();
+    await settle();
+    gone.resolve();
+    await Promise.all([stopping, closing]);
+    await settle();
+    expect(t.instances.opens).toBe(1);
   });
 
   test('an update reaches who is subscribed to it or what it is a part of, and not to what merely begins alike', async () => {
