@@ -143,7 +143,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async leave(transport: SharedTransport): Promise<void> {
     this.#attached.delete(transport);
     this.#tasks.forget(transport);
-    for (const uri of new Set([...transport.subscriptions, ...transport.subscribing])) {
+    for (const uri of new Set([...transport.subscriptions, ...[...transport.subscribing].map(uriOf)])) {
       this.#unsubscribe(uri);
     }
     transport.subscriptions.clear();
@@ -199,13 +199,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       return undefined;
     }
     const uri = params?.uri;
-    const subscribed = method === 'resources/subscribe' && typeof uri === 'string' ? uri : undefined;
-    if (subscribed !== undefined) {
-      from.subscribing.add(subscribed);
+    if (method === 'resources/subscribe' && typeof uri === 'string') {
+      from.subscribing.add(request);
     }
     if (method === 'resources/unsubscribe' && typeof uri === 'string') {
       from.subscriptions.delete(uri);
-      from.subscribing.delete(uri);
+      for (const asked of from.subscribing) {
+        uriOf(asked) === uri && from.subscribing.delete(asked);
+      }
       // The server knows of one subscription: the last to leave ends it.
       if (this.#isSubscribed(uri)) {
         onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
@@ -220,13 +221,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       isBound: true,
       callerId: request.id,
       onAnswer: (response) => {
-        const isWanted = subscribed !== undefined && from.subscribing.delete(subscribed);
+        const isWanted = from.subscribing.delete(request);
         if (method === 'tasks/result') {
           this.#tasks.resultAnswered(params?.taskId, response);
         }
         if ('result' in response) {
           if (isWanted) {
-            from.subscriptions.add(subscribed);
+            from.subscriptions.add(uriOf(request));
           }
           this.#tasks.see(from, response.result);
           const result = method === 'tasks/list' ? this.#tasks.onlyOf(from, response.result) : response.result;
@@ -242,8 +243,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   /** @internal */
-  cancel(id: RequestId, params: Params | undefined): void {
+  cancel(from: SharedTransport, request: JSONRPCRequest, id: RequestId, params: Params | undefined): void {
     this.#link.cancel(id, params);
+    if (from.subscribing.delete(request)) {
+      // The server may have done it before it hears of that.
+      this.#unsubscribe(uriOf(request));
+    }
   }
 
   /** @internal A caller answers what the server had asked. */
@@ -382,7 +387,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #isSubscribed(uri: string): boolean {
-    return [...this.#attached].some(({ subscriptions, subscribing }) => subscriptions.has(uri) || subscribing.has(uri));
+    return [...this.#attached].some(
+      ({ subscriptions, subscribing }) =>
+        subscriptions.has(uri) || [...subscribing].some((asked) => uriOf(asked) === uri),
+    );
   }
 
   #unsubscribe(uri: string): void {
@@ -411,6 +419,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused();
     }
   }
+}
+
+/** The URI that is asked for in a request for a subscription. */
+function uriOf({ params }: JSONRPCRequest): string {
+  return params?.uri as string;
 }
 
 /** The connection whose request it is, unless it is one of ours. */

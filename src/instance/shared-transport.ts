@@ -41,7 +41,8 @@ export interface SharedTransportOwner {
     onAnswer: (response: Response) => void,
     onRefused: SendOutcome | undefined,
   ): RequestId | undefined;
-  cancel(id: RequestId, params: Params | undefined): void;
+  /** @param id - under which the session has taken the request */
+  cancel(from: SharedTransport, request: JSONRPCRequest, id: RequestId, params: Params | undefined): void;
   /** A caller answers what the server had asked. */
   answer(from: SharedTransport, response: Response): void;
   notify(message: JSONRPCNotification): void;
@@ -63,8 +64,8 @@ export class SharedTransport implements Transport {
 
   /** The URIs that it is subscribed to. */
   readonly subscriptions = new Set<string>();
-  /** The URIs of subscriptions that the server has not answered. */
-  readonly subscribing = new Set<string>();
+  /** The requests for subscriptions that the server has not answered. */
+  readonly subscribing = new Set<JSONRPCRequest>();
   /** What its client has said of itself. */
   initializeParams: Params | undefined;
   readonly #join: () => SharedTransportOwner;
@@ -169,9 +170,9 @@ export class SharedTransport implements Transport {
 
   readonly close = once(async () => {
     this.#state = 'closed';
-    for (const { linkId } of this.#open.values()) {
+    for (const { request, linkId } of this.#open.values()) {
       if (linkId !== undefined) {
-        this.#session?.cancel(linkId, { reason: 'the client has disconnected' });
+        this.#session?.cancel(this, request, linkId, { reason: 'the client has disconnected' });
       }
     }
     this.#open.clear();
@@ -193,10 +194,10 @@ export class SharedTransport implements Transport {
       this.#state = 'ending';
       this.#reason = reason;
       // What was under way has its answer; what was about to be sent has none.
-      for (const [id, { linkId }] of [...this.#open]) {
+      for (const [id, { request, linkId }] of [...this.#open]) {
         this.#open.delete(id);
         if (linkId !== undefined) {
-          this.#session?.cancel(linkId, undefined);
+          this.#session?.cancel(this, request, linkId, undefined);
         }
         this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : delivered));
       }
@@ -300,7 +301,7 @@ export class SharedTransport implements Transport {
     if (open !== undefined) {
       this.#open.delete(message.params?.requestId as RequestId);
       if (open.linkId !== undefined) {
-        session.cancel(open.linkId, message.params);
+        session.cancel(this, open.request, open.linkId, message.params);
       }
     }
   }

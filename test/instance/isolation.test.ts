@@ -138,6 +138,19 @@ describe('isolation: shared, subscriptions', () => {
     expect(t.one.notifications(updated)).toEqual([]);
   });
 
+  test("one that was called off before its answer ends at the server, and stands in nobody's way", async () => {
+    await using t = await open();
+    t.instances.script.on = { 'resources/subscribe': () => hold };
+    await t.one.send({ id: 7, method: 'resources/subscribe', params: { uri } });
+    await t.instances.request('resources/subscribe');
+    await t.one.send({ method: 'notifications/cancelled', params: { requestId: 7 } });
+    await t.instances.request('resources/unsubscribe');
+    t.instances.script.on = {};
+    await t.two.result('resources/subscribe', { uri });
+    await t.two.result('resources/unsubscribe', { uri });
+    expect(t.server.requests('resources/unsubscribe')).toHaveLength(2);
+  });
+
   test('the end of one starts no server in place of one that ends', async () => {
     await using t = await open();
     await t.one.result('resources/subscribe', { uri });
@@ -153,6 +166,22 @@ describe('isolation: shared, subscriptions', () => {
     await Promise.all([stopping, closing]);
     await settle();
     expect(t.instances.opens).toBe(1);
+  });
+
+  test('one that was called off does not end another one', async () => {
+    await using t = await open();
+    await t.two.result('resources/subscribe', { uri });
+    t.instances.script.on = { 'resources/subscribe': () => hold };
+    await t.one.send({ id: 7, method: 'resources/subscribe', params: { uri } });
+    const again = t.one.request('resources/subscribe', { uri });
+    const { request } = await t.instances.request('resources/subscribe', 2);
+    await t.one.send({ method: 'notifications/cancelled', params: { requestId: 7 } });
+    await settle();
+    t.server.answer(request, {});
+    await again;
+    expect(t.server.requests('resources/unsubscribe')).toEqual([]);
+    t.say(uri);
+    await Promise.all([t.one, t.two].map((caller) => caller.notification(updated)));
   });
 
   test('an update reaches who is subscribed to it or what it is a part of, and not to what merely begins alike', async () => {
