@@ -350,6 +350,11 @@ export class ServerConnection implements Transport, InstanceUser {
         // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
         this.onTrouble(failure);
         this.#endIfDeaf(failure);
+        if (failure.code === 'MESSAGE_TOO_LARGE' && failure.delivered === false && isResponse(message)) {
+          // The server lives, and waits for an answer.
+          const text = `the answer was not sent: ${messageOf(failure)}`;
+          instance.transport.send(toErrorResponse(message.id as RequestId, failure, text, true), undefined, () => {});
+        }
       }
       onOutcome();
     });

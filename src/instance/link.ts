@@ -15,7 +15,7 @@ import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import { type LinkTransport, wasNotTaken } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
-import { toErrorResponse } from './request-ledger.js';
+import { toErrorResponse, toUnwritable } from './request-ledger.js';
 import { ServerError } from './server-error.js';
 import type { SendOutcome } from './strict-transport.js';
 
@@ -191,8 +191,13 @@ export class Link implements WatchedLink {
 
   /** Sends a notification or an answer, when the link is open. */
   notify(message: JSONRPCMessage): void {
-    // A failure here is the end of the server, which is reported on its own.
-    this.#transport?.send(message).catch(() => {});
+    const transport = this.#transport;
+    transport?.send(message).catch((error: unknown) => {
+      // Any other failure is the end of the server, which is reported on its own.
+      if (isResponse(message) && GatewayError.is(error) && error.code === 'MESSAGE_INVALID') {
+        transport.send(toUnwritable(message.id as RequestId, error.cause)).catch(() => {});
+      }
+    });
   }
 
   /** Asks for something on the endpoint's own account. Rejects with the server's error or a `GatewayError`. */

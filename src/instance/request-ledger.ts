@@ -146,9 +146,14 @@ export class RequestLedger {
   }
 }
 
-/** The answer in place of one that is read from JSON and cannot be written as JSON, as it is nested too deeply. */
-export function toUnwritable(id: RequestId): JSONRPCErrorResponse {
-  const error = new GatewayError('MESSAGE_INVALID', 'the answer cannot be written as JSON: it is nested too deeply');
+/**
+ * The answer in place of one that cannot be written as JSON: what was read from JSON is nested too deeply then.
+ *
+ * @param cause - what writing it has failed with, where it may be another reason
+ */
+export function toUnwritable(id: RequestId, cause?: unknown): JSONRPCErrorResponse {
+  const why = cause instanceof TypeError ? cause.message : 'it is nested too deeply';
+  const error = new GatewayError('MESSAGE_INVALID', `the answer cannot be written as JSON: ${why}`);
   return toErrorResponse(id, error, error.message, true);
 }
 

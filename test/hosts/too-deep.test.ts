@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/index.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { createFetchHost } from './fetch-host.js';
 import { createHttpHost, type TransportKind, transportKinds } from './http-host.js';
 import { initialize } from './raw-client.js';
@@ -82,4 +83,57 @@ test.each(['result', 'error'])('a stateless caller is answered where its %s is n
   const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'one__go' };
   const { message } = await post(host.url, { id: 2, method: 'tools/call', params }, headers);
   expect(message).toMatchObject({ id: 2, ...invalid });
+});
+
+/** Asks its client in a call, and answers that with what the client has answered. */
+const asks = `
+  const say = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }));
+  let call;
+  require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+    const { id, method, params, ...answer } = JSON.parse(line);
+    const serverInfo = { name: 's', version: '1' };
+    switch (method) {
+      case 'initialize':
+        return say({ id, result: { protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo } });
+      case 'tools/list':
+        return say({ id, result: { tools: [{ name: 'go', inputSchema: { type: 'object' } }] } });
+      case 'tools/call':
+        call = id;
+        return say({ id: 'q', method: 'elicitation/create', params: { message: 'x', requestedSchema: {} } });
+      case undefined:
+        return say({ id: call, result: { content: [], structuredContent: answer } });
+      default:
+        id === undefined || say({ id, error: { code: -32601, message: 'unknown' } });
+    }
+  });
+`;
+
+describe('a server whose question a client answers with what cannot be sent gets an error', () => {
+  const tooDeep = 'the answer cannot be written as JSON: it is nested too deeply';
+  const large = 'x'.repeat(2_000);
+
+  test.each([
+    ['merged', 'nested too deeply', { deep }, 'MESSAGE_INVALID', tooDeep],
+    ['merged', 'no JSON', { n: 1n }, 'MESSAGE_INVALID', expect.stringMatching(/^the answer cannot be .* BigInt$/)],
+    ['merged', 'too large', { large }, 'MESSAGE_TOO_LARGE', expect.stringContaining('1024 bytes (max_message)')],
+    ['shared by connections', 'nested too deeply', { deep }, 'MESSAGE_INVALID', tooDeep],
+    ['shared by connections', 'too large', { large }, 'MESSAGE_TOO_LARGE', expect.stringContaining('max_message')],
+    ['raw', 'too large', { large }, 'MESSAGE_TOO_LARGE', expect.stringContaining('max_message')],
+    ['raw of an era', 'nested too deeply', { deep }, 'MESSAGE_INVALID', tooDeep],
+  ])('%s: %s', async (kind, _, content, code, message) => {
+    const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', asks] };
+    await using gateway = createGateway({ servers: [{ id: 'one', runtime, max_message: '1KiB' }] });
+    const transport = {
+      merged: () => gateway.connect(),
+      'shared by connections': () => gateway.connect({ caller: { id: 'me' } }),
+      raw: () => gateway.connect('one'),
+      'raw of an era': () => gateway.connect('one', { era: 'legacy' }),
+    }[kind] as () => ReturnType<typeof gateway.connect>;
+    await using caller = await TestCaller.open(transport(), { elicitation: {} });
+    caller.onRequest = () => ({ action: 'accept', content });
+    const { structuredContent } = await caller.result('tools/call', {
+      name: kind.startsWith('raw') ? 'go' : 'one__go',
+    });
+    expect(structuredContent).toMatchObject({ error: { message, data: { code, delivered: true } } });
+  });
 });
