@@ -612,6 +612,42 @@ describe('what a server with sessions asks', () => {
     expect(instance.answers('q')).toEqual([]);
   });
 
+  test.each(['says whose it is', 'asked before the other one was sent'])(
+    'is refused and not asked in another call when its own ends, where the server %s',
+    async (how) => {
+      for (const ending of ['answered', 'given up']) {
+        await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+        await using caller = await open(setup, { elicitation: {} });
+        const first = caller.request('tools/call', { name: 'one__go', arguments: { n: 1 } }, 1);
+        const { instance, request } = await setup.server('one').request('tools/call');
+        const ask = () =>
+          how === 'says whose it is'
+            ? instance.onmessage?.(
+                { jsonrpc: '2.0', id: 'q', ...form('?') } as never,
+                { relatedRequestId: request.id } as never,
+              )
+            : instance.say({ id: 'q', ...form('?') });
+        how === 'says whose it is' || ask();
+        await settle();
+        void caller.request('tools/call', { name: 'one__go', arguments: { n: 2 } }, 2);
+        await setup.server('one').request('tools/call', 1);
+        how === 'says whose it is' && ask();
+        const { requestState } = (await first).result as Json;
+        if (ending === 'answered') {
+          instance.answer(request, { content: [] });
+          await settle();
+          const done = await caller.call('one__go', { arguments: { n: 1 }, requestState });
+          expect(done).toMatchObject({ resultType: 'complete' });
+        } else {
+          await setup.clock.advance(10 * 60_000);
+        }
+        await settle();
+        expect(instance.answers('q')).toMatchObject([{ error: { code: -32601 } }]);
+        expect(JSON.stringify(caller.answers(2))).not.toContain('input_required');
+      }
+    },
+  );
+
   test('is refused when a server asks without end, and where its own request can ask for nothing', async () => {
     await using setup = setUp({
       one: {

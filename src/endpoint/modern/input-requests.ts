@@ -38,13 +38,19 @@ export class InputRequests {
   readonly #id = randomUUID();
   /** Calls between two rounds. */
   readonly #held = new Map<string, ModernCall>();
+  /** Whose a question may be besides the call in which it is asked. */
+  readonly #others = new WeakMap<JSONRPCRequest, readonly ModernCall[]>();
 
   constructor(options: InputRequestsOptions) {
     this.#options = options;
   }
 
-  /** Puts a question of a server to the caller, in its call or in the next round of that. */
-  ask(call: ModernCall, question: JSONRPCRequest): void {
+  /**
+   * Puts a question of a server to the caller, in its call or in the next round of that.
+   *
+   * @param others - whose it may be as well, where the server does not say in which call it asks
+   */
+  ask(call: ModernCall, question: JSONRPCRequest, others: readonly ModernCall[]): void {
     const { method } = call.request;
     if (!resumable.has(method)) {
       return this.#refuse(call, question.id, `the client cannot be asked for input during ${method}`);
@@ -54,6 +60,7 @@ export class InputRequests {
     }
     call.session.asked.set(question.id, call);
     call.queue.push(question);
+    this.#others.set(question, others);
     if (call.reply !== undefined) {
       this.#nextRound(call);
     }
@@ -102,9 +109,9 @@ export class InputRequests {
   /**
    * A call has ended. What it was to ask for others, since nobody could tell whose question it was, one of them asks.
    *
-   * @param others - calls of the same session and server in which the caller can be asked, the best first
+   * @param open - calls of the same session and server in which the caller can be asked, the best first
    */
-  end(call: ModernCall, others: readonly ModernCall[]): void {
+  end(call: ModernCall, open: readonly ModernCall[]): void {
     this.#held.delete(this.#nameOf(call));
     this.#options.clock.clearTimeout(call.timer);
     const left = [...call.questions.values(), ...call.queue];
@@ -112,11 +119,12 @@ export class InputRequests {
     call.queue.length = 0;
     for (const question of left) {
       call.session.asked.delete(question.id);
-      const [other] = others;
+      const others = this.#others.get(question) ?? [];
+      const other = open.find((each) => others.includes(each));
       if (other === undefined) {
         this.#refuse(call, question.id, 'the client is no longer there to be asked');
       } else {
-        this.ask(other, question);
+        this.ask(other, question, others);
       }
     }
   }

@@ -273,7 +273,8 @@ export class ModernPeer {
     } else if (isRequest(message)) {
       const refuse = (text: string) =>
         session.peer.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
-      const call = this.#calls.toAskIn(session, isGuess === true ? undefined : related, server);
+      const told = isGuess === true ? undefined : related;
+      const call = this.#calls.toAskIn(session, told, server);
       if (this.#tasks.takes(session, message)) {
         return;
       }
@@ -282,7 +283,7 @@ export class ModernPeer {
       } else if (call === undefined) {
         refuse('the client can be asked only in the course of one of its requests');
       } else {
-        this.#inputs.ask(call, message);
+        this.#inputs.ask(call, message, call.id === told ? [] : this.#calls.resumable(session, server));
       }
     } else {
       this.#notified(session, message, related);
