@@ -511,6 +511,41 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     prefix === '' ? expect(list).toMatchObject({ error: { code: -32601 } }) : expect(list).toHaveProperty('result');
   });
 
+  test('what a task needs is asked for once, however many wait for its result, and again when who was asked waits no more', async () => {
+    const state = { answered: false };
+    const task = { taskId: 't1', ...times, pollIntervalMs: 100 };
+    const script = modernServer([], {
+      'tasks/get': () => ({ resultType: 'complete', ...task, ...(state.answered ? ended() : asking) }),
+      'tasks/update': () => {
+        state.answered = true;
+        return { resultType: 'complete' };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, { elicitation: {} });
+    await caller.result('tools/call', { name: `${prefix}go`, task: { ttl: 1 } });
+    for (const id of ['r1', 'r2', 'r3']) void caller.request('tasks/result', { taskId: 't1' }, id);
+    await setup.server('one').request('tasks/get', 2);
+    await settle();
+    await setup.clock.advance(1_000);
+    await settle();
+    const [asked, ...more] = caller.requests('elicitation/create');
+    expect(more).toEqual([]);
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'r1' } });
+    expect(await caller.notification('notifications/cancelled')).toMatchObject({ requestId: asked?.id });
+    await setup.clock.advance(1_000);
+    await settle();
+    const again = caller.requests('elicitation/create').slice(1);
+    expect(again).toHaveLength(1);
+    await caller.send({ id: again[0]?.id, result: { action: 'accept' } });
+    const results = ['r2', 'r3'].map((id) => caller.until(() => caller.answers(id)[0]));
+    for (const { result } of await until(setup, Promise.all(results))) {
+      expect(result).toMatchObject({ structuredContent: { done: true } });
+    }
+    expect(setup.server('one').only.requests('tasks/update')).toHaveLength(1);
+    expect(caller.requests('elicitation/create')).toHaveLength(2);
+  });
+
   test('a caller that asks for a task where the server answers at once finds it complete', async () => {
     const script = modernServer([], { 'tools/call': () => ({ resultType: 'complete', content: [], quick: true }) });
     await using setup = setUp({ one: script });

@@ -27,7 +27,10 @@ interface Wait {
   readonly taskId: string;
   /** The caller knows nothing of the task: its call simply takes until the task has ended. */
   readonly isHidden: boolean;
-  /** The server's keys of what the caller was asked already, and why it did not take the answer, if it did not. */
+  /**
+   * The server's keys of what the caller was asked already, and why it did not take the answer, if it did not: of all who wait
+   * for the task.
+   */
   readonly asked: Map<string, RpcError | undefined>;
   /** What the caller has not answered: our id, and the server's key. */
   readonly waiting: Map<RequestId, string>;
@@ -164,7 +167,8 @@ export class TaskCalls {
   }
 
   #wait(id: RequestId, taskId: string, isHidden: boolean, pauseMs?: unknown): Wait {
-    const wait: Wait = { id, taskId, isHidden, asked: new Map(), waiting: new Map(), timer: undefined };
+    const asked = [...this.#waits.values()].find((other) => other.taskId === taskId)?.asked ?? new Map();
+    const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), timer: undefined };
     this.#waits.set(id, wait);
     if (isHidden) {
       this.#pause(wait, pauseMs);
@@ -286,9 +290,11 @@ export class TaskCalls {
   #forget(wait: Wait): void {
     this.#waits.delete(wait.id);
     this.#options.clock.clearTimeout(wait.timer);
-    for (const id of wait.waiting.keys()) {
+    for (const [id, key] of wait.waiting) {
       this.#questions.delete(id);
       this.#options.withdraw(id);
+      // Another one that waits asks in its place.
+      wait.asked.delete(key);
     }
     wait.waiting.clear();
   }
