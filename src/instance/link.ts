@@ -13,6 +13,7 @@ import {
 import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
+import { LinkRest } from './link-rest.js';
 import { type LinkTransport, wasNotTaken } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
 import { toErrorResponse, toUnwritable } from './request-ledger.js';
@@ -50,8 +51,6 @@ export interface LinkOptions {
 }
 
 const justInitialized = 'just after it had answered initialize';
-// How often to look whether a task has run out of its time.
-const taskCheckMs = 1_000;
 
 /**
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
@@ -63,13 +62,9 @@ export class Link implements WatchedLink {
   readonly #owner: LinkOwner;
   readonly #exchanges = new Exchanges();
   readonly #watch: LinkWatch | undefined;
+  readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
-  /** Settles when the transport is none of ours any more. */
-  #gone: PromiseWithResolvers<void> | undefined;
-  #closing: Promise<void> | undefined;
   #isClosed = false;
-  #isRetired = false;
-  #restTimer: unknown;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
   #lastError: GatewayError | undefined;
@@ -79,8 +74,9 @@ export class Link implements WatchedLink {
     this.#options = options;
     this.#owner = owner;
     this.#watch = options.watch && new LinkWatch(options.watch, owner.clock, this);
+    this.#rest = new LinkRest(this, owner.clock);
     if (options.after !== undefined) {
-      this.#openAfter(options.after);
+      this.#rest.begin(options.after);
     }
   }
 
@@ -111,7 +107,7 @@ export class Link implements WatchedLink {
 
   /** Resolves when nothing is left of a server that was sent to rest; undefined when nothing is. */
   get resting(): Promise<void> | undefined {
-    return this.#closing;
+    return this.#rest.end;
   }
 
   /** The caller's request that was sent last and is still open: what the server asks on its own belongs to it best. */
@@ -135,11 +131,10 @@ export class Link implements WatchedLink {
    */
   async #openNext(id: RequestId, lost?: LinkTransport): Promise<void> {
     if (this.isEnding || (lost !== undefined && lost === this.#transport)) {
-      this.#gone ??= Promise.withResolvers();
-      await this.#gone.promise;
+      await this.#rest.whenGone();
     }
-    if (this.#closing !== undefined) {
-      await this.#closing;
+    if (this.#rest.end !== undefined) {
+      await this.#rest.end;
     }
     // Nothing is started for what was cancelled meanwhile.
     if (this.#exchanges.has(id)) {
@@ -219,29 +214,12 @@ export class Link implements WatchedLink {
   /** Tells that something that kept the link open has ended. */
   used(): void {
     this.#watch?.used();
-    this.#restWhenDone();
+    this.#rest.whenDone();
   }
 
   /** Serves what waits for it, and nothing else: its server ends when that is done. */
   retire(): void {
-    this.#isRetired = true;
-    this.#restWhenDone();
-  }
-
-  #restWhenDone(inMs = 0): void {
-    if (this.#isRetired && this.#handshake !== undefined) {
-      // Who waits for one answer to ask for the next, as lists do, asks within this turn of the event loop.
-      this.#owner.clock.clearTimeout(this.#restTimer);
-      this.#restTimer = this.#owner.clock.setTimeout(() => {
-        this.#restTimer = undefined;
-        if (this.activity() !== 'working') {
-          this.rest();
-        } else if (!this.#exchanges.isWorking) {
-          // Of a task that runs out of its time nobody is told.
-          this.#restWhenDone(taskCheckMs);
-        }
-      }, inMs);
-    }
+    this.#rest.retire();
   }
 
   /** For good. */
@@ -253,7 +231,7 @@ export class Link implements WatchedLink {
     for (const id of this.#exchanges.ids) {
       this.#answer(toErrorResponse(id, error, error.message, 'unknown'));
     }
-    await Promise.all([transport?.close(), this.#closing]);
+    await Promise.all([transport?.close(), this.#rest.end]);
   }
 
   /** Ends the server; the next request starts another one. What the caller is subscribed to, another one takes over at once. */
@@ -265,20 +243,11 @@ export class Link implements WatchedLink {
     const transport = this.#transport;
     const activity = this.activity();
     this.#forget();
-    this.#openAfter(Promise.resolve(transport?.close()));
+    this.#rest.begin(Promise.resolve(transport?.close()));
     this.#owner.onEnd(this, undefined);
-    if (activity === 'subscribed' && !this.#isRetired) {
+    if (activity === 'subscribed' && !this.#rest.isRetired) {
       this.open().catch(() => {});
     }
-  }
-
-  /** The next one waits for this end, so there is one at a time. */
-  #openAfter(end: Promise<void>): void {
-    this.#closing = end
-      .catch(() => {})
-      .then(() => {
-        this.#closing = undefined;
-      });
   }
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */
@@ -309,7 +278,7 @@ export class Link implements WatchedLink {
 
   async #open(): Promise<Handshake> {
     // One that ends now may hold what the next one needs: a file, a port, a container's name.
-    await this.#closing;
+    await this.#rest.end;
     if (this.#isClosed) {
       throw this.#closedError();
     }
@@ -336,7 +305,7 @@ export class Link implements WatchedLink {
     }
     this.#watch?.start();
     this.#owner.onOpen(this);
-    this.#restWhenDone();
+    this.#rest.whenDone();
     return this.#handshake;
   }
 
@@ -473,12 +442,9 @@ export class Link implements WatchedLink {
 
   #forget(): void {
     this.#watch?.stop();
-    this.#owner.clock.clearTimeout(this.#restTimer);
-    this.#restTimer = undefined;
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
-    this.#gone?.resolve();
-    this.#gone = undefined;
+    this.#rest.gone();
     this.#opening = undefined;
     this.#handshake = undefined;
   }
