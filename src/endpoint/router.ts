@@ -164,18 +164,20 @@ export class Router {
 
   #byUri(request: JSONRPCRequest, uri: unknown, toParams: (uri: string) => Params, extra: Extra, listed = false): void {
     const { owners, servers, calls, forwarder, subscriptions } = this.#options;
-    const origin = typeof uri === 'string' ? owners.find(uri) : undefined;
-    const server = origin && servers.get(origin.server);
+    const { id, method } = request;
+    const isEnd = method === 'resources/unsubscribe' && typeof uri === 'string';
     // What the caller has asked for at a server that is not there now must not come back with it.
-    const isDropped =
-      request.method === 'resources/unsubscribe' && subscriptions.drop(uri as string, (id) => servers.has(id));
+    const isDropped = isEnd && subscriptions.drop(uri, (server) => servers.has(server));
+    const owner = typeof uri === 'string' ? owners.find(uri) : undefined;
+    // It may be listed no more.
+    const origin = isEnd && !servers.has(owner?.server as string) ? subscriptions.find(uri) : owner;
+    const server = origin && servers.get(origin.server);
     if (origin !== undefined && server !== undefined) {
-      const { id, method } = request;
       const word =
-        method === 'resources/subscribe' || method === 'resources/unsubscribe'
+        method === 'resources/subscribe' || isEnd
           ? subscriptions.say({ id, server: server.id, uri: origin.uri, form: uri as string })
           : undefined;
-      if (word !== undefined && method === 'resources/unsubscribe' && subscriptions.hasOther(word)) {
+      if (word !== undefined && isEnd && subscriptions.hasOther(word)) {
         // The server knows of one subscription, which has to stay.
         subscriptions.settle(word, false);
         return calls.answer(request, {});

@@ -1,4 +1,5 @@
 import type { JSONRPCNotification, RequestId } from '../sdk.js';
+import type { ResourceOrigin } from './resource-owners.js';
 
 /** A `resources/subscribe` or `resources/unsubscribe` of the caller that is not answered yet. */
 export interface SubscriptionWord {
@@ -100,6 +101,18 @@ export class Subscriptions {
       }
     }
     return found;
+  }
+
+  /** Where the caller is subscribed to what it has asked for in this form. */
+  find(form: string): ResourceOrigin | undefined {
+    for (const [server, byUri] of this.#forms) {
+      for (const [uri, forms] of byUri) {
+        if (forms.has(form)) {
+          return { server, uri };
+        }
+      }
+    }
+    return undefined;
   }
 
   /** Whether the caller is subscribed to a URI of a server, in any form. */

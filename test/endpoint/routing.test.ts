@@ -660,6 +660,19 @@ describe('resources', () => {
     expect(await caller.result('resources/read', { uri: second?.uri })).toEqual({ contents: 'rubbish', more: 1 });
   });
 
+  test('a subscription to what is no longer listed can be ended', async () => {
+    await using t = setUp({ a: { resources: [shared] }, b: { resources: [] } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: shared.uri });
+    t.server('a').script.resources = [];
+    t.server('a').only.notify('notifications/resources/list_changed');
+    expect(await caller.list('resources')).toEqual([]);
+    expect(await caller.result('resources/unsubscribe', { uri: shared.uri })).toEqual({});
+    expect(t.server('a').only.requests('resources/unsubscribe')).toMatchObject([{ params: { uri: shared.uri } }]);
+    expect(await caller.error('resources/unsubscribe', { uri: shared.uri })).toMatchObject({ code: -32002 });
+  });
+
   test('an unsubscription in a form that nobody has asked for leaves the other one', async () => {
     await using t = setUp({ a: { resources: [shared], on: read } });
     await using caller = await t.caller();
