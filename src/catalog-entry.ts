@@ -13,7 +13,7 @@ import { ServerEra } from './instance/era/server-era.js';
 import type { Instance, InstanceEnvironment } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
 import type { LinkWatchSettings } from './instance/link-watch.js';
-import { createRedactor, type Redactor } from './instance/redact.js';
+import { createRedactor, EntryRedactor } from './instance/redact.js';
 import { memoryShareOf, type Room } from './instance/room.js';
 import type { ServerStatus } from './instance/server-status.js';
 import { SessionPool } from './instance/session-pool.js';
@@ -48,7 +48,7 @@ const longestProbeMs = 5_000;
 /** One entry of the catalog at work: its instances, and who shares them. */
 export class CatalogEntry {
   readonly factory: RuntimeFactory;
-  readonly redactor: Redactor;
+  readonly redactor: EntryRedactor;
   #definition: ServerDefinition;
   #isRetired = false;
   #isKept = false;
@@ -64,7 +64,7 @@ export class CatalogEntry {
   constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
     this.#definition = definition;
     this.factory = factory;
-    this.redactor = createRedactor(definition.secrets);
+    this.redactor = new EntryRedactor(definition.secrets);
     this.#env = env;
     this.#since = env.clock.date();
     this.#room = {
@@ -135,9 +135,12 @@ export class CatalogEntry {
     return this.#definition;
   }
 
-  /** Takes over what callers see of it, and changes no server. */
+  /** Takes over what callers see of it and what must not show, and changes no server. */
   describeAs(definition: ServerDefinition): void {
-    this.#definition = definition;
+    if (definition !== this.#definition) {
+      this.#definition = definition;
+      this.redactor.replace(definition.secrets);
+    }
   }
 
   /**

@@ -70,9 +70,7 @@ export class EntryTable {
       before.delete(id);
       const difference = old === undefined ? undefined : compareDefinitions(old.definition, definition);
       if (old !== undefined && (difference === 'none' || difference === 'metadata')) {
-        if (difference === 'metadata') {
-          described.push(() => old.describeAs(definition));
-        }
+        described.push(() => old.describeAs(definition));
         (difference === 'none' ? result.unchanged : result.changed).push(id);
         current.set(id, old);
         continue;

@@ -68,6 +68,33 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   };
 }
 
+/** Knows the secrets of an entry, of which a reload may name others while its servers run. */
+export class EntryRedactor implements Redactor {
+  #current: Redactor;
+
+  /** @param secrets - as for {@link createRedactor} */
+  constructor(secrets: ReadonlyMap<string, string>) {
+    this.#current = createRedactor(secrets);
+  }
+
+  /** From here on it knows these instead. */
+  replace(secrets: ReadonlyMap<string, string>): void {
+    this.#current = createRedactor(secrets);
+  }
+
+  text(text: string): string {
+    return this.#current.text(text);
+  }
+
+  error(error: GatewayError): GatewayError {
+    return this.#current.error(error);
+  }
+
+  with(more: ReadonlyMap<string, string>): Redactor {
+    return this.#current.with(more);
+  }
+}
+
 /** Takes away the end of a secret at the start of `text`, and the start of one at its end: there a text may have been cut. */
 function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
   // A character may have been cut too, which leaves the replacement character.

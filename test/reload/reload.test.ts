@@ -6,6 +6,7 @@ import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { settle } from '../support/fake-clock.js';
 import { settledHeap } from '../support/heap.js';
+import { ScriptedRuntime } from '../support/scripted-runtime.js';
 
 const script: Script = {
   tools: [{ name: 'x' }],
@@ -556,6 +557,34 @@ describe('gateway.reload()', () => {
     ]);
     await gateway.close({ graceMs: 0 });
     expect(server.live).toEqual([]);
+  });
+
+  test('what the new catalog takes from a variable does not show, also where nothing else has changed', async () => {
+    const runtime = new ScriptedRuntime();
+    const env = { PASSWORD: 'hunter2', TENANT: 'acme' };
+    const catalog = (login: string) =>
+      ({ servers: [{ id: 'a', display_name: 'of ${TENANT}', runtime: { type: 'scripted', login } }] }) as never;
+    await using gateway = createGateway(catalog('hunter2'), {
+      env,
+      runtimes: [Object.assign(runtime, { describe: (spec: unknown) => spec as Json })],
+    });
+    const errors: string[] = [];
+    const first = gateway.connect('a');
+    first.onerror = ({ message }) => errors.push(message);
+    await first.start();
+    env.TENANT = 'globex';
+    const { changed } = await gateway.reload(catalog('${PASSWORD}'));
+    expect(changed).toEqual(['a']);
+    expect(gateway.status('a').displayName).toBe('of ${TENANT}');
+    expect(gateway.describe('a').details).toEqual({ login: '${PASSWORD}' });
+    // Of a server that ran already, and of the next one.
+    runtime.last.onerror?.(new Error('cannot log in with hunter2'));
+    const second = gateway.connect('a');
+    second.onerror = ({ message }) => errors.push(message);
+    await second.start();
+    expect(runtime.opened).toHaveLength(2);
+    runtime.last.onerror?.(new Error('cannot log in with hunter2'));
+    expect(errors).toEqual([expect.stringContaining('${PASSWORD}'), expect.stringContaining('${PASSWORD}')]);
   });
 
   test('keep ends a shared server to which nobody is connected', async () => {
