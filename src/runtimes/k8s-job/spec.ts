@@ -88,6 +88,20 @@ const toleration = v.strictObject({
   toleration_seconds: v.optional(v.pipe(v.number(), v.safeInteger())),
 });
 
+/** A part of a pod in Kubernetes' own form, of which only a field that has more put into it is looked at. */
+const podPart = (field: string, fits: (value: unknown) => boolean, message: string) =>
+  v.pipe(
+    v.record(v.string(), v.unknown()),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const value = dataset.typed ? dataset.value[field] : undefined;
+      if (dataset.typed && value !== undefined && value !== null && !fits(value)) {
+        addIssue({ message, path: [{ type: 'object', origin: 'value', input: dataset.value, key: field, value }] });
+      }
+    }),
+  );
+
+const isMap = (value: unknown) => typeof value === 'object' && !Array.isArray(value);
+
 /** The fields of a `k8s-job` runtime in a catalog. */
 export const k8sJobSpec: v.GenericSchema<K8sJobSpec> = v.pipe(
   v.strictObject({
@@ -134,8 +148,10 @@ export const k8sJobSpec: v.GenericSchema<K8sJobSpec> = v.pipe(
     context: v.optional(text),
     pod: v.optional(
       v.strictObject({
-        metadata: v.optional(v.record(v.string(), v.unknown())),
-        spec: v.optional(v.record(v.string(), v.unknown())),
+        metadata: v.optional(podPart('labels', isMap, 'must be a map of names and values')),
+        spec: v.optional(
+          podPart('containers', Array.isArray, 'must be a list of containers; the server\'s is named "mcp"'),
+        ),
       }),
     ),
   }),

@@ -27,6 +27,10 @@ describe('the spec', () => {
     ['a variable from nowhere', { env_from: [{}] }, /either a secret or a config_map/],
     ['a variable from both', { env_from: [{ secret: 'a', config_map: 'b' }] }, /either a secret or a config_map/],
     ['a duration without unit', { ttl: '60' }, /is not a duration/],
+    ['containers by name', { pod: { spec: { containers: { mcp: { tty: true } } } } }, /must be a list/],
+    ['a single container', { pod: { spec: { containers: 'mcp' } } }, /must be a list/],
+    ['labels in one text', { pod: { metadata: { labels: 'app=mcp' } } }, /must be a map/],
+    ['labels in a list', { pod: { metadata: { labels: ['app=mcp'] } } }, /must be a map/],
     ['an unknown switch', { pod_security: { privileged: true } }, /privileged/],
   ])('refuses %s', (_, change, message) => {
     const { issues = [] } = safeParse(k8sJobSpec, { ...smallest, ...change });
@@ -43,6 +47,7 @@ describe('the spec', () => {
     ['equal requests and limits in other words', { resources: { requests: { cpu: '1' }, limits: { cpu: '1000m' } } }],
     ['resources of devices', { resources: { limits: { 'nvidia.com/gpu': '1' } } }],
     ['the image as it is', { user: 'image' }],
+    ['labels and containers that are taken away', { pod: { metadata: { labels: null }, spec: { containers: null } } }],
   ])('takes %s', (_, change) => {
     expect(safeParse(k8sJobSpec, { ...smallest, ...change }).issues).toBeUndefined();
   });
