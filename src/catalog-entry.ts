@@ -99,7 +99,7 @@ export class CatalogEntry {
       authorize: () => env.authorizer.permit(this),
       emit: (event) => env.emit(event),
       restart: definition.restart,
-      idleTimeoutMs: definition.idleTimeoutMs,
+      longestWaitMs: Math.min(definition.idleTimeoutMs || Infinity, definition.maxLifetimeMs || Infinity),
       healthTimeoutMs: definition.health.timeoutMs,
       starting: env.starting,
       room: this.#room,

@@ -79,6 +79,11 @@ export class ServerConnection implements Transport, InstanceUser {
     return this.#state === 'ending';
   }
 
+  /** How long the server had run before this connection took it. */
+  get waitedMs(): number {
+    return this.#instance?.waitedMs ?? 0;
+  }
+
   get inFlight(): number {
     return this.#ledger.size;
   }

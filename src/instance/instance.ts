@@ -55,6 +55,8 @@ export class Instance implements StrictTransportListener {
   onProgress: ((progress: RuntimeProgress) => void) | undefined;
   /** From the start until the runtime had it open. */
   startDurationMs: number | undefined;
+  /** How long it had been ready before somebody used it. */
+  waitedMs = 0;
 
   readonly #env: InstanceEnvironment;
   /** Knows the secrets of this instance. */
@@ -219,6 +221,7 @@ export class Instance implements StrictTransportListener {
   /** Gives the instance to `user` and begins delivery. */
   async use(user: InstanceUser): Promise<void> {
     this.user = user;
+    this.waitedMs = this.#readyAt === undefined ? 0 : this.#env.clock.now() - this.#readyAt;
     if (this.#hasEnded) {
       this.#tellEnd(user);
       return;

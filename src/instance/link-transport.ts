@@ -8,6 +8,8 @@ export interface LinkTransport extends Transport {
   readonly isEnding?: boolean;
   /** It is open, and no server runs behind it: the next request starts one. */
   readonly isResting?: boolean;
+  /** How long its server had run before this connection took it, in milliseconds. */
+  readonly waitedMs?: number;
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */

@@ -48,8 +48,8 @@ export class LinkWatch {
     this.#link = link;
   }
 
-  /** The link has opened. */
-  start(): void {
+  /** @param livedMs - how long the server had run when the link has opened */
+  start(livedMs: number): void {
     const { idleTimeoutMs, maxLifetimeMs } = this.#settings;
     this.#opening = Symbol('opening');
     this.#overdue = false;
@@ -59,7 +59,7 @@ export class LinkWatch {
       this.#set('idle', idleTimeoutMs, () => this.#checkIdle());
     }
     if (maxLifetimeMs > 0) {
-      this.#set('lifetime', maxLifetimeMs, () => {
+      this.#set('lifetime', Math.max(0, maxLifetimeMs - livedMs), () => {
         this.#overdue = true;
         this.used();
       });

@@ -303,7 +303,7 @@ export class Link implements WatchedLink {
       await transport.close().catch(() => {});
       throw failure;
     }
-    this.#watch?.start();
+    this.#watch?.start(transport.waitedMs ?? 0);
     this.#owner.onOpen(this);
     this.#rest.whenDone();
     return this.#handshake;

@@ -1,16 +1,16 @@
 import type { Clock } from '../options.js';
 import type { Instance } from './instance.js';
 
-/** Instances that were started ahead and wait for somebody, each no longer than its entry may be idle. */
+/** Instances that were started ahead and wait for somebody, each no longer than its entry may be idle, or may live. */
 export class SpareInstances {
-  readonly #idleTimeoutMs: number;
+  readonly #longestMs: number;
   readonly #clock: Clock;
   // Each with the timer that ends its wait.
   #timers: Map<Instance, unknown> | undefined;
 
-  /** @param idleTimeoutMs - 0: for ever */
-  constructor(idleTimeoutMs: number, clock: Clock) {
-    this.#idleTimeoutMs = idleTimeoutMs;
+  /** @param longestMs - how long each waits; `Infinity`: for ever */
+  constructor(longestMs: number, clock: Clock) {
+    this.#longestMs = longestMs;
     this.#clock = clock;
   }
 
@@ -35,8 +35,9 @@ export class SpareInstances {
   /** It has started: from here on it is idle. */
   started(instance: Instance): void {
     // Somebody may have taken it while it started, or have given it back just before.
-    if (this.#idleTimeoutMs > 0 && this.#timers?.has(instance) && this.#timers.get(instance) === undefined) {
-      const timer = this.#clock.setTimeout(() => instance.stop().catch(() => {}), this.#idleTimeoutMs);
+    const isTimed = Number.isFinite(this.#longestMs);
+    if (isTimed && this.#timers?.has(instance) && this.#timers.get(instance) === undefined) {
+      const timer = this.#clock.setTimeout(() => instance.stop().catch(() => {}), this.#longestMs);
       this.#timers.set(instance, timer);
     }
   }

@@ -13,8 +13,8 @@ import { SpareInstances } from './spare-instances.js';
 
 export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
   readonly restart: RestartSettings;
-  /** How long an instance that was started ahead waits for somebody; 0: for ever. */
-  readonly idleTimeoutMs: number;
+  /** How long an instance that was started ahead waits for somebody; `Infinity`: for ever. */
+  readonly longestWaitMs: number;
   /** How long a runtime may take to say whether a server lives. */
   readonly healthTimeoutMs: number;
   /** How many starts may be under way in the gateway. */
@@ -58,7 +58,7 @@ export class Supervisor {
     const { definition, restart, clock, random } = options;
     const policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#policy = policy;
-    this.#spare = new SpareInstances(options.idleTimeoutMs, options.clock);
+    this.#spare = new SpareInstances(options.longestWaitMs, options.clock);
     this.#environment = {
       ...options,
       // That a person has to consent is no fault of the server.

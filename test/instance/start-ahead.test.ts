@@ -52,6 +52,25 @@ describe('a server that was started ahead', () => {
     expect(t.server('a').live).toHaveLength(1);
   });
 
+  test('lives no longer than max_lifetime, waiting or in use', async () => {
+    const entry = { idle_timeout: 0, max_lifetime: '1h', health: { interval: 0 } };
+    await using t = setUp({ a: script }, { entry });
+    await t.gateway.start('a');
+    await t.clock.advance(60 * 60_000);
+    expect(t.server('a').live).toEqual([]);
+    await t.gateway.start('a');
+    await t.clock.advance(50 * 60_000);
+    await using caller = await t.caller();
+    await caller.result(...call);
+    expect(t.server('a').opens).toBe(2);
+    await t.clock.advance(10 * 60_000);
+    expect(t.server('a').live).toEqual([]);
+    // The next one has a whole life again.
+    await caller.result(...call);
+    await t.clock.advance(59 * 60_000);
+    expect(t.server('a').live).toHaveLength(1);
+  });
+
   test('does not rest in the hands of the next one, whenever the one before has given up', async () => {
     for (let turns = 0; turns < 60; turns += 1) {
       const opening = Promise.withResolvers<void>();

@@ -94,6 +94,10 @@ export class EraTransport implements LinkTransport {
     return !this.#shaking && this.#inner.isEnding === true;
   }
 
+  get waitedMs(): number {
+    return this.#inner.waitedMs ?? 0;
+  }
+
   setProtocolVersion(version: string): void {
     if (this.#modern === undefined) {
       this.#inner.setProtocolVersion?.(version);
