@@ -188,6 +188,14 @@ describe('limits', () => {
     expect(most).toBeLessThanOrEqual(3);
   });
 
+  test('who waits for ever for connections and headers gets them', async () => {
+    await using host = await listenScripted(() => false);
+    const patient = { connectTimeoutMs: Number.POSITIVE_INFINITY, headersTimeoutMs: Number.POSITIVE_INFINITY };
+    await using session = new Session({ url: host.url }, { runtime: patient });
+    expect((await session.begin()).error).toBeUndefined();
+    expect((await session.call('x')).error).toBeUndefined();
+  });
+
   test('a request may wait longer for its headers than headersTimeoutMs', async () => {
     const asked = Promise.withResolvers<Asked>();
     await using host = await listenScripted((given) =>

@@ -67,8 +67,8 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
     this.#settle = Promise.withResolvers();
     this.answer = this.#settle.promise;
     const path = url.pathname + url.search;
-    // A stream may be silent for as long as it likes.
-    const limits = { headersTimeout: headersTimeoutMs, bodyTimeout: 0 };
+    // 0 is no limit, which undici does not take Infinity for. A stream may be silent for as long as it likes.
+    const limits = { headersTimeout: Number.isFinite(headersTimeoutMs) ? headersTimeoutMs : 0, bodyTimeout: 0 };
     try {
       dispatcher.dispatch({ origin: url.origin, path, method, headers, body: body ?? null, ...limits }, this);
     } catch (error) {
