@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { createGateway, RemoteSseRuntime, type RemoteSseSpec } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -9,6 +11,17 @@ async function check(spec: RemoteSseSpec) {
   await using gateway = createGateway({ servers: [{ id: 'vendor', runtime: { type: 'remote-sse', ...spec } }] });
   const [checked] = await gateway.check();
   return { ok: checked?.ok, problem: checked?.problems.join() ?? '' };
+}
+
+/** At one of the ports that fetch() refuses, whichever nobody has. */
+async function listenAtForbiddenPort() {
+  for (const port of [10080, 6665, 6666, 6667, 6668, 6669, 6697, 6566]) {
+    const server = createServer((_, response) => response.writeHead(405).end()).listen(port, '127.0.0.1');
+    if (await once(server, 'listening').catch(() => false)) {
+      return { origin: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+    }
+  }
+  throw new Error('no port is free');
 }
 
 describe('check()', () => {
@@ -35,6 +48,11 @@ describe('check()', () => {
     const { ok, problem } = await check({ url: host.url });
     expect({ ok, problem }).toEqual({ ok: false, problem: expect.stringContaining(`answers HTTP ${status}`) });
     expect(host.steps).toEqual(['GET', 'GET', 'GET']);
+  });
+
+  test('a port that browsers do not go to is one like any other', async () => {
+    await using host = await listenAtForbiddenPort();
+    expect(await check({ url: `${host.origin}/mcp` })).toEqual({ ok: true, problem: '' });
   });
 
   test('a failure that passes is none', async () => {

@@ -25,8 +25,9 @@ export async function findProblem(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   signal.throwIfAborted();
-  const [ky, { fetch }] = await Promise.all([loadKy(), loadUndici()]);
+  const [ky, undici] = await Promise.all([loadKy(), loadUndici()]);
   signal.throwIfAborted();
+  const verb = method === 'get' ? 'GET' : 'OPTIONS';
   let last: number | undefined;
   try {
     const answer = await ky(url, {
@@ -36,20 +37,27 @@ export async function findProblem(
       timeout: timeoutMs,
       redirect: 'manual',
       retry: { limit: retries, methods: ['get', 'options'], statusCodes: [500, 502, 503, 504], maxRetryAfter: 2_000 },
-      // ky gives a Request of the global fetch, which undici's own does not take.
-      fetch: async (request) => {
-        const { url: to, method: verb, headers: with_, signal: until } = request as Request;
-        const answered = await fetch(to, {
-          method: verb,
-          headers: Object.fromEntries(with_),
-          signal: until,
-          redirect: 'manual',
-          dispatcher: connections.dispatcher,
+      fetch: async (asked) => {
+        const { headers: given, signal: until } = asked as Request;
+        const options = { method: verb, headers: Object.fromEntries(given), signal: until };
+        // As the session itself will: fetch() refuses ports on which servers may well listen.
+        const asking = undici.request(url, { ...options, dispatcher: connections.dispatcher });
+        const {
+          statusCode: status,
+          headers,
+          body,
+        } = await asking.catch((cause: unknown) => {
+          // So ky knows what failed on the way, and may pass.
+          throw until.aborted ? cause : new TypeError('fetch failed', { cause });
         });
-        last = answered.status;
-        await answered.body?.cancel();
+        last = status;
         // Only the status matters: ky judges it, and decides on another try.
-        return new Response(null, { status: answered.status, headers: [...answered.headers] });
+        body.on('error', () => {}).destroy();
+        const after = headers['retry-after'];
+        return new Response(null, {
+          status,
+          ...(after !== undefined && { headers: { 'retry-after': String(after) } }),
+        });
       },
       throwHttpErrors: (status) => status >= 500,
     });
