@@ -56,6 +56,8 @@ describe('docker: where the engine is', () => {
   test.each([
     ['tcp://host', { host: 'host', port: 2375 }],
     ['tcp://host:1', { host: 'host', port: 1 }],
+    ['http://host:80', { host: 'host', port: 80 }],
+    ['https://host:443', { host: 'host', port: 443 }],
     ['tcp://[::1]:2', { host: '::1', port: 2 }],
     ['npipe:////./pipe/x', { socketPath: '//./pipe/x' }],
   ])('%s', async (text, expected) => {

@@ -89,7 +89,9 @@ function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address 
   if (host === '') {
     throw new Error(`"${name}" names no host; write it as tcp://host:2376`);
   }
-  const port = url.port === '' ? (tls === undefined ? 2375 : 2376) : Number(url.port);
+  // A URL of http or https drops the port that browsers mean without one; an engine's is another.
+  const written = URL.parse(name.replace(/^https?:/i, 'tcp:'))?.port ?? '';
+  const port = written === '' ? (tls === undefined ? 2375 : 2376) : Number(written);
   return { name: withoutPassword(url), host, port, tls };
 }
 
