@@ -163,7 +163,7 @@ export interface DockerSpec {
    */
   readonly command?: string | undefined;
   /**
-   * Its arguments.
+   * Its arguments. Without a `command` an empty list is as none.
    *
    * @default what the image says; none with a `command`
    */
