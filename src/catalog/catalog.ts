@@ -66,7 +66,7 @@ export interface ServerInput<Runtime = RuntimeInput> {
   readonly id: string;
   /** A name for people. @default the id */
   readonly display_name?: string | undefined;
-  /** What the server is for. */
+  /** What the server is for: for those who read the catalog, as the gateway shows it nowhere. */
   readonly description?: string | undefined;
   /** Words by which hosts choose servers. @default [] */
   readonly tags?: readonly string[] | undefined;
