@@ -1,13 +1,17 @@
+import { execFileSync } from 'node:child_process';
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/gateway.js';
 import { toContainerBody } from '../../src/runtimes/docker/container-body.js';
-import { parseEnvFile } from '../../src/runtimes/docker/env-file.js';
+import { EnvFiles, parseEnvFile } from '../../src/runtimes/docker/env-file.js';
 import { parseImageName } from '../../src/runtimes/docker/image-name.js';
 import { parseCpus, parseMemory } from '../../src/runtimes/docker/quantities.js';
 import { dockerSpec } from '../../src/runtimes/docker/spec.js';
 import { bindSources, toVolumes } from '../../src/runtimes/docker/volumes.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
+import { temporaryFolder } from '../support/docker.js';
 
 /** The problems of a catalog with this spec, as its user sees them. */
 function problems(spec: Record<string, unknown>): string[] {
@@ -191,6 +195,34 @@ describe('env_file', () => {
     [Uint8Array.from([65, 61, 10, 66, 61, 0xff]), 'the env_file /x.env, line 2: is not UTF-8'],
   ])('%j', (text, message) => {
     expect(() => parse(text)).toThrow(new Error(message));
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('an env_file that is a named pipe', () => {
+  test('holds up nobody else while nobody writes, and ends with the last who waits for it', async () => {
+    await using folder = await temporaryFolder();
+    const pipe = join(folder.path, '.env');
+    execFileSync('mkfifo', [pipe]);
+    const files = new EnvFiles();
+    const leaving = Array.from({ length: 8 }, () => new AbortController());
+    const read = leaving.map(({ signal }) => files.read(pipe, {}, signal).catch((reason: unknown) => reason));
+    // As many as Node has threads would wait for as long as the others.
+    expect((await stat(pipe)).isFIFO()).toBe(true);
+    for (const left of leaving.slice(1)) left.abort('left');
+    expect(await Promise.all(read.slice(1))).toEqual(Array(7).fill('left'));
+    await writeFile(pipe, 'A=1\n');
+    expect(await read[0]).toEqual({ A: '1' });
+
+    // Others than that one: each would keep a thread for ever.
+    const others = Array.from({ length: 8 }, (_, number) => join(folder.path, `${number}.env`));
+    execFileSync('mkfifo', others);
+    const given = others.map((other) => files.read(other, {}, AbortSignal.timeout(20)));
+    expect((await Promise.allSettled(given)).map(({ status }) => status)).toEqual(Array(8).fill('rejected'));
+    expect((await stat(pipe)).isFIFO()).toBe(true);
+
+    const empty = files.read(pipe, {}, new AbortController().signal);
+    await writeFile(pipe, '');
+    await expect(empty).rejects.toThrow('is a pipe into which nothing was written');
   });
 });
 

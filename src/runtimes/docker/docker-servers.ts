@@ -8,7 +8,7 @@ import { toContainerBody } from './container-body.js';
 import type { ContainerPeer } from './container-peer.js';
 import { connectEngine } from './engine/connect.js';
 import { type Engine, EngineError } from './engine/engine.js';
-import { EnvFileError, readEnvFile } from './env-file.js';
+import { EnvFileError, EnvFiles } from './env-file.js';
 import { findHostControl } from './host-control.js';
 import { toLabels } from './labels.js';
 import { findOwner } from './owner.js';
@@ -48,6 +48,7 @@ const lateMs = 60_000;
 export class DockerServers {
   readonly #options: DockerOptions;
   readonly #pulls = new Pulls();
+  readonly #envFiles = new EnvFiles();
   /** Containers that could not be removed when they should have been. */
   readonly #left = new Set<string>();
   /** Instances of which the engine may have made a container without our getting to know, and since when. */
@@ -196,11 +197,11 @@ export class DockerServers {
   }
 
   async #env({ env_file: file }: DockerSpec, context: RuntimeContext): Promise<Record<string, string>> {
-    const { env, baseDir } = context;
+    const { env, baseDir, signal } = context;
     if (file === undefined) {
       return { ...env };
     }
-    const read = await readEnvFile(resolve(baseDir, file), this.#hostEnv());
+    const read = await this.#envFiles.read(resolve(baseDir, file), this.#hostEnv(), signal);
     context.conceal(read);
     return { ...read, ...env };
   }
