@@ -33,6 +33,30 @@ describe('the era of a server', () => {
     expect(methods(setup.server('one').only)).not.toContain('notifications/initialized');
   });
 
+  test('a server that reads no other ids than numbers is started once, and at once', async () => {
+    const asked: unknown[] = [];
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'server/discover': ({ id }) => {
+          asked.push(id);
+          if (typeof id !== 'number') {
+            // It has no word for it, and says nothing.
+            return hold;
+          }
+          throw new RpcError(-32601, 'no such method');
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    expect(setup.server('one').opens).toBe(1);
+    const other = setup.server('one').only.requests('tools/call');
+    expect(other.map(({ id }) => id)).not.toContain(asked[0]);
+    expect(asked).toEqual([expect.toSatisfy((id: number) => Number.isInteger(id) && id < 2 ** 31)]);
+  });
+
   test('a server that exits when it is asked is started afresh, which is no failure', async () => {
     const script: Script = {
       tools: [{ name: 'go' }],

@@ -19,7 +19,12 @@ export interface EraSearchOptions {
   forget(id: RequestId): void;
 }
 
-const initializeId = 'era:initialize';
+/**
+ * Above all ids that a caller's requests have here, so that a late answer is nobody else's. Numbers, as some servers read
+ * no others; they fit into 32 bits.
+ */
+export const firstProbeId = 2_000_000_000;
+const initializeId = firstProbeId;
 
 /** One search for the era of a server: asks it, and reads what it answers. */
 export class EraSearch {

@@ -17,7 +17,7 @@ import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
-import { EraSearch } from './era-search.js';
+import { EraSearch, firstProbeId } from './era-search.js';
 import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
 import { Questions } from './questions.js';
 import { refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
@@ -295,7 +295,8 @@ export class EraTransport implements LinkTransport {
       ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
     };
     // The last one may still be open.
-    const id = `era:discover:${this.#probes++}`;
+    this.#probes += 1;
+    const id = firstProbeId + this.#probes;
     return { jsonrpc: '2.0', id, method: 'server/discover', params: { _meta: meta } };
   }
 

@@ -1,4 +1,5 @@
 import { GatewayError, type GatewayEvent, type Phase, type RuntimeContext } from '../../../src/index.js';
+import { firstProbeId } from '../../../src/instance/era/era-search.js';
 import type { FakeClock } from '../../support/fake-clock.js';
 import { type Call, type Entry, entries, isWaiting, type Member, type Message, mayHear, ownerOf } from './people.js';
 import type { Opening, PlayedServer } from './played-runtime.js';
@@ -294,7 +295,7 @@ export class Judge {
     if (message.method !== 'ping') {
       this.log(`${server.context.instanceId} sees ${JSON.stringify(message)}`);
     }
-    if (message.id === 'era:initialize') {
+    if (message.id === firstProbeId) {
       // Asked for its era: one that ends by that is started afresh, which is no failure.
       return;
     }
