@@ -207,13 +207,14 @@ export class ServerConnection implements Transport, InstanceUser {
       return;
     }
     if (isResponse(message)) {
-      const request = message.id === undefined ? undefined : this.#ledger.take(message.id);
+      const request = message.id === undefined ? undefined : this.#ledger.takeAnswered(message.id);
       if (request === undefined) {
         return;
       }
+      const answer = request.id === message.id ? message : { ...message, id: request.id };
       this.#initialized ||= request.id === this.#initializeId && 'result' in message;
       this.#instance?.prove();
-      this.#deliver(message, extra);
+      this.#deliver(answer, extra);
       this.#settleDrain();
       return;
     }

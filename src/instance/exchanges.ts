@@ -1,6 +1,7 @@
 import type { GatewayError } from '../errors.js';
 import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
+import { numberOf } from '../transport/json-rpc.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
@@ -84,7 +85,9 @@ export class Exchanges {
 
   /** Hands progress to whoever waits for the request, or for the task that answered it. */
   progress(params: NonNullable<JSONRPCRequest['params']>): void {
-    const token = params?.progressToken as RequestId;
+    const given = params?.progressToken as RequestId;
+    // All of ours are numbers, which a server may write as texts.
+    const token = typeof given === 'string' ? numberOf(given) : given;
     (this.#open.get(token) ?? this.#tasks.of(token))?.onProgress?.(params);
   }
 

@@ -1,6 +1,7 @@
 import { errorNumbers, GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
+import { numberOf } from '../transport/json-rpc.js';
 
 /** A request that waits for its answer. */
 export interface OpenRequest {
@@ -87,6 +88,11 @@ export class RequestLedger {
     return open;
   }
 
+  /** Takes out the request that an answer of this id is for; undefined when nobody waits for it any more. */
+  takeAnswered(id: RequestId): OpenRequest | undefined {
+    return this.take(id) ?? (typeof id === 'string' ? this.take(numberOf(id)) : undefined);
+  }
+
   /** Takes all requests out, oldest first. */
   takeAll(): OpenRequest[] {
     const all = [...this.#open.values(), ...(this.#streams?.values() ?? [])];
@@ -108,7 +114,10 @@ export class RequestLedger {
 
   /** Gives the request of a progress token more time, a bounded number of times. */
   extend(progressToken: unknown): void {
-    const open = this.#tokens?.get(progressToken as RequestId);
+    const tokens = this.#tokens;
+    const open =
+      tokens?.get(progressToken as RequestId) ??
+      (typeof progressToken === 'string' ? tokens?.get(numberOf(progressToken)) : undefined);
     if (open !== undefined && open.extensions < maxExtensions) {
       open.extensions += 1;
       this.#restart(open);

@@ -9,6 +9,7 @@ import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
 import type { HttpMessageInfo, WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
+import { isAnswerTo } from './json-rpc.js';
 import { modernVersion } from './modern.js';
 
 /** What an {@link HttpTransport} needs. */
@@ -184,7 +185,7 @@ export class HttpTransport implements RuntimeTransport {
 
   #receive(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
     if (this.#ended !== undefined || this.#health.take(message)) return;
-    if (isResponse(message) && message.id === this.#initializeId && 'result' in message) {
+    if (isResponse(message) && isAnswerTo(this.#initializeId, message.id) && 'result' in message) {
       this.#inbox.put(() => {
         this.#initialized = true;
       });

@@ -1,4 +1,4 @@
-import type { JSONRPCMessage } from '../sdk.js';
+import type { JSONRPCMessage, RequestId } from '../sdk.js';
 
 /**
  * True for what may travel as a JSON-RPC 2.0 message: a request, a notification, a result or an error. Looks at the
@@ -34,6 +34,19 @@ export function isCallersMessage(value: unknown): value is JSONRPCMessage {
 function isErrorWithoutId(value: unknown): boolean {
   const { jsonrpc, id, method, error } = Object(value) as Record<string, unknown>;
   return jsonrpc === '2.0' && (id ?? method) === undefined && typeof error === 'object' && error !== null;
+}
+
+/**
+ * The number that a text stands for which names a request: some servers write a number as a text when they name it again, and
+ * clients of both SDKs know it all the same. NaN for what stands for none.
+ */
+export function numberOf(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
+}
+
+/** Whether an answer under this id is one to the request of that. */
+export function isAnswerTo(request: RequestId | undefined, id: unknown): boolean {
+  return id === request || (typeof id === 'string' && typeof request === 'number' && numberOf(id) === request);
 }
 
 /** True for what may name a request: a text or a number. */

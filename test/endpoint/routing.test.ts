@@ -494,6 +494,17 @@ describe('cancellation and progress', () => {
     expect(other.notifications('notifications/progress').filter(({ total }) => total !== undefined)).toEqual([]);
   });
 
+  test('of a server that writes numbers as texts, answer and progress come all the same', async () => {
+    await using t = setUp({ a: held });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x', _meta: { progressToken: 0 } } });
+    const { instance, request } = await t.server('a').request('tools/call');
+    instance.notify('notifications/progress', { progressToken: String(request.id), progress: 1 });
+    instance.answer({ id: String(request.id) }, { content: [] });
+    expect(await caller.until(() => caller.answers(1)[0])).toMatchObject({ result: { content: [] } });
+    expect(caller.notifications('notifications/progress').at(-1)).toEqual({ progressToken: 0, progress: 1 });
+  });
+
   test('a request without a token gets no progress, whatever the server sends', async () => {
     await using t = setUp({ a: held });
     await using caller = await t.caller();

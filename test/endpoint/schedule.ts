@@ -45,8 +45,8 @@ interface Member {
 const untouched = { cancelled: false, at: undefined, answered: false, toldOff: false };
 const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
 const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
-// Never given out to a server as ids or tokens.
-const foreign: readonly RequestId[] = [0, -1, '1', 'x', 1_000_000];
+// Never given out to a server as ids or tokens, nor the numbers of such.
+const foreign: readonly RequestId[] = [0, -1, '0', 'x', '', 1_000_000];
 const servers = ['a', 'b', 'c'];
 // Who has an id is one caller, with two connections.
 const callers = [undefined, 'same', 'same', 'other', 'other', undefined];

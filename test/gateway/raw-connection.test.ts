@@ -162,6 +162,24 @@ describe('start and send', () => {
     await gateway.close();
   });
 
+  test('a server may write the number of a request as a text, unless that names another one', async () => {
+    const { runtime, gateway } = scripted();
+    const transport = gateway.connect('a');
+    const { answers } = listen(transport);
+    await transport.start();
+    for (const id of [0, 7, '7', 8]) {
+      await transport.send(request(id));
+    }
+    for (const id of ['7', '7', '7', '', ' ', 'x']) {
+      runtime.last.say(result(id));
+    }
+    expect(answers.map(({ id }) => id)).toEqual(['7', 7]);
+    runtime.last.say(result('0'));
+    runtime.last.say(result('8'));
+    expect(answers.map(({ id }) => id)).toEqual(['7', 7, 0, 8]);
+    await gateway.close();
+  });
+
   test('what the runtime refuses as no message is refused, and its id is free', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');

@@ -441,3 +441,37 @@ test('messages that an older server refuses at once lead to one stream of HTTP+S
   await peer.close();
   await runtime.close();
 });
+
+describe('a server that writes the number of a request as a text', () => {
+  const asText = ({ message }: Asked) => String(message?.id);
+
+  test('is understood, as JSON and on a stream', async () => {
+    await using host = await listenScripted((asked) => {
+      const { message, response } = asked;
+      if (message?.method !== 'tools/call') return false;
+      const answer = textResult(asText(asked), String(message.params?.name));
+      if (message.params?.name === 'json') {
+        sendJson(response, answer);
+      } else {
+        startEvents(response);
+        response.end(event(answer));
+      }
+      return true;
+    });
+    await using opened = await open(host.url);
+    expect(await opened.peer.call('json')).toBe('json');
+    expect(await opened.peer.call('stream')).toBe('stream');
+  });
+
+  test('has not forgotten the session when it refuses a request with 404', async () => {
+    const error = { code: -32601, message: 'no such method' };
+    await using host = await listenScripted((asked) => {
+      if (asked.message?.method !== 'tools/call') return false;
+      sendJson(asked.response, { jsonrpc: '2.0', id: asText(asked), error }, 404);
+      return true;
+    });
+    await using opened = await open(host.url);
+    await opened.transport.send({ jsonrpc: '2.0', id: 41, method: 'tools/call', params: { name: 'none' } });
+    expect(opened.peer.messages.at(-1)).toEqual({ jsonrpc: '2.0', id: 41, error });
+  });
+});

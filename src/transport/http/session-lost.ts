@@ -1,4 +1,5 @@
 import type { RequestId } from '../../sdk.js';
+import { isAnswerTo } from '../json-rpc.js';
 import type { HttpAnswer } from './call.js';
 import type { ErrorBody } from './wire.js';
 
@@ -28,7 +29,7 @@ export function meansForgotten(
   id: RequestId | undefined,
 ): boolean {
   const { status } = answer;
-  if (body !== undefined && body.id === id) {
+  if (body !== undefined && isAnswerTo(id, body.id)) {
     const { code, message } = body.error;
     return (status === 404 || status === 400) && !requestErrors.has(code) && ownSession.test(message);
   }

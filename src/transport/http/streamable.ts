@@ -1,6 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
+import { isAnswerTo } from '../json-rpc.js';
 import { modernVersion } from '../modern.js';
 import { answerInvalid, readErrorBody, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
@@ -264,7 +265,7 @@ export class StreamableWire implements Wire {
   /** Hands on what came with the answer to a request. True when it is the answer. */
   #deliver(message: JSONRPCMessage, open: OpenRequest): boolean {
     const { request } = open;
-    if (open.replay && isResponse(message)) message.id = request.id;
+    if (isResponse(message) && (open.replay || isAnswerTo(request.id, message.id))) message.id = request.id;
     if (!isResponse(message) || message.id !== request.id) {
       this.#options.onMessage(message, { relatedRequestId: request.id });
       return false;
@@ -296,7 +297,7 @@ export class StreamableWire implements Wire {
       throw this.#lost(error);
     }
     // A server of the stateless era says with the status what kind of error the body holds.
-    if (body !== undefined && open !== undefined && (body.id === id || (open.modern && body.id == null))) {
+    if (body !== undefined && open !== undefined && (isAnswerTo(id, body.id) || (open.modern && body.id == null))) {
       if (!open.cancelled && !exchange.aborted) {
         this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: body.error }, open);
       }
