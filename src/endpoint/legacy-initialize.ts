@@ -28,6 +28,8 @@ export const anything: Readonly<Record<string, unknown>> = {
   resources: { subscribe: true, listChanged: true },
   completions: {},
   logging: {},
+  // Which tools run as tasks they say themselves; clients look at that only where this is declared.
+  tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } },
 };
 
 /**

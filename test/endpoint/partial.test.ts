@@ -20,6 +20,7 @@ test('initialize waits for no server, nor do servers start for it', async () => 
         resources: { listChanged: true, subscribe: true },
         completions: {},
         logging: {},
+        tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } },
       },
     },
   });

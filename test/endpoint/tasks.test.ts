@@ -1,3 +1,4 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
 import { type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
@@ -5,6 +6,9 @@ import { setUp } from './setup.js';
 
 const relatedTask = 'io.modelcontextprotocol/related-task';
 const task = (taskId: string, status = 'working') => ({ taskId, status, ttl: 1000 });
+
+const when = '2026-01-01T00:00:00Z';
+const sdkTask = (status: string) => ({ ...task('t', status), createdAt: when, lastUpdatedAt: when, pollInterval: 1 });
 
 /** A server whose every call becomes a task of this id. */
 function taskServer(taskId: string, more: Script['on'] = {}): Script {
@@ -31,6 +35,39 @@ function taskServer(taskId: string, more: Script['on'] = {}): Script {
 const taskIdOf = (result: Json) => (result.task as Json).taskId;
 
 describe('tasks that servers run', () => {
+  test('a client of SDK v1 calls a tool that runs as a task alone, whether its server was started before or not', async () => {
+    const script = taskServer('t', {
+      'tools/call': ({ params }) => {
+        if (params?.task === undefined) {
+          throw new RpcError(-32601, 'this tool runs as a task alone');
+        }
+        return { task: sdkTask('working') };
+      },
+      'tasks/get': () => sdkTask('completed'),
+    });
+    script.tools = [
+      { name: 'x', inputSchema: { type: 'object' }, execution: { taskSupport: 'required' } },
+      { name: 'y', inputSchema: { type: 'object' } },
+    ];
+    await using t = setUp({ a: script });
+    for (const _ of ['first', 'second']) {
+      const client = new Client({ name: 'test', version: '1' });
+      await client.connect(t.gateway.connect({ caller: { id: 'same' } }));
+      await client.listTools();
+      const types = async (name: string) => {
+        const seen: string[] = [];
+        for await (const { type } of client.experimental.tasks.callToolStream({ name, arguments: {} })) {
+          seen.push(type);
+        }
+        return seen;
+      };
+      expect(await types('a__x')).toEqual(['taskCreated', 'taskStatus', 'result']);
+      // No task is asked for where the tool does not say that it can be one.
+      expect(await types('a__y')).toEqual(['error']);
+      await client.close();
+    }
+  });
+
   test('two servers with one task id: each is asked for its own', async () => {
     await using t = setUp({ a: taskServer('same'), b: taskServer('same') });
     await using caller = await t.caller();

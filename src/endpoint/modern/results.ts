@@ -1,7 +1,6 @@
 import { isFields, metaKeys } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { version } from '../../version.js';
-import { anything } from '../legacy-initialize.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -51,8 +50,7 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
   const { tasks: _, extensions, ...rest } = own;
   const wanted = isFields(declared.extensions) ? declared.extensions : {};
   // A server with sessions may run tools as tasks, and so may one that nobody has asked yet.
-  const mayHaveTasks = own === anything || runsToolTasks(own);
-  const offered = { ...(mayHaveTasks && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
+  const offered = { ...(runsToolTasks(own) && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
   // Of extensions, those that both sides have.
   const common = Object.entries(offered).filter(([name]) => name in wanted);
   return {
