@@ -316,8 +316,9 @@ export class Endpoint implements LinkOwner, Peer {
       case 'notifications/tasks/status':
         return this.#serverRequests.taskChanged(message);
       case 'notifications/roots/list_changed':
-        for (const link of this.#links.open()) {
-          link.notify(message);
+        for (const link of this.#links.active()) {
+          // One whose handshake is under way may have asked for them already.
+          link.handshake === undefined ? link.open().then(() => link.notify(message), nothing) : link.notify(message);
         }
         return;
       default:

@@ -132,6 +132,11 @@ export class ServerLinks {
     return [...this.#links.values()].filter((link) => link.handshake !== undefined);
   }
 
+  /** The links whose servers are running, or start. */
+  active(): Link[] {
+    return [...this.#links.values()].filter((link) => link.isActive);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#links.values(), ...this.#retired].map((link) => link.close()));

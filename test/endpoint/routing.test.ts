@@ -888,6 +888,35 @@ describe('what servers ask', () => {
     expect(t.server('c').opens).toBe(0);
   });
 
+  test('roots/list_changed reaches a server that has asked for them in its handshake, behind that', async () => {
+    const taken = Promise.withResolvers<void>();
+    const slow: Script = {
+      tools: [{ name: 'x' }],
+      on: {
+        initialize: ({ params }, instance) => {
+          const send = instance.send.bind(instance);
+          instance.send = async (message) => {
+            await send(message);
+            if ('method' in message && message.method === 'notifications/initialized') await taken.promise;
+          };
+          const serverInfo = { name: 'slow', version: '1' };
+          return { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo };
+        },
+      },
+    };
+    await using t = setUp({ a: slow });
+    await using caller = await t.caller({ roots: { listChanged: true } });
+    caller.onRequest = () => ({ roots: [] });
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    const { only } = t.server('a');
+    await only.ask(1, 'roots/list');
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    taken.resolve();
+    await caller.until(() => caller.answers(1)[0]);
+    expect(only.notifications('notifications/roots/list_changed')).toHaveLength(1);
+  });
+
   test('elicitation/complete comes to the caller of the server alone', async () => {
     await using t = setUp({ a: script });
     await using caller = await t.caller({ elicitation: { form: {}, url: {} } });
