@@ -15,6 +15,7 @@ import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
+import { listChanges } from './list-changes.js';
 import { toErrorResponse } from './request-ledger.js';
 import { tellLogLevel } from './tell-log-level.js';
 
@@ -110,7 +111,8 @@ export class RequestTransport implements Transport, LinkOwner {
   onNotification(link: Link, message: JSONRPCNotification): void {
     if (message.method === 'notifications/cancelled') {
       this.#withdraw(link, message.params);
-    } else {
+    } else if (!listChanges.has(message.method)) {
+      // Its lists end with it: whoever asked for them again would ask the next instance, which may say so as well, and so on.
       this.#deliver(message, this.#relatedTo(link));
     }
   }

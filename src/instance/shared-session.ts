@@ -5,6 +5,7 @@ import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
+import { listChanges } from './list-changes.js';
 import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
@@ -36,13 +37,6 @@ export interface SharedSessionOptions {
    */
   onUnused(ending?: Promise<void>): void;
 }
-
-// What a caller hears of without having asked for it: it is the same for everybody.
-const publicNotifications = new Set([
-  'notifications/tools/list_changed',
-  'notifications/prompts/list_changed',
-  'notifications/resources/list_changed',
-]);
 
 // What any connection of the one caller may tell the server.
 const callerNotifications = new Set([
@@ -370,7 +364,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#tasks.see(owner, message.params ?? {});
       return owner === undefined ? [] : [owner];
     }
-    return this.#options.sharing === 'one-caller' || publicNotifications.has(message.method) ? all : [];
+    return this.#options.sharing === 'one-caller' || listChanges.has(message.method) ? all : [];
   }
 
   /**

@@ -258,6 +258,26 @@ describe('isolation: request', () => {
     expect(other.received[0]).not.toHaveProperty('result.capabilities.tasks');
   });
 
+  test('an instance that says in each start that its lists have changed has no caller ask for them without end', async () => {
+    const told: Script = {
+      tools: [{ name: 'who' }],
+      on: {
+        'tools/list': (_, instance) => {
+          for (const kind of ['tools', 'prompts', 'resources']) {
+            instance.notify(`notifications/${kind}/list_changed`);
+          }
+          return { tools: [{ name: 'who' }] };
+        },
+      },
+    };
+    await using t = setUp({ a: told }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__who']);
+    await t.clock.advance(1_000);
+    expect(caller.received.filter((message) => 'method' in message)).toEqual([]);
+    expect(t.server('a').opens).toBe(1);
+  });
+
   test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
     await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
     await using caller = await t.caller({ sampling: {} });
