@@ -11,6 +11,7 @@ import {
   type Transport,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
+import { isFields } from '../transport/modern.js';
 import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
@@ -165,7 +166,8 @@ export class RequestTransport implements Transport, LinkOwner {
     const finish = (response: Response) => {
       if (this.#open.get(request.id) === open) {
         this.#open.delete(request.id);
-        this.#deliver({ ...response, id: request.id });
+        const shown = request.method === 'tools/list' ? withoutOptionalTasks(response) : response;
+        this.#deliver({ ...shown, id: request.id });
       }
       this.#release(link);
       link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
@@ -238,4 +240,20 @@ export class RequestTransport implements Transport, LinkOwner {
       runCallback(this, () => this.onmessage?.(message, extra));
     }
   }
+}
+
+/** Clients ask for a task where a tool says that it may run as one, whenever another server of the merged peer runs tasks. */
+function withoutOptionalTasks(response: Response): Response {
+  if (!('result' in response) || !Array.isArray(response.result.tools)) {
+    return response;
+  }
+  const tools = response.result.tools.map((tool: unknown) => {
+    const execution = isFields(tool) ? tool.execution : undefined;
+    if (!isFields(execution) || execution.taskSupport !== 'optional') {
+      return tool;
+    }
+    const { taskSupport: _, ...rest } = execution;
+    return { ...(tool as Params), execution: rest };
+  });
+  return { ...response, result: { ...response.result, tools } };
 }

@@ -245,15 +245,23 @@ describe('isolation: request', () => {
   test('runs nothing as a task, and says so', async () => {
     const tasks = { list: {}, cancel: {}, requests: { tools: { call: {} } } };
     const capabilities = { tools: {}, tasks };
-    await using t = setUp({ a: { ...script, capabilities } }, { entry: { isolation: 'request' } });
-    await using caller = await t.caller();
+    const tools = ['optional', 'required'].map((taskSupport) => ({
+      name: taskSupport,
+      execution: { taskSupport, own: 1 },
+    }));
+    await using t = setUp({ a: { ...script, tools, capabilities } }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller({}, { caller: { id: 'same' } });
     const { code, message } = await caller.error('tools/call', { name: 'a__who', task: { ttl: 1_000 } });
     expect([code, message]).toEqual([-32602, expect.stringContaining('isolation: request')]);
     expect(t.server('a').instances.flatMap((instance) => instance.requests('tools/call'))).toEqual([]);
     await caller.result('tools/call', { name: 'a__who' });
+    // Clients ask for a task where the tool says that it may run as one, and other servers may have declared tasks.
+    expect((await caller.list('tools')).map(({ execution }) => execution)).toEqual([
+      { own: 1 },
+      { taskSupport: 'required', own: 1 },
+    ]);
     // Known of it by now, and without what it has for tasks.
-    await caller.list('tools');
-    await using other = await t.caller();
+    await using other = await t.caller({}, { caller: { id: 'same' } });
     expect(other.received[0]).toMatchObject({ result: { capabilities: { tools: {} } } });
     expect(other.received[0]).not.toHaveProperty('result.capabilities.tasks');
   });
