@@ -24,7 +24,7 @@ import { allListKinds, listKindOf } from './list-kinds.js';
 import { LogLevel } from './log-level.js';
 import { MergedLists } from './merged-lists.js';
 import type { Names } from './names.js';
-import type { Peer, PeerExtra, SendToCaller } from './peer.js';
+import type { PeerExtra, SendToCaller, SessionPeer } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
 import { Router } from './router.js';
 import { ServerLinks } from './server-links.js';
@@ -59,7 +59,7 @@ const nothing = () => {};
  * The merged peer for one caller with a session: a router of JSON-RPC messages. It looks at what it must to find the server, changes
  * names, ids and progress tokens, and leaves everything else as it came.
  */
-export class Endpoint implements LinkOwner, Peer {
+export class Endpoint implements LinkOwner, SessionPeer {
   readonly clock: Clock;
 
   readonly #options: EndpointOptions;
@@ -156,6 +156,16 @@ export class Endpoint implements LinkOwner, Peer {
   /** The server that an open request is for, once that is known. */
   serverOf(id: RequestId): string | undefined {
     return this.#calls.serverOf(id);
+  }
+
+  /** From what is known of the servers now. */
+  initializeResult(): Record<string, unknown> {
+    const { version } = this.#options;
+    const known = [...this.#servers.values()].map((server) => ({
+      server: server.displayName,
+      snapshot: this.#links.snapshot(server),
+    }));
+    return initializeResult(this.#handshake ?? readInitialize(undefined), version, known);
   }
 
   /** The catalog has changed: takes over its servers, in their order, and tells the caller when its lists are others. */
@@ -331,12 +341,7 @@ export class Endpoint implements LinkOwner, Peer {
       return this.#calls.refuse(request, -32600, 'the session is initialized already');
     }
     this.#handshake = readInitialize(request.params);
-    const { version } = this.#options;
-    const known = [...this.#servers.values()].map((server) => ({
-      server: server.displayName,
-      snapshot: this.#links.snapshot(server),
-    }));
-    this.#calls.answer(request, initializeResult(this.#handshake, version, known));
+    this.#calls.answer(request, this.initializeResult());
   }
 
   #setLevel(request: JSONRPCRequest): void {

@@ -33,6 +33,8 @@ export interface Peer {
 export interface SessionPeer extends Peer {
   /** The server that an open request is for, once that is known. */
   serverOf(id: RequestId): string | undefined;
+  /** What `initialize` would be answered with now; there is none where that never changes. */
+  initializeResult?(): Record<string, unknown>;
 }
 
 /**

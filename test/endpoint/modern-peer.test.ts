@@ -93,6 +93,35 @@ describe('a request of the stateless era', () => {
     expect(setup.server('one').opens).toBe(0);
   });
 
+  test('discovers what is known of its servers by now, also after a reload', async () => {
+    const prompts: Script = { prompts: [{ name: 'p' }], instructions: 'Be brief.' };
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], instructions: 'Be kind.' }, two: prompts });
+    const entry = (id: string) => ({ id, runtime: { type: 'scripted' as const, script: id } });
+    await setup.gateway.reload({ servers: [entry('one')] });
+    const transport = setup.gateway.connect({ caller: { id: 'ada' } });
+    await using caller = await ModernTestCaller.open(transport);
+    expect(await caller.result('server/discover')).not.toHaveProperty('instructions');
+    await caller.list('tools');
+    await settle();
+    const known = await caller.result('server/discover');
+    expect(known.instructions).toContain('Be kind.');
+    expect(known.capabilities).not.toHaveProperty('prompts');
+    await setup.gateway.reload({ servers: [entry('one'), entry('two')] });
+    await caller.list('prompts');
+    await settle();
+    const both = await caller.result('server/discover');
+    expect(both.instructions).toContain('Be brief.');
+    expect(both.capabilities).toHaveProperty('prompts');
+    // So is what it may listen to, besides what it was told first.
+    await caller.send({
+      id: 'listen',
+      method: 'subscriptions/listen',
+      params: { notifications: { promptsListChanged: true, resourcesListChanged: true }, _meta: envelope() },
+    });
+    const { notifications } = await caller.notification('notifications/subscriptions/acknowledged');
+    expect(notifications).toEqual({ promptsListChanged: true, resourcesListChanged: true });
+  });
+
   test('reaches a server of its era as it is, and the answer comes as it is', async () => {
     await using setup = setUp({
       one: modern({ 'tools/call': () => ({ resultType: 'complete', content: [], more: 1, _meta: { a: 1 } }) }),

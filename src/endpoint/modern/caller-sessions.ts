@@ -43,9 +43,11 @@ export class CallerSession {
     this.peer = create(this);
   }
 
-  /** The answer to its `initialize`; undefined while that is under way. */
+  /** The answer to its `initialize`, as it would be now; undefined while that is under way. */
   get initialized(): Fields | undefined {
-    return this.#answer !== undefined && 'result' in this.#answer ? this.#answer.result : undefined;
+    const answer = this.#answer;
+    // Of its servers more may be known by now, and there may be others.
+    return answer !== undefined && 'result' in answer ? (this.peer.initializeResult?.() ?? answer.result) : undefined;
   }
 
   get isOpen(): boolean {
@@ -125,7 +127,9 @@ export class CallerSessions {
       // Before whatever waits for the session to open.
       session.whenOpen(() => {
         const { logging } = (session.initialized?.capabilities ?? {}) as { logging?: unknown };
-        logging !== undefined && void this.ask(session, 'logging/setLevel', { level });
+        // The merged peer takes it for servers that come later, too.
+        const isTaken = logging !== undefined || session.peer.initializeResult !== undefined;
+        isTaken && void this.ask(session, 'logging/setLevel', { level });
       });
     }
   }

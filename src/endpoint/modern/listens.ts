@@ -87,11 +87,11 @@ export class Listens {
     if (this.#open.size >= mostListens) {
       return refuse(-32603, `${mostListens} streams are open already`);
     }
-    const { capabilities = {} } = initialized as {
-      capabilities?: Record<string, { listChanged?: boolean }>;
-    };
+    // What the caller was told first counts too: a reload may bring back what no server has now.
+    const told = [initialized, session.initialized] as ({ capabilities?: Record<string, Fields> } | undefined)[];
     const honored = Object.entries(lists).filter(
-      ([key, { capability }]) => (filter as Fields)[key] === true && capabilities[capability]?.listChanged === true,
+      ([key, { capability }]) =>
+        (filter as Fields)[key] === true && told.some((said) => said?.capabilities?.[capability]?.listChanged === true),
     );
     const methods = new Set<string>(honored.map(([, { method }]) => method));
     const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), isAcknowledged: false };

@@ -165,7 +165,10 @@ export class ModernPeer {
     }
     if (request.method === 'server/discover') {
       return answerWhenOpen(session, request, reply, (initialized) => {
-        const result = toModernResult(request.method, toDiscovery(initialized, envelope.capabilities));
+        const result = toModernResult(
+          request.method,
+          toDiscovery(session.initialized ?? initialized, envelope.capabilities),
+        );
         reply({ jsonrpc: '2.0', id: request.id, result });
         return undefined;
       });
