@@ -240,7 +240,9 @@ export class Endpoint implements LinkOwner, SessionPeer {
 
   /** @internal */
   onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
-    this.#serverRequests.receive(link, this.#translateTasks(link, request), this.#handshake, origin?.callerId);
+    // What it asks for of a task is about one that the caller runs, under an id of the caller's.
+    const translated = request.method.startsWith('tasks/') ? request : this.#translateTasks(link, request);
+    this.#serverRequests.receive(link, translated, this.#handshake, origin?.callerId);
   }
 
   /** @internal */

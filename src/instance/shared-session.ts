@@ -59,6 +59,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #attached = new Set<SharedTransport>();
   readonly #tasks: SharedTasks<SharedTransport>;
   readonly #serverRequests = new Map<RequestId, { id: RequestId; to: SharedTransport }>();
+  /** Tasks that a connection runs for the server. */
+  readonly #callerTasks: SharedTasks<SharedTransport>;
   #initializeParams: Params | undefined;
   #latest: SharedTransport | undefined;
   /** From which level on the one caller wants to read the log. */
@@ -71,6 +73,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.clock = options.clock;
     this.#link = new Link(options.link, this);
     this.#tasks = new SharedTasks(options.clock);
+    this.#callerTasks = new SharedTasks(options.clock);
   }
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */
@@ -137,6 +140,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async leave(transport: SharedTransport): Promise<void> {
     this.#attached.delete(transport);
     this.#tasks.forget(transport);
+    this.#callerTasks.forget(transport);
     for (const uri of new Set([...transport.subscriptions, ...[...transport.subscribing].map(uriOf)])) {
       this.#unsubscribe(uri);
     }
@@ -250,6 +254,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const open = response.id === undefined ? undefined : this.#serverRequests.get(response.id);
     if (open?.to === from) {
       this.#serverRequests.delete(response.id as RequestId);
+      if ('result' in response) {
+        this.#callerTasks.see(from, response.result);
+      }
       this.#link.notify({ ...response, id: open.id });
     }
   }
@@ -295,7 +302,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
       return;
     }
-    const to = this.#whoAnswers(request.method, fromOf(origin));
+    const runner = request.method.startsWith('tasks/') && this.#callerTasks.ownerOf(request.params?.taskId);
+    const to = runner || this.#whoAnswers(request.method, fromOf(origin));
     if (to === undefined) {
       this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
@@ -321,6 +329,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   onEnd(_link: Link, reason: GatewayError | undefined): void {
     this.#takeBackQuestions();
     this.#tasks.clear();
+    this.#callerTasks.clear();
     const why = reason ?? this.#retired;
     if (why !== undefined) {
       for (const transport of [...this.#attached]) {

@@ -203,6 +203,34 @@ describe('tasks that the caller runs for a server', () => {
     expect(b.notifications('notifications/tasks/status')).toEqual([]);
   });
 
+  test('are asked for where they run, when a caller has several connections', async () => {
+    await using t = setUp({ a: { tools: [{ name: 'x' }] } });
+    const same = { caller: { id: 'same' } };
+    await using one = await t.caller(capabilities, same);
+    await using two = await t.caller(capabilities, same);
+    await one.result('tools/call', { name: 'a__x' });
+    one.onRequest = (method) => (method === 'tasks/get' ? task('mine') : { task: task('mine') });
+    const { only } = t.server('a');
+    await only.ask(1, 'sampling/createMessage', { task: {} });
+    await two.result('tools/call', { name: 'a__x' });
+    expect(await only.ask(2, 'tasks/get', { taskId: 'mine' })).toMatchObject({ result: { taskId: 'mine' } });
+    expect(two.received.filter((message) => 'method' in message && 'id' in message)).toEqual([]);
+    await one.close();
+    expect(await only.ask(3, 'tasks/get', { taskId: 'mine' })).toMatchObject({ error: { code: -32602 } });
+  });
+
+  test('may have the id of one that a server runs', async () => {
+    await using t = setUp({ a: taskServer('1'), b: { tools: [{ name: 'x' }] } });
+    await using caller = await t.caller(capabilities);
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    await caller.result('tools/call', { name: 'b__x' });
+    caller.onRequest = (method) => (method === 'tasks/get' ? task('1') : { task: task('1') });
+    const b = t.server('b').only;
+    await b.ask(1, 'sampling/createMessage', { task: {} });
+    expect(await b.ask(2, 'tasks/get', { taskId: '1' })).toMatchObject({ result: { taskId: '1' } });
+    expect(await caller.result('tasks/get', { taskId: '1' })).toMatchObject({ statusMessage: 'a' });
+  });
+
   test('end with the server that asked, and those of others go on', async () => {
     await using t = setUp({ a: { tools: [{ name: 'x' }] }, b: { tools: [{ name: 'x' }] } });
     await using caller = await t.caller(capabilities);
