@@ -36,7 +36,7 @@ export class RequestTransport implements Transport, LinkOwner {
   /** Each with the request that it is for, once there is one. */
   readonly #links = new Map<Link, RequestId | undefined>();
   readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId }>();
-  readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId }>();
+  readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId; progressToken: RequestId | undefined }>();
   #fresh: Link | undefined;
   #initializeParams: Params = {};
   /** From which level on the caller wants to read the log, of every instance. */
@@ -104,8 +104,14 @@ export class RequestTransport implements Transport, LinkOwner {
   /** @internal */
   onRequest(link: Link, request: JSONRPCRequest): void {
     const id = this.#nextServerRequest++;
-    this.#serverRequests.set(id, { link, id: request.id });
-    this.#deliver({ ...request, id }, this.#relatedTo(link));
+    const progressToken = request.params?._meta?.progressToken;
+    this.#serverRequests.set(id, { link, id: request.id, progressToken });
+    const asked = { ...request, id };
+    if (progressToken !== undefined) {
+      // Another instance may have the same one.
+      asked.params = { ...request.params, _meta: { ...request.params?._meta, progressToken: id } };
+    }
+    this.#deliver(asked, this.#relatedTo(link));
   }
 
   /** @internal */
@@ -185,10 +191,30 @@ export class RequestTransport implements Transport, LinkOwner {
   }
 
   #notify(message: JSONRPCNotification): void {
-    const open = this.#open.get(message.params?.requestId as RequestId);
-    if (message.method === 'notifications/cancelled' && open?.linkId !== undefined) {
-      this.#open.delete(message.params?.requestId as RequestId);
-      open.link.cancel(open.linkId, message.params);
+    switch (message.method) {
+      case 'notifications/cancelled':
+        return this.#cancel(message.params);
+      case 'notifications/progress': {
+        const { link, progressToken } = this.#serverRequests.get(message.params?.progressToken as RequestId) ?? {};
+        return progressToken === undefined
+          ? undefined
+          : link?.notify({ ...message, params: { ...message.params, progressToken } });
+      }
+      case 'notifications/roots/list_changed':
+        for (const link of this.#links.keys()) {
+          link.handshake === undefined || link.notify(message);
+        }
+        return;
+      default:
+      // Others name no instance.
+    }
+  }
+
+  #cancel(params: Params | undefined): void {
+    const open = this.#open.get(params?.requestId as RequestId);
+    if (open?.linkId !== undefined) {
+      this.#open.delete(params?.requestId as RequestId);
+      open.link.cancel(open.linkId, params);
       this.#release(open.link);
       // Nobody waits for what it does: it ends at once.
       open.link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createGateway, InProcessRuntime } from '../../src/index.js';
-import { hold, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
@@ -284,6 +284,26 @@ describe('isolation: request', () => {
     await t.clock.advance(1_000);
     expect(caller.received.filter((message) => 'method' in message)).toEqual([]);
     expect(t.server('a').opens).toBe(1);
+  });
+
+  test('what the caller says of its roots, and of the progress of its answers, reaches the instances it is for', async () => {
+    await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller({ sampling: {}, roots: { listChanged: true } });
+    for (const index of [0, 1]) {
+      await caller.send({ id: index, method: 'tools/call', params: { name: 'a__who' } });
+      const { instance } = await t.server('a').request('tools/call', index);
+      instance.say({ id: 1, method: 'sampling/createMessage', params: { _meta: { progressToken: 'same' } } });
+      await caller.until(() => caller.requests('sampling/createMessage')[index]);
+    }
+    const [, second] = caller.requests('sampling/createMessage') as { params: { _meta: Json } }[];
+    const progressToken = second?.params._meta.progressToken;
+    await caller.send({ method: 'notifications/progress', params: { progressToken, progress: 1 } });
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    await settle();
+    const told = (method: string) =>
+      t.server('a').instances.map((one) => one.notifications(method).map((each) => each.params));
+    expect(told('notifications/progress')).toEqual([[], [{ progressToken: 'same', progress: 1 }]]);
+    expect(told('notifications/roots/list_changed')).toEqual([[undefined], [undefined]]);
   });
 
   test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
