@@ -14,6 +14,7 @@ import {
 import { deliver } from '../transport/callback.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { bounded } from './bounded-body.js';
+import { cancelledBy } from './cancelled-request.js';
 import { HeldQuestions } from './held-questions.js';
 import { Refusal } from './refusal.js';
 import { watch } from './web-body.js';
@@ -135,7 +136,7 @@ export class FetchTransport implements WebServerTransport {
       return response;
     }
     for (const message of messages) {
-      this.#seeCancel(message);
+      this.#seeCancel(message, messages);
     }
     const watched = watch(response, request, () => {
       post.isLost = true;
@@ -154,12 +155,12 @@ export class FetchTransport implements WebServerTransport {
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
-  #seeCancel(message: JSONRPCMessage): void {
-    if ('method' in message && message.method === 'notifications/cancelled') {
-      const id = message.params?.requestId as RequestId;
-      const post = this.#open.get(id);
+  #seeCancel(message: JSONRPCMessage, body: readonly JSONRPCMessage[]): void {
+    const id = cancelledBy(message, body);
+    const post = id === undefined ? undefined : this.#open.get(id);
+    if (id !== undefined && post !== undefined) {
       this.#open.delete(id);
-      if (post?.waiting.delete(id)) {
+      if (post.waiting.delete(id)) {
         post.cancelled.push(id);
         this.#endCancelled(post);
       }

@@ -466,6 +466,20 @@ describe('a session of gateway.fetch', () => {
     expect(await asked).toMatchObject({ result: { roots: [] } });
   });
 
+  test('answers a request of a batch that is cancelled before it comes, and not one cancelled behind it', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const cancel = (requestId: number) => ({
+      jsonrpc: '2.0',
+      method: 'notifications/cancelled',
+      params: { requestId },
+    });
+    const request = (id: number, name: string) => ({ jsonrpc: '2.0', ...call(id, name) });
+    const response = await send('POST', [cancel(3), request(3, 'go'), request(4, 'wait'), cancel(4)]);
+    const events = (await response.text()).split('\n').filter((line) => line.startsWith('data: '));
+    expect(events.map((line) => JSON.parse(line.slice(6)))).toMatchObject([{ id: 3, result: {} }]);
+  });
+
   test.each([3, 4])('answers the rest of a batch of which request %i is cancelled', async (cancelled) => {
     await using setup = setUp({ one: script });
     const send = await begin(setup.gateway);

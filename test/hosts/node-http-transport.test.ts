@@ -186,6 +186,19 @@ test('a cancelled request holds no response, and its id is free again', async ()
   expect((await read(again.head)).messages).toEqual([answerFor('slow', { again: true })]);
 });
 
+test('a request of a batch that is cancelled before it comes is answered, and one cancelled behind it is not', async () => {
+  const session = await createSession();
+  const cancel = (requestId: number) => ({
+    jsonrpc: '2.0',
+    method: 'notifications/cancelled',
+    params: { requestId },
+  });
+  const { head } = await post(session, [cancel(7), request(7), request(8), cancel(8)], 4);
+  await session.transport.send(answerFor(7));
+  expect(await read(head)).toMatchObject({ status: 200, messages: [answerFor(7)] });
+  await expect(session.transport.send(answerFor(8))).rejects.toThrow('nobody waits');
+});
+
 test('what belongs to no request goes to the stream, of which there is one', async () => {
   const { host, session, transport } = await createSession();
   const notification = { jsonrpc: '2.0' as const, method: 'notifications/tools/list_changed' };

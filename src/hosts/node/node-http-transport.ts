@@ -19,6 +19,7 @@ import { handedOver } from '../../transport/handed-over.js';
 import { type JsonPart, lengthOf, partOf, takesPart, withPart } from '../../transport/json-part.js';
 import { type MessageJson, stringifyMessage } from '../../transport/message-json.js';
 import { once } from '../../util/once.js';
+import { cancelledBy } from '../cancelled-request.js';
 import { HeldQuestions } from '../held-questions.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
@@ -171,7 +172,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     const extra = part === undefined ? own : withPart(own, part);
     for (const message of messages) {
       deliver(this, message, extra);
-      this.#seeCancel(message);
+      this.#seeCancel(message, messages);
     }
     if (begun === undefined) {
       response.writeHead(202).end();
@@ -180,14 +181,12 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
-  #seeCancel(message: JSONRPCMessage): void {
-    if ('method' in message && message.method === 'notifications/cancelled') {
-      const id = message.params?.requestId as RequestId;
-      const answer = this.#open.get(id);
-      if (answer !== undefined) {
-        this.#open.delete(id);
-        answer.isLost || answer.drop(id);
-      }
+  #seeCancel(message: JSONRPCMessage, body: readonly JSONRPCMessage[]): void {
+    const id = cancelledBy(message, body);
+    const answer = id === undefined ? undefined : this.#open.get(id);
+    if (id !== undefined && answer !== undefined) {
+      this.#open.delete(id);
+      answer.isLost || answer.drop(id);
     }
   }
 
