@@ -194,7 +194,9 @@ class CatalogGateway implements Gateway {
     id?: string,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly ServerCheck[]> {
-    const signal = options.signal ?? new AbortController().signal;
+    const { signal = new AbortController().signal } = options;
+    // Not every runtime looks at it.
+    signal.throwIfAborted();
     const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
     return Promise.all(
       entries.map(async ({ definition, supervisor }) => ({

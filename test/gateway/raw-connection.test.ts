@@ -847,6 +847,17 @@ describe('the gateway', () => {
     await gateway.close();
   });
 
+  test('check() with a signal that is aborted already rejects, whatever the runtime', async () => {
+    const { runtime, gateway } = scripted();
+    const checked = vi.fn();
+    for (const check of [undefined, checked]) {
+      Object.assign(runtime, { check });
+      expect(await gateway.check('a', { signal: AbortSignal.abort('enough') }).catch((error) => error)).toBe('enough');
+    }
+    expect(checked).not.toHaveBeenCalled();
+    await gateway.close();
+  });
+
   test('close() fails with all that could not be stopped, and closes everything else', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');
