@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { type CheckContext, checkSchema } from './catalog/check-schema.js';
+import { kindOf } from './catalog/describe-issue.js';
 import { formatPath } from './catalog/issues.js';
 import { GatewayError } from './errors.js';
 
@@ -23,4 +24,29 @@ export function checkOptions(of: string, schema: StandardSchemaV1, options: unkn
     const list = problems.map(({ path, message }) => `${formatPath(path)} ${message}`.trim());
     throw new GatewayError('OPTION_INVALID', `${of}: ${list.join('; ')}`);
   }
+}
+
+/**
+ * Refuses what an argument cannot be, before anything is begun with it.
+ *
+ * @param of - whose: the name of a function
+ * @param isFit - whether it is what it has to be
+ * @param must - what that is, as in `serve must be a function`
+ * @throws `GatewayError` `OPTION_INVALID`
+ */
+export function checkArgument(of: string, isFit: boolean, must: string, given: unknown): void {
+  if (!isFit) {
+    const kind = given instanceof Promise ? 'a promise: await it' : given === null ? 'null' : kindOf(given);
+    throw new GatewayError('OPTION_INVALID', `${of}: ${must}, not ${kind}`);
+  }
+}
+
+/** Also of another realm or of a polyfill, which `instanceof` does not know. */
+export function checkRequest(of: string, request: Request): void {
+  const isFit = isFunction(Object(request).headers?.get);
+  checkArgument(of, isFit, 'the request must be a Request; createNodeSessions takes those of node:http', request);
+}
+
+export function isFunction(input: unknown): boolean {
+  return typeof input === 'function';
 }

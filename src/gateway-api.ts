@@ -216,6 +216,9 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
   /**
    * Serves the merged peer on a server-side transport of the host, once per session. Resolves when the transport has
    * started; the session ends with it.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for what is no such option, or no
+   * transport; what the transport failed to start with
    */
   serve(transport: Transport, options?: MergedOptions): Promise<void>;
   /**

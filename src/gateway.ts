@@ -6,7 +6,7 @@ import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
-import { checkOptions } from './check-options.js';
+import { checkArgument, checkOptions, checkRequest } from './check-options.js';
 import { MergedTransport } from './endpoint/merged-transport.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
@@ -35,7 +35,14 @@ import { resolveLimits } from './gateway-limits.js';
 import { Places } from './instance/limits.js';
 import type { ServerStatus } from './instance/server-status.js';
 import { callerKey, MergedPeers } from './merged-peers.js';
-import { fetchOptions, gatewayOptions, mergedOptions, serverConnectOptions, stopOptions } from './option-schemas.js';
+import {
+  fetchOptions,
+  gatewayOptions,
+  mergedOptions,
+  serverConnectOptions,
+  signalOptions,
+  stopOptions,
+} from './option-schemas.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
 import type { Caller, RuntimeFactory } from './runtime.js';
@@ -45,7 +52,7 @@ import { K8sJobRuntime } from './runtimes/k8s-job.js';
 import { K8sServiceRuntime } from './runtimes/k8s-service.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
-import type { Transport } from './sdk.js';
+import { isTransport, type Transport } from './sdk.js';
 import { heldOpen } from './util/held-open.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
@@ -162,6 +169,7 @@ class CatalogGateway implements Gateway {
 
   async serve(transport: Transport, options: MergedOptions = {}): Promise<void> {
     this.#refuseWhenClosed();
+    checkArgument('serve', isTransport(transport), 'the transport must have start(), send() and close()', transport);
     checkOptions('serve', mergedOptions, options);
     await serveEndpoint(transport, this.#merged.factory(options), this.#peers);
   }
@@ -170,6 +178,7 @@ class CatalogGateway implements Gateway {
     if (this.#closed) {
       return new Response(null, { status: 503 });
     }
+    checkRequest('fetch', request);
     checkOptions('fetch', fetchOptions, options);
     return this.#fetch.fetch(request, options);
   }
@@ -194,6 +203,7 @@ class CatalogGateway implements Gateway {
     id?: string,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly ServerCheck[]> {
+    checkOptions('check', signalOptions, options);
     const { signal = new AbortController().signal } = options;
     // Not every runtime looks at it.
     signal.throwIfAborted();

@@ -1,6 +1,11 @@
 import * as v from 'valibot';
+import type { ToCatalogOptions } from './catalog/convert/to-catalog.js';
+import type { LoadCatalogOptions } from './catalog/load-catalog.js';
+import type { ParseCatalogOptions } from './catalog/parse-catalog.js';
+import { isFunction } from './check-options.js';
 import type {
   FetchOptions,
+  Gateway,
   GatewayLimits,
   GatewayOptions,
   MergedOptions,
@@ -17,10 +22,6 @@ type Schemas<Options> = Readonly<Record<keyof Options, v.GenericSchema>>;
 // Most types say more than an object would: a class of the host's own may have what an interface asks for.
 function object(message: string) {
   return v.custom<object>((input) => typeof input === 'object' && input !== null && !Array.isArray(input), message);
-}
-
-function isFunction(input: unknown): boolean {
-  return typeof input === 'function';
 }
 
 const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
@@ -147,10 +148,40 @@ export const sessionOptions = v.strictObject({
   clock,
 } satisfies Schemas<HttpSessionOptions<never>>);
 
+const signal = v.optional(
+  v.custom<AbortSignal>(
+    (input) => typeof input === 'object' && isFunction(Reflect.get(input ?? {}, 'throwIfAborted')),
+    'must be an AbortSignal',
+  ),
+);
+
+const environment = v.optional(
+  v.custom<object>((input) => typeof input === 'object' && input !== null, 'must be an object such as process.env'),
+);
+const texts = v.optional(v.record(v.string(), v.string('must be a string')));
+
+export const loadOptions = v.strictObject({
+  env: environment,
+  headers: texts,
+  signal,
+} satisfies Schemas<LoadCatalogOptions>);
+
+export const parseOptions = v.strictObject({
+  format: v.optional(v.picklist(['yaml', 'json'])),
+  env: environment,
+} satisfies Schemas<ParseCatalogOptions>);
+
+export const convertOptions = v.strictObject({
+  variables: texts,
+  onIgnored: optionalFunction,
+} satisfies Schemas<ToCatalogOptions>);
+
+export const signalOptions = v.strictObject({ signal } satisfies Schemas<NonNullable<Parameters<Gateway['check']>[1]>>);
+
 export const stopOptions = v.strictObject({ graceMs: duration } satisfies Schemas<StopOptions>);
 
 export const watchOptions = v.strictObject({
-  headers: v.optional(v.record(v.string(), v.string('must be a string'))),
+  headers: texts,
   map: optionalFunction,
   onEvent: optionalFunction,
   debounceMs: duration,

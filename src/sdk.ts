@@ -42,6 +42,15 @@ export function isResponse(message: JSONRPCMessage): message is JSONRPCResultRes
   return !('method' in message);
 }
 
+/** Whether it has what every transport has. */
+export function isTransport(value: unknown): value is Transport {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    ['start', 'send', 'close'].every((name) => typeof Reflect.get(value, name) === 'function')
+  );
+}
+
 /** The SDK's transport for sessions of Streamable HTTP, on servers of `Request` and `Response`. */
 export async function loadWebTransport() {
   const { WebStandardStreamableHTTPServerTransport } = await import(

@@ -2,7 +2,7 @@ import { basename, dirname } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
-import { checkOptions } from './check-options.js';
+import { checkArgument, checkOptions, isFunction } from './check-options.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
@@ -70,6 +70,8 @@ export function watchCatalog<Runtime extends RuntimeFactory = never>(
   gateway: Gateway<Runtime> | Pick<Gateway<Runtime>, 'reload'>,
   options: WatchCatalogOptions<Runtime> = {},
 ): CatalogWatcher {
+  const isGateway = isFunction(Object(gateway).reload);
+  checkArgument('watchCatalog', isGateway, 'the second argument must be a gateway', gateway);
   checkOptions('watchCatalog', watchOptions, options);
   const url = toHttpUrl(path);
   const source = url === undefined ? fileSource(path) : urlSource(url, options);

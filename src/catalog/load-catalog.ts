@@ -2,8 +2,11 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkOptions } from '../check-options.js';
+import { loadOptions } from '../option-schemas.js';
 import type { Catalog, Environment } from './catalog.js';
 import { largestText } from './decode.js';
+import { kindOf } from './describe-issue.js';
 import { type FetchedText, fetchText, toShown } from './fetch-catalog.js';
 import { catalogError } from './issues.js';
 import { parse } from './parse-catalog.js';
@@ -29,9 +32,10 @@ export interface LoadCatalogOptions {
  * followed.
  *
  * @param path - a path, or a `file:`, `https:` or `http:` URL
- * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column; `OPTION_INVALID`
  */
 export async function loadCatalog(path: string | URL, options: LoadCatalogOptions = {}): Promise<Catalog> {
+  checkOptions('loadCatalog', loadOptions, options);
   const url = toHttpUrl(path);
   if (url !== undefined) {
     return parseFetched(url, (await fetchText(url, options)) as FetchedText, options);
@@ -59,6 +63,10 @@ export function parseFetched(
 
 /** @internal The path, for what is read from a file. */
 export function toFile(path: string | URL): string {
+  if (typeof path !== 'string' && typeof Object(path).href !== 'string') {
+    // As a text it would be the name of a file that nobody meant: of an environment variable that is not set, "undefined".
+    throw catalogError([{ path: '', message: `the path of a catalog is ${kindOf(path)}, not a string or a URL` }]);
+  }
   const text = String(path);
   if (text.includes('\0')) {
     throw catalogError([{ path: '', message: 'the path of a catalog holds a NUL character' }]);

@@ -1,3 +1,5 @@
+import { checkOptions } from '../check-options.js';
+import { parseOptions } from '../option-schemas.js';
 import type { Catalog, Environment } from './catalog.js';
 import { decode } from './decode.js';
 import { catalogError, Issues } from './issues.js';
@@ -20,9 +22,10 @@ export interface ParseCatalogOptions {
 /**
  * Reads a catalog from YAML or JSON, and checks everything but the specs of runtimes, which `createGateway` does.
  *
- * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column; `OPTION_INVALID`
  */
-export function parseCatalog(text: string | Uint8Array, options: ParseCatalogOptions = {}): Promise<Catalog> {
+export async function parseCatalog(text: string | Uint8Array, options: ParseCatalogOptions = {}): Promise<Catalog> {
+  checkOptions('parseCatalog', parseOptions, options);
   return parse(text, options, {});
 }
 

@@ -114,6 +114,10 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       return hashed;
     },
     resolve(kind, qualified) {
+      // What a caller has sent may be anything.
+      if (typeof qualified !== 'string') {
+        return undefined;
+      }
       const known = remembered[kind].get(qualified);
       if (known !== undefined || naming !== undefined || isHashed(qualified)) {
         return known;

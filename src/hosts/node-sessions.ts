@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { checkOptions } from '../check-options.js';
-import { sessionOptions } from '../option-schemas.js';
+import { checkArgument, checkOptions, isFunction } from '../check-options.js';
+import { sessionOptions, stopOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
@@ -86,6 +86,7 @@ export function createNodeSessions(
   third?: HttpSessionOptions<IncomingMessage>,
 ): NodeSessions {
   const isOwn = typeof second !== 'function';
+  checkArgument('createNodeSessions', isFunction(first), `${isOwn ? 'serve' : 'create'} must be a function`, first);
   const options = (isOwn ? second : third) ?? {};
   checkOptions('createNodeSessions', sessionOptions, options);
   const resolved = resolveSessionOptions(options);
@@ -93,6 +94,13 @@ export function createNodeSessions(
   const table = new SessionTable(create, (isOwn ? first : second) as ServeSession<NodeServerTransport>, resolved);
 
   async function handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void> {
+    const isOfNode = isFunction(Object(response).writeHead);
+    checkArgument(
+      'handle',
+      isOfNode,
+      'the response must be one of node:http; createWebSessions takes a Request',
+      response,
+    );
     if (response.socket === null) {
       closeWithConnection(response, request.socket);
     }
@@ -146,9 +154,14 @@ export function createNodeSessions(
       return table.size;
     },
     handle,
-    close: (options = {}) => {
-      graceMs = options.graceMs ?? graceMs;
-      return close();
+    async close(options = {}) {
+      try {
+        checkOptions('close', stopOptions, options);
+        graceMs = options.graceMs ?? graceMs;
+      } finally {
+        // Whatever the options say, nothing may be left.
+        await close();
+      }
     },
     [Symbol.asyncDispose]: close,
   };

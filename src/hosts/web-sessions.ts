@@ -1,5 +1,5 @@
-import { checkOptions } from '../check-options.js';
-import { sessionOptions } from '../option-schemas.js';
+import { checkArgument, checkOptions, checkRequest, isFunction } from '../check-options.js';
+import { sessionOptions, stopOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import { once } from '../util/once.js';
@@ -55,11 +55,14 @@ export function createWebSessions<T extends WebServerTransport>(
   serve: (transport: T, caller: Caller) => Promise<unknown>,
   options: HttpSessionOptions<Request> = {},
 ): WebSessions {
+  checkArgument('createWebSessions', isFunction(create), 'create must be a function', create);
+  checkArgument('createWebSessions', isFunction(serve), 'serve must be a function', serve);
   checkOptions('createWebSessions', sessionOptions, options);
   const resolved = resolveSessionOptions(options);
   const table = new SessionTable(create, serve, resolved);
 
   async function handle(request: Request): Promise<Response> {
+    checkRequest('handle', request);
     let end: ((broken: boolean) => void) | undefined;
     try {
       const admission = await table.admit({
@@ -85,9 +88,14 @@ export function createWebSessions<T extends WebServerTransport>(
       return table.size;
     },
     handle,
-    close: (options = {}) => {
-      graceMs = options.graceMs ?? graceMs;
-      return close();
+    async close(options = {}) {
+      try {
+        checkOptions('close', stopOptions, options);
+        graceMs = options.graceMs ?? graceMs;
+      } finally {
+        // Whatever the options say, nothing may be left.
+        await close();
+      }
     },
     [Symbol.asyncDispose]: close,
   };

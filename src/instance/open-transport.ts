@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeContext, RuntimeFactory, RuntimeProgress, RuntimeTransport } from '../runtime.js';
+import { isTransport } from '../sdk.js';
 import { abortable } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
 import { secretsOf } from '../util/credentials.js';
@@ -146,12 +147,4 @@ async function openSafely(factory: RuntimeFactory, spec: unknown, context: Runti
     throw new GatewayError('START_FAILED', message, { server: context.server });
   }
   return transport;
-}
-
-function isTransport(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    ['start', 'send', 'close'].every((name) => typeof Reflect.get(value, name) === 'function')
-  );
 }

@@ -37,6 +37,15 @@ describe('loadCatalog refuses', () => {
       expect(error.message).not.toContain('canary');
     }
     expect(await problemsOf(() => loadCatalog('http://:'))).toEqual(['the URL of a catalog is not valid']);
+    for (const [path, kind] of [
+      [undefined, 'undefined'],
+      [5, 'a number'],
+      [{}, 'an object'],
+    ]) {
+      expect(await problemsOf(() => loadCatalog(path as never))).toEqual([
+        `the path of a catalog is ${kind}, not a string or a URL`,
+      ]);
+    }
     expect(await problemsOf(() => loadCatalog('a\0b'))).toEqual(['the path of a catalog holds a NUL character']);
   });
 

@@ -1,5 +1,14 @@
 import { expect, test } from 'vitest';
-import { createGateway, createNodeSessions, createWebSessions, DockerRuntime, watchCatalog } from '../../src/index.js';
+import {
+  createGateway,
+  createNodeSessions,
+  createWebSessions,
+  DockerRuntime,
+  loadCatalog,
+  parseCatalog,
+  toCatalog,
+  watchCatalog,
+} from '../../src/index.js';
 import { ScriptedServer } from '../../src/testing/index.js';
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 
@@ -128,6 +137,115 @@ test('watchCatalog() refuses what is no option of its', async () => {
   expect(() => watchCatalog('catalog.yaml', gateway, { intervalMs: 0, onEvent: 'log' } as never)).toThrow(
     refusal('watchCatalog: onEvent must be a function; intervalMs must be a number of milliseconds from 1, not 0'),
   );
+});
+
+test('check() refuses what is no option of its, such as a signal that would never end it', async () => {
+  await using gateway = createGateway({ servers: [] });
+  await expect(gateway.check(undefined, { sginal: AbortSignal.abort() } as never)).rejects.toEqual(
+    refusal('check: sginal is not a known key; did you mean "signal"?'),
+  );
+  await expect(gateway.check(undefined, { signal: {} } as never)).rejects.toEqual(
+    refusal('check: signal must be an AbortSignal'),
+  );
+  await expect(gateway.check(undefined, null as never)).rejects.toEqual(
+    refusal('check: the options must be an object'),
+  );
+});
+
+test.each<[unknown, string]>([
+  [undefined, 'undefined'],
+  [null, 'null'],
+  [{}, 'an object'],
+  [{ start() {} }, 'an object'],
+  [Promise.resolve(), 'a promise: await it'],
+])('serve(%o) is refused, and leaves nothing behind', async (transport, kind) => {
+  const gateway = createGateway({ servers: [] });
+  await expect(gateway.serve(transport as never)).rejects.toEqual(
+    refusal(`serve: the transport must have start(), send() and close(), not ${kind}`),
+  );
+  await gateway.close();
+});
+
+test('what takes a Request or what node:http has refuses the other, and says where that belongs', async () => {
+  await using gateway = createGateway({ servers: [] });
+  const ofNode = { method: 'POST', url: '/mcp', headers: { host: 'localhost' } } as never;
+  const request = new Request('http://localhost/mcp', { method: 'POST' });
+  const web = createWebSessions(
+    () => ({}) as never,
+    async () => {},
+  );
+  const wanted = 'the request must be a Request; createNodeSessions takes those of node:http, not an object';
+  await expect(gateway.fetch(ofNode, { caller: { id: 'ada' } })).rejects.toEqual(refusal(`fetch: ${wanted}`));
+  await expect(web.handle(ofNode)).rejects.toEqual(refusal(`handle: ${wanted}`));
+  const node = createNodeSessions(async () => {});
+  await expect(node.handle(request as never, undefined as never)).rejects.toEqual(
+    refusal('handle: the response must be one of node:http; createWebSessions takes a Request, not undefined'),
+  );
+});
+
+test('sessions refuse to begin without the functions that they need', () => {
+  const of = (create: (...given: never[]) => unknown) => create as (...given: unknown[]) => unknown;
+  const serve = async () => {};
+  expect(() => of(createNodeSessions)()).toThrow(
+    refusal('createNodeSessions: serve must be a function, not undefined'),
+  );
+  expect(() => of(createNodeSessions)({}, serve)).toThrow(
+    refusal('createNodeSessions: create must be a function, not an object'),
+  );
+  expect(() => of(createWebSessions)(serve)).toThrow(
+    refusal('createWebSessions: serve must be a function, not undefined'),
+  );
+  expect(() => of(createWebSessions)({}, serve)).toThrow(
+    refusal('createWebSessions: create must be a function, not an object'),
+  );
+});
+
+test('the close of sessions refuses what is no option of its, and closes them all the same', async () => {
+  const ofNode = createNodeSessions(async () => {});
+  const ofWeb = createWebSessions(
+    () => ({}) as never,
+    async () => {},
+  );
+  for (const sessions of [ofNode, ofWeb]) {
+    await expect(sessions.close({ graceMs: '5s' } as never)).rejects.toEqual(
+      refusal('close: graceMs must be a number of milliseconds from 0, not 5s'),
+    );
+    await expect(sessions.close({ grace: 5 } as never)).rejects.toEqual(
+      refusal('close: grace is not a known key; did you mean "graceMs"?'),
+    );
+  }
+  const request = new Request('http://localhost/mcp', { method: 'POST' });
+  expect((await ofWeb.handle(request)).status).toBe(503);
+});
+
+test('loadCatalog(), parseCatalog() and toCatalog() refuse what is no option of theirs', async () => {
+  await expect(loadCatalog('catalog.yaml', { header: {} } as never)).rejects.toEqual(
+    refusal('loadCatalog: header is not a known key; did you mean "headers"?'),
+  );
+  await expect(loadCatalog('catalog.yaml', { headers: { a: 5 }, signal: 5 } as never)).rejects.toEqual(
+    refusal('loadCatalog: headers.a must be a string; signal must be an AbortSignal'),
+  );
+  await expect(parseCatalog('servers: []', { format: 'yml' } as never)).rejects.toEqual(
+    refusal('parseCatalog: format must be one of "yaml", "json"; did you mean "yaml"?'),
+  );
+  await expect(parseCatalog('servers: []', null as never)).rejects.toEqual(
+    refusal('parseCatalog: the options must be an object'),
+  );
+  expect(() => toCatalog({ mcpServers: {} }, { variable: {} } as never)).toThrow(
+    refusal('toCatalog: variable is not a known key; did you mean "variables"?'),
+  );
+});
+
+test('watchCatalog() wants a gateway', () => {
+  expect(() => watchCatalog('catalog.yaml', { onEvent: () => {} } as never)).toThrow(
+    refusal('watchCatalog: the second argument must be a gateway, not an object'),
+  );
+});
+
+test('a name that is none comes from nowhere', async () => {
+  await using gateway = createGateway({ servers: [] });
+  expect(gateway.names.toolOrigin(undefined as never)).toBe(undefined);
+  expect(gateway.names.promptOrigin(5 as never)).toBe(undefined);
 });
 
 test('what is undefined is not given', async () => {

@@ -1,3 +1,5 @@
+import { checkOptions } from '../../check-options.js';
+import { convertOptions } from '../../option-schemas.js';
 import type { CatalogInput } from '../catalog.js';
 import { Issues } from '../issues.js';
 import { isPlainObject } from '../replace-variables.js';
@@ -34,9 +36,10 @@ export interface ToCatalogOptions {
  * ```
  *
  * @param config - the file's content, parsed
- * @throws `GatewayError` `CATALOG_INVALID` that lists everything that cannot be converted
+ * @throws `GatewayError` `CATALOG_INVALID` that lists everything that cannot be converted; `OPTION_INVALID`
  */
 export function toCatalog(config: unknown, options: ToCatalogOptions = {}): CatalogInput<ConvertedServer['runtime']> {
+  checkOptions('toCatalog', convertOptions, options);
   const issues = new Issues(() => undefined);
   const [key, servers] = findServers(config, issues);
   const ids = new IdMaker(Object.keys(servers));
