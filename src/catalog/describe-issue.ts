@@ -1,5 +1,5 @@
 import type { BaseIssue } from 'valibot';
-import { nearest } from './suggest.js';
+import { nearest } from '../util/suggest.js';
 
 /** Does this issue come from Valibot, of whichever copy? */
 export function isValibotIssue(issue: unknown): issue is BaseIssue<unknown> {

@@ -1,5 +1,6 @@
 import { parseDuration } from '../util/quantity.js';
 import { redact } from '../util/redact.js';
+import { didYouMean } from '../util/suggest.js';
 import type { Environment } from './catalog.js';
 import { checkSchema } from './check-schema.js';
 import { kindOf } from './describe-issue.js';
@@ -11,7 +12,6 @@ import { explainKey, otherPrograms } from './other-words.js';
 import { isPlainObject, replaceVariables } from './replace-variables.js';
 import { Secrets } from './secrets.js';
 import { writtenAt } from './source.js';
-import { didYouMean } from './suggest.js';
 
 /** An entry as far as it could be read. */
 export interface ReadEntry {

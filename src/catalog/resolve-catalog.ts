@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { RuntimeFactory } from '../runtime.js';
+import { didYouMean } from '../util/suggest.js';
 import type { Catalog, CatalogInput, Environment, ServerDefinition } from './catalog.js';
 import { checkSchema } from './check-schema.js';
 import { toDefinition } from './definition.js';
@@ -10,7 +11,6 @@ import { meantType } from './other-words.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
-import { didYouMean } from './suggest.js';
 
 /** What a catalog is resolved with. */
 export interface ResolveOptions {

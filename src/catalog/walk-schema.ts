@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { unknownKey } from '../util/suggest.js';
 import { kindOf } from './describe-issue.js';
 import { formatPath, type Path } from './issues.js';
 import { isPlainObject } from './replace-variables.js';
-import { didYouMean } from './suggest.js';
 
 // What we read of a Valibot schema. All of it is public in Valibot, and a schema of another library has none of it.
 interface SchemaShape extends StandardSchemaV1 {
@@ -67,7 +67,7 @@ function walkObject(schema: SchemaShape, value: object, path: PropertyKey[], wal
     } else if (Object.hasOwn(schema.entries, key)) {
       walkBelow(schema.entries[key], value[key], path, key, walked);
     } else if (schema.type === 'strict_object') {
-      const message = unknownKeyMessage(key, Object.keys(schema.entries));
+      const message = unknownKey(key, Object.keys(schema.entries));
       walked.problems.push({ path: [...path, key], message, atKey: true });
     }
   }
@@ -80,11 +80,6 @@ function walkBelow(schema: unknown, value: unknown, path: PropertyKey[], key: Pr
     walk(schema, value, path, walked);
     path.pop();
   }
-}
-
-function unknownKeyMessage(key: string, known: readonly string[]): string {
-  const hint = didYouMean(key, known);
-  return `is not a known key${hint === '' ? `; known are ${known.join(', ')}` : hint}`;
 }
 
 /** The one option of a union that has the shape of `value`, if it is only one. */

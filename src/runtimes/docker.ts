@@ -5,10 +5,16 @@ import { defaultMemory, toContainerBody } from './docker/container-body.js';
 import type { DockerOptions, DockerServers } from './docker/docker-servers.js';
 import { parseMemory } from './docker/quantities.js';
 import { type DockerSpec, dockerSpec } from './docker/spec.js';
+import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { DockerOptions } from './docker/docker-servers.js';
 export type { DockerSpec } from './docker/spec.js';
+
+const kinds: OptionKinds<DockerOptions> = {
+  host: ['string'],
+  env: ['object'],
+};
 
 /**
  * Runs each server in a container of its own, through the API of a Docker engine or of Podman: type `docker`.
@@ -22,7 +28,9 @@ export class DockerRuntime implements RuntimeFactory<DockerSpec> {
 
   readonly #servers: OnDemand<DockerServers>;
 
+  /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: DockerOptions = {}) {
+    checkOptions('DockerRuntime', kinds, options);
     this.#servers = new OnDemand(async () => new (await import('./docker/docker-servers.js')).DockerServers(options));
   }
 

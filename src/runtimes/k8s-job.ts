@@ -7,6 +7,7 @@ import { parseKubernetesQuantity } from './k8s-job/quantity.js';
 import { k8sJobSpec } from './k8s-job/spec.js';
 import type { K8sJobSpec } from './k8s-job/spec-types.js';
 import { withoutValues } from './k8s-job/without-values.js';
+import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import type { KubernetesOptions } from './shared/kubernetes/kube-config.js';
 import { OnDemand } from './shared/on-demand.js';
 
@@ -15,6 +16,10 @@ export type { KubeConfigLike, KubernetesOptions } from './shared/kubernetes/kube
 
 /** Settings of a {@link K8sJobRuntime}. */
 export interface K8sJobOptions extends KubernetesOptions {}
+
+const kinds: OptionKinds<K8sJobOptions> = {
+  kubeconfig: ['string', 'function'],
+};
 
 /**
  * Runs each server as a Kubernetes Job and speaks to it over the container's stdin and stdout: type `k8s-job`.
@@ -29,7 +34,9 @@ export class K8sJobRuntime implements RuntimeFactory<K8sJobSpec> {
 
   readonly #servers: OnDemand<K8sJobServers>;
 
+  /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: K8sJobOptions = {}) {
+    checkOptions('K8sJobRuntime', kinds, options);
     this.#servers = new OnDemand(async () => new (await import('./k8s-job/k8s-job-servers.js')).K8sJobServers(options));
   }
 

@@ -3,10 +3,20 @@ import type { AccessRule, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTr
 import { accessRules } from './k8s-service/access.js';
 import type { K8sServiceOptions, K8sServiceServers } from './k8s-service/k8s-service-servers.js';
 import { type K8sServiceSpec, k8sServiceSpec } from './k8s-service/spec.js';
+import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { K8sServiceOptions } from './k8s-service/k8s-service-servers.js';
 export type { K8sServiceSpec } from './k8s-service/spec.js';
+
+const kinds: OptionKinds<K8sServiceOptions> = {
+  kubeconfig: ['string', 'function'],
+  headers: ['function'],
+  tls: ['object', 'function'],
+  connectTimeoutMs: ['number'],
+  headersTimeoutMs: ['number'],
+  readyTimeoutMs: ['number'],
+};
 
 /**
  * Connects to servers that run as a Kubernetes Service, over Streamable HTTP or the older HTTP+SSE: type `k8s-service`.
@@ -20,7 +30,9 @@ export class K8sServiceRuntime implements RuntimeFactory<K8sServiceSpec> {
   readonly supports = { env: false, stderr: false, exit: false, starts: false } as const;
   readonly #servers: OnDemand<K8sServiceServers>;
 
+  /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: K8sServiceOptions = {}) {
+    checkOptions('K8sServiceRuntime', kinds, options);
     this.#servers = new OnDemand(async () => {
       const { K8sServiceServers } = await import('./k8s-service/k8s-service-servers.js');
       return new K8sServiceServers(options);

@@ -11,6 +11,7 @@ import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
 import { type FoundCommand, findCommand, findDirectoryProblem } from './local-process/find-command.js';
 import { Guardian, markVariable } from './local-process/guardian.js';
+import { checkOptions, type OptionKinds } from './shared/check-options.js';
 
 const duration = v.pipe(
   v.string(durationProblem),
@@ -86,6 +87,11 @@ export interface LocalProcessOptions {
   readonly guardian?: boolean | undefined;
 }
 
+const kinds: OptionKinds<LocalProcessOptions> = {
+  env: ['object'],
+  guardian: ['boolean'],
+};
+
 /**
  * Runs servers as child processes and speaks to them over stdin and stdout: type `local-process`.
  *
@@ -102,7 +108,9 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   /** Settles when the next start may hold up the event loop. */
   #turn: Promise<void> = Promise.resolve();
 
+  /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: LocalProcessOptions = {}) {
+    checkOptions('LocalProcessRuntime', kinds, options);
     this.#hostEnv = options.env;
     this.#guardian = options.guardian === false || !posix ? undefined : new Guardian();
   }

@@ -3,11 +3,22 @@ import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } fr
 import { showUrl } from '../transport/http/status.js';
 import type { RemoteSseOptions, RemoteSseServers } from './remote-sse/remote-sse-servers.js';
 import { type RemoteSseSpec, remoteSseSpec } from './remote-sse/spec.js';
+import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { TlsOptions } from '../transport/http/connections.js';
 export type { RemoteSseOptions } from './remote-sse/remote-sse-servers.js';
 export type { RemoteSseSpec } from './remote-sse/spec.js';
+
+const kinds: OptionKinds<RemoteSseOptions> = {
+  headers: ['function'],
+  authProvider: ['function'],
+  tls: ['object', 'function'],
+  proxy: ['string', 'boolean'],
+  connectTimeoutMs: ['number'],
+  headersTimeoutMs: ['number'],
+  maxConnections: ['number'],
+};
 
 /**
  * Connects to servers that already run, over Streamable HTTP or the older HTTP+SSE: type `remote-sse`.
@@ -21,7 +32,9 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
 
   readonly #servers: OnDemand<RemoteSseServers>;
 
+  /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: RemoteSseOptions = {}) {
+    checkOptions('RemoteSseRuntime', kinds, options);
     this.#servers = new OnDemand(async () => {
       const { RemoteSseServers } = await import('./remote-sse/remote-sse-servers.js');
       return new RemoteSseServers(options);

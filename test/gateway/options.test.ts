@@ -4,8 +4,12 @@ import {
   createNodeSessions,
   createWebSessions,
   DockerRuntime,
+  K8sJobRuntime,
+  K8sServiceRuntime,
+  LocalProcessRuntime,
   loadCatalog,
   parseCatalog,
+  RemoteSseRuntime,
   toCatalog,
   watchCatalog,
 } from '../../src/index.js';
@@ -181,6 +185,29 @@ test('what takes a Request or what node:http has refuses the other, and says whe
   await expect(node.handle(request as never, undefined as never)).rejects.toEqual(
     refusal('handle: the response must be one of node:http; createWebSessions takes a Request, not undefined'),
   );
+});
+
+test.each<[new (options?: never) => unknown, unknown, string]>([
+  [DockerRuntime, { hosts: 'unix:///x' }, 'DockerRuntime: hosts is not a known key; did you mean "host"?'],
+  [DockerRuntime, { socket: '/x' }, 'DockerRuntime: socket is not a known key; known are host, env'],
+  [DockerRuntime, { host: null, env: [] }, 'DockerRuntime: host must be a string; env must be an object'],
+  [K8sJobRuntime, { kubeConfig: 'x' }, 'K8sJobRuntime: kubeConfig is not a known key; did you mean "kubeconfig"?'],
+  [K8sJobRuntime, { kubeconfig: {} }, 'K8sJobRuntime: kubeconfig must be a string or a function'],
+  [K8sServiceRuntime, { header: {} }, 'K8sServiceRuntime: header is not a known key; did you mean "headers"?'],
+  [
+    LocalProcessRuntime,
+    { guardians: false },
+    'LocalProcessRuntime: guardians is not a known key; did you mean "guardian"?',
+  ],
+  [LocalProcessRuntime, null, 'LocalProcessRuntime: the options must be an object'],
+  [
+    RemoteSseRuntime,
+    { headers: { a: 'b' }, auth: () => {}, connectTimeoutMs: Number.NaN, proxy: undefined },
+    'RemoteSseRuntime: headers must be a function; auth is not a known key; known are headers, authProvider, tls, proxy, ' +
+      'connectTimeoutMs, headersTimeoutMs, maxConnections; connectTimeoutMs must be a number',
+  ],
+])('new %o(%o) is refused at once, and says what to mend', (Runtime, options, message) => {
+  expect(() => new Runtime(options as never)).toThrow(refusal(message));
 });
 
 test('sessions refuse to begin without the functions that they need', () => {

@@ -1,7 +1,7 @@
+import { didYouMean } from '../../util/suggest.js';
 import type { ServerInput } from '../catalog.js';
 import { formatPath, type Issues, type Path, quote } from '../issues.js';
 import { isPlainObject } from '../replace-variables.js';
-import { didYouMean } from '../suggest.js';
 import { convertVariables, holdsBareVariable } from './convert-variables.js';
 
 /** An entry as `toCatalog` makes it. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { nearest } from '../../src/catalog/suggest.js';
+import { nearest } from '../../src/util/suggest.js';
 
 const known = ['id', 'display_name', 'env', 'runtime', 'idle_timeout', 'tools', 'protocol', 'working_dir', 'args'];
 

@@ -24,6 +24,12 @@ export function didYouMean(word: string, known: Iterable<string>): string {
   return found === undefined ? '' : `; did you mean "${found}"?`;
 }
 
+/** What is said of a key that is none of those known. */
+export function unknownKey(key: string, known: readonly string[]): string {
+  const hint = didYouMean(key, known);
+  return `is not a known key${hint === '' ? `; known are ${known.join(', ')}` : hint}`;
+}
+
 // workingDir, working-dir and WORKING_DIR are all meant as working_dir.
 function normalize(word: string): string {
   return word.replaceAll(/[-_ ]/g, '').toLowerCase();

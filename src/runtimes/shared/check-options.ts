@@ -1,0 +1,44 @@
+import { GatewayError } from '../../errors.js';
+import { unknownKey } from '../../util/suggest.js';
+
+const words = {
+  string: 'a string',
+  number: 'a number',
+  boolean: 'true or false',
+  function: 'a function',
+  object: 'an object',
+};
+
+/** What each option of a runtime may be. */
+export type OptionKinds<Options> = Readonly<Record<keyof Options, readonly (keyof typeof words)[]>>;
+
+/**
+ * Refuses what a compiler would: options that nobody knows, which would have no effect, and values of another kind.
+ *
+ * @param of - the name of the runtime's class
+ * @throws `GatewayError` `OPTION_INVALID` that names every problem
+ */
+export function checkOptions<Options extends object>(of: string, kinds: OptionKinds<Options>, options: Options): void {
+  if (kindOf(options) !== 'object') {
+    throw new GatewayError('OPTION_INVALID', `${of}: the options must be an object`);
+  }
+  const problems = Object.entries(options).flatMap(([name, value]) => {
+    // An option without a value is none.
+    if (value === undefined) {
+      return [];
+    }
+    if (!Object.hasOwn(kinds, name)) {
+      return [`${name} ${unknownKey(name, Object.keys(kinds))}`];
+    }
+    const allowed: readonly string[] = kinds[name as keyof Options];
+    const must = kinds[name as keyof Options].map((kind) => words[kind]).join(' or ');
+    return allowed.includes(kindOf(value)) ? [] : [`${name} must be ${must}`];
+  });
+  if (problems.length > 0) {
+    throw new GatewayError('OPTION_INVALID', `${of}: ${problems.join('; ')}`);
+  }
+}
+
+function kindOf(value: unknown): string {
+  return value === null || Array.isArray(value) || Number.isNaN(value) ? 'something else' : typeof value;
+}
