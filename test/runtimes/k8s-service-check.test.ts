@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { K8sServiceRuntime } from '../../src/index.js';
+import { K8sServiceRuntime, type TlsOptions } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { FakeApiServer } from '../support/kubernetes/fake-api-server.js';
 
@@ -40,5 +40,19 @@ test('check() ends with its signal when the host never gives its headers', async
   await asked.promise;
   stop.abort('enough');
   expect(await checked).toBe('enough');
+  await runtime.close();
+});
+
+test('certificates of a function hold for those who begin after it gave them', async () => {
+  let tls: TlsOptions = {};
+  const kubeconfig = () => Promise.reject(new Error('none'));
+  const runtime = new K8sServiceRuntime({ kubeconfig, tls: () => tls });
+  const spec = { namespace: 'home', service_name: 'orders', port: 80, scheme: 'https', reach: 'dns' } as const;
+  const open = () => runtime.open(spec, createRuntimeContext());
+  await expect(open()).rejects.toThrow('DNS does not know orders.home.svc');
+  tls = { cert: 'no certificate' };
+  await expect(open()).rejects.toThrow(/no start line/i);
+  tls = {};
+  await expect(open()).rejects.toThrow('DNS does not know orders.home.svc');
   await runtime.close();
 });

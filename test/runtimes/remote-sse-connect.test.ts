@@ -2,9 +2,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { RemoteSseOptions, RemoteSseSpec } from '../../src/index.js';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { type RemoteSseOptions, RemoteSseRuntime, type RemoteSseSpec } from '../../src/index.js';
+import type { Transport } from '../../src/sdk.js';
+import { createRuntimeContext } from '../../src/testing/index.js';
 import { type Certificates, createCertificates, createSecureServer, type Pair } from '../fixtures/http/certificates.js';
 import { startFullServer } from '../fixtures/http/full-server.js';
 import { listen } from '../fixtures/http/listen.js';
@@ -196,6 +199,46 @@ describe('TLS', () => {
     await using session = new Session({ url: server.url }, { runtime: { tls } });
     await session.begin();
     expect(new Set(asked)).toEqual(new Set(['vendor']));
+  });
+
+  test('a function is asked at each start, and sessions that run keep what they began with', async () => {
+    const renewed = await certificates.signFor('DNS:renewed');
+    const secure = createSecureServer(certificates.good, certificates.ca);
+    const open = new Set<TLSSocket>();
+    secure.on('secureConnection', (socket: TLSSocket) => {
+      open.add(socket);
+      socket.on('close', () => open.delete(socket)).on('error', () => {});
+    });
+    const names = () => new Set([...open].map((socket) => socket.getPeerCertificate().subjectaltname));
+    await using host = await listenScripted(undefined, { server: secure as never, scheme: 'https' });
+    let own: Pair = certificates.client;
+    const runtime = new RemoteSseRuntime({ tls: () => ({ ca: certificates.ca, cert: own.cert, key: own.key }) });
+    const begin = async () => {
+      const transport = await runtime.open({ url: host.url }, createRuntimeContext());
+      await transport.start();
+      return transport;
+    };
+    const call = (transport: Transport, id: number) =>
+      transport.send({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'search' } });
+    const [first, second] = [await begin(), await begin()];
+    await call(first, 1);
+    own = renewed;
+    const third = await begin();
+    await call(third, 1);
+    expect(names()).toEqual(new Set(['DNS:client', 'DNS:renewed']));
+    await first.close();
+    await call(second, 2);
+    expect(names()).toEqual(new Set(['DNS:client', 'DNS:renewed']));
+    // Nobody can use what was made with the first ones any more.
+    await second.close();
+    await vi.waitFor(() => expect(names()).toEqual(new Set(['DNS:renewed'])), { timeout: 5_000 });
+    await call(third, 2);
+    own = certificates.client;
+    expect(await runtime.check({ url: host.url }, createRuntimeContext())).toMatchObject({ ok: true });
+    // The check has replaced what it began with.
+    await call(third, 3);
+    await runtime.close();
+    await vi.waitFor(() => expect(open.size).toBe(0), { timeout: 5_000 });
   });
 
   test.each(['key', 'locked key'])('a client shows its certificate, with its %s', async (kind) => {

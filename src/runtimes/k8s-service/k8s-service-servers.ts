@@ -11,6 +11,7 @@ import { findMissingAccess } from '../shared/kubernetes/check-access.js';
 import { Clusters } from '../shared/kubernetes/clusters.js';
 import type { KubernetesOptions } from '../shared/kubernetes/kube-config.js';
 import { KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
+import { fingerprintOf } from '../shared/tls-fingerprint.js';
 import { accessRules } from './access.js';
 import { askServer, findServiceProblem } from './check.js';
 import type { Link } from './link.js';
@@ -29,7 +30,10 @@ export interface K8sServiceOptions extends KubernetesOptions {
    * @param caller - for whom, unless callers share the connection
    */
   readonly headers?: HeadersFunction | undefined;
-  /** Certificates for services whose scheme is https; a function gives each server its own. */
+  /**
+   * Certificates for services whose scheme is https. A function gives each server its own; it is asked at each start, and
+   * sessions that run keep what they began with.
+   */
   readonly tls?: TlsOptions | ((server: string) => TlsOptions | undefined) | undefined;
   /**
    * How long a connection to a pod may take to come about, TLS included.
@@ -132,11 +136,11 @@ export class K8sServiceServers {
 
   #hold(spec: K8sServiceSpec, server: string) {
     const { namespace, service_name, port, scheme, reach, context } = spec;
-    const key = JSON.stringify([server, namespace, service_name, port, scheme, reach, context]);
+    const { tls, connectTimeoutMs = 10_000, readyTimeoutMs = 10_000 } = this.#options;
+    const own = typeof tls === 'function' ? tls(server) : tls;
+    const key = JSON.stringify([server, namespace, service_name, port, scheme, reach, context, fingerprintOf(own)]);
     return this.#links.hold(key, async (signal) => {
-      const { tls, connectTimeoutMs = 10_000, readyTimeoutMs = 10_000 } = this.#options;
       const undici = await loadUndici();
-      const own = typeof tls === 'function' ? tls(server) : tls;
       const options = {
         tls: own,
         connectTimeoutMs,

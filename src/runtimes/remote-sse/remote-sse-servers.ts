@@ -10,6 +10,7 @@ import { createHeaders, type HeadersFunction } from '../shared/http-headers.js';
 import { plainMessage, toHttpStartError } from '../shared/http-start.js';
 import { createAuthFetch } from './auth-fetch.js';
 import { Authorizers } from './authorize.js';
+import { HeldConnections, type Hold } from './held-connections.js';
 import type { RemoteSseSpec } from './spec.js';
 
 /** Settings of a {@link RemoteSseRuntime}. */
@@ -30,7 +31,10 @@ export interface RemoteSseOptions {
    * @param caller - for whom, unless callers share the connection
    */
   readonly authProvider?: ((server: string, caller: Caller | undefined) => OAuthClientProvider | undefined) | undefined;
-  /** Certificates; a function gives each server its own. */
+  /**
+   * Certificates. A function gives each server its own; it is asked at each start, and sessions that run keep what they
+   * began with.
+   */
   readonly tls?: TlsOptions | ((server: string) => TlsOptions | undefined) | undefined;
   /**
    * `env` follows `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of this process; `false` goes straight; else the URL of a
@@ -64,36 +68,35 @@ export interface RemoteSseOptions {
 export class RemoteSseServers {
   readonly #options: RemoteSseOptions;
   readonly #authorizers = new Authorizers();
-  /** One for all servers, and one for each with certificates of its own. */
-  readonly #connections = new Map<string, Promise<Connections>>();
+  readonly #connections: HeldConnections;
 
   constructor(options: RemoteSseOptions) {
     this.#options = options;
+    const { proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = options;
+    this.#connections = new HeldConnections((tls) =>
+      Connections.create({ proxy, tls, connectTimeoutMs, maxConnections, clock: systemClock }),
+    );
   }
 
   /** Asks whether the address answers. */
   async check(spec: RemoteSseSpec, context: RuntimeContext): Promise<CheckResult> {
     const { server, signal } = context;
     signal.throwIfAborted();
-    let connections: Connections;
-    let headers: Readonly<Record<string, string>>;
+    const { opening, release } = this.#hold(server);
     try {
-      connections = await this.#connectionsOf(server);
+      const connections = await opening;
       // The host may take for ever.
-      headers = await abortable(this.#headersOf(spec, context, connections), signal);
+      const headers = await abortable(this.#headersOf(spec, context, connections), signal);
+      const how = spec.transport === 'sse' ? 'options' : 'get';
+      const problem = await findProblem(new URL(spec.url), headers, how, connections, signal);
+      return problem === undefined ? { ok: true, problems: [] } : { ok: false, problems: [problem] };
     } catch (error) {
       signal.throwIfAborted();
       if (!GatewayError.is(error)) throw error;
       return { ok: false, problems: [plainMessage(error)] };
+    } finally {
+      release();
     }
-    const problem = await findProblem(
-      new URL(spec.url),
-      headers,
-      spec.transport === 'sse' ? 'options' : 'get',
-      connections,
-      signal,
-    );
-    return problem === undefined ? { ok: true, problems: [] } : { ok: false, problems: [problem] };
   }
 
   /**
@@ -107,74 +110,49 @@ export class RemoteSseServers {
     context.report('starting');
     signal.throwIfAborted();
     const url = new URL(spec.url);
-    const connections = await this.#connectionsOf(server);
-    signal.throwIfAborted();
-    const { dispatcher } = connections;
-    const provider = this.#provider(context);
-    const transport = new HttpTransport({
-      server,
-      url,
-      mode: spec.transport ?? 'auto',
-      dispatcher,
-      headers: createHeaders(spec.headers, this.#options.headers, context),
-      authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
-      maxMessageBytes: limits.maxMessageBytes,
-      clock,
-      random: Math.random,
-      headersTimeoutMs: this.#options.headersTimeoutMs ?? 60_000,
-    });
+    const { opening, release } = this.#hold(server);
+    let transport: HttpTransport | undefined;
     try {
+      const connections = await opening;
+      signal.throwIfAborted();
+      const { dispatcher } = connections;
+      const provider = this.#provider(context);
+      transport = new HttpTransport({
+        server,
+        url,
+        mode: spec.transport ?? 'auto',
+        dispatcher,
+        headers: createHeaders(spec.headers, this.#options.headers, context),
+        authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
+        maxMessageBytes: limits.maxMessageBytes,
+        clock,
+        random: Math.random,
+        headersTimeoutMs: this.#options.headersTimeoutMs ?? 60_000,
+        onClosed: release,
+      });
       // The stream is a connection of its own: another would only wait.
       if (spec.transport === 'sse') await abortable(transport.connect(), signal);
       else await connections.connectAhead(url, signal);
       return transport;
     } catch (error) {
-      await transport.close();
+      await transport?.close();
+      release();
       signal.throwIfAborted();
       throw toHttpStartError(error, url, server);
     }
   }
 
   /** Ends every connection. */
-  async close(): Promise<void> {
-    const all = [...this.#connections.values()];
-    this.#connections.clear();
-    await Promise.all(
-      all.map((connections) =>
-        connections.then(
-          (made) => made.close(),
-          () => {},
-        ),
-      ),
-    );
+  close(): Promise<void> {
+    return this.#connections.close();
   }
 
-  #connectionsOf(server: string): Promise<Connections> {
-    const { tls, proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = this.#options;
+  #hold(server: string): Hold {
+    const { tls } = this.#options;
     const own = typeof tls === 'function' ? tls(server) : tls;
     const key = typeof tls === 'function' && own !== undefined ? `server ${server}` : 'all';
-    let connections = this.#connections.get(key);
-    if (connections === undefined) {
-      const options = { proxy, tls: own, connectTimeoutMs, maxConnections, clock: systemClock };
-      connections = Connections.create(options).catch((cause: unknown) => {
-        // A function may give better ones the next time.
-        this.#connections.delete(key);
-        // The error of a URL holds it whole, and with it the credentials for the proxy.
-        const isUrl = (cause as NodeJS.ErrnoException).code === 'ERR_INVALID_URL';
-        const why = isUrl
-          ? 'the proxy is no valid URL; write it as http://host:port'
-          : cause instanceof Error
-            ? cause.message
-            : String(cause);
-        throw new GatewayError('START_FAILED', `the options tls or proxy cannot be used: ${why}`, {
-          server,
-          cause: isUrl ? undefined : cause,
-          delivered: false,
-        });
-      });
-      this.#connections.set(key, connections);
-    }
-    return connections;
+    const { opening, release } = this.#connections.hold(key, own);
+    return { opening: opening.catch((cause: unknown) => Promise.reject(unusable(cause, server))), release };
   }
 
   /** What a request brings along that is sent once. */
@@ -200,4 +178,19 @@ export class RemoteSseServers {
       throw new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
     }
   }
+}
+
+function unusable(cause: unknown, server: string): GatewayError {
+  // The error of a URL holds it whole, and with it the credentials for the proxy.
+  const isUrl = (cause as NodeJS.ErrnoException).code === 'ERR_INVALID_URL';
+  const why = isUrl
+    ? 'the proxy is no valid URL; write it as http://host:port'
+    : cause instanceof Error
+      ? cause.message
+      : String(cause);
+  return new GatewayError('START_FAILED', `the options tls or proxy cannot be used: ${why}`, {
+    server,
+    cause: isUrl ? undefined : cause,
+    delivered: false,
+  });
 }

@@ -144,9 +144,19 @@ export class Connections {
 
   /** Ends every connection. */
   async close(): Promise<void> {
+    this.#dropAhead();
+    await this.dispatcher.destroy();
+  }
+
+  /** Takes no more requests, and ends every connection when those under way are answered. */
+  async drain(): Promise<void> {
+    this.#dropAhead();
+    await this.dispatcher.close();
+  }
+
+  #dropAhead(): void {
     for (const sockets of this.#ahead.values()) for (const socket of sockets) socket.destroy();
     this.#ahead.clear();
-    await this.dispatcher.destroy();
   }
 
   #keep(origin: string, socket: Socket): void {
