@@ -363,6 +363,35 @@ describe('the era of a server', () => {
     expect(methods(setup.server('one').only)[0]).toBe('server/discover');
   });
 
+  test.each([
+    ['stateless', 'start_timeout', '30s'],
+    ['stateless', 'request_timeout', '1s'],
+    ['of sessions', 'start_timeout', '30s'],
+    ['of sessions', 'request_timeout', '1s'],
+  ])('is asked for again when a server that was %s keeps silent for the whole %s', async (was, field, time) => {
+    const stateless = modern();
+    const sessions: Script = { tools: [{ name: 'go' }] };
+    const [before, after] = was === 'stateless' ? [stateless, sessions] : [sessions, stateless];
+    const script: Script = { ...before };
+    await using setup = setUp({ one: script }, { entry: { [field]: time } });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    // It keeps silent on what it does not know.
+    const unknown = was === 'stateless' ? 'server/discover' : 'initialize';
+    script.on = { ...after.on, [unknown]: () => hold };
+    setup.server('one').only.die();
+    await setup.clock.advance(60_000);
+    const failed = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request(unknown, 1);
+    await setup.clock.advance(30_000);
+    expect(await failed).toMatchObject({ data: { code: field.toUpperCase() } });
+    await setup.clock.advance(60_000);
+    const called = caller.result('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover', was === 'stateless' ? 2 : 1);
+    await setup.clock.advance(5_000);
+    await called;
+  });
+
   test('the catalog may fix it', async () => {
     await using setup = setUp(
       { old: { tools: [{ name: 'go' }] }, new: modern(), wrong: { tools: [{ name: 'go' }] } },

@@ -134,6 +134,9 @@ export class EraTransport implements LinkTransport {
   }
 
   fail(reason: GatewayError): GatewayError {
+    if (this.#shaking && reason.code === 'START_TIMEOUT') {
+      this.#forgetEra();
+    }
     if (!this.#isReplacing) {
       this.#inner.expectEnd?.(false);
     }
@@ -199,6 +202,9 @@ export class EraTransport implements LinkTransport {
     this.#shaking = true;
     try {
       const answer = await this.#shakeHands(request, params, questions);
+      if (answer !== undefined && isTimeout(answer)) {
+        this.#forgetEra();
+      }
       if (answer !== undefined && !this.#closed) {
         deliver(this, { ...answer, id: request.id });
       }
@@ -213,6 +219,11 @@ export class EraTransport implements LinkTransport {
       this.#early = undefined;
       this.#ended && this.#onClose();
     }
+  }
+
+  /** It was asked as what it was known for, and kept silent: it may not be that any more, so the next start asks again. */
+  #forgetEra(): void {
+    this.#options.era.learn(undefined);
   }
 
   /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
@@ -389,6 +400,11 @@ export class EraTransport implements LinkTransport {
       ? error
       : new GatewayError('TRANSPORT_CLOSED', String(error), { server: this.#options.server, delivered: false });
   }
+}
+
+/** No answer of the server, but ours in place of one that took too long. */
+function isTimeout(answer: Response): boolean {
+  return 'error' in answer && isFields(answer.error.data) && answer.error.data.code === 'REQUEST_TIMEOUT';
 }
 
 /** A message of the stateless era as a server with sessions may see it. */
