@@ -18,7 +18,7 @@ import { copyError, messageOf } from '../util/copy-error.js';
 import { heldOpen } from '../util/held-open.js';
 import type { Instance, InstanceUser } from './instance.js';
 import { wasNotTaken } from './link-transport.js';
-import { type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
+import { maxExtensions, type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
 export interface ConnectionOptions {
@@ -382,10 +382,12 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   #onOverdue(request: OpenRequest): void {
-    const error = this.#error(
-      'REQUEST_TIMEOUT',
-      `no answer within request_timeout (${this.#options.requestTimeoutMs} ms)`,
-    );
+    const limit = `request_timeout (${this.#options.requestTimeoutMs} ms)`;
+    const text =
+      request.extensions < maxExtensions
+        ? `no answer within ${limit}`
+        : `no answer, though progress has restarted ${limit} ${maxExtensions} times, which is as often as it may`;
+    const error = this.#error('REQUEST_TIMEOUT', text);
     this.#answer(request, error, request.delivered || 'unknown');
     this.#settleDrain();
     if (request.method !== 'initialize') {

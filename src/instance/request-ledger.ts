@@ -15,7 +15,7 @@ export interface OpenRequest {
 }
 
 /** How often progress may restart a request's time-out. */
-const maxExtensions = 10;
+export const maxExtensions = 10;
 /** Of revision 2026-07-28: its answer comes when the server ends the stream. */
 const streamMethod = 'subscriptions/listen';
 

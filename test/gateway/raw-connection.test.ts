@@ -413,7 +413,15 @@ describe('request_timeout', () => {
     expect(answers.filter((answer) => 'id' in answer)).toEqual([]);
     runtime.last.say({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 0, progress: 11 } });
     await clock.advance(1);
-    expect(answers.at(-1)).toMatchObject({ id: 1, error: { data: { code: 'REQUEST_TIMEOUT' } } });
+    expect(answers.at(-1)).toMatchObject({
+      id: 1,
+      error: {
+        data: { code: 'REQUEST_TIMEOUT' },
+        message: expect.stringContaining(
+          'progress has restarted request_timeout (10000 ms) 10 times, which is as often',
+        ),
+      },
+    });
     await gateway.close();
   });
 
