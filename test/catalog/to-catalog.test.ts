@@ -161,6 +161,22 @@ test('names become ids, each its own', () => {
   expect(() => createGateway({ servers })).not.toThrow();
 });
 
+test('both lists of servers are taken, each id once', () => {
+  const config = {
+    servers: { 'b-1': { url: 'https://x' }, 'a 1': { command: 'x' } },
+    mcpServers: { a_1: { command: 'y' } },
+  };
+  expect(toCatalog(config).servers.map(({ id }) => id)).toEqual(['a_1', 'b-1', 'a-1']);
+  const twice = { mcpServers: { a: { command: 'x' } }, servers: { a: { command: 'x' }, b: {} } };
+  expect(problemsOf(twice)).toEqual([
+    'servers.a: is the name of a server in "mcpServers" as well: keep one of them',
+    expect.stringContaining('servers.b: needs "command" or "url"'),
+  ]);
+  expect(problemsOf({ mcpServers: {}, servers: [] })).toEqual([
+    'servers: is a list: if this is a catalog, it needs no conversion',
+  ]);
+});
+
 test('what a catalog has no place for is told', () => {
   const onIgnored = vi.fn();
   one({ command: 'serve', autoApprove: ['*'], timeout: 60 }, { onIgnored });

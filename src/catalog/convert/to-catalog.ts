@@ -24,7 +24,7 @@ export interface ToCatalogOptions {
 
 /**
  * Makes a catalog of the `mcpServers` that Claude Desktop, Claude Code, Cursor, Windsurf, Cline and Gemini CLI keep in JSON,
- * or of the `servers` of VS Code's `mcp.json`. Starts nothing and reads no file.
+ * or of the `servers` of VS Code's `mcp.json`; of both where there are both. Starts nothing and reads no file.
  *
  * A name that is no id becomes one, and is kept as `display_name`. `${VAR}` and `${VAR:-default}` stay as they are;
  * `${env:VAR}` becomes `${VAR}`. Relative paths start at the host's working directory.
@@ -41,13 +41,13 @@ export interface ToCatalogOptions {
 export function toCatalog(config: unknown, options: ToCatalogOptions = {}): CatalogInput<ConvertedServer['runtime']> {
   checkOptions('toCatalog', convertOptions, options);
   const issues = new Issues(() => undefined);
-  const [key, servers] = findServers(config, issues);
-  const ids = new IdMaker(Object.keys(servers));
-  const converted = Object.entries(servers).map(([name, server]) =>
+  const servers = findServers(config, issues);
+  const ids = new IdMaker(servers.map(({ name }) => name));
+  const converted = servers.map(({ name, path, server }) =>
     convertServer(server, {
       name,
       id: ids.idOf(name),
-      path: [key, name],
+      path,
       issues,
       variables: options.variables ?? {},
       onIgnored: options.onIgnored ?? (() => {}),
@@ -57,22 +57,38 @@ export function toCatalog(config: unknown, options: ToCatalogOptions = {}): Cata
   return { servers: converted.filter((server) => server !== undefined) };
 }
 
-function findServers(config: unknown, issues: Issues): readonly [string, Readonly<Record<string, unknown>>] {
+interface FoundServer {
+  readonly name: string;
+  readonly path: readonly string[];
+  readonly server: unknown;
+}
+
+function findServers(config: unknown, issues: Issues): readonly FoundServer[] {
+  const found = new Map<string, FoundServer>();
   if (!isPlainObject(config)) {
     issues.add([], 'is no object: hand over what JSON.parse makes of the file');
-  } else {
-    for (const key of ['mcpServers', 'servers']) {
-      const servers = config[key];
-      if (isPlainObject(servers)) {
-        return [key, servers];
-      }
-      if (Array.isArray(servers)) {
-        issues.add([key], 'is a list: if this is a catalog, it needs no conversion');
-      }
+    return [];
+  }
+  let isFound = false;
+  for (const key of ['mcpServers', 'servers']) {
+    const servers = config[key];
+    if (Array.isArray(servers)) {
+      issues.add([key], 'is a list: if this is a catalog, it needs no conversion');
     }
-    if (issues.count === 0) {
-      issues.add([], 'has no "mcpServers" (or "servers"), an object that names each server');
+    if (!isPlainObject(servers)) {
+      continue;
+    }
+    isFound = true;
+    for (const [name, server] of Object.entries(servers)) {
+      if (found.has(name)) {
+        issues.add([key, name], 'is the name of a server in "mcpServers" as well: keep one of them');
+      } else {
+        found.set(name, { name, path: [key, name], server });
+      }
     }
   }
-  return ['mcpServers', {}];
+  if (!isFound && issues.count === 0) {
+    issues.add([], 'has no "mcpServers" (or "servers"), an object that names each server');
+  }
+  return [...found.values()];
 }
