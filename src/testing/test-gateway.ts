@@ -1,7 +1,7 @@
 import type { ServerInput } from '../catalog/catalog.js';
 import type { GatewayEvent } from '../events.js';
 import { createGateway } from '../gateway.js';
-import type { ConnectOptions, Gateway, GatewayOptions, MergedOptions } from '../gateway-api.js';
+import type { Gateway, GatewayOptions, MergedOptions, ServerConnectOptions } from '../gateway-api.js';
 import { systemClock } from '../options.js';
 import type { InProcessSpec } from '../runtimes/in-process.js';
 import { CountingClock } from './counting-clock.js';
@@ -51,7 +51,7 @@ export interface TestGateway extends AsyncDisposable {
   /** The scripted server with this id. Throws for any other. */
   server(id: string): ScriptedServer;
   /** A transport to one server, which records what passes. */
-  connect(id: string, options?: ConnectOptions): RecordingTransport;
+  connect(id: string, options?: ServerConnectOptions): RecordingTransport;
   /** A transport to all servers as one, which records what passes. */
   connect(options?: MergedOptions): RecordingTransport;
 }
@@ -89,7 +89,7 @@ export function createTestGateway(
     },
   );
 
-  function connect(first?: string | MergedOptions, second?: ConnectOptions): RecordingTransport {
+  function connect(first?: string | MergedOptions, second?: ServerConnectOptions): RecordingTransport {
     const inner = typeof first === 'string' ? gateway.connect(first, second) : gateway.connect(first);
     return new RecordingTransport(inner, { guardMs });
   }
@@ -123,6 +123,10 @@ export function createTestGateway(
 }
 
 function toEntry(id: string, server: TestServer, scripted: Map<string, ScriptedServer>, guardMs: number): object {
+  if (Object(server) !== server) {
+    // createGateway says what is missing.
+    return {};
+  }
   if (typeof server === 'function') {
     return { runtime: { type: 'in-process', server } };
   }

@@ -33,6 +33,17 @@ describe('a test gateway', () => {
     expect(() =>
       createTestGateway({ a: { isolation: 'none', runtime: { type: 'in-process', server: createClock } } }),
     ).toThrow(expect.objectContaining({ code: 'CATALOG_INVALID' }));
+    expect(() => createTestGateway({ a: undefined as never })).toThrow(
+      expect.objectContaining({ code: 'CATALOG_INVALID', message: expect.stringContaining('servers[0].runtime') }),
+    );
+  });
+
+  test('connect() takes the era that a caller speaks, as that of a gateway does', async () => {
+    await using t = createTestGateway({ a: { tools: [{ name: 'go', inputSchema: { type: 'object' } }] } });
+    const client = createClient();
+    await client.connect(t.connect('a', { era: 'legacy' }));
+    expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['go']);
+    await client.close();
   });
 
   test('time stands still until the test moves it', async () => {
