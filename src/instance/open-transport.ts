@@ -125,18 +125,27 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     // A failure that came before the abort is one all the same.
     if (either.aborted && error === either.reason) {
       options.onAbandoned(opening.then((late) => late.close()).catch(() => {}));
-      throw either.reason;
-    }
-    if (GatewayError.is(error)) {
-      // Nothing could be handed to a server that did not start.
-      throw redactor.error(copyError(error, { delivered: false }));
+      throw withStack(either.reason);
     }
     const detail = error instanceof Error ? error.message : String(error);
-    throw redactor.error(new GatewayError('START_FAILED', detail, { server, cause: error, delivered: false }));
+    const failure = GatewayError.is(error)
+      ? // Nothing could be handed to a server that did not start.
+        copyError(error, { delivered: false })
+      : new GatewayError('START_FAILED', detail, { server, cause: error, delivered: false });
+    throw withStack(redactor.error(failure));
   } finally {
     isOver = true;
     clock.clearTimeout(timer);
   }
+}
+
+/** Writes the stack now: until somebody reads it, V8 keeps with the error all that stands on it, which is the whole entry. */
+function withStack(error: unknown): unknown {
+  // The causes of a cause may go in a circle.
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
+    void at.stack;
+  }
+  return error;
 }
 
 // A factory of somebody else may throw before it returns a promise, or return something else.

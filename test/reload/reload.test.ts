@@ -886,6 +886,42 @@ describe('gateway.reload()', () => {
     expect((await settledHeap()) - before).toBeLessThan(8 * mebibyte);
   });
 
+  test.each([
+    ['is rejected', () => Promise.reject(new Error('no'))],
+    [
+      'takes too long',
+      (signal: AbortSignal) =>
+        new Promise<never>((__, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    ],
+  ])('the error of a start that %s holds nothing of an entry that was replaced', async (_, open) => {
+    let spec: WeakRef<object> | undefined;
+    const toSpec = (value: unknown) => {
+      const made = { ...(value as object) };
+      spec ??= new WeakRef(made);
+      return { value: made };
+    };
+    const runtime: RuntimeFactory<object> = {
+      type: 'failing',
+      spec: { '~standard': { version: 1, vendor: 'test', validate: toSpec } },
+      async open(__, { signal }) {
+        await settle();
+        return open(signal);
+      },
+    };
+    const catalog = (start_timeout: string) => ({
+      servers: [{ id: 'a', start_timeout, runtime: { type: 'failing' as const } }],
+    });
+    await using gateway = createGateway(catalog('50ms') as never, { runtimes: [runtime] });
+    const error = await gateway
+      .connect('a')
+      .start()
+      .catch((reason: unknown) => reason);
+    await gateway.reload(catalog('1s') as never);
+    await settledHeap();
+    expect(spec?.deref()).toBeUndefined();
+    expect(error).toMatchObject({ server: 'a', delivered: false });
+  });
+
   test('what somebody is subscribed to goes over when a reload finds the shared server between two lives', async () => {
     const kept = { on_reload: 'keep', max_lifetime: '10s', isolation: 'shared' };
     await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
