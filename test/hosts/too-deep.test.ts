@@ -108,7 +108,7 @@ const asks = `
   });
 `;
 
-describe('a server whose question a client answers with what cannot be sent gets an error', () => {
+describe('a question of a server', () => {
   const tooDeep = 'the answer cannot be written as JSON: it is nested too deeply';
   const large = 'x'.repeat(2_000);
 
@@ -120,20 +120,23 @@ describe('a server whose question a client answers with what cannot be sent gets
     ['shared by connections', 'too large', { large }, 'MESSAGE_TOO_LARGE', expect.stringContaining('max_message')],
     ['raw', 'too large', { large }, 'MESSAGE_TOO_LARGE', expect.stringContaining('max_message')],
     ['raw of an era', 'nested too deeply', { deep }, 'MESSAGE_INVALID', tooDeep],
-  ])('%s: %s', async (kind, _, content, code, message) => {
-    const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', asks] };
-    await using gateway = createGateway({ servers: [{ id: 'one', runtime, max_message: '1KiB' }] });
-    const transport = {
-      merged: () => gateway.connect(),
-      'shared by connections': () => gateway.connect({ caller: { id: 'me' } }),
-      raw: () => gateway.connect('one'),
-      'raw of an era': () => gateway.connect('one', { era: 'legacy' }),
-    }[kind] as () => ReturnType<typeof gateway.connect>;
-    await using caller = await TestCaller.open(transport(), { elicitation: {} });
-    caller.onRequest = () => ({ action: 'accept', content });
-    const { structuredContent } = await caller.result('tools/call', {
-      name: kind.startsWith('raw') ? 'go' : 'one__go',
-    });
-    expect(structuredContent).toMatchObject({ error: { message, data: { code, delivered: true } } });
-  });
+  ])(
+    "a client's answer that cannot be sent becomes an error for its server, %s: %s",
+    async (kind, _, content, code, message) => {
+      const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', asks] };
+      await using gateway = createGateway({ servers: [{ id: 'one', runtime, max_message: '1KiB' }] });
+      const transport = {
+        merged: () => gateway.connect(),
+        'shared by connections': () => gateway.connect({ caller: { id: 'me' } }),
+        raw: () => gateway.connect('one'),
+        'raw of an era': () => gateway.connect('one', { era: 'legacy' }),
+      }[kind] as () => ReturnType<typeof gateway.connect>;
+      await using caller = await TestCaller.open(transport(), { elicitation: {} });
+      caller.onRequest = () => ({ action: 'accept', content });
+      const { structuredContent } = await caller.result('tools/call', {
+        name: kind.startsWith('raw') ? 'go' : 'one__go',
+      });
+      expect(structuredContent).toMatchObject({ error: { message, data: { code, delivered: true } } });
+    },
+  );
 });
