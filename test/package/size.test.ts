@@ -26,7 +26,7 @@ function sizeOf(folder: string): number {
 }
 
 // The README states these bounds: who raises one changes it too.
-test('the code of the package, bundled for a host, minified and compressed, is at most 150 kB', async () => {
+test('the code of the package, bundled for a host, minified and compressed, is at most 155 kB', async () => {
   const { outputFiles } = await build({
     entryPoints: [join(installed, 'dist/index.js')],
     bundle: true,
@@ -38,13 +38,13 @@ test('the code of the package, bundled for a host, minified and compressed, is a
     logLevel: 'silent',
   });
   const bytes = gzipSync(outputFiles[0]?.contents ?? '').length;
-  expect(bytes).toBeLessThanOrEqual(150 * kilobyte);
+  expect(bytes).toBeLessThanOrEqual(155 * kilobyte);
   // A bound that is far off says nothing: a build without its code would be within it too.
   expect(bytes).toBeGreaterThan(100 * kilobyte);
 });
 
-test('the package unpacked is at most 2.3 MB', () => {
-  expect(sizeOf(installed)).toBeLessThanOrEqual(2.3 * megabyte);
+test('the package unpacked is at most 2.4 MB', () => {
+  expect(sizeOf(installed)).toBeLessThanOrEqual(2.4 * megabyte);
   expect(sizeOf(installed)).toBeGreaterThan(1.5 * megabyte);
 });
 
