@@ -123,6 +123,18 @@ describe('gateway.fetch', () => {
     ]);
   });
 
+  test('goes on with a stream that was begun before its patience has ended', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    const _meta = envelope({}, { progressToken: 'p' });
+    const answered = setup.gateway.fetch(post('tools/call', { name: 'one__go', _meta }), me);
+    const { instance, request } = await setup.server('one').request('tools/call');
+    instance.notify('notifications/progress', { progressToken: 'p', progress: 1 });
+    const text = (await answered).text();
+    await setup.clock.advance(5_000);
+    instance.answer(request, { content: [] });
+    expect(await text).toContain('complete');
+  });
+
   test('takes a client that leaves for one that has cancelled', async () => {
     await using gateway = scripted({ tools: [{ name: 'go' }], on: { 'tools/call': () => hold } });
     const abort = new AbortController();

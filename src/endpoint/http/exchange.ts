@@ -62,8 +62,10 @@ export function respond(
       }
     };
     const begin = () => {
-      stream ??= new EventStream(clock, cancel);
-      resolve(new Response(stream.body, { headers: eventHeaders }));
+      if (stream === undefined) {
+        stream = new EventStream(clock, cancel);
+        resolve(new Response(stream.body, { headers: eventHeaders }));
+      }
       return stream;
     };
     let exchange: { cancel(params: Record<string, unknown>): void } | undefined;
