@@ -51,6 +51,7 @@ export class PolicyTransport implements Transport {
   readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
   /** Requests that an interceptor stands around; one that is over passes nothing on any more. */
   readonly #calls = new Map<RequestId, InterceptedCall>();
+  #hasStarted = false;
   #isClosed = false;
   #hasEnded = false;
 
@@ -87,6 +88,7 @@ export class PolicyTransport implements Transport {
   }
 
   start(): Promise<void> {
+    this.#hasStarted = true;
     return this.#inner.start();
   }
 
@@ -96,6 +98,10 @@ export class PolicyTransport implements Transport {
   }
 
   async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    if (!this.#hasStarted || this.#isClosed || this.#hasEnded) {
+      // It says why it takes nothing; an answer of ours would come beside that, or to nobody.
+      return this.#inner.send(message, options);
+    }
     if (!isRequest(message) || message.method === 'initialize' || message.method === 'ping') {
       if ('method' in message && message.method === 'notifications/cancelled') {
         this.#cancel(message.params?.requestId as RequestId);

@@ -245,20 +245,20 @@ describe('an interceptor on a raw connection', () => {
     expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
   });
 
-  test('is told when its server takes nothing more, and so is the caller, whose request has no answer then', async () => {
+  test('is told when its request is not taken, and so is the caller, whose request has no answer then', async () => {
     const refused = Promise.withResolvers<unknown>();
     const intercept: Interceptor = (_, next) =>
       next().catch((error) => {
         refused.resolve(error);
         throw error;
       });
-    await using setup = setUp({ one: { tools: [{ name: 'tool' }] } }, { intercept });
-    await using caller = await TestCaller.open(setup.gateway.connect('one'));
-    setup.server('one').only.die();
-    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    await using setup = setUp({ one: { tools: [{ name: 'tool' }], on: { initialize: () => hold } } }, { intercept });
+    await using caller = new TestCaller(setup.gateway.connect('one'));
+    await caller.transport.start();
+    await caller.send({ id: 1, method: 'initialize' });
     const sent = caller.send({ id: 1, method: 'tools/call', params: { name: 'tool' } });
-    await expect(sent).rejects.toMatchObject({ code: 'SERVER_EXITED', delivered: false });
-    expect(await refused.promise).toMatchObject({ code: 'SERVER_EXITED' });
+    await expect(sent).rejects.toMatchObject({ code: 'MESSAGE_INVALID', delivered: false });
+    expect(await refused.promise).toMatchObject({ code: 'MESSAGE_INVALID' });
     expect(caller.answers(1)).toEqual([]);
   });
 
@@ -308,6 +308,30 @@ describe('an interceptor on a raw connection', () => {
     await settle();
     expect(ended).toHaveLength(1);
     expect(caller.received).toHaveLength(before);
+  });
+
+  test('is not asked about what comes before the start of its connection or after the end, nor is a filter', async () => {
+    const asked: string[] = [];
+    const intercept: Interceptor = async ({ method }) => {
+      asked.push(method);
+      return { content: [] };
+    };
+    for (const options of [{ intercept }, { entry: { tools: { deny: ['go'] } } }]) {
+      await using setup = setUp({ one: { tools: [{ name: 'go' }] } }, options);
+      const left = new TestCaller(setup.gateway.connect('one'));
+      const call = { id: 1, method: 'tools/call', params: { name: 'go' } };
+      await expect(left.send(call)).rejects.toMatchObject({ code: 'TRANSPORT_NOT_STARTED' });
+      await left.transport.start();
+      await left.close();
+      await expect(left.send(call)).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
+      const ended = await TestCaller.open(setup.gateway.connect('one'));
+      setup.server('one').only.die();
+      await ended.until(() => ended.closed || undefined);
+      await expect(ended.send(call)).rejects.toMatchObject({ delivered: false });
+      await settle();
+      expect([...left.received, ...ended.answers(1)]).toEqual([]);
+    }
+    expect(asked).toEqual([]);
   });
 
   test('still answers when it asked twice at once', async () => {
