@@ -6,7 +6,7 @@ import {
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { ElicitRequestSchema, ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type Interceptor } from '../../src/index.js';
+import { createGateway, GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { discovery, statelessServer } from './modern-servers.js';
@@ -680,4 +680,23 @@ test('a call that waits for its caller is answered when the server ends', async 
   await caller.until(() => caller.requests('roots/list')[0]);
   setup.server('one').only.die();
   expect(await called).toMatchObject({ data: { code: 'SERVER_EXITED' } });
+});
+
+test.each([
+  ['has needed input', { resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } }],
+  ['has become a task', { resultType: 'task', taskId: 't1', status: 'working', ...times, ttlMs: null }],
+])('a call that %s was delivered, though what goes on with it is not', async (_, answer) => {
+  const script = statelessServer({ 'server/discover': () => discovery({ capabilities: { tools: {}, ...withTasks } }) });
+  await using setup = setUp({ one: { ...script, on: { ...script.on, 'tools/call': () => answer } } });
+  await using caller = await setup.caller({ roots: {} });
+  const called = caller.error('tools/call', { name: 'one__go' });
+  const { instance } = await setup.server('one').request('tools/call');
+  await settle();
+  instance.send = async () => {
+    // As of a remote server that refuses the connection.
+    throw new GatewayError('CONNECTION_FAILED', 'refused', { server: 'one', delivered: false });
+  };
+  for (const { id } of caller.requests('roots/list')) await caller.send({ id, result: { roots: [] } });
+  await setup.clock.advance(10_000);
+  expect(await called).toMatchObject({ data: { delivered: true } });
 });

@@ -21,6 +21,7 @@ import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
+import { deliveredBefore } from './delivered-before.js';
 import { InputRounds } from './input-rounds.js';
 import { Listening } from './listening.js';
 import type { Discovery } from './server-era.js';
@@ -203,7 +204,8 @@ export class ModernSession {
       return;
     }
     if ('error' in response) {
-      this.#finish({ jsonrpc: '2.0', id, error: translateError(response.error) });
+      const error = id === response.id ? response.error : deliveredBefore(response.error);
+      this.#finish({ jsonrpc: '2.0', id, error: translateError(error) });
       return;
     }
     const { resultType, ...result } = response.result as Record<string, unknown>;

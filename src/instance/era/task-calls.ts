@@ -4,6 +4,7 @@ import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Response } from '../exchanges.js';
+import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -188,7 +189,8 @@ export class TaskCalls {
         return;
       }
       if ('error' in response) {
-        this.#finish(wait, response);
+        // What was called has become the task that is asked for.
+        this.#finish(wait, wait.isHidden ? { ...response, error: deliveredBefore(response.error) } : response);
       } else {
         this.#see(wait, response.result);
       }
