@@ -33,6 +33,8 @@ interface Post {
   /** Those that are neither answered nor cancelled. */
   readonly waiting: Set<RequestId>;
   readonly cancelled: RequestId[];
+  /** While its messages are handed on. */
+  taken: Promise<unknown> | undefined;
   /** Its client has left. */
   isLost: boolean;
 }
@@ -124,13 +126,21 @@ export class FetchTransport implements WebServerTransport {
   async #post(request: Request, options: HandleOptions): Promise<Response> {
     const messages = messagesOf(options?.parsedBody);
     const ids = messages.filter(isRequest).map(({ id }) => id);
+    const before = messages.flatMap((message) => this.#postOf(cancelledBy(message, messages))?.taken ?? []);
+    if (before.length > 0) {
+      // It would overtake what it cancels, which then went on without a response.
+      await Promise.allSettled(before);
+    }
     this.#checkIds(ids);
-    const post: Post = { waiting: new Set(ids), cancelled: [], isLost: false };
+    const post: Post = { waiting: new Set(ids), cancelled: [], taken: undefined, isLost: false };
     // Before there is a response: something may be asked at once.
     for (const id of ids) {
       this.#open.set(id, post);
     }
-    const response = await this.#inner.handleRequest(request, options);
+    const taking = this.#inner.handleRequest(request, options);
+    post.taken = taking;
+    const response = await taking;
+    post.taken = undefined;
     if (!response.ok) {
       this.#forget(ids, post);
       return response;
@@ -157,7 +167,7 @@ export class FetchTransport implements WebServerTransport {
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
   #seeCancel(message: JSONRPCMessage, body: readonly JSONRPCMessage[]): void {
     const id = cancelledBy(message, body);
-    const post = id === undefined ? undefined : this.#open.get(id);
+    const post = this.#postOf(id);
     if (id !== undefined && post !== undefined) {
       this.#open.delete(id);
       if (post.waiting.delete(id)) {
@@ -165,6 +175,10 @@ export class FetchTransport implements WebServerTransport {
         this.#endCancelled(post);
       }
     }
+  }
+
+  #postOf(id: RequestId | undefined): Post | undefined {
+    return id === undefined ? undefined : this.#open.get(id);
   }
 
   /** Ends the response to a POST of which nothing is waited for any more. The SDK waits for the answers to what was cancelled. */

@@ -423,6 +423,22 @@ describe('a session of gateway.fetch', () => {
     expect(await (await send('POST', call(3, 'go'))).text()).toContain('"result"');
   });
 
+  test('tells the server of a request that is cancelled as soon as it is sent', async () => {
+    await using setup = setUp({ one: script });
+    const send = await begin(setup.gateway);
+    const cancel = { method: 'notifications/cancelled', params: { requestId: 3 } };
+    const [response] = await Promise.all([send('POST', call(3, 'wait')), send('POST', cancel)]);
+    expect(await response.text()).toBe('');
+    await settle();
+    const { only } = setup.server('one');
+    const ids = only
+      .requests('tools/call')
+      .slice(1)
+      .map(({ id }) => id);
+    expect(only.notifications('notifications/cancelled').map(({ params }) => params?.requestId)).toEqual(ids);
+    expect(setup.gateway.status('one').inFlight).toBe(0);
+  });
+
   test('ends the response to a request that is cancelled, and forgets it when its client has left', async () => {
     await using setup = setUp({ one: script });
     const send = await begin(setup.gateway);
