@@ -4,7 +4,7 @@ import { fingerprint } from './catalog/fingerprint.js';
 import type { EndpointServer } from './endpoint/endpoint-server.js';
 import type { FirstConnection } from './endpoint/one-server/started-ahead.js';
 import { everybody } from './endpoint/snapshot.js';
-import { GatewayError } from './errors.js';
+import type { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { ServerDescription } from './gateway-api.js';
 import { ServerConnection, StreamConnection } from './instance/connection.js';
@@ -16,7 +16,7 @@ import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, EntryRedactor } from './instance/redact.js';
 import { memoryShareOf, type Room } from './instance/room.js';
 import type { ServerStatus } from './instance/server-status.js';
-import { SessionPool } from './instance/session-pool.js';
+import { refuseRaw, SessionPool } from './instance/session-pool.js';
 import { Supervisor } from './instance/supervisor.js';
 import type { Clock } from './options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
@@ -118,7 +118,7 @@ export class CatalogEntry {
       watch: toWatch(definition),
       clock,
       current: () => env.find(definition.id).sessions,
-      connect: (caller, onProgress) =>
+      connect: (caller, onProgress, isRaw) =>
         new EraTransport({
           server: definition.id,
           era,
@@ -126,7 +126,7 @@ export class CatalogEntry {
           requestTimeoutMs: definition.requestTimeoutMs,
           probeTimeoutMs,
           silenceTimeoutMs: definition.startTimeoutMs / 2 - probeTimeoutMs,
-          connect: () => this.#connect(caller, onProgress),
+          connect: () => this.#connect(caller, onProgress, isRaw),
         }),
     });
   }
@@ -183,7 +183,7 @@ export class CatalogEntry {
   /** A transport to this server alone. */
   connect(caller: Caller | undefined): Transport {
     const { isolation } = this.#sharing();
-    return isolation === 'caller' ? this.#connect(caller) : this.sessions.connectShared(caller ?? {});
+    return isolation === 'caller' ? this.#connect(caller, undefined, true) : this.sessions.connectShared(caller ?? {});
   }
 
   /** Connections to this server alone that speak as servers with sessions do, whatever it speaks. */
@@ -206,13 +206,7 @@ export class CatalogEntry {
 
   #sharing(): Pick<ServerDefinition, 'id' | 'isolation'> {
     const { id, isolation } = this.definition;
-    if (isolation === 'request') {
-      throw new GatewayError(
-        'ISOLATION_UNSUPPORTED',
-        'isolation: request is for the merged peer: call connect() without an id, or serve()',
-        { server: id },
-      );
-    }
+    refuseRaw({ server: id, isolation });
     return { id, isolation };
   }
 
@@ -254,13 +248,17 @@ export class CatalogEntry {
   }
 
   /** A connection with an instance of its own. */
-  #connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): ServerConnection {
+  #connect(
+    caller: Caller | undefined,
+    onProgress?: (progress: RuntimeProgress) => void,
+    isRaw = false,
+  ): ServerConnection {
     const Connection = this.factory.supports?.stderr === false ? ServerConnection : StreamConnection;
     return new Connection({
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      acquire: (signal) => this.#acquire(caller, signal, onProgress),
+      acquire: (signal) => this.#acquire(caller, signal, onProgress, isRaw),
     });
   }
 
@@ -269,9 +267,13 @@ export class CatalogEntry {
     caller: Caller | undefined,
     signal: AbortSignal,
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
+    isRaw: boolean,
   ): Promise<Instance> {
     for (;;) {
       const entry = this.#env.find(this.definition.id);
+      if (isRaw) {
+        entry.#sharing();
+      }
       try {
         return await entry.supervisor.acquire(caller, signal, onProgress);
       } catch (error) {

@@ -1,4 +1,4 @@
-import type { GatewayError } from '../errors.js';
+import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeProgress } from '../runtime.js';
 import type { LinkTransport } from './link-transport.js';
@@ -17,8 +17,12 @@ export interface SessionPoolOptions {
   readonly clock: Clock;
   /** The pool of the entry that the catalog has now. Throws when there is none. */
   current(): SessionPool;
-  /** A connection with an instance of its own. */
-  connect(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
+  /**
+   * A connection with an instance of its own.
+   *
+   * @param isRaw - it stays as it is for all that its user asks, which not every isolation allows
+   */
+  connect(caller: Caller | undefined, onProgress?: OnProgress, isRaw?: boolean): LinkTransport;
 }
 
 /** Decides who shares an instance of an entry, and hands out connections accordingly. */
@@ -55,7 +59,7 @@ export class SessionPool {
 
   /** A connection with an instance of its own, whatever the isolation. */
   connectAlone(caller: Caller | undefined): LinkTransport {
-    return this.#options.connect(caller);
+    return this.#options.connect(caller, undefined, true);
   }
 
   /** A connection to the instance that callers share, or that the callers of one principal share. */
@@ -85,13 +89,17 @@ export class SessionPool {
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
   #attach(caller: Caller, staysWith: 'server' | 'entry', onProgress?: OnProgress): SharedTransport {
-    return new SharedTransport(() => this.#options.current().#join(caller), staysWith, onProgress);
+    return new SharedTransport(() => this.#options.current().#join(caller, staysWith), staysWith, onProgress);
   }
 
   /** The session that this caller shares, and whom its server is started for. */
-  #join(caller: Caller): SharedSession {
+  #join(caller: Caller, staysWith: 'server' | 'entry'): SharedSession {
     if (this.#closed !== undefined) {
       throw this.#closed;
+    }
+    if (staysWith === 'server') {
+      // A reload may have changed the isolation since the connection was made.
+      refuseRaw(this.#options);
     }
     const { principal, id } = caller;
     switch (this.#options.isolation) {
@@ -149,5 +157,16 @@ export class SessionPool {
   #linkOptions(caller: Caller | undefined, onProgress: OnProgress) {
     const { server, startTimeoutMs, watch, connect } = this.#options;
     return { server, startTimeoutMs, watch, connect: () => connect(caller, onProgress) };
+  }
+}
+
+/** @throws `GatewayError` `ISOLATION_UNSUPPORTED` where each request gets an instance of its own */
+export function refuseRaw({ server, isolation }: Pick<SessionPoolOptions, 'server' | 'isolation'>): void {
+  if (isolation === 'request') {
+    throw new GatewayError(
+      'ISOLATION_UNSUPPORTED',
+      'isolation: request is for the merged peer: call connect() without an id, or serve()',
+      { server },
+    );
   }
 }

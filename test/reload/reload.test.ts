@@ -807,6 +807,30 @@ describe('gateway.reload()', () => {
     });
   });
 
+  test.each([
+    ['caller', undefined],
+    ['shared', undefined],
+    ['caller', 'legacy'],
+    ['caller', 'modern'],
+    ['shared', 'legacy'],
+  ] as const)(
+    'a connection to a server with isolation %s, era %s, does not start once each request gets a server of its own',
+    async (isolation, era) => {
+      await using t = setUp({ a: script }, { entry: { isolation } });
+      const transport = t.gateway.connect('a', { era });
+      await t.gateway.reload({ servers: [entry('a', { isolation: 'request' })] });
+      if (isolation === 'shared' && era !== undefined) {
+        await transport.start();
+        const caller = new TestCaller(transport);
+        expect(await caller.error('initialize')).toMatchObject({ data: { code: 'ISOLATION_UNSUPPORTED' } });
+        await caller.until(() => caller.closed || undefined);
+      } else {
+        await expect(transport.start()).rejects.toMatchObject({ code: 'ISOLATION_UNSUPPORTED' });
+      }
+      expect(t.server('a').opens).toBe(0);
+    },
+  );
+
   test('a server that is kept, and that its caller may not see any more, ends for that caller', async () => {
     const kept = { on_reload: 'keep', idle_timeout: '0' };
     const resources = [{ uri: 'file:///x', name: 'x' }];
