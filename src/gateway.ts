@@ -239,7 +239,11 @@ class CatalogGateway implements Gateway {
     this.#refuseWhenClosed();
     const graceMs = graceOf('reload', options);
     const definitions = this.#resolve(catalog as CatalogInput);
+    const before = this.#entries.all;
     const { result, retired } = this.#entries.replace(definitions, graceMs);
+    const now = new Set(this.#entries.all);
+    const replaced = before.filter((entry) => !now.has(entry)).map(({ definition }) => definition.id);
+    this.#snapshots.forget(new Set(replaced));
     for (const id of [...result.removed, ...result.changed]) {
       this.#names.forget(id);
     }

@@ -150,7 +150,11 @@ export class ServerLinks {
   }
 
   #keep(server: EndpointServer, snapshot: ServerSnapshot): void {
-    const { snapshots, caller } = this.#options;
+    const { snapshots, caller, servers } = this.#options;
+    if (servers.get(server.id)?.entry !== server.entry) {
+      // A reload has replaced it while it was asked.
+      return;
+    }
     const owner = server.snapshotOwner(caller.current);
     if (owner === undefined) {
       this.#own.set(server.id, snapshot);
@@ -235,7 +239,7 @@ export class ServerLinks {
     const list = await listAll(link, kind);
     kind === 'tools' && this.#mirrored?.learn(server.id, list.items);
     const snapshot = this.snapshot(server);
-    if (snapshot?.lists[kind] !== undefined && !this.#closed) {
+    if (snapshot?.lists[kind] !== undefined && !this.#closed && !this.#kept.has(link)) {
       this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
     }
     return list;

@@ -24,7 +24,7 @@ export type GatewaySnapshot = Readonly<Record<string, ServerSnapshot>>;
  * caller (or principal) that they were taken for, since a server may show each caller other things.
  */
 export class SnapshotStore {
-  readonly #given: GatewaySnapshot;
+  #given: GatewaySnapshot;
   readonly #taken = new Map<string, ServerSnapshot>();
   readonly #max: number;
   readonly #maxItems: number;
@@ -58,6 +58,15 @@ export class SnapshotStore {
       this.#forget(oldest);
     }
     this.#taken.set(key, snapshot);
+  }
+
+  /** Servers of these ids are others now, or none: also where only values differ, which no fingerprint shows. */
+  forget(servers: ReadonlySet<string>): void {
+    this.#given = Object.fromEntries(Object.entries(this.#given).filter(([server]) => !servers.has(server)));
+    for (const key of [...this.#taken.keys()]) {
+      const [, server] = JSON.parse(key) as [string, string];
+      servers.has(server) && this.#forget(key);
+    }
   }
 
   #forget(key: string): void {

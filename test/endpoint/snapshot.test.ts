@@ -286,3 +286,27 @@ test('a store remembers so many items of lists, whosever they are', () => {
   store.set('a', 'eve', taken(2));
   expect(known()).toEqual(['bob', 'eve']);
 });
+
+test.each(['shared', 'caller'])(
+  'a snapshot of an entry that a reload changes is not used, isolation: %s',
+  async (isolation) => {
+    const script: Script = {
+      tools: [],
+      on: { 'tools/list': (_, { context }) => ({ tools: [{ name: `v${context.env.V}` }] }) },
+    };
+    const entry = { isolation, idle_timeout: '10s' };
+    await using first = setUp({ a: script }, { entry: { ...entry, env: { V: '1' } } });
+    const caller = await first.caller({}, { caller: { id: 'me' } });
+    expect(await caller.toolNames()).toEqual(['a__v1']);
+    await first.clock.advance(60_000);
+    const server = { id: 'a', runtime: { type: 'scripted' as const, script: 'a' }, ...entry };
+    const snapshot = first.gateway.snapshot();
+    await first.gateway.reload({ servers: [{ ...server, env: { V: '2' } }] } as never);
+    expect(first.gateway.snapshot()).toEqual({});
+    expect(await caller.toolNames()).toEqual(['a__v2']);
+    await using second = setUp({ a: script }, { entry: { ...entry, env: { V: '1' } }, snapshot });
+    await second.gateway.reload({ servers: [{ ...server, env: { V: '2' } }] } as never);
+    const other = await second.caller();
+    expect(await other.toolNames()).toEqual(['a__v2']);
+  },
+);
