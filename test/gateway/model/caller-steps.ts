@@ -1,0 +1,266 @@
+import type { RequestId } from '../../../src/sdk.js';
+import type { Json } from '../../endpoint/scripted-server.js';
+import type { Chance } from './chance.js';
+import { serverIds } from './entries.js';
+import type { Call, How } from './judge.js';
+import { type Asked, groupOf, isThere, join, type Member } from './members.js';
+import { foreign, uriOf } from './servers.js';
+import type { World } from './world.js';
+
+const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
+const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
+
+/** What callers do. */
+export class CallerSteps {
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  join(chance: Chance): void {
+    const { judge } = this.#world;
+    const index = this.#world.members.length;
+    const member = join(index, chance, {
+      gateway: this.#world.gateway,
+      entries: this.#world.entries,
+      onMessage: (who, message) => judge.received(who, message),
+      onClose: (who) => {
+        judge.log(`${judge.who(who)} is closed`);
+        who.closes += 1;
+        const open = [...who.open.values()].map(({ number, method }) => `${number} (${method})`);
+        if (open.length > 0 && !who.hasLeft) {
+          // Unless its start has failed, by which it knows.
+          const text = `${judge.who(who)} is closed before its requests ${open} were answered`;
+          setImmediate(() => who.open.size > 0 && judge.problem(text));
+        }
+      },
+      onUnanswered: (who, id, why) => judge.log(`${judge.who(who)} has no answer to ${JSON.stringify(id)}: ${why}`),
+      onStart: (who, starting) =>
+        starting.catch((error: unknown) => {
+          judge.log(`${judge.who(who)} could not start: ${String(error)}`);
+          who.open.clear();
+          this.#world.judge.sent.forEach((sent) => {
+            if (sent.member === who) sent.cancelled = true;
+          });
+        }),
+      problem: (text) => judge.problem(text),
+    });
+    if (member === undefined) {
+      return;
+    }
+    this.#world.members.push(member);
+    judge.log(
+      `${judge.who(member)} joins: ${JSON.stringify({ ...member.seen, capabilities: member.capabilities, era: member.era })}`,
+    );
+    if (member.era === 'legacy') {
+      const clientInfo = { name: `caller ${index}`, version: '1' };
+      const { capabilities } = member;
+      this.#world.request(
+        member,
+        'initialize',
+        { protocolVersion: '2025-11-25', capabilities, clientInfo },
+        { id: 'initialize' },
+      );
+    }
+  }
+
+  call(member: Member, chance: Chance): void {
+    // Where ids are not changed on their way, they are used once, as they should be.
+    const id = member.to !== undefined ? `raw ${this.#world.number()}` : (chance.pick(ids) as RequestId);
+    if (member.open.has(id) || member.crossing.has(id)) {
+      return;
+    }
+    const how = chance.one<How>(['pass', 'pass', 'pass', 'wait', 'refuse', 'replace']);
+    const isTask = member.era === 'legacy' && chance.oneIn(8);
+    this.#world.callTool(
+      member,
+      member.to ?? chance.one(serverIds),
+      chance.one(['go', 'go', 'go', 'now']),
+      how,
+      id,
+      chance.pick(tokens),
+      isTask,
+    );
+  }
+
+  cancel(member: Member, chance: Chance): void {
+    const sent = chance.pick([...member.open.values()].filter(({ method }) => method !== 'initialize'));
+    if (sent === undefined) {
+      return;
+    }
+    this.#world.judge.count('cancel');
+    this.#world.judge.log(`${this.#world.judge.who(member)} cancels ${sent.number}`);
+    sent.cancelled = true;
+    if (sent.call !== undefined) {
+      sent.call.toldOff = sent.call.at !== undefined && !sent.call.isAnswered;
+    }
+    if (sent.method === 'resources/subscribe') {
+      // Whether it came through is not known.
+      member.subscriptions.set(String(sent.params.uri), 'asked');
+    }
+    member.open.delete(sent.id);
+    member.crossing.set(sent.id, sent);
+    const reason = String(sent.call?.number ?? 'enough');
+    this.#world.send(member, { method: 'notifications/cancelled', params: { requestId: sent.id, reason } });
+  }
+
+  ask(member: Member, chance: Chance): void {
+    const method = chance.one(['tools/list', 'resources/list', 'prompts/list', 'ping', 'no/such', 'logging/setLevel']);
+    this.#world.request(member, method, method === 'logging/setLevel' ? { level: 'info' } : {}, {});
+  }
+
+  subscribe(member: Member, chance: Chance): void {
+    const server = member.to ?? chance.one(serverIds);
+    const uri = uriOf(server, chance.one([1, 2]));
+    if (member.subscriptions.has(uri)) {
+      return;
+    }
+    member.subscriptions.set(uri, 'asked');
+    if (member.era === 'modern') {
+      this.#world.request(
+        member,
+        'subscriptions/listen',
+        { notifications: { resourceSubscriptions: [uri] } },
+        {},
+      ).cancelled = true;
+      return;
+    }
+    const sent = this.#world.request(member, 'resources/subscribe', { uri }, {});
+    this.#world.watch(sent, () => {
+      if (sent.result !== undefined && !sent.cancelled) {
+        this.#world.judge.count('subscribed');
+        member.subscriptions.set(uri, 'made');
+      }
+    });
+  }
+
+  unsubscribe(member: Member, chance: Chance): void {
+    const uri = chance.pick([...member.subscriptions.entries()].filter(([, state]) => state === 'made'))?.[0];
+    if (uri === undefined || member.era === 'modern') {
+      return;
+    }
+    member.subscriptions.set(uri, 'ending');
+    const sent = this.#world.request(member, 'resources/unsubscribe', { uri }, {});
+    this.#world.watch(sent, () => {
+      if (sent.result !== undefined) {
+        this.#world.judge.count('unsubscribed');
+        member.subscriptions.delete(uri);
+      }
+    });
+  }
+
+  aboutTask(member: Member, chance: Chance): void {
+    if (member.era === 'modern') {
+      return;
+    }
+    const method = chance.one(['tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list']);
+    const taskId = chance.one(['t1', 't2', 'a__t1', 'b__t1']);
+    const sent = this.#world.request(member, method, method === 'tasks/list' ? {} : { taskId }, {});
+    this.#world.watch(sent, () => {
+      const result = sent.result as (Json & { tasks?: Json[] }) | undefined;
+      for (const { c, n } of result?.tasks ??
+        (result === undefined ? [] : [(result.structuredContent as Json) ?? result])) {
+        this.#world.judge.count('task');
+        const call = this.#world.judge.calls.get(n as number);
+        const instance = call?.at?.instance;
+        const isolation = instance && this.#world.servers.memory(instance).generation.isolation;
+        const owner = this.#world.members[c as number];
+        const isOwn =
+          owner === member ||
+          (owner !== undefined && isolation === 'caller' && groupOf(owner, 'caller') === groupOf(member, 'caller'));
+        if (!isOwn) {
+          this.#world.judge.problem(
+            `${this.#world.judge.who(member)} gets the task of ${c}: ${JSON.stringify(sent.result)}`,
+          );
+        }
+      }
+    });
+  }
+
+  respond(member: Member, chance: Chance): void {
+    const asked = chance.pick(member.asked);
+    if (asked === undefined || chance.oneIn(6)) {
+      // An answer that nobody waits for.
+      this.#world.send(member, { id: chance.below(20) + 1_000_000, result: { nobody: true } });
+      return;
+    }
+    const thief = chance.pick(
+      this.#world.members.filter((each) => isThere(each) && each.era === 'modern' && each !== member),
+    );
+    if (asked.of !== undefined && thief !== undefined && chance.oneIn(4)) {
+      return this.steal(thief, member, asked);
+    }
+    this.respondTo(member, asked, member.kind !== 'raw' && chance.oneIn(4));
+  }
+
+  answerTo(member: Member, { method, number }: Asked): Json {
+    const mark = { q: number, by: member.index };
+    return method === 'elicitation/create'
+      ? { action: 'accept', content: mark }
+      : { role: 'assistant', model: 'm', content: { type: 'text', text: 'x' }, _meta: mark };
+  }
+
+  respondTo(member: Member, asked: Asked, again = false): void {
+    const { of, id, number } = asked;
+    this.#world.judge.log(`${this.#world.judge.who(member)} answers question ${String(number)}`);
+    if (of === undefined) {
+      // Whoever answers a second time is not heard.
+      again || member.asked.splice(member.asked.indexOf(asked), 1);
+      this.#world.send(member, { id, result: this.answerTo(member, asked) });
+      return;
+    }
+    member.asked.splice(member.asked.indexOf(asked), 1);
+    const { sent, state, key } = of;
+    const { requestState: _, inputResponses: __, ...params } = sent.params;
+    const inputResponses = { [key]: this.answerTo(member, asked) };
+    const more = { requestState: state, inputResponses };
+    this.#world.request(member, 'tools/call', { ...params, ...more }, { call: sent.call as Call, token: sent.token });
+  }
+
+  /** Goes on with a call of another. */
+  steal(thief: Member, member: Member, asked: Asked): void {
+    const { sent, state, key } = asked.of as NonNullable<Asked['of']>;
+    const same = (one: Member) => JSON.stringify([one.caller?.id, one.caller?.principal, one.to]);
+    // A server of the stateless era that callers reach untouched decides itself.
+    if (
+      thief.kind === 'raw' ||
+      ((thief.caller?.id ?? thief.caller?.principal) !== undefined && same(thief) === same(member))
+    ) {
+      return;
+    }
+    this.#world.judge.count('theft');
+    const { inputResponses: _, requestState: __, ...params } = sent.params;
+    const inputResponses = { [key]: this.answerTo(thief, asked) };
+    this.#world.request(thief, 'tools/call', { ...params, requestState: state, inputResponses }, { isTheft: true });
+  }
+
+  saySomethingOdd(member: Member, chance: Chance): void {
+    const odd = chance.one<() => Json>([
+      () => ({
+        method: 'notifications/cancelled',
+        params: { requestId: chance.pick([...ids, 99, undefined]) === undefined ? null : 'nobody' },
+      }),
+      () => ({
+        method: 'notifications/progress',
+        params: { progressToken: chance.pick(foreign), progress: 1, number: -1 },
+      }),
+      () => ({ method: 'notifications/roots/list_changed' }),
+      () => ({ id: 'odd', result: {} }),
+      () => ({ id: 'odd', error: { code: -1, message: 'no' } }),
+      () => ({ method: 'notifications/no/such', params: { n: 1 } }),
+    ])();
+    this.#world.judge.log(`${this.#world.judge.who(member)} says ${JSON.stringify(odd)}`);
+    this.#world.send(member, odd);
+  }
+
+  leave(member: Member): void {
+    this.#world.judge.log(`${this.#world.judge.who(member)} leaves`);
+    member.hasLeft = true;
+    member
+      .leave()
+      .catch((error: unknown) =>
+        this.#world.judge.problem(`${this.#world.judge.who(member)} cannot leave: ${String(error)}`),
+      );
+  }
+}

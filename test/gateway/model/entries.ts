@@ -1,0 +1,170 @@
+import type { CatalogInput } from '../../../src/index.js';
+import type { ScriptedServer } from '../../endpoint/scripted-server.js';
+import type { Chance } from './chance.js';
+
+export type Era = 'legacy' | 'modern';
+export type Isolation = 'caller' | 'shared' | 'principal' | 'request';
+
+/** What a server is started as; the number goes into its environment, so that each instance tells which one it is of. */
+export interface Generation {
+  readonly number: number;
+  readonly era: Era;
+  readonly isolation: Isolation;
+}
+
+interface Entry {
+  readonly id: string;
+  readonly server: ScriptedServer;
+  generation: Generation;
+  isThere: boolean;
+  enabled: boolean;
+  tags: string[];
+  deny: string[];
+  onReload: 'drain' | 'now' | 'keep';
+  readonly settings: Record<string, unknown>;
+}
+
+export const serverIds = ['a', 'b', 'c', 'd'] as const;
+const isolations = ['caller', 'caller', 'shared', 'principal', 'request'] as const;
+
+/** The catalog as it is, and as it was: what may change of it does. */
+export class Entries {
+  readonly #entries: Entry[];
+  readonly #generations = new Map<number, Generation>();
+
+  constructor(chance: Chance, createServer: (id: string) => ScriptedServer) {
+    this.#entries = serverIds.map((id) => ({
+      id,
+      server: createServer(id),
+      generation: this.#generate(chance.one(['legacy', 'legacy', 'modern']), chance.one(isolations)),
+      isThere: true,
+      enabled: true,
+      tags: chance.oneIn(2) ? ['t'] : [],
+      deny: chance.oneIn(3) ? ['denied'] : [],
+      onReload: chance.one(['drain', 'now', 'keep']),
+      settings: {
+        idle_timeout: chance.one(['10s', '2m']),
+        request_timeout: '60s',
+        ...(chance.oneIn(4) && { max_lifetime: '20s' }),
+        ...(chance.oneIn(3) && { health: { interval: '15s', timeout: '5s', failures: 2 } }),
+        ...(chance.oneIn(3) && { health: { interval: 0 } }),
+        // As often as may be: here servers die for a living.
+        restart: { max: 1_000, backoff: '1ms', max_backoff: '1ms' },
+      },
+    }));
+  }
+
+  get ids(): string[] {
+    return this.#entries.filter(({ isThere }) => isThere).map(({ id }) => id);
+  }
+
+  get servers(): ScriptedServer[] {
+    return this.#entries.map(({ server }) => server);
+  }
+
+  get catalog(): CatalogInput {
+    return {
+      servers: this.#entries
+        .filter(({ isThere }) => isThere)
+        .map(({ id, server, generation, enabled, tags, deny, onReload, settings }) => ({
+          ...settings,
+          id,
+          runtime: server.runtime,
+          enabled,
+          tags,
+          on_reload: onReload,
+          isolation: generation.isolation,
+          env: { GENERATION: String(generation.number) },
+          tools: { deny },
+        })),
+    } as CatalogInput;
+  }
+
+  of(id: string): Entry {
+    return this.#entries.find((entry) => entry.id === id) as Entry;
+  }
+
+  /** Those that a caller may see. */
+  visible({
+    servers,
+    tags,
+  }: {
+    readonly servers?: readonly string[] | undefined;
+    readonly tags?: readonly string[] | undefined;
+  }) {
+    return this.#entries.filter(
+      (entry) =>
+        entry.isThere &&
+        entry.enabled &&
+        (servers === undefined || servers.includes(entry.id)) &&
+        (tags === undefined || tags.some((tag) => entry.tags.includes(tag))),
+    );
+  }
+
+  generation(number: unknown): Generation {
+    return this.#generations.get(Number(number)) as Generation;
+  }
+
+  /** @returns what is other now */
+  change(chance: Chance): string {
+    const entry = chance.pick(this.#entries) as Entry;
+    const { id, generation } = entry;
+    if (!entry.isThere) {
+      entry.isThere = true;
+      return `${id} comes back`;
+    }
+    return chance.weigh<() => string>([
+      [
+        4,
+        () => {
+          entry.generation = this.#generate(generation.era, generation.isolation);
+          entry.onReload = chance.one(['drain', 'now', 'keep']);
+          return `${id} is generation ${entry.generation.number} (${entry.onReload})`;
+        },
+      ],
+      [
+        2,
+        () => {
+          entry.generation = this.#generate(chance.one(['legacy', 'modern']), generation.isolation);
+          entry.onReload = chance.one(['drain', 'now', 'keep']);
+          return `${id} is ${JSON.stringify(entry.generation)} (${entry.onReload})`;
+        },
+      ],
+      [
+        1,
+        () => {
+          entry.isThere = false;
+          return `${id} goes`;
+        },
+      ],
+      [
+        1,
+        () => {
+          entry.enabled = !entry.enabled;
+          return `${id} is ${entry.enabled ? 'enabled' : 'disabled'}`;
+        },
+      ],
+      [
+        1,
+        () => {
+          entry.tags = entry.tags.length === 0 ? ['t'] : [];
+          return `${id} has tags ${entry.tags}`;
+        },
+      ],
+      [
+        1,
+        () => {
+          entry.deny = entry.deny.length === 0 ? ['denied'] : [];
+          return `${id} denies ${entry.deny}`;
+        },
+      ],
+    ])();
+  }
+
+  #generate(era: Era, isolation: Isolation): Generation {
+    const number = this.#generations.size + 1;
+    const generation = { number, era, isolation };
+    this.#generations.set(number, generation);
+    return generation;
+  }
+}

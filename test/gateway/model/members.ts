@@ -1,0 +1,216 @@
+import type { Caller, Gateway } from '../../../src/index.js';
+import type { JSONRPCMessage, RequestId, Transport } from '../../../src/sdk.js';
+import { envelope } from '../../endpoint/modern-caller.js';
+import type { Json } from '../../endpoint/scripted-server.js';
+import type { Chance } from './chance.js';
+import { type Entries, type Era, type Isolation, serverIds } from './entries.js';
+import { FetchLine } from './fetch-line.js';
+import type { Sent } from './judge.js';
+
+export const kinds = [
+  'merged',
+  'merged modern',
+  'raw',
+  'raw as legacy',
+  'raw as modern',
+  'fetch',
+  'fetch modern',
+] as const;
+
+/** A question that a member has before it. */
+export interface Asked {
+  /** Of a session; or what the answer to a stateless call holds. */
+  readonly id: RequestId | undefined;
+  readonly number: unknown;
+  readonly method: string;
+  readonly params: Json;
+  /** The stateless call that needs it, with what belongs to the answer. */
+  readonly of?: { readonly sent: Sent; readonly state: unknown; readonly key: string };
+}
+
+/** One connection, or one client over HTTP, and what it remembers. */
+export interface Member {
+  readonly index: number;
+  readonly kind: (typeof kinds)[number];
+  readonly era: Era;
+  /** The only server that it is connected to. */
+  readonly to: string | undefined;
+  readonly caller: Caller | undefined;
+  readonly seen: { readonly servers?: readonly string[]; readonly tags?: readonly string[] };
+  readonly capabilities: Json;
+  readonly open: Map<RequestId, Sent>;
+  /** Ids that were cancelled since the last pause: an answer may have crossed the cancellation. */
+  readonly crossing: Map<RequestId, Sent>;
+  readonly asked: Asked[];
+  /** By URI: whether the subscription is acknowledged. */
+  readonly subscriptions: Map<string, 'asked' | 'made' | 'ending'>;
+  readonly sendsLevel: boolean;
+  send(message: Json): Promise<void>;
+  /** Whether its transport was started. */
+  hasStarted: boolean;
+  /** Whether what it sends goes out at once, and not after a start. */
+  isReady: boolean;
+  /** It has left. */
+  hasLeft: boolean;
+  /** Its transport has closed, so many times. */
+  closes: number;
+  leave(): Promise<void>;
+}
+
+export interface Wires {
+  readonly gateway: Gateway;
+  readonly entries: Entries;
+  onMessage(member: Member, message: Json): void;
+  onClose(member: Member): void;
+  onUnanswered(member: Member, id: unknown, why: string): void;
+  onStart(member: Member, starting: Promise<void>): void;
+  problem(text: string): void;
+}
+
+/** Joins, in one of the ways in which a caller can. */
+export function join(index: number, chance: Chance, wires: Wires): Member | undefined {
+  const { gateway, entries } = wires;
+  const kind = chance.one(kinds);
+  const isFetch = kind.startsWith('fetch');
+  const who = chooseCaller(index, isFetch, chance);
+  const tags = chance.oneIn(4) ? ['t'] : undefined;
+  const servers = chance.oneIn(5)
+    ? serverIds.filter((each) => entries.ids.includes(each) && !chance.oneIn(2))
+    : undefined;
+  const seen = { ...(tags && { tags }), ...(servers && { servers }) };
+  const to = kind.startsWith('raw') ? chance.pick(entries.ids) : undefined;
+  if (kind.startsWith('raw')) {
+    if (to === undefined || entries.of(to).generation.isolation === 'request') {
+      return undefined;
+    }
+  }
+  const era: Era = kind.endsWith('modern')
+    ? 'modern'
+    : kind === 'raw' && entries.of(to as string).generation.isolation === 'caller'
+      ? entries.of(to as string).generation.era
+      : 'legacy';
+  const capabilities: Json = chance.one<Json>([
+    {},
+    { sampling: {}, elicitation: {} },
+    { sampling: {}, elicitation: {} },
+  ]);
+  const member: Member = {
+    index,
+    kind,
+    era,
+    to,
+    caller: who,
+    seen: to === undefined ? seen : {},
+    capabilities,
+    open: new Map(),
+    crossing: new Map(),
+    asked: [],
+    subscriptions: new Map(),
+    sendsLevel: chance.oneIn(2),
+    hasStarted: false,
+    isReady: isFetch && era === 'modern',
+    hasLeft: false,
+    closes: 0,
+    ...(isFetch ? fetchLine() : transportLine()),
+  };
+  return member;
+
+  function fetchLine() {
+    const polite = chance.oneIn(2);
+    const line = new FetchLine({
+      gateway,
+      era,
+      ...seen,
+      callerOf: (message) => ({ ...(who as Caller), data: { c: index, n: markOf(message) } }),
+      onMessage: (message) => wires.onMessage(member, message),
+      onUnanswered: (unanswered, why) => wires.onUnanswered(member, unanswered, why),
+    });
+    const listens = era === 'legacy' && chance.oneIn(2);
+    return {
+      async send(message: Json) {
+        await line.send(message);
+        member.isReady = true;
+        if (listens && message.method === 'initialize') {
+          line.listen().catch((error: unknown) => wires.problem(`the stream of ${index} failed: ${String(error)}`));
+        }
+      },
+      leave: () => line.close(polite),
+    };
+  }
+
+  function transportLine() {
+    const transport: Transport =
+      to === undefined
+        ? gateway.connect({ caller: who, ...seen })
+        : gateway.connect(to, {
+            caller: who,
+            ...(kind === 'raw as legacy' && { era: 'legacy' as const }),
+            ...(kind === 'raw as modern' && { era: 'modern' as const }),
+          });
+    transport.onmessage = (message) => wires.onMessage(member, message as unknown as Json);
+    transport.onclose = () => wires.onClose(member);
+    transport.onerror = () => {};
+    let started: Promise<void> | undefined;
+    return {
+      async send(message: Json) {
+        if (started === undefined) {
+          member.hasStarted = true;
+          started = transport.start();
+          wires.onStart(member, started);
+        }
+        await started;
+        member.isReady = true;
+        await transport.send({ jsonrpc: '2.0', ...message } as unknown as JSONRPCMessage);
+      },
+      leave: () => transport.close(),
+    };
+  }
+}
+
+/** With an id or without, of a principal or of none; a host need not say anything. One id is of one principal. */
+function chooseCaller(index: number, isFetch: boolean, chance: Chance): Caller | undefined {
+  const alone = isFetch ? `f${index}` : undefined;
+  const id = chance.one([alone, alone, 'same', 'other', `own ${index}`]);
+  const principal = chance.one([undefined, 'p', 'q']);
+  const data = { c: index };
+  if (!isFetch && chance.oneIn(8)) {
+    return undefined;
+  }
+  return { id, principal: id === 'same' ? 'p' : id === 'other' ? undefined : principal, data };
+}
+
+/** Whether it is still connected. */
+export function isThere({ hasLeft, closes }: Member): boolean {
+  return !hasLeft && closes === 0;
+}
+
+/** What a request of a member's era needs in its params. */
+export function withEnvelope(member: Member, params: Json): Json {
+  if (member.era === 'legacy') {
+    return params;
+  }
+  const { _meta, ...rest } = params;
+  const level = member.sendsLevel ? { 'io.modelcontextprotocol/logLevel': 'info' } : {};
+  return { ...rest, _meta: { ...envelope(member.capabilities, level), ...(_meta as Json | undefined) } };
+}
+
+/** With whom a member shares instances of a server. */
+export function groupOf(member: Member, isolation: Isolation): string {
+  const { caller, index, to } = member;
+  const alone = `connection ${index}`;
+  if (isolation === 'shared') {
+    return 'everybody';
+  }
+  if (isolation === 'principal' && caller?.principal !== undefined) {
+    return `principal ${caller.principal}`;
+  }
+  return caller?.id === undefined || (to !== undefined && isolation === 'caller') ? alone : `caller ${caller.id}`;
+}
+
+export function isForCallers(group: string | undefined): boolean {
+  return group === 'everybody' || group?.startsWith('principal ') === true;
+}
+
+function markOf(message: Json): unknown {
+  return ((message.params as Json | undefined)?.arguments as Json | undefined)?.n;
+}

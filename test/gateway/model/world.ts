@@ -1,0 +1,212 @@
+import { createGateway, type Gateway, type Interceptor } from '../../../src/index.js';
+import type { RequestId } from '../../../src/sdk.js';
+import type { Json } from '../../endpoint/scripted-server.js';
+import { FakeClock, settle } from '../../support/fake-clock.js';
+import type { Chance } from './chance.js';
+import { Entries } from './entries.js';
+import { type Call, type How, Judge, type Sent } from './judge.js';
+import { isThere, type Member, withEnvelope } from './members.js';
+import { type Held, type Opening, PlayedServers } from './servers.js';
+
+/** One gateway with its catalog, its servers, its callers and its time, and who judges them. */
+export class World {
+  readonly judge = new Judge();
+  readonly clock = new FakeClock();
+  readonly entries: Entries;
+  readonly servers: PlayedServers;
+  readonly gateway: Gateway;
+  readonly members: Member[] = this.judge.members;
+  nextOpen: Opening = 'at once';
+  readonly doors: (() => void)[] = [];
+  /** What a connection did not take: it has to be at its end. */
+  readonly unsent: { readonly sent: Sent; readonly why: string }[] = [];
+  readonly watched: { readonly sent: Sent; readonly run: () => void }[] = [];
+  #next = 1;
+
+  constructor(chance: Chance) {
+    const { judge } = this;
+    this.servers = new PlayedServers({
+      generation: (number) => this.entries.generation(number),
+      onCall: (instance, request) => {
+        const call = judge.arrived(instance, request);
+        const isNow = request.params?.name === 'now' && call !== undefined;
+        return isNow ? this.complete({ instance, request, rounds: 0 }) : undefined;
+      },
+      opening: () => this.opening(),
+    });
+    judge.servers = this.servers;
+    this.entries = new Entries(chance, (id) => this.servers.create(id));
+    const intercept = chance.oneIn(2) ? this.intercept : undefined;
+    judge.intercepts = intercept !== undefined;
+    this.gateway = createGateway(this.entries.catalog as never, { clock: this.clock, intercept });
+    judge.log(`setting: ${JSON.stringify(this.entries.catalog)} ${intercept ? 'with' : 'without'} interceptor`);
+  }
+
+  /** One that nothing else has. */
+  number(): number {
+    return this.#next++;
+  }
+
+  async opening(): Promise<Opening> {
+    const how = this.nextOpen;
+    this.nextOpen = 'at once';
+    if (how === 'wait') {
+      await new Promise<void>((resolve) => this.doors.push(resolve));
+    }
+    return how;
+  }
+
+  openDoors(): void {
+    for (const open of this.doors.splice(0)) {
+      open();
+    }
+  }
+
+  /** The answer to a call: whose it is, and from where. */
+  complete({ instance, request }: Held): Json {
+    const { n, c } = (request.params?.arguments ?? {}) as Json;
+    const mark = { n, c, server: instance.context.server };
+    const memory = this.servers.memory(instance);
+    const call = this.judge.calls.get(n as number);
+    if (call?.at?.instance === instance && call.at.id === request.id) {
+      call.isAnswered = true;
+    }
+    if (request.params?.task !== undefined && memory.generation.era === 'legacy') {
+      const taskId = `t${memory.tasks.size + 1}`;
+      memory.tasks.set(taskId, { mark, isDone: false });
+      return { task: { taskId, status: 'working', ttl: 60_000, ...mark } };
+    }
+    const modern = memory.generation.era === 'modern' ? { resultType: 'complete' } : {};
+    return { ...modern, content: [], structuredContent: mark };
+  }
+
+  /** Makes a call that says whose it is. */
+  callTool(
+    member: Member,
+    server: string,
+    tool: string,
+    how: How,
+    id?: RequestId,
+    token?: RequestId,
+    isTask = false,
+  ): Sent {
+    const number = this.number();
+    const call: Call = {
+      number,
+      member,
+      server,
+      how,
+      isTask,
+      arrivals: [],
+      at: undefined,
+      isAnswered: false,
+      toldOff: false,
+      requests: 0,
+    };
+    this.judge.calls.set(number, call);
+    const name = member.to === undefined ? `${server}__${tool}` : tool;
+    const params = {
+      name,
+      arguments: { n: number, c: member.index, how },
+      ...(isTask && { task: { ttl: 60_000 } }),
+      ...(token !== undefined && { _meta: { progressToken: token } }),
+    };
+    return this.request(member, 'tools/call', params, { id, call, token });
+  }
+
+  /** Sends a request, and remembers it. */
+  request(
+    member: Member,
+    method: string,
+    params: Json,
+    {
+      id,
+      call,
+      token,
+      isTheft = false,
+    }: { id?: RequestId | undefined; call?: Call; token?: RequestId | undefined; isTheft?: boolean },
+  ): Sent {
+    const number = this.number();
+    const own = id ?? `${method} ${number}`;
+    const sent: Sent = { number, member, id: own, method, params, token, call, isTheft, answers: 0, cancelled: false };
+    this.judge.sent.push(sent);
+    if (call !== undefined) {
+      call.requests += 1;
+    }
+    member.open.set(own, sent);
+    this.judge.log(
+      `${this.judge.who(member)} sends ${number}: ${method} ${JSON.stringify(own)} ${JSON.stringify(params)}`,
+    );
+    this.send(member, { id: own, method, params: withEnvelope(member, params) }, sent);
+    return sent;
+  }
+
+  send(member: Member, message: Json, sent?: Sent): void {
+    member.send({ jsonrpc: '2.0', ...message }).catch((error: { code?: string }) => {
+      this.judge.log(`${this.judge.who(member)} could not send ${JSON.stringify(message)}: ${String(error)}`);
+      // What was not accepted is not answered.
+      if (sent !== undefined) {
+        sent.cancelled = true;
+        member.open.delete(sent.id);
+      }
+      if (error.code !== 'SERVER_UNKNOWN' && sent !== undefined) {
+        this.unsent.push({ sent, why: String(error) });
+      }
+    });
+  }
+
+  /** Does something with the answer once it is there. */
+  watch(sent: Sent, run: () => void): void {
+    this.watched.push({ sent, run });
+  }
+
+  /** Lets everything happen that waits for nothing but its turn, and looks whether it was right. */
+  async pause(): Promise<void> {
+    for (let turn = 0; turn < 3; turn += 1) {
+      await settle();
+    }
+    for (const { sent, why } of this.unsent.splice(0)) {
+      if (isThere(sent.member)) {
+        this.judge.problem(`${this.judge.who(sent.member)} could not send ${sent.number} (${sent.method}): ${why}`);
+      }
+    }
+    for (const { sent, run } of this.watched.splice(0)) {
+      sent.answers > 0 ? run() : this.watched.push({ sent, run });
+    }
+    for (const member of this.members) {
+      member.isReady && member.crossing.clear();
+    }
+    this.judge.checkQuestions(false);
+  }
+
+  async passTime(ms: number): Promise<void> {
+    this.judge.log(`${ms} ms pass`);
+    await this.clock.advance(ms);
+    await this.pause();
+  }
+
+  readonly intercept: Interceptor = async ({ caller, method, params }, next) => {
+    const { n, c, how } = (params.arguments ?? {}) as { n?: number; c?: number; how?: How };
+    if (method !== 'tools/call' || n === undefined || params.requestState !== undefined) {
+      return next();
+    }
+    const data = caller.data as { c: number; n?: number } | undefined;
+    const member = this.members[c as number];
+    if ((member?.caller === undefined ? undefined : c) !== data?.c || (data?.n !== undefined && data.n !== n)) {
+      this.judge.problem(`the interceptor is told that call ${n} of ${c} is of ${JSON.stringify(data)}`);
+    }
+    switch (how) {
+      case 'refuse':
+        throw Object.assign(new Error('refused'), { code: 4003 });
+      case 'wait':
+        await new Promise((resolve) => this.clock.setTimeout(() => resolve(undefined), 50));
+        return next();
+      case 'replace': {
+        const result = await next();
+        return { ...result, replaced: true };
+      }
+      default:
+        return next();
+    }
+  };
+}
