@@ -191,20 +191,20 @@ describe('gateway.reload()', () => {
     await reloading;
   });
 
-  test('with an instance for each request from now on, a call that waits shares none with a raw connection of its caller', async () => {
+  test('with an instance for each request from now on, calls that wait share none, and a raw connection of their caller ends', async () => {
     await using t = setUp({ a: { ...script } }, { entry: { isolation: 'shared' } });
     const gate = Promise.withResolvers<void>();
     t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
     const who = { caller: { id: 'ada' } };
     await using caller = await t.caller({}, who);
+    await using other = await t.caller({}, who);
     await using raw = new TestCaller(t.gateway.connect('a', who));
     await raw.transport.start();
-    const answer = caller.result(...call('a'));
+    const answers = [caller, other].map((each) => each.result(...call('a')));
     await settle();
     const reloading = t.gateway.reload({ servers: [entry('a', { isolation: 'request' })] });
-    await raw.initialize();
-    await raw.result('tools/call', { name: 'x' });
-    expect(await answer).toEqual({});
+    await expect(raw.initialize()).rejects.toThrow('its entry in the catalog has changed');
+    expect(await Promise.all(answers)).toEqual([{}, {}]);
     gate.resolve();
     await reloading;
     const calls = t.server('a').instances.map((instance) => instance.requests('tools/call').length);
