@@ -184,7 +184,7 @@ export class PlayedServers {
 }
 
 /** Never given out to a server as ids or tokens. */
-export const foreign: readonly unknown[] = [0, -1, '1', 'x', 1_000_000, null, {}, true, 1.5];
+export const foreign: readonly unknown[] = [0, -1, '', 'x', 1_000_000, null, {}, true, 1.5];
 
 export function uriOf(server: string, number: number): string {
   return `x://${server}/${number}`;
