@@ -10,9 +10,7 @@ export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 export interface Exchange extends ProgressListener {
   /** A check of ours: it does not count as use. */
   readonly isProbe?: boolean;
-  /** Whoever waits goes with the server that it is sent to: the next one has nobody to answer. */
-  readonly isBound?: boolean;
-  /** Told in place of an answer, where whoever waits goes with the server, that this one did not take the request. */
+  /** Told in place of an answer, where the link ends with its server, that this one did not take the request. */
   readonly onRefused?: ((error: GatewayError) => void) | undefined;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;

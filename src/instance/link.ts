@@ -45,6 +45,8 @@ export interface LinkOptions {
   readonly startTimeoutMs: number | undefined;
   /** Undefined where somebody below watches already. */
   readonly watch: LinkWatchSettings | undefined;
+  /** Whoever waits for an answer goes with the server: the next one has nobody to answer. */
+  readonly isBound?: boolean;
   /** The end of a server that this one takes the place of. */
   readonly after?: Promise<void> | undefined;
   connect(): LinkTransport;
@@ -153,7 +155,7 @@ export class Link implements WatchedLink {
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
     const id = this.#exchanges.open(exchange);
     // For a check of ours nothing is started.
-    const repeats = exchange.isProbe !== true && (exchange.isBound !== true || exchange.onRefused !== undefined);
+    const repeats = exchange.isProbe !== true && (this.#options.isBound !== true || exchange.onRefused !== undefined);
     if (this.#handshake === undefined || this.isEnding) {
       this.#sendNext(id, message, part, repeats);
     } else {

@@ -71,7 +71,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   constructor(options: SharedSessionOptions) {
     this.#options = options;
     this.clock = options.clock;
-    this.#link = new Link(options.link, this);
+    // Every connection ends with the server.
+    this.#link = new Link({ ...options.link, isBound: true }, this);
     this.#tasks = new SharedTasks(options.clock);
     this.#callerTasks = new SharedTasks(options.clock);
   }
@@ -215,8 +216,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const copy = { ...request };
     const exchange: SharedExchange = {
       from,
-      // Its connection ends with the server.
-      isBound: true,
       callerId: request.id,
       onAnswer: (response) => {
         const isWanted = from.subscribing.delete(request);

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayEvent } from '../../src/index.js';
 import { TestCaller } from '../endpoint/test-caller.js';
-import { initializeResult, sendJson } from '../fixtures/http/listen.js';
+import { sendJson } from '../fixtures/http/listen.js';
 import { type Asked, listenScripted } from '../fixtures/http/scripted-host.js';
 
 type Refusal = (asked: Asked) => void;
@@ -32,13 +32,19 @@ async function listenForgetful({
     if (message?.method === 'initialize') {
       last += 1;
       keeps && known.add(`session-${last}`);
-      return sendJson(response, initializeResult(message), 200, { 'mcp-session-id': `session-${last}` });
+      const { protocolVersion = '2025-11-25' } = message.params ?? {};
+      const capabilities = { tools: {}, resources: { subscribe: true } };
+      const result = { protocolVersion, capabilities, serverInfo: { name: 'forgetful', version: '1' } };
+      return sendJson(response, { jsonrpc: '2.0', id: message.id, result }, 200, { 'mcp-session-id': `session-${last}` });
     }
     const isAsked = method === 'POST' && message?.id !== undefined;
     if (isAsked && headers['mcp-session-id'] === undefined) return refuse(422, 'expected initialize')(asked);
     // One that forgets each session at once takes its first notification.
     if (isAsked && !known.has(String(headers['mcp-session-id']))) {
       return refusal(asked);
+    }
+    if (message?.method === 'resources/list') {
+      return sendJson(response, { jsonrpc: '2.0', id: message.id, result: { resources: [{ uri: 'test://log', name: 'log' }] } });
     }
     if (message?.method === 'tools/call') ran.push(String(message.params?.name));
     return false;
@@ -226,6 +232,24 @@ describe.each([
     }
     expect(await second).toMatchObject(answer('second'));
     expect(setup.ran).toEqual(['first', 'second']);
+  });
+
+  test('starts no session to end a subscription that went with the one before', async () => {
+    const { ended, onEvent } = watchEnd();
+    await using setup = await listenForgetful({ entry, onEvent });
+    await using ada = await TestCaller.open(setup.gateway.connect(options));
+    const bob = await TestCaller.open(setup.gateway.connect(options));
+    await ada.result('tools/call', { name: 'a__first' });
+    await bob.result('resources/subscribe', { uri: 'test://log' });
+    setup.forget();
+    await bob.close();
+    await ended;
+    // Another one would be started after 10 ms.
+    await sleep(300);
+    expect(setup.host.count('resources/unsubscribe')).toBe(1);
+    expect(setup.host.count('initialize')).toBe(1);
+    expect(await ada.result('tools/call', { name: 'a__second' })).toMatchObject(answer('second'));
+    expect(setup.gateway.status('a').instances).toHaveLength(1);
   });
 });
 
