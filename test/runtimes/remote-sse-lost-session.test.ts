@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createGateway, type GatewayEvent } from '../../src/index.js';
+import { metaKeys, modernRevision } from '../../src/transport/modern.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { sendJson } from '../fixtures/http/listen.js';
 import { type Asked, listenScripted } from '../fixtures/http/scripted-host.js';
@@ -267,4 +268,30 @@ test('a raw connection ends with the session that the server has forgotten, and 
     data: { code: 'SESSION_LOST', delivered: false },
   });
   expect(setup.ran).toEqual([]);
+});
+
+describe.each([
+  ['isolation: caller', {}],
+  ['isolation: shared', { isolation: 'shared' }],
+])('a connection to one server of %s in an era of its own', (_, entry) => {
+  test.each(['legacy', 'modern'] as const)('ends with the session, and says what was not delivered (%s)', async (era) => {
+    await using setup = await listenForgetful({ entry });
+    await using one = new TestCaller(setup.gateway.connect('a', { era }));
+    await one.transport.start();
+    era === 'legacy' && (await one.initialize());
+    const meta = {
+      [metaKeys.protocolVersion]: modernRevision,
+      [metaKeys.clientCapabilities]: {},
+      [metaKeys.clientInfo]: { name: 't', version: '1' },
+    };
+    const params = (name: string) => ({ name, ...(era === 'modern' && { _meta: meta }) });
+    expect(await one.result('tools/call', params('first'))).toMatchObject(answer('first'));
+    setup.forget();
+    expect(await one.error('tools/call', params('second'))).toMatchObject({
+      data: { code: 'SESSION_LOST', delivered: false },
+    });
+    await vi.waitFor(() => expect(one.closed).toBe(1));
+    expect(setup.ran).toEqual(['first']);
+    expect(setup.host.count('initialize')).toBe(1);
+  });
 });

@@ -62,7 +62,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       this.#closed || send(...message);
     };
     this.#serverRequests = new ServerRequests(this.#send);
-    this.#link = new Link({ server, startTimeoutMs, watch: undefined, connect }, this);
+    this.#link = new Link({ server, startTimeoutMs, watch: undefined, isBound: true, connect }, this);
   }
 
   receive(message: JSONRPCMessage): boolean {
