@@ -156,7 +156,8 @@ export class Link implements WatchedLink {
     const id = this.#exchanges.open(exchange);
     // For a check of ours nothing is started.
     const repeats = exchange.isProbe !== true && (this.#options.isBound !== true || exchange.onRefused !== undefined);
-    if (this.#handshake === undefined || this.isEnding) {
+    // A server that ends says so itself where there will be no next one.
+    if (this.#handshake === undefined || (this.isEnding && this.#options.isBound !== true)) {
       this.#sendNext(id, message, part, repeats);
     } else {
       this.#send(id, message, part, repeats);

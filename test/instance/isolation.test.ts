@@ -450,3 +450,27 @@ describe('isolation: caller', () => {
     expect(instance.requests('ping')).toHaveLength(3);
   });
 });
+
+test.each([
+  ['caller', 'legacy'],
+  ['shared', 'legacy'],
+  ['shared', undefined],
+] as const)(
+  'a request to one server that ends has not been delivered (isolation: %s, era: %s)',
+  async (isolation, era) => {
+    await using t = setUp({ a: script }, { entry: { isolation } });
+    await using one = await TestCaller.open(t.gateway.connect('a', { era }));
+    const gone = Promise.withResolvers<void>();
+    const { only } = t.server('a');
+    const close = only.close.bind(only);
+    only.close = () => gone.promise.then(close);
+    const stopping = t.gateway.stop('a');
+    await settle();
+    const error = one.error('tools/call', { name: 'who' });
+    await settle();
+    gone.resolve();
+    await stopping;
+    expect(await error).toMatchObject({ data: { code: 'SERVER_STOPPED', server: 'a', delivered: false } });
+    expect(t.server('a').opens).toBe(1);
+  },
+);
