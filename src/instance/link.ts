@@ -66,6 +66,8 @@ export class Link implements WatchedLink {
   readonly #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
+  /** The server does not know the session any more: the transport ends, though it may not know yet. */
+  #isLost = false;
   #isClosed = false;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
@@ -126,13 +128,9 @@ export class Link implements WatchedLink {
     return this.#opening;
   }
 
-  /**
-   * Opens the session for a request, once nothing is left of the server before.
-   *
-   * @param lost - one that ends at once, though it does not know yet
-   */
-  async #openNext(id: RequestId, lost?: LinkTransport): Promise<void> {
-    if (this.isEnding || (lost !== undefined && lost === this.#transport)) {
+  /** Opens the session for a request, once nothing is left of the server before. */
+  async #openNext(id: RequestId): Promise<void> {
+    if (this.isEnding || this.#isLost) {
       await this.#rest.whenGone();
     }
     if (this.#rest.end !== undefined) {
@@ -165,15 +163,8 @@ export class Link implements WatchedLink {
     return id;
   }
 
-  /** @param lost - the server that would not take it: the next one has to */
-  #sendNext(
-    id: RequestId,
-    message: JSONRPCRequest,
-    part: JsonPart | undefined,
-    repeats: boolean,
-    lost?: LinkTransport,
-  ): void {
-    this.#openNext(id, lost).then(
+  #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
+    this.#openNext(id).then(
       () => this.#exchanges.has(id) && this.#send(id, message, part, repeats),
       (error: GatewayError) => this.#answer(toFailure(id, error)),
     );
@@ -239,7 +230,7 @@ export class Link implements WatchedLink {
 
   /** Ends the server; the next request starts another one. What the caller is subscribed to, another one takes over at once. */
   rest(): void {
-    if (this.isEnding) {
+    if (this.isEnding || this.#isLost) {
       // Its end tells of it, those who wait for that too.
       return;
     }
@@ -385,9 +376,10 @@ export class Link implements WatchedLink {
     }
     const onOutcome: SendOutcome = (error) => {
       if (error !== undefined && repeats && wasNotTaken(error)) {
+        this.#isLost ||= transport === this.#transport;
         const onRefused = this.#exchanges.get(id)?.onRefused;
         if (onRefused === undefined) {
-          this.#sendNext(id, message, part, false, transport);
+          this.#sendNext(id, message, part, false);
         } else if (this.#exchanges.forget(id)) {
           onRefused(error);
         }
@@ -447,6 +439,7 @@ export class Link implements WatchedLink {
     this.#watch?.stop();
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
+    this.#isLost = false;
     this.#rest.gone();
     this.#opening = undefined;
     this.#handshake = undefined;

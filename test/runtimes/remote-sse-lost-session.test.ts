@@ -17,11 +17,14 @@ const refuse =
 async function listenForgetful({
   refusal = refuse(404, ''),
   keeps = true,
+  takesCancel = true,
   entry = {},
   onEvent,
 }: {
   refusal?: Refusal;
   keeps?: boolean;
+  /** Whether it answers the POST of a cancellation. */
+  takesCancel?: boolean;
   entry?: object;
   onEvent?: (event: GatewayEvent) => void;
 } = {}) {
@@ -38,6 +41,7 @@ async function listenForgetful({
       const result = { protocolVersion, capabilities, serverInfo: { name: 'forgetful', version: '1' } };
       return sendJson(response, { jsonrpc: '2.0', id: message.id, result }, 200, { 'mcp-session-id': `session-${last}` });
     }
+    if (message?.method === 'notifications/cancelled' && !takesCancel) return undefined;
     const isAsked = method === 'POST' && message?.id !== undefined;
     if (isAsked && headers['mcp-session-id'] === undefined) return refuse(422, 'expected initialize')(asked);
     // One that forgets each session at once takes its first notification.
@@ -252,6 +256,24 @@ describe.each([
     expect(await ada.result('tools/call', { name: 'a__second' })).toMatchObject(answer('second'));
     expect(setup.gateway.status('a').instances).toHaveLength(1);
   });
+});
+
+test('what a shared session would not take gets to the next one also where it is idle while it ends', async () => {
+  const held: Asked[] = [];
+  const refusal = (asked: Asked) => void held.push(asked);
+  await using setup = await listenForgetful({ refusal, entry: { isolation: 'shared', idle_timeout: '600ms' }, takesCancel: false });
+  await using caller = await TestCaller.open(setup.gateway.connect());
+  await caller.result('tools/call', { name: 'a__first' });
+  setup.forget();
+  await caller.send({ id: 'cancelled', method: 'tools/call', params: { name: 'a__cancelled' } });
+  const second = caller.result('tools/call', { name: 'a__second' });
+  await vi.waitFor(() => expect(held).toHaveLength(2));
+  // The end of the session waits for 2 s to learn whether the server has got this one.
+  await caller.send({ method: 'notifications/cancelled', params: { requestId: 'cancelled' } });
+  await sleep(1_000);
+  held.find(({ message }) => message?.params?.name === 'second')?.response.writeHead(404).end();
+  expect(await second).toMatchObject(answer('second'));
+  expect(setup.ran).toEqual(['first', 'second']);
 });
 
 test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
