@@ -126,7 +126,9 @@ export class RequestTransport implements Transport, LinkOwner {
 
   /** @internal */
   onEnd(link: Link): void {
-    this.#release(link);
+    this.#takeBackAll(link);
+    // Else the next server gets its request.
+    link.isWaitedFor || this.#links.delete(link);
   }
 
   #initialize({ id, params }: JSONRPCRequest): void {
@@ -234,6 +236,10 @@ export class RequestTransport implements Transport, LinkOwner {
 
   #release(link: Link): void {
     this.#links.delete(link);
+    this.#takeBackAll(link);
+  }
+
+  #takeBackAll(link: Link): void {
     for (const [id, asked] of this.#serverRequests) {
       if (asked.link === link) {
         this.#takeBack(id, { reason: `the server "${link.server}" has ended` });

@@ -276,6 +276,22 @@ test('what a shared session would not take gets to the next one also where it is
   expect(setup.ran).toEqual(['first', 'second']);
 });
 
+test('a call with an instance of its own that got a second session ends with its caller', async () => {
+  const { promise: held, resolve } = Promise.withResolvers<Asked>();
+  let asked = 0;
+  const refusal = (given: Asked) => {
+    asked += 1;
+    asked === 1 ? refuse(404, '')(given) : resolve(given);
+  };
+  await using setup = await listenForgetful({ refusal, keeps: false, entry: { isolation: 'request' } });
+  await using caller = await TestCaller.open(setup.gateway.connect());
+  await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__tool' } });
+  const { closed } = await held;
+  await caller.close();
+  await closed;
+  expect(setup.gateway.status('a').instances).toEqual([]);
+});
+
 test('a raw connection ends with the session that the server has forgotten, and its caller connects again', async () => {
   await using setup = await listenForgetful();
   await using raw = new TestCaller(setup.gateway.connect('a'));
