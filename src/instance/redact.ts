@@ -68,30 +68,49 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   };
 }
 
+/** Knows what another one knows at the time. */
+class FollowingRedactor implements Redactor {
+  readonly #current: () => Redactor;
+
+  constructor(current: () => Redactor) {
+    this.#current = current;
+  }
+
+  text(text: string): string {
+    return this.#current().text(text);
+  }
+
+  error(error: GatewayError): GatewayError {
+    return this.#current().error(error);
+  }
+
+  with(more: ReadonlyMap<string, string>): Redactor {
+    let base = this.#current();
+    let extended = base.with(more);
+    return new FollowingRedactor(() => {
+      const current = this.#current();
+      if (current !== base) {
+        base = current;
+        extended = base.with(more);
+      }
+      return extended;
+    });
+  }
+}
+
 /** Knows the secrets of an entry, of which a reload may name others while its servers run. */
-export class EntryRedactor implements Redactor {
-  #current: Redactor;
+export class EntryRedactor extends FollowingRedactor {
+  #entry: Redactor;
 
   /** @param secrets - as for {@link createRedactor} */
   constructor(secrets: ReadonlyMap<string, string>) {
-    this.#current = createRedactor(secrets);
+    super(() => this.#entry);
+    this.#entry = createRedactor(secrets);
   }
 
   /** From here on it knows these instead. */
   replace(secrets: ReadonlyMap<string, string>): void {
-    this.#current = createRedactor(secrets);
-  }
-
-  text(text: string): string {
-    return this.#current.text(text);
-  }
-
-  error(error: GatewayError): GatewayError {
-    return this.#current.error(error);
-  }
-
-  with(more: ReadonlyMap<string, string>): Redactor {
-    return this.#current.with(more);
+    this.#entry = createRedactor(secrets);
   }
 }
 

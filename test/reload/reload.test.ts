@@ -587,6 +587,28 @@ describe('gateway.reload()', () => {
     expect(errors).toEqual([expect.stringContaining('${PASSWORD}'), expect.stringContaining('${PASSWORD}')]);
   });
 
+  test('nor of a server whose runtime has named secrets of its own', async () => {
+    const runtime = new ScriptedRuntime();
+    const open = runtime.open.bind(runtime);
+    const conceals: RuntimeFactory['open'] = (spec, context) => {
+      context.conceal({ API_TOKEN: 'correct horse' });
+      return open(spec as Json, context);
+    };
+    const catalog = (login: string) => ({ servers: [{ id: 'a', runtime: { type: 'scripted', login } }] }) as never;
+    await using gateway = createGateway(catalog('hunter2'), {
+      env: { PASSWORD: 'hunter2' },
+      runtimes: [Object.assign(runtime, { open: conceals })],
+    });
+    const errors: string[] = [];
+    const raw = gateway.connect('a');
+    raw.onerror = ({ message }) => errors.push(message);
+    await raw.start();
+    const { unchanged } = await gateway.reload(catalog('${PASSWORD}'));
+    expect(unchanged).toEqual(['a']);
+    runtime.last.onerror?.(new Error('neither hunter2 nor correct horse'));
+    expect(errors).toEqual([expect.stringContaining('neither ${PASSWORD} nor ${API_TOKEN}')]);
+  });
+
   test('keep ends a shared server to which nobody is connected', async () => {
     const kept = { isolation: 'shared', on_reload: 'keep', idle_timeout: 0 };
     await using t = setUp({ a: script }, { entry: kept });
