@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/gateway.js';
@@ -219,6 +220,17 @@ describe.skipIf(process.platform === 'win32')('an env_file that is a named pipe'
     const given = others.map((other) => files.read(other, {}, AbortSignal.timeout(20)));
     expect((await Promise.allSettled(given)).map(({ status }) => status)).toEqual(Array(8).fill('rejected'));
     expect((await stat(pipe)).isFIFO()).toBe(true);
+
+    // Who comes while such a reading ends, as a call after one that was cancelled, begins anew.
+    const leaver = new AbortController();
+    const left = files.read(pipe, {}, leaver.signal);
+    await setTimeout(50);
+    leaver.abort('left');
+    await expect(left).rejects.toBe('left');
+    const next = files.read(pipe, {}, new AbortController().signal);
+    await setTimeout(50);
+    await writeFile(pipe, 'B=2\n');
+    expect(await next).toEqual({ B: '2' });
 
     const empty = files.read(pipe, {}, new AbortController().signal);
     await writeFile(pipe, '');

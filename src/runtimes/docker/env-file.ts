@@ -71,8 +71,13 @@ export class EnvFiles {
 
   /** Again and again, for a while: the reading may not have got as far as to open the pipe. */
   #end(file: string, reading: Reading, tries = endTries): void {
-    if (tries > 0 && reading.waiting === 0 && this.#readings.get(file) === reading && isPipe(file)) {
-      writeNothing(file);
+    if (tries === 0 || reading.waiting > 0 || this.#readings.get(file) !== reading || !isPipe(file)) {
+      return;
+    }
+    if (writeNothing(file)) {
+      // It comes to its end with nothing, which is not for whoever comes now.
+      this.#readings.delete(file);
+    } else {
       setTimeout(() => this.#end(file, reading, tries - 1), endPauseMs).unref();
     }
   }
@@ -86,12 +91,14 @@ function isPipe(file: string): boolean {
   }
 }
 
-/** Who waits for somebody to open a pipe and write has come to its end then. */
-function writeNothing(pipe: string): void {
+/** Who waits for somebody to open a pipe and write has come to its end then. @returns whether anybody has waited */
+function writeNothing(pipe: string): boolean {
   try {
     closeSync(openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK));
+    return true;
   } catch {
     // Nobody has opened it to read.
+    return false;
   }
 }
 
