@@ -221,7 +221,8 @@ export class CatalogEntry {
       // With an instance for each request there is none that could go on.
       isKept: () => this.#isKept && !this.#isStopped && isolation !== 'request',
       displayName,
-      fingerprint: this.#fingerprintOf(),
+      // With an instance for each request it has no tasks, which stand in what was known of it with others.
+      fingerprint: isolation === 'request' ? `${this.#fingerprintOf()} request` : this.#fingerprintOf(),
       listTimeoutMs,
       startTimeoutMs: watches ? startTimeoutMs : undefined,
       restart,

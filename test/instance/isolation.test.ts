@@ -266,6 +266,23 @@ describe('isolation: request', () => {
     expect(other.received[0]).not.toHaveProperty('result.capabilities.tasks');
   });
 
+  test('what was known of a server with another isolation, tasks included, counts no more', async () => {
+    const tools = [{ name: 'x', execution: { taskSupport: 'optional' } }];
+    const tasks = { list: {}, cancel: {}, requests: { tools: { call: {} } } };
+    await using t = setUp({ a: { ...script, tools, capabilities: { tools: {}, tasks } } });
+    const options = { caller: { id: 'same' } };
+    await using one = await t.caller({}, options);
+    expect(await one.list('tools')).toMatchObject(tools.map((tool) => ({ ...tool, name: 'a__x' })));
+    await settle();
+    const servers = [{ id: 'a', isolation: 'request' as const, runtime: { type: 'scripted' as const, script: 'a' } }];
+    await t.gateway.reload({ servers });
+    await using two = await t.caller({}, options);
+    expect(await two.list('tools')).toMatchObject([{ name: 'a__x', execution: {} }]);
+    expect(JSON.stringify(await two.list('tools'))).not.toContain('optional');
+    await using three = await t.caller({}, options);
+    expect(three.received[0]).not.toHaveProperty('result.capabilities.tasks');
+  });
+
   test('an instance that says in each start that its lists have changed has no caller ask for them without end', async () => {
     const told: Script = {
       tools: [{ name: 'who' }],
