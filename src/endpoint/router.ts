@@ -169,8 +169,8 @@ export class Router {
     // What the caller has asked for at a server that is not there now must not come back with it.
     const isDropped = isEnd && subscriptions.drop(uri, (server) => servers.has(server));
     const owner = typeof uri === 'string' ? owners.find(uri) : undefined;
-    // It may be listed no more.
-    const origin = isEnd && !servers.has(owner?.server as string) ? subscriptions.find(uri) : owner;
+    // It may be listed no more, or by another server than when it was asked for.
+    const origin = isEnd ? subscriptions.endOthers(uri, owner) : owner;
     const server = origin && servers.get(origin.server);
     if (origin !== undefined && server !== undefined) {
       const word =

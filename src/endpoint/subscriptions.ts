@@ -29,7 +29,7 @@ export class Subscriptions {
   readonly #words = new Map<string, Words>();
   readonly #onOwed: (server: string, uri: string) => void;
 
-  /** @param onOwed - the server that there is now was not told of all that was said of a URI, and nothing more is under way */
+  /** @param onOwed - the server that there is now was not told of all that counts of a URI, and nothing more is under way */
   constructor(onOwed: (server: string, uri: string) => void) {
     this.#onOwed = onOwed;
   }
@@ -103,16 +103,30 @@ export class Subscriptions {
     return found;
   }
 
-  /** Where the caller is subscribed to what it has asked for in this form. */
-  find(form: string): ResourceOrigin | undefined {
-    for (const [server, byUri] of this.#forms) {
-      for (const [uri, forms] of byUri) {
-        if (forms.has(form)) {
-          return { server, uri };
-        }
+  /**
+   * Where a subscription in this form is to be ended: at its owner, or else where the caller has asked for it. Wherever the
+   * caller has asked for it besides, it ends at once.
+   */
+  endOthers(form: string, owner: ResourceOrigin | undefined): ResourceOrigin | undefined {
+    const places = this.#placesOf(form);
+    const place = places.find(({ server }) => server === owner?.server) ?? places.shift() ?? owner;
+    for (const { server, uri } of places) {
+      if (server !== place?.server) {
+        this.#words.delete(keyOf({ server, uri, form }));
+        this.#remove(server, uri, form);
+        this.#onOwed(server, uri);
       }
     }
-    return undefined;
+    return place;
+  }
+
+  /** Where the caller is subscribed in this form, or has just said something of it. */
+  #placesOf(form: string): ResourceOrigin[] {
+    const subscribed = [...this.#forms].flatMap(([server, byUri]) =>
+      [...byUri].flatMap(([uri, forms]) => (forms.has(form) ? [{ server, uri }] : [])),
+    );
+    const said = [...this.#words.values()].flatMap(({ open }) => open.slice(0, 1)).filter((word) => word.form === form);
+    return [...subscribed, ...said];
   }
 
   /** Whether the caller is subscribed to a URI of a server, in any form. */
@@ -162,6 +176,6 @@ export class Subscriptions {
   }
 }
 
-function keyOf({ server, uri, form }: SubscriptionWord): string {
+function keyOf({ server, uri, form }: Omit<SubscriptionWord, 'id'>): string {
   return JSON.stringify([server, uri, form]);
 }

@@ -684,6 +684,24 @@ describe('resources', () => {
     expect(await caller.error('resources/unsubscribe', { uri: shared.uri })).toMatchObject({ code: -32002 });
   });
 
+  test.each([
+    ['once, at the server that had it then', 1],
+    ['at both servers, each of which had it when it was asked for', 2],
+  ])('a subscription to what another server offers by now is ended where it is: %s', async (_, times) => {
+    await using t = setUp({ a: { resources: [shared] }, b: { resources: [shared] } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: shared.uri });
+    t.server('a').script.resources = [];
+    t.server('a').only.notify('notifications/resources/list_changed');
+    expect(await caller.list('resources')).toHaveLength(1);
+    times === 2 && (await caller.result('resources/subscribe', { uri: shared.uri }));
+    expect(await caller.result('resources/unsubscribe', { uri: shared.uri })).toEqual({});
+    await settle();
+    expect(t.server('a').only.requests('resources/unsubscribe')).toMatchObject([{ params: { uri: shared.uri } }]);
+    expect(t.server('b').only.requests('resources/unsubscribe')).toHaveLength(times - 1);
+  });
+
   test('an unsubscription in a form that nobody has asked for leaves the other one', async () => {
     await using t = setUp({ a: { resources: [shared], on: read } });
     await using caller = await t.caller();

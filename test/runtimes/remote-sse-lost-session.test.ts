@@ -39,7 +39,9 @@ async function listenForgetful({
       const { protocolVersion = '2025-11-25' } = message.params ?? {};
       const capabilities = { tools: {}, resources: { subscribe: true } };
       const result = { protocolVersion, capabilities, serverInfo: { name: 'forgetful', version: '1' } };
-      return sendJson(response, { jsonrpc: '2.0', id: message.id, result }, 200, { 'mcp-session-id': `session-${last}` });
+      return sendJson(response, { jsonrpc: '2.0', id: message.id, result }, 200, {
+        'mcp-session-id': `session-${last}`,
+      });
     }
     if (message?.method === 'notifications/cancelled' && !takesCancel) return undefined;
     const isAsked = method === 'POST' && message?.id !== undefined;
@@ -49,7 +51,11 @@ async function listenForgetful({
       return refusal(asked);
     }
     if (message?.method === 'resources/list') {
-      return sendJson(response, { jsonrpc: '2.0', id: message.id, result: { resources: [{ uri: 'test://log', name: 'log' }] } });
+      return sendJson(response, {
+        jsonrpc: '2.0',
+        id: message.id,
+        result: { resources: [{ uri: 'test://log', name: 'log' }] },
+      });
     }
     if (message?.method === 'tools/call') ran.push(String(message.params?.name));
     return false;
@@ -261,7 +267,11 @@ describe.each([
 test('what a shared session would not take gets to the next one also where it is idle while it ends', async () => {
   const held: Asked[] = [];
   const refusal = (asked: Asked) => void held.push(asked);
-  await using setup = await listenForgetful({ refusal, entry: { isolation: 'shared', idle_timeout: '600ms' }, takesCancel: false });
+  await using setup = await listenForgetful({
+    refusal,
+    entry: { isolation: 'shared', idle_timeout: '600ms' },
+    takesCancel: false,
+  });
   await using caller = await TestCaller.open(setup.gateway.connect());
   await caller.result('tools/call', { name: 'a__first' });
   setup.forget();
@@ -271,7 +281,10 @@ test('what a shared session would not take gets to the next one also where it is
   // The end of the session waits for 2 s to learn whether the server has got this one.
   await caller.send({ method: 'notifications/cancelled', params: { requestId: 'cancelled' } });
   await sleep(1_000);
-  held.find(({ message }) => message?.params?.name === 'second')?.response.writeHead(404).end();
+  held
+    .find(({ message }) => message?.params?.name === 'second')
+    ?.response.writeHead(404)
+    .end();
   expect(await second).toMatchObject(answer('second'));
   expect(setup.ran).toEqual(['first', 'second']);
 });
@@ -312,24 +325,27 @@ describe.each([
   ['isolation: caller', {}],
   ['isolation: shared', { isolation: 'shared' }],
 ])('a connection to one server of %s in an era of its own', (_, entry) => {
-  test.each(['legacy', 'modern'] as const)('ends with the session, and says what was not delivered (%s)', async (era) => {
-    await using setup = await listenForgetful({ entry });
-    await using one = new TestCaller(setup.gateway.connect('a', { era }));
-    await one.transport.start();
-    era === 'legacy' && (await one.initialize());
-    const meta = {
-      [metaKeys.protocolVersion]: modernRevision,
-      [metaKeys.clientCapabilities]: {},
-      [metaKeys.clientInfo]: { name: 't', version: '1' },
-    };
-    const params = (name: string) => ({ name, ...(era === 'modern' && { _meta: meta }) });
-    expect(await one.result('tools/call', params('first'))).toMatchObject(answer('first'));
-    setup.forget();
-    expect(await one.error('tools/call', params('second'))).toMatchObject({
-      data: { code: 'SESSION_LOST', delivered: false },
-    });
-    await vi.waitFor(() => expect(one.closed).toBe(1));
-    expect(setup.ran).toEqual(['first']);
-    expect(setup.host.count('initialize')).toBe(1);
-  });
+  test.each(['legacy', 'modern'] as const)(
+    'ends with the session, and says what was not delivered (%s)',
+    async (era) => {
+      await using setup = await listenForgetful({ entry });
+      await using one = new TestCaller(setup.gateway.connect('a', { era }));
+      await one.transport.start();
+      era === 'legacy' && (await one.initialize());
+      const meta = {
+        [metaKeys.protocolVersion]: modernRevision,
+        [metaKeys.clientCapabilities]: {},
+        [metaKeys.clientInfo]: { name: 't', version: '1' },
+      };
+      const params = (name: string) => ({ name, ...(era === 'modern' && { _meta: meta }) });
+      expect(await one.result('tools/call', params('first'))).toMatchObject(answer('first'));
+      setup.forget();
+      expect(await one.error('tools/call', params('second'))).toMatchObject({
+        data: { code: 'SESSION_LOST', delivered: false },
+      });
+      await vi.waitFor(() => expect(one.closed).toBe(1));
+      expect(setup.ran).toEqual(['first']);
+      expect(setup.host.count('initialize')).toBe(1);
+    },
+  );
 });
