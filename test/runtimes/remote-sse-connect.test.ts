@@ -6,13 +6,16 @@ import type { TLSSocket } from 'node:tls';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type RemoteSseOptions, RemoteSseRuntime, type RemoteSseSpec } from '../../src/index.js';
+import { HeldConnections } from '../../src/runtimes/remote-sse/held-connections.js';
 import type { Transport } from '../../src/sdk.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import type { Connections } from '../../src/transport/http/connections.js';
 import { type Certificates, createCertificates, createSecureServer, type Pair } from '../fixtures/http/certificates.js';
 import { startFullServer } from '../fixtures/http/full-server.js';
 import { listen } from '../fixtures/http/listen.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
 import { Session, textOf } from '../fixtures/http/session.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
 
 /** Why a connection did not come about; over either transport, where the step may be another. */
 async function failure(url: string, runtime: RemoteSseOptions = {}, transport: RemoteSseSpec['transport'] = 'auto') {
@@ -239,6 +242,37 @@ describe('TLS', () => {
     await call(third, 3);
     await runtime.close();
     await vi.waitFor(() => expect(open.size).toBe(0), { timeout: 5_000 });
+  });
+
+  test('what was made for the certificates of servers that are there no more is not kept', async () => {
+    const clock = new FakeClock();
+    let open = 0;
+    const create = async () => {
+      open += 1;
+      const end = async () => {
+        open -= 1;
+      };
+      return { drain: end, close: end } as Pick<Connections, 'drain' | 'close'> as Connections;
+    };
+    const held = new HeldConnections(create, clock);
+    held.hold(undefined, undefined).release();
+    for (let round = 0; round < 100; round += 1) held.hold(`s${round}`, { ca: 'one' }).release();
+    await clock.advance(20_000);
+    // Whoever comes back within the time goes on with them.
+    const { release } = held.hold('s0', { ca: 'one' });
+    expect(open).toBe(101);
+    await clock.advance(20_000);
+    expect(open).toBe(2);
+    release();
+    await clock.advance(60_000);
+    // Those that all share stay.
+    expect([open, clock.waiting]).toEqual([1, 0]);
+    const late = held.hold('s0', { ca: 'one' });
+    held.hold('s1', { ca: 'one' }).release();
+    await held.close();
+    late.release();
+    await settle();
+    expect([open, clock.waiting]).toEqual([0, 0]);
   });
 
   test.each(['key', 'locked key'])('a client shows its certificate, with its %s', async (kind) => {

@@ -73,8 +73,9 @@ export class RemoteSseServers {
   constructor(options: RemoteSseOptions) {
     this.#options = options;
     const { proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = options;
-    this.#connections = new HeldConnections((tls) =>
-      Connections.create({ proxy, tls, connectTimeoutMs, maxConnections, clock: systemClock }),
+    this.#connections = new HeldConnections(
+      (tls) => Connections.create({ proxy, tls, connectTimeoutMs, maxConnections, clock: systemClock }),
+      systemClock,
     );
   }
 
@@ -150,8 +151,8 @@ export class RemoteSseServers {
   #hold(server: string): Hold {
     const { tls } = this.#options;
     const own = typeof tls === 'function' ? tls(server) : tls;
-    const key = typeof tls === 'function' && own !== undefined ? `server ${server}` : 'all';
-    const { opening, release } = this.#connections.hold(key, own);
+    const isOwn = typeof tls === 'function' && own !== undefined;
+    const { opening, release } = this.#connections.hold(isOwn ? server : undefined, own);
     return { opening: opening.catch((cause: unknown) => Promise.reject(unusable(cause, server))), release };
   }
 
