@@ -22,7 +22,7 @@ type Fields = Readonly<Record<string, unknown>>;
 /** A request that an interceptor stands around. */
 interface InterceptedCall {
   /** Nobody waits for it any more. */
-  isOver: boolean;
+  cancel(): void;
   /** Answers it when its connection ends before its interceptor. */
   end(): void;
 }
@@ -49,7 +49,7 @@ export class PolicyTransport implements Transport {
   readonly #options: PolicyOptions;
   /** Each gets the server's answer, or nothing when none will come. */
   readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
-  /** Requests that an interceptor stands around; one that is over passes nothing on any more. */
+  /** Requests that an interceptor stands around, until they are over: it may never come to an end itself. */
   readonly #calls = new Map<RequestId, InterceptedCall>();
   #hasStarted = false;
   #isClosed = false;
@@ -138,8 +138,13 @@ export class PolicyTransport implements Transport {
     const { id, method } = request;
     const accepted = Promise.withResolvers<void>();
     let isPassedOn = false;
+    // From then on nothing is passed on any more.
+    let isOver = false;
     const call: InterceptedCall = {
-      isOver: false,
+      cancel() {
+        isOver = true;
+        accepted.resolve();
+      },
       end() {
         const text = `${method} got no answer: the connection has ended before its interceptor has`;
         const delivered = isPassedOn ? 'unknown' : false;
@@ -152,7 +157,7 @@ export class PolicyTransport implements Transport {
       new Promise<Fields>((resolve, reject) => {
         const settle = (response: Response = cancelledResponse(id, server)) =>
           'result' in response ? resolve(response.result) : reject(new ServerError(server, method, response.error));
-        if (call.isOver) {
+        if (isOver) {
           return settle();
         }
         if (this.#waiting.has(id)) {
@@ -167,7 +172,8 @@ export class PolicyTransport implements Transport {
             accepted.resolve();
           },
           (error: unknown) => {
-            this.#waiting.delete(id);
+            // Where it was cancelled, another one may have its id by now.
+            isOver || this.#waiting.delete(id);
             fate = fate === 'open' ? 'refused' : fate;
             accepted.reject(error);
             reject(error);
@@ -175,16 +181,18 @@ export class PolicyTransport implements Transport {
         );
       });
     const answer = (response: Response) => {
+      if (isOver) {
+        return;
+      }
+      isOver = true;
       this.#calls.delete(id);
       if (this.#waiting.delete(id)) {
         // It has not waited for the server, whose answer would come beside its own.
         this.#callOff(id);
       }
       accepted.resolve();
-      // Refused by send(): then there is no answer. Cancelled, or closed: then nobody waits for one.
-      const isAwaited = fate !== 'refused' && !call.isOver && !this.#isClosed;
-      call.isOver = true;
-      if (isAwaited) {
+      // Refused by send(): then there is no answer. Closed: then nobody waits for one.
+      if (fate !== 'refused' && !this.#isClosed) {
         this.#deliver(method === 'tools/list' ? this.#filter(response) : response, undefined);
       }
     };
@@ -215,10 +223,8 @@ export class PolicyTransport implements Transport {
   }
 
   #cancel(id: RequestId): void {
-    const call = this.#calls.get(id);
-    if (call !== undefined) {
-      call.isOver = true;
-    }
+    this.#calls.get(id)?.cancel();
+    this.#calls.delete(id);
     this.#stopWaiting(id);
   }
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayOptions, type Interceptor, type ServerInput } from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
 import { settle } from '../support/fake-clock.js';
+import { settledHeap } from '../support/heap.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
 import { hold, type Json, RpcError } from './scripted-server.js';
 import { setUp } from './setup.js';
@@ -145,6 +146,31 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     expect(await left.promise).toMatchObject({ error: { data: { code: 'REQUEST_CANCELLED' } } });
   });
 
+  test('keeps nothing of calls that were cancelled, although their interceptor never ends', async () => {
+    const seen: WeakRef<object>[] = [];
+    const inside = Promise.withResolvers<void>();
+    const intercept: Interceptor = ({ method, params }, next) => {
+      if (method !== 'tools/call') {
+        return next();
+      }
+      seen.push(new WeakRef(params));
+      inside.resolve();
+      return new Promise(() => {});
+    };
+    await using session = await connect(way, undefined, { intercept });
+    // The SDK leaves its listener on the signal.
+    const cancelled = async () => {
+      const abort = new AbortController();
+      const call = session.call('wait', abort.signal);
+      await inside.promise;
+      abort.abort('enough');
+      await call.catch(() => {});
+    };
+    await cancelled();
+    await settledHeap();
+    expect(seen.map((params) => params.deref())).toEqual([undefined]);
+  });
+
   test('answers with INTERCEPTED when an interceptor returns no result', async () => {
     const intercept = (async () => undefined) as unknown as Interceptor;
     await using session = await connect(way, undefined, { intercept });
@@ -212,6 +238,24 @@ describe('an interceptor on a raw connection', () => {
     await caller.request('tools/list');
     expect(setup.server('one').only.requests('tools/call')).toEqual([]);
     expect(caller.answers(1)).toEqual([]);
+  });
+
+  test('that never ends holds up no send of a request that was cancelled', async () => {
+    const entered = Promise.withResolvers<void>();
+    const intercept: Interceptor = ({ params }, next) => {
+      if (params.name !== 'hangs') {
+        return next();
+      }
+      entered.resolve();
+      return new Promise(() => {});
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'tool', call: () => ({ content: 'x' }) }] } }, { intercept });
+    await using caller = await TestCaller.open(setup.gateway.connect('one'));
+    const sent = caller.send({ id: 1, method: 'tools/call', params: { name: 'hangs' } });
+    await entered.promise;
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    await sent;
+    expect(await caller.request('tools/call', { name: 'tool' }, 1)).toMatchObject({ result: { content: 'x' } });
   });
 
   test('that does not wait for the answer has it called off, and the caller gets one', async () => {
