@@ -1,5 +1,6 @@
 import type { ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
+import { BoundedMap } from './endpoint/bounded-map.js';
 import { GatewayError } from './errors.js';
 import type { GatewayOptions, ServerDescription } from './gateway-api.js';
 import type { Redactor } from './instance/redact.js';
@@ -15,10 +16,12 @@ export interface Describable {
 /** Asks the host's policy before the first start of each thing that would be started. */
 export class Authorizer {
   readonly #authorize: GatewayOptions['authorize'];
-  readonly #permits = new Map<string, Promise<void>>();
+  readonly #permits: BoundedMap<string, Promise<void>>;
 
-  constructor(authorize: GatewayOptions['authorize']) {
+  /** Beyond `max` permits, the one that was needed longest ago is asked for again: reloads bring ever others. */
+  constructor(authorize: GatewayOptions['authorize'], max = 10_000) {
     this.#authorize = authorize;
+    this.#permits = new BoundedMap(max);
   }
 
   /** Rejects with `NOT_AUTHORIZED` when the host refuses; a refusal is asked again next time. */
@@ -41,8 +44,8 @@ export class Authorizer {
     if (permit === undefined) {
       permit = ask(authorize, description);
       permit.catch(() => this.#permits.delete(key));
-      this.#permits.set(key, permit);
     }
+    this.#permits.set(key, permit);
     return permit;
   }
 }

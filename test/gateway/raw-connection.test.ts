@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import * as v from 'valibot';
 import { describe, expect, test, vi } from 'vitest';
+import { Authorizer } from '../../src/authorize.js';
 import {
   createGateway,
   type Gateway,
@@ -630,6 +631,22 @@ describe('the gateway', () => {
     expect(asked).toEqual([...approved, gateway.describe('a').fingerprint]);
     expect(runtime.contexts).toHaveLength(2);
     await gateway.close();
+  });
+
+  test('what authorize has let through is kept of so many, and longest of what starts', async () => {
+    const asked: string[] = [];
+    const authorizer = new Authorizer(({ id }) => {
+      asked.push(id);
+      return true;
+    }, 2);
+    const permit = (id: string) => {
+      const definition = { id, env: {}, baseDir: '/', runtime: { type: 'scripted', spec: {} } };
+      return authorizer.permit({ definition, factory: new ScriptedRuntime() } as never);
+    };
+    for (const id of ['a', 'b', 'a', 'c', 'a', 'b']) {
+      await permit(id);
+    }
+    expect(asked).toEqual(['a', 'b', 'c', 'b']);
   });
 
   test('what cannot be described is not authorized, and the reason holds no secret', async () => {
