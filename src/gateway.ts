@@ -158,12 +158,11 @@ class CatalogGateway implements Gateway {
       return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
     }
     checkOptions('connect', mergedOptions, idOrOptions);
-    const transport = new MergedTransport(
+    const transport: MergedTransport = new MergedTransport(
       this.#merged.factory(idOrOptions),
       (closed) => this.#peers.delete(closed),
-      () => this.#refuseWhenClosed(),
+      () => this.#enter(transport),
     );
-    this.#peers.add(transport);
     return transport;
   }
 
@@ -292,7 +291,7 @@ class CatalogGateway implements Gateway {
   /** A transport to one server whose caller speaks one era. */
   #connectEra(entry: CatalogEntry, era: 'legacy' | 'modern', caller: Caller | undefined): Transport {
     const { id } = entry.definition;
-    const transport = connectEra({
+    const transport: MergedTransport = connectEra({
       era,
       clock: this.#options.clock ?? systemClock,
       connections: entry.toConnections(caller),
@@ -300,10 +299,9 @@ class CatalogGateway implements Gateway {
       isForAll: this.#options.intercept === undefined,
       // No state of the merged peer is good here, nor one of another server.
       caller: JSON.stringify([id, callerKey(caller ?? {})]),
-      refuse: () => this.#refuseWhenClosed(),
+      enter: () => this.#enter(transport),
       onClosed: (closed) => this.#peers.delete(closed),
     });
-    this.#peers.add(transport);
     return transport;
   }
 
@@ -336,6 +334,12 @@ class CatalogGateway implements Gateway {
       cwd: process.cwd(),
       known: this.#known,
     });
+  }
+
+  /** Takes a transport that starts: one that nobody starts is nobody's to end. */
+  #enter(transport: MergedTransport): void {
+    this.#refuseWhenClosed();
+    this.#peers.add(transport);
   }
 
   #refuseWhenClosed(): void {

@@ -1,8 +1,10 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { expect, test } from 'vitest';
-import { createGateway, GatewayError, type GatewayEvent, parseCatalog } from '../../src/index.js';
+import { createGateway, type Gateway, GatewayError, type GatewayEvent, parseCatalog } from '../../src/index.js';
+import type { Transport } from '../../src/sdk.js';
 import { referenceServerPath } from '../../src/testing/index.js';
+import { settledHeap } from '../support/heap.js';
 
 const reference = (mode = 'echo') => ({
   type: 'local-process' as const,
@@ -52,6 +54,29 @@ test('an in-process server works the same way', async () => {
   await client.connect(gateway.connect('mine'));
   expect(await client.callTool({ name: 'hi' })).toMatchObject({ content: [{ text: 'hello' }] });
 });
+
+test.each<[string, (gateway: Gateway) => Transport]>([
+  ['merged', (gateway) => gateway.connect()],
+  ['raw', (gateway) => gateway.connect('ref')],
+  ['raw, of one era', (gateway) => gateway.connect('ref', { era: 'legacy' })],
+  ['raw, of the other era', (gateway) => gateway.connect('ref', { era: 'modern' })],
+])(
+  'a transport that nobody starts is not kept, and cannot be started once the gateway is closed: %s',
+  async (_, connect) => {
+    const gateway = createGateway({ servers: [{ id: 'ref', runtime: reference() }] });
+    const dropped = Array.from({ length: 10 }, () => new WeakRef(connect(gateway)));
+    const kept = connect(gateway);
+    let closed = 0;
+    kept.onclose = () => {
+      closed += 1;
+    };
+    await settledHeap();
+    expect(dropped.filter((transport) => transport.deref() !== undefined)).toEqual([]);
+    await gateway.close();
+    await expect(kept.start()).rejects.toMatchObject({ code: 'GATEWAY_CLOSED' });
+    expect(closed).toBe(1);
+  },
+);
 
 test('an unknown server is refused in connect', () => {
   const gateway = createGateway({ servers: [] });

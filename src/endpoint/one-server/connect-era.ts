@@ -12,14 +12,14 @@ export interface ConnectEraOptions
     Pick<ModernPeerOptions, 'states' | 'caller' | 'isForAll'> {
   readonly era: 'legacy' | 'modern';
   readonly connections: FirstConnection;
-  /** Throws when the gateway takes no more peers. */
-  refuse(): void;
+  /** It starts. Throws when the gateway takes no more peers. */
+  enter(): void;
   onClosed(transport: MergedTransport): void;
 }
 
 /** A transport to one server that speaks one era to its caller, whatever the server speaks. It ends with the server. */
 export function connectEra(options: ConnectEraOptions): MergedTransport {
-  const { era, connections, refuse, onClosed, clock, states, caller, isForAll } = options;
+  const { era, connections, enter, onClosed, clock, states, caller, isForAll } = options;
   const { server, startTimeoutMs } = connections;
   const onEnd = (reason: GatewayError) => transport.fail(reason);
   const ahead = new StartedAhead(connections, onEnd);
@@ -39,7 +39,7 @@ export function connectEra(options: ConnectEraOptions): MergedTransport {
     (send) => ahead.closeWith(create(send)),
     onClosed,
     async () => {
-      refuse();
+      enter();
       await ahead.start();
     },
   );
