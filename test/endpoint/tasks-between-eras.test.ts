@@ -700,3 +700,31 @@ test.each([
   await setup.clock.advance(10_000);
   expect(await called).toMatchObject({ data: { delivered: true } });
 });
+
+test('a call that waits for its caller has its request_timeout, in each round anew', async () => {
+  const asked = { resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } };
+  await using setup = setUp(
+    { one: statelessServer({ 'tools/call': () => asked }) },
+    { entry: { request_timeout: '1m' } },
+  );
+  await using caller = await setup.caller({ roots: {} });
+  const called = caller.error('tools/call', { name: 'one__go' });
+  const question = (number: number) => caller.until(() => caller.requests('roots/list')[number]);
+  const { id } = await question(0);
+  await setup.clock.advance(50_000);
+  await caller.send({ id, result: { roots: [] } });
+  const second = await question(1);
+  await setup.clock.advance(50_000);
+  expect(caller.notifications('notifications/cancelled')).toEqual([]);
+  await setup.clock.advance(10_000);
+  expect(await called).toMatchObject({
+    message: expect.stringMatching(/^"one": no answer within request_timeout \(60000 ms\): the client was asked/),
+    data: { code: 'REQUEST_TIMEOUT', server: 'one', delivered: true },
+  });
+  expect(caller.notifications('notifications/cancelled')).toMatchObject([{ requestId: second.id }]);
+  expect(setup.gateway.status('one').inFlight).toBe(0);
+  // A late answer goes nowhere.
+  await caller.send({ id: second.id, result: { roots: [] } });
+  await setup.clock.advance(0);
+  expect(setup.server('one').only.requests('tools/call')).toHaveLength(2);
+});

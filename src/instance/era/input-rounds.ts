@@ -9,6 +9,8 @@ type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface InputRoundsOptions {
   readonly clock: Clock;
+  /** How long the caller may take to answer the questions of one round, in milliseconds. */
+  readonly requestTimeoutMs: number;
   /** Sends the request to the server once more, under an id that it has not seen. */
   retry(request: JSONRPCRequest): void;
   /** Asks the caller. */
@@ -17,6 +19,8 @@ export interface InputRoundsOptions {
   withdraw(id: RequestId): void;
   /** Answers the caller's request. */
   fail(original: RequestId, error: RpcError): void;
+  /** The caller has not answered in time what it was asked for its request. */
+  overdue(original: RequestId): void;
 }
 
 interface Round {
@@ -92,6 +96,11 @@ export class InputRounds {
       this.#byQuestion.set(id, round);
       return { jsonrpc: '2.0', id, method: (input as Fields).method, params: toParams(input as Fields) } as const;
     });
+    const { clock, requestTimeoutMs } = this.#options;
+    round.timer = clock.setTimeout(() => {
+      this.end(request.id);
+      this.#options.overdue(request.id);
+    }, requestTimeoutMs);
     for (const question of questions) {
       // The answer to one before may have ended it all.
       if (this.#byQuestion.has(question.id)) {
@@ -161,6 +170,7 @@ export class InputRounds {
   }
 
   #retry(round: Round): void {
+    this.#options.clock.clearTimeout(round.timer);
     round.current = `round:${this.#next++}`;
     this.#byServer.set(round.current, round);
     const { requestState, responses, request } = round;

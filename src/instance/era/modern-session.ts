@@ -1,4 +1,4 @@
-import type { GatewayError } from '../../errors.js';
+import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
@@ -89,10 +89,16 @@ export class ModernSession {
     });
     this.#rounds = new InputRounds({
       clock,
+      requestTimeoutMs,
       retry: (again) => this.#post(again),
       ask,
       withdraw,
       fail: (id, error) => this.#answer({ jsonrpc: '2.0', id, error }),
+      overdue: (id) => {
+        const text = `no answer within request_timeout (${requestTimeoutMs} ms): the client was asked for input, and gave none`;
+        const error = new GatewayError('REQUEST_TIMEOUT', text, { server });
+        this.#answer(toErrorResponse(id, error, error.message, true));
+      },
     });
   }
 
