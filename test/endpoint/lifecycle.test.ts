@@ -950,6 +950,7 @@ describe('closing the gateway', () => {
   test('ends peers that have not done anything, and refuses new ones', async () => {
     const t = setUp({ a: script });
     const idle = new TestCaller(t.gateway.connect());
+    await idle.transport.start();
     await t.gateway.close();
     expect(idle.closed).toBe(1);
     const late = new TestCaller(t.gateway.connect());
