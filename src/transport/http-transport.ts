@@ -9,11 +9,12 @@ import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
 import type { HttpMessageInfo, WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
-import { isAnswerTo } from './json-rpc.js';
+import { isAnswerTo, isProgress } from './json-rpc.js';
 import { modernVersion } from './modern.js';
 
 /** What an {@link HttpTransport} needs. */
-export interface HttpTransportOptions extends Omit<WireOptions, 'leftovers' | 'onMessage' | 'onTrouble' | 'onLost'> {
+export interface HttpTransportOptions
+  extends Omit<WireOptions, 'leftovers' | 'onMessage' | 'onTrouble' | 'onLost' | 'inOrder'> {
   readonly mode: HttpMode;
   /** Told once, when nothing of the transport is left. */
   readonly onClosed?: (() => void) | undefined;
@@ -58,6 +59,7 @@ export class HttpTransport implements RuntimeTransport {
       onMessage: (message, info) => this.#receive(message, info),
       onTrouble: (error) => this.#inbox.put(() => runCallback({}, () => this.onerror?.(error))),
       onLost: (reason) => this.#lost(reason),
+      inOrder: (run) => this.#inbox.put(run),
     };
     this.#health = new HttpHealth(this.#options);
     this.#wire = new ChoosingWire(mode, this.#options);
@@ -190,7 +192,10 @@ export class HttpTransport implements RuntimeTransport {
         this.#initialized = true;
       });
     }
-    this.#inbox.put(() => runCallback(this, () => this.onmessage?.(message, info)));
+    this.#inbox.put(() => {
+      runCallback(this, () => this.onmessage?.(message, info));
+      return isProgress(message);
+    });
   }
 
   #lost(reason: GatewayError): void {

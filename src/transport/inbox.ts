@@ -1,16 +1,16 @@
 /**
  * Runs what is put in, in order, once it is open; never inside `put` or `open`, so that nobody's callback runs in the
- * middle of somebody else's `send`.
+ * middle of somebody else's `send`. What gives `true` is followed by the rest with the next turn of microtasks.
  *
  * What is put in must not throw.
  */
 export class Inbox {
-  #waiting: (() => void)[] = [];
+  #waiting: (() => unknown)[] = [];
   #next = 0;
   #open = false;
   #scheduled = false;
 
-  put(run: () => void): void {
+  put(run: () => unknown): void {
     this.#waiting.push(run);
     this.#schedule();
   }
@@ -35,7 +35,10 @@ export class Inbox {
   #drain(): void {
     for (let run = this.#waiting[this.#next]; run !== undefined; run = this.#waiting[this.#next]) {
       this.#next++;
-      run();
+      if (run() === true) {
+        queueMicrotask(() => this.#drain());
+        return;
+      }
     }
     this.clear();
     this.#scheduled = false;

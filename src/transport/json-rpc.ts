@@ -37,6 +37,14 @@ function isErrorWithoutId(value: unknown): boolean {
 }
 
 /**
+ * Whether a message is lost on a client that gets the answer in the same breath: those of both SDKs look at a notification a
+ * microtask after it came, at an answer at once, and forget with the answer who wanted to know of progress.
+ */
+export function isProgress(message: JSONRPCMessage): boolean {
+  return 'method' in message && message.method === 'notifications/progress';
+}
+
+/**
  * The number that a text stands for which names a request: some servers write a number as a text when they name it again, and
  * clients of both SDKs know it all the same. NaN for what stands for none.
  */

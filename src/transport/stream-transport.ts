@@ -8,7 +8,7 @@ import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { deliver, runCallback } from './callback.js';
 import { partOf, takesPart, withPart } from './json-part.js';
-import { isJsonRpcMessage } from './json-rpc.js';
+import { isJsonRpcMessage, isProgress } from './json-rpc.js';
 import { LineBuffer } from './line-buffer.js';
 import { LineWriter } from './line-writer.js';
 import { parseLine, smallestPart } from './message-json.js';
@@ -198,11 +198,13 @@ export class StreamTransport implements RuntimeTransport {
       });
     }
     let count = 0;
+    let late = false;
+    let told = false;
     for (let line = this.#lines.next(); line !== undefined; line = this.#lines.next()) {
-      this.#receive(line, line.length >= smallestPart ? this.#lines.lastBytes() : undefined);
+      told = this.#receive(line, line.length >= smallestPart ? this.#lines.lastBytes() : undefined);
       count += 1;
-      const late = count % 16 === 0 && this.#sliceEnd !== undefined && performance.now() > this.#sliceEnd;
-      if (late || this.#paused || this.#ending !== undefined) {
+      late = (told || count % 16 === 0) && this.#sliceEnd !== undefined && performance.now() > this.#sliceEnd;
+      if (late || told || this.#paused || this.#ending !== undefined) {
         break;
       }
     }
@@ -212,39 +214,46 @@ export class StreamTransport implements RuntimeTransport {
         this.#error('MESSAGE_TOO_LARGE', `the server wrote a line of more than ${this.#options.maxMessageBytes} bytes`),
       );
     } else if (this.#lines.hasInput && !this.#paused) {
-      this.#yield();
+      this.#yield(told && !late);
     }
   }
 
-  /** Goes on with the next turn of the event loop. */
-  #yield(): void {
+  /** Goes on with the next turn of the event loop, or soon: with the next of microtasks. */
+  #yield(soon = false): void {
     if (this.#yielding || this.#ending !== undefined) {
       return;
     }
     this.#yielding = true;
+    if (soon) {
+      queueMicrotask(() => this.#goOn());
+      return;
+    }
     this.#peer.stdout.pause();
-    setImmediate(() => {
-      this.#yielding = false;
-      this.#activity += 1;
-      if (this.#ending !== undefined || this.#paused) {
-        return;
-      }
-      this.#deliverLines(true);
-      if (!this.#yielding && !this.#paused) {
-        this.#peer.stdout.resume();
-      }
-    });
+    setImmediate(() => this.#goOn());
   }
 
-  #receive(line: string, bytes: PiecedBytes | undefined): void {
+  #goOn(): void {
+    this.#yielding = false;
+    this.#activity += 1;
+    if (this.#ending !== undefined || this.#paused) {
+      return;
+    }
+    this.#deliverLines(true);
+    if (!this.#yielding && !this.#paused) {
+      this.#peer.stdout.resume();
+    }
+  }
+
+  /** @returns whether others have to run before what follows */
+  #receive(line: string, bytes: PiecedBytes | undefined): boolean {
     const text = line.trim();
     if (text === '') {
-      return;
+      return false;
     }
     const { value, part } = parseLine(text, text.length === line.length ? bytes : undefined);
     if (isJsonRpcMessage(value)) {
       deliver(this, value, part && withPart(undefined, part));
-      return;
+      return isProgress(value);
     }
     // Revision 2025-03-26 lets a server answer in batches.
     let clean = Array.isArray(value);
@@ -259,6 +268,7 @@ export class StreamTransport implements RuntimeTransport {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
     }
+    return false;
   }
 
   #report(error: Error): void {

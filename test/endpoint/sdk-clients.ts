@@ -151,9 +151,7 @@ export class SdkPeer implements AsyncDisposable {
 
   /** What came and belongs to nothing that waits, and whatever else the SDK complains of. */
   strays(): string[] {
-    // An SDK takes an answer before progress that came in one piece with it, and complains of that progress then.
-    const errors = this.#errors.map(({ message }) => message).filter((message) => !message.includes('unknown token'));
-    return [...errors, ...(this.#tap?.strays ?? [])];
+    return [...this.#errors.map(({ message }) => message), ...(this.#tap?.strays ?? [])];
   }
 
   /** All progress that servers have told of, by the id of its request. */

@@ -279,6 +279,36 @@ describe('receiving', () => {
     expect(messages).toEqual([1, 2, 3, 4, 5, 6].map(notify));
   });
 
+  test.each(['', ', also when it was held up meanwhile'])(
+    'progress is looked at before the answer behind it%s',
+    async (held) => {
+      const { peer, transport } = await start();
+      const seen: unknown[] = [];
+      transport.onmessage = (message) => {
+        if ('method' in message) {
+          // As the clients of both SDKs do it.
+          queueMicrotask(() => seen.push(message.params?.progress));
+          if (held !== '') transport.pause();
+          if (held !== '') transport.resume();
+        } else {
+          seen.push('answer');
+        }
+      };
+      const line = (message: object) => `${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`;
+      const progress = (n: number) =>
+        line({ method: 'notifications/progress', params: { progressToken: 1, progress: n } });
+      const answer = line({ id: 1, result: {} });
+      peer.stdout.write(progress(1) + progress(2) + answer);
+      await turn();
+      await turn();
+      peer.stdout.write(progress(3) + answer);
+      await turn();
+      await turn();
+      expect(seen).toEqual([1, 2, 'answer', 3, 'answer']);
+      await transport.close();
+    },
+  );
+
   test('pause() right after start() holds: what the peer writes waits in its pipe', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.pause();

@@ -110,8 +110,7 @@ export class AnswerStream {
         retry: (ms) => this.#backoff.asked(ms),
         end: (cause) => {
           if (answered) leftovers.ended(answer);
-          // Behind what came before it, which is handed on with the next turn of microtasks.
-          if (!open.cancelled) queueMicrotask(() => runCallback(host, () => send.onRequestStreamEnd?.()));
+          if (!open.cancelled) wire.inOrder(() => runCallback(host, () => send.onRequestStreamEnd?.()));
           if (answered) return;
           const what = `the answer to ${open.request.method}`;
           resolve({ cause: cause && readFailure(cause, exchange, what, server) });

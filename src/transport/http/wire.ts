@@ -30,6 +30,8 @@ export interface WireOptions extends ExchangeOptions {
   onTrouble(error: Error): void;
   /** The session is over, and nothing more will come. */
   onLost(reason: GatewayError): void;
+  /** Runs something behind the messages that came before it. */
+  inOrder(run: () => void): void;
 }
 
 /** One of the two ways to carry MCP over HTTP. */

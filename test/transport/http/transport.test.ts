@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type AuthInfo, GatewayError } from '../../../src/errors.js';
+import type { TransportSendOptions } from '../../../src/sdk.js';
 import { Peer } from '../../../src/testing/peer.js';
 import { Connections } from '../../../src/transport/http/connections.js';
 import { HttpTransport, type HttpTransportOptions } from '../../../src/transport/http-transport.js';
@@ -324,6 +325,29 @@ describe('what is sent', () => {
       ]);
     },
   );
+
+  test('progress is looked at before the answer behind it, and the end of its stream comes last', async () => {
+    await using host = await listenScripted((asked) => {
+      if (asked.message?.method !== 'tools/call') return false;
+      const progress = (n: number) =>
+        event({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 1, progress: n } });
+      startEvents(asked.response);
+      asked.response.end(progress(1) + progress(2) + event(textResult(asked.message.id, 'found')));
+    });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const seen: unknown[] = [];
+    const { onmessage } = t.transport;
+    t.transport.onmessage = (message, extra) => {
+      // As the clients of both SDKs do it.
+      if ('method' in message) queueMicrotask(() => seen.push(message.params?.progress));
+      else seen.push('answer');
+      onmessage?.(message, extra);
+    };
+    await t.transport.send(call(1), { onRequestStreamEnd: () => seen.push('end') } as TransportSendOptions);
+    await until(() => seen.includes('end'));
+    expect(seen).toEqual([1, 2, 'answer', 'end']);
+  });
 
   test('a cancellation that names no request cancels none', async () => {
     const { script, next } = held(isA('tools/call'));
