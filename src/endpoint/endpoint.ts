@@ -124,9 +124,12 @@ export class Endpoint implements LinkOwner, SessionPeer {
       isReplaced: (link, hasEnded) => link !== undefined && (hasEnded || !links.has(link)),
       list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
-      learnNames: (kind, extra) => this.#lists.learnNames(kind, extra),
-      listResources: (extra) =>
-        Promise.allSettled([this.#lists.first('resources', extra), this.#lists.first('resourceTemplates', extra)]),
+      learnNames: (kind, extra) => this.#lists.learn(kind, extra),
+      listResources: async (extra) => {
+        const kinds = ['resources', 'resourceTemplates'] as const;
+        const settled = await Promise.allSettled(kinds.map((kind) => this.#lists.learn(kind, extra)));
+        return [...new Set(settled.flatMap((each) => (each.status === 'fulfilled' ? each.value : [])))];
+      },
     });
   }
 

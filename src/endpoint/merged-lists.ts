@@ -129,12 +129,16 @@ export class MergedLists {
     this.#late.clear();
   }
 
-  /** Makes the names of all servers known that answer within their `list_timeout`. */
-  async learnNames(kind: 'tools' | 'prompts', extra: PeerExtra | undefined): Promise<void> {
-    await this.#all(kind, extra);
+  /**
+   * Makes the names or URIs of all servers known that answer within their `list_timeout`.
+   *
+   * @returns the ids of those that did not
+   */
+  async learn(kind: ListKind, extra: PeerExtra | undefined): Promise<readonly string[]> {
+    return (await this.#all(kind, extra)).missed;
   }
 
-  async #all(kind: ListKind, extra: PeerExtra | undefined): Promise<Part> {
+  async #all(kind: ListKind, extra: PeerExtra | undefined): Promise<Part & { readonly missed: readonly string[] }> {
     const parts = await Promise.all(
       this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra)] as const),
     );
@@ -143,7 +147,8 @@ export class MergedLists {
       parts.map(([server, part]) => [server, part.items]),
     );
     const freshness = leastFresh(parts.map(([, part]) => this.#freshnessNow(part)));
-    return { items, freshness, at: this.#options.clock.date() };
+    const missed = parts.flatMap(([{ id }, part]) => (part === missing ? id : []));
+    return { items, freshness, at: this.#options.clock.date(), missed };
   }
 
   /** What is left of it since it came. */

@@ -45,10 +45,10 @@ export interface RouterOptions {
   list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
   mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]>;
-  /** Asks all servers for a list, so that their names are known. */
-  learnNames(kind: 'tools' | 'prompts', extra: Extra): Promise<unknown>;
-  /** Asks all servers for their resources and templates, so that their owners are known. */
-  listResources(extra: Extra): Promise<unknown>;
+  /** Asks all servers for a list, so that their names are known. Gives the ids of those that did not answer. */
+  learnNames(kind: 'tools' | 'prompts', extra: Extra): Promise<readonly string[]>;
+  /** The same for their resources and templates, so that their owners are known. */
+  listResources(extra: Extra): Promise<readonly string[]>;
 }
 
 /** Finds the server of a request by the name, URI or task in it, and hands it on under the server's own. */
@@ -125,7 +125,7 @@ export class Router {
     name: unknown,
     found: Found,
     extra: Extra,
-    listed = false,
+    missed?: readonly string[],
   ): void {
     const { names, servers, calls } = this.#options;
     const origin = typeof name === 'string' ? names.resolve(kind, name) : undefined;
@@ -133,8 +133,8 @@ export class Router {
     if (origin !== undefined && server !== undefined) {
       return found(request, kind, server, origin.name, extra);
     }
-    if (listed || origin !== undefined || typeof name !== 'string') {
-      return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}`);
+    if (missed !== undefined || origin !== undefined || typeof name !== 'string') {
+      return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}${notAsked(missed)}`);
     }
     const candidate = names.candidate(name);
     const asked = typeof candidate === 'object' ? servers.get(candidate.server) : candidate;
@@ -143,26 +143,32 @@ export class Router {
     }
     const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
     this.#learnNames(asked, kind, extra).then(
-      () => calls.take(call) && this.#resolveName(request, kind, name, found, extra, true),
+      (without) => calls.take(call) && this.#resolveName(request, kind, name, found, extra, without),
       (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
     );
   }
 
-  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind, extra: Extra): Promise<void> {
+  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind, extra: Extra): Promise<readonly string[]> {
     const { names, list, learnNames } = this.#options;
     const lists = kind === 'tool' ? 'tools' : 'prompts';
     if (asked === 'anybody') {
-      await learnNames(lists, extra);
-      return;
+      return learnNames(lists, extra);
     }
     for (const { name } of await list(asked, lists, extra)) {
       if (typeof name === 'string') {
         names.qualify(kind, asked.id, name);
       }
     }
+    return [];
   }
 
-  #byUri(request: JSONRPCRequest, uri: unknown, toParams: (uri: string) => Params, extra: Extra, listed = false): void {
+  #byUri(
+    request: JSONRPCRequest,
+    uri: unknown,
+    toParams: (uri: string) => Params,
+    extra: Extra,
+    missed?: readonly string[],
+  ): void {
     const { owners, servers, calls, forwarder, subscriptions } = this.#options;
     const { id, method } = request;
     const isEnd = method === 'resources/unsubscribe' && typeof uri === 'string';
@@ -189,14 +195,14 @@ export class Router {
     if (isDropped) {
       return calls.answer(request, {});
     }
-    if (listed || typeof uri !== 'string') {
-      return calls.refuse(request, -32002, `no server offers the resource ${String(uri)}`, { uri });
+    if (missed !== undefined || typeof uri !== 'string') {
+      return calls.refuse(request, -32002, `no server offers the resource ${String(uri)}${notAsked(missed)}`, { uri });
     }
     // Nobody has listed yet, or the resource is new: ask, then look again.
     const call = calls.open(request);
-    void this.#options.listResources(extra).then(() => {
+    void this.#options.listResources(extra).then((without) => {
       if (calls.take(call)) {
-        this.#byUri(request, uri, toParams, extra, true);
+        this.#byUri(request, uri, toParams, extra, without);
       }
     });
   }
@@ -285,4 +291,9 @@ function subscribedBy(method: string, server: EndpointServer, response: Response
   // Whatever became of it at this server, which may have ended or not have started: the next one must not get it.
   const isOff = method === 'resources/unsubscribe' && failure !== undefined && !refusals.has(failure.code);
   return isOff ? false : undefined;
+}
+
+/** Who may have it all the same. */
+function notAsked(missed: readonly string[] = []): string {
+  return missed.length === 0 ? '' : `; no list came from ${missed.map((id) => `"${id}"`).join(', ')}`;
 }

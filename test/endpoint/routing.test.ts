@@ -42,6 +42,23 @@ describe('what cannot be routed', () => {
     }
   });
 
+  test.each([
+    ['tools/call', { name: 'y' }, -32602, 'unknown tool: y; no list came from "b"'],
+    ['prompts/get', { name: 'y' }, -32602, 'unknown prompt: y; no list came from "b"'],
+    ['resources/read', { uri: 'x://y' }, -32002, 'no server offers the resource x://y; no list came from "b"'],
+  ])(
+    'what a server might have that gave no list is refused, and the server is named (%s)',
+    async (method, params, code, message) => {
+      const open = () => {
+        throw new Error('no luck');
+      };
+      const scripts = { a: { tools: [tool('x')], resources: [], prompts: [] }, b: { open } };
+      await using t = setUp(scripts, { names: ({ name }) => name });
+      await using caller = await t.caller();
+      expect(await caller.error(method, params)).toMatchObject({ code, message });
+    },
+  );
+
   test('a second initialize is refused', async () => {
     await using t = setUp({});
     await using caller = await t.caller();
