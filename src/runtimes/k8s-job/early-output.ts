@@ -52,7 +52,8 @@ export function overlapStart(logged: readonly string[], arrived: readonly string
   return logged.length;
 }
 
-function isMessage(line: string): boolean {
+/** Whether a line is a message, or a batch of them. */
+export function isMessage(line: string): boolean {
   const text = line.trim();
   if (text[0] !== '{' && text[0] !== '[') return false;
   try {

@@ -7,6 +7,7 @@ import { once } from '../../util/once.js';
 import type { ChannelSocket } from '../shared/kubernetes/cluster.js';
 import type { EarlyOutput } from './early-output.js';
 import type { JobRun } from './job-run.js';
+import { wordsOf } from './log-words.js';
 import type { Pod } from './objects.js';
 import { exitOfJob, judgePod } from './pod-state.js';
 
@@ -42,6 +43,7 @@ export class PodPeer implements StreamPeer {
   readonly #run: JobRun;
   readonly #podUid: string;
   readonly #socket: ChannelSocket;
+  readonly #source: Readable;
   readonly #clock: Clock;
   readonly #tail: StderrTail;
   #stopping = false;
@@ -63,6 +65,7 @@ export class PodPeer implements StreamPeer {
     this.stdout = stdout;
     for (const bytes of [early.messages, early.attached]) if (bytes.length > 0) stdout.write(bytes);
     const source = socket.readable(channels.stdout);
+    this.#source = source;
     source.pipe(stdout, { end: false });
     this.exited = this.#awaitExit();
     const stderrEnded = new Promise<void>((resolve) => {
@@ -115,7 +118,7 @@ export class PodPeer implements StreamPeer {
     // A cut ends the server's input: that it ended then is no reason.
     if (this.#stopping || exit.reason !== undefined || (lost === undefined && exit.code !== undefined)) return exit;
     // The log may say what could not be sent any more.
-    const log = await this.#run.logEnd(50, 16 * 1024);
+    const log = wordsOf(await this.#run.logEnd(50, 16 * 1024), this.#source.readableDidRead);
     if (log !== '' && this.#tail.toString() === '') this.#tail.push(Buffer.from(log));
     const why = lost === undefined ? 'the API server closed the connection to the container' : lost.message;
     return { ...exit, reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };

@@ -265,3 +265,30 @@ test('the last words of a server whose connection was lost are told, however lon
       stderrTail: expect.stringMatching(new RegExp(`${lastWords}\n$`)),
     });
   }));
+
+/** What a log says of a lost connection, when the server has answered before. */
+const toldOf = async (log: string) => {
+  let told: string | undefined;
+  await opened(async (cluster, { transport, first, reasons, closed }) => {
+    await transport.send(question);
+    await first;
+    cluster.sendLog = (response, query) => response.end(sentOf(log, query));
+    for (const socket of cluster.fake.webSockets) socket.terminate();
+    await closed;
+    const [reason] = reasons;
+    told = GatewayError.is(reason) ? reason.exit?.stderrTail : undefined;
+  });
+  return told;
+};
+
+const answer = '{"jsonrpc":"2.0","id":7,"result":{"of":"somebody else"}}';
+
+test.each([
+  ['the words between answers', `first\n${answer}\nsecond\n${answer}\nthird\n`, 'second\nthird\n'],
+  ['nothing behind half an answer', `${answer}\nwords\n${answer.slice(0, 40)}`, 'words\n'],
+  ['nothing behind words and an answer in one line', `${answer}\nwords\n100 %${answer}\nmore\n`, 'words\n'],
+  ['nothing of half an answer at its start', `of":"somebody else"}}\n${answer}\nwords\n`, 'words\n'],
+  ['nothing of an answer that is longer than what is read', `${'somebody else '.repeat(10_000)}"}}\n`, ''],
+])('of the log of a server whose connection was lost is told: %s', async (_, log, told) => {
+  expect(await toldOf(log)).toBe(told);
+});
