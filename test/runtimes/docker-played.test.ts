@@ -28,6 +28,19 @@ test('docker: a container that its engine has removed is not removed again', asy
   expect(engine.removals).toBe(0);
 });
 
+test('docker: a container that runs on without its connection, as after a restart by somebody else, is told and removed', async () => {
+  await using engine = await PlayedEngine.listen();
+  const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+  await peer.start();
+  engine.isRunning = true;
+  engine.cut();
+  const { exit, message } = await peer.ended();
+  expect(exit).toMatchObject({ reason: 'connection-lost' });
+  expect(message).toMatch(/connection to the container played was lost, and it runs: did somebody restart it/);
+  await peer.close();
+  expect(engine.hasContainer).toBe(false);
+});
+
 test('docker: a removal of what a dead host has left, which the engine never answers, does not hold up close()', async () => {
   await using engine = await PlayedEngine.listen();
   // More than any pid.

@@ -94,6 +94,15 @@ describeWithDocker('docker: why a server ended', () => {
     expect((await peer.ended()).exit).toMatchObject({ code: 137 });
   });
 
+  test.concurrent('by a restart from outside', async () => {
+    await using scene = new DockerScene();
+    const peer = await running(scene, shell(`echo '${line}'; cat >/dev/null`));
+    await docker('restart', '--time', '1', await scene.container());
+    const error = await peer.ended();
+    expect(error.exit).toMatchObject({ reason: 'connection-lost' });
+    expect(error.message).toContain('did somebody restart it?');
+  });
+
   test.concurrent('of too little memory: the error names the field', async () => {
     await using scene = new DockerScene();
     // A node that may use more than the container has, so that the kernel ends it and not itself.

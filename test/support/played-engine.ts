@@ -12,6 +12,8 @@ export class PlayedEngine implements AsyncDisposable {
   hasContainer = false;
   /** The only version of the API that it speaks. */
   version = '1.44';
+  /** Whether the container runs, as far as the engine tells. */
+  isRunning = false;
   /** How often the container was to be removed. */
   removals = 0;
   /** Whether a removal is ever answered. */
@@ -66,9 +68,14 @@ export class PlayedEngine implements AsyncDisposable {
     this.#waiter?.end(JSON.stringify(answer));
   }
 
+  /** Ends the connection to the container. */
+  cut(): void {
+    this.#attached?.end();
+  }
+
   /** Ends the server; `answer` is for who waits for the removal of the container. */
   endServer(answer: object): void {
-    this.#attached?.end();
+    this.cut();
     this.tellEnd(answer);
   }
 
@@ -119,7 +126,7 @@ export class PlayedEngine implements AsyncDisposable {
         break;
       case 'json':
         if (pathname.endsWith('/containers/json')) tell(200, this.left);
-        else if (this.hasContainer) tell(200, { State: { Running: false, Paused: false, ExitCode: 1 } });
+        else if (this.hasContainer) tell(200, { State: { Running: this.isRunning, Paused: false, ExitCode: 1 } });
         else tell(404, { message: 'No such container' });
         break;
       default:

@@ -55,6 +55,8 @@ export class ContainerPeer implements StreamPeer {
   readonly #options: ContainerPeerOptions;
   readonly #output: Demultiplexer;
   readonly #tail: StderrTail;
+  /** The end of the container itself. */
+  readonly #ended: Promise<PeerExit>;
   #hasExited = false;
   /** The engine itself said that the container is gone. */
   #removed = false;
@@ -73,7 +75,9 @@ export class ContainerPeer implements StreamPeer {
     this.stdin = connection;
     this.stdout = this.#output.stdout;
     this.onOutput = this.#output.onOutput;
-    this.exited = this.#awaitEnd();
+    this.#ended = this.#awaitEnd();
+    const { promise: lost, resolve: lose } = Promise.withResolvers<PeerExit>();
+    this.exited = Promise.race([this.#ended, lost]);
     connection.on('error', () => {});
     const connectionEnded = new Promise<void>((resolve) => {
       // It may have ended while the container was started.
@@ -82,7 +86,7 @@ export class ContainerPeer implements StreamPeer {
     });
     void connectionEnded.then(() => {
       this.stderr.finish();
-      void this.#endOutput();
+      void this.#endOutput(lose);
     });
     // Podman may leave the connection open when a container ends as soon as it has begun.
     this.stderrEnded = this.exited.then(async () => {
@@ -99,13 +103,13 @@ export class ContainerPeer implements StreamPeer {
       const { connection, engine, id, clock } = this.#options;
       if (!this.#hasExited) {
         connection.end();
-        await settledWithin(this.exited, endOfInputMs, clock);
+        await settledWithin(this.#ended, endOfInputMs, clock);
       }
       if (!this.#hasExited) {
         // First of all: an attachment that nobody reads blocks the engine.
         connection.destroy();
         await engine.stop(id, sigtermSeconds, AbortSignal.timeout(stopCallMs)).catch(() => {});
-        await settledWithin(this.exited, afterStopMs, clock);
+        await settledWithin(this.#ended, afterStopMs, clock);
       }
     }),
   );
@@ -176,12 +180,18 @@ export class ContainerPeer implements StreamPeer {
     return { oom, exitCode: code };
   }
 
-  /** The end of the output is passed on together with the news of the container's end, unless the container lives on. */
-  async #endOutput(): Promise<void> {
+  /**
+   * The end of the output is passed on together with the news of the container's end. One that runs on, as after a restart by
+   * somebody else, has no connection any more that could be taken up again.
+   */
+  async #endOutput(lose: (exit: PeerExit) => void): Promise<void> {
     const { engine, id, clock } = this.#options;
-    for (let turn = 0; turn < endPolls && !(await settledWithin(this.exited, endPollMs, clock)); turn += 1) {
+    for (let turn = 0; turn < endPolls && !(await settledWithin(this.#ended, endPollMs, clock)); turn += 1) {
       const state = await engine.inspect(id, AbortSignal.timeout(inspectMs)).catch(() => undefined);
       if (state?.running === true) {
+        const name = id.slice(0, 12);
+        const message = `the connection to the container ${name} was lost, and it runs: did somebody restart it?`;
+        lose({ reason: 'connection-lost', message });
         break;
       }
     }
