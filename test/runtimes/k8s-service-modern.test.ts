@@ -48,9 +48,9 @@ class Cluster implements AsyncDisposable {
     return made;
   }
 
-  gateway(): Gateway {
+  gateway(reach: 'dns' | 'port-forward' = 'port-forward'): Gateway {
     const runtime = new K8sServiceRuntime({ kubeconfig: this.api.kubeconfig, readyTimeoutMs: 300 });
-    const servers = [{ id: 'orders', runtime: { type: 'k8s-service', ...spec } }];
+    const servers = [{ id: 'orders', runtime: { type: 'k8s-service', ...spec, reach } }];
     const gateway = createGateway({ servers } as never, { runtimes: [runtime], env: {} });
     onTestFinished(() => gateway.close({ graceMs: 0 }));
     return gateway;
@@ -219,6 +219,30 @@ test('a pod where nobody listens: the message was not delivered', async () => {
   await expect(ServiceCaller.connect(cluster.gateway(), 'orders')).rejects.toMatchObject({
     message: expect.stringContaining(
       'nobody listens on port 8080 of pod "a" in namespace "mcp": error forwarding port',
+    ),
+    data: { delivered: false },
+  });
+});
+
+test('a pod that cannot be reached within the cluster is named, and no proxy', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }]);
+  const failed = ServiceCaller.connect(cluster.gateway('dns'), 'orders');
+  await expect(failed).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /: pod "a" cannot be reached: nobody listens at 127\.0\.0\.1:8080; does the server run/,
+    ),
+    code: 'START_FAILED',
+    delivered: false,
+  });
+});
+
+test('an API server that is away while a session lasts is named, and no proxy', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }]);
+  const caller = await connectTo(cluster.gateway());
+  await cluster.api[Symbol.asyncDispose]();
+  await expect(caller.call('echo')).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /: the API server http:\/\/127\.0\.0\.1:\d+ cannot be reached: nobody listens there/,
     ),
     data: { delivered: false },
   });

@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
+import { DialError } from '../../transport/http/dial.js';
+import { describeNetworkError } from '../../transport/http/network.js';
 import { abortable } from '../../util/abort.js';
 import type { Cluster } from '../shared/kubernetes/cluster.js';
-import { isFailure, toStartError } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, KubernetesError, toStartError } from '../shared/kubernetes/kubernetes-error.js';
 import { services } from '../shared/kubernetes/resources.js';
 import { type Endpoint, findPort, type Service, showPorts } from './endpoints.js';
 import { forwardPort } from './forwarded-port.js';
@@ -138,7 +140,12 @@ export class ApiLink implements Link {
 
   async #dial(endpoint: Endpoint, signal: AbortSignal): Promise<Duplex> {
     const { cluster, spec, forward } = this.#options;
-    if (!forward) return dialAddress(endpoint, signal);
+    if (!forward) {
+      return dialAddress(endpoint, signal).catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw unreachable(endpoint, error);
+      });
+    }
     const { key, pod, port } = endpoint;
     if (pod === undefined) {
       const remedy = 'there is no port-forward to it; set reach: dns in the cluster';
@@ -150,7 +157,7 @@ export class ApiLink implements Link {
       // Sooner than the watch may tell.
       const target = this.#targets.get(key);
       if (isFailure(error, 'not-found') && target !== undefined) this.#remove(key, target);
-      throw error;
+      throw error instanceof KubernetesError ? new DialError(error.message, { cause: error }) : error;
     }
   }
 
@@ -158,6 +165,13 @@ export class ApiLink implements Link {
     this.#targets.delete(key);
     target.leave();
   }
+}
+
+/** The address and port of a pod are not those in the URL, which are the service's. */
+function unreachable({ pod, address, port }: Endpoint, cause: unknown): DialError {
+  const host = address.includes(':') ? `[${address}]` : address;
+  const why = describeNetworkError(cause, new URL(`http://${host}:${port}`));
+  return new DialError(pod === undefined ? why : `pod "${pod}" cannot be reached: ${why}`, { cause });
 }
 
 /** Why a service has nowhere for a session to go. */

@@ -1,4 +1,5 @@
 import { Duplex, type Readable, type Writable } from 'node:stream';
+import { DialError } from '../../transport/http/dial.js';
 import type { ChannelSocket, Cluster } from '../shared/kubernetes/cluster.js';
 import { pods } from '../shared/kubernetes/resources.js';
 
@@ -55,7 +56,7 @@ export class ForwardedPort extends Duplex {
     const ended = new Promise<void>((resolve) => this.#incoming.once('end', resolve).once('close', resolve));
     void Promise.all([said, socket.closed, ended]).then(([error, lost]) => {
       if (error !== '') this.destroy(this.#failure(error));
-      else if (lost !== undefined) this.destroy(lost);
+      else if (lost !== undefined) this.destroy(new DialError(lost.message, { cause: lost }));
       else this.push(null);
     });
   }

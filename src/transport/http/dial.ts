@@ -10,6 +10,9 @@ import type { Clock } from '../../options.js';
  */
 export type Dial = (signal: AbortSignal) => Promise<Duplex>;
 
+/** What failed below HTTP, in words that need no others: it was on the way to another place than the one in the URL. */
+export class DialError extends Error {}
+
 export type Connector = ReturnType<typeof buildConnector>;
 export type ConnectRequest = Parameters<Connector>[0];
 

@@ -1,5 +1,9 @@
+import { DialError } from './dial.js';
+
 /** What went wrong on the way to a server, in words that say what to look at. Names no header and no query. */
 export function describeNetworkError(error: unknown, url: URL): string {
+  const told = dialErrorOf(error);
+  if (told !== undefined) return told.message;
   const code = codeOf(error);
   if (url.protocol === 'https:' && cuts.has(code) && nothingCame(error)) {
     const remedy = 'does it ask for a client certificate? Then give one in the options tls.cert and tls.key';
@@ -94,6 +98,13 @@ function innermostMessage(error: unknown): string {
   let at = error;
   for (let depth = 0; depth < 5 && at instanceof Error && at.cause instanceof Error; depth++) at = at.cause;
   return at instanceof Error ? at.message : String(at);
+}
+
+function dialErrorOf(error: unknown): DialError | undefined {
+  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
+    if (at instanceof DialError) return at;
+  }
+  return undefined;
 }
 
 /** The code of an error, or of what caused it. */
