@@ -1,4 +1,4 @@
-import { chmod } from 'node:fs/promises';
+import { chmod, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -114,4 +114,20 @@ test('docker: a source of a volume where we may not look, and the engine may, is
   expect(engine.made.HostConfig?.Mounts).toMatchObject([{ Source: source }]);
   engine.endServer({ StatusCode: 0 });
   await transport.close();
+});
+
+test('docker: a volume that leads through a process is refused, by whatever link', async () => {
+  await using engine = await PlayedEngine.listen();
+  await using folder = await temporaryFolder();
+  await symlink('/proc/self/cwd', join(folder.path, 'there'));
+  await symlink('there', join(folder.path, 'link'));
+  await symlink('link', join(folder.path, 'round'));
+  await mkdir(join(folder.path, 'plain'));
+  const context = createRuntimeContext({ baseDir: folder.path });
+  const problems = async (source: string) =>
+    (await engine.runtime.check({ image: 'image', volumes: [`${source}:/x`] }, context)).problems;
+  for (const source of ['./link', './round/tmp', '/proc/self/cwd', '/proc/1/root/tmp', '/proc/thread-self/fd/3']) {
+    expect((await problems(source)).join()).toMatch(/leads through a process/);
+  }
+  for (const source of ['./plain', '/proc/meminfo', '/usr']) expect(await problems(source)).toEqual([]);
 });

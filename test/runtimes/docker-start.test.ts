@@ -209,6 +209,9 @@ describeWithDocker('docker: what cannot start', () => {
     ['the folder of the socket', '/var/run:/x', /holds the socket of an engine/],
     ['the root', '/:/host:ro', /is the root of the machine/],
     ['the root by way of a process', '/proc/self/root:/host', /is the root of the machine/],
+    ['the root by way of where the engine is', '/proc/self/cwd:/host', /leads through a process/],
+    ['what the engine has open', '/dev/fd/9:/host', /leads through a process/],
+    ["the socket of the engine's own containerd", '/run/docker:/x', /holds the socket of an engine/],
     ['the root by way of ..', '/tmp/../:/host', /is the root of the machine/],
   ])('%s as a volume, unless the entry says so', async (_, volume, expected) => {
     await using scene = new DockerScene();

@@ -1,5 +1,5 @@
-import { realpath } from 'node:fs/promises';
-import { dirname, sep } from 'node:path';
+import { readlink, realpath } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
 import type { DockerSpec } from './spec.js';
 import { bindSources } from './volumes.js';
 
@@ -9,8 +9,15 @@ const sockets = [
   '/run/docker.sock',
   '/run/podman/podman.sock',
   '/run/containerd/containerd.sock',
+  // Where an engine has started its containerd itself.
+  '/run/docker/containerd/containerd.sock',
   '/run/crio/crio.sock',
 ];
+
+/** Where a process is and what it has open: `self` is another process for the engine than for us. */
+const ofProcess = /^\/proc\/(?:self|thread-self|\d+)(?:\/task\/\d+)?\/(?:cwd|root|fd|map_files)(?:\/|$)/;
+/** As many as the kernel follows. */
+const mostLinks = 40;
 
 /**
  * What among the volumes of a spec would make the server master of the engine's machine: its root, the engine's socket, or
@@ -41,6 +48,12 @@ export async function findHostControl(
         );
       }
     }
+    if (await leadsThroughProcess(source)) {
+      return refusal(
+        source,
+        'leads through a process (/proc), by which the engine may come to the root of the machine',
+      );
+    }
   }
   return undefined;
 }
@@ -54,6 +67,24 @@ function refusal(source: string, what: string): string {
 
 function isRoot(path: string): boolean {
   return path === '/' || /^[a-zA-Z]:[\\/]?$/.test(path);
+}
+
+/** Whether a path leads to where a process is, or to what it has open, by whatever link. */
+async function leadsThroughProcess(path: string, links = 0): Promise<boolean> {
+  let at = '/';
+  const parts = path.split('/').filter((part) => part !== '');
+  for (const [index, part] of parts.entries()) {
+    at = join(at, part);
+    if (ofProcess.test(at)) {
+      return true;
+    }
+    const target = await readlink(at).catch(() => undefined);
+    if (target !== undefined) {
+      const next = resolve(dirname(at), target, ...parts.slice(index + 1));
+      return links < mostLinks && leadsThroughProcess(next, links + 1);
+    }
+  }
+  return false;
 }
 
 /** A path with its links followed as far as it exists here. The engine may see another machine: then it stays as it is. */
