@@ -203,6 +203,19 @@ test('a pod that has gone before the watch tells', async () => {
   await expect(ServiceCaller.connect(gateway, 'orders')).rejects.toThrow(/cannot get pods\/portforward "a".*not there/);
 });
 
+test('the only pod has gone before the watch tells: open() waits for the next one', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }]);
+  const gateway = cluster.gateway();
+  cluster.api.refuseUpgrade = { status: 404, body: '{"message":"pods \\"a\\" not found"}' };
+  const connecting = connectTo(gateway);
+  const asked = () => cluster.api.requests.some((one) => one.includes('/pods/a/portforward')) || undefined;
+  await eventually('a try with the pod that has gone', async () => asked());
+  cluster.api.refuseUpgrade = undefined;
+  cluster.set([{ name: 'b' }]);
+  expect(await (await connecting).call('echo', { text: 'fine' })).toBe('fine');
+  expect(busy(cluster)).toEqual(['b']);
+});
+
 test('without the verb that newer API servers ask for, the error names it', async () => {
   const cluster = await Cluster.listen([{ name: 'a' }]);
   const said = 'pods "a" is forbidden: User "x" cannot create resource "pods/portforward" in API group ""';

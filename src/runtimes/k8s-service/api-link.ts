@@ -63,10 +63,18 @@ export class ApiLink implements Link {
       return found;
     };
     let found = find();
-    if (found !== undefined || tried.size > 0) return found;
+    // Those that turned out to be gone are none that are ready, though the watch has yet to tell.
+    if (found !== undefined || [...tried].some(({ gone }) => !gone)) return found;
     await this.#readAgain(signal);
     while (found === undefined) {
-      await this.#anyReady(signal);
+      try {
+        await this.#anyReady(signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (tried.size === 0) throw error;
+        // What they failed with says more than what the watch had told of them.
+        return undefined;
+      }
       found = find();
     }
     return found;
