@@ -186,14 +186,20 @@ export class ContainerPeer implements StreamPeer {
    */
   async #endOutput(lose: (exit: PeerExit) => void): Promise<void> {
     const { engine, id, clock } = this.#options;
+    let seenRunning = false;
     for (let turn = 0; turn < endPolls && !(await settledWithin(this.#ended, endPollMs, clock)); turn += 1) {
       const state = await engine.inspect(id, AbortSignal.timeout(inspectMs)).catch(() => undefined);
-      if (state?.running === true) {
+      if (state?.running !== true) {
+        continue;
+      }
+      // The state of one that has just ended may be late on a busy machine.
+      if (seenRunning) {
         const name = id.slice(0, 12);
         const message = `the connection to the container ${name} was lost, and it runs: did somebody restart it?`;
         lose({ reason: 'connection-lost', message });
         break;
       }
+      seenRunning = true;
     }
     this.#output.finish();
   }
