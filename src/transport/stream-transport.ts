@@ -172,7 +172,11 @@ export class StreamTransport implements RuntimeTransport {
     if (isShort && !isHeld && this.#lines.isEmpty && bytes.indexOf(newline) === length - 1) {
       // One whole line, as most are.
       const line = bytes.toString('utf8', 0, length - 1);
-      this.#receive(line, length > smallestPart ? new PiecedBytes([bytes.subarray(0, length - 1)], true) : undefined);
+      const part = length > smallestPart ? new PiecedBytes([bytes.subarray(0, length - 1)], true) : undefined;
+      if (this.#receive(line, part)) {
+        // Another chunk may follow within this turn.
+        this.#yield(true);
+      }
       this.#reportNoise();
       return;
     }
@@ -238,7 +242,9 @@ export class StreamTransport implements RuntimeTransport {
     if (this.#ending !== undefined || this.#paused) {
       return;
     }
-    this.#deliverLines(true);
+    if (this.#lines.hasInput) {
+      this.#deliverLines(true);
+    }
     if (!this.#yielding && !this.#paused) {
       this.#peer.stdout.resume();
     }
@@ -257,18 +263,20 @@ export class StreamTransport implements RuntimeTransport {
     }
     // Revision 2025-03-26 lets a server answer in batches.
     let clean = Array.isArray(value);
+    let told = false;
     for (const message of Array.isArray(value) ? value : []) {
       if (!isJsonRpcMessage(message)) {
         clean = false;
       } else if (this.#ending === undefined) {
         deliver(this, message);
+        told ||= isProgress(message);
       }
     }
     if (!clean) {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
     }
-    return false;
+    return told;
   }
 
   #report(error: Error): void {

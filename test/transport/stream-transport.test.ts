@@ -309,6 +309,33 @@ describe('receiving', () => {
     },
   );
 
+  test('progress is looked at before the answer behind it, also from pieces and from a batch that came with it', async () => {
+    const { peer, transport } = open(new BorrowingPeer());
+    await transport.start();
+    const seen: unknown[] = [];
+    transport.onmessage = (message) => {
+      // As the clients of both SDKs do it.
+      if ('method' in message) queueMicrotask(() => seen.push(message.params?.progress));
+      else seen.push('answer');
+    };
+    const line = (value: unknown) => `${JSON.stringify(value)}\n`;
+    const progress = (n: number) => ({
+      jsonrpc: '2.0',
+      method: 'notifications/progress',
+      params: { progressToken: 1, progress: n },
+    });
+    const answer = line({ jsonrpc: '2.0', id: 1, result: {} });
+    for (const piece of [line(progress(1)), line(progress(2)), answer]) peer.output(piece);
+    await turn();
+    peer.output(line([progress(3), progress(4)]));
+    peer.output(answer);
+    await turn();
+    peer.output(line([progress(5), progress(6)]) + answer);
+    await turn();
+    expect(seen).toEqual([1, 2, 'answer', 3, 4, 'answer', 5, 6, 'answer']);
+    await transport.close();
+  });
+
   test('pause() right after start() holds: what the peer writes waits in its pipe', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.pause();
