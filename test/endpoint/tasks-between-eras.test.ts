@@ -728,3 +728,25 @@ test('a call that waits for its caller has its request_timeout, in each round an
   await setup.clock.advance(0);
   expect(setup.server('one').only.requests('tools/call')).toHaveLength(2);
 });
+
+test('a call that a stateless server makes a task of waits no longer for its caller', async () => {
+  await using setup = setUp(
+    { one: modernServer([{ ...asking, pollIntervalMs: 1_000 }]) },
+    { entry: { request_timeout: '1m' } },
+  );
+  await using caller = await setup.caller({ elicitation: {} });
+  const called = caller.error('tools/call', { name: 'one__go' });
+  await setup.server('one').request('tools/call');
+  for (let second = 0; second < 50; second += 1) await setup.clock.advance(1_000);
+  const [question] = caller.requests('elicitation/create');
+  expect(caller.notifications('notifications/cancelled')).toEqual([]);
+  for (let second = 0; second < 20; second += 1) await setup.clock.advance(1_000);
+  expect(await called).toMatchObject({
+    message: expect.stringMatching(/^"one": no answer within request_timeout \(60000 ms\): the client was asked/),
+    data: { code: 'REQUEST_TIMEOUT', server: 'one', delivered: true },
+  });
+  expect(caller.notifications('notifications/cancelled')).toMatchObject([{ requestId: question?.id }]);
+  expect(setup.server('one').only.requests('tasks/cancel')).toHaveLength(1);
+  await setup.clock.advance(10_000);
+  expect(setup.gateway.status('one').inFlight).toBe(0);
+});

@@ -76,8 +76,14 @@ export class ModernSession {
       deliver(question, { relatedRequestId: original } as RelatedInfo);
     const withdraw = (id: RequestId) =>
       deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }, undefined);
+    const overdue = (id: RequestId) => {
+      const text = `no answer within request_timeout (${requestTimeoutMs} ms): the client was asked for input, and gave none`;
+      const error = new GatewayError('REQUEST_TIMEOUT', text, { server });
+      this.#answer(toErrorResponse(id, error, error.message, true));
+    };
+    const answer = (response: Response) => this.#answer(response);
     this.#tasks = hasTasks
-      ? new TaskCalls({ clock, request, ask, withdraw, answer: (response) => this.#answer(response) })
+      ? new TaskCalls({ clock, requestTimeoutMs, request, ask, withdraw, answer, overdue })
       : undefined;
     this.#listening = new Listening({
       server,
@@ -94,11 +100,7 @@ export class ModernSession {
       ask,
       withdraw,
       fail: (id, error) => this.#answer({ jsonrpc: '2.0', id, error }),
-      overdue: (id) => {
-        const text = `no answer within request_timeout (${requestTimeoutMs} ms): the client was asked for input, and gave none`;
-        const error = new GatewayError('REQUEST_TIMEOUT', text, { server });
-        this.#answer(toErrorResponse(id, error, error.message, true));
-      },
+      overdue,
     });
   }
 

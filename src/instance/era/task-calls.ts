@@ -12,6 +12,8 @@ type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface TaskCallsOptions {
   readonly clock: Clock;
+  /** How long the caller may take to answer what a task needs, in milliseconds. */
+  readonly requestTimeoutMs: number;
   /** Sends a request of ours; the envelope is added on the way. */
   request(id: RequestId, method: string, params: Fields): void;
   /** Asks the caller. */
@@ -20,6 +22,8 @@ export interface TaskCallsOptions {
   withdraw(id: RequestId): void;
   /** Answers the caller's request. */
   answer(response: Response): void;
+  /** The caller has not answered in time what it was asked for its request. */
+  overdue(original: RequestId): void;
 }
 
 /** A request of the caller that waits for the end of a task. */
@@ -36,6 +40,8 @@ interface Wait {
   /** What the caller has not answered: our id, and the server's key. */
   readonly waiting: Map<RequestId, string>;
   timer: unknown;
+  /** For what the caller has not answered. */
+  deadline: unknown;
 }
 
 const shortestPauseMs = 50;
@@ -130,6 +136,9 @@ export class TaskCalls {
     }
     this.#questions.delete(id);
     wait.waiting.delete(id);
+    if (wait.waiting.size === 0) {
+      this.#options.clock.clearTimeout(wait.deadline);
+    }
     const { taskId } = wait;
     if ('result' in response) {
       this.#ask('tasks/update', { taskId, inputResponses: { [key]: response.result } }, (updated) => {
@@ -159,8 +168,9 @@ export class TaskCalls {
   }
 
   close(): void {
-    for (const { timer } of this.#waits.values()) {
+    for (const { timer, deadline } of this.#waits.values()) {
       this.#options.clock.clearTimeout(timer);
+      this.#options.clock.clearTimeout(deadline);
     }
     this.#waits.clear();
     this.#questions.clear();
@@ -169,7 +179,7 @@ export class TaskCalls {
 
   #wait(id: RequestId, taskId: string, isHidden: boolean, pauseMs?: unknown): Wait {
     const asked = [...this.#waits.values()].find((other) => other.taskId === taskId)?.asked ?? new Map();
-    const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), timer: undefined };
+    const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), timer: undefined, deadline: undefined };
     this.#waits.set(id, wait);
     if (isHidden) {
       this.#pause(wait, pauseMs);
@@ -241,9 +251,23 @@ export class TaskCalls {
       const id = `task:${this.#next++}`;
       wait.waiting.set(id, key);
       this.#questions.set(id, wait);
+      this.#awaitAnswer(wait);
       const params = withRelatedTask(toParams(input), wait.isHidden ? undefined : wait.taskId);
       this.#options.ask({ jsonrpc: '2.0', id, method: String(input.method), params }, wait.id);
+      if (this.#waits.get(wait.id) !== wait) {
+        // The answer has ended it all.
+        return;
+      }
     }
+  }
+
+  #awaitAnswer(wait: Wait): void {
+    const { clock, requestTimeoutMs, overdue } = this.#options;
+    clock.clearTimeout(wait.deadline);
+    wait.deadline = clock.setTimeout(() => {
+      this.end(wait.id);
+      overdue(wait.id);
+    }, requestTimeoutMs);
   }
 
   /** The server only says that it has heard; the caller expects to see the task. */
@@ -292,6 +316,7 @@ export class TaskCalls {
   #forget(wait: Wait): void {
     this.#waits.delete(wait.id);
     this.#options.clock.clearTimeout(wait.timer);
+    this.#options.clock.clearTimeout(wait.deadline);
     for (const [id, key] of wait.waiting) {
       this.#questions.delete(id);
       this.#options.withdraw(id);
