@@ -5,7 +5,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
-import { CallToolRequestSchema } from '@modelcontextprotocol/sdk/types.js';
+import { CallToolRequestSchema, type JSONRPCRequest } from '@modelcontextprotocol/sdk/types.js';
 import { McpServer as McpServerV2, Server as ServerV2 } from '@modelcontextprotocol/server';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
@@ -280,6 +280,33 @@ describe('in-process', () => {
     expect(extras).toEqual([{ authInfo: { token: 't', clientId: 'c', scopes: [] } }]);
     await transport.close();
     await expect(far.send({ jsonrpc: '2.0', method: 'c' })).rejects.toThrow('Not connected');
+  });
+
+  test('hands progress on before the answer that came with it', async () => {
+    const [ours, theirs] = InMemoryTransport.createLinkedPair();
+    theirs.onmessage = (message) => {
+      const { id, method, params } = message as JSONRPCRequest;
+      const answer = (result: Record<string, unknown>) => theirs.send({ jsonrpc: '2.0', id, result });
+      if (method === 'initialize') {
+        void answer({ protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo: info });
+      } else if (id !== undefined) {
+        const { progressToken = 0 } = params?._meta ?? {};
+        for (const progress of [1, 2]) {
+          void theirs.send({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken, progress } });
+        }
+        void answer({ content: [] });
+      }
+    };
+    await theirs.start();
+    const client = new Client(info);
+    const errors: Error[] = [];
+    client.onerror = (error) => errors.push(error);
+    await client.connect(await open(() => ours));
+    const seen: number[] = [];
+    await client.callTool({ name: 'go' }, undefined, { onprogress: ({ progress }) => seen.push(progress) });
+    await setImmediate();
+    expect({ seen, errors }).toEqual({ seen: [1, 2], errors: [] });
+    await client.close();
   });
 
   test('rejects sends that wait when the connection ends', async () => {

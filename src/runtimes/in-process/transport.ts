@@ -4,6 +4,7 @@ import type { RuntimeTransport } from '../../runtime.js';
 import type { JSONRPCMessage, Transport, TransportSendOptions } from '../../sdk.js';
 import { runCallback } from '../../transport/callback.js';
 import { Inbox } from '../../transport/inbox.js';
+import { isProgress } from '../../transport/json-rpc.js';
 import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
 import { once } from '../../util/once.js';
@@ -47,7 +48,10 @@ export class InProcessTransport implements RuntimeTransport {
     const { inner } = connection;
     inner.onmessage = (message, extra) => {
       if (this.#ended !== undefined) return;
-      this.#inbox.put(() => runCallback(this, () => this.onmessage?.(message, extra)));
+      this.#inbox.put(() => {
+        runCallback(this, () => this.onmessage?.(message, extra));
+        return isProgress(message);
+      });
     };
     inner.onerror = (error) => this.#inbox.put(() => runCallback(this, () => this.onerror?.(error)));
     inner.onclose = () => this.#serverEnded();
