@@ -111,6 +111,8 @@ export class HttpTransport implements RuntimeTransport {
     try {
       await this.#wire.send(message, body, options);
     } catch (error) {
+      // What came for it before is still being handed on.
+      while (!this.#inbox.isEmpty && this.#ended === undefined) await undefined;
       throw this.#lostWith(error);
     }
   }

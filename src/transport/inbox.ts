@@ -10,6 +10,11 @@ export class Inbox {
   #open = false;
   #scheduled = false;
 
+  /** Whether all that was put in has run, or was forgotten. */
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0;
+  }
+
   put(run: () => unknown): void {
     this.#waiting.push(run);
     this.#schedule();

@@ -349,6 +349,24 @@ describe('what is sent', () => {
     expect(seen).toEqual([1, 2, 'answer', 'end']);
   });
 
+  test('the failure of a request comes behind all the progress before it', async () => {
+    await using host = await listenScripted((asked) => {
+      if (asked.message?.method !== 'tools/call') return false;
+      const progress = (n: number) =>
+        event({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 1, progress: n } });
+      startEvents(asked.response);
+      asked.response.end(Array.from({ length: 100 }, (_, n) => progress(n)).join(''));
+    });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    let progress = 0;
+    t.transport.onmessage = () => {
+      progress += 1;
+    };
+    await expect(t.transport.send(call(1))).rejects.toMatchObject({ code: 'ANSWER_INVALID' });
+    expect(progress).toBe(100);
+  });
+
   test('a cancellation that names no request cancels none', async () => {
     const { script, next } = held(isA('tools/call'));
     await using host = await listenScripted(script);
