@@ -134,8 +134,8 @@ test('a plugin that answers late is of use to who comes then', async () => {
 });
 
 const runtimes: [string, (plugin: Plugin) => RuntimeFactory, object][] = [
-  ['k8s-job', (plugin) => new K8sJobRuntime(plugin), { namespace: 'home', image: 'image' }],
-  ['k8s-service', (plugin) => new K8sServiceRuntime(plugin), { namespace: 'home', service_name: 'a', port: 80 }],
+  ['k8s-job', (plugin) => new K8sJobRuntime({ kubeconfig: plugin.kubeconfig }), { namespace: 'home', image: 'image' }],
+  ['k8s-service', (plugin) => new K8sServiceRuntime({ kubeconfig: plugin.kubeconfig }), { namespace: 'home', service_name: 'a', port: 80 }],
 ];
 
 test.each(runtimes)('%s: a check that waits for credentials can be aborted', async (_, create, spec) => {
@@ -150,7 +150,7 @@ test.each(runtimes)('%s: a check that waits for credentials can be aborted', asy
 
 test('k8s-service: closing does not wait for credentials', async () => {
   const plugin = await scene(true);
-  const runtime = new K8sServiceRuntime(plugin);
+  const runtime = new K8sServiceRuntime({ kubeconfig: plugin.kubeconfig });
   const opened = runtime.open({ namespace: 'home', service_name: 'a', port: 80 }, createRuntimeContext());
   await plugin.asked;
   await runtime.close();
