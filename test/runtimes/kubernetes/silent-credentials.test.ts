@@ -135,7 +135,11 @@ test('a plugin that answers late is of use to who comes then', async () => {
 
 const runtimes: [string, (plugin: Plugin) => RuntimeFactory, object][] = [
   ['k8s-job', (plugin) => new K8sJobRuntime({ kubeconfig: plugin.kubeconfig }), { namespace: 'home', image: 'image' }],
-  ['k8s-service', (plugin) => new K8sServiceRuntime({ kubeconfig: plugin.kubeconfig }), { namespace: 'home', service_name: 'a', port: 80 }],
+  [
+    'k8s-service',
+    (plugin) => new K8sServiceRuntime({ kubeconfig: plugin.kubeconfig }),
+    { namespace: 'home', service_name: 'a', port: 80 },
+  ],
 ];
 
 test.each(runtimes)('%s: a check that waits for credentials can be aborted', async (_, create, spec) => {
