@@ -100,7 +100,7 @@ describeWithDocker('docker: why a server ended', () => {
     await docker('restart', '--time', '1', await scene.container());
     const error = await peer.ended();
     expect(error.exit).toMatchObject({ reason: 'connection-lost' });
-    expect(error.message).toContain('did somebody restart it?');
+    expect(error.message).toContain('somebody has restarted it');
   });
 
   test.concurrent('of too little memory: the error names the field', async () => {

@@ -195,7 +195,8 @@ export class ContainerPeer implements StreamPeer {
       // The state of one that has just ended may be late on a busy machine.
       if (seenRunning) {
         const name = id.slice(0, 12);
-        const message = `the connection to the container ${name} was lost, and it runs: did somebody restart it?`;
+        const why = 'somebody has restarted it, or its server has closed stdout and stderr';
+        const message = `the connection to the container ${name} was lost, and it runs: ${why}`;
         lose({ reason: 'connection-lost', message });
         break;
       }
