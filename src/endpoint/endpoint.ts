@@ -259,6 +259,10 @@ export class Endpoint implements LinkOwner, SessionPeer {
       case 'notifications/cancelled':
         return this.#serverRequests.cancel(link, message.params);
       case 'notifications/resources/updated': {
+        if (!this.#links.has(link) && !this.#subscriptions.covers(link.server, message.params?.uri)) {
+          // A reload has replaced it, and what has ended since then it was not told.
+          return;
+        }
         const formOf = (uri: string) => this.#owners.formOf(link.server, uri);
         for (const translated of this.#subscriptions.translate(link.server, message, formOf)) {
           this.#send(translated, undefined);

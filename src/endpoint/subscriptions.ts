@@ -1,3 +1,4 @@
+import { isPartOf } from '../instance/resource-part.js';
 import type { JSONRPCNotification, RequestId } from '../sdk.js';
 import type { ResourceOrigin } from './resource-owners.js';
 
@@ -132,6 +133,11 @@ export class Subscriptions {
   /** Whether the caller is subscribed to a URI of a server, in any form. */
   has(server: string, uri: string): boolean {
     return this.#forms.get(server)?.has(uri) === true;
+  }
+
+  /** Whether a URI of a server is one that the caller is subscribed to, or a part of one. */
+  covers(server: string, uri: unknown): boolean {
+    return this.of(server).some((own) => isPartOf(String(uri), own));
   }
 
   #add(server: string, uri: string, form: string): void {

@@ -810,6 +810,31 @@ describe('gateway.reload()', () => {
       expect(await isSubscribed(caller, t)).toEqual([false, false]);
     });
 
+    test.each([
+      ['removed', [entry('b')]],
+      ['replaced', second],
+    ])('unsubscribed while a server that a reload has %s goes on for a call, and says more', async (_, servers) => {
+      const { t, caller } = await open('none');
+      await using _t = t;
+      await caller.result('resources/subscribe', { uri });
+      const gate = Promise.withResolvers<Json>();
+      (t.server('a').script.on as NonNullable<Script['on']>)['tools/call'] = () => gate.promise;
+      const answer = caller.result(...call('a'));
+      const { instance } = await t.server('a').request('tools/call');
+      const reloading = t.gateway.reload({ servers });
+      await settle();
+      instance.notify(updated, { uri });
+      await settle();
+      await caller.result('resources/unsubscribe', { uri });
+      const before = caller.notifications(updated).length;
+      instance.notify(updated, { uri });
+      await settle();
+      gate.resolve({});
+      await answer;
+      await reloading;
+      expect([before, caller.notifications(updated).length]).toEqual([1, 1]);
+    });
+
     test('unsubscribed while the catalog has none, and a cancelled word is none', async () => {
       const { t, caller, held } = await open('resources/subscribe');
       await using _ = t;
