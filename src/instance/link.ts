@@ -63,6 +63,8 @@ export class Link implements WatchedLink {
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
   readonly #exchanges = new Exchanges();
+  /** Requests that wait for the next server: this one knows nothing of them. */
+  #unsent: Set<RequestId> | undefined;
   readonly #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
@@ -164,15 +166,26 @@ export class Link implements WatchedLink {
   }
 
   #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
+    this.#unsent ??= new Set();
+    this.#unsent.add(id);
     this.#openNext(id).then(
-      () => this.#exchanges.has(id) && this.#send(id, message, part, repeats),
-      (error: GatewayError) => this.#answer(toFailure(id, error)),
+      () => this.#takeUnsent(id) && this.#send(id, message, part, repeats),
+      (error: GatewayError) => this.#takeUnsent(id) && this.#answer(toFailure(id, error)),
     );
+  }
+
+  /** @returns whether a request was still waiting for the next server; it does so no more */
+  #takeUnsent(id: RequestId): boolean {
+    const wasUnsent = this.#unsent?.delete(id) === true;
+    if (this.#unsent?.size === 0) {
+      this.#unsent = undefined;
+    }
+    return wasUnsent;
   }
 
   /** Forgets a request and tells the server. A late answer goes nowhere. */
   cancel(id: RequestId, params: Params | undefined): void {
-    if (this.#exchanges.forget(id) && this.#handshake !== undefined) {
+    if (this.#exchanges.forget(id) && !this.#takeUnsent(id) && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
       this.used();
     }
@@ -223,7 +236,7 @@ export class Link implements WatchedLink {
     this.#forget();
     const error = this.#closedError();
     for (const id of this.#exchanges.ids) {
-      this.#answer(toErrorResponse(id, error, error.message, 'unknown'));
+      this.#answer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
     }
     await Promise.all([transport?.close(), this.#rest.end]);
   }

@@ -4,7 +4,8 @@ import { count } from '../support/counts.js';
 import { Schedule } from './model/schedule.js';
 
 const runs = count(800, 20_000);
-const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
+// In the short form the same schedules each time: what is rare is looked for by the long one, with others each time.
+const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['result', 'error of a server', 'progress', 'log', 'cancel', 'death', 'question', 'answer to a question'],
   ...['input required', 'answer to a stateless server', 'theft', 'subscribed', 'unsubscribed', 'updated', 'task'],

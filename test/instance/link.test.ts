@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest';
+import { Link } from '../../src/instance/link.js';
+import type { JSONRPCMessage, JSONRPCRequest, Transport } from '../../src/sdk.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
+
+const answer = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } };
+
+/** A link to a server that answers `initialize`, and the messages that the server has got. */
+function setUp({ initialized = Promise.resolve(), onOpen = () => {} } = {}) {
+  const received: JSONRPCMessage[] = [];
+  const answers: unknown[] = [];
+  const connect = (): Transport => {
+    const transport: Transport = {
+      start: async () => {},
+      async send(message) {
+        received.push(message);
+        if ('id' in message && 'method' in message && message.method === 'initialize') {
+          await initialized;
+          transport.onmessage?.({ jsonrpc: '2.0', id: message.id, result: answer });
+        }
+      },
+      close: async () => transport.onclose?.(),
+    };
+    return transport;
+  };
+  const link = new Link(
+    { server: 'a', startTimeoutMs: undefined, watch: undefined, connect },
+    {
+      clock: new FakeClock(),
+      activity: () => 'none',
+      initializeParams: () => ({}),
+      onOpen,
+      onRequest() {},
+      onNotification() {},
+      onEnd() {},
+    },
+  );
+  const call: JSONRPCRequest = { jsonrpc: '2.0', id: 0, method: 'tools/call' };
+  const request = () => link.request(call, { onAnswer: (response) => answers.push(response) });
+  const methods = () => received.map((message) => ('method' in message ? message.method : 'response'));
+  return { link, request, methods, answers };
+}
+
+test('a server hears nothing of a request that was cancelled just before it was sent', async () => {
+  const { link, request, methods, answers } = setUp({ onOpen: () => link.cancel(id, { reason: 'enough' }) });
+  const id = request();
+  await link.open();
+  await settle();
+  expect(methods()).toEqual(['initialize', 'notifications/initialized']);
+  expect(answers).toEqual([]);
+});
+
+test('of a request that waits for its server a link that is closed says that it was not delivered', async () => {
+  const { promise: initialized, resolve } = Promise.withResolvers<void>();
+  const { link, request, methods, answers } = setUp({ initialized });
+  request();
+  await settle();
+  await link.close();
+  resolve();
+  await settle();
+  expect(answers).toMatchObject([{ error: { data: { code: 'TRANSPORT_CLOSED', delivered: false } } }]);
+  expect(methods()).toEqual(['initialize']);
+});
