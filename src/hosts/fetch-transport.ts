@@ -14,7 +14,7 @@ import {
 import { deliver } from '../transport/callback.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { bounded } from './bounded-body.js';
-import { cancelledBy } from './cancelled-request.js';
+import { cancelledIn } from './cancelled-requests.js';
 import { HeldQuestions } from './held-questions.js';
 import { Refusal } from './refusal.js';
 import { watch } from './web-body.js';
@@ -126,7 +126,8 @@ export class FetchTransport implements WebServerTransport {
   async #post(request: Request, options: HandleOptions): Promise<Response> {
     const messages = messagesOf(options?.parsedBody);
     const ids = messages.filter(isRequest).map(({ id }) => id);
-    const before = messages.flatMap((message) => this.#postOf(cancelledBy(message, messages))?.taken ?? []);
+    const cancelled = cancelledIn(messages);
+    const before = cancelled.flatMap((id) => this.#open.get(id)?.taken ?? []);
     if (before.length > 0) {
       // It would overtake what it cancels, which then went on without a response.
       await Promise.allSettled(before);
@@ -145,8 +146,8 @@ export class FetchTransport implements WebServerTransport {
       this.#forget(ids, post);
       return response;
     }
-    for (const message of messages) {
-      this.#seeCancel(message, messages);
+    for (const id of cancelled) {
+      this.#cancel(id);
     }
     const watched = watch(response, request, () => {
       post.isLost = true;
@@ -165,20 +166,13 @@ export class FetchTransport implements WebServerTransport {
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
-  #seeCancel(message: JSONRPCMessage, body: readonly JSONRPCMessage[]): void {
-    const id = cancelledBy(message, body);
-    const post = this.#postOf(id);
-    if (id !== undefined && post !== undefined) {
-      this.#open.delete(id);
-      if (post.waiting.delete(id)) {
-        post.cancelled.push(id);
-        this.#endCancelled(post);
-      }
+  #cancel(id: RequestId): void {
+    const post = this.#open.get(id);
+    this.#open.delete(id);
+    if (post?.waiting.delete(id)) {
+      post.cancelled.push(id);
+      this.#endCancelled(post);
     }
-  }
-
-  #postOf(id: RequestId | undefined): Post | undefined {
-    return id === undefined ? undefined : this.#open.get(id);
   }
 
   /** Ends the response to a POST of which nothing is waited for any more. The SDK waits for the answers to what was cancelled. */

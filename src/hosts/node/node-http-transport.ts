@@ -19,7 +19,7 @@ import { handedOver } from '../../transport/handed-over.js';
 import { type JsonPart, lengthOf, partOf, takesPart, withPart } from '../../transport/json-part.js';
 import { type MessageJson, stringifyMessage } from '../../transport/message-json.js';
 import { once } from '../../util/once.js';
-import { cancelledBy } from '../cancelled-request.js';
+import { cancelledIn } from '../cancelled-requests.js';
 import { HeldQuestions } from '../held-questions.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
@@ -172,7 +172,9 @@ export class NodeHttpTransport implements NodeServerTransport {
     const extra = part === undefined ? own : withPart(own, part);
     for (const message of messages) {
       deliver(this, message, extra);
-      this.#seeCancel(message, messages);
+    }
+    for (const id of cancelledIn(messages)) {
+      this.#cancel(id);
     }
     if (begun === undefined) {
       response.writeHead(202).end();
@@ -181,10 +183,9 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
-  #seeCancel(message: JSONRPCMessage, body: readonly JSONRPCMessage[]): void {
-    const id = cancelledBy(message, body);
-    const answer = id === undefined ? undefined : this.#open.get(id);
-    if (id !== undefined && answer !== undefined) {
+  #cancel(id: RequestId): void {
+    const answer = this.#open.get(id);
+    if (answer !== undefined) {
       this.#open.delete(id);
       answer.isLost || answer.drop(id);
     }
