@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { checkArgument, checkOptions, isFunction } from '../check-options.js';
-import { sessionOptions, stopOptions } from '../option-schemas.js';
+import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
-import { once } from '../util/once.js';
+import { closeSessions } from './close-sessions.js';
 import { NodeHttpTransport } from './node/node-http-transport.js';
 import { closeWithConnection } from './node/queued-responses.js';
 import { readBody, refuse } from './node-body.js';
@@ -147,22 +147,11 @@ export function createNodeSessions(
     return { answered };
   }
 
-  let graceMs = 5_000;
-  const close = once(() => table.close(graceMs));
   return {
     get size() {
       return table.size;
     },
     handle,
-    async close(options = {}) {
-      try {
-        checkOptions('close', stopOptions, options);
-        graceMs = options.graceMs ?? graceMs;
-      } finally {
-        // Whatever the options say, nothing may be left.
-        await close();
-      }
-    },
-    [Symbol.asyncDispose]: close,
+    ...closeSessions(table),
   };
 }

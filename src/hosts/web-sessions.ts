@@ -1,8 +1,8 @@
 import { checkArgument, checkOptions, checkRequest, isFunction } from '../check-options.js';
-import { sessionOptions, stopOptions } from '../option-schemas.js';
+import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
-import { once } from '../util/once.js';
+import { closeSessions } from './close-sessions.js';
 import {
   type CloseSessionsOptions,
   type HttpSessionOptions,
@@ -81,22 +81,11 @@ export function createWebSessions<T extends WebServerTransport>(
     }
   }
 
-  let graceMs = 5_000;
-  const close = once(() => table.close(graceMs));
   return {
     get size() {
       return table.size;
     },
     handle,
-    async close(options = {}) {
-      try {
-        checkOptions('close', stopOptions, options);
-        graceMs = options.graceMs ?? graceMs;
-      } finally {
-        // Whatever the options say, nothing may be left.
-        await close();
-      }
-    },
-    [Symbol.asyncDispose]: close,
+    ...closeSessions(table),
   };
 }
