@@ -1,6 +1,6 @@
-import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { test } from 'vitest';
 import { count } from '../support/counts.js';
+import { playSchedules } from '../support/play-schedules.js';
 import { Schedule } from './model/schedule.js';
 
 const runs = count(800, 20_000);
@@ -12,29 +12,7 @@ const happenings = [
   ...['reload', 'start', 'stop', 'restart', 'delivered: true', 'delivered: false', 'delivered: unknown'],
   ...['SERVER_EXITED', 'SERVER_STOPPED', 'START_FAILED', 'REQUEST_TIMEOUT', 'TRANSPORT_CLOSED', 'GATEWAY_CLOSED'],
 ];
-const number = fc.nat({ max: 2 ** 31 - 1 });
 
 test(`${runs} schedules of callers and servers of all kinds: each gets what is its own, once, and nothing is left`, async () => {
-  console.log(`seed ${seed}: repeat with TEST_SEED`);
-  const seen = new Map<string, number>();
-  await fc.assert(
-    fc.asyncProperty(
-      number,
-      fc.array(number, { minLength: 5, maxLength: 120, size: 'max' }),
-      async (setting, steps) => {
-        const schedule = new Schedule(setting);
-        for (const step of steps) {
-          await schedule.step(step);
-        }
-        await schedule.end();
-        for (const [what, times] of schedule.judge.counts) {
-          seen.set(what, (seen.get(what) ?? 0) + times);
-        }
-        expect(schedule.judge.problems, schedule.judge.lines.join('\n')).toEqual([]);
-      },
-    ),
-    { numRuns: runs, seed, endOnFailure: true },
-  );
-  // All that may happen did.
-  expect([...seen.keys()]).toEqual(expect.arrayContaining(happenings));
+  await playSchedules((setting) => new Schedule(setting), { runs, seed, mostSteps: 120, happenings });
 }, 1_800_000);

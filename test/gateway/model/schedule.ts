@@ -80,7 +80,7 @@ export class Schedule {
   }
 
   /** Lets everything come to its end, looks whether it is as it should be, and closes. */
-  async end(): Promise<void> {
+  async finish(): Promise<void> {
     if (!this.#closesEarly) {
       await this.#ending.finish();
       this.#leavesFirst && (await this.#ending.everybodyLeaves());

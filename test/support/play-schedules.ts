@@ -1,0 +1,55 @@
+import fc from 'fast-check';
+import { expect } from 'vitest';
+
+/** One random run of something, and what was seen in it. */
+export interface PlayedSchedule {
+  /** @param number - random: says what happens */
+  step(number: number): Promise<void>;
+  /** Lets everything come to its end, looks whether it is as it should be, and closes. */
+  finish(): Promise<void>;
+  readonly judge: {
+    /** How often what has happened, for a look at whether all of it did. */
+    readonly counts: ReadonlyMap<string, number>;
+    readonly lines: readonly string[];
+    readonly problems: readonly string[];
+  };
+}
+
+export interface PlayOptions {
+  readonly runs: number;
+  readonly seed: number;
+  /** Steps of one schedule, at most. */
+  readonly mostSteps: number;
+  /** All of this has to happen in some schedule. */
+  readonly happenings: readonly string[];
+}
+
+const number = fc.nat({ max: 2 ** 31 - 1 });
+
+/** Plays schedules until one of them has a problem. @param create - by a random number, which says how it is set up */
+export async function playSchedules(create: (setting: number) => PlayedSchedule, options: PlayOptions): Promise<void> {
+  const { runs, seed, mostSteps, happenings } = options;
+  console.log(`seed ${seed}: repeat with TEST_SEED`);
+  const seen = new Map<string, number>();
+  await fc.assert(
+    fc.asyncProperty(
+      number,
+      fc.array(number, { minLength: 5, maxLength: mostSteps, size: 'max' }),
+      async (setting, steps) => {
+        const schedule = create(setting);
+        for (const step of steps) {
+          await schedule.step(step);
+        }
+        await schedule.finish();
+        for (const [what, times] of schedule.judge.counts) {
+          seen.set(what, (seen.get(what) ?? 0) + times);
+        }
+        expect(schedule.judge.problems, schedule.judge.lines.join('\n')).toEqual([]);
+      },
+    ),
+    // Without shrinking: a shorter schedule is another one, and most are as long as they have to be.
+    { numRuns: runs, seed, endOnFailure: true },
+  );
+  // All that may happen did.
+  expect([...seen.keys()]).toEqual(expect.arrayContaining([...happenings]));
+}
