@@ -10,7 +10,9 @@ export type Phase = 'idle' | 'pulling' | 'starting' | 'ready' | 'stopping' | 'fa
 /** An instance went from one phase to another. */
 export interface PhaseEvent {
   readonly type: 'phase';
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** Id of the instance, as in the status. */
   readonly instance: string;
   readonly from: Phase;
   readonly to: Phase;
@@ -23,37 +25,52 @@ export interface PhaseEvent {
 /** A pull or start has come further. */
 export interface ProgressEvent {
   readonly type: 'progress';
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** Id of the instance, as in the status. */
   readonly instance: string;
   readonly phase: 'pulling' | 'starting';
+  /** How far it has come; secrets of the catalog are replaced. */
   readonly progress: RuntimeProgress;
+  /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
 /** Something went wrong that ended nothing, such as a line on stdout that is no message. */
 export interface TroubleEvent {
   readonly type: 'trouble';
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** Id of the instance, as in the status. */
   readonly instance: string;
+  /** `UNKNOWN` for an error that is none of this library's. */
   readonly code: GatewayErrorCode | 'UNKNOWN';
+  /** For people; secrets of the catalog are replaced. */
   readonly message: string;
+  /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
 /** A merged list lacks the part of one server. */
 export interface ListIncompleteEvent {
   readonly type: 'list-incomplete';
+  /** Id of the catalog entry. */
   readonly server: string;
   readonly list: 'tools' | 'prompts' | 'resources' | 'resourceTemplates';
+  /** Why it is missing; secrets of the catalog are replaced. */
   readonly reason: { readonly code: GatewayErrorCode | 'UNKNOWN'; readonly message: string };
+  /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
 /** A server offers a URI that an earlier one of the catalog offers too; the merged peer shows it under an alias. */
 export interface UriConflictEvent {
   readonly type: 'uri-conflict';
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** As the server offers it. */
   readonly uri: string;
+  /** Milliseconds since the epoch. */
   readonly at: number;
 }
 

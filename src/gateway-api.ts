@@ -11,7 +11,9 @@ import type { Transport } from './sdk.js';
 
 /** What exactly a catalog entry would start. Starts nothing. */
 export interface ServerDescription {
+  /** Of the catalog entry. */
   readonly id: string;
+  /** The runtime's. */
   readonly type: string;
   /** The same as long as the same thing would be started: changes with the spec and the names of variables. */
   readonly fingerprint: string;
@@ -65,6 +67,11 @@ export interface GatewayOptions<Runtimes extends readonly RuntimeFactory[] = rea
   readonly names?: NamingFunction | undefined;
   /** What an earlier gateway's `snapshot()` returned: lists are answered from it without starting any server. */
   readonly snapshot?: GatewaySnapshot | undefined;
+  /**
+   * How much may run at once, over all servers.
+   *
+   * @default no limit, but on starts
+   */
   readonly limits?: GatewayLimits | undefined;
   /**
    * Time, for tests.
@@ -186,6 +193,7 @@ export interface StopOptions {
 export interface ReloadResult {
   readonly added: readonly string[];
   readonly removed: readonly string[];
+  /** Those of which what is started has changed, or what callers see. */
   readonly changed: readonly string[];
   readonly unchanged: readonly string[];
 }
@@ -275,5 +283,6 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
 
 /** The answer of a check for one entry. */
 export interface ServerCheck extends CheckResult {
+  /** Id of the catalog entry. */
   readonly server: string;
 }

@@ -6,6 +6,7 @@ export interface Clock {
   date(): number;
   /** Runs `run` once after `ms`; must not keep the process alive. */
   setTimeout(run: () => void, ms: number): unknown;
+  /** Takes back what `setTimeout` has returned; nothing happens when it has run. */
   clearTimeout(timer: unknown): void;
 }
 

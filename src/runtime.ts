@@ -23,6 +23,7 @@ export interface RuntimeProgress {
   readonly message?: string | undefined;
   /** Done so far, in the unit of `total`. */
   readonly current?: number | undefined;
+  /** What `current` will be in the end; undefined while nobody knows. */
   readonly total?: number | undefined;
 }
 
@@ -49,12 +50,14 @@ export interface RuntimeContext {
    * values whose names say that they are credentials, and passwords in URLs. Before `open` or `check` settles.
    */
   conceal(env: Readonly<Record<string, string>>): void;
+  /** Of the entry. */
   readonly limits: {
     /** Largest message in bytes, in either direction. */
     readonly maxMessageBytes: number;
     /** How much of the end of stderr is kept, in bytes. */
     readonly stderrTailBytes: number;
   };
+  /** The gateway's: what a runtime waits for goes by it. */
   readonly clock: Clock;
 }
 
@@ -89,6 +92,7 @@ export interface RuntimeTransport extends Transport {
 
 /** The answer of a check: can `open` work? */
 export interface CheckResult {
+  /** Whether nothing is missing that could be seen without starting anything. */
   readonly ok: boolean;
   /** What is missing, a sentence each that says how to mend it. Empty when `ok`. */
   readonly problems: readonly string[];
@@ -103,6 +107,7 @@ export interface AccessRule {
   readonly apiGroup: string;
   /** In plural, with a subresource after a slash: `pods/log`. */
   readonly resource: string;
+  /** As RBAC names them: `get`, `create`. */
   readonly verbs: readonly string[];
 }
 

@@ -7,7 +7,9 @@ import { allListKinds, type ListItem, type ListKind, listKinds } from './list-ki
 export interface ServerSnapshot {
   /** Of the definition that it was taken from; a snapshot of another definition is not used. */
   readonly fingerprint: string;
+  /** As the server declared them, for the revision it speaks. */
   readonly capabilities: Readonly<Record<string, unknown>>;
+  /** The server's own. */
   readonly instructions?: string | undefined;
   /** The server's own names; complete lists only. */
   readonly lists: Readonly<Partial<Record<ListKind, readonly ListItem[]>>>;

@@ -3,7 +3,9 @@ import { toGatewayError } from './handshake.js';
 
 /** An error that a server answered, or this library in its place, kept as it came. */
 export class ServerError extends Error {
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** As it was answered: `code`, `message`, `data`. */
   readonly error: JSONRPCErrorResponse['error'];
 
   constructor(server: string, method: string, error: JSONRPCErrorResponse['error']) {

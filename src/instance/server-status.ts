@@ -5,6 +5,7 @@ import type { Instance } from './instance.js';
 
 /** One running server, as `status()` shows it. */
 export interface InstanceStatus {
+  /** Unique among the instances of the gateway; events name it too. */
   readonly id: string;
   readonly phase: Phase;
   /** When it entered its phase, in milliseconds since the epoch. */
@@ -21,12 +22,16 @@ export interface InstanceStatus {
 
 /** A catalog entry, as `status()` shows it: also one that was never used. */
 export interface ServerStatus {
+  /** Of the catalog entry. */
   readonly id: string;
+  /** `display_name` of the entry; its id by default. */
   readonly displayName: string;
+  /** The runtime's. */
   readonly type: string;
   readonly enabled: boolean;
   /** The phase of its liveliest instance; without one, `failed` or `crash-loop` after failures, and else `idle`. */
   readonly phase: Phase;
+  /** When that phase was entered, in milliseconds since the epoch. */
   readonly since: number;
   /** Requests that wait for an answer, over all instances. */
   readonly inFlight: number;
@@ -38,6 +43,7 @@ export interface ServerStatus {
   readonly lastExit: ExitInfo | undefined;
   /** The last failure of a start or of a running server. */
   readonly lastError: { readonly code: GatewayErrorCode; readonly message: string } | undefined;
+  /** Those that run, start or stop, the oldest first. */
   readonly instances: readonly InstanceStatus[];
 }
 

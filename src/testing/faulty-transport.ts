@@ -10,7 +10,9 @@ export type Fault = 'drop' | 'delay' | 'duplicate' | 'cut' | 'corrupt';
 export interface InjectedFault {
   readonly fault: Fault;
   readonly direction: 'to-server' | 'from-server';
+  /** Id of the catalog entry. */
   readonly server: string;
+  /** Id of the instance, as in the gateway's status. */
   readonly instance: string;
   /** The method of the message; undefined for an answer. */
   readonly method: string | undefined;
