@@ -33,9 +33,9 @@ export function statusError(answer: HttpAnswer, body: string, step: Step, clock:
 
 /** These say that nobody has looked at the request, or that it was turned down. */
 function refused(status: number, retryAfterMs: number | undefined): boolean {
-  // 303 is what comes of a request that was carried out; the other redirects say that it has to be made elsewhere.
-  if (status === 303 || status === 408 || status === 409) return false;
-  return (status >= 300 && status < 500) || (status === 503 && retryAfterMs !== undefined);
+  if (status === 408 || status === 409) return false;
+  // 307 and 308 want the same request elsewhere. The other redirects may lead to what came of one that was carried out.
+  return (status >= 307 && status < 500) || (status === 503 && retryAfterMs !== undefined);
 }
 
 /**
