@@ -1,7 +1,7 @@
 import { errorNumbers, GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
-import { numberOf } from '../transport/json-rpc.js';
+import { findNamed, numberOf } from '../transport/json-rpc.js';
 
 /** A request that waits for its answer. */
 export interface OpenRequest {
@@ -114,10 +114,7 @@ export class RequestLedger {
 
   /** Gives the request of a progress token more time, a bounded number of times. */
   extend(progressToken: unknown): void {
-    const tokens = this.#tokens;
-    const open =
-      tokens?.get(progressToken as RequestId) ??
-      (typeof progressToken === 'string' ? tokens?.get(numberOf(progressToken)) : undefined);
+    const open = findNamed(this.#tokens, progressToken);
     if (open !== undefined && open.extensions < maxExtensions) {
       open.extensions += 1;
       this.#restart(open);

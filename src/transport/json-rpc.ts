@@ -52,6 +52,11 @@ export function numberOf(text: string): number {
   return text.trim() === '' ? Number.NaN : Number(text);
 }
 
+/** What is kept for a request, by its name as the other side writes it. */
+export function findNamed<T>(map: ReadonlyMap<unknown, T> | undefined, name: unknown): T | undefined {
+  return map?.get(name) ?? (typeof name === 'string' ? map?.get(numberOf(name)) : undefined);
+}
+
 /** Whether an answer under this id is one to the request of that. */
 export function isAnswerTo(request: RequestId | undefined, id: unknown): boolean {
   return id === request || (typeof id === 'string' && typeof request === 'number' && numberOf(id) === request);

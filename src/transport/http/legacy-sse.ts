@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+import { findNamed } from '../json-rpc.js';
 import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
@@ -144,7 +145,7 @@ export class LegacySseWire implements Wire {
     const parsed = parseMessages(data);
     for (const message of parsed?.messages ?? []) {
       this.#options.onMessage(message, undefined);
-      if (isResponse(message)) this.#waiting.get(message.id as RequestId)?.();
+      if (isResponse(message)) findNamed(this.#waiting, message.id)?.();
     }
     if (parsed?.clean !== true) {
       const { server } = this.#options;

@@ -529,17 +529,20 @@ describe('the stream of HTTP+SSE', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
-  test.each(['answered', 'cancelled'])('lets go a request that is %s and never acknowledged', async (how) => {
-    await using t = await connectSlow(20_000);
-    const sent = outcome(t.transport.send(call(1)));
-    const { closed } = await t.calls.next();
-    if (how === 'answered') t.stream.write(event(textResult(1, 'found')));
-    else await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
-    expect(await sent).toBe('sent');
-    await settle();
-    await t.clock.advance(5_000);
-    await closed;
-  });
+  test.each(['answered', 'answered with its number as a text', 'cancelled'])(
+    'lets go a request that is %s and never acknowledged',
+    async (how) => {
+      await using t = await connectSlow(20_000);
+      const sent = outcome(t.transport.send(call(1)));
+      const { closed } = await t.calls.next();
+      if (how !== 'cancelled') t.stream.write(event(textResult(how === 'answered' ? 1 : '1', 'found')));
+      else await t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+      expect(await sent).toBe('sent');
+      await settle();
+      await t.clock.advance(5_000);
+      await closed;
+    },
+  );
 
   test('takes no messages before it is open', async () => {
     const { script } = legacy();
