@@ -9,6 +9,7 @@ import type {
   JSONRPCResultResponse,
   RequestId,
 } from '../sdk.js';
+import { findNamed } from '../transport/json-rpc.js';
 import { BoundedMap } from './bounded-map.js';
 import { type CallerHandshake, hasMode } from './legacy-initialize.js';
 import type { SendToCaller } from './peer.js';
@@ -17,7 +18,10 @@ type Params = NonNullable<JSONRPCRequest['params']>;
 
 interface OpenRequest {
   readonly link: Link;
+  /** By which the server knows it. */
   readonly id: RequestId;
+  /** By which the caller does. */
+  readonly callersId: RequestId;
   readonly progressToken: RequestId | undefined;
 }
 
@@ -33,7 +37,7 @@ export class ServerRequests {
   readonly #send: SendToCaller;
   readonly #open = new Map<RequestId, OpenRequest>();
   // Tasks that the caller runs for a server: no other server may ask for them.
-  readonly #tasks = new BoundedMap<string, { readonly id: RequestId; readonly open: OpenRequest }>(maxTasks);
+  readonly #tasks = new BoundedMap<string, OpenRequest>(maxTasks);
   // Progress goes on until such a task ends.
   readonly #ofTasks = new BoundedMap<RequestId, OpenRequest>(maxTasks);
   #nextId = 1;
@@ -66,7 +70,7 @@ export class ServerRequests {
       refuse(-32601, `the client has not declared a capability for ${request.method}`);
       return;
     }
-    const foreignTask = typeof taskId === 'string' && this.#tasks.get(taskId)?.open.link !== link;
+    const foreignTask = typeof taskId === 'string' && this.#tasks.get(taskId)?.link !== link;
     if (request.method === 'tasks/list' || (request.method.startsWith('tasks/') && foreignTask)) {
       refuse(-32602, 'the client runs no such task for this server');
       return;
@@ -82,7 +86,7 @@ export class ServerRequests {
     const id = this.#nextId++;
     const meta = request.params?._meta;
     const progressToken = meta?.progressToken;
-    this.#open.set(id, { link, id: request.id, progressToken });
+    this.#open.set(id, { link, id: request.id, callersId: id, progressToken });
     const params =
       progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
     this.#send(
@@ -102,36 +106,38 @@ export class ServerRequests {
     response: JSONRPCResultResponse | JSONRPCErrorResponse,
     restore: (server: string, result: JSONRPCResultResponse['result']) => JSONRPCResultResponse['result'],
   ): void {
-    const open = response.id === undefined ? undefined : this.#open.get(response.id);
+    // All of ours are numbers, which a client may write as texts.
+    const open = findNamed(this.#open, response.id);
     if (open === undefined) {
       return;
     }
-    this.#open.delete(response.id as RequestId);
+    const { callersId } = open;
+    this.#open.delete(callersId);
     if (!('result' in response)) {
       open.link.notify({ ...response, id: open.id });
       return;
     }
     const task = response.result.task as { taskId?: unknown } | undefined;
     if (typeof task?.taskId === 'string') {
-      this.#tasks.set(task.taskId, { id: response.id, open });
-      this.#ofTasks.set(response.id, open);
+      this.#tasks.set(task.taskId, open);
+      this.#ofTasks.set(callersId, open);
     }
     open.link.notify({ ...response, id: open.id, result: restore(open.link.server, response.result) });
   }
 
   /** Leads what the caller says of a task to the server that it runs for. */
   taskChanged(message: JSONRPCNotification): void {
-    const task = this.#tasks.get(message.params?.taskId as string);
-    task?.open.link.notify(message);
-    if (task !== undefined && hasEnded(message.params?.status)) {
-      this.#ofTasks.delete(task.id);
+    const open = this.#tasks.get(message.params?.taskId as string);
+    open?.link.notify(message);
+    if (open !== undefined && hasEnded(message.params?.status)) {
+      this.#ofTasks.delete(open.callersId);
     }
   }
 
   /** Leads progress of the caller back to the server that asked for it. */
   progress(params: Params | undefined): void {
-    const token = params?.progressToken as RequestId;
-    const open = this.#open.get(token) ?? this.#ofTasks.get(token);
+    const token = params?.progressToken;
+    const open = findNamed(this.#open, token) ?? findNamed(this.#ofTasks, token);
     if (open?.progressToken !== undefined) {
       open.link.notify({
         jsonrpc: '2.0',
@@ -154,7 +160,7 @@ export class ServerRequests {
 
   /** The server of a link has ended: nobody waits for its answers any more. */
   end(link: Link): void {
-    this.#tasks.deleteWhere(({ open }) => open.link === link);
+    this.#tasks.deleteWhere((open) => open.link === link);
     this.#ofTasks.deleteWhere((open) => open.link === link);
     for (const [id, open] of this.#open) {
       if (open.link === link) {

@@ -2,6 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
+import { findNamed } from '../transport/json-rpc.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
@@ -24,6 +25,13 @@ export type Sharing = 'callers' | 'one-caller';
 /** A request of a connection. */
 interface SharedExchange extends Exchange {
   readonly from: SharedTransport;
+}
+
+/** A request of the server, by the ids that the server and the caller know it by. */
+interface ServerRequest {
+  readonly id: RequestId;
+  readonly callersId: RequestId;
+  readonly to: SharedTransport;
 }
 
 export interface SharedSessionOptions {
@@ -58,7 +66,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #link: Link;
   readonly #attached = new Set<SharedTransport>();
   readonly #tasks: SharedTasks<SharedTransport>;
-  readonly #serverRequests = new Map<RequestId, { id: RequestId; to: SharedTransport }>();
+  readonly #serverRequests = new Map<RequestId, ServerRequest>();
   /** Tasks that a connection runs for the server. */
   readonly #callerTasks: SharedTasks<SharedTransport>;
   #initializeParams: Params | undefined;
@@ -250,9 +258,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal A caller answers what the server had asked. */
   answer(from: SharedTransport, response: Response): void {
-    const open = response.id === undefined ? undefined : this.#serverRequests.get(response.id);
+    // All of ours are numbers, which a client may write as texts.
+    const open = findNamed(this.#serverRequests, response.id);
     if (open?.to === from) {
-      this.#serverRequests.delete(response.id as RequestId);
+      this.#serverRequests.delete(open.callersId);
       if ('result' in response) {
         this.#callerTasks.see(from, response.result);
       }
@@ -309,7 +318,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     lastServerRequest += 1;
     const id = lastServerRequest;
-    this.#serverRequests.set(id, { id: request.id, to });
+    this.#serverRequests.set(id, { id: request.id, callersId: id, to });
     to.deliver({ ...request, id }, relatedTo(to, origin));
   }
 

@@ -53,7 +53,7 @@ export function numberOf(text: string): number {
 }
 
 /** What is kept for a request, by its name as the other side writes it. */
-export function findNamed<T>(map: ReadonlyMap<unknown, T> | undefined, name: unknown): T | undefined {
+export function findNamed<T>(map: Pick<ReadonlyMap<unknown, T>, 'get'> | undefined, name: unknown): T | undefined {
   return map?.get(name) ?? (typeof name === 'string' ? map?.get(numberOf(name)) : undefined);
 }
 

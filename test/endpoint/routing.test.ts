@@ -247,6 +247,31 @@ describe('what passes unchanged', () => {
     expect(await second).toEqual({ jsonrpc: '2.0', id: 0, error });
   });
 
+  test.each([
+    ['merged', undefined, {}],
+    ['of one server', 'a', { era: 'legacy' }],
+    ['with what others of the principal share', 'a', {}],
+  ] as const)('a caller that writes numbers as texts answers a server all the same: %s', async (_, id, options) => {
+    await using t = setUp({ a: { tools: [tool('x')] } }, { entry: { isolation: 'principal' } });
+    const transport = id === undefined ? t.gateway.connect() : t.gateway.connect(id, options);
+    await using caller = await TestCaller.open(transport, { sampling: {} });
+    await caller.result('tools/call', { name: id === undefined ? 'a__x' : 'x' });
+    const instance = t.server('a').only;
+    const asked = instance.ask(7, 'sampling/createMessage', { _meta: { progressToken: 0 } });
+    const request = await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    const { progressToken } = (request.params as Json)._meta as Json;
+    await caller.send({ id: '', result: { text: 'nobody' } });
+    await caller.send({
+      method: 'notifications/progress',
+      params: { progressToken: String(progressToken), progress: 1 },
+    });
+    await caller.send({ id: String(request.id), result: { text: 'yes' } });
+    expect(await asked).toEqual({ jsonrpc: '2.0', id: 7, result: { text: 'yes' } });
+    const progress = instance.notifications('notifications/progress').map(({ params }) => params);
+    // On a connection that shares one server the token is the server's own.
+    expect(progress).toEqual([{ progressToken: progressToken === 0 ? '0' : 0, progress: 1 }]);
+  });
+
   test('experimental capabilities and client info reach each server', async () => {
     await using t = setUp({ a: { tools: [tool('x')] } });
     const capabilities = { experimental: { 'x/y': { z: 1 } }, sampling: { tools: {} }, elicitation: { form: {} } };
