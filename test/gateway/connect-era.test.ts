@@ -362,6 +362,25 @@ describe('connect(id, { era })', () => {
     await caller.close();
   });
 
+  test('answers ping before initialize and while that is under way, and nothing else', async () => {
+    await using setup = setUp({ one: { ...sessions, on: { initialize: () => hold } } });
+    await using caller = new TestCaller(setup.gateway.connect('one', { era: 'legacy' }));
+    await caller.transport.start();
+    expect(await caller.result('ping')).toEqual({});
+    expect(await caller.error('tools/list')).toMatchObject({ code: -32600 });
+    const initialized = caller.initialize();
+    const { instance, request } = await setup.server('one').request('initialize');
+    expect(await caller.result('ping')).toEqual({});
+    instance.answer(request, {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      serverInfo: { name: 'one', version: '1' },
+    });
+    await initialized;
+    expect(await caller.result('ping')).toEqual({});
+    expect(instance.requests('ping')).toHaveLength(1);
+  });
+
   test('refuses an id that is in use, and what comes to a server that has ended before it was asked', async () => {
     await using setup = setUp({ one: { ...sessions, on: { 'tools/call': () => hold } } });
     await using caller = await legacy(setup);

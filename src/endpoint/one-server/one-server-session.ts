@@ -159,6 +159,9 @@ export class OneServerSession implements SessionPeer, LinkOwner {
 
   #request(request: JSONRPCRequest): void {
     const { id, params } = request;
+    if (request.method === 'ping' && !this.#isOpen) {
+      return this.#send({ jsonrpc: '2.0', id, result: {} }, id);
+    }
     if (this.#handshake === undefined) {
       return this.#refuse(id, `${request.method} came before initialize`);
     }
