@@ -13,7 +13,8 @@ export interface ResourceOrigin {
 
 /** The form in which a URI shows that another server, earlier in the catalog, offers too. */
 export function aliasUri(server: string, uri: string): string {
-  return `${scheme}${server}/${encodeURIComponent(uri)}`;
+  // What is no well-formed text cannot be encoded; it may be a URI to its server all the same.
+  return `${scheme}${server}/${uri.isWellFormed() ? encodeURIComponent(uri) : uri}`;
 }
 
 // A template keeps its braces, and what is filled in is encoded by the caller, so it is not encoded once more.

@@ -602,6 +602,19 @@ describe('resources', () => {
     expect(t.server('a').only.requests('resources/subscribe')).toEqual([]);
   });
 
+  test.each(['x://\ud800 b%', '\ud800'])(
+    'a URI of two servers that is no well-formed text is read from both: %j',
+    async (uri) => {
+      const resources = [{ uri, name: 'odd' }];
+      await using t = setUp({ a: { resources, on: read }, b: { resources, on: read } });
+      await using caller = await t.caller();
+      const uris = (await caller.list('resources')).map((item) => item.uri);
+      expect(uris).toEqual([uri, expect.stringMatching(/^mcp-gateway:\/\/b\//)]);
+      await caller.result('resources/read', { uri: uris[1] });
+      expect(t.server('b').only.requests('resources/read')[0]?.params).toEqual({ uri });
+    },
+  );
+
   test('a listed one whose server a reload takes away is of nobody', async () => {
     await using t = setUp({ a: { resources: [{ uri: 'x://a' }] }, b: { resources: [{ uri: 'x://b' }], on: read } });
     await using caller = await t.caller();
