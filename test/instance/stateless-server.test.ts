@@ -307,6 +307,31 @@ describe('a call that needs input', () => {
   });
 });
 
+test('a server gets numbers of 32 bits as ids, each once, where its caller has asked for nothing', async () => {
+  const t = await begin({
+    capabilities: { ...tasks, tools: { listChanged: true } },
+    play: {
+      'tools/call': ({ params }) =>
+        params?.inputResponses
+          ? { result: { resultType: 'task', taskId: 't', status: 'working' } }
+          : needs({ a: roots }),
+      'tasks/get': () => ({ result: { taskId: 't', status: 'completed', result: {} } }),
+    },
+    onAsked: ({ id }, answer) => answer({ id: id as string, result: { roots: [] } }),
+  });
+  await t.send({ method: 'notifications/initialized' });
+  await t.ask('resources/subscribe', { uri: 'file:///a' });
+  await t.ask('tools/call', { name: 'go' });
+  await settle();
+  await t.clock.advance(1_000);
+  expect(await t.answer('tools/call')).toMatchObject({ result: {} });
+  const ids = t.server.received.filter(({ id }) => id !== undefined && id !== 'tools/call').map(({ id }) => id);
+  // It is asked for its era, for two streams, for the second round, and for its task.
+  expect(new Set(ids).size).toBe(5);
+  expect(ids.filter((id) => !(Number.isInteger(id) && Number(id) < 2 ** 31))).toEqual([]);
+  await t.transport.close();
+});
+
 describe('an error of the server', () => {
   test.each<[string, unknown, string]>([
     ['names what is missing', { requiredCapabilities: { sampling: {}, roots: {} } }, 'sampling, roots'],
@@ -354,7 +379,7 @@ describe('what a caller listens to', () => {
     const t = await begin({ play: {} });
     const subscribe = async (...ids: number[]) => {
       for (const id of ids) expect(await t.ask('resources/subscribe', { uri }, id)).toBeUndefined();
-      return String(t.server.of('subscriptions/listen').at(-1)?.id);
+      return t.server.of('subscriptions/listen').at(-1)?.id as number;
     };
     const error = { code: -32602, message: 'no such resource' };
     t.server.say({ id: await subscribe(1, 2), error });
@@ -437,10 +462,13 @@ describe('what a caller listens to', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
-  test('reaches it without the mark of its stream, and with what else is said of it', async () => {
+  test.each([
+    ['', (id: unknown) => id],
+    [', which a server may write as a text', String],
+  ])('reaches it without the mark of its stream%s, and with what else is said of it', async (_, write) => {
     const t = await listening((filter) => filter)();
     await t.ask('resources/subscribe', { uri });
-    const mark = { [subscriptionId]: t.server.of('subscriptions/listen')[0]?.id };
+    const mark = { [subscriptionId]: write(t.server.of('subscriptions/listen')[0]?.id) };
     const method = 'notifications/resources/updated';
     t.server.say({ method, params: { uri, _meta: { ...mark, trace: 1 } } });
     t.server.say({ method, params: { uri, _meta: mark } });

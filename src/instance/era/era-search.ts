@@ -23,8 +23,8 @@ export interface EraSearchOptions {
  * Above all ids that a caller's requests have here, so that a late answer is nobody else's. Numbers, as some servers read
  * no others; they fit into 32 bits.
  */
-export const firstProbeId = 2_000_000_000;
-const initializeId = firstProbeId;
+export const firstOwnId = 2_000_000_000;
+const initializeId = firstOwnId;
 
 /** One search for the era of a server: asks it, and reads what it answers. */
 export class EraSearch {

@@ -17,7 +17,7 @@ import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
-import { EraSearch, firstProbeId } from './era-search.js';
+import { EraSearch, firstOwnId } from './era-search.js';
 import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
 import { Questions } from './questions.js';
 import { refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
@@ -62,7 +62,7 @@ export class EraTransport implements LinkTransport {
   #modern: ModernSession | undefined;
   /** Our own, while a handshake is under way. */
   #questions: Questions | undefined;
-  #probes = 0;
+  #lastOwnId = firstOwnId;
   /** While a handshake is under way, the end of the connection may be followed by another one. */
   #shaking = false;
   /** One server ends and the next one starts, which is no failure unless the time for both runs out. */
@@ -277,6 +277,7 @@ export class EraTransport implements LinkTransport {
       requestTimeoutMs,
       caller,
       discovery,
+      nextId: () => this.#nextId(),
       post: (message, onOutcome) => this.#forward(message, undefined, onOutcome) && onOutcome(),
       deliver: (message, extra) => deliver(this, message, extra),
     });
@@ -305,10 +306,13 @@ export class EraTransport implements LinkTransport {
       [metaKeys.clientCapabilities]: toModernCapabilities(capabilities),
       ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
     };
-    // The last one may still be open.
-    this.#probes += 1;
-    const id = firstProbeId + this.#probes;
-    return { jsonrpc: '2.0', id, method: 'server/discover', params: { _meta: meta } };
+    return { jsonrpc: '2.0', id: this.#nextId(), method: 'server/discover', params: { _meta: meta } };
+  }
+
+  /** For a request of our own: what was asked before may still be open. */
+  #nextId(): RequestId {
+    this.#lastOwnId += 1;
+    return this.#lastOwnId;
   }
 
   /** Starts afresh: the server has ended, or will not answer any more. */

@@ -11,6 +11,8 @@ export interface InputRoundsOptions {
   readonly clock: Clock;
   /** How long the caller may take to answer the questions of one round, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** An id that no other request to the server has. */
+  nextId(): RequestId;
   /** Sends the request to the server once more, under an id that it has not seen. */
   retry(request: JSONRPCRequest): void;
   /** Asks the caller. */
@@ -171,7 +173,7 @@ export class InputRounds {
 
   #retry(round: Round): void {
     this.#options.clock.clearTimeout(round.timer);
-    round.current = `round:${this.#next++}`;
+    round.current = this.#options.nextId();
     this.#byServer.set(round.current, round);
     const { requestState, responses, request } = round;
     const params = {

@@ -1,6 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
+import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
@@ -13,6 +14,8 @@ export interface ListeningOptions {
   readonly clock: Clock;
   /** How long a server may take to acknowledge a subscription, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** An id that no other request to the server has. */
+  nextId(): RequestId;
   /** Sends a request of ours; the envelope is added on the way. */
   request(id: RequestId, method: string, params: Fields): void;
   cancel(id: RequestId): void;
@@ -58,7 +61,6 @@ export class Listening {
   readonly #streams = new Map<RequestId, Stream>();
   readonly #uris = new Map<string, Subscription>();
   readonly #timers = new Set<unknown>();
-  #nextId = 1;
   #closed = false;
 
   constructor(options: ListeningOptions) {
@@ -129,12 +131,12 @@ export class Listening {
   receive(notification: JSONRPCNotification): boolean {
     const { params } = notification;
     if (notification.method === 'notifications/cancelled') {
-      const stream = this.#streams.get(params?.requestId as RequestId);
+      const stream = findNamed(this.#streams, params?.requestId);
       stream && this.#lost(stream);
       return true;
     }
     const meta = params?._meta as Fields | undefined;
-    const stream = this.#streams.get(meta?.[metaKeys.subscriptionId] as RequestId);
+    const stream = findNamed(this.#streams, meta?.[metaKeys.subscriptionId]);
     if (stream === undefined) {
       return meta?.[metaKeys.subscriptionId] !== undefined;
     }
@@ -181,7 +183,7 @@ export class Listening {
   }
 
   #open(stream: Stream): void {
-    stream.id = `listen:${this.#nextId++}`;
+    stream.id = this.#options.nextId();
     stream.isAcknowledged = false;
     this.#streams.set(stream.id, stream);
     this.#options.request(stream.id, 'subscriptions/listen', { notifications: stream.filter });

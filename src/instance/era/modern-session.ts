@@ -37,6 +37,8 @@ export interface ModernSessionOptions {
   /** The params of the caller's `initialize`. */
   readonly caller: Fields;
   readonly discovery: Discovery;
+  /** An id that no other request to the server has. */
+  nextId(): RequestId;
   /** Sends to the server. An outcome with an error means that the server will not get it, and no answer comes. */
   post(message: JSONRPCMessage, onOutcome: SendOutcome): void;
   /** Hands a message to the caller. */
@@ -63,7 +65,7 @@ export class ModernSession {
 
   constructor(options: ModernSessionOptions) {
     this.#options = options;
-    const { server, clock, requestTimeoutMs, caller, deliver } = options;
+    const { server, clock, requestTimeoutMs, caller, nextId, deliver } = options;
     this.#clientInfo = caller.clientInfo;
     const hasTasks = hasTasksExtension(options.discovery.capabilities);
     this.#capabilities = addTasks(toModernCapabilities(caller.capabilities), hasTasks);
@@ -83,12 +85,13 @@ export class ModernSession {
     };
     const answer = (response: Response) => this.#answer(response);
     this.#tasks = hasTasks
-      ? new TaskCalls({ clock, requestTimeoutMs, request, ask, withdraw, answer, overdue })
+      ? new TaskCalls({ clock, requestTimeoutMs, nextId, request, ask, withdraw, answer, overdue })
       : undefined;
     this.#listening = new Listening({
       server,
       clock,
       requestTimeoutMs,
+      nextId,
       request,
       cancel,
       deliver: (notification) => deliver(notification, undefined),
@@ -96,6 +99,7 @@ export class ModernSession {
     this.#rounds = new InputRounds({
       clock,
       requestTimeoutMs,
+      nextId,
       retry: (again) => this.#post(again),
       ask,
       withdraw,

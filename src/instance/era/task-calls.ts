@@ -14,6 +14,8 @@ export interface TaskCallsOptions {
   readonly clock: Clock;
   /** How long the caller may take to answer what a task needs, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** An id that no other request to the server has. */
+  nextId(): RequestId;
   /** Sends a request of ours; the envelope is added on the way. */
   request(id: RequestId, method: string, params: Fields): void;
   /** Asks the caller. */
@@ -282,7 +284,7 @@ export class TaskCalls {
   }
 
   #ask(method: string, params: Fields, then: (response: Response) => void): void {
-    const id = `task:${this.#next++}`;
+    const id = this.#options.nextId();
     this.#asking.set(id, then);
     this.#options.request(id, method, params);
   }

@@ -1,5 +1,5 @@
 import { GatewayError, type GatewayEvent, type Phase, type RuntimeContext } from '../../../src/index.js';
-import { firstProbeId } from '../../../src/instance/era/era-search.js';
+import { firstOwnId } from '../../../src/instance/era/era-search.js';
 import type { FakeClock } from '../../support/fake-clock.js';
 import { type Call, type Entry, entries, isWaiting, type Member, type Message, mayHear, ownerOf } from './people.js';
 import type { Opening, PlayedServer } from './played-runtime.js';
@@ -295,7 +295,7 @@ export class Judge {
     if (message.method !== 'ping') {
       this.log(`${server.context.instanceId} sees ${JSON.stringify(message)}`);
     }
-    if (message.id === firstProbeId) {
+    if (message.id === firstOwnId) {
       // Asked for its era: one that ends by that is started afresh, which is no failure.
       return;
     }
