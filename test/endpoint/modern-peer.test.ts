@@ -165,6 +165,22 @@ describe('a request of the stateless era', () => {
     expect(setup.server('one').live).toHaveLength(2);
   });
 
+  test('says to a server with sessions which extensions and experiments its client knows, but for tasks', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
+    const tasks = { 'io.modelcontextprotocol/tasks': {} };
+    const extensions = { 'io.modelcontextprotocol/ui': { mimeTypes: ['text/html;profile=mcp-app'] } };
+    const experimental = { 'x/y': { z: 1 } };
+    await using caller = await open(setup, { extensions: { ...tasks, ...extensions }, experimental });
+    await caller.call('one__go');
+    // A session has another word for tasks, and the gateway asks for them itself.
+    caller.capabilities = { extensions: tasks };
+    await caller.call('one__go');
+    caller.capabilities = {};
+    await caller.call('one__go');
+    const declared = setup.server('one').live.map((each) => each.requests('initialize')[0]?.params?.capabilities);
+    expect(declared).toEqual([{ extensions, experimental }, {}]);
+  });
+
   test('gets the errors of its era', async () => {
     const errors = [
       new RpcError(-32002, 'gone'),

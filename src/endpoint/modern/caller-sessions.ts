@@ -2,6 +2,8 @@ import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
 import { isResponse, type RequestId } from '../../sdk.js';
+import { isFields } from '../../transport/modern.js';
+import { tasksExtension } from '../../transport/tasks.js';
 import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import { type Envelope, logLevels } from './envelope.js';
 import type { ModernCall } from './modern-call.js';
@@ -94,11 +96,15 @@ export class CallerSessions {
 
   /** The session for what a request says of its sender; undefined when there are too many that are in use. */
   of({ capabilities, clientInfo }: Envelope): CallerSession | undefined {
-    const { elicitation, sampling, roots } = capabilities;
+    const { elicitation, sampling, roots, experimental } = capabilities;
+    // For tasks sessions have another word.
+    const { [tasksExtension]: _, ...extensions } = isFields(capabilities.extensions) ? capabilities.extensions : {};
     const own = {
       ...(elicitation !== undefined && { elicitation }),
       ...(sampling !== undefined && { sampling }),
       ...(roots !== undefined && { roots }),
+      ...(isFields(experimental) && { experimental }),
+      ...(Object.keys(extensions).length > 0 && { extensions }),
     };
     const key = JSON.stringify(own);
     return this.#sessions.get(key) ?? this.#open(key, own, clientInfo);
