@@ -1,5 +1,6 @@
 import { once } from '../util/once.js';
 import { readBody } from '../util/read-body.js';
+import { refusedPort } from '../util/refused-port.js';
 import { largestText } from './decode.js';
 import { catalogError } from './issues.js';
 
@@ -65,7 +66,7 @@ export async function fetchText(
     signal?.throwIfAborted();
     if (!isHTTPError(error)) {
       // Not the error itself: it holds the URL and the headers.
-      throw problem(url, `cannot be fetched: ${reasonOf(error)}`, (error as Error).cause);
+      throw problem(url, `cannot be fetched: ${refusedPort(error, url) ?? reasonOf(error)}`, (error as Error).cause);
     }
     const { status } = error.response;
     if (status === 304 && etag !== undefined) {

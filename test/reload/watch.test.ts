@@ -286,6 +286,11 @@ describe('loadCatalog() of a URL', () => {
     expect(seen).toEqual(['Bearer t', 'Bearer t', 'Bearer t']);
   });
 
+  test('says so of a port that fetch() does not go to', async () => {
+    const { message } = await failure(loadCatalog('http://127.0.0.1:6000/c.yaml'));
+    expect(message).toContain('cannot be fetched: fetch() refuses port 6000, as browsers do; use another port');
+  });
+
   test('tries again after what may pass', async () => {
     let asked = 0;
     const origin = await serve((_, response) => {

@@ -9,9 +9,10 @@ import { Authorizers } from '../../src/runtimes/remote-sse/authorize.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import type { Chance } from '../../src/transport/http/exchange.js';
-import { listen } from '../fixtures/http/listen.js';
+import { listen, sendJson } from '../fixtures/http/listen.js';
 import { listenOAuth, MemoryProvider, type OAuthHost } from '../fixtures/http/oauth-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
+import { freePort } from '../support/free-port.js';
 import { collectGarbage } from '../support/heap.js';
 
 function createRemoteGateway(url: string, options: RemoteSseOptions, events: unknown[] = []): Gateway {
@@ -477,6 +478,23 @@ describe('where authorization may go', () => {
       expect(dispatched).toBe(0);
     },
   );
+
+  test.each([
+    ['that nobody listens at', undefined, (port: number) => `nobody listens at 127.0.0.1:${port}`],
+    ['that fetch() refuses', 6000, (port: number) => `fetch() refuses port ${port}, as browsers do; use another port`],
+  ])('an authorization server at a port %s is told as that', async (_, given, why) => {
+    const port = given ?? (await freePort());
+    await using host = await listen(({ url }, response) => {
+      if (!url?.startsWith('/.well-known/oauth-protected-resource')) return response.writeHead(401).end();
+      const authorization_servers = [`http://127.0.0.1:${port}`];
+      return sendJson(response, { resource: `${host.origin}/mcp`, authorization_servers });
+    });
+    await using gateway = createRemoteGateway(`${host.origin}/mcp`, { authProvider: () => new MemoryProvider() });
+    expect(await failureOf(connect(gateway))).toMatchObject({
+      message: expect.stringContaining(`authorization failed: http://127.0.0.1:${port}/register: ${why(port)}`),
+      data: { code: 'AUTH_FAILED' },
+    });
+  });
 
   test('an answer that does not end is given up, also when its request was collected as garbage', async () => {
     await using host = await listen((_, response) => void response.writeHead(200).write('{'));

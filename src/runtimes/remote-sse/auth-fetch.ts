@@ -2,8 +2,11 @@ import { lookup } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { loadUndici } from '../../transport/http/load.js';
+import { describeNetworkError } from '../../transport/http/network.js';
+import { showUrl } from '../../transport/http/status.js';
 import { hostOf } from '../../util/host-of.js';
 import { readBody } from '../../util/read-body.js';
+import { refusedPort } from '../../util/refused-port.js';
 
 const mostBytes = 1024 * 1024;
 const timeoutMs = 30_000;
@@ -23,7 +26,14 @@ export function createAuthFetch(
     for (let hop = 0; ; hop++) {
       await judge(url);
       const signal = AbortSignal.timeout(limitMs);
-      const answer = await fetch(url, { ...(init as object), dispatcher, redirect: 'manual', signal });
+      const sent = fetch(url, { ...(init as object), dispatcher, redirect: 'manual', signal });
+      const answer = await sent.catch((cause: unknown) => {
+        if (signal.aborted) throw cause;
+        // The SDK takes no other errors for a failure on the way.
+        throw new TypeError(`${showUrl(url)}: ${refusedPort(cause, url) ?? describeNetworkError(cause, url)}`, {
+          cause,
+        });
+      });
       const location = answer.status >= 300 && answer.status < 400 ? answer.headers.get('location') : null;
       // Nothing but a question without secrets may be sent on to another address.
       if (location !== null && hop < mostRedirects && (init?.method ?? 'GET') === 'GET') {
