@@ -118,7 +118,7 @@ export class CatalogEntry {
       watch: toWatch(definition),
       clock,
       current: () => env.find(definition.id).sessions,
-      connect: (caller, onProgress, isRaw) =>
+      connect: (caller, onProgress) =>
         new EraTransport({
           server: definition.id,
           era,
@@ -126,7 +126,7 @@ export class CatalogEntry {
           requestTimeoutMs: definition.requestTimeoutMs,
           probeTimeoutMs,
           silenceTimeoutMs: definition.startTimeoutMs / 2 - probeTimeoutMs,
-          connect: () => this.#connect(caller, onProgress, isRaw),
+          connect: () => this.#connect(caller, onProgress),
         }),
     });
   }
@@ -183,7 +183,7 @@ export class CatalogEntry {
   /** A transport to this server alone. */
   connect(caller: Caller | undefined): Transport {
     const { isolation } = this.#sharing();
-    return isolation === 'caller' ? this.#connect(caller, undefined, true) : this.sessions.connectShared(caller ?? {});
+    return isolation === 'caller' ? this.#connect(caller) : this.sessions.connectShared(caller ?? {});
   }
 
   /** Connections to this server alone that speak as servers with sessions do, whatever it speaks. */
@@ -219,6 +219,7 @@ export class CatalogEntry {
       id,
       entry: this,
       // With an instance for each request there is none that could go on.
+      isPerRequest: isolation === 'request',
       isKept: () => this.#isKept && !this.#isStopped && isolation !== 'request',
       displayName,
       // With an instance for each request it has no tasks, which stand in what was known of it with others.
@@ -249,17 +250,13 @@ export class CatalogEntry {
   }
 
   /** A connection with an instance of its own. */
-  #connect(
-    caller: Caller | undefined,
-    onProgress?: (progress: RuntimeProgress) => void,
-    isRaw = false,
-  ): ServerConnection {
+  #connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): ServerConnection {
     const Connection = this.factory.supports?.stderr === false ? ServerConnection : StreamConnection;
     return new Connection({
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      acquire: (signal) => this.#acquire(caller, signal, onProgress, isRaw),
+      acquire: (signal) => this.#acquire(caller, signal, onProgress),
     });
   }
 
@@ -268,11 +265,11 @@ export class CatalogEntry {
     caller: Caller | undefined,
     signal: AbortSignal,
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
-    isRaw: boolean,
   ): Promise<Instance> {
     for (;;) {
       const entry = this.#env.find(this.definition.id);
-      if (isRaw) {
+      if (this.definition.isolation !== 'request') {
+        // Several requests may wait for this one connection.
         entry.#sharing();
       }
       try {

@@ -8,6 +8,8 @@ export interface EndpointServer {
   readonly id: string;
   /** The same for as long as a reload of the catalog replaces no server of it. */
   readonly entry: object;
+  /** Whether each request gets an instance of its own. */
+  readonly isPerRequest: boolean;
   /** Whether a reload that has replaced the entry lets its running servers go on until they end. */
   isKept(): boolean;
   readonly displayName: string;

@@ -1,4 +1,4 @@
-import { Link, type LinkOwner } from '../instance/link.js';
+import { Link, type LinkOptions, type LinkOwner } from '../instance/link.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -49,9 +49,19 @@ export class ServerLinks {
     if (link === undefined) {
       const { caller, owner, onProgress, servers } = this.#options;
       const server = servers.get(id) ?? given;
-      const { startTimeoutMs, watch } = server;
-      const connect = () => server.connect(caller.current, (progress) => onProgress(server, progress));
-      link = new Link({ server: id, startTimeoutMs, watch, connect }, owner);
+      // It may open again after a reload.
+      const now = () => servers.get(id) ?? server;
+      const options: LinkOptions = {
+        server: id,
+        get startTimeoutMs() {
+          return now().startTimeoutMs;
+        },
+        get watch() {
+          return now().watch;
+        },
+        connect: () => now().connect(caller.current, (progress) => onProgress(now(), progress)),
+      };
+      link = new Link(options, owner);
       if (servers.has(id)) {
         this.#links.set(id, link);
       } else {
@@ -75,6 +85,12 @@ export class ServerLinks {
     this.#own.delete(id);
     this.forgetTools(id);
     const link = this.#links.get(id);
+    if (this.#options.servers.get(id)?.isPerRequest === true) {
+      // Who waits for one start would share its instance.
+      for (const other of [...this.#retired, ...(link ? [link] : [])]) {
+        other.server === id && other.startOver();
+      }
+    }
     if (link === undefined) {
       return;
     }

@@ -68,6 +68,8 @@ export class Link implements WatchedLink {
   readonly #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
+  /** What was given up while it started: who waited for that waits for the next one. */
+  #givenUp: LinkTransport | undefined;
   /** The server does not know the session any more: the transport ends, though it may not know yet. */
   #isLost = false;
   #isClosed = false;
@@ -229,6 +231,14 @@ export class Link implements WatchedLink {
     this.#rest.retire();
   }
 
+  /** Whoever waits for a start that is under way waits for one of what `connect` gives now. */
+  startOver(): void {
+    if (this.#handshake === undefined && this.#transport !== undefined) {
+      this.#givenUp = this.#transport;
+      this.#endServer();
+    }
+  }
+
   /** For good. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -247,14 +257,18 @@ export class Link implements WatchedLink {
       // Its end tells of it, those who wait for that too.
       return;
     }
-    const transport = this.#transport;
     const activity = this.activity();
-    this.#forget();
-    this.#rest.begin(Promise.resolve(transport?.close()));
-    this.#owner.onEnd(this, undefined);
+    this.#endServer();
     if (activity === 'subscribed' && !this.#rest.isRetired) {
       this.open().catch(() => {});
     }
+  }
+
+  #endServer(): void {
+    const transport = this.#transport;
+    this.#forget();
+    this.#rest.begin(Promise.resolve(transport?.close()));
+    this.#owner.onEnd(this, undefined);
   }
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */
@@ -308,9 +322,13 @@ export class Link implements WatchedLink {
         failure = (GatewayError.is(error) && transport.fail?.(error)) || error;
       }
       await transport.close().catch(() => {});
+      if (this.#givenUp === transport) {
+        return this.open();
+      }
       throw failure;
     }
-    this.#watch?.start(transport.waitedMs ?? 0);
+    // By now it may be none of those that are watched here.
+    this.#options.watch && this.#watch?.start(transport.waitedMs ?? 0);
     this.#owner.onOpen(this);
     this.#rest.whenDone();
     return this.#handshake;
@@ -387,8 +405,8 @@ export class Link implements WatchedLink {
       this.#answer(toFailure(id, this.#endedError('before it was sent the request')));
       return;
     }
-    const onOutcome: SendOutcome = (error) => {
-      if (error !== undefined && repeats && wasNotTaken(error)) {
+    const onOutcome: SendOutcome = (error, isForNext) => {
+      if (error !== undefined && repeats && (isForNext === true || wasNotTaken(error))) {
         this.#isLost ||= transport === this.#transport;
         const onRefused = this.#exchanges.get(id)?.onRefused;
         if (onRefused === undefined) {

@@ -17,12 +17,8 @@ export interface SessionPoolOptions {
   readonly clock: Clock;
   /** The pool of the entry that the catalog has now. Throws when there is none. */
   current(): SessionPool;
-  /**
-   * A connection with an instance of its own.
-   *
-   * @param isRaw - it stays as it is for all that its user asks, which not every isolation allows
-   */
-  connect(caller: Caller | undefined, onProgress?: OnProgress, isRaw?: boolean): LinkTransport;
+  /** A connection with an instance of its own. */
+  connect(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
 }
 
 /** Decides who shares an instance of an entry, and hands out connections accordingly. */
@@ -59,7 +55,7 @@ export class SessionPool {
 
   /** A connection with an instance of its own, whatever the isolation. */
   connectAlone(caller: Caller | undefined): LinkTransport {
-    return this.#options.connect(caller, undefined, true);
+    return this.#options.connect(caller);
   }
 
   /** A connection to the instance that callers share, or that the callers of one principal share. */
@@ -89,23 +85,18 @@ export class SessionPool {
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
   #attach(caller: Caller, staysWith: 'server' | 'entry', onProgress?: OnProgress): SharedTransport {
-    return new SharedTransport(() => this.#options.current().#join(caller, staysWith), staysWith, onProgress);
+    return new SharedTransport(() => this.#options.current().#join(caller), staysWith, onProgress);
   }
 
   /** The session that this caller shares, and whom its server is started for. */
-  #join(caller: Caller, staysWith: 'server' | 'entry'): SharedSession {
+  #join(caller: Caller): SharedSession {
     if (this.#closed !== undefined) {
       throw this.#closed;
     }
-    if (staysWith === 'server') {
-      // A reload may have changed the isolation since the connection was made.
-      refuseRaw(this.#options);
-    }
+    // A reload may have changed the isolation since the connection was made.
+    refuseRaw(this.#options);
     const { principal, id } = caller;
     switch (this.#options.isolation) {
-      case 'request':
-        // It comes from an entry that a reload has replaced, and nothing is shared any more.
-        return this.#shared(Symbol('nobody else'), caller);
       case 'shared':
         return this.#shared('everybody', undefined);
       case 'principal':

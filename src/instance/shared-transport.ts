@@ -222,6 +222,13 @@ export class SharedTransport implements Transport {
     try {
       this.#session = this.#join();
     } catch {
+      // Nobody shares any more: whoever can give a request to the next connection does.
+      for (const [id, { onRefused }] of [...this.#open]) {
+        if (onRefused !== undefined) {
+          this.#open.delete(id);
+          onRefused(reason, true);
+        }
+      }
       this.end(reason, false);
       return;
     }

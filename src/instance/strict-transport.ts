@@ -24,8 +24,11 @@ interface Pausable {
   resume?(): void;
 }
 
-/** Gets what became of a message: nothing when it was handed over, else the reason. Called once at most. */
-export type SendOutcome = (error?: GatewayError) => void;
+/**
+ * Gets what became of a message: nothing when it was handed over, else the reason, and whether the next connection can be given
+ * it although the reason does not say so. Called once at most.
+ */
+export type SendOutcome = (error?: GatewayError, isForNext?: boolean) => void;
 
 /**
  * Holds whatever a runtime returned to the contract of {@link RuntimeTransport}: messages wait for `start`, the end comes

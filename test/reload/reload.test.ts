@@ -211,6 +211,62 @@ describe('gateway.reload()', () => {
     expect(calls.filter((count) => count > 0)).toEqual([1, 1]);
   });
 
+  test.each([
+    ['caller', {}, 'starts'],
+    ['caller', { id: 'ada' }, 'starts'],
+    ['shared', {}, 'starts'],
+    ['caller', { id: 'ada' }, 'rests'],
+    ['shared', {}, 'rests'],
+    ['caller', {}, 'is kept'],
+    ['shared', {}, 'is kept'],
+    ['caller', {}, 'starts for the second time'],
+    ['shared', {}, 'starts for the second time'],
+  ] as const)(
+    'with an instance for each request from now on, calls of one peer of isolation %s (%j) that wait while the server %s share none',
+    async (isolation, caller, what) => {
+      const kept = what === 'is kept' ? { on_reload: 'keep' } : {};
+      await using t = setUp({ a: { ...script } }, { entry: { isolation, idle_timeout: '1s', ...kept } });
+      await using one = await t.caller({}, { caller });
+      if (what === 'rests' || what === 'is kept') {
+        await one.result(...call('a'));
+        what === 'rests' && (await t.clock.advance(1_000));
+      }
+      const opened = t.server('a').opens;
+      const first = t.server('a').live[0];
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === opened + 1 ? gate.promise : undefined);
+      const next = { servers: [entry('a', { isolation: 'request', ...kept })] };
+      if (what === 'is kept') {
+        gate.resolve();
+        await t.gateway.reload(next);
+        const ended = Promise.withResolvers<void>();
+        const close = first?.close.bind(first);
+        Object.assign(first as object, { close: () => ended.promise.then(close) });
+        await t.clock.advance(1_000);
+        const answers = [1, 2, 3].map(() => one.result(...call('a')));
+        await settle();
+        ended.resolve();
+        expect(await Promise.all(answers)).toEqual([{}, {}, {}]);
+      } else {
+        const answers = [1, 2, 3].map(() => one.result(...call('a')));
+        await settle();
+        if (what === 'starts for the second time') {
+          t.server('a').script.open = (_context, opens) => (opens <= 2 ? gate.promise : undefined);
+          void t.gateway.reload({ servers: [entry('a', { isolation, env: { V: '2' } })] });
+          await settle();
+        }
+        const reloading = t.gateway.reload(next);
+        expect(await Promise.all(answers)).toEqual([{}, {}, {}]);
+        gate.resolve();
+        await reloading;
+      }
+      await t.clock.advance(0);
+      const calls = t.server('a').instances.map((instance) => instance.requests('tools/call').length);
+      expect(calls.filter((count) => count > 1)).toEqual([]);
+      expect(t.server('a').live).toEqual([]);
+    },
+  );
+
   test('a server of the new catalog that a reload found in its start ends with what waited for it', async () => {
     await using t = setUp({ a: { ...script } });
     await using caller = await t.caller();
