@@ -100,6 +100,7 @@ export class ServerLinks {
       return;
     }
     this.#links.delete(id);
+    this.#kept.delete(link);
     if (link.isActive || link.isWaitedFor) {
       this.#retire(link);
     }
@@ -127,12 +128,8 @@ export class ServerLinks {
    */
   ended(link: Link): boolean {
     this.forgetTools(link.server);
-    const isKept = this.#links.get(link.server) === link ? this.#kept.get(link) : undefined;
+    const isKept = this.#kept.get(link);
     this.#kept.delete(link);
-    if (isKept !== undefined) {
-      this.#links.delete(link.server);
-      this.#retire(link);
-    }
     if (!link.isWaitedFor) {
       this.#retired.delete(link);
     }

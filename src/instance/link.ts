@@ -65,7 +65,7 @@ export class Link implements WatchedLink {
   readonly #exchanges = new Exchanges();
   /** Requests that wait for the next server: this one knows nothing of them. */
   #unsent: Set<RequestId> | undefined;
-  readonly #watch: LinkWatch | undefined;
+  #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
   /** What was given up while it started: who waited for that waits for the next one. */
@@ -81,7 +81,6 @@ export class Link implements WatchedLink {
     this.server = options.server;
     this.#options = options;
     this.#owner = owner;
-    this.#watch = options.watch && new LinkWatch(options.watch, owner.clock, this);
     this.#rest = new LinkRest(this, owner.clock);
     if (options.after !== undefined) {
       this.#rest.begin(options.after);
@@ -327,8 +326,9 @@ export class Link implements WatchedLink {
       }
       throw failure;
     }
-    // By now it may be none of those that are watched here.
-    this.#options.watch && this.#watch?.start(transport.waitedMs ?? 0);
+    const { watch } = this.#options;
+    this.#watch = watch && new LinkWatch(watch, this.#owner.clock, this);
+    this.#watch?.start(transport.waitedMs ?? 0);
     this.#owner.onOpen(this);
     this.#rest.whenDone();
     return this.#handshake;

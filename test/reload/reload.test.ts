@@ -1,6 +1,12 @@
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { createGateway, InProcessRuntime, type RuntimeFactory, type ServerInput } from '../../src/index.js';
+import {
+  createGateway,
+  GatewayError,
+  InProcessRuntime,
+  type RuntimeFactory,
+  type ServerInput,
+} from '../../src/index.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
@@ -1133,6 +1139,36 @@ describe('gateway.reload()', () => {
     expect(t.server('a').only.context.env).toEqual({ V: '2' });
     expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
   });
+
+  test.each(['caller', 'shared'])(
+    'a server that was kept and crashes with a call and a subscription is followed by one, isolation: %s',
+    async (isolation) => {
+      const kept = { on_reload: 'keep', idle_timeout: '0', isolation };
+      const resources = [{ uri: 'file:///x', name: 'x' }];
+      await using t = setUp({ a: { ...script, resources } }, { entry: kept });
+      await using caller = await t.caller();
+      await caller.list('resources');
+      await caller.result('resources/subscribe', { uri: 'file:///x' });
+      await t.gateway.reload({ servers: [entry('a', { ...kept, env: { V: '2' } })] });
+      const open = caller.error(...call('a', { hold: true }));
+      const { instance } = await t.server('a').request('tools/call');
+      const ended = Promise.withResolvers<void>();
+      const close = instance.close.bind(instance);
+      Object.assign(instance, { close: () => ended.promise.then(close) });
+      instance.onerror?.(new GatewayError('SERVER_EXITED', 'it crashed', { exit: { code: 1, stderrTail: '' } }));
+      expect(await open).toMatchObject({ data: { code: 'SERVER_EXITED' } });
+      const next = caller.result(...call('a'));
+      await settle();
+      ended.resolve();
+      await settle();
+      await t.clock.advance(2_000);
+      expect(await next).toEqual({});
+      expect(t.server('a').opens).toBe(2);
+      expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+      expect(await caller.result(...call('a'))).toEqual({});
+      expect(t.server('a').only.context.env).toEqual({ V: '2' });
+    },
+  );
 
   test('subscriptions go over to the new server', async () => {
     await using t = start();
