@@ -112,7 +112,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       emit: (event) => options.emit(event),
       onChanged: (method) => this.#handshake && this.#send({ jsonrpc: '2.0', method }, undefined),
     });
-    this.#answers = new ListAnswers({ calls, lists: this.#lists, tasks: this.#tasks, open: () => links.open() });
+    this.#answers = new ListAnswers({ calls, lists: this.#lists, tasks: this.#tasks, running: () => links.running() });
     this.#router = new Router({
       servers,
       calls,

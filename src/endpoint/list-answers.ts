@@ -15,7 +15,7 @@ export interface ListAnswersOptions {
   readonly lists: MergedLists;
   readonly tasks: TaskOwners;
   /** The links whose servers are running. */
-  open(): readonly Link[];
+  running(): readonly Link[];
 }
 
 /** Answers the requests of a caller for lists of what all its servers have. */
@@ -44,9 +44,9 @@ export class ListAnswers {
 
   /** The tasks of all servers that run; no server is started for its list. */
   listTasks(request: JSONRPCRequest): void {
-    const { calls, tasks: owners, open } = this.#options;
+    const { calls, tasks: owners, running } = this.#options;
     const call = calls.open(request);
-    const parts = open().map(async (link) => {
+    const parts = running().map(async (link) => {
       const capability = link.handshake?.capabilities.tasks as { list?: unknown } | undefined;
       const { tasks } =
         capability?.list === undefined

@@ -140,9 +140,14 @@ export class ServerLinks {
     return this.#links.get(id)?.handshake !== undefined;
   }
 
-  /** The links whose servers are running and initialized. */
+  /** The links that are initialized; the server of one may rest. */
   open(): Link[] {
     return [...this.#links.values()].filter((link) => link.handshake !== undefined);
+  }
+
+  /** The links whose servers are running and initialized. */
+  running(): Link[] {
+    return [...this.#links.values()].filter((link) => link.isRunning);
   }
 
   /** The links whose servers are running, or start. */
@@ -244,7 +249,7 @@ export class ServerLinks {
   async ask(given: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
     const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
-    const before = link.handshake === undefined && known ? this.snapshot(server) : undefined;
+    const before = !link.isRunning && known ? this.snapshot(server) : undefined;
     if (before !== undefined) {
       // The server may have others by now.
       return { items: before.lists[kind] ?? [], freshness: unknownFreshness };

@@ -192,13 +192,15 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   ): RequestId | undefined {
     this.#latest = from;
     const { method, params } = request;
-    if (method === 'logging/setLevel' && this.#options.sharing === 'callers') {
-      // One caller's wish must not change what the others get; and log messages reach nobody here.
-      onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
-      return undefined;
-    }
     if (method === 'logging/setLevel') {
-      this.#level = params;
+      // One caller's wish must not change what the others get; and log messages reach nobody there.
+      const isForOne = this.#options.sharing === 'one-caller';
+      this.#level = isForOne ? params : undefined;
+      // A server that is not open yet is told when it is.
+      if (!isForOne || this.isResting) {
+        onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
+        return undefined;
+      }
     }
     if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from, params?.taskId)) {
       const error = { code: -32602, message: `unknown task: ${String(params?.taskId)}` };

@@ -310,3 +310,33 @@ test.each(['shared', 'caller'])(
     expect(await other.toolNames()).toEqual(['a__v2']);
   },
 );
+
+test.each([
+  ['shared', {}],
+  ['caller', { id: 'ada' }],
+])('lists of a server that rests start none, isolation: %s', async (isolation, caller) => {
+  const capabilities = { tools: {}, logging: {}, tasks: { list: {} } };
+  const script: Script = {
+    ...full,
+    capabilities,
+    on: { 'logging/setLevel': () => ({}), 'tasks/list': () => ({ tasks: [] }) },
+  };
+  await using t = setUp({ a: script }, { entry: { isolation, idle_timeout: '1s' } });
+  await using one = await t.caller({}, { caller });
+  expect(await one.toolNames()).toEqual(['a__x']);
+  await settle();
+  await t.clock.advance(1_000);
+  expect(t.server('a').live).toEqual([]);
+  expect(await one.toolNames()).toEqual(['a__x']);
+  expect(await one.result('tasks/list')).toEqual({ tasks: [] });
+  expect(await one.result('logging/setLevel', { level: 'error' })).toEqual({});
+  await settle();
+  expect(t.server('a').opens).toBe(1);
+  await one.result('tools/call', { name: 'a__x' });
+  await settle();
+  const levels = t
+    .server('a')
+    .only.requests('logging/setLevel')
+    .map(({ params }) => params?.level);
+  expect(levels).toEqual(isolation === 'shared' ? [] : ['error']);
+});
