@@ -46,6 +46,8 @@ export class Supervisor {
   /** Ends the starts ahead that were asked for since the last stop. */
   #abortAhead: AbortController | undefined;
   #restarting: Promise<void> | undefined;
+  /** Until the restart that is under way has begun its start. */
+  #beginning: Promise<void> | undefined;
   #stops: Promise<void>[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
@@ -78,7 +80,7 @@ export class Supervisor {
     onProgress?: (progress: RuntimeProgress) => void,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
-    await this.#settleStops(signal);
+    await this.#settleStops(signal, !isKnown(caller));
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
       spare.onProgress = onProgress;
       if (await this.#join(spare, signal)) {
@@ -137,17 +139,22 @@ export class Supervisor {
     }
   }
 
-  /** Who comes while a server ends waits: it may hold what the next one needs. */
-  async #settleStops(signal: AbortSignal): Promise<void> {
-    for (let stops = this.#stopsUnderWay(); stops.length > 0; stops = this.#stopsUnderWay()) {
+  /**
+   * Who comes while a server ends waits: it may hold what the next one needs.
+   *
+   * @param takesSpare - and so waits, too, for what a restart begins after a stop
+   */
+  async #settleStops(signal: AbortSignal, takesSpare = false): Promise<void> {
+    for (let stops = this.#stopsUnderWay(takesSpare); stops.length > 0; stops = this.#stopsUnderWay(takesSpare)) {
       const either = AbortSignal.any([signal, this.#closing.signal]);
       await abortable(Promise.allSettled(stops), either);
     }
   }
 
-  #stopsUnderWay(): Promise<void>[] {
+  #stopsUnderWay(takesSpare: boolean): Promise<void>[] {
     const unused = [...this.#instances].filter(({ isEndingUnused }) => isEndingUnused);
-    return [...this.#stops, ...unused.map((instance) => instance.stop())];
+    const beginning = takesSpare && this.#beginning !== undefined ? [this.#beginning] : [];
+    return [...this.#stops, ...unused.map((instance) => instance.stop()), ...beginning];
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
@@ -178,8 +185,11 @@ export class Supervisor {
     return this.#abortAhead.signal;
   }
 
-  /** @param stopped - aborted by a stop that comes after the start was asked for */
-  async #start(stopped: AbortSignal): Promise<void> {
+  /**
+   * @param stopped - aborted by a stop that comes after the start was asked for
+   * @param onBegun - called when there is an instance to be taken
+   */
+  async #start(stopped: AbortSignal, onBegun?: () => void): Promise<void> {
     const signal = AbortSignal.any([this.#closing.signal, stopped]);
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
@@ -187,7 +197,7 @@ export class Supervisor {
     while (this.#ahead === undefined) {
       const waiting = this.#spare.find();
       if (waiting === undefined) {
-        const ahead = this.#startAhead(signal).finally(() => {
+        const ahead = this.#startAhead(signal, onBegun).finally(() => {
           if (this.#ahead === ahead) {
             this.#ahead = undefined;
           }
@@ -200,9 +210,10 @@ export class Supervisor {
     await this.#ahead;
   }
 
-  async #startAhead(signal: AbortSignal): Promise<void> {
+  async #startAhead(signal: AbortSignal, onBegun?: () => void): Promise<void> {
     const instance = await this.#create(undefined, signal);
     this.#spare.add(instance);
+    onBegun?.();
     await this.#open(instance, signal);
     instance.watch();
     this.#spare.started(instance);
@@ -225,8 +236,20 @@ export class Supervisor {
     const stopping = this.stop(graceMs);
     // Another stop that comes meanwhile is the last word.
     const stopped = this.#untilStopped();
-    await stopping;
-    await this.#start(stopped);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#beginning = promise;
+    const onBegun = () => {
+      if (this.#beginning === promise) {
+        this.#beginning = undefined;
+      }
+      resolve();
+    };
+    try {
+      await stopping;
+      await this.#start(stopped, onBegun);
+    } finally {
+      onBegun();
+    }
   }
 
   /**

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createGateway, GatewayError } from '../../src/index.js';
-import type { Script } from '../endpoint/scripted-server.js';
+import { hold, type Script } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
@@ -217,6 +217,35 @@ describe('a server that was started ahead', () => {
         expect(t.server('a').live).toHaveLength(again === undefined ? 0 : 1);
       }
     }
+  });
+
+  test.each([
+    ['shared', 'a call that is open'],
+    ['shared', 'a call that waits for the stop'],
+    ['caller', 'a call that waits for the stop'],
+    ['shared', 'a call that comes with it'],
+  ])('is the one that a restart begins, for %s and %s', async (isolation, what) => {
+    const on: Script['on'] = { 'tools/call': ({ params }) => (params?.hold ? hold : {}) };
+    await using t = setUp({ a: { ...script, on } }, { entry: { isolation, idle_timeout: 0 } });
+    await using caller = await t.caller();
+    await caller.result(...call);
+    const open = caller.request(call[0], { ...call[1], hold: true });
+    const { instance, request } = await t.server('a').request('tools/call', 1);
+    const ended = Promise.withResolvers<void>();
+    const close = instance.close.bind(instance);
+    Object.assign(instance, { close: () => ended.promise.then(close) });
+    const restarting = t.gateway.restart('a');
+    const early = what === 'a call that comes with it' ? caller.request(...call) : undefined;
+    await settle();
+    instance.answer(request, {});
+    expect(await open).toMatchObject({ result: {} });
+    await settle();
+    const next = what === 'a call that waits for the stop' ? caller.result(...call) : undefined;
+    await settle();
+    ended.resolve();
+    await Promise.all([restarting, next, early]);
+    expect(await caller.result(...call)).toEqual({});
+    expect(t.server('a').opens).toBe(2);
   });
 
   test('has not failed when it is stopped', async () => {
