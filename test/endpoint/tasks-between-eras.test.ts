@@ -729,6 +729,41 @@ test('a call that waits for its caller has its request_timeout, in each round an
   expect(setup.server('one').only.requests('tools/call')).toHaveLength(2);
 });
 
+test('a call that a stateless server makes a task of has its request_timeout, which news of the task restarts', async () => {
+  const at = (lastUpdatedAt: string) => Array.from({ length: 40 }, () => ({ lastUpdatedAt, pollIntervalMs: 1_000 }));
+  await using setup = setUp(
+    { one: modernServer([...at('1'), ...at('2'), ...at('3')]) },
+    { entry: { request_timeout: '1m' } },
+  );
+  await using caller = await setup.caller();
+  const called = caller.error('tools/call', { name: 'one__go' });
+  await setup.server('one').request('tools/call');
+  for (let second = 0; second < 130; second += 1) await setup.clock.advance(1_000);
+  expect(setup.gateway.status('one').phase).toBe('ready');
+  expect(setup.server('one').only.requests('tasks/cancel')).toEqual([]);
+  for (let second = 0; second < 20; second += 1) await setup.clock.advance(1_000);
+  expect(await called).toMatchObject({
+    message: expect.stringMatching(/^"one": no answer within request_timeout \(60000 ms\): the task of the call/),
+    data: { code: 'REQUEST_TIMEOUT', server: 'one', delivered: true },
+  });
+  expect(setup.server('one').only.requests('tasks/cancel')).toHaveLength(1);
+  const asked = setup.server('one').only.requests('tasks/get').length;
+  await setup.clock.advance(10_000);
+  expect(setup.server('one').only.requests('tasks/get')).toHaveLength(asked);
+});
+
+test('who waits for the result of a task waits for request_timeout, and the task goes on', async () => {
+  const news = Array.from({ length: 1_000 }, (_, index) => ({ lastUpdatedAt: `${index}`, pollIntervalMs: 1_000 }));
+  await using setup = setUp({ one: modernServer(news) }, { entry: { request_timeout: '1m' } });
+  await using caller = await setup.caller();
+  await caller.result('tools/call', { name: 'one__go', task: {} });
+  const result = caller.error('tasks/result', { taskId: 't1' });
+  // Progress restarts it ten times at most, and here that is over after ten seconds.
+  for (let second = 0; second < 80; second += 1) await setup.clock.advance(1_000);
+  expect(await result).toMatchObject({ data: { code: 'REQUEST_TIMEOUT' } });
+  expect(setup.server('one').only.requests('tasks/cancel')).toEqual([]);
+});
+
 test('a call that a stateless server makes a task of waits no longer for its caller', async () => {
   await using setup = setUp(
     { one: modernServer([{ ...asking, pollIntervalMs: 1_000 }]) },

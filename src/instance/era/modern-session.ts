@@ -78,8 +78,8 @@ export class ModernSession {
       deliver(question, { relatedRequestId: original } as RelatedInfo);
     const withdraw = (id: RequestId) =>
       deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }, undefined);
-    const overdue = (id: RequestId) => {
-      const text = `no answer within request_timeout (${requestTimeoutMs} ms): the client was asked for input, and gave none`;
+    const overdue = (id: RequestId, why = 'the client was asked for input, and gave none') => {
+      const text = `no answer within request_timeout (${requestTimeoutMs} ms): ${why}`;
       const error = new GatewayError('REQUEST_TIMEOUT', text, { server });
       this.#answer(toErrorResponse(id, error, error.message, true));
     };

@@ -4,6 +4,7 @@ import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Response } from '../exchanges.js';
+import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
 
@@ -12,7 +13,7 @@ type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface TaskCallsOptions {
   readonly clock: Clock;
-  /** How long the caller may take to answer what a task needs, in milliseconds. */
+  /** How long the caller waits for news of a task, and a task for the caller's answer, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** An id that no other request to the server has. */
   nextId(): RequestId;
@@ -24,8 +25,12 @@ export interface TaskCallsOptions {
   withdraw(id: RequestId): void;
   /** Answers the caller's request. */
   answer(response: Response): void;
-  /** The caller has not answered in time what it was asked for its request. */
-  overdue(original: RequestId): void;
+  /**
+   * Nothing has come in time.
+   *
+   * @param why - undefined: of the caller, which was asked for input
+   */
+  overdue(original: RequestId, why?: string): void;
 }
 
 /** A request of the caller that waits for the end of a task. */
@@ -42,8 +47,12 @@ interface Wait {
   /** What the caller has not answered: our id, and the server's key. */
   readonly waiting: Map<RequestId, string>;
   timer: unknown;
-  /** For what the caller has not answered. */
+  /** For what the caller has not answered, or for news of the task. */
   deadline: unknown;
+  /** What was heard of the task last. */
+  news: string | undefined;
+  /** How often news have restarted the time-out. */
+  extensions: number;
 }
 
 const shortestPauseMs = 50;
@@ -139,7 +148,7 @@ export class TaskCalls {
     this.#questions.delete(id);
     wait.waiting.delete(id);
     if (wait.waiting.size === 0) {
-      this.#options.clock.clearTimeout(wait.deadline);
+      this.#restartTimeout(wait);
     }
     const { taskId } = wait;
     if ('result' in response) {
@@ -181,8 +190,10 @@ export class TaskCalls {
 
   #wait(id: RequestId, taskId: string, isHidden: boolean, pauseMs?: unknown): Wait {
     const asked = [...this.#waits.values()].find((other) => other.taskId === taskId)?.asked ?? new Map();
-    const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), timer: undefined, deadline: undefined };
+    const nothing = { timer: undefined, deadline: undefined, news: undefined, extensions: 0 };
+    const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), ...nothing };
     this.#waits.set(id, wait);
+    this.#restartTimeout(wait);
     if (isHidden) {
       this.#pause(wait, pauseMs);
     }
@@ -228,6 +239,7 @@ export class TaskCalls {
       case 'cancelled':
         return this.#finish(wait, { jsonrpc: '2.0', id, error: { code: -32603, message: 'the task was cancelled' } });
       default:
+        this.#extend(wait, JSON.stringify([task.status, task.statusMessage, task.lastUpdatedAt]));
         this.#askCaller(wait, isFields(task.inputRequests) ? task.inputRequests : {});
         // What the caller was asked may have ended it all.
         this.#waits.get(id) === wait && this.#pause(wait, task.pollIntervalMs);
@@ -253,7 +265,7 @@ export class TaskCalls {
       const id = `task:${this.#next++}`;
       wait.waiting.set(id, key);
       this.#questions.set(id, wait);
-      this.#awaitAnswer(wait);
+      this.#restartTimeout(wait);
       const params = withRelatedTask(toParams(input), wait.isHidden ? undefined : wait.taskId);
       this.#options.ask({ jsonrpc: '2.0', id, method: String(input.method), params }, wait.id);
       if (this.#waits.get(wait.id) !== wait) {
@@ -263,12 +275,23 @@ export class TaskCalls {
     }
   }
 
-  #awaitAnswer(wait: Wait): void {
+  /** As with progress of a request: a bounded number of times. While the caller is asked, its answer is waited for. */
+  #extend(wait: Wait, news: string): void {
+    const isNews = wait.news !== undefined && wait.news !== news;
+    wait.news = news;
+    if (isNews && wait.waiting.size === 0 && wait.extensions < maxExtensions) {
+      wait.extensions += 1;
+      this.#restartTimeout(wait);
+    }
+  }
+
+  #restartTimeout(wait: Wait): void {
     const { clock, requestTimeoutMs, overdue } = this.#options;
     clock.clearTimeout(wait.deadline);
     wait.deadline = clock.setTimeout(() => {
+      const why = wait.waiting.size > 0 ? undefined : 'the task of the call has not ended';
       this.end(wait.id);
-      overdue(wait.id);
+      overdue(wait.id, why);
     }, requestTimeoutMs);
   }
 
