@@ -194,12 +194,17 @@ export class SharedTransport implements Transport {
       this.#state = 'ending';
       this.#reason = reason;
       // What was under way has its answer; what was about to be sent has none.
-      for (const [id, { request, linkId }] of [...this.#open]) {
+      for (const [id, { request, linkId, onRefused }] of [...this.#open]) {
         this.#open.delete(id);
         if (linkId !== undefined) {
           this.#session?.cancel(this, request, linkId, undefined);
         }
-        this.deliver(toErrorResponse(id, reason, reason.message, linkId === undefined ? false : delivered));
+        const got = linkId === undefined ? false : delivered;
+        if (got === false && onRefused !== undefined) {
+          onRefused(reason, true);
+        } else {
+          this.deliver(toErrorResponse(id, reason, reason.message, got));
+        }
       }
       runCallback({}, () => this.onerror?.(reason));
       // Whoever else closes it is told of a failure.
@@ -222,13 +227,7 @@ export class SharedTransport implements Transport {
     try {
       this.#session = this.#join();
     } catch {
-      // Nobody shares any more: whoever can give a request to the next connection does.
-      for (const [id, { onRefused }] of [...this.#open]) {
-        if (onRefused !== undefined) {
-          this.#open.delete(id);
-          onRefused(reason, true);
-        }
-      }
+      // Nobody shares any more.
       this.end(reason, false);
       return;
     }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
+import { Link } from '../../src/instance/link.js';
 import { SessionPool } from '../../src/instance/session-pool.js';
 import { SharedTasks } from '../../src/instance/shared-tasks.js';
 import { TaskProgress } from '../../src/instance/task-progress.js';
@@ -80,6 +81,28 @@ function setUp(isolation: Isolation, play: Play = {}, watch = { idleTimeoutMs: 0
 }
 
 const stopped = new GatewayError('SERVER_STOPPED', 'stopped', { server: 'played' });
+
+test('what is about to be sent when the server ends goes to the next one', async () => {
+  const t = setUp('shared', { ask: () => ({ result: { answered: true } }) });
+  const link = new Link(
+    { server: 'played', startTimeoutMs: undefined, watch: undefined, connect: () => t.pool.connect({}, () => {}) },
+    {
+      clock: t.clock,
+      activity: () => 'none',
+      initializeParams: () => ({}),
+      onOpen: () => {},
+      onRequest: () => {},
+      onNotification: () => {},
+      onEnd: () => {},
+    },
+  );
+  await link.open();
+  const answer = link.ask('ask', undefined);
+  t.server.onclose?.();
+  expect(await answer).toEqual({ answered: true });
+  expect(t.servers.map((server) => server.of('ask').length)).toEqual([0, 1]);
+  await link.close();
+});
 
 describe.each<Isolation>(['shared', 'request'])('a connection, isolation: %s', (isolation) => {
   test('takes messages from its start to its end, and starts once', async () => {
