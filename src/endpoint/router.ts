@@ -181,7 +181,7 @@ export class Router {
     if (origin !== undefined && server !== undefined) {
       const word =
         method === 'resources/subscribe' || isEnd
-          ? subscriptions.say({ id, server: server.id, uri: origin.uri, form: uri as string })
+          ? subscriptions.say({ id, server: server.id, uri: origin.uri, form: uri as string, isEnd })
           : undefined;
       if (word !== undefined && isEnd && subscriptions.hasOther(word)) {
         // The server knows of one subscription, which has to stay.

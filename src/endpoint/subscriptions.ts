@@ -11,6 +11,8 @@ export interface SubscriptionWord {
   readonly uri: string;
   /** The URI as the caller gave it. */
   readonly form: string;
+  /** Whether it is the end of a subscription. */
+  readonly isEnd: boolean;
 }
 
 /** What was said of one subscription. */
@@ -162,10 +164,21 @@ export class Subscriptions {
     return [...(this.#forms.get(server)?.keys() ?? [])];
   }
 
-  /** Whether the caller is subscribed to a URI in another form as well. */
+  /** Whether the caller is subscribed to a URI in another form as well, or has just asked for that. */
   hasOther({ server, uri, form }: SubscriptionWord): boolean {
     const forms = this.#forms.get(server)?.get(uri);
-    return forms !== undefined && forms.size > (forms.has(form) ? 1 : 0);
+    if (forms !== undefined && forms.size > (forms.has(form) ? 1 : 0)) {
+      return true;
+    }
+    const asked = [...this.#words.values()].find(({ open }) => {
+      const last = open.at(-1);
+      return last?.server === server && last.uri === uri && last.form !== form && !last.isEnd;
+    });
+    if (asked !== undefined) {
+      // Should it not be granted, nobody has told the server that it is over.
+      asked.isOwed = true;
+    }
+    return asked !== undefined;
   }
 
   /**
@@ -182,6 +195,6 @@ export class Subscriptions {
   }
 }
 
-function keyOf({ server, uri, form }: Omit<SubscriptionWord, 'id'>): string {
+function keyOf({ server, uri, form }: Omit<SubscriptionWord, 'id' | 'isEnd'>): string {
   return JSON.stringify([server, uri, form]);
 }

@@ -770,6 +770,39 @@ describe('resources', () => {
     expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: alias });
   });
 
+  test.each([true, false])(
+    'one form is ended while the server has not answered that there is another one, which it grants: %s',
+    async (grants) => {
+      const uri = 'file:///a b.txt';
+      const alias = 'mcp-gateway://a/file%3A%2F%2F%2Fa%20b.txt';
+      const granted = Promise.withResolvers<void>();
+      let count = 0;
+      const on: Script['on'] = {
+        'resources/subscribe': async () => {
+          count += 1;
+          if (count === 2) {
+            await granted.promise;
+            if (!grants) throw new RpcError(-1, 'no more');
+          }
+          return {};
+        },
+        'resources/unsubscribe': () => ({}),
+      };
+      await using t = setUp({ a: { resources: [{ uri, name: 'a' }], on } });
+      await using caller = await t.caller();
+      await caller.list('resources');
+      await caller.result('resources/subscribe', { uri });
+      const second = caller.request('resources/subscribe', { uri: alias });
+      await t.server('a').request('resources/subscribe', 1);
+      expect(await caller.result('resources/unsubscribe', { uri })).toEqual({});
+      expect(t.server('a').only.requests('resources/unsubscribe')).toEqual([]);
+      granted.resolve();
+      expect('result' in (await second)).toBe(grants);
+      await settle();
+      expect(t.server('a').only.requests('resources/unsubscribe')).toHaveLength(grants ? 0 : 1);
+    },
+  );
+
   test('two forms of one URI: one subscription at the server until the last form is gone', async () => {
     await using t = setUp({ a: { resources: [shared], on: read } });
     await using caller = await t.caller();
