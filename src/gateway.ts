@@ -66,12 +66,17 @@ const events = channel('open-mcp-gateway');
 /**
  * Makes a gateway for the servers of a catalog. Starts nothing.
  *
- * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog; `OPTION_INVALID`
+ * @throws `GatewayError` `CATALOG_INVALID` that lists every problem of the catalog; `OPTION_INVALID`, also on a Node that
+ * is too old
  */
 export function createGateway<const Runtimes extends readonly RuntimeFactory[] = readonly []>(
   catalog: GatewayCatalog<NoInfer<Runtimes>>,
   options: GatewayOptions<Runtimes> = {},
 ): Gateway<Runtimes[number]> {
+  // npm does no more than warn of an older Node, on which requests would get no answer.
+  if (Promise.withResolvers === undefined) {
+    throw new GatewayError('OPTION_INVALID', `createGateway: needs Node 22.19 or newer; this is ${process.version}`);
+  }
   return new CatalogGateway(catalog as CatalogInput, options);
 }
 

@@ -78,6 +78,17 @@ test.each<[unknown[], string]>([
   expect(() => connect.apply(gateway, options)).toThrow(refusal(`connect: ${message}`));
 });
 
+test('createGateway() refuses a Node that is too old, on which requests would get no answer', () => {
+  const { withResolvers } = Promise;
+  Object.assign(Promise, { withResolvers: undefined });
+  try {
+    const text = `createGateway: needs Node 22.19 or newer; this is ${process.version}`;
+    expect(() => createGateway({ servers: [] })).toThrow(refusal(text));
+  } finally {
+    Promise.withResolvers = withResolvers;
+  }
+});
+
 test('serve() and fetch() refuse what is no option of theirs', async () => {
   await using gateway = createGateway({ servers: [] });
   const [transport] = createLinkedPair();
