@@ -76,5 +76,8 @@ export function kindOf(value: unknown): string {
     return `a ${typeof value}`;
   }
   const { name } = value.constructor ?? {};
+  if (name === '') {
+    return 'one such as process.env: spread it';
+  }
   return typeof name !== 'string' || name === 'Object' ? 'an object' : `an object of class ${name}`;
 }

@@ -23,7 +23,7 @@ function duration(zero: boolean) {
       return tooShort;
     }
     return typeof input === 'number' && input > 0
-      ? `must be a duration with its unit, as in "${input}s"${orZero}`
+      ? `must be a duration with its unit, as in "${input}s" or "${input}ms"${orZero}`
       : `must be a duration such as ${durationExample}${orZero}`;
   };
   const text = v.pipe(

@@ -1,3 +1,6 @@
+import { envelopeSchema } from './envelope.js';
+import { isPlainObject } from './replace-variables.js';
+
 // What belongs to a runtime, and stands beside the id in files of other programs.
 const runtimeKeys = [
   'type',
@@ -29,6 +32,18 @@ export function explainKey(key: PropertyKey | undefined): string | undefined {
     return 'is not a known key; did you mean "request_timeout"?';
   }
   return runtimeKeys.includes(String(key)) ? 'is not a known key here: it belongs into "runtime"' : undefined;
+}
+
+/** What is wrong with a key of an entry that stands among those of its runtime; undefined for all others. */
+export function explainRuntimeKey(key: PropertyKey): string | undefined {
+  const known = Object.hasOwn(envelopeSchema.entries, String(key));
+  return known ? 'is not a known key here: it belongs beside "runtime"' : undefined;
+}
+
+/** What to do about servers that are no list. */
+export function listOf(servers: Readonly<Record<string, unknown>>): string {
+  const ours = [servers, ...Object.values(servers)].some((server) => isPlainObject(server) && 'runtime' in server);
+  return ours ? ': begin each with "- id:", or in JSON write [{ "id": … }]' : otherPrograms;
 }
 
 /** The type of runtime that other programs call so. */

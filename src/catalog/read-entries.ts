@@ -8,7 +8,7 @@ import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelop
 import type { Issues, Path } from './issues.js';
 import { formatPath, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
-import { explainKey, otherPrograms } from './other-words.js';
+import { explainKey, listOf, otherPrograms } from './other-words.js';
 import { isPlainObject, replaceVariables } from './replace-variables.js';
 import { Secrets } from './secrets.js';
 import { writtenAt } from './source.js';
@@ -95,7 +95,7 @@ function serversOf(catalog: unknown, issues: Issues): readonly unknown[] {
   if (servers === undefined || servers === null) {
     issues.add(['servers'], 'is missing: write "servers: []" for a catalog without servers');
   } else {
-    const remedy = isPlainObject(servers) ? otherPrograms : '';
+    const remedy = isPlainObject(servers) ? listOf(servers) : '';
     issues.add(['servers'], `must be a list of servers, not ${kindOf(servers)}${remedy}`);
   }
   return [];

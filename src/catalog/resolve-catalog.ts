@@ -7,7 +7,7 @@ import { toDefinition } from './definition.js';
 import { Issues, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { formHint, variablesOf, withVariables } from './later-variables.js';
-import { meantType } from './other-words.js';
+import { explainRuntimeKey, meantType } from './other-words.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
@@ -92,7 +92,8 @@ function resolveRuntime(
     issues.add([...path, 'type'], unknownType(shown, [...factories.keys()]), { server });
     return undefined;
   }
-  if (factory.supports?.env === false && replaced.env !== undefined) {
+  const noEnv = factory.supports?.env === false;
+  if (noEnv && replaced.env !== undefined) {
     const message = `is not possible here: a ${type} runtime starts no process that could get it; remove it`;
     issues.add([...entry.path, 'env'], message, { server, atKey: true });
   }
@@ -101,7 +102,11 @@ function resolveRuntime(
     written: (at) => writtenAt(written, ['runtime', ...at]),
   });
   for (const problem of problems) {
-    const message = `${problem.message}${formHint(entry, ['runtime', ...problem.path])}`;
+    const [key = '', ...more] = problem.path;
+    const unknown = more.length === 0 && problem.message.startsWith('is not a known key');
+    // An env that would be refused there as well is simply none.
+    const elsewhere = unknown && !(key === 'env' && noEnv) ? explainRuntimeKey(key) : undefined;
+    const message = elsewhere ?? `${problem.message}${formHint(entry, ['runtime', ...problem.path])}`;
     issues.add([...path, ...problem.path], message, { server, atKey: problem.atKey });
   }
   return { type, spec: value };

@@ -11,7 +11,8 @@ export function durationProblem({ input }: { readonly input: unknown }): string 
   if (typeof input !== 'number' || input < 0) {
     return 'is not a duration; write it as 500ms, 30s or 5m';
   }
-  return input === 0 ? 'must be a string: quote it, as in "0"' : `has no unit; write it as "${input}s"`;
+  // Some mean seconds, others milliseconds.
+  return input === 0 ? 'must be a string: quote it, as in "0"' : `has no unit; write it as "${input}s" or "${input}ms"`;
 }
 
 /** Bytes of `512B`, `64KiB`, `16MiB`, `1GiB` or `0`; undefined for anything else. */

@@ -22,7 +22,7 @@ describe('what is easily written wrong gets one answer that helps', () => {
     ['start_timeout: 0s', 'servers[0].start_timeout: must be longer than 0, such as "30s"'],
     ['list_timeout: -1', 'servers[0].list_timeout: must be a duration such as "500ms", "30s", "5m" or "2h"'],
     ['health: { timeout: 0 }', 'servers[0].health.timeout: must be longer than 0, such as "30s"'],
-    ['idle_timeout: 300', 'servers[0].idle_timeout: must be a duration with its unit, as in "300s", or 0'],
+    ['idle_timeout: 300', 'servers[0].idle_timeout: must be a duration with its unit, as in "300s" or "300ms", or 0'],
     ['max_message: 0', 'servers[0].max_message: must be at least "1KiB"'],
     ['max_message: 65536', 'servers[0].max_message: must be a size with its unit, as in "65536B" or "16MiB"'],
     ['tools: [a, b]', 'servers[0].tools: must be an object, not a list'],
@@ -95,7 +95,10 @@ describe('what is easily written wrong gets one answer that helps', () => {
   });
 
   test.each([
-    ['local-process, command: x, stop_timeout: { stdin: 5 }', 'stop_timeout.stdin: has no unit; write it as "5s"'],
+    [
+      'local-process, command: x, stop_timeout: { stdin: 5 }',
+      'stop_timeout.stdin: has no unit; write it as "5s" or "5ms"',
+    ],
     [
       'local-process, command: x, stop_timeout: { stdin: 0 }',
       'stop_timeout.stdin: must be a string: quote it, as in "0"',
@@ -106,8 +109,12 @@ describe('what is easily written wrong gets one answer that helps', () => {
     ],
     ['local-process, command: x, inherit_env: HOME', 'inherit_env: must be true, false or a list of names'],
     ['local-process, command: x, inherit_env: [1]', 'inherit_env[0]: must be a string: quote it, as in "1"'],
-    ['k8s-job, namespace: n, image: i, ttl: 60', 'ttl: has no unit; write it as "60s"'],
+    ['k8s-job, namespace: n, image: i, ttl: 60', 'ttl: has no unit; write it as "60s" or "60ms"'],
     ['k8s-job, namespace: n, image: i, active_deadline: 0', 'active_deadline: must be a string: quote it, as in "0"'],
+    ['local-process, command: x, env: { A: b }', 'env: is not a known key here: it belongs beside "runtime"'],
+    ['docker, image: i, env: { A: b }', 'env: is not a known key here: it belongs beside "runtime"'],
+    ['remote-sse, url: "https://x.y", tools: {}', 'tools: is not a known key here: it belongs beside "runtime"'],
+    ['remote-sse, url: "https://x.y", env: {}', 'env: is not a known key; known are url, headers, transport'],
     ['docker, image: i, memory: 512', 'memory: has no unit; write it as 512m, 1.5g or 64MiB'],
     ['docker, image: i, memory: 0', 'memory: must be a string: quote it, as in "0"'],
     ['docker, image: i, memory: 536870912', 'memory: must be a string: quote it, as in "536870912"'],
@@ -125,6 +132,15 @@ describe('what is easily written wrong gets one answer that helps', () => {
       'servers: must be a list of servers, not an object: toCatalog() makes a catalog of what is written for other programs',
     ]);
   });
+
+  test.each(['servers:\n  id: a\n  RUNTIME', 'servers:\n  a:\n    RUNTIME'])(
+    'a list without dashes: %j',
+    async (text) => {
+      expect(await problemsOfText(text.replace('RUNTIME', runtime))).toEqual([
+        'servers: must be a list of servers, not an object: begin each with "- id:", or in JSON write [{ "id": … }]',
+      ]);
+    },
+  );
 
   test.each<[unknown, string]>([
     [Promise.resolve({ servers: [] }), 'a promise: await it'],

@@ -37,7 +37,7 @@ describe('parseCatalog', () => {
       'servers[0].env.D (6:40): must be a string: quote it, as in "true"',
       'servers[0].env[""] (6:46): the name of an environment variable is not empty and holds no "="',
       'servers[0].env["a=b"] (6:53): the name of an environment variable is not empty and holds no "="',
-      'servers[0].idle_timeout (3:19): must be a duration with its unit, as in "300s", or 0',
+      'servers[0].idle_timeout (3:19): must be a duration with its unit, as in "300s" or "300ms", or 0',
       'servers[1].tags[0] (9:12): must be a string: quote it, as in "1"',
       'servers[1].tags[1] (9:15): must not be empty: a tag is a word',
       'servers[1].isolation (10:16): must be one of "caller", "shared", "principal", "request"; did you mean "shared"?',

@@ -59,6 +59,7 @@ describe('resolveCatalog refuses', () => {
     [one({ max_message: '1B' }), /^servers\[0\]\.max_message: must be at least "1KiB"$/],
     [one({ max_message: '1GiB' }), /^servers\[0\]\.max_message: must be at most "256MiB"$/],
     [one({ env: new Map() }), /^servers\[0\]\.env: must be an object, not an object of class Map$/],
+    [one({ env: new (class {})() }), /^servers\[0\]\.env: must be an object, not one such as process\.env: spread it$/],
     [one({ restart: [] }), /^servers\[0\]\.restart: must be an object, not a list$/],
     [one({ restart: { max: 1.5 } }), /^servers\[0\]\.restart\.max: must be a whole number, at least 0$/],
     [one({ restart: { max: '5' } }), /^servers\[0\]\.restart\.max: must be a whole number, at least 0$/],
