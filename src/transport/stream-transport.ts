@@ -304,14 +304,15 @@ export class StreamTransport implements RuntimeTransport {
       return;
     }
     if (!(await settledWithin(this.#peer.exited, exitGraceMs, this.#options.clock))) {
-      await this.#end(
+      // Not awaited: a close() that is under way by now may fail, which is told to its caller.
+      void this.#end(
         this.#error('SERVER_EXITED', 'the server closed its stdout while it was running', 'stdout-closed'),
       );
       return;
     }
     await Promise.all([this.#drainOutput(), this.#peer.stderrEnded]);
     const { message = describeExit(await this.#peer.exited), ...exit } = await this.#peer.exited;
-    await this.#end(this.#error('SERVER_EXITED', message, exit.reason, exit));
+    void this.#end(this.#error('SERVER_EXITED', message, exit.reason, exit));
   }
 
   /** What the server wrote before its end is still in the pipe: reads it, but does not wait for those who hold the pipe open. */

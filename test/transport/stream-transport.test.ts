@@ -448,6 +448,26 @@ describe('the end of a server', () => {
     expect(peer.stops).toBe(1);
   });
 
+  test('that comes while a close() is under way which fails, fails that close() alone', async () => {
+    const clock = new FakeClock();
+    const { peer, transport } = await start(undefined, clock);
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      peer.stop = () => Promise.reject(new Error('it cannot be stopped'));
+      peer.stdout.end();
+      await settle();
+      const closed = failure(transport.close());
+      await clock.advance(1_000);
+      expect(await closed).toMatchObject({ message: 'it cannot be stopped' });
+      await settle();
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
+  });
+
   test('says how it was, with its reason', async () => {
     const { peer, errors, closed } = await start();
     peer.exit(137, { reason: 'out-of-memory' });
