@@ -27,7 +27,10 @@ export interface PlayOptions {
 const number = fc.nat({ max: 2 ** 31 - 1 });
 
 /** Plays schedules until one of them has a problem. @param create - by a random number, which says how it is set up */
-export async function playSchedules(create: (setting: number) => PlayedSchedule, options: PlayOptions): Promise<void> {
+export async function playSchedules(
+  create: (setting: number) => PlayedSchedule | Promise<PlayedSchedule>,
+  options: PlayOptions,
+): Promise<void> {
   const { runs, seed, mostSteps, happenings } = options;
   console.log(`seed ${seed}: repeat with TEST_SEED`);
   const seen = new Map<string, number>();
@@ -36,7 +39,7 @@ export async function playSchedules(create: (setting: number) => PlayedSchedule,
       number,
       fc.array(number, { minLength: 5, maxLength: mostSteps, size: 'max' }),
       async (setting, steps) => {
-        const schedule = create(setting);
+        const schedule = await create(setting);
         for (const step of steps) {
           await schedule.step(step);
         }
