@@ -66,7 +66,8 @@ export function createNodeSessions(
  * @example
  * ```ts
  * const sessions = createNodeSessions(
- *   (settings) => new StreamableHTTPServerTransport({ ...settings, eventStore }),
+ *   // A store for each session: the stream of every session has the same name in it.
+ *   (settings) => new StreamableHTTPServerTransport({ ...settings, eventStore: createEventStore() }),
  *   (transport, caller) => gateway.serve(transport, { caller }),
  * );
  * ```
