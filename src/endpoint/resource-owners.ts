@@ -40,6 +40,33 @@ function readAlias(uri: string): ResourceOrigin | undefined {
   }
 }
 
+interface Template {
+  readonly server: string;
+  /** What stands before its first expression. */
+  readonly prefix: string;
+  /** What stands behind each of them. */
+  readonly others: readonly string[];
+}
+
+function readTemplate(server: string, template: string): Template {
+  const [prefix = '', ...others] = template.split(/\{[^{}]*\}/);
+  return { server, prefix, others };
+}
+
+/** Whether a URI that begins as a template does holds the rest of what stands in that, too, in its order. */
+function mayComeOf({ prefix, others }: Template, uri: string): boolean {
+  const last = others.at(-1);
+  let at = prefix.length;
+  for (const literal of others.slice(0, -1)) {
+    const found = uri.indexOf(literal, at);
+    if (found === -1) {
+      return false;
+    }
+    at = found + literal.length;
+  }
+  return last === undefined ? uri === prefix : uri.endsWith(last) && uri.length - last.length >= at;
+}
+
 /**
  * Knows, for one caller, which server a URI belongs to. URIs keep their own form; where two servers list the same one, the
  * first in the order of the catalog keeps it and the others show under an alias. A URI that was only seen in a result
@@ -47,7 +74,7 @@ function readAlias(uri: string): ResourceOrigin | undefined {
  */
 export class ResourceOwners {
   #listed = new Map<string, string>();
-  #templates = new Map<string, { readonly server: string; readonly prefix: string }>();
+  #templates = new Map<string, Template>();
   readonly #seen = new BoundedMap<string, string>(maxSeen);
   readonly #isServer: (id: string) => boolean;
 
@@ -96,8 +123,7 @@ export class ResourceOwners {
         }
         const owner = this.#templates.get(template);
         if (owner === undefined || owner.server === server) {
-          const brace = template.indexOf('{');
-          this.#templates.set(template, { server, prefix: brace === -1 ? template : template.slice(0, brace) });
+          this.#templates.set(template, readTemplate(server, template));
           return [item];
         }
         onConflict({ server, uri: template });
@@ -135,14 +161,15 @@ export class ResourceOwners {
     return server === undefined ? undefined : { server, uri };
   }
 
+  /** Of several that it may come of, the one that begins with most of it, and then the one that says most of it. */
   #matchTemplate(uri: string): string | undefined {
-    let best: { readonly server: string; readonly prefix: string } | undefined;
-    for (const template of this.#templates.values()) {
-      if (uri.startsWith(template.prefix) && (best === undefined || template.prefix.length > best.prefix.length)) {
-        best = template;
-      }
-    }
-    return best?.prefix === '' ? undefined : best?.server;
+    const near = [...this.#templates.values()].filter(({ prefix }) => prefix !== '' && uri.startsWith(prefix));
+    const fitting = near.filter((template) => mayComeOf(template, uri));
+    const length = ({ others }: Template) => others.reduce((sum, literal) => sum + literal.length, 0);
+    const [best] = (fitting.length > 0 ? fitting : near).sort(
+      (a, b) => b.prefix.length - a.prefix.length || length(b) - length(a),
+    );
+    return best?.server;
   }
 
   #seeParts(server: string, parts: unknown): void {

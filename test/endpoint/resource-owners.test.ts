@@ -72,6 +72,33 @@ describe('listTemplates', () => {
     expect(owners.find('a://1')?.server).toBe('one');
   });
 
+  test.each([
+    ['a://o/r/issues/1', 'two'],
+    ['a://o/r/contents', 'one'],
+    ['a://o/r/contents/src/a.ts', 'one'],
+    // Nobody's: then the beginning decides, as servers may expand their templates in ways of their own.
+    ['a://o', 'one'],
+    ['b://x.txt', 'one'],
+    ['b://logs/x.log', 'two'],
+    ['b://logs/x.txt', 'one'],
+    ['c://aa', 'two'],
+    ['c://a', 'one'],
+    ['d://1', 'one'],
+    // It may come of both, and one says more.
+    ['d://1/sub/2', 'two'],
+  ])('of two that begin in the same way, the one that %s can come of', (uri, server) => {
+    const owners = create();
+    const toTemplate = (uriTemplate: string) => ({ uriTemplate });
+    owners.listTemplates(
+      [
+        ['one', ['a://{o}/{r}/contents{/path*}', 'b://{+x}', 'c://{x}', 'd://{x}'].map(toTemplate)],
+        ['two', ['a://{o}/{r}/issues/{n}', 'b://logs/{x}.log', 'c://a{x}a', 'd://{x}/sub/{y}'].map(toTemplate)],
+      ],
+      nobody,
+    );
+    expect(owners.find(uri)?.server).toBe(server);
+  });
+
   test('a later list forgets the one before', () => {
     const owners = create();
     owners.listTemplates([['one', [{ uriTemplate: 'a:{x}' }]]], nobody);
