@@ -57,9 +57,12 @@ export function findNamed<T>(map: Pick<ReadonlyMap<unknown, T>, 'get'> | undefin
   return map?.get(name) ?? (typeof name === 'string' ? map?.get(numberOf(name)) : undefined);
 }
 
-/** Whether an answer under this id is one to the request of that. */
+/** Whether an answer under this id is one to the request of that; never where there is no request. */
 export function isAnswerTo(request: RequestId | undefined, id: unknown): boolean {
-  return id === request || (typeof id === 'string' && typeof request === 'number' && numberOf(id) === request);
+  return (
+    (request !== undefined && id === request) ||
+    (typeof id === 'string' && typeof request === 'number' && numberOf(id) === request)
+  );
 }
 
 /** True for what may name a request: a text or a number. */

@@ -300,6 +300,20 @@ describe('what is sent', () => {
     expect(await outcome(t.transport.send(notification))).toMatchObject({ code: 'HTTP_STATUS', status: 500 });
   });
 
+  test.each([
+    ['with an id that is null', { id: null }],
+    ['without an id', {}],
+  ])('a notification that is refused with 404 and an error %s finds out that the session is lost', async (_, id) => {
+    const body = { jsonrpc: '2.0', error: { code: -32000, message: 'Not found' }, ...id };
+    await using host = await listenScripted(
+      (asked) => isA('notifications/x')(asked) && (sendJson(asked.response, body, 404), true),
+    );
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect(await outcome(t.transport.send(notification))).toMatchObject({ code: 'SESSION_LOST' });
+    expect(await t.peer.ended()).toMatchObject({ code: 'SESSION_LOST' });
+  });
+
   test.each(['a stream', 'JSON'])(
     'a request gets its answer once, though the server sends it twice in %s',
     async (how) => {
