@@ -327,9 +327,15 @@ export class Endpoint implements LinkOwner, SessionPeer {
 
   #notified(message: JSONRPCNotification): void {
     switch (message.method) {
-      case 'notifications/cancelled':
-        this.#subscriptions.cancelled(message.params?.requestId);
-        return this.#calls.cancel(message.params);
+      case 'notifications/cancelled': {
+        const word = this.#subscriptions.cancelled(message.params?.requestId);
+        this.#calls.cancel(message.params);
+        if (word !== undefined && this.#links.running().some(({ server }) => server === word.server)) {
+          // The server may have done it before it hears of that.
+          this.#tellOf(word.server, word.uri);
+        }
+        return;
+      }
       case 'notifications/progress':
         return this.#serverRequests.progress(message.params);
       case 'notifications/tasks/status':

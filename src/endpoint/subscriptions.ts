@@ -74,15 +74,22 @@ export class Subscriptions {
     }
   }
 
-  /** The caller does not wait for the answer to a request of this id. */
-  cancelled(id: unknown): void {
+  /**
+   * The caller does not wait for the answer to a request of this id.
+   *
+   * @returns what it has said with that, unless it has said something else of the same URI, which will be answered
+   */
+  cancelled(id: unknown): SubscriptionWord | undefined {
     for (const { open } of this.#words.values()) {
       const word = open.find((each) => each.id === id);
       if (word !== undefined) {
         this.settle(word, undefined);
-        return;
+        const { server, uri } = word;
+        const left = [...this.#words.values()].flatMap((words) => words.open);
+        return left.some((other) => other.server === server && other.uri === uri) ? undefined : word;
       }
     }
+    return undefined;
   }
 
   /** Ends what the caller asked for in this form at servers that are not there. @returns whether there was any */

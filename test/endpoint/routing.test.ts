@@ -770,6 +770,36 @@ describe('resources', () => {
     expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: alias });
   });
 
+  test.each(['resources/subscribe', 'resources/unsubscribe'])(
+    'a %s that is called off changes nothing, though the server has done it before it hears of that',
+    async (method) => {
+      const subscribed = new Set<unknown>();
+      let holds = false;
+      const on: Script['on'] = {
+        'resources/subscribe': ({ params }) => {
+          subscribed.add(params?.uri);
+          return holds ? hold : {};
+        },
+        'resources/unsubscribe': ({ params }) => {
+          subscribed.delete(params?.uri);
+          return holds ? hold : {};
+        },
+      };
+      await using t = setUp({ a: { resources: [shared], on } });
+      await using caller = await t.caller();
+      await caller.list('resources');
+      const isEnd = method === 'resources/unsubscribe';
+      isEnd && (await caller.result('resources/subscribe', { uri: shared.uri }));
+      holds = true;
+      await caller.send({ id: 'off', method, params: { uri: shared.uri } });
+      await t.server('a').request(method);
+      holds = false;
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'off' } });
+      await settle();
+      expect(subscribed.size).toBe(isEnd ? 1 : 0);
+    },
+  );
+
   test.each([true, false])(
     'one form is ended while the server has not answered that there is another one, which it grants: %s',
     async (grants) => {
