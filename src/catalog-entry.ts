@@ -218,8 +218,8 @@ export class CatalogEntry {
     return {
       id,
       entry: this,
-      // With an instance for each request there is none that could go on.
       isPerRequest: isolation === 'request',
+      // With an instance for each request there is none that could go on.
       isKept: () => this.#isKept && !this.#isStopped && isolation !== 'request',
       displayName,
       // With an instance for each request it has no tasks, which stand in what was known of it with others.

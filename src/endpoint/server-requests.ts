@@ -1,6 +1,7 @@
 import { errorNumbers } from '../errors.js';
 import { isDeclared } from '../instance/declared.js';
 import type { Link } from '../instance/link.js';
+import { mostServerRequests } from '../instance/shared-session.js';
 import { hasEnded } from '../instance/task-status.js';
 import type {
   JSONRPCErrorResponse,
@@ -25,8 +26,6 @@ interface OpenRequest {
   readonly progressToken: RequestId | undefined;
 }
 
-// A server that asks without end must not fill the caller's memory or ours.
-const maxOpen = 1_000;
 const maxTasks = 10_000;
 
 /**
@@ -79,8 +78,8 @@ export class ServerRequests {
       refuse(-32602, `the client has not declared elicitation of this mode`);
       return;
     }
-    if (this.#open.size >= maxOpen) {
-      refuse(errorNumbers.LIMIT_REACHED, `${maxOpen} requests wait for the client already`);
+    if (this.#open.size >= mostServerRequests) {
+      refuse(errorNumbers.LIMIT_REACHED, `${mostServerRequests} requests wait for the client already`);
       return;
     }
     const id = this.#nextId++;

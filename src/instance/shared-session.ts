@@ -1,4 +1,4 @@
-import type { GatewayError } from '../errors.js';
+import { errorNumbers, type GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
@@ -52,6 +52,9 @@ const callerNotifications = new Set([
   'notifications/progress',
   'notifications/tasks/status',
 ]);
+
+// A server that asks without end must not fill the caller's memory or ours.
+export const mostServerRequests = 1_000;
 
 // Of all sessions: a connection may move from one to another, and its answer to the first must not count for the second.
 let lastServerRequest = 0;
@@ -316,6 +319,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const to = runner || this.#whoAnswers(request.method, fromOf(origin));
     if (to === undefined) {
       this.#refuse(request.id, -32603, 'the client has disconnected');
+      return;
+    }
+    if (this.#serverRequests.size >= mostServerRequests) {
+      this.#refuse(
+        request.id,
+        errorNumbers.LIMIT_REACHED,
+        `${mostServerRequests} requests wait for the client already`,
+      );
       return;
     }
     lastServerRequest += 1;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { GatewayError } from '../../src/errors.js';
+import { errorNumbers, GatewayError } from '../../src/errors.js';
 import { Link } from '../../src/instance/link.js';
 import { SessionPool } from '../../src/instance/session-pool.js';
 import { SharedTasks } from '../../src/instance/shared-tasks.js';
@@ -340,6 +340,22 @@ describe('what the connections of one caller share', () => {
     const one = await t.begin();
     expect(await one.ask('logging/setLevel', { level: 'debug' })).toMatchObject({ result: {} });
     expect(t.server.of('logging/setLevel')).toHaveLength(1);
+  });
+
+  test('a server that asks without end is refused at some point, and asks again when it has its answers', async () => {
+    const t = setUp('caller');
+    const one = await t.begin({ capabilities: { roots: {} } });
+    for (let id = 0; id < 1_100; id += 1) {
+      t.server.say({ id, method: 'roots/list' });
+    }
+    const asked = one.heard.filter(({ method }) => method === 'roots/list');
+    expect(asked).toHaveLength(1_000);
+    await settle();
+    const refused = t.server.received.filter(({ error }) => error?.code === errorNumbers.LIMIT_REACHED);
+    expect(refused.map(({ id }) => id)).toEqual(Array.from({ length: 100 }, (_, index) => 1_000 + index));
+    await one.send({ id: asked[0]?.id as number, result: { roots: [] } });
+    t.server.say({ id: 'again', method: 'roots/list' });
+    expect(one.heard.at(-1)).toMatchObject({ method: 'roots/list' });
   });
 
   test('a server that starts again is told the level of the log', async () => {
