@@ -199,6 +199,18 @@ export interface ReloadResult {
 }
 
 /**
+ * The SDK's `Transport`, with callbacks that are there or not. Frameworks declare them so, and with
+ * `exactOptionalPropertyTypes` do not take what may be there and undefined.
+ */
+export interface GatewayTransport extends Transport {
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  onmessage?: NonNullable<Transport['onmessage']>;
+  sessionId?: string;
+  setProtocolVersion?: (version: string) => void;
+}
+
+/**
  * Owns the servers of a catalog: everything it starts ends with `close()`.
  *
  * `Runtime` is the union of the ones that its host has added, by which the compiler checks catalogs in code.
@@ -213,14 +225,14 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    *
    * @throws `GatewayError` `SERVER_UNKNOWN`; `OPTION_INVALID` for what is no such option
    */
-  connect(id: string, options?: ServerConnectOptions): Transport;
+  connect(id: string, options?: ServerConnectOptions): GatewayTransport;
   /**
    * A transport to the merged peer: every server as one, with qualified names. Starts nothing: servers start when they are
    * needed. It outlives its servers; each connection is a session of its own.
    *
    * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for what is no such option
    */
-  connect(options?: MergedOptions): Transport;
+  connect(options?: MergedOptions): GatewayTransport;
   /**
    * Serves the merged peer on a server-side transport of the host, once per session. Resolves when the transport has
    * started; the session ends with it.

@@ -22,6 +22,7 @@ import type {
   Gateway,
   GatewayNames,
   GatewayOptions,
+  GatewayTransport,
   MergedOptions,
   ReloadResult,
   ServerCheck,
@@ -146,8 +147,8 @@ class CatalogGateway implements Gateway {
     };
   }
 
-  connect(id: string, options?: ServerConnectOptions): Transport;
-  connect(options?: MergedOptions): Transport;
+  connect(id: string, options?: ServerConnectOptions): GatewayTransport;
+  connect(options?: MergedOptions): GatewayTransport;
   connect(idOrOptions: string | MergedOptions = {}, options: ServerConnectOptions = {}): Transport {
     if (typeof idOrOptions === 'string') {
       checkOptions('connect', serverConnectOptions, options);

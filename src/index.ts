@@ -48,6 +48,7 @@ export type {
   GatewayLimits,
   GatewayNames,
   GatewayOptions,
+  GatewayTransport,
   MergedOptions,
   ReloadResult,
   ServerCheck,

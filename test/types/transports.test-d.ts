@@ -5,7 +5,8 @@
 import type { Transport as ClientTransport } from '@modelcontextprotocol/client';
 import type { Transport as LegacyTransport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import type { Transport as ServerTransport } from '@modelcontextprotocol/server';
-import type { RuntimeTransport } from '../../src/runtime.js';
+import type { Gateway, RuntimeTransport } from '../../src/index.js';
+import type { JSONRPCMessage } from '../../src/sdk.js';
 
 declare const runtime: RuntimeTransport;
 declare const legacy: LegacyTransport;
@@ -21,6 +22,20 @@ export const runtimeIsServer: ServerTransport = runtime;
 export const legacyIsRuntime: RuntimeTransport = legacy;
 export const clientIsRuntime: RuntimeTransport = client;
 export const serverIsRuntime: RuntimeTransport = server;
+
+// What connect() returns fits all of them, and a framework whose callbacks are there or not, as those of `@ai-sdk/mcp` are.
+interface FrameworkTransport extends Pick<LegacyTransport, 'start' | 'send' | 'close'> {
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  onmessage?: (message: JSONRPCMessage) => void;
+}
+declare const gateway: Gateway;
+export const connectedIsFramework: FrameworkTransport = gateway.connect();
+export const oneServerIsFramework: FrameworkTransport = gateway.connect('id');
+export const connectedIsLegacy: LegacyTransport = gateway.connect();
+export const connectedIsClient: ClientTransport = gateway.connect();
+// @ts-expect-error its callbacks may be there and undefined
+export const legacyIsFramework: FrameworkTransport = legacy;
 
 // Part of a transport is none.
 type Mute = Omit<RuntimeTransport, 'send'>;
