@@ -1,0 +1,113 @@
+import type { Chance } from '../../gateway/model/chance.js';
+import { cut, type Exchange, writeInPieces } from './host.js';
+
+/** A stream of events that is kept, so that it can be taken up again from any of them. */
+export class EventStream {
+  readonly #name: string;
+  readonly #chance: Chance;
+  readonly #withIds: boolean;
+  readonly #lineEnd: string;
+  readonly #events: string[] = [];
+  #exchange: Exchange | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  #isOver = false;
+
+  /** @param name - in the ids of its events */
+  constructor(name: string, chance: Chance, withIds: boolean) {
+    this.#name = name;
+    this.#chance = chance;
+    this.#withIds = withIds;
+    this.#lineEnd = chance.one(['\n', '\n', '\r\n', '\r']);
+    // What primes a client: an id without a message.
+    if (withIds && chance.oneIn(2)) this.#add('');
+  }
+
+  get isResumable(): boolean {
+    return this.#withIds;
+  }
+
+  get isOpen(): boolean {
+    return this.#exchange !== undefined;
+  }
+
+  /** Answers with the stream, or with what comes after an event of it. */
+  open(exchange: Exchange, headers: Readonly<Record<string, string>> = {}, after = 0): void {
+    this.#exchange = exchange;
+    exchange.response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', ...headers });
+    exchange.response.flushHeaders();
+    exchange.response.on('close', () => {
+      if (this.#exchange === exchange) this.#exchange = undefined;
+    });
+    const rest = this.#events.slice(after).join('');
+    this.#later(() => this.#write(exchange, `: hello${this.#lineEnd}${rest}`));
+    if (this.#isOver) this.#later(() => void exchange.response.end());
+  }
+
+  send(message: unknown, type?: string): void {
+    const text = this.#add(message, type);
+    const exchange = this.#exchange;
+    if (exchange !== undefined) this.#later(() => this.#write(exchange, text));
+  }
+
+  /** Sends the beginning of an event, and cuts the connection. */
+  sendAndCut(message: unknown): void {
+    const text = Buffer.from(this.#add(message));
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange === undefined) return;
+    this.#later(async () => {
+      await this.#write(exchange, text.subarray(0, this.#chance.below(text.length)));
+      cut(exchange, this.#chance);
+    });
+  }
+
+  /** Ends in good order; the client may come back where there are ids. */
+  pause(retryMs: number | undefined): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange === undefined) return;
+    this.#later(async () => {
+      if (retryMs !== undefined) await this.#write(exchange, `retry: ${retryMs}${this.#lineEnd}${this.#lineEnd}`);
+      exchange.response.end();
+    });
+  }
+
+  cut(): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange !== undefined) this.#later(() => cut(exchange, this.#chance));
+  }
+
+  /** Nothing more will come. */
+  end(): void {
+    this.#isOver = true;
+    this.pause(undefined);
+  }
+
+  #add(message: unknown, type?: string): string {
+    const chance = this.#chance;
+    const end = this.#lineEnd;
+    const text = typeof message === 'string' ? message : JSON.stringify(message, null, chance.oneIn(4) ? 1 : 0);
+    const lines = text.split('\n').map((line) => `data:${chance.oneIn(2) ? ' ' : ''}${line}`);
+    const name = type ?? (chance.oneIn(2) ? 'message' : undefined);
+    const id = `${this.#name}-${this.#events.length + 1}`;
+    const event = [
+      ...(chance.oneIn(6) ? [': a comment', ''] : []),
+      ...(name === undefined ? [] : [`event: ${name}`]),
+      ...(this.#withIds ? [`id: ${id}`] : []),
+      ...lines,
+      '',
+      '',
+    ].join(end);
+    this.#events.push(event);
+    return event;
+  }
+
+  async #write(exchange: Exchange, text: string | Buffer): Promise<void> {
+    await writeInPieces(exchange, Buffer.from(text), this.#chance);
+  }
+
+  #later(run: () => Promise<void> | void): void {
+    this.#writing = this.#writing.then(run).catch(() => {});
+  }
+}

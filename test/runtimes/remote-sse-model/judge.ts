@@ -1,0 +1,130 @@
+import type { RequestId } from '../../../src/sdk.js';
+import type { Member, Message } from './members.js';
+
+/** In everything that is a secret: headers of the catalog, and the query of the URL. */
+export const secret = 's3cret';
+
+/** A call as its caller remembers it, and the server. */
+export interface Call {
+  readonly number: number;
+  readonly member: Member;
+  readonly id: RequestId;
+  readonly token: RequestId | undefined;
+  /** Characters of the answer. */
+  readonly size: number;
+  /** How often the server has carried it out. */
+  executed: number;
+  answers: number;
+  cancelled: boolean;
+  /** `send` said that it was not accepted. */
+  refused: boolean;
+  /** Its server may speak of it though it is answered: it does not know yet, or has itself to blame. */
+  mayTrail: boolean;
+  /** Its caller was told that no server has got it. */
+  toldUndelivered: boolean;
+}
+
+/** Sees everything that callers and the server get, and says what none of them should have got. */
+export class Judge {
+  readonly problems: string[] = [];
+  readonly lines: string[] = [];
+  readonly counts = new Map<string, number>();
+  readonly calls = new Map<number, Call>();
+
+  problem(text: string): void {
+    this.problems.push(text);
+    this.log(`PROBLEM ${text}`);
+  }
+
+  log(text: string): void {
+    this.lines.push(text);
+  }
+
+  /** Something happened that may. */
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+    this.log(what);
+  }
+
+  /** The server carries a call out. */
+  execute(call: Call): void {
+    call.executed += 1;
+    this.log(`call ${call.number} is carried out`);
+    if (call.executed > 1) this.problem(`call ${call.number} is carried out ${call.executed} times`);
+    if (call.toldUndelivered)
+      this.problem(`call ${call.number} is carried out, and its caller was told that it was not`);
+  }
+
+  /** A caller gets a message that is no request. */
+  receive(member: Member, message: Message): void {
+    if (message.method === 'notifications/progress') this.#progress(member, message.params ?? {});
+    else if (message.method === 'notifications/message') this.#logged(member, message.params ?? {});
+    else if (message.method === undefined) this.#answer(member, message);
+  }
+
+  checkSecrets(where: string, text: string): void {
+    if (text.includes(secret)) this.problem(`${where} holds a secret: ${text}`);
+  }
+
+  /** Whoever waits is answered by now. */
+  checkAnswered(): void {
+    for (const call of this.calls.values()) {
+      if (isWaiting(call)) this.problem(`call ${call.number} of ${call.member.name} is not answered`);
+    }
+  }
+
+  #answer(member: Member, { id, result, error }: Message): void {
+    const call = member.calls.get(id as RequestId);
+    const text = `answer to ${JSON.stringify(id)} of ${member.name}`;
+    if (call === undefined) {
+      this.problem(`${text}, which was not asked: ${JSON.stringify(result ?? error)}`);
+      return;
+    }
+    call.answers += 1;
+    this.log(`${text} (call ${call.number}): ${JSON.stringify(error ?? 'result')}`);
+    if (call.answers > 1) this.problem(`${text} comes ${call.answers} times`);
+    if (call.refused) this.problem(`${text} comes, though it was not accepted`);
+    call.mayTrail ||= error !== undefined;
+    if (result !== undefined) {
+      const { n, text: said } = (result.structuredContent ?? {}) as { n?: unknown; text?: unknown };
+      if (n !== call.number) this.problem(`${text} is that to call ${n}, not to ${call.number}`);
+      else if (said !== textOf(call)) this.problem(`${text} is not what the server said`);
+      this.count('result');
+      return;
+    }
+    this.checkSecrets(text, JSON.stringify(error));
+    const { code, delivered } = error?.data ?? {};
+    this.count(String(code ?? 'error of the server'));
+    if (code !== undefined) this.count(`delivered: ${delivered}`);
+    if (delivered !== false) return;
+    call.toldUndelivered = true;
+    if (call.executed > 0) this.problem(`${text} says that it was not delivered, and it was carried out`);
+  }
+
+  #progress(member: Member, { progressToken, message }: Record<string, unknown>): void {
+    const call = [...member.calls.values()].findLast(({ token }) => token !== undefined && token === progressToken);
+    const text = `progress (${message}) for ${JSON.stringify(progressToken)} at ${member.name}`;
+    this.log(text);
+    // The gateway itself says how far a start is.
+    const isOwn = message === String(call?.number) || message === 'starting';
+    if (call === undefined || !isOwn) this.problem(`${text} is not its own`);
+    // To a raw connection messages pass as they are.
+    else if (call.answers > 0 && !(call.mayTrail && member.hearsAll)) this.problem(`${text} comes after the answer`);
+    else this.count('progress');
+  }
+
+  #logged(member: Member, { data }: Record<string, unknown>): void {
+    const owner = (data as { c?: unknown } | undefined)?.c;
+    if (!member.shares && owner !== member.index) this.problem(`${member.name} hears what is said to ${owner}`);
+    else this.count('log');
+  }
+}
+
+export function isWaiting({ answers, cancelled, refused, member }: Call): boolean {
+  return answers === 0 && !cancelled && !refused && !member.hasLeft;
+}
+
+/** What the answer to a call says, so that one that lost something on its way is told. */
+export function textOf({ number, size }: Call): string {
+  return `Grüße ${number} 🚀\n`.repeat(1 + Math.floor(size / 10));
+}

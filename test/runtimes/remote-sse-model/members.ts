@@ -1,0 +1,184 @@
+import { inspect } from 'node:util';
+import type { Gateway } from '../../../src/index.js';
+import type { JSONRPCMessage, RequestId, Transport } from '../../../src/sdk.js';
+import { envelope } from '../../endpoint/modern-caller.js';
+import type { Chance } from '../../gateway/model/chance.js';
+import { type Call, isWaiting, type Judge } from './judge.js';
+
+/** A message, as loose as callers see them. */
+export interface Message {
+  readonly id?: RequestId;
+  readonly method?: string;
+  readonly params?: Record<string, unknown>;
+  readonly result?: Record<string, unknown>;
+  readonly error?: { readonly code: number; readonly data?: Record<string, unknown> };
+}
+
+const tokens: readonly [RequestId, ...RequestId[]] = [0, 1, 'x'];
+
+/** One connection of a caller: to the server itself, or to the merged peer. */
+export class Member {
+  readonly index: number;
+  readonly isMerged: boolean;
+  /** Others share its sessions. */
+  readonly shares: boolean;
+  readonly calls = new Map<RequestId, Call>();
+  isReady = false;
+  hasLeft = false;
+  closes = 0;
+  readonly #judge: Judge;
+  readonly #transport: Transport;
+  readonly #era: 'legacy' | 'modern';
+  #count = 0;
+
+  constructor(
+    index: number,
+    {
+      gateway,
+      judge,
+      shares,
+      isMerged,
+      era,
+    }: {
+      readonly gateway: Gateway;
+      readonly judge: Judge;
+      readonly shares: boolean;
+      readonly isMerged: boolean;
+      readonly era: 'legacy' | 'modern';
+    },
+  ) {
+    this.index = index;
+    this.shares = shares;
+    this.isMerged = isMerged;
+    this.#judge = judge;
+    this.#era = era;
+    this.#transport = isMerged ? gateway.connect() : gateway.connect('remote');
+    this.#transport.onmessage = (message) => this.#receive(message as Message);
+    this.#transport.onerror = (error) => {
+      judge.log(`${this.name} hears: ${error.message}`);
+      judge.checkSecrets(`an error of ${this.name}`, inspect(error, { depth: 6 }));
+    };
+    this.#transport.onclose = () => {
+      this.closes += 1;
+      judge.count('closed');
+      if (this.closes > 1) judge.problem(`${this.name} is closed ${this.closes} times`);
+      const open = [...this.calls.values()].filter(isWaiting);
+      // What is not accepted is told by what `send` returned, which takes its turn.
+      setImmediate(() => {
+        for (const call of open.filter(isWaiting)) {
+          judge.problem(`${this.name} is closed before its call ${call.number} is answered`);
+        }
+      });
+    };
+  }
+
+  get name(): string {
+    return `${this.isMerged ? 'merged' : 'raw'} ${this.#era} caller ${this.index}`;
+  }
+
+  /** Gets what the server says as it is. */
+  get hearsAll(): boolean {
+    return !this.isMerged && !this.shares;
+  }
+
+  get isThere(): boolean {
+    return this.isReady && !this.hasLeft && this.closes === 0;
+  }
+
+  /** Connects, and makes the handshake of its era. */
+  async join(protocolVersion: string): Promise<void> {
+    this.#judge.log(`${this.name} joins with ${protocolVersion}`);
+    try {
+      await this.#transport.start();
+      if (this.#era === 'legacy') await this.#initialize(protocolVersion);
+      this.isReady = true;
+    } catch (error) {
+      this.#judge.log(`${this.name} could not join: ${(error as Error).message}`);
+      this.#judge.checkSecrets(`what ${this.name} could not join for`, inspect(error, { depth: 6 }));
+      await this.leave();
+    }
+  }
+
+  /** Calls the tool; the call says whose it is. */
+  call(number: number, chance: Chance): Call {
+    this.#count += 1;
+    const id = chance.oneIn(2) ? this.#count : `id ${this.#count}`;
+    // What is said too late of one call must not be taken for what is said of another.
+    const token = chance.oneIn(3) ? undefined : this.hearsAll ? `token ${number}` : chance.one(tokens);
+    const open = [...this.calls.values()].filter(isWaiting);
+    const call: Call = {
+      number,
+      member: this,
+      id,
+      token: open.some((other) => other.token === token) ? undefined : token,
+      size: chance.oneIn(8) ? chance.below(100_000) : 0,
+      executed: 0,
+      answers: 0,
+      cancelled: false,
+      refused: false,
+      toldUndelivered: false,
+      mayTrail: false,
+    };
+    this.calls.set(id, call);
+    this.#judge.calls.set(number, call);
+    const padding = 'x'.repeat(chance.oneIn(10) ? chance.below(600_000) : 0);
+    this.#judge.log(`${this.name} makes call ${number} under ${JSON.stringify(id)} (${padding.length})`);
+    const _meta = {
+      ...(this.#era === 'modern' && envelope()),
+      ...(call.token !== undefined && { progressToken: call.token }),
+    };
+    const name = this.isMerged ? 'remote__go' : 'go';
+    this.#send({ id, method: 'tools/call', params: { name, arguments: { n: number, padding }, _meta } }).catch(
+      (error: Error) => {
+        call.refused = true;
+        this.#judge.log(`call ${number} was not accepted: ${error.message}`);
+        this.#judge.checkSecrets('why a call was not accepted', inspect(error, { depth: 6 }));
+        if (call.executed > 0) this.#judge.problem(`call ${number} was not accepted, and was carried out`);
+      },
+    );
+    return call;
+  }
+
+  cancel(call: Call): void {
+    call.cancelled = true;
+    this.#judge.count('cancel');
+    this.#send({ method: 'notifications/cancelled', params: { requestId: call.id } }).catch(() => {});
+  }
+
+  async leave(): Promise<void> {
+    this.hasLeft = true;
+    this.#judge.log(`${this.name} leaves`);
+    await this.#transport.close();
+  }
+
+  #onInitialized = (_answer: Message) => {};
+
+  async #initialize(protocolVersion: string): Promise<void> {
+    const params = { protocolVersion, capabilities: { roots: {} }, clientInfo: { name: this.name, version: '1' } };
+    const { result, error } = await new Promise<Message>((resolve, reject) => {
+      this.#onInitialized = resolve;
+      this.#send({ id: 'initialize', method: 'initialize', params }).catch(reject);
+    });
+    if (result === undefined) throw new Error(`initialize was answered with ${JSON.stringify(error)}`);
+    this.#transport.setProtocolVersion?.(String(result.protocolVersion));
+    // It may have ended meanwhile.
+    await this.#send({ method: 'notifications/initialized' }).catch(() => {});
+  }
+
+  #receive(message: Message): void {
+    if (message.id === 'initialize' && message.method === undefined) {
+      this.#judge.checkSecrets('the answer to initialize', JSON.stringify(message));
+      this.#onInitialized(message);
+    } else if (message.id !== undefined && message.method !== undefined) {
+      this.#judge.count('question');
+      // The session may end before that.
+      this.#send({ id: message.id, result: { roots: [], ...message.params } }).catch(() => {});
+    } else {
+      this.#judge.receive(this, message);
+    }
+  }
+
+  #send(message: Message): Promise<void> {
+    return this.#transport.send({ jsonrpc: '2.0', ...message } as unknown as JSONRPCMessage);
+  }
+}

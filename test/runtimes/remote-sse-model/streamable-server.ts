@@ -1,0 +1,183 @@
+import { discovery } from '../../endpoint/modern-servers.js';
+import type { Chance } from '../../gateway/model/chance.js';
+import { EventStream } from './event-stream.js';
+import { cut, type Exchange, readBody } from './host.js';
+import { sendJson } from './json-answer.js';
+import type { Judge } from './judge.js';
+import type { Message } from './members.js';
+import { Play } from './play.js';
+import { createSession, type Session, stateless } from './session.js';
+import { StreamableCalls } from './streamable-calls.js';
+
+/** A server over Streamable HTTP: with sessions, without, or of the stateless era. */
+export class StreamableServer {
+  readonly play: Play;
+  readonly sessions: Session[] = [];
+  readonly #judge: Judge;
+  readonly #kind: 'sessions' | 'no sessions' | 'modern';
+  readonly #streams = new Map<string, EventStream>();
+  readonly #calls: StreamableCalls;
+
+  constructor(judge: Judge, setting: number, kind: 'sessions' | 'no sessions' | 'modern') {
+    this.#judge = judge;
+    this.#kind = kind;
+    this.play = new Play(judge, setting, (exchange) => this.#handle(exchange));
+    this.#calls = new StreamableCalls(this.play, this.#streams, kind === 'modern');
+  }
+
+  /** A process that was started anew knows nothing. */
+  forget(): void {
+    for (const session of this.sessions) session.isAlive = false;
+    this.#streams.clear();
+  }
+
+  /** Does something to a stream that belongs to no request. */
+  disturb(chance: Chance): void {
+    const { listening: stream } = chance.pick(this.sessions.filter(({ listening }) => listening?.isOpen)) ?? {};
+    if (stream === undefined) return;
+    chance.weigh([
+      [2, () => stream.cut()],
+      [2, () => stream.pause(chance.one([undefined, 0, 500]))],
+      [2, () => stream.send('')],
+      [1, () => stream.sendAndCut({ jsonrpc: '2.0', method: 'notifications/x' })],
+      [1, () => stream.send({ jsonrpc: '2.0', id: 'nobody', result: {} })],
+      [1, () => stream.send('no JSON')],
+    ])();
+    this.#judge.count('stream disturbed');
+  }
+
+  async #handle(exchange: Exchange): Promise<void> {
+    const { method, headers } = exchange.request;
+    const chance = this.play.nextChance();
+    const session = this.sessions.find(({ id }) => id === headers['mcp-session-id']);
+    if (session !== undefined) session.isKnown = true;
+    if (method === 'POST') return this.#post(exchange, session, chance);
+    if (method === 'DELETE' && session !== undefined) return this.#delete(exchange, session, chance);
+    if (method !== 'GET' || this.#kind === 'modern') return void exchange.response.writeHead(405).end();
+    if (this.#kind === 'sessions' && session === undefined) return void exchange.response.writeHead(400).end();
+    if (session?.isAlive === false) return void exchange.response.writeHead(404).end();
+    const lastEventId = headers['last-event-id'] as string | undefined;
+    if (lastEventId === undefined) this.#listen(exchange, session, chance);
+    else await this.#resume(exchange, session, lastEventId, chance);
+  }
+
+  #delete(exchange: Exchange, session: Session, chance: Chance): void {
+    session.deletes += 1;
+    this.#judge.count('DELETE');
+    if (session.deletes > 1) this.#judge.problem(`DELETE of ${session.id} comes ${session.deletes} times`);
+    const how = chance.one(['taken', 'taken', 'taken', 'refused', 'cut', 'never']);
+    if (how === 'taken') exchange.response.writeHead(chance.one([200, 204])).end();
+    else if (how === 'refused') exchange.response.writeHead(chance.one([404, 405, 401, 500])).end();
+    else if (how === 'cut') cut(exchange, chance);
+    session.isAlive &&= how !== 'taken';
+  }
+
+  #listen(exchange: Exchange, session: Session | undefined, chance: Chance): void {
+    const { play } = this;
+    const how = chance.weigh<number | string>([
+      [12, 'stream'],
+      [3, 405],
+      [play.odd(1), 'cut'],
+      [play.odd(1), 503],
+    ]);
+    if (how === 'cut') cut(exchange, chance);
+    else if (how !== 'stream') exchange.response.writeHead(how as number).end();
+    else {
+      const name = `l${this.#streams.size + 1}`;
+      const stream = new EventStream(name, chance, chance.oneIn(2));
+      this.#streams.set(name, stream);
+      if (session !== undefined) session.listening = stream;
+      stream.open(exchange);
+    }
+  }
+
+  async #resume(exchange: Exchange, session: Session | undefined, lastEventId: string, chance: Chance): Promise<void> {
+    const { play } = this;
+    const [name, index] = lastEventId.split('-');
+    const stream = this.#streams.get(name as string);
+    await play.mayWait(chance, 6);
+    const how = chance.weigh([
+      [10, 'stream'],
+      [play.odd(2), 'cut'],
+      [play.odd(2), 'pass'],
+      [play.odd(1), 'refuse'],
+      [play.odd(session === undefined ? 0 : 1), 'forget'],
+    ]);
+    this.#judge.count(`rest: ${how}`);
+    if (how === 'cut') cut(exchange, chance);
+    else if (how === 'pass') exchange.response.writeHead(chance.one([503, 500, 429]), { 'retry-after': '1' }).end();
+    else if (how === 'refuse' || stream === undefined) exchange.response.writeHead(405).end();
+    else if (how === 'forget') {
+      (session as Session).isAlive = false;
+      exchange.response.writeHead(404).end();
+    } else stream.open(exchange, {}, Number(index));
+  }
+
+  async #post(exchange: Exchange, session: Session | undefined, chance: Chance): Promise<void> {
+    const { play } = this;
+    const cutsEarly = chance.below(play.isKind ? 1 : 40) === 7;
+    const body = await readBody(exchange, chance, cutsEarly);
+    if (body === undefined) return;
+    const message = JSON.parse(body) as Message;
+    const isFirst = message.method === 'initialize' || message.method === 'server/discover';
+    if (this.#kind === 'sessions' && !isFirst) {
+      if (session === undefined) return void exchange.response.writeHead(400).end('Bad Request: no session id');
+      if (!session.isAlive) return play.forgotten(exchange, message, chance);
+    }
+    if (message.method === undefined) {
+      const isOpen = [...this.sessions, this.#stateless].some(({ asked }) => asked.delete(message.id));
+      if (!isOpen) this.#judge.problem(`an answer to ${JSON.stringify(message.id)}, which is not asked`);
+      return play.acknowledge(exchange, chance);
+    }
+    if (message.id === undefined) return play.acknowledge(exchange, chance);
+    if (message.method === 'tools/call') return this.#calls.take(exchange, message, session ?? this.#stateless);
+    if (message.method === 'initialize' && this.#kind !== 'modern') return this.#initialize(exchange, message, chance);
+    const result = this.#resultOf(message);
+    const error = { code: message.method === 'initialize' ? -32_022 : -32_601, message: 'no such method' };
+    const answer = { jsonrpc: '2.0', id: message.id, ...(result === undefined ? { error } : { result }) };
+    await sendJson(exchange, answer, chance, { status: message.method === 'initialize' ? 400 : 200 });
+  }
+
+  readonly #stateless: Session = createSession(stateless);
+
+  #resultOf({ method }: Message): unknown {
+    const isModern = this.#kind === 'modern';
+    if (method === 'server/discover') return isModern ? discovery() : undefined;
+    if (method === 'tools/list') {
+      const more = isModern ? { resultType: 'complete', ttlMs: 0, cacheScope: 'private' } : {};
+      return { ...more, tools: [{ name: 'go', inputSchema: { type: 'object' } }] };
+    }
+    return method === 'ping' ? {} : undefined;
+  }
+
+  async #initialize(exchange: Exchange, message: Message, chance: Chance): Promise<void> {
+    const { play } = this;
+    const how = chance.weigh([
+      [24, 'answer'],
+      [play.odd(1), 'cut'],
+      [play.odd(1), 'cut inside'],
+      [play.odd(1), 'refuse'],
+      [play.odd(1), 'fail'],
+      [play.odd(1), 'redirect'],
+      [play.odd(1), 'elsewhere'],
+    ]);
+    await play.mayWait(chance, 8);
+    if (how === 'cut') return cut(exchange, chance);
+    if (how === 'refuse') return play.refuse(exchange, chance);
+    if (how === 'fail') return play.fail(exchange, chance);
+    if (how === 'redirect' || how === 'elsewhere') return play.redirect(exchange, chance, how === 'elsewhere');
+    const { protocolVersion } = message.params ?? {};
+    const capabilities = { tools: { listChanged: true }, logging: {} };
+    const result = { protocolVersion, capabilities, serverInfo: { name: 'remote', version: '1' } };
+    const session = createSession(`session-${this.sessions.length + 1}`);
+    const headers = this.#kind === 'sessions' ? { 'mcp-session-id': session.id } : {};
+    if (this.#kind === 'sessions') this.sessions.push(session);
+    const answer = { jsonrpc: '2.0', id: message.id, result };
+    if (chance.oneIn(3) && how === 'answer') {
+      const stream = new EventStream('i', chance, false);
+      stream.open(exchange, headers);
+      stream.send(answer);
+      stream.end();
+    } else await sendJson(exchange, answer, chance, { headers, isCut: how === 'cut inside' });
+  }
+}
