@@ -306,7 +306,7 @@ describe('what is sent', () => {
   ])('a notification that is refused with 404 and an error %s finds out that the session is lost', async (_, id) => {
     const body = { jsonrpc: '2.0', error: { code: -32000, message: 'Not found' }, ...id };
     await using host = await listenScripted(
-      (asked) => isA('notifications/x')(asked) && (sendJson(asked.response, body, 404), true),
+      (asked) => isA('notifications/x')(asked) && sendJson(asked.response, body, 404),
     );
     await using t = await connect(host.url);
     await t.peer.begin();
