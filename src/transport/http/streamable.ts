@@ -17,6 +17,7 @@ import { meansForgotten } from './session-lost.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
+  type HttpMessageInfo,
   type HttpSendOptions,
   parseErrorBody,
   parseMessages,
@@ -202,7 +203,11 @@ export class StreamableWire implements Wire {
     if ('method' in message && message.method === 'notifications/initialized' && this.#modern === undefined) {
       this.#listening ??= this.#closed
         ? undefined
-        : new ListeningStream(this.#options, () => this.#session.headers(), this.#onSessionLost);
+        : new ListeningStream(
+            { ...this.#options, onMessage: (received, info) => this.#handOn(received, info) },
+            () => this.#session.headers(),
+            this.#onSessionLost,
+          );
     }
   }
 
@@ -262,12 +267,18 @@ export class StreamableWire implements Wire {
     }
   }
 
+  /** Hands on what did not come where it belongs. A request whose answer it is waits for nothing more on its own connection. */
+  #handOn(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
+    this.#options.onMessage(message, info);
+    if (isResponse(message)) this.#open.get(message.id as RequestId)?.cancel();
+  }
+
   /** Hands on what came with the answer to a request. True when it is the answer. */
   #deliver(message: JSONRPCMessage, open: OpenRequest): boolean {
     const { request } = open;
     if (isResponse(message) && (open.replay || isAnswerTo(request.id, message.id))) message.id = request.id;
     if (!isResponse(message) || message.id !== request.id) {
-      this.#options.onMessage(message, { relatedRequestId: request.id });
+      this.#handOn(message, { relatedRequestId: request.id });
       return false;
     }
     // Some servers send it twice.
