@@ -1,0 +1,28 @@
+import { test } from 'vitest';
+import { count } from '../support/counts.js';
+import { playSchedules } from '../support/play-schedules.js';
+import { quickenTime } from '../support/quick-time.js';
+import { Schedule } from './docker-model/schedule.js';
+
+const lanes = 12;
+const runs = count(240, 8_000);
+const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
+const happenings = [
+  ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'out of memory', 'oom', 'cut', 'stuck', 'restart', 'kill'],
+  ...['connection-lost', 'engine-lost', 'message', 'removal failed', 'STOP_FAILED', 'delivered: false'],
+  ...['create', 'attach', 'start', 'wait', 'remove', 'inspect', 'list'].flatMap((call) =>
+    ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
+  ),
+  ...[
+    'cut after: create',
+    'done later: create',
+    'failed after: create',
+    'broken answer: create',
+    'silent after: create',
+  ],
+];
+
+test(`${runs} schedules of hosts on an engine that misbehaves: each open settles, and nothing is left`, async () => {
+  const clock = quickenTime();
+  await playSchedules((setting) => new Schedule(clock, setting), { runs, seed, lanes, mostSteps: 60, happenings });
+}, 1_800_000);
