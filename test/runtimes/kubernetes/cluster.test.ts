@@ -38,6 +38,23 @@ describe('calls', () => {
       expect(cluster.namespace).toBe('home');
     }));
 
+  test('that go on after the end leave no connection behind', () =>
+    withFake(async (fake, cluster, clusters) => {
+      const kept: (string | undefined)[] = [];
+      const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+      fake.answer = ({ headers }, response) => {
+        kept.push(headers.connection);
+        if (kept.length === 2) ask();
+        else sendJson(response, 200, { metadata: { name: 'a' } });
+      };
+      await cluster.get(pod);
+      const second = cluster.get(pod);
+      await asked;
+      await clusters.close();
+      expect(await second).toMatchObject({ metadata: { name: 'a' } });
+      expect(kept).toEqual(['keep-alive', 'keep-alive', 'close']);
+    }));
+
   test('no name leads out of its place', () => {
     expect(pathOf(pods({ namespace: '..', name: '../../secrets' }))).toBe(
       'api/v1/namespaces/%00/pods/..%2F..%2Fsecrets',

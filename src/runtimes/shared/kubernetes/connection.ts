@@ -22,6 +22,7 @@ export class Connection {
   #reloading: Promise<void> | undefined;
   #asking: Promise<RequestOptions> | undefined;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
+  #isClosed = false;
 
   private constructor(options: KubernetesOptions, context: string | undefined, clock: Clock, loaded: LoadedConfig) {
     this.#options = options;
@@ -120,6 +121,7 @@ export class Connection {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#agent?.agent.destroy();
     this.#agent = undefined;
   }
@@ -128,7 +130,8 @@ export class Connection {
     const identity = [this.server, ca, cert, key].map(String).join('\n');
     if (this.#agent?.key !== identity) {
       if (this.#agent !== undefined) retire(this.#agent.agent);
-      const options = { keepAlive: true, keepAliveMsecs: keepAliveMs };
+      // What still asks, such as a look that was going on, must not leave a connection behind.
+      const options = { keepAlive: !this.#isClosed, keepAliveMsecs: keepAliveMs };
       const { http, https } = lazyNode;
       const agent = this.server.startsWith('http:') ? new http.Agent(options) : new https.Agent(options);
       this.#agent = { key: identity, agent };
