@@ -55,6 +55,22 @@ describe('calls', () => {
       expect(kept).toEqual(['keep-alive', 'keep-alive', 'close']);
     }));
 
+  test('that are aborted as their answer ends harm nobody else', () =>
+    withFake(async (fake, cluster) => {
+      const uncaught: unknown[] = [];
+      const note = (error: unknown) => uncaught.push(error);
+      process.on('uncaughtException', note);
+      try {
+        fake.answer = (_request, response) => response.end('all of it');
+        const abort = new AbortController();
+        await cluster.textInPieces(pod, () => abort.abort(), { signal: abort.signal }).catch(() => {});
+        await cluster.text(pod);
+        expect(uncaught).toEqual([]);
+      } finally {
+        process.off('uncaughtException', note);
+      }
+    }));
+
   test('no name leads out of its place', () => {
     expect(pathOf(pods({ namespace: '..', name: '../../secrets' }))).toBe(
       'api/v1/namespaces/%00/pods/..%2F..%2Fsecrets',

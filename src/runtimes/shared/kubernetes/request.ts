@@ -111,6 +111,8 @@ export async function startRequest(
   }
 }
 
+const ignore = () => {};
+
 /** A kept connection broke before anything of the answer came. */
 export class StaleConnection extends Error {}
 
@@ -138,6 +140,8 @@ async function send(
       },
       signal,
     });
+    // Node listens no more once the answer has ended: an abort in that moment would be an error that nobody takes.
+    request.once('socket', (socket) => socket.off('error', ignore).on('error', ignore));
     request.once('response', resolve);
     request.on('error', (cause) => {
       reject(
