@@ -1,0 +1,23 @@
+import { test } from 'vitest';
+import { count } from '../support/counts.js';
+import { playSchedules } from '../support/play-schedules.js';
+import { quickenTime } from '../support/quick-time.js';
+import { Schedule } from './k8s-job-model/schedule.js';
+
+const lanes = 12;
+const runs = count(240, 8_000);
+const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
+const happenings = [
+  ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'oom', 'cut', 'stuck', 'restart', 'kill', 'STOP_FAILED'],
+  ...['connection-lost', 'message', 'delivered: false'],
+  ...['end', 'cut', 'expired', 'error', 'forgotten'].map((how) => `watch: ${how}`),
+  ...['POST jobs', 'POST secrets', 'DELETE jobs', 'attach', 'watch', 'GET log'].flatMap((call) =>
+    ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
+  ),
+  ...['cut after', 'done later', 'failed after', 'broken answer', 'silent after'].map((fault) => `${fault}: POST jobs`),
+];
+
+test(`${runs} schedules of hosts on a cluster that misbehaves: each open settles, and nothing is left`, async () => {
+  const clock = quickenTime();
+  await playSchedules((setting) => new Schedule(clock, setting), { runs, seed, lanes, mostSteps: 60, happenings });
+}, 1_800_000);
