@@ -31,6 +31,8 @@ export class JobRun {
   #pods: readonly Pod[] = [];
   #seen = false;
   #runs = true;
+  /** Its creation was sent twice: the first may come about once the Job of the second is gone. */
+  #isRepeated = false;
   #watchFailure: Error | undefined;
   readonly #waiting = new Set<() => void>();
   readonly #unlisten: () => void;
@@ -65,7 +67,10 @@ export class JobRun {
     const { cluster, namespace } = claim;
     const hasEnv = Object.keys(env).length > 0;
     const manifest = toJob(spec, names, hasEnv, claim.owner);
-    this.job = await cluster.create<Job>(jobs({ namespace }), manifest).catch(async (error: unknown) => {
+    const repeated = () => {
+      this.#isRepeated = true;
+    };
+    this.job = await cluster.create<Job>(jobs({ namespace }), manifest, { repeated }).catch(async (error: unknown) => {
       if (mayBeDone(error)) claim.expectLate(names.job);
       if (!isFailure(error, 'conflict')) throw error;
       // The answer to a first try was lost, perhaps.
@@ -188,6 +193,7 @@ export class JobRun {
   }
 
   async #delete(): Promise<void> {
+    if (this.#isRepeated) this.claim.expectLate(this.names.job);
     for (let tries = 1; ; tries += 1) {
       try {
         await this.claim.deleteJob(this.names.job);

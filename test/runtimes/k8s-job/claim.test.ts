@@ -3,6 +3,7 @@ import { expect, test, vi } from 'vitest';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
 import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { jobs } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
@@ -48,6 +49,52 @@ test.each<[string, number | undefined]>([
     isMade = true;
     await clock.advance(15_000);
     await until('its deletion', () => !isMade);
+  } finally {
+    await claim.close();
+    await clusters.close();
+  }
+});
+
+test('a Job whose creation was repeated, as a kept connection broke, and that is made anew after its end, is deleted', async () => {
+  await using fake = await FakeApiServer.listen();
+  let creations = 0;
+  let deletions = 0;
+  let isMade = false;
+  fake.answer = ({ method, url = '' }, response) => {
+    const isOfJob = url.includes('/jobs');
+    if (isOfJob && method === 'POST') creations += 1;
+    if (isOfJob && method === 'DELETE') {
+      isMade = false;
+      deletions += 1;
+    }
+    if (isOfJob && method === 'POST' && creations === 1) response.socket?.destroy();
+    else if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  try {
+    await claim.ready(new AbortController().signal);
+    const names = { job: 'mcp-twice', lease: 'mcp-gateway-test', server: 'twice' };
+    const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+    await eventually('the watch', async () => fake.requests.some((one) => one.includes('watch=')) || undefined, 5_000);
+    // Leaves a connection that is kept.
+    await claim.cluster.get(jobs({ namespace: 'home', name: 'any' }));
+    await run.create({});
+    expect(creations).toBe(2);
+    await clock.advance(30_000);
+    expect(fake.requests.filter((one) => one.startsWith('DELETE'))).toEqual([]);
+    const removed = run.remove();
+    await eventually('its end', async () => {
+      await clock.advance(500);
+      return deletions > 0 || undefined;
+    });
+    await removed;
+    // What the API server had got first.
+    isMade = true;
+    await clock.advance(15_000);
+    await eventually('its deletion', async () => !isMade || undefined, 5_000);
   } finally {
     await claim.close();
     await clusters.close();

@@ -39,6 +39,8 @@ export interface Cluster {
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly query?: Readonly<Record<string, string | readonly string[]>> | undefined;
+  /** Asked a second time, as a kept connection broke: the first may come about all the same, later. */
+  repeated?(): void;
 }
 
 export interface ListOptions extends CallOptions {

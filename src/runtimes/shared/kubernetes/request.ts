@@ -91,8 +91,9 @@ export async function startRequest(
       if (!(error instanceof StaleConnection)) throw error;
       // The server may close a kept connection in the moment that we use it.
       stale += 1;
-      if (stale <= mostStale) continue;
-      throw networkError(error.cause, connection.server);
+      if (stale > mostStale) throw networkError(error.cause, connection.server);
+      request.repeated?.();
+      continue;
     }
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
