@@ -5,7 +5,7 @@ import { quickenTime } from '../support/quick-time.js';
 import { Schedule } from './docker-model/schedule.js';
 
 const lanes = 12;
-const runs = count(240, 8_000);
+const runs = count(120, 8_000);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'out of memory', 'oom', 'cut', 'stuck', 'restart', 'kill'],
