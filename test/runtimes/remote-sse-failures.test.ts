@@ -623,23 +623,29 @@ describe('HTTP+SSE', () => {
   });
 });
 
-test('an answer that comes on the stream of the server ends the connection of its request', async () => {
-  const listening = Promise.withResolvers<Asked>();
-  const called = Promise.withResolvers<Asked>();
-  await using host = await listenScripted((asked) => {
-    const isCall = asked.message?.method === 'tools/call';
-    if (!isCall && asked.method !== 'GET') return false;
-    startEvents(asked.response);
-    (isCall ? called : listening).resolve(asked);
-    return true;
-  });
-  await using session = new Session({ url: host.url });
-  await session.begin();
-  const { response } = await listening.promise;
-  const id = session.ask('tools/call', { name: 'search', arguments: {} });
-  const { message, closed } = await called.promise;
-  response.write(event(textResult(message?.id, 'found')));
-  expect((await session.answerOf(id)).result).toMatchObject({ content: [{ text: 'found' }] });
-  await closed;
-  expect(session.countOf(id)).toBe(1);
-});
+test.for([
+  ['', (id: unknown) => id],
+  [', also with its number as a text', String],
+] as const)(
+  'an answer that comes on the stream of the server ends the connection of its request%s',
+  async ([, idOf]) => {
+    const listening = Promise.withResolvers<Asked>();
+    const called = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((asked) => {
+      const isCall = asked.message?.method === 'tools/call';
+      if (!isCall && asked.method !== 'GET') return false;
+      startEvents(asked.response);
+      (isCall ? called : listening).resolve(asked);
+      return true;
+    });
+    await using session = new Session({ url: host.url });
+    await session.begin();
+    const { response } = await listening.promise;
+    const id = session.ask('tools/call', { name: 'search', arguments: {} });
+    const { message, closed } = await called.promise;
+    response.write(event(textResult(idOf(message?.id), 'found')));
+    expect((await session.answerOf(id)).result).toMatchObject({ content: [{ text: 'found' }] });
+    await closed;
+    expect(session.countOf(id)).toBe(1);
+  },
+);

@@ -1,7 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
-import { isAnswerTo } from '../json-rpc.js';
+import { findNamed, isAnswerTo } from '../json-rpc.js';
 import { modernVersion } from '../modern.js';
 import { answerInvalid, readErrorBody, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
@@ -270,7 +270,7 @@ export class StreamableWire implements Wire {
   /** Hands on what did not come where it belongs. A request whose answer it is waits for nothing more on its own connection. */
   #handOn(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
     this.#options.onMessage(message, info);
-    if (isResponse(message)) this.#open.get(message.id as RequestId)?.cancel();
+    if (isResponse(message)) findNamed(this.#open, message.id)?.cancel();
   }
 
   /** Hands on what came with the answer to a request. True when it is the answer. */
