@@ -46,11 +46,13 @@ interface Template {
   readonly prefix: string;
   /** What stands behind each of them. */
   readonly others: readonly string[];
+  /** Of all that. */
+  readonly length: number;
 }
 
 function readTemplate(server: string, template: string): Template {
   const [prefix = '', ...others] = template.split(/\{[^{}]*\}/);
-  return { server, prefix, others };
+  return { server, prefix, others, length: [prefix, ...others].join('').length };
 }
 
 /** Whether a URI that begins as a template does holds the rest of what stands in that, too, in its order. */
@@ -163,12 +165,20 @@ export class ResourceOwners {
 
   /** Of several that it may come of, the one that begins with most of it, and then the one that says most of it. */
   #matchTemplate(uri: string): string | undefined {
-    const near = [...this.#templates.values()].filter(({ prefix }) => prefix !== '' && uri.startsWith(prefix));
-    const fitting = near.filter((template) => mayComeOf(template, uri));
-    const length = ({ others }: Template) => others.reduce((sum, literal) => sum + literal.length, 0);
-    const [best] = (fitting.length > 0 ? fitting : near).sort(
-      (a, b) => b.prefix.length - a.prefix.length || length(b) - length(a),
-    );
+    let best: Template | undefined;
+    let isFound = false;
+    for (const template of this.#templates.values()) {
+      const { prefix, length } = template;
+      if (prefix !== '' && uri.startsWith(prefix)) {
+        const more = best === undefined || prefix.length - best.prefix.length || length - best.length;
+        const isMore = more === true || more > 0;
+        const fits = (isMore || !isFound) && mayComeOf(template, uri);
+        if (fits || (isMore && !isFound)) {
+          best = template;
+          isFound ||= fits;
+        }
+      }
+    }
     return best?.server;
   }
 
