@@ -302,10 +302,12 @@ export class Link implements WatchedLink {
     if (this.#isClosed) {
       throw this.#closedError();
     }
+    // As they are now: a reload of the catalog may change what the next connection needs.
+    const { startTimeoutMs, watch } = this.#options;
     const transport = this.#options.connect();
     this.#transport = transport;
     try {
-      const handshake = await this.#shakeHands(transport);
+      const handshake = await this.#shakeHands(transport, startTimeoutMs);
       if (this.#transport !== transport) {
         throw this.#endedError(justInitialized);
       }
@@ -326,7 +328,6 @@ export class Link implements WatchedLink {
       }
       throw failure;
     }
-    const { watch } = this.#options;
     this.#watch = watch && new LinkWatch(watch, this.#owner.clock, this);
     this.#watch?.start(transport.waitedMs ?? 0);
     this.#owner.onOpen(this);
@@ -347,7 +348,7 @@ export class Link implements WatchedLink {
     transport.onclose = () => this.#onClose(transport);
   }
 
-  async #shakeHands(transport: LinkTransport): Promise<Handshake> {
+  async #shakeHands(transport: LinkTransport, startTimeoutMs: number | undefined): Promise<Handshake> {
     this.#listen(transport);
     const { onclose } = transport;
     const failed = Promise.withResolvers<never>();
@@ -359,7 +360,6 @@ export class Link implements WatchedLink {
     };
     await transport.start();
     const { clock } = this.#owner;
-    const { startTimeoutMs } = this.#options;
     const late = () => {
       const text = `no answer to initialize within start_timeout (${startTimeoutMs} ms)`;
       failed.reject(this.#error('START_TIMEOUT', text));

@@ -273,6 +273,25 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test.each(['caller', 'shared'])(
+    'a start that goes on with an entry of isolation %s is over with the start_timeout that it began with',
+    async (isolation) => {
+      const gate = Promise.withResolvers<void>();
+      const on: Script['on'] = { initialize: () => hold };
+      await using t = setUp({ a: { ...script, open: () => gate.promise, on } }, { entry: { protocol: 'legacy' } });
+      await using caller = await t.caller();
+      const answer = caller.error(...call('a'));
+      await settle();
+      const reloading = t.gateway.reload({ servers: [entry('a', { isolation, protocol: 'legacy', env: { V: '2' } })] });
+      await settle();
+      gate.resolve();
+      await reloading;
+      await settle();
+      await t.clock.advance(30_000);
+      expect(await Promise.race([answer, settle()])).toMatchObject({ data: { code: 'START_TIMEOUT' } });
+    },
+  );
+
   test('a server of the new catalog that a reload found in its start ends with what waited for it', async () => {
     await using t = setUp({ a: { ...script } });
     await using caller = await t.caller();
