@@ -46,8 +46,8 @@ export class Supervisor {
   /** Ends the starts ahead that were asked for since the last stop. */
   #abortAhead: AbortController | undefined;
   #restarting: Promise<void> | undefined;
-  /** Until the restart that is under way has begun its start. */
-  #beginning: Promise<void> | undefined;
+  /** Of each start ahead that was asked for, until there is an instance to be taken. */
+  readonly #beginnings = new Set<Promise<void>>();
   #stops: Promise<void>[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
@@ -80,7 +80,12 @@ export class Supervisor {
     onProgress?: (progress: RuntimeProgress) => void,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
-    await this.#settleStops(signal, !isKnown(caller));
+    await this.#settleStops(signal);
+    if (!isKnown(caller) && this.#beginnings.size > 0) {
+      // Once: whoever asks for another start again and again must not hold it up for ever.
+      await abortable(Promise.all(this.#beginnings), AbortSignal.any([signal, this.#closing.signal]));
+      await this.#settleStops(signal);
+    }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
       spare.onProgress = onProgress;
       if (await this.#join(spare, signal)) {
@@ -139,22 +144,17 @@ export class Supervisor {
     }
   }
 
-  /**
-   * Who comes while a server ends waits: it may hold what the next one needs.
-   *
-   * @param takesSpare - and so waits, too, for what a restart begins after a stop
-   */
-  async #settleStops(signal: AbortSignal, takesSpare = false): Promise<void> {
-    for (let stops = this.#stopsUnderWay(takesSpare); stops.length > 0; stops = this.#stopsUnderWay(takesSpare)) {
+  /** Who comes while a server ends waits: it may hold what the next one needs. */
+  async #settleStops(signal: AbortSignal): Promise<void> {
+    for (let stops = this.#stopsUnderWay(); stops.length > 0; stops = this.#stopsUnderWay()) {
       const either = AbortSignal.any([signal, this.#closing.signal]);
       await abortable(Promise.allSettled(stops), either);
     }
   }
 
-  #stopsUnderWay(takesSpare: boolean): Promise<void>[] {
+  #stopsUnderWay(): Promise<void>[] {
     const unused = [...this.#instances].filter(({ isEndingUnused }) => isEndingUnused);
-    const beginning = takesSpare && this.#beginning !== undefined ? [this.#beginning] : [];
-    return [...this.#stops, ...unused.map((instance) => instance.stop()), ...beginning];
+    return [...this.#stops, ...unused.map((instance) => instance.stop())];
   }
 
   async #open(instance: Instance, signal: AbortSignal): Promise<void> {
@@ -176,8 +176,8 @@ export class Supervisor {
   }
 
   /** Starts an instance ahead of its use; without effect while one waits already. Forgets earlier failures. */
-  async start(): Promise<void> {
-    await this.#start(this.#untilStopped());
+  start(): Promise<void> {
+    return this.#start(this.#untilStopped());
   }
 
   #untilStopped(): AbortSignal {
@@ -187,13 +187,30 @@ export class Supervisor {
 
   /**
    * @param stopped - aborted by a stop that comes after the start was asked for
-   * @param onBegun - called when there is an instance to be taken
+   * @param stopping - what comes before it
    */
-  async #start(stopped: AbortSignal, onBegun?: () => void): Promise<void> {
+  async #start(stopped: AbortSignal, stopping?: Promise<void>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#beginnings.add(promise);
+    const onBegun = () => {
+      this.#beginnings.delete(promise);
+      resolve();
+    };
+    try {
+      await stopping;
+      await this.#startOne(stopped, onBegun);
+    } finally {
+      onBegun();
+    }
+  }
+
+  async #startOne(stopped: AbortSignal, onBegun: () => void): Promise<void> {
     const signal = AbortSignal.any([this.#closing.signal, stopped]);
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
     this.#policy.reset();
+    // Another one has begun it, or will.
+    this.#ahead && onBegun();
     while (this.#ahead === undefined) {
       const waiting = this.#spare.find();
       if (waiting === undefined) {
@@ -210,10 +227,10 @@ export class Supervisor {
     await this.#ahead;
   }
 
-  async #startAhead(signal: AbortSignal, onBegun?: () => void): Promise<void> {
+  async #startAhead(signal: AbortSignal, onBegun: () => void): Promise<void> {
     const instance = await this.#create(undefined, signal);
     this.#spare.add(instance);
-    onBegun?.();
+    onBegun();
     await this.#open(instance, signal);
     instance.watch();
     this.#spare.started(instance);
@@ -235,21 +252,7 @@ export class Supervisor {
   async #restart(graceMs: number): Promise<void> {
     const stopping = this.stop(graceMs);
     // Another stop that comes meanwhile is the last word.
-    const stopped = this.#untilStopped();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#beginning = promise;
-    const onBegun = () => {
-      if (this.#beginning === promise) {
-        this.#beginning = undefined;
-      }
-      resolve();
-    };
-    try {
-      await stopping;
-      await this.#start(stopped, onBegun);
-    } finally {
-      onBegun();
-    }
+    await this.#start(this.#untilStopped(), stopping);
   }
 
   /**

@@ -248,6 +248,37 @@ describe('a server that was started ahead', () => {
     expect(t.server('a').opens).toBe(2);
   });
 
+  test.each([
+    ['stop', 'before'],
+    ['stop', 'with'],
+    ['stop', 'after'],
+    ['nothing', 'with'],
+    ['nothing', 'after'],
+  ])('is the one of the shared call that waits for %s, and comes %s start()', async (what, when) => {
+    await using t = setUp({ a: script }, { entry: { isolation: 'shared', idle_timeout: 0 } });
+    await using caller = await t.caller();
+    await caller.result(...call);
+    const [instance] = t.server('a').live;
+    const ended = Promise.withResolvers<void>();
+    const close = instance?.close.bind(instance);
+    Object.assign(instance as object, { close: () => ended.promise.then(close) });
+    const stopping = t.gateway.stop('a');
+    if (what === 'nothing') {
+      ended.resolve();
+      await stopping;
+    }
+    await settle();
+    const before = when === 'before' ? caller.result(...call) : undefined;
+    await settle();
+    const starting = t.gateway.start('a');
+    when === 'after' && (await Promise.resolve());
+    const answer = before ?? caller.result(...call);
+    await settle();
+    ended.resolve();
+    await Promise.all([starting, answer]);
+    expect(t.server('a').opens).toBe(2);
+  });
+
   test('has not failed when it is stopped', async () => {
     await using t = setUp({ a: script });
     await t.gateway.start('a');
