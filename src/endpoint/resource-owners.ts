@@ -172,7 +172,7 @@ export class ResourceOwners {
       if (prefix !== '' && uri.startsWith(prefix)) {
         const more = best === undefined || prefix.length - best.prefix.length || length - best.length;
         const isMore = more === true || more > 0;
-        const fits = (isMore || !isFound) && mayComeOf(template, uri);
+        const fits: boolean = (isMore || !isFound) && mayComeOf(template, uri);
         if (fits || (isMore && !isFound)) {
           best = template;
           isFound ||= fits;

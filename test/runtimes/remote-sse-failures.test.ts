@@ -624,7 +624,7 @@ describe('HTTP+SSE', () => {
 });
 
 test.for([
-  ['', (id: unknown) => id],
+  ['', (id?: string | number) => id],
   [', also with its number as a text', String],
 ] as const)(
   'an answer that comes on the stream of the server ends the connection of its request%s',
