@@ -59,7 +59,11 @@ export class ServerLinks {
         get watch() {
           return now().watch;
         },
-        connect: () => now().connect(caller.current, (progress) => onProgress(now(), progress)),
+        connect: () => {
+          const transport = now().connect(caller.current, (progress) => onProgress(now(), progress));
+          // After a reload that met a start, two links may share a session.
+          return Object.assign(transport, { user: this });
+        },
       };
       link = new Link(options, owner);
       if (servers.has(id)) {

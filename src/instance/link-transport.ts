@@ -10,6 +10,8 @@ export interface LinkTransport extends Transport {
   readonly isResting?: boolean;
   /** How long its server had run before this connection took it, in milliseconds. */
   readonly waitedMs?: number;
+  /** Whose it is: of several connections of one user to one session, one gets what the server says to all. */
+  user?: unknown;
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */

@@ -341,8 +341,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#withdraw(message);
       return;
     }
-    for (const transport of this.#receivers(message)) {
-      transport.deliver(message, relatedTo(transport, origin));
+    // The connection of the request that it belongs to, or that asked last, comes before another one of its user.
+    const first = fromOf(origin) ?? this.#latest;
+    const heard = new Set<unknown>();
+    for (const transport of this.#receivers(message).toSorted((a, b) => +(b === first) - +(a === first))) {
+      if (!heard.has(transport.user)) {
+        heard.add(transport.user);
+        transport.deliver(message, relatedTo(transport, origin));
+      }
     }
   }
 

@@ -66,6 +66,8 @@ export class SharedTransport implements Transport {
   readonly subscriptions = new Set<string>();
   /** The requests for subscriptions that the server has not answered. */
   readonly subscribing = new Set<JSONRPCRequest>();
+  /** @internal Its user may have another connection to the same session. */
+  user: unknown = this;
   /** What its client has said of itself. */
   initializeParams: Params | undefined;
   readonly #join: () => SharedTransportOwner;

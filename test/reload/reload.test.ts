@@ -1189,6 +1189,46 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test.each([
+    ['caller', { id: 'ada' }],
+    ['shared', {}],
+  ])(
+    'what a server says is heard once when a call that a reload met in a start is served beside a later one, isolation: %s',
+    async (isolation, caller) => {
+      const uri = 'file:///x';
+      const more = { isolation, idle_timeout: '1s' };
+      await using t = setUp({ a: { ...script, resources: [{ uri, name: 'x' }] } }, { entry: more });
+      await using one = await t.caller({}, { caller });
+      await one.list('resources');
+      await t.clock.advance(1_000);
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 2 ? gate.promise : undefined);
+      const subscribed = one.result('resources/subscribe', { uri });
+      const first = one.result(...call('a', { hold: true }));
+      await settle();
+      const reloading = t.gateway.reload({ servers: [entry('a', { ...more, env: { V: '2' } })] });
+      const second = one.result(...call('a', { hold: true }));
+      await subscribed;
+      await t.server('a').request('tools/call', 1);
+      await settle();
+      const { only } = t.server('a');
+      expect(only.requests('resources/subscribe')).toHaveLength(2);
+      const said = { level: 'info', data: 'hello' };
+      only.notify('notifications/message', said);
+      only.notify('notifications/resources/updated', { uri });
+      await settle();
+      // What all share says to nobody in particular reaches nobody.
+      expect(one.notifications('notifications/message')).toEqual(isolation === 'caller' ? [said] : []);
+      expect(one.notifications('notifications/resources/updated')).toEqual([{ uri }]);
+      for (const request of only.requests('tools/call')) {
+        only.answer(request, {});
+      }
+      await Promise.all([first, second]);
+      gate.resolve();
+      await reloading;
+    },
+  );
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];

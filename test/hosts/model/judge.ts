@@ -148,8 +148,7 @@ export class Judge {
   /** Requests of stateless callers stand for themselves, and each may hear the same. */
   #once({ client, number }: Exchange, what: unknown, text: string): void {
     const key = client.era === 'modern' ? `${number} ${what}` : what;
-    // A call that meets a reload may be served beside what comes after that, by one and the same server.
-    if (client.seen.has(key) && !this.counts.has('reload')) {
+    if (client.seen.has(key)) {
       this.problem(`a second time: ${text}`);
     }
     client.seen.add(key);
