@@ -331,10 +331,11 @@ export class Judge {
 
   #logged(member: Member, params: Json, text: string): void {
     this.count('log');
-    const { group, isolation } = params.data as { group: string; isolation: 'caller' };
+    const { group, isolation, number } = params.data as { group: string; isolation: 'caller'; number: number };
     if (groupOf(member, isolation) !== group || isForCallers(group)) {
       this.problem(`${this.who(member)} gets the log of another: ${text}`);
     }
+    this.#once(member, `log ${number}`, text);
     const wants = member.sendsLevel && member.open.size + member.crossing.size > 0;
     if (member.era === 'modern' && member.kind !== 'raw' && !wants) {
       this.problem(`${this.who(member)} has not asked for the log: ${text}`);
@@ -350,6 +351,15 @@ export class Judge {
     }
     const times = this.updates.get(params.update as number);
     times?.set(member, (times.get(member) ?? 0) + 1);
+    this.#once(member, `update ${params.update} ${uri}`, text);
+  }
+
+  /** Requests of stateless callers stand for themselves, and each may hear the same. */
+  #once(member: Member, what: string, text: string): void {
+    if (member.era === 'legacy' && member.heard.has(what)) {
+      this.problem(`${this.who(member)} hears it a second time: ${text}`);
+    }
+    member.heard.add(what);
   }
 
   // --- when all is over ---

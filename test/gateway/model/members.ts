@@ -42,6 +42,8 @@ export interface Member {
   /** Ids that were cancelled since the last pause: an answer may have crossed the cancellation. */
   readonly crossing: Map<RequestId, Sent>;
   readonly asked: Asked[];
+  /** Of what servers have said: what must not come again. */
+  readonly heard: Set<string>;
   /** By URI: whether the subscription is acknowledged. */
   readonly subscriptions: Map<string, 'asked' | 'made' | 'ending'>;
   readonly sendsLevel: boolean;
@@ -106,6 +108,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
     crossing: new Map(),
     asked: [],
     subscriptions: new Map(),
+    heard: new Set(),
     sendsLevel: chance.oneIn(2),
     hasStarted: false,
     isReady: isFetch && era === 'modern',

@@ -115,7 +115,9 @@ export class ServerSteps {
   log(instance: ScriptedInstance): void {
     const group = this.#world.judge.ownersOf(instance);
     const { isolation } = this.#world.servers.memory(instance).generation;
-    group !== undefined && instance.notify('notifications/message', { level: 'info', data: { group, isolation } });
+    const number = this.#world.number();
+    group !== undefined &&
+      instance.notify('notifications/message', { level: 'info', data: { group, isolation, number } });
   }
 
   question(instance: ScriptedInstance, chance: Chance): void {
