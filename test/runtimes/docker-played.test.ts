@@ -88,6 +88,21 @@ test('docker: an engine that takes the place of another, and speaks an older ver
   }
 });
 
+test('docker: answers with pages, as of a proxy that wants a login, are told with what to look for', async () => {
+  await using engine = await PlayedEngine.listen();
+  engine.page = '<html>Sign in</html>';
+  const said = 'the engine answered with what is no JSON; is there a proxy between?';
+  await expect(
+    engine.runtime.open({ image: 'image' }, createRuntimeContext({ server: 'orders' })),
+  ).rejects.toMatchObject({
+    code: 'START_FAILED',
+    server: 'orders',
+    message: `"orders": ${said}`,
+  });
+  const checked = await engine.runtime.check({ image: 'image', pull: 'never' }, createRuntimeContext());
+  expect(checked).toEqual({ ok: false, problems: [said] });
+});
+
 test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
   await using engine = await PlayedEngine.listen();
   const spec = { image: 'image', volumes: ['/no/such/folder:/data'] };

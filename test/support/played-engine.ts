@@ -20,6 +20,8 @@ export class PlayedEngine implements AsyncDisposable {
   removes = true;
   /** Containers that others have left. */
   left: readonly { readonly Id: string; readonly Labels: Readonly<Record<string, string>> }[] = [];
+  /** Comes in place of each answer. */
+  page: string | undefined;
   /** The folder of the engine's data, when it tells. */
   dataFolder: string | undefined;
   /** What the container was made of. */
@@ -96,6 +98,10 @@ export class PlayedEngine implements AsyncDisposable {
     const { pathname } = new URL(url, 'http://engine');
     const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
     const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
+    if (this.page !== undefined && call !== '_ping') {
+      response.writeHead(200).end(this.page);
+      return;
+    }
     const version = /^\/v([\d.]+)/.exec(pathname)?.[1];
     if (version !== undefined && version !== this.version) {
       const message = `client version ${version} is too new. Maximum supported API version is ${this.version}`;

@@ -65,7 +65,7 @@ export async function readJson(message: IncomingMessage, signal: AbortSignal): P
     return text === '' ? undefined : JSON.parse(text);
   } catch (cause) {
     // Without a status: what the engine did is not known.
-    throw new EngineError('the engine answered with what is no JSON', { cause });
+    throw new EngineError('the engine answered with what is no JSON; is there a proxy between?', { cause });
   }
 }
 

@@ -3,7 +3,7 @@ import { openChannels } from './channels.js';
 import type { CallOptions, Cluster, ListOptions } from './cluster.js';
 import { Connection } from './connection.js';
 import type { KubernetesOptions } from './kube-config.js';
-import { type ApiRequest, call, callInPieces } from './request.js';
+import { type ApiRequest, call, callForObject, callInPieces } from './request.js';
 import type { ResourceRef } from './resources.js';
 import { startWatch } from './watch.js';
 
@@ -45,8 +45,7 @@ export class Clusters {
 }
 
 function toCluster(connection: Connection, clock: Clock): Cluster {
-  const ask = (ref: ResourceRef, request: ApiRequest) => call(connection, ref, request, clock);
-  const askJson = async <T>(ref: ResourceRef, request: ApiRequest) => JSON.parse(await ask(ref, request)) as T;
+  const askJson = <T>(ref: ResourceRef, request: ApiRequest) => callForObject<T>(connection, ref, request, clock);
   const withoutName = (ref: ResourceRef) => ({ ...ref, name: undefined });
   return {
     get server() {
@@ -84,9 +83,9 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         ...(propagationPolicy !== undefined && { propagationPolicy }),
         ...((uid ?? resourceVersion) !== undefined && { preconditions: { uid, resourceVersion } }),
       };
-      await ask(ref, { ...options, method: 'DELETE', verb: 'delete', body });
+      await askJson(ref, { ...options, method: 'DELETE', verb: 'delete', body });
     },
-    text: (ref, options) => ask(ref, { ...options, method: 'GET', verb: 'get' }),
+    text: (ref, options) => call(connection, ref, { ...options, method: 'GET', verb: 'get' }, clock),
     textInPieces: (ref, onPiece, options) =>
       callInPieces(connection, ref, { ...options, method: 'GET', verb: 'get' }, clock, onPiece),
     async allows({ verb, group, resource, subresource, namespace }, options?: CallOptions) {

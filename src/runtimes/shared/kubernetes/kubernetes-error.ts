@@ -8,7 +8,7 @@ import { type ResourceRef, showResource } from './resources.js';
  * - `forbidden`: it knows, and we may not
  * - `gone`: the version that a watch asked for is too old
  * - `refused`: any other answer that is no success
- * - `unreachable`: no answer
+ * - `unreachable`: no answer, or one that does not come from it
  */
 export type KubernetesFailure =
   | 'unauthorized'
@@ -47,7 +47,7 @@ export function isFailure(error: unknown, ...failures: readonly KubernetesFailur
 }
 
 /**
- * True when what was asked may come about all the same: nobody answered, or an API server that did not hear in time from
+ * True when what was asked may come about all the same: it has not answered, or an API server that did not hear in time from
  * where it keeps its data.
  */
 export function mayBeDone(error: unknown): boolean {

@@ -59,6 +59,26 @@ export function call(connection: Connection, ref: ResourceRef, request: ApiReque
   });
 }
 
+/** The same, for the object in the answer: a proxy that wants somebody to log in answers with 200 as well. */
+export async function callForObject<T>(
+  connection: Connection,
+  ref: ResourceRef,
+  request: ApiRequest,
+  clock: Clock,
+): Promise<T> {
+  const text = await call(connection, ref, request, clock);
+  try {
+    const answer: unknown = JSON.parse(text);
+    if (typeof answer === 'object' && answer !== null) return answer as T;
+  } catch {
+    // The message of the parser quotes what may be a Secret.
+  }
+  const came = /^\s*</.test(text) ? 'a page of HTML' : 'what is no object of Kubernetes';
+  const said = `the API server ${connection.server} answered with ${came}, asked to ${request.verb} ${showResource(ref)}`;
+  const remedy = 'is there a proxy before it that wants a login? check the cluster in the kubeconfig';
+  throw new KubernetesError('unreachable', `${said}; ${remedy}`);
+}
+
 /** One call to the API server, whose answer is handed over piece by piece, however long it is. */
 export function callInPieces(
   connection: Connection,

@@ -3,7 +3,7 @@ import { LineBuffer } from '../../../transport/line-buffer.js';
 import type { Watch, WatchOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
-import { call, pause, startRequest } from './request.js';
+import { callForObject, pause, startRequest } from './request.js';
 import type { KubernetesObject, ResourceRef } from './resources.js';
 
 /** How long the API server keeps one watch open; afterwards we ask again. */
@@ -92,16 +92,10 @@ class Reflector<T extends KubernetesObject> implements Watch {
 
   async #list(): Promise<void> {
     const { signal } = this.#closed;
-    const text = await call(
-      this.#connection,
-      this.#ref,
-      { method: 'GET', verb: 'list', query: this.#query({}), signal },
-      this.#clock,
-    );
-    const { items, metadata } = JSON.parse(text) as {
+    const { items, metadata } = await callForObject<{
       readonly items: readonly T[] | null;
       readonly metadata: { readonly resourceVersion: string };
-    };
+    }>(this.#connection, this.#ref, { method: 'GET', verb: 'list', query: this.#query({}), signal }, this.#clock);
     if (signal.aborted) return;
     this.#items.clear();
     for (const item of items ?? []) this.#items.set(item.metadata.name, item);

@@ -1,0 +1,62 @@
+import { inspect } from 'node:util';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { RuntimeFactory } from '../../../src/runtime.js';
+import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
+import { K8sServiceRuntime } from '../../../src/runtimes/k8s-service.js';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { jobs, secrets } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { createRuntimeContext } from '../../../src/testing/index.js';
+import { FakeApiServer } from '../../support/kubernetes/fake-api-server.js';
+
+const answers: [string, string, string][] = [
+  ['a page', '<!DOCTYPE html><title>Sign in with canary-51d0</title>', 'a page of HTML'],
+  ['a word', 'canary-51d0', 'what is no object of Kubernetes'],
+  ['nothing', '', 'what is no object of Kubernetes'],
+  ['null', 'null', 'what is no object of Kubernetes'],
+];
+
+/** A proxy before the API server, which wants somebody to log in: whatever is asked, the answer is no failure. */
+async function proxy(body: string): Promise<FakeApiServer> {
+  const fake = await FakeApiServer.listen();
+  onTestFinished(() => fake[Symbol.asyncDispose]());
+  fake.answer = (_request, response) => response.writeHead(200).end(body);
+  return fake;
+}
+
+const runtimes: [string, (fake: FakeApiServer) => RuntimeFactory, object][] = [
+  ['k8s-job', ({ kubeconfig }) => new K8sJobRuntime({ kubeconfig }), { namespace: 'home', image: 'image' }],
+  [
+    'k8s-service',
+    ({ kubeconfig }) => new K8sServiceRuntime({ kubeconfig }),
+    { namespace: 'home', service_name: 'a', port: 80 },
+  ],
+];
+
+describe.each(runtimes)('%s', (_type, create, spec) => {
+  test.each(answers)(
+    'an API server that answers with %s is named, with what came and what to look for',
+    async (_, body, came) => {
+      const fake = await proxy(body);
+      const runtime = create(fake);
+      onTestFinished(() => runtime.close?.());
+      const error = await runtime.open(spec, createRuntimeContext({ server: 'orders' })).catch((thrown) => thrown);
+      expect(error).toMatchObject({ code: 'START_FAILED', server: 'orders', delivered: false });
+      expect(error.message).toContain(`the API server ${fake.url} answered with ${came}, asked to `);
+      expect(error.message).toContain('is there a proxy before it that wants a login?');
+      expect(inspect(error, { depth: 9 })).not.toContain('canary');
+      const { ok, problems } = (await runtime.check?.(spec, createRuntimeContext())) ?? {};
+      expect(ok).toBe(false);
+      expect(problems?.join()).toContain(`answered with ${came}`);
+    },
+  );
+});
+
+test('what is answered with a page is not deleted, and may have been made', async () => {
+  const fake = await proxy('<html>');
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  const cluster = await clusters.open();
+  const failed = { failure: 'unreachable', message: expect.stringContaining('a page of HTML') };
+  await expect(cluster.delete(jobs({ namespace: 'home', name: 'a' }))).rejects.toMatchObject(failed);
+  await expect(cluster.create(secrets({ namespace: 'home' }), {})).rejects.toMatchObject(failed);
+  await clusters.close();
+});
