@@ -78,7 +78,11 @@ export class K8sJobRuntime implements RuntimeFactory<K8sJobSpec> {
     return (await this.#servers.get()).open(spec, context);
   }
 
-  /** Gives up the Leases and ends every connection. */
+  /**
+   * Gives up the Leases and ends every connection.
+   *
+   * @throws `GatewayError` `STOP_FAILED` that names the Jobs which could not be deleted
+   */
   close(): Promise<void> {
     return this.#servers.close();
   }

@@ -9,6 +9,7 @@ const runs = count(120, 8_000);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'oom', 'cut', 'stuck', 'restart', 'kill', 'STOP_FAILED'],
+  'STOP_FAILED of a runtime',
   ...['connection-lost', 'message', 'delivered: false'],
   ...['end', 'cut', 'expired', 'error', 'forgotten'].map((how) => `watch: ${how}`),
   ...['POST jobs', 'POST secrets', 'DELETE jobs', 'attach', 'watch', 'GET log'].flatMap((call) =>

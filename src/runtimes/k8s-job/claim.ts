@@ -39,7 +39,7 @@ export class Claim {
   #watch: Watch | undefined;
   #pods: readonly Pod[] | undefined;
   #timer: unknown;
-  #clearing: Promise<void> | undefined;
+  #clearing: Promise<unknown> | undefined;
   #closed = false;
 
   constructor(cluster: Cluster, namespace: string, gatewayId: string, clock: Clock) {
@@ -95,7 +95,8 @@ export class Claim {
     this.#late.set(name, this.#clock.now() + lateMs);
   }
 
-  readonly close = once(async () => {
+  /** Resolves with a line for each Job that could not be deleted. */
+  readonly close = once(async (): Promise<readonly string[]> => {
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
     this.#sweeper.close();
@@ -104,9 +105,10 @@ export class Claim {
     const closed = new KubernetesError('unreachable', 'the gateway is closed');
     for (const listener of [...this.#listeners.values()]) listener.failed(closed);
     await this.#ready?.catch(() => {});
-    await this.#deleteLeftovers();
+    const left = await this.#deleteLeftovers();
     // What could not be deleted is left to the sweep of others, who must see that nobody cares for it any more.
     await this.cluster.delete(leases({ namespace: this.namespace, name: this.lease })).catch(() => {});
+    return left;
   });
 
   async #begin(): Promise<void> {
@@ -150,10 +152,14 @@ export class Claim {
     }
   }
 
-  async #deleteLeftovers(): Promise<void> {
+  async #deleteLeftovers(): Promise<readonly string[]> {
     const names = new Set([...this.#leftovers, ...this.#late.keys()]);
-    await Promise.allSettled([...names].map((name) => this.deleteJob(name)));
+    const left: string[] = [];
+    const notDeleted = (name: string) => (error: Error) =>
+      left.push(`${name} in namespace "${this.namespace}" (${error.message})`);
+    await Promise.all([...names].map((name) => this.deleteJob(name).catch(notDeleted(name))));
     for (const [name, until] of this.#late) if (this.#clock.now() > until) this.#late.delete(name);
+    return left;
   }
 
   /** A pod can own what is in its own namespace alone: elsewhere it counts as gone, and what it owns is taken away. */

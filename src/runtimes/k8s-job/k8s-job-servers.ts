@@ -101,12 +101,18 @@ export class K8sJobServers {
     }
   }
 
-  /** Gives up the Leases and ends every connection. */
+  /**
+   * Gives up the Leases and ends every connection.
+   *
+   * @throws `GatewayError` `STOP_FAILED` that names the Jobs which could not be deleted
+   */
   async close(): Promise<void> {
     const claims = [...this.#claims.values()];
     this.#claims.clear();
-    await Promise.all(claims.map((claim) => claim.close()));
+    const left = (await Promise.all(claims.map((claim) => claim.close()))).flat();
     await this.#clusters.close();
+    if (left.length === 0) return;
+    throw new GatewayError('STOP_FAILED', `Jobs that could not be deleted: ${left.join(', ')}; see kubectl get jobs`);
   }
 
   #claimOf(cluster: Cluster, { context, namespace }: K8sJobSpec, { gatewayId }: RuntimeContext): Claim {

@@ -89,12 +89,12 @@ export class Schedule extends HostSchedule<K8sJobSpec, PlayedPod> {
     const { objects } = this.#cluster;
     for (const host of this.hosts) {
       for (const key of this.#leftOf(host)) judge.problem(`${key} of ${host.id} is left`);
-      for (const { server, stopErrors, instanceId } of host.isDead ? [] : host.opened) {
-        const isThere = objects.get('jobs', jobName('reference', host.id, instanceId)) !== undefined;
-        if (server?.stuck && isThere && stopErrors.length === 0)
-          judge.problem(`nobody tells that ${instanceId} is left`);
+      const stuck = objects.list('jobs').filter((job) => this.#isOf(job, host) && !host.isDead);
+      for (const { metadata } of stuck) {
+        if (!String(host.closeError).includes(metadata.name))
+          judge.problem(`nobody tells that ${metadata.name} is left`);
       }
-      judge.runtimeIsClosed(host, false);
+      judge.runtimeIsClosed(host, stuck.length > 0);
     }
     for (const kind of ['jobs', 'leases', 'pods']) {
       if (JSON.stringify(objects.list(kind)).includes(secret)) judge.problem(`${kind} show a secret`);

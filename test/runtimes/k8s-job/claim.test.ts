@@ -2,8 +2,10 @@ import type { ServerResponse } from 'node:http';
 import { expect, test, vi } from 'vitest';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
 import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
+import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { createRuntimeContext } from '../../../src/testing/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
@@ -251,3 +253,39 @@ test.each<[string, RegExp]>([
   await Promise.all([deleted, closed]);
   await clusters.close();
 });
+
+test.each(['was aborted', 'failed'])(
+  'close() tells of the Job of a start that %s, which may not be deleted',
+  async (how) => {
+    await using fake = await FakeApiServer.listen();
+    const abort = new AbortController();
+    let job = '';
+    fake.answer = async (request, response) => {
+      const { method, url = '' } = request;
+      const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}');
+      const isOfJob = url.includes('/jobs');
+      if (isOfJob && method === 'DELETE') sendJson(response, 403, { message: 'a webhook refuses it' });
+      else if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+      else if (url.endsWith('/secrets')) sendJson(response, 403, { message: 'no Secrets' });
+      else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+      if (!isOfJob || method !== 'POST') return;
+      job = body.metadata.name;
+      if (how === 'was aborted') abort.abort(new Error('enough'));
+    };
+    const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+    const env = how === 'failed' ? { A: 'b' } : {};
+    const opened = runtime.open(
+      { namespace: 'home', image: 'image' },
+      createRuntimeContext({ signal: abort.signal, env }),
+    );
+    await expect(opened).rejects.toThrow(how === 'failed' ? 'no Secrets' : 'enough');
+    await expect(runtime.close()).rejects.toMatchObject({
+      code: 'STOP_FAILED',
+      message: expect.stringMatching(
+        new RegExp(`^Jobs that could not be deleted: ${job} in namespace "home" .*a webhook refuses it.*; see kubectl`),
+      ),
+    });
+    expect(job).toMatch(/^mcp-/);
+    await eventually('the end of the connections', async () => fake.connections === 0 || undefined);
+  },
+);

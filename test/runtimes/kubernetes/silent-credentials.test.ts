@@ -181,7 +181,9 @@ test('k8s-job: what is stopped and closed while credentials do not come ends in 
     code: 'STOP_FAILED',
     message: expect.stringContaining(message),
   });
-  await passUntil(clock, claim.close());
+  const left = claim.close();
+  await passUntil(clock, left);
+  expect(await left).toEqual([expect.stringMatching(/^mcp-silent in namespace "home" .*has not answered/)]);
   await clusters.close();
 });
 
