@@ -265,7 +265,7 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
   stop(id: string, options?: StopOptions): Promise<void>;
   /** Stops all instances of a server like `stop`, forgets earlier failures and starts one ahead. */
   restart(id: string, options?: StopOptions): Promise<void>;
-  /** Can each entry be started? Starts nothing. Rejects with `signal.reason` once `signal` is aborted. */
+  /** Can each entry be started? Starts nothing. Rejects with `signal.reason` once `signal` is aborted, and with `GATEWAY_CLOSED`. */
   check(id?: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly ServerCheck[]>;
   /** Every entry, touched or not, in the order of the catalog. */
   status(): readonly ServerStatus[];

@@ -94,7 +94,8 @@ class CatalogGateway implements Gateway {
   readonly #merged: MergedPeers;
   readonly #fetch: GatewayFetch;
   readonly #peers = new Set<{ end(reason: GatewayError): Promise<void> }>();
-  #closed = false;
+  /** Aborted by `close()`. */
+  readonly #closed = new AbortController();
   #instances = 0;
   #graceMs = defaultGraceMs;
 
@@ -180,7 +181,7 @@ class CatalogGateway implements Gateway {
   }
 
   async fetch(request: Request, options: FetchOptions): Promise<Response> {
-    if (this.#closed) {
+    if (this.#closed.signal.aborted) {
       return new Response(null, { status: 503 });
     }
     checkRequest('fetch', request);
@@ -209,7 +210,8 @@ class CatalogGateway implements Gateway {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly ServerCheck[]> {
     checkOptions('check', signalOptions, options);
-    const { signal = new AbortController().signal } = options;
+    const closed = this.#closed.signal;
+    const signal = options.signal === undefined ? closed : AbortSignal.any([options.signal, closed]);
     // Not every runtime looks at it.
     signal.throwIfAborted();
     const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
@@ -277,7 +279,8 @@ class CatalogGateway implements Gateway {
   }
 
   readonly #close = once(async () => {
-    this.#closed = true;
+    // What is asked on would begin anew what is closed here.
+    this.#closed.abort(closedError());
     const stopped = await Promise.allSettled(this.#entries.close(this.#graceMs));
     const peers = await Promise.allSettled([
       ...[...this.#peers].map((peer) => peer.end(closedError())),
@@ -349,7 +352,7 @@ class CatalogGateway implements Gateway {
   }
 
   #refuseWhenClosed(): void {
-    if (this.#closed) {
+    if (this.#closed.signal.aborted) {
       throw closedError();
     }
   }

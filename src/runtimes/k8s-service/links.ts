@@ -32,7 +32,9 @@ export class Links {
         if (released) return;
         released = true;
         held.holders -= 1;
-        if (held.holders === 0) held.timer = this.#clock.setTimeout(() => void this.#drop(key, held), lingerMs);
+        // One that is closed already needs no more.
+        if (held.holders === 0 && !held.abort.signal.aborted)
+          held.timer = this.#clock.setTimeout(() => void this.#drop(key, held), lingerMs);
       },
     };
   }
