@@ -8,6 +8,7 @@ import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs, pathOf, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { temporaryFolder } from '../../support/docker.js';
+import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
 
@@ -166,6 +167,23 @@ describe('calls', () => {
       await fake[Symbol.asyncDispose]();
       await expect(cluster.get(pod)).rejects.toThrow(/cannot be reached: nobody listens there.*ECONNREFUSED/);
     }));
+
+  test('an API server that keeps silent is told before a start is given up, which would not name it', async () => {
+    await using fake = await FakeApiServer.listen();
+    const asked = Promise.withResolvers<void>();
+    fake.answer = () => asked.resolve();
+    const clock = new FakeClock();
+    const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+    const told = (await clusters.open()).get(pod).catch((error: Error) => error.message);
+    await asked.promise;
+    // A start may take 30 s, unless the catalog says otherwise.
+    await clock.advance(29_000);
+    fake.cut();
+    expect(await told).toBe(
+      `the API server ${fake.url} did not answer within 25 s, asked to get pods "a" in namespace "home"`,
+    );
+    await clusters.close();
+  });
 
   test('an answer that is cut off is no answer', () =>
     withFake(async (fake, cluster) => {

@@ -5,7 +5,7 @@ import type { AccessReview, KubernetesObject, ResourceRef } from './resources.js
 /**
  * One Kubernetes cluster, as one user of it sees it: the part of its API that runtimes need. Made by {@link Clusters}.
  *
- * Everything here rejects with a {@link KubernetesError}, or with `signal.reason` once aborted. Calls end after 30 s.
+ * Everything here rejects with a {@link KubernetesError}, or with `signal.reason` once aborted. Calls end after 25 s.
  */
 export interface Cluster {
   /** Where its API server is, for messages. */

@@ -18,14 +18,15 @@ interface AbortableRequest extends ApiRequest {
   readonly signal: AbortSignal;
 }
 
-const callTimeoutMs = 30_000;
+/** Less than a start, whose end by time says nothing of whom it has waited for. */
+const callTimeoutMs = 25_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 const maxBusyRetries = 5;
 /** How many kept connections may turn out to be closed. */
 export const mostStale = 3;
 
 /**
- * Does what takes 30 s at most, credentials included.
+ * Does what takes 25 s at most, credentials included.
  *
  * @param what - it is, for the error
  * @param signal - of who wants it; `run` gets one that is also aborted when the time is up
