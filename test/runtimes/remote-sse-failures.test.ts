@@ -198,6 +198,17 @@ describe('a body that is no answer', () => {
     expect(data).toMatchObject({ code: 'ANSWER_INVALID', status: 200 });
   });
 
+  test.each(['initialize', 'tools/call'])(
+    'an HTML page with status 200 that is said to be JSON, to %s',
+    async (step) => {
+      const { message, data } = await fail(on(step, refuse(200, { 'content-type': 'application/json' }, page)));
+      expect(message).toMatch(
+        /^"vendor": .*was answered by http:\S+ with broken JSON \(a page "502 Bad\s?Gateway"\); is that the MCP endpoint\?$/,
+      );
+      expect(data).toMatchObject({ code: 'ANSWER_INVALID', server: 'vendor', delivered: 'unknown' });
+    },
+  );
+
   test.each([
     [403, 'text/html'],
     [502, 'text/html; charset=utf-8'],
@@ -229,7 +240,9 @@ describe('a body that is no answer', () => {
     ['JSON that is not its answer', 'null'],
   ])('%s: %s', async (what, body) => {
     const { message, data } = await fail(on('tools/call', refuse(200, { 'content-type': 'application/json' }, body)));
-    expect(message).toContain(`POST tools/call was answered with ${what}`);
+    expect(message).toMatch(
+      new RegExp(`POST tools/call was answered by http:\\S+ with ${what}; is that the MCP endpoint\\?$`),
+    );
     expect(data).toMatchObject({ code: 'ANSWER_INVALID', server: 'vendor' });
   });
 

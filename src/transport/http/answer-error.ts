@@ -41,12 +41,21 @@ export async function unexpectedAnswer(
     answer.abort();
     return answerInvalid(step.server, `${step.name} was answered by ${url} with HTTP ${answer.status} and no message`);
   }
-  const text = exchange.hide(await readErrorBody(answer, clock));
-  const title = /<title[^>]{0,200}>([^<]{1,200})/i.exec(text)?.[1]?.trim();
-  const page = title === undefined ? '' : ` (a page "${title}")`;
+  const page = pageOf(exchange.hide(await readErrorBody(answer, clock)));
+  return noAnswer(step, `content of type ${type}${page} instead of JSON or an event stream`, answer.status);
+}
+
+/** The error for an answer with `what`, where one of MCP was due. */
+export function noAnswer({ server, name, url }: Step, what: string, status: number): GatewayError {
   return answerInvalid(
-    step.server,
-    `${step.name} was answered by ${url} with content of type ${type}${page} instead of JSON or an event stream; is that the MCP endpoint?`,
-    answer.status,
+    server,
+    `${name} was answered by ${showUrl(url)} with ${what}; is that the MCP endpoint?`,
+    status,
   );
+}
+
+/** Which page it is, where one came: that of a login, or of a proxy. */
+export function pageOf(text: string): string {
+  const title = /<title[^>]{0,200}>([^<]{1,200})/i.exec(text.slice(0, errorBodyBytes))?.[1]?.trim();
+  return title === undefined ? '' : ` (a page "${title}")`;
 }

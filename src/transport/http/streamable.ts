@@ -3,7 +3,7 @@ import { isNotification, isRequest, isResponse, type JSONRPCMessage, type Reques
 import { settledWithin } from '../../util/abort.js';
 import { findNamed, isAnswerTo } from '../json-rpc.js';
 import { modernVersion } from '../modern.js';
-import { answerInvalid, readErrorBody, unexpectedAnswer } from './answer-error.js';
+import { noAnswer, pageOf, readErrorBody, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
@@ -260,10 +260,9 @@ export class StreamableWire implements Wire {
       answered = this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: refusal.error }, open);
     }
     if (!answered) {
-      throw answerInvalid(
-        server,
-        `${step.name} was answered with ${parsed === undefined ? 'broken JSON' : 'JSON that is not its answer'}`,
-      );
+      const what =
+        parsed === undefined ? `broken JSON${pageOf(open.exchange.hide(text))}` : 'JSON that is not its answer';
+      throw noAnswer(step, what, answer.status);
     }
   }
 
