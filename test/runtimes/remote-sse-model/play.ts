@@ -129,7 +129,9 @@ export class Play {
 
   /** Takes a message that needs no answer. */
   async acknowledge(exchange: Exchange, chance: Chance): Promise<void> {
-    const { response } = exchange;
+    const { request, response } = exchange;
+    // It may be waited for as long as headers may take, which is real time.
+    this.host.unanswered.delete(request);
     const how = chance.weigh<number | string>([
       [20, 202],
       [2, 200],
