@@ -77,8 +77,8 @@ export abstract class HostSchedule<Spec, Server extends PlayedServer> implements
     if (chance.oneIn(2)) await realSleep(30);
     await within('the end of faults', this.heal());
     await within('what was going on', Promise.all(this.going));
-    // One that never comes is waited for as long as its caller does.
-    for (const host of living) host.abortAll();
+    // One that never comes is waited for as long as its caller does: of hosts that were killed, too, whose code goes on here.
+    for (const host of this.hosts) host.abortAll();
     await within('each open() to settle', Promise.all(this.hosts.map((host) => host.opening())));
     await within('each close()', Promise.all(opened().map((one) => one.close())));
     await within('each send() to settle', Promise.all(opened().map((one) => one.sent())));
