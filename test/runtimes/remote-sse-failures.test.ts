@@ -276,6 +276,20 @@ describe('a body that is no answer', () => {
     expect(found).toEqual(error);
   });
 
+  test.each([400, 404, 422])(
+    'what may be the answer, with status %i, and breaks off: the outcome is unknown',
+    async (status) => {
+      const { data, host } = await fail(
+        on('tools/call', ({ response }) => {
+          response.writeHead(status, { 'content-type': 'application/json' });
+          response.write('{"jsonrpc":"2.0","id":', () => response.destroy());
+        }),
+      );
+      expect(data).toMatchObject({ code: 'HTTP_STATUS', status, delivered: 'unknown' });
+      expect(host.count('tools/call')).toBe(1);
+    },
+  );
+
   test('an error over max_message is no answer, and its beginning is told', async () => {
     const error = { code: -32602, message: 'bad argument', data: 'z'.repeat(100_000) };
     const { message, data } = await fail(
@@ -283,7 +297,7 @@ describe('a body that is no answer', () => {
       { entry: { max_message: '64KiB' } },
     );
     expect(message).toMatch(/it says: \{"jsonrpc":"2\.0".*bad argument/);
-    expect(data).toMatchObject({ code: 'HTTP_STATUS', status: 400, delivered: false });
+    expect(data).toMatchObject({ code: 'HTTP_STATUS', status: 400, delivered: 'unknown' });
   });
 
   test.each([

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import { readBeginning } from './body.js';
+import { type Beginning, readBeginning } from './body.js';
 import type { HttpAnswer } from './call.js';
 import type { Exchange } from './exchange.js';
 import { mediaType, type Step, showUrl } from './status.js';
@@ -11,16 +11,17 @@ const errorBodyBytes = 64 * 1024;
 /** How long such a body may take: what is sent behind a notification waits for it. */
 const errorBodyMs = 5_000;
 
-/**
- * The beginning of a body that only explains an error; empty when nothing of it comes in time.
- *
- * @param limitBytes - more where the body may be the answer itself
- */
-export async function readErrorBody(answer: HttpAnswer, clock: Clock, limitBytes = errorBodyBytes): Promise<string> {
+/** The beginning of a body that only explains an error; empty when nothing of it comes in time. */
+export async function readErrorBody(answer: HttpAnswer, clock: Clock): Promise<string> {
+  return (await readRefusal(answer, clock, errorBodyBytes)).text;
+}
+
+/** The same, of more where the body may be the answer itself. */
+export async function readRefusal(answer: HttpAnswer, clock: Clock, limitBytes = errorBodyBytes): Promise<Beginning> {
   const timer = clock.setTimeout(() => answer.abort(), errorBodyMs);
-  const text = await readBeginning(answer, limitBytes);
+  const beginning = await readBeginning(answer, limitBytes);
   clock.clearTimeout(timer);
-  return text;
+  return beginning;
 }
 
 /** The error for an answer that is none. */

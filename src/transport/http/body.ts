@@ -109,15 +109,21 @@ export function readText(answer: HttpAnswer, limitBytes: number): Promise<string
   });
 }
 
+/** The beginning of a body, which may be all of it. */
+export interface Beginning {
+  readonly text: string;
+  readonly isWhole: boolean;
+}
+
 /** The beginning of a body as text: what comes of it before it ends, breaks off, or is longer than `limitBytes`. */
-export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<string> {
+export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<Beginning> {
   return new Promise((resolve) => {
     const pieces = new Pieces();
     let over = false;
-    const end = () => {
+    const end = (isWhole: boolean) => {
       if (over) return;
       over = true;
-      resolve(pieces.take().toString());
+      resolve({ text: pieces.take().toString(), isWhole });
     };
     const abort = readBody(answer, {
       data(chunk) {
@@ -127,10 +133,10 @@ export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<s
         if (chunk.length <= room) return;
         // Not inside the reader's own callback: it may still be setting up.
         queueMicrotask(() => abort());
-        end();
+        end(false);
       },
-      end,
-      fail: end,
+      end: () => end(true),
+      fail: () => end(false),
     });
   });
 }

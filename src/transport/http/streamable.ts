@@ -1,9 +1,10 @@
 import { GatewayError } from '../../errors.js';
 import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
+import { copyError } from '../../util/copy-error.js';
 import { findNamed, isAnswerTo } from '../json-rpc.js';
 import { modernVersion } from '../modern.js';
-import { noAnswer, pageOf, readErrorBody, unexpectedAnswer } from './answer-error.js';
+import { noAnswer, pageOf, readRefusal, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
 import type { HttpAnswer } from './call.js';
@@ -298,11 +299,13 @@ export class StreamableWire implements Wire {
     const { clock, maxMessageBytes } = this.#options;
     // A server may give its answer to a request with such a status.
     const mayAnswer = open !== undefined && mediaType(answer.header('content-type')) === 'application/json';
-    const text = await readErrorBody(answer, clock, mayAnswer ? maxMessageBytes : undefined);
+    const { text, isWhole } = await readRefusal(answer, clock, mayAnswer ? maxMessageBytes : undefined);
     const body = parseErrorBody(text);
     if (body !== undefined) this.#spoken = true;
     const id = open?.request.id;
     const error = statusError(answer, exchange.hide(text), step, clock);
+    // It may have been the answer to what was carried out.
+    if (mayAnswer && !isWhole) throw copyError(error, { delivered: 'unknown' });
     if (this.#session.id !== undefined && !open?.modern && meansForgotten(answer, text, body, id)) {
       throw this.#lost(error);
     }
