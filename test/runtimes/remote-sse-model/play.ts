@@ -150,7 +150,9 @@ export class Play {
   answerOf(call: Call, { id }: Message, modern = false): Message {
     const structuredContent = { n: call.number, text: textOf(call) };
     const result = { ...(modern && { resultType: 'complete' }), content: [], structuredContent };
-    return { jsonrpc: '2.0', id, result } as Message;
+    // Some servers name a number as a text.
+    const name = call.number % 6 === 0 ? String(id) : id;
+    return { jsonrpc: '2.0', id: name, result } as Message;
   }
 
   /** Progress, if the call wants it. */
