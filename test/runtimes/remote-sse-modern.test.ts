@@ -278,6 +278,27 @@ describe('answers of the stateless era', () => {
     expect(host.steps).toEqual(['tools/list']);
   });
 
+  test.each([0, 1, 40])(
+    'of an error in the body of status 404 come %i bytes: nobody knows what became of it',
+    async (bytes) => {
+      await using host = await listenScripted(({ message, response }) => {
+        const body = JSON.stringify({
+          jsonrpc: '2.0',
+          id: message?.id,
+          error: { code: -32_000, message: 'it went wrong' },
+        });
+        response.writeHead(404, { 'content-type': 'application/json', 'content-length': body.length }).flushHeaders();
+        response.write(body.slice(0, bytes), () => response.socket?.end());
+      });
+      await using session = new Session({ url: host.url });
+      await session.transport.start();
+      const { error } = await session.request('tools/call', { name: 'search', _meta: meta });
+      expect(error).toMatchObject({ data: { code: 'HTTP_STATUS', delivered: 'unknown' } });
+      // Nor is it sent again, over HTTP+SSE.
+      expect(host.steps).toEqual(['tools/call']);
+    },
+  );
+
   test('an error without the id of the request is its answer too', async () => {
     const error = { code: -32020, message: 'headers and body disagree' };
     await using host = await listenScripted(({ response }) =>

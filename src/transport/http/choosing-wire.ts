@@ -72,6 +72,8 @@ export class ChoosingWire implements Wire {
       !this.#closed &&
       GatewayError.is(error) &&
       error.code === 'HTTP_STATUS' &&
+      // What may have been carried out is not sent again.
+      error.delivered === false &&
       (error.status === 400 || error.status === 404 || error.status === 405)
     );
   }
