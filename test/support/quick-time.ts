@@ -13,7 +13,8 @@ const real = { setTimeout: globalThis.setTimeout, timeout: AbortSignal.timeout, 
  * the code takes from the platform, all faster than they are. For the whole process, for good.
  */
 export function quickenTime(): Clock {
-  globalThis.setTimeout = ((run: () => void, ms = 0) => real.setTimeout(run, ms / speed)) as typeof setTimeout;
+  globalThis.setTimeout = ((run: (...all: unknown[]) => void, ms = 0, ...all: unknown[]) =>
+    real.setTimeout(run, ms / speed, ...all)) as typeof setTimeout;
   AbortSignal.timeout = (ms) => real.timeout.call(AbortSignal, Math.max(Math.ceil(ms / speed), leastTimeoutMs));
   timersPromises.setTimeout = ((ms: number, value: unknown, options: object) =>
     real.sleep(ms / speed, value, options)) as typeof timersPromises.setTimeout;

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+import { GatewayError } from '../../../src/errors.js';
 import type { RequestId } from '../../../src/sdk.js';
 import type { Member, Message } from './members.js';
 
@@ -64,6 +66,13 @@ export class Judge {
 
   checkSecrets(where: string, text: string): void {
     if (text.includes(secret)) this.problem(`${where} holds a secret: ${text}`);
+  }
+
+  /** A caller could not start: it is told by whom, and in words of ours. */
+  notStarted({ name, hasLeft }: Member, error: unknown): void {
+    if (GatewayError.is(error)) this.count(`not started: ${error.code}`);
+    const isOurs = GatewayError.is(error) && (error.server === 'remote' || error.code === 'GATEWAY_CLOSED' || hasLeft);
+    if (!isOurs) this.problem(`${name} could not start: ${inspect(error)}`);
   }
 
   /** Whoever waits is answered by now. */

@@ -89,7 +89,10 @@ export class Member {
   async join(protocolVersion: string): Promise<void> {
     this.#judge.log(`${this.name} joins with ${protocolVersion}`);
     try {
-      await this.#transport.start();
+      await this.#transport.start().catch((error: unknown) => {
+        this.#judge.notStarted(this, error);
+        throw error;
+      });
       if (this.#era === 'legacy') await this.#initialize(protocolVersion);
       this.isReady = true;
     } catch (error) {
@@ -149,6 +152,8 @@ export class Member {
     this.hasLeft = true;
     this.#judge.log(`${this.name} leaves`);
     await this.#transport.close();
+    // Who leaves is told nothing more.
+    this.#onInitialized({});
   }
 
   #onInitialized = (_answer: Message) => {};
