@@ -6,7 +6,7 @@ import { quickenTime, realSleep } from '../support/quick-time.js';
 import { Schedule } from './k8s-service-model/schedule.js';
 
 const lanes = 8;
-const runs = count(72, 5_000);
+const runs = count(50, 500);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...[

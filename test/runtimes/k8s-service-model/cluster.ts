@@ -257,8 +257,10 @@ export class ServiceCluster implements AsyncDisposable {
     if (fault === 'silent after') return;
     const upstream = connect(port, '127.0.0.1').setNoDelay(true);
     let isLate = false;
-    upstream.on('error', ({ message }) => {
-      send(errors, Buffer.from(`error forwarding port ${port}: failed to connect to localhost:${port}: ${message}`));
+    upstream.on('error', ({ message, syscall }: NodeJS.ErrnoException) => {
+      // Only then has the server heard nothing.
+      const what = syscall === 'connect' ? `failed to connect to localhost:${port}` : 'it broke';
+      send(errors, Buffer.from(`error forwarding port ${port}: ${what}: ${message}`));
     });
     upstream.on('data', (chunk) => send(data, chunk)).once('close', () => socket.close());
     socket.on('message', (frame: Buffer) => {
