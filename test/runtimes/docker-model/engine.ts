@@ -307,7 +307,7 @@ export class FaultyEngine implements AsyncDisposable {
       socket.end(`HTTP/1.1 ${status} No\r\nConnection: close\r\n\r\n${body}`);
       return;
     }
-    if (fault === 'silent before') this.#silent.add(socket);
+    if (fault === 'silent before') this.#silent.add(socket.resume().once('end', () => socket.destroy()));
     else if (fault === 'cut before' || fault === 'done later') socket.destroy();
     else if (fault === 'broken answer') socket.end('HTTP/1.1 101 UPGR');
     else {

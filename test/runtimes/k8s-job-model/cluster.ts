@@ -304,7 +304,8 @@ export class FaultyCluster implements AsyncDisposable {
     this.#judge.fault(fault, 'attach', name);
     const pod = this.#podNamed(name);
     if (fault === 'cut before' || fault === 'done later') socket.destroy();
-    else if (fault === 'silent before' || fault === 'silent after') this.#silent.add(socket);
+    else if (fault === 'silent before' || fault === 'silent after')
+      this.#silent.add(socket.resume().once('end', () => socket.destroy()));
     else if (fault === 'broken answer') socket.end('HTTP/1.1 101 Swi');
     else if (!pod?.isRunning || fault === 'refused' || fault === 'failed after') {
       const { status, body } = chooseRefusal(this.#chance, 'attach');

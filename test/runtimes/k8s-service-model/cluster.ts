@@ -225,7 +225,7 @@ export class ServiceCluster implements AsyncDisposable {
     const name = pathname.split('/').at(-2) ?? '';
     const fault = this.#begin(request, 'portforward');
     if (fault === 'cut before') return void socket.destroy();
-    if (fault === 'silent before') return void this.#silent.add(socket);
+    if (fault === 'silent before') return void this.#silent.add(socket.resume().once('end', () => socket.destroy()));
     if (fault === 'broken answer') return void socket.end('HTTP/1.1 101 Swi');
     if (fault === 'late') await realSleep(this.#chance.one([1, 5, 20, 80]));
     const isThere = this.pods.some((pod) => pod.name === name && pod.server.play.host.isUp);

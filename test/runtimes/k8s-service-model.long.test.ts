@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../src/options.js';
-import { count } from '../support/counts.js';
 import { playSchedules } from '../support/play-schedules.js';
 import { quickenTime, realSleep } from '../support/quick-time.js';
 import { Schedule } from './k8s-service-model/schedule.js';
 
 const lanes = 8;
-const runs = count(50, 500);
-const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
+// For the long form alone: on a busy machine sockets take their time, and timers here are twenty times as fast.
+const runs = 500;
+const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
 const happenings = [
   ...[
     'result',

@@ -1,28 +1,24 @@
 import { test } from 'vitest';
-import { count } from '../support/counts.js';
 import { playSchedules } from '../support/play-schedules.js';
 import { quickenTime } from '../support/quick-time.js';
 import { Schedule } from './k8s-job-model/schedule.js';
 
 const lanes = 12;
-const runs = count(80, 800);
-const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
+// For the long form alone: on a busy machine sockets take their time, and timers here are twenty times as fast.
+const runs = 800;
+const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'oom', 'cut', 'stuck', 'restart', 'kill', 'STOP_FAILED'],
   ...['STOP_FAILED of a runtime', 'connection-lost', 'message', 'delivered: false', 'late: POST jobs'],
   ...['end', 'cut', 'expired', 'error', 'forgotten'].map((how) => `watch: ${how}`),
-];
-// How the calls of lanes follow each other depends on the machine: in few schedules one of these may well be missing.
-const rare = [
   ...['POST jobs', 'POST secrets', 'DELETE jobs', 'attach', 'watch', 'GET log'].flatMap((call) =>
     ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
   ),
   ...['cut after', 'done later', 'failed after', 'broken answer'].map((fault) => `${fault}: POST jobs`),
 ];
-const expected = [...happenings, ...(runs < 800 ? [] : rare)];
 
 test(`${runs} schedules of hosts on a cluster that misbehaves: each open settles, and nothing is left`, async () => {
   const clock = quickenTime();
-  const options = { runs, seed, lanes, mostSteps: 60, happenings: expected };
+  const options = { runs, seed, lanes, mostSteps: 60, happenings };
   await playSchedules((setting) => new Schedule(clock, setting), options);
 }, 1_800_000);
