@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { GatewayError } from '../../../src/errors.js';
 import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
@@ -55,6 +56,24 @@ describe('calls', () => {
       expect(await second).toMatchObject({ metadata: { name: 'a' } });
       expect(kept).toEqual(['keep-alive', 'keep-alive', 'close']);
     }));
+
+  test('that begin as the connections are closed leave none behind, at whatever step', async () => {
+    for (let steps = 0; steps < 30; steps += 1) {
+      await withFake(async (fake, cluster, clusters) => {
+        const sockets = new Set<Socket>();
+        fake.answer = ({ socket }, response) => {
+          sockets.add(socket);
+          sendJson(response, 200, { metadata: { name: 'a' } });
+        };
+        await cluster.get(pod);
+        const next = cluster.get(pod);
+        for (let step = 0; step < steps; step += 1) await Promise.resolve();
+        await clusters.close();
+        await next;
+        await vi.waitUntil(() => [...sockets].every(({ destroyed }) => destroyed));
+      });
+    }
+  });
 
   test('that are aborted as their answer ends harm nobody else', () =>
     withFake(async (fake, cluster) => {

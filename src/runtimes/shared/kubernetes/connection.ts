@@ -122,7 +122,11 @@ export class Connection {
 
   close(): void {
     this.#isClosed = true;
-    this.#agent?.agent.destroy();
+    if (this.#agent !== undefined) {
+      // What has got it already, and has not asked yet, must not leave a connection behind.
+      retire(this.#agent.agent);
+      this.#agent.agent.destroy();
+    }
     this.#agent = undefined;
   }
 
