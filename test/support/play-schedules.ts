@@ -15,6 +15,27 @@ export interface PlayedSchedule {
   };
 }
 
+/** What a judge of schedules writes down. */
+export class Notes {
+  readonly problems: string[] = [];
+  readonly lines: string[] = [];
+  readonly counts = new Map<string, number>();
+
+  problem(text: string): void {
+    this.problems.push(text);
+    this.log(`PROBLEM ${text}`);
+  }
+
+  log(text: string): void {
+    this.lines.push(text);
+  }
+
+  /** Something happened that may. */
+  count(what: string, times = 1): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + times);
+  }
+}
+
 export interface PlayOptions {
   readonly runs: number;
   readonly seed: number;

@@ -1,5 +1,6 @@
 import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
+import { Notes } from '../../support/play-schedules.js';
 import { type Asked, groupOf, isForCallers, type Member } from './members.js';
 import type { PlayedServers } from './servers.js';
 
@@ -56,10 +57,7 @@ export interface Question {
 }
 
 /** Sees everything that callers and servers get, and says what none of them should have got. */
-export class Judge {
-  readonly problems: string[] = [];
-  readonly lines: string[] = [];
-  readonly counts = new Map<string, number>();
+export class Judge extends Notes {
   readonly sent: Sent[] = [];
   readonly calls = new Map<number, Call>();
   readonly questions = new Map<number, Question>();
@@ -70,19 +68,6 @@ export class Judge {
   readonly members: Member[] = [];
   servers!: PlayedServers;
   intercepts = false;
-
-  problem(text: string): void {
-    this.problems.push(text);
-    this.log(`PROBLEM ${text}`);
-  }
-
-  log(text: string): void {
-    this.lines.push(text);
-  }
-
-  count(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
-  }
 
   /** Who shares an instance; undefined when nobody has used it yet. */
   ownersOf(instance: ScriptedInstance): string | undefined {

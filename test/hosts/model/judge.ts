@@ -1,5 +1,6 @@
 import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
+import { Notes } from '../../support/play-schedules.js';
 import { type Client, type Exchange, groupOf, nameOf, type Sent } from './clients.js';
 
 /** What a server with sessions has asked. */
@@ -12,10 +13,7 @@ export interface Question {
 }
 
 /** Sees everything that clients and servers get, and says what none of them should have got. */
-export class Judge {
-  readonly problems: string[] = [];
-  readonly lines: string[] = [];
-  readonly counts = new Map<string, number>();
+export class Judge extends Notes {
   readonly clients: Client[] = [];
   readonly sent = new Map<number, Sent>();
   readonly exchanges: Exchange[] = [];
@@ -26,19 +24,6 @@ export class Judge {
   isClosing = false;
   /** The host ends what connections are left. */
   isCutting = false;
-
-  problem(text: string): void {
-    this.problems.push(text);
-    this.log(`PROBLEM ${text}`);
-  }
-
-  log(text: string): void {
-    this.lines.push(text);
-  }
-
-  count(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
-  }
 
   /** Who alone uses an instance; undefined for one that is for everybody, or that nobody has used yet. */
   ownerOf(instance: ScriptedInstance): string | undefined {

@@ -1,6 +1,7 @@
 import { GatewayError, type GatewayEvent, type Phase, type RuntimeContext } from '../../../src/index.js';
 import { firstOwnId } from '../../../src/instance/era/era-search.js';
 import type { FakeClock } from '../../support/fake-clock.js';
+import { Notes } from '../../support/play-schedules.js';
 import { type Call, type Entry, entries, isWaiting, type Member, type Message, mayHear, ownerOf } from './people.js';
 import type { Opening, PlayedServer } from './played-runtime.js';
 import { RestartRules } from './restart-rules.js';
@@ -32,10 +33,7 @@ const ends: readonly Phase[] = ['idle', 'failed', 'crash-loop'];
 const requestTimeoutMs = 20_000;
 
 /** Sees all that happens in a schedule, and says what must not. Knows the promises of the documentation, and no code. */
-export class Judge {
-  readonly problems: string[] = [];
-  readonly lines: string[] = [];
-  readonly counts = new Map<string, number>();
+export class Judge extends Notes {
   readonly #clock: FakeClock;
   readonly #limits: Limits;
   readonly #hasIdle: boolean;
@@ -54,22 +52,14 @@ export class Judge {
   readonly #proved = new Set<PlayedServer>();
 
   constructor(clock: FakeClock, limits: Limits, hasIdle: boolean) {
+    super();
     this.#clock = clock;
     this.#limits = limits;
     this.#hasIdle = hasIdle;
   }
 
-  problem(text: string): void {
-    this.log(`PROBLEM ${text}`);
-    this.problems.push(text);
-  }
-
-  log(text: string): void {
-    this.lines.push(`${this.#clock.now()} ${text}`);
-  }
-
-  count(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  override log(text: string): void {
+    super.log(`${this.#clock.now()} ${text}`);
   }
 
   // --- callers ---

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { GatewayError } from '../../../src/errors.js';
+import { Notes } from '../../support/play-schedules.js';
 import { realSleep } from '../../support/quick-time.js';
 import type { Door } from './door.js';
 import type { Fault } from './faults.js';
@@ -16,29 +17,17 @@ interface Closed {
 }
 
 /** Sees what hosts and the engine get, and says what should not have been. */
-export class Judge {
-  readonly problems: string[] = [];
-  readonly lines: string[] = [];
-  readonly counts = new Map<string, number>();
+export class Judge extends Notes {
   readonly #begin = performance.now();
   #last = 0;
 
-  log(line: string): void {
-    this.lines.push(`${(performance.now() - this.#begin).toFixed(1)} ${line}`);
-  }
-
-  count(what: string, times = 1): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + times);
+  override log(line: string): void {
+    super.log(`${(performance.now() - this.#begin).toFixed(1)} ${line}`);
   }
 
   fault(fault: Fault, call: string, id: string): void {
     this.count(`${fault}: ${call}`);
     if (fault !== 'none') this.log(`  ${fault}: ${call} ${id.slice(0, 13)}`);
-  }
-
-  problem(text: string): void {
-    this.log(`PROBLEM: ${text}`);
-    this.problems.push(text);
   }
 
   /** A number that nothing else has. */

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { GatewayError } from '../../../src/errors.js';
 import type { RequestId } from '../../../src/sdk.js';
+import { Notes } from '../../support/play-schedules.js';
 import type { Member, Message } from './members.js';
 
 /** In everything that is a secret: headers of the catalog, and the query of the URL. */
@@ -27,24 +28,11 @@ export interface Call {
 }
 
 /** Sees everything that callers and the server get, and says what none of them should have got. */
-export class Judge {
-  readonly problems: string[] = [];
-  readonly lines: string[] = [];
-  readonly counts = new Map<string, number>();
+export class Judge extends Notes {
   readonly calls = new Map<number, Call>();
 
-  problem(text: string): void {
-    this.problems.push(text);
-    this.log(`PROBLEM ${text}`);
-  }
-
-  log(text: string): void {
-    this.lines.push(text);
-  }
-
-  /** Something happened that may. */
-  count(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  override count(what: string): void {
+    super.count(what);
     this.log(what);
   }
 
