@@ -157,7 +157,7 @@ function toService(tag: string, logFolder: string) {
       name,
       value,
     })),
-    readinessProbe: { httpGet: { path: '/ready', port: 8080 }, periodSeconds: 1 },
+    readinessProbe: { httpGet: { path: '/ready', port: 8080 }, periodSeconds: 1, timeoutSeconds: 10 },
     volumeMounts,
   };
   const spec = {

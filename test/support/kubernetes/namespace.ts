@@ -84,10 +84,16 @@ export class TestNamespace implements AsyncDisposable {
 
   /** Waits until that many pods are ready, and no other is left. */
   async readyPods(app: string, count: number): Promise<Pod[]> {
-    return eventually(`${count} ready pods of ${app}`, async () => {
-      const all = await this.list<Pod>('Pod', `app=${app}`);
-      return all.length === count && all.every(isReady) ? all : undefined;
-    });
+    let all: Pod[] = [];
+    return eventually(
+      `${count} ready pods of ${app}`,
+      async () => {
+        all = await this.list<Pod>('Pod', `app=${app}`);
+        return all.length === count && all.every(isReady) ? all : undefined;
+      },
+      undefined,
+      () => `: ${JSON.stringify(all.map(({ metadata, status }) => [metadata.name, metadata.deletionTimestamp, status]))}`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -109,7 +115,7 @@ function isReady({ metadata, status }: Pod): boolean {
 export async function eventually<T>(
   what: string,
   ask: () => Promise<T | undefined>,
-  ms = 60_000,
+  ms = 150_000,
   seen = () => '',
 ): Promise<T> {
   const deadline = performance.now() + ms;

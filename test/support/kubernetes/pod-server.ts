@@ -94,6 +94,8 @@ function deployment(name: string, options: PodServerOptions & { replicas: number
     readinessProbe: {
       httpGet: { path: '/ready', port, scheme: env.TLS_CERT === undefined ? 'HTTP' : 'HTTPS' },
       periodSeconds: 1,
+      // Of a pod beside other tests.
+      timeoutSeconds: 10,
     },
     volumeMounts: [{ name: 'app', mountPath: '/app' }],
   };
