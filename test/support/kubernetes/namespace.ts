@@ -92,7 +92,8 @@ export class TestNamespace implements AsyncDisposable {
         return all.length === count && all.every(isReady) ? all : undefined;
       },
       undefined,
-      () => `: ${JSON.stringify(all.map(({ metadata, status }) => [metadata.name, metadata.deletionTimestamp, status]))}`,
+      () =>
+        `: ${JSON.stringify(all.map(({ metadata, status }) => [metadata.name, metadata.deletionTimestamp, status]))}`,
     );
   }
 
