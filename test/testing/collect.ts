@@ -21,7 +21,7 @@ export async function runSuite(
   const work = async () => {
     for (const [name, body] of waiting) await body().catch((error: Error) => failures.set(name, error));
   };
-  await Promise.all(Array.from({ length: 8 }, work));
+  await Promise.all(Array.from({ length: 20 }, work));
   return { names: [...bodies.keys()], failures };
 }
 
