@@ -13,7 +13,7 @@ export async function runSuite(
     working: (args) => ({ server: (context) => createReferenceServer(args, context.env) }),
     broken: () => ({ server: () => Promise.reject(new Error('no such database')) }),
     // Each fault that makes a case hang costs this much; less would take a busy machine for a hang.
-    guardMs: 6000,
+    guardMs: 8000,
   });
   const failures = new Map<string, Error>();
   // A few at once: the guard of a case runs while others have the processor.
@@ -21,7 +21,7 @@ export async function runSuite(
   const work = async () => {
     for (const [name, body] of waiting) await body().catch((error: Error) => failures.set(name, error));
   };
-  await Promise.all(Array.from({ length: 20 }, work));
+  await Promise.all(Array.from({ length: 8 }, work));
   return { names: [...bodies.keys()], failures };
 }
 

@@ -14,6 +14,8 @@ interface KnownFault extends Fault {
   readonly fails: readonly string[];
   /** Where a fault touches everything, others find it too. */
   readonly andMore?: boolean;
+  /** Cases wait for their guards. */
+  readonly hangs?: boolean;
 }
 
 /** Runtimes that are broken in one way each. */
@@ -72,6 +74,7 @@ export const faults: Record<string, KnownFault> = {
     ],
   },
   'hangs when the server cannot start': {
+    hangs: true,
     open: (spec, context, inner) =>
       inner.open(spec, context).catch((error: unknown) => {
         if (context.signal.aborted) throw error;
@@ -134,6 +137,7 @@ export const faults: Record<string, KnownFault> = {
   },
   // Rule 4
   'fires onclose with every close()': {
+    hangs: true,
     transport(outer, inner) {
       inner.onclose = () => {};
       outer.close = async () => {
@@ -150,6 +154,7 @@ export const faults: Record<string, KnownFault> = {
     andMore: true,
   },
   'never fires onclose when it is closed before start()': {
+    hangs: true,
     transport(outer, inner) {
       const { onclose } = inner;
       let started = false;
@@ -212,6 +217,7 @@ export const faults: Record<string, KnownFault> = {
     andMore: true,
   },
   'starts nothing, and never ends its sessions': {
+    hangs: true,
     factory: (inner) => ({ supports: { ...inner.supports, starts: false } }),
     transport(outer, inner) {
       outer.close = async () => {
@@ -359,6 +365,7 @@ export const faults: Record<string, KnownFault> = {
     andMore: true,
   },
   'hangs when close() is called within a callback': {
+    hangs: true,
     transport(outer, inner) {
       const { onmessage } = inner;
       let within = false;
@@ -376,6 +383,7 @@ export const faults: Record<string, KnownFault> = {
   },
   // Rule 7
   'never settles a send() to a server that does not read': {
+    hangs: true,
     transport(outer, inner) {
       let deaf = false;
       outer.send = async (message) => {
@@ -416,6 +424,7 @@ export const faults: Record<string, KnownFault> = {
     ],
   },
   'hangs in a send() of what is no JSON': {
+    hangs: true,
     transport(outer, inner) {
       outer.send = (message) =>
         inner.send(message).catch((error) => (error.code === 'MESSAGE_INVALID' ? never : Promise.reject(error)));
@@ -424,6 +433,7 @@ export const faults: Record<string, KnownFault> = {
   },
   // Rule 8
   'does not notice that the server ended': {
+    hangs: true,
     transport(outer, inner) {
       const { onclose } = inner;
       inner.onclose = () => {};
@@ -452,6 +462,7 @@ export const faults: Record<string, KnownFault> = {
     ],
   },
   'never settles sends that wait while the server crashes': {
+    hangs: true,
     transport(outer, inner) {
       let crashing = false;
       outer.send = (message) => {
@@ -531,6 +542,7 @@ export const faults: Record<string, KnownFault> = {
     fails: ['messages: unknown fields, odd characters and deep values arrive unchanged'],
   },
   'delivers a message twice': {
+    hangs: true,
     transport(_outer, inner) {
       const { onmessage } = inner;
       inner.onmessage = (message) => {
@@ -547,6 +559,7 @@ export const faults: Record<string, KnownFault> = {
     ],
   },
   'cannot carry large messages': {
+    hangs: true,
     transport(outer, inner) {
       outer.send = (message) => inner.send(message);
       const { onmessage } = inner;
@@ -616,6 +629,7 @@ export const faults: Record<string, KnownFault> = {
     fails: ['factory: check() says what is missing', 'factory: check() with an aborted signal rejects with its reason'],
   },
   'hangs in close() of the factory': {
+    hangs: true,
     factory: () => ({ close: () => never }),
     fails: ['factory: its schema accepts both specs, synchronously'],
     andMore: true,
