@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { once as emitted } from 'node:events';
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import * as v from 'valibot';
@@ -159,7 +160,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
       clock,
       timeouts: stopTimeouts(spec),
       stderrTailBytes: limits.stderrTailBytes,
-      released: (pid) => this.#guardian?.release(pid),
+      guardian: this.#guardian,
     });
     if (signal.aborted) {
       await peer.kill();
@@ -207,9 +208,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
       if (mark !== undefined && child.pid !== undefined) {
         this.#guardian?.guard(child.pid, mark);
       }
-      await new Promise<void>((resolve, reject) => {
-        child.once('spawn', resolve).once('error', reject);
-      });
+      await emitted(child, 'spawn');
       return child;
     } catch (error) {
       if (mark !== undefined) {

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { type ExitInfo, GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
@@ -22,7 +23,7 @@ export interface ChildPeerOptions {
   readonly timeouts: StopTimeouts;
   readonly stderrTailBytes: number;
   /** Told once the whole group is gone. */
-  released(pid: number): void;
+  readonly guardian: { release(pid: number): void } | undefined;
 }
 
 // What is left of a group after its leader ended by itself has lost its purpose and gets only a moment.
@@ -72,37 +73,37 @@ export class ChildPeer implements StreamPeer {
         resolve(signal === null ? { code: code ?? undefined } : { signal });
       };
       // On Windows, cross-spawn makes an error of the end of a command processor that did not find the program.
-      child.once('exit', ended).on('error', ended);
+      child.on('exit', ended).on('error', ended);
     });
-    // Always drained: a server blocks once the pipe is full. The other two streams get an error listener each at once,
-    // as a broken pipe without one would end the host.
+    // Always drained: a server blocks once the pipe is full.
     const stderr = child.stderr as Readable;
     stderr.on('data', (chunk: Buffer) => {
       this.#tail.push(chunk);
       this.#stderr?.offer(chunk);
     });
-    const stderrClosed = new Promise<void>((resolve) => {
-      stderr.once('close', () => {
-        this.#stderr?.finish();
-        resolve();
-      });
-    });
-    for (const stream of [this.stdin, this.stdout, stderr]) {
-      stream.on('error', ignore);
-    }
-    this.stderrEnded = this.exited.then(async () => {
-      // A helper of the server may hold stderr for long; what the server itself wrote arrives within a moment.
-      await settledWithin(stderrClosed, leftoverMs, options.clock);
+    // A broken pipe to which nobody listens would end the host. Whoever speaks over the other two does.
+    stderr.on('error', ignore);
+    this.stderrEnded = this.exited.then(() => this.#endStderr(stderr));
+  }
+
+  /** A helper of the server may hold stderr for long; what the server itself wrote arrives within a moment. */
+  async #endStderr(stderr: Readable): Promise<void> {
+    if (!stderr.closed) {
+      await settledWithin(once(stderr, 'close'), leftoverMs, this.#options.clock);
       stderr.destroy();
-    });
+    }
   }
 
   get stderr(): Readable {
     if (this.#stderr === undefined) {
-      this.#stderr = new OptionalReadable();
-      if (this.#child.stderr?.closed === true) {
-        this.#stderr.finish();
+      const shown = new OptionalReadable();
+      const stderr = this.#child.stderr as Readable;
+      if (stderr.closed) {
+        shown.finish();
+      } else {
+        stderr.once('close', () => shown.finish());
       }
+      this.#stderr = shown;
     }
     return this.#stderr;
   }
@@ -142,7 +143,7 @@ export class ChildPeer implements StreamPeer {
         server: this.#options.server,
       });
     }
-    this.#options.released(this.pid);
+    this.#options.guardian?.release(this.pid);
   }
 
   async #endGroup(stdinMs: number, sigtermMs: number, sigkillMs: number): Promise<void> {
