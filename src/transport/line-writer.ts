@@ -45,7 +45,7 @@ export class LineWriter {
   readonly #options: LineWriterOptions;
   readonly #maxQueued: number;
   /** Still growing: sends of this turn of the event loop after the first, or of all turns while the stream is busy. */
-  #batch: Batch = emptyBatch();
+  #batch: Batch | undefined;
   /** Full ones. The stream gets one at a time, so that it is known of the others that they have not left. */
   #waiting: Batch[] = [];
   #writing: Batch | undefined;
@@ -131,12 +131,10 @@ export class LineWriter {
     const begun = copyError(error, { delivered: 'unknown' });
     const waiting = copyError(error, { delivered: false });
     this.#broken = waiting;
-    const batches = [...this.#waiting, this.#batch];
+    const batches = [...this.#waiting, ...(this.#batch ? [this.#batch] : [])];
     const sent = owed && this.#stream.writable;
     for (const { lines, large } of sent ? batches : []) {
-      if (lines.length > 0) {
-        this.#writeAll(lines.join(''), large);
-      }
+      this.#writeAll(lines.join(''), large);
     }
     this.#writing?.outcome?.reject(begun);
     for (const { outcome } of batches) {
@@ -144,7 +142,7 @@ export class LineWriter {
     }
     this.#writing = undefined;
     this.#waiting = [];
-    this.#batch = emptyBatch();
+    this.#batch = undefined;
     this.#queued = 0;
   }
 
@@ -157,6 +155,7 @@ export class LineWriter {
     if (this.#queued === 0 && !this.#gathering && this.#stream.writable) {
       return this.#writeAlone(line, large, length);
     }
+    this.#batch ??= emptyBatch();
     const batch = this.#batch;
     batch.lines.push(line, large === undefined ? '\n' : '');
     batch.large = large;
@@ -164,7 +163,7 @@ export class LineWriter {
     this.#queued += length + overheadPerMessage;
     if (length > joinLimit || batch.length > 4 * joinLimit) {
       this.#waiting.push(batch);
-      this.#batch = emptyBatch();
+      this.#batch = undefined;
     }
     if (!this.#gathering || batch.lines.length >= 2 * burstMessages || batch !== this.#batch) {
       this.#flush();
@@ -202,11 +201,11 @@ export class LineWriter {
     while (this.#writing === undefined && this.#stream.writable) {
       let batch = this.#waiting.shift();
       if (batch === undefined) {
-        if (this.#batch.lines.length === 0) {
+        if (this.#batch === undefined) {
           return;
         }
         batch = this.#batch;
-        this.#batch = emptyBatch();
+        this.#batch = undefined;
       }
       this.#write(batch);
     }

@@ -5,7 +5,6 @@ import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
-import { once } from '../util/once.js';
 import { deliver, runCallback } from './callback.js';
 import { partOf, takesPart, withPart } from './json-part.js';
 import { isJsonRpcMessage, isProgress } from './json-rpc.js';
@@ -62,6 +61,7 @@ export class StreamTransport implements RuntimeTransport {
   /** Counts what is done with output, to tell silence from work. */
   #activity = 0;
   #exited = false;
+  #isJudging = false;
   #paused = false;
   #yielding = false;
   #sliceEnd: number | undefined;
@@ -80,6 +80,7 @@ export class StreamTransport implements RuntimeTransport {
     }
     void peer.exited.then(() => {
       this.#exited = true;
+      void this.#judgeEnd();
     });
   }
 
@@ -114,10 +115,10 @@ export class StreamTransport implements RuntimeTransport {
     if (!this.#paused) {
       stdout.resume();
     }
-    // The first of: the server's end, the end of its output.
-    const ended = once(() => this.#judgeEnd());
-    void this.#peer.exited.then(ended);
-    void this.#outputEnded.then(ended);
+    if (this.#exited) {
+      void this.#judgeEnd();
+    }
+    void this.#outputEnded.then(() => this.#judgeEnd());
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
@@ -299,10 +300,12 @@ export class StreamTransport implements RuntimeTransport {
     );
   }
 
+  /** After the first of: the end of the server, the end of its output. */
   async #judgeEnd(): Promise<void> {
-    if (this.#ending !== undefined) {
+    if (!this.#started || this.#ending !== undefined || this.#isJudging) {
       return;
     }
+    this.#isJudging = true;
     if (!(await settledWithin(this.#peer.exited, exitGraceMs, this.#options.clock))) {
       // Not awaited: a close() that is under way by now may fail, which is told to its caller.
       void this.#end(
