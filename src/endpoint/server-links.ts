@@ -1,4 +1,6 @@
 import { Link, type LinkOptions, type LinkOwner } from '../instance/link.js';
+import type { LinkTransport } from '../instance/link-transport.js';
+import type { LinkWatchSettings } from '../instance/link-watch.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -21,6 +23,42 @@ export interface ServerLinksOptions {
   /** Whether requests come with headers that have to say what their bodies do. */
   readonly overHttp: boolean;
   onProgress(server: EndpointServer, progress: RuntimeProgress): void;
+}
+
+/** What a link needs of its server, which is another one when the link opens again after a reload. */
+class CurrentServer implements LinkOptions {
+  readonly #first: EndpointServer;
+  readonly #options: ServerLinksOptions;
+  readonly #user: object;
+
+  constructor(first: EndpointServer, options: ServerLinksOptions, user: object) {
+    this.#first = first;
+    this.#options = options;
+    this.#user = user;
+  }
+
+  get server(): string {
+    return this.#first.id;
+  }
+
+  get startTimeoutMs(): number | undefined {
+    return this.#now.startTimeoutMs;
+  }
+
+  get watch(): LinkWatchSettings | undefined {
+    return this.#now.watch;
+  }
+
+  connect(): LinkTransport {
+    const { caller, onProgress } = this.#options;
+    const transport = this.#now.connect(caller.current, (progress) => onProgress(this.#now, progress));
+    // After a reload that met a start, two links may share a session.
+    return Object.assign(transport, { user: this.#user });
+  }
+
+  get #now(): EndpointServer {
+    return this.#options.servers.get(this.server) ?? this.#first;
+  }
 }
 
 /** One caller's links to its servers, each made when it is first needed, and what is known of a server without asking it. */
@@ -47,25 +85,9 @@ export class ServerLinks {
     const { id } = given;
     let link = this.#links.get(id);
     if (link === undefined) {
-      const { caller, owner, onProgress, servers } = this.#options;
+      const { owner, servers } = this.#options;
       const server = servers.get(id) ?? given;
-      // It may open again after a reload.
-      const now = () => servers.get(id) ?? server;
-      const options: LinkOptions = {
-        server: id,
-        get startTimeoutMs() {
-          return now().startTimeoutMs;
-        },
-        get watch() {
-          return now().watch;
-        },
-        connect: () => {
-          const transport = now().connect(caller.current, (progress) => onProgress(now(), progress));
-          // After a reload that met a start, two links may share a session.
-          return Object.assign(transport, { user: this });
-        },
-      };
-      link = new Link(options, owner);
+      link = new Link(new CurrentServer(server, this.#options, this), owner);
       if (servers.has(id)) {
         this.#links.set(id, link);
       } else {
