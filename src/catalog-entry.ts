@@ -1,9 +1,7 @@
 import { type Authorizer, describe } from './authorize.js';
 import type { ServerDefinition } from './catalog/catalog.js';
 import { fingerprint } from './catalog/fingerprint.js';
-import type { EndpointServer } from './endpoint/endpoint-server.js';
 import type { FirstConnection } from './endpoint/one-server/started-ahead.js';
-import { everybody } from './endpoint/snapshot.js';
 import type { GatewayError } from './errors.js';
 import type { GatewayEvent } from './events.js';
 import type { ServerDescription } from './gateway-api.js';
@@ -12,7 +10,6 @@ import { EraTransport } from './instance/era/era-transport.js';
 import { ServerEra } from './instance/era/server-era.js';
 import type { Instance, InstanceEnvironment } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
-import type { LinkWatchSettings } from './instance/link-watch.js';
 import { createRedactor, EntryRedactor } from './instance/redact.js';
 import { memoryShareOf, type Room } from './instance/room.js';
 import type { ServerStatus } from './instance/server-status.js';
@@ -115,7 +112,7 @@ export class CatalogEntry {
       server: definition.id,
       isolation: definition.isolation,
       startTimeoutMs: definition.startTimeoutMs,
-      watch: toWatch(definition),
+      watch: definition,
       clock,
       current: () => env.find(definition.id).sessions,
       connect: (caller, onProgress) =>
@@ -171,6 +168,11 @@ export class CatalogEntry {
     return this.#isKept;
   }
 
+  /** It is kept, and nobody has stopped what runs of it. */
+  get goesOn(): boolean {
+    return this.#isKept && !this.#isStopped;
+  }
+
   /** Nothing of it runs, and nobody is connected. */
   get isGone(): boolean {
     return this.#supervisor?.isGone !== false && this.#sessions?.isUsed !== true;
@@ -210,36 +212,8 @@ export class CatalogEntry {
     return { id, isolation };
   }
 
-  /** What the merged peer of one caller needs to know of it. */
-  toEndpointServer(caller: Caller): EndpointServer {
-    const { id, displayName, listTimeoutMs, startTimeoutMs, restart, tools, isolation } = this.definition;
-    // What is shared is watched once, by the session that shares it: also its start, which may have to wait for a pull.
-    const watches = this.sessions.watches(caller);
-    return {
-      id,
-      entry: this,
-      isPerRequest: isolation === 'request',
-      // With an instance for each request there is none that could go on.
-      isKept: () => this.#isKept && !this.#isStopped && isolation !== 'request',
-      displayName,
-      // With an instance for each request it has no tasks, which stand in what was known of it with others.
-      fingerprint: isolation === 'request' ? `${this.#fingerprintOf()} request` : this.#fingerprintOf(),
-      listTimeoutMs,
-      startTimeoutMs: watches ? startTimeoutMs : undefined,
-      restart,
-      tools,
-      snapshotOwner: () =>
-        isolation === 'shared'
-          ? everybody
-          : isolation === 'principal'
-            ? caller.principal && `principal ${caller.principal}`
-            : caller.id && `caller ${caller.id}`,
-      watch: watches ? toWatch(this.definition) : undefined,
-      connect: (who, onProgress) => this.sessions.connect(who, onProgress),
-    };
-  }
-
-  #fingerprintOf(): string {
+  /** Of what it would start. */
+  get fingerprint(): string {
     this.#fingerprint ??= fingerprint(this.#definition);
     return this.#fingerprint;
   }
@@ -281,10 +255,6 @@ export class CatalogEntry {
       }
     }
   }
-}
-
-function toWatch({ idleTimeoutMs, maxLifetimeMs, health }: ServerDefinition): LinkWatchSettings {
-  return { idleTimeoutMs, maxLifetimeMs, health };
 }
 
 /** Looks variables up for one start, when there are any. */

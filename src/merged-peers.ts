@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { CallerServer } from './caller-server.js';
 import { DualPeer } from './endpoint/dual-peer.js';
 import { Endpoint } from './endpoint/endpoint.js';
 import type { EndpointServer } from './endpoint/endpoint-server.js';
@@ -102,7 +103,7 @@ export class MergedPeers {
           (servers === undefined || servers.includes(id)) &&
           (tags === undefined || tags.some((tag) => own.includes(tag))),
       )
-      .map((entry) => entry.toEndpointServer(caller));
+      .map((entry) => new CallerServer(entry, caller));
   }
 
   #check({ servers = [] }: MergedOptions): void {

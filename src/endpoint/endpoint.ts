@@ -178,11 +178,12 @@ export class Endpoint implements LinkOwner, SessionPeer {
     for (const server of servers) {
       this.#servers.set(server.id, server);
     }
-    for (const { id, entry, isKept } of before) {
+    for (const server of before) {
+      const { id, entry } = server;
       if (this.#servers.get(id)?.entry !== entry) {
         this.#lists.forget(id);
         // One that this caller may not see any more goes on without it.
-        this.#links.replace(id, this.#servers.has(id) ? isKept : () => false);
+        this.#links.replace(id, this.#servers.has(id) ? () => server.isKept() : () => false);
         this.#resubscribe(id);
       }
     }

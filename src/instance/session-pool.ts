@@ -34,11 +34,6 @@ export class SessionPool {
     this.#options = options;
   }
 
-  /** Whether a connection of this caller watches over its instance itself; else the session that it shares does. */
-  watches(caller: Caller): boolean {
-    return this.#options.isolation === 'caller' && caller.id === undefined;
-  }
-
   /** A connection for the merged peer. */
   connect(caller: Caller, onProgress: OnProgress): LinkTransport {
     switch (this.#options.isolation) {
@@ -149,6 +144,11 @@ export class SessionPool {
     const { server, startTimeoutMs, watch, connect } = this.#options;
     return { server, startTimeoutMs, watch, connect: () => connect(caller, onProgress) };
   }
+}
+
+/** Whether a connection of this caller watches over its instance itself; else the session that it shares does. */
+export function watchesItself(isolation: SessionPoolOptions['isolation'], caller: Caller): boolean {
+  return isolation === 'caller' && caller.id === undefined;
 }
 
 /** @throws `GatewayError` `ISOLATION_UNSUPPORTED` where each request gets an instance of its own */
