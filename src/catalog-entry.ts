@@ -34,9 +34,9 @@ export interface EntryEnvironment {
   readonly random: () => number;
   /** The entry of this id that the catalog has now. @throws `GatewayError` `SERVER_UNKNOWN` */
   find(id: string): CatalogEntry;
-  /** Counts the instances of the gateway. */
-  nextInstance(): number;
-  emit(event: GatewayEvent): void;
+  /** An id that no other instance of this gateway has, fit for names of containers and Jobs. */
+  readonly nextInstanceId: (server: string) => string;
+  readonly emit: (event: GatewayEvent) => void;
 }
 
 /** How long a server of an unknown era may keep silent when it is asked for it, before it gets `initialize` as well. */
@@ -91,10 +91,9 @@ export class CatalogEntry {
       since: this.#since,
       gatewayId,
       clock,
-      // Names of containers and Jobs know no capitals and no "_".
-      nextInstanceId: (server) => `${gatewayId}-${server.toLowerCase().replaceAll('_', '-')}-${env.nextInstance()}`,
+      nextInstanceId: env.nextInstanceId,
       authorize: () => env.authorizer.permit(this),
-      emit: (event) => env.emit(event),
+      emit: env.emit,
       restart: definition.restart,
       longestWaitMs: Math.min(definition.idleTimeoutMs || Infinity, definition.maxLifetimeMs || Infinity),
       healthTimeoutMs: definition.health.timeoutMs,

@@ -327,9 +327,10 @@ class CatalogGateway implements Gateway {
       starting: new Places('limits.starting', starting, clock),
       instances: new Places('limits.instances', instances, clock),
       memory: memoryBytes === undefined ? undefined : new Places('limits.memory', memoryBytes, clock, formatSize),
-      nextInstance: () => {
+      nextInstanceId: (server) => {
         this.#instances += 1;
-        return this.#instances;
+        // Names of containers and Jobs know no capitals and no "_".
+        return [this.#id, server.toLowerCase().replaceAll('_', '-'), this.#instances].join('-');
       },
       emit: (event) => this.#emit(event),
     };

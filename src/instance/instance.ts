@@ -6,7 +6,7 @@ import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { type InstanceDefinition, type OpenOptions, openTransport } from './open-transport.js';
-import { PhaseMachine, type Transition } from './phase-machine.js';
+import { type PhaseListener, PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
 import type { StrictTransport, StrictTransportListener } from './strict-transport.js';
 
@@ -38,7 +38,7 @@ export interface InstanceUser extends StrictTransportListener {
 }
 
 /** One running server behind a catalog entry, from its start to its end. */
-export class Instance implements StrictTransportListener {
+export class Instance implements StrictTransportListener, PhaseListener {
   readonly id: string;
   /** When it entered its phase, in milliseconds since the epoch. */
   since: number;
@@ -64,7 +64,10 @@ export class Instance implements StrictTransportListener {
   readonly #caller: Caller | undefined;
   readonly #onGone: () => void;
   #gone: PromiseWithResolvers<void> | undefined;
-  readonly #abort = new AbortController();
+  /** Gives up a start that is under way. */
+  #abort: AbortController | undefined;
+  /** What a start ends with, once it is to be stopped. */
+  #stopped: GatewayError | undefined;
   readonly #phases: PhaseMachine;
   #readyAt: number | undefined;
   #proved = false;
@@ -88,7 +91,7 @@ export class Instance implements StrictTransportListener {
     this.#caller = caller;
     this.#onGone = onGone;
     this.since = env.clock.date();
-    this.#phases = new PhaseMachine((transition) => this.#onTransition(transition));
+    this.#phases = new PhaseMachine(this);
   }
 
   get phase(): Phase {
@@ -111,7 +114,7 @@ export class Instance implements StrictTransportListener {
 
   /** True when a connection may still take it. */
   get available(): boolean {
-    return this.user === undefined && !this.#abort.signal.aborted && this.failure === undefined;
+    return this.user === undefined && this.#stopped === undefined && this.failure === undefined;
   }
 
   /** True while one that had been ready ends, and nobody who uses it waits for that. */
@@ -160,11 +163,12 @@ export class Instance implements StrictTransportListener {
 
   async #open(): Promise<void> {
     const { definition, factory, gatewayId, clock, prepare } = this.#env;
-    if (this.#abort.signal.aborted) {
-      // Stopped while it waited for its turn: nothing has begun.
+    if (this.#stopped !== undefined) {
+      // While it waited for its turn: nothing has begun.
       this.#leave();
-      throw this.#abort.signal.reason;
+      throw this.#stopped;
     }
+    this.#abort = new AbortController();
     const start = clock.now();
     this.hasBegun = true;
     this.#phases.enter('starting');
@@ -189,12 +193,13 @@ export class Instance implements StrictTransportListener {
       });
     } catch (error) {
       // A stop on purpose is no failure.
-      if (error !== this.#abort.signal.reason) {
+      if (error !== this.#stopped) {
         this.#fail(error as GatewayError);
       }
       void this.#settleStart();
       throw error;
     }
+    this.#abort = undefined;
     this.#readyAt = clock.now();
     this.startDurationMs = this.#readyAt - start;
     this.progress = undefined;
@@ -283,12 +288,11 @@ export class Instance implements StrictTransportListener {
   }
 
   async #stop(): Promise<void> {
-    this.#abort.abort(
-      new GatewayError('SERVER_STOPPED', 'the server was stopped while it started', {
-        server: this.#env.definition.id,
-        delivered: false,
-      }),
-    );
+    this.#stopped = new GatewayError('SERVER_STOPPED', 'the server was stopped while it started', {
+      server: this.#env.definition.id,
+      delivered: false,
+    });
+    this.#abort?.abort(this.#stopped);
     await this.open().catch(() => {});
     if (this.#transport === undefined) {
       if (!this.#isGone) {
@@ -349,7 +353,7 @@ export class Instance implements StrictTransportListener {
     this.#end = this.#env.onFailure(reason, livedMs);
   }
 
-  #onTransition({ from, to, reason }: Transition): void {
+  onTransition({ from, to, reason }: Transition): void {
     this.since = this.#env.clock.date();
     this.#env.emit({
       type: 'phase',

@@ -23,13 +23,18 @@ export interface Transition {
   readonly reason: GatewayError | undefined;
 }
 
+/** Told of each step. */
+export interface PhaseListener {
+  onTransition(transition: Transition): void;
+}
+
 /** The phase of one instance: all changes go through here, and each is told once. */
 export class PhaseMachine {
-  readonly #onTransition: (transition: Transition) => void;
+  readonly #listener: PhaseListener;
   #phase: Phase = 'idle';
 
-  constructor(onTransition: (transition: Transition) => void) {
-    this.#onTransition = onTransition;
+  constructor(listener: PhaseListener) {
+    this.#listener = listener;
   }
 
   get phase(): Phase {
@@ -41,7 +46,7 @@ export class PhaseMachine {
     const from = this.#phase;
     if (nextPhases[from].includes(to)) {
       this.#phase = to;
-      this.#onTransition({ from, to, reason });
+      this.#listener.onTransition({ from, to, reason });
     }
   }
 }

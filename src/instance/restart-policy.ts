@@ -14,6 +14,8 @@ export interface RestartSettings {
 
 // Shares of a delay by which it is made longer or shorter, so that many entries do not start in step.
 const jitter = 0.2;
+// Of who needs none.
+const noTurn = () => {};
 
 /**
  * When the server of an entry may be started again after it failed: later each time, and in a crash loop once a cool-down.
@@ -69,7 +71,7 @@ export class RestartPolicy {
     for (;;) {
       signal.throwIfAborted();
       if (!this.#unproved) {
-        return () => {};
+        return noTurn;
       }
       const wait = this.#nextAt - this.#clock.now();
       if (wait <= 0) {

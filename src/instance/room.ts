@@ -50,9 +50,12 @@ export async function takeRoom(
   const share = await memory?.places.take(server, ms, signal, memory.bytes);
   try {
     const place = await instances.take(server, Math.round(until - clock.now()), signal);
+    if (share === undefined) {
+      return place;
+    }
     return () => {
       place();
-      share?.();
+      share();
     };
   } catch (error) {
     share?.();

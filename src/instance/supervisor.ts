@@ -35,8 +35,7 @@ const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping']
 
 /** Starts, counts and stops the instances of one catalog entry. */
 export class Supervisor {
-  readonly #options: SupervisorOptions;
-  readonly #environment: InstanceEnvironment;
+  readonly #options: SupervisorOptions & InstanceEnvironment;
   readonly #policy: RestartPolicy;
   readonly #instances = new Set<Instance>();
   /** Started ahead by start(), and not given to anybody yet. */
@@ -47,7 +46,7 @@ export class Supervisor {
   #abortAhead: AbortController | undefined;
   #restarting: Promise<void> | undefined;
   /** Of each start ahead that was asked for, until there is an instance to be taken. */
-  readonly #beginnings = new Set<Promise<void>>();
+  #beginnings: Promise<void>[] = [];
   #stops: Promise<void>[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
@@ -55,13 +54,12 @@ export class Supervisor {
   readonly #closing = new AbortController();
 
   constructor(options: SupervisorOptions) {
-    this.#options = options;
     this.#since = options.since;
     const { definition, restart, clock, random } = options;
     const policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#policy = policy;
     this.#spare = new SpareInstances(options.longestWaitMs, options.clock);
-    this.#environment = {
+    this.#options = {
       ...options,
       // That a person has to consent is no fault of the server.
       onFailure: (failure, livedMs) => (failure.code === 'AUTH_REQUIRED' ? 'failed' : policy.failed(livedMs, failure)),
@@ -81,7 +79,7 @@ export class Supervisor {
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
-    if (!isKnown(caller) && this.#beginnings.size > 0) {
+    if (!isKnown(caller) && this.#beginnings.length > 0) {
       // Once: whoever asks for another start again and again must not hold it up for ever.
       await abortable(Promise.all(this.#beginnings), AbortSignal.any([signal, this.#closing.signal]));
       await this.#settleStops(signal);
@@ -191,9 +189,9 @@ export class Supervisor {
    */
   async #start(stopped: AbortSignal, stopping?: Promise<void>): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#beginnings.add(promise);
+    this.#beginnings.push(promise);
     const onBegun = () => {
-      this.#beginnings.delete(promise);
+      this.#beginnings = this.#beginnings.filter((other) => other !== promise);
       resolve();
     };
     try {
@@ -393,7 +391,7 @@ export class Supervisor {
       giveBack();
       throw error;
     }
-    const instance = new Instance(this.#environment, nextInstanceId(definition.id), caller, () => {
+    const instance = new Instance(this.#options, nextInstanceId(definition.id), caller, () => {
       place();
       this.#instances.delete(instance);
       this.#spare.forget(instance);

@@ -21,7 +21,9 @@ describe('the diagram of phases in docs/concepts.md', () => {
   });
 
   test('begins where an instance begins', () => {
-    expect(edges.filter((edge) => edge.startsWith('[*]'))).toEqual([`[*] → ${new PhaseMachine(() => {}).phase}`]);
+    expect(edges.filter((edge) => edge.startsWith('[*]'))).toEqual([
+      `[*] → ${new PhaseMachine({ onTransition() {} }).phase}`,
+    ]);
   });
 });
 

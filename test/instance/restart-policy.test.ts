@@ -239,7 +239,7 @@ describe('places', () => {
 
 test('an instance goes from phase to phase, each told once, and never out of an end', () => {
   const seen: Transition[] = [];
-  const machine = new PhaseMachine((transition) => seen.push(transition));
+  const machine = new PhaseMachine({ onTransition: (transition) => seen.push(transition) });
   for (const phase of [
     'ready',
     'starting',
