@@ -69,32 +69,44 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
 }
 
 /** Knows what another one knows at the time. */
-class FollowingRedactor implements Redactor {
-  readonly #current: () => Redactor;
-
-  constructor(current: () => Redactor) {
-    this.#current = current;
-  }
+abstract class FollowingRedactor implements Redactor {
+  protected abstract get current(): Redactor;
 
   text(text: string): string {
-    return this.#current().text(text);
+    return this.current.text(text);
   }
 
   error(error: GatewayError): GatewayError {
-    return this.#current().error(error);
+    return this.current.error(error);
   }
 
   with(more: ReadonlyMap<string, string>): Redactor {
-    let base = this.#current();
-    let extended = base.with(more);
-    return new FollowingRedactor(() => {
-      const current = this.#current();
-      if (current !== base) {
-        base = current;
-        extended = base.with(more);
-      }
-      return extended;
-    });
+    return new ExtendedRedactor(() => this.current, more);
+  }
+}
+
+/** Knows some more. */
+class ExtendedRedactor extends FollowingRedactor {
+  readonly #follow: () => Redactor;
+  readonly #more: ReadonlyMap<string, string>;
+  #base: Redactor;
+  #extended: Redactor;
+
+  constructor(follow: () => Redactor, more: ReadonlyMap<string, string>) {
+    super();
+    this.#follow = follow;
+    this.#more = more;
+    this.#base = follow();
+    this.#extended = this.#base.with(more);
+  }
+
+  protected get current(): Redactor {
+    const base = this.#follow();
+    if (base !== this.#base) {
+      this.#base = base;
+      this.#extended = base.with(this.#more);
+    }
+    return this.#extended;
   }
 }
 
@@ -104,8 +116,12 @@ export class EntryRedactor extends FollowingRedactor {
 
   /** @param secrets - as for {@link createRedactor} */
   constructor(secrets: ReadonlyMap<string, string>) {
-    super(() => this.#entry);
+    super();
     this.#entry = createRedactor(secrets);
+  }
+
+  protected get current(): Redactor {
+    return this.#entry;
   }
 
   /** From here on it knows these instead. */
