@@ -10,10 +10,11 @@ import { EraTransport } from './instance/era/era-transport.js';
 import { ServerEra } from './instance/era/server-era.js';
 import type { Instance, InstanceEnvironment } from './instance/instance.js';
 import type { Places } from './instance/limits.js';
+import type { LinkTransport } from './instance/link-transport.js';
 import { createRedactor, EntryRedactor } from './instance/redact.js';
 import { memoryShareOf, type Room } from './instance/room.js';
 import type { ServerStatus } from './instance/server-status.js';
-import { refuseRaw, SessionPool } from './instance/session-pool.js';
+import { refuseRaw, type SessionOwner, SessionPool } from './instance/session-pool.js';
 import { Supervisor } from './instance/supervisor.js';
 import type { Clock } from './options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from './runtime.js';
@@ -43,7 +44,7 @@ export interface EntryEnvironment {
 const longestProbeMs = 5_000;
 
 /** One entry of the catalog at work: its instances, and who shares them. */
-export class CatalogEntry {
+export class CatalogEntry implements SessionOwner {
   readonly factory: RuntimeFactory;
   readonly redactor: EntryRedactor;
   #definition: ServerDefinition;
@@ -57,6 +58,7 @@ export class CatalogEntry {
   #fingerprint: string | undefined;
   #supervisor: Supervisor | undefined;
   #sessions: SessionPool | undefined;
+  #era: ServerEra | undefined;
 
   constructor(definition: ServerDefinition, factory: RuntimeFactory, env: EntryEnvironment) {
     this.#definition = definition;
@@ -76,7 +78,7 @@ export class CatalogEntry {
   }
 
   get sessions(): SessionPool {
-    this.#sessions ??= this.#createSessions(this.#env, this.#definition);
+    this.#sessions ??= new SessionPool(this.#definition, this, this.#env.clock);
     return this.#sessions;
   }
 
@@ -103,27 +105,22 @@ export class CatalogEntry {
     });
   }
 
-  #createSessions(env: EntryEnvironment, definition: ServerDefinition): SessionPool {
-    const { clock } = env;
-    const era = new ServerEra(definition.protocol);
-    const probeTimeoutMs = Math.min(longestProbeMs, definition.startTimeoutMs / 4);
-    return new SessionPool({
-      server: definition.id,
-      isolation: definition.isolation,
-      startTimeoutMs: definition.startTimeoutMs,
-      watch: definition,
-      clock,
-      current: () => env.find(definition.id).sessions,
-      connect: (caller, onProgress) =>
-        new EraTransport({
-          server: definition.id,
-          era,
-          clock,
-          requestTimeoutMs: definition.requestTimeoutMs,
-          probeTimeoutMs,
-          silenceTimeoutMs: definition.startTimeoutMs / 2 - probeTimeoutMs,
-          connect: () => this.#connect(caller, onProgress),
-        }),
+  get currentSessions(): SessionPool {
+    return this.#env.find(this.#definition.id).sessions;
+  }
+
+  connectAlone(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): LinkTransport {
+    const { id, protocol, startTimeoutMs, requestTimeoutMs } = this.#definition;
+    const probeTimeoutMs = Math.min(longestProbeMs, startTimeoutMs / 4);
+    this.#era ??= new ServerEra(protocol);
+    return new EraTransport({
+      server: id,
+      era: this.#era,
+      clock: this.#env.clock,
+      requestTimeoutMs,
+      probeTimeoutMs,
+      silenceTimeoutMs: startTimeoutMs / 2 - probeTimeoutMs,
+      connect: () => this.#connect(caller, onProgress),
     });
   }
 
@@ -195,7 +192,7 @@ export class CatalogEntry {
           server: id,
           startTimeoutMs: this.definition.startTimeoutMs,
           startsAhead: true,
-          connect: () => this.sessions.connectAlone(caller),
+          connect: () => this.connectAlone(caller),
         }
       : {
           server: id,
@@ -207,7 +204,7 @@ export class CatalogEntry {
 
   #sharing(): Pick<ServerDefinition, 'id' | 'isolation'> {
     const { id, isolation } = this.definition;
-    refuseRaw({ server: id, isolation });
+    refuseRaw({ id, isolation });
     return { id, isolation };
   }
 

@@ -9,48 +9,50 @@ import { SharedTransport } from './shared-transport.js';
 
 type OnProgress = (progress: RuntimeProgress) => void;
 
-export interface SessionPoolOptions {
-  readonly server: string;
+/** What the definition of an entry says of its sessions. */
+export interface SessionSettings extends LinkWatchSettings {
+  readonly id: string;
   readonly isolation: 'caller' | 'shared' | 'principal' | 'request';
   readonly startTimeoutMs: number;
-  readonly watch: LinkWatchSettings;
-  readonly clock: Clock;
+}
+
+/** The entry whose sessions a pool holds. */
+export interface SessionOwner {
   /** The pool of the entry that the catalog has now. Throws when there is none. */
-  current(): SessionPool;
+  readonly currentSessions: SessionPool;
   /** A connection with an instance of its own. */
-  connect(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
+  connectAlone(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
 }
 
 /** Decides who shares an instance of an entry, and hands out connections accordingly. */
 export class SessionPool {
-  readonly #options: SessionPoolOptions;
+  readonly #settings: SessionSettings;
+  readonly #owner: SessionOwner;
+  readonly #clock: Clock;
   // A session that nobody else may join has a key that nobody else has.
   #sessions: Map<string | symbol, SharedSession> | undefined;
   /** The ends of servers whose caller may come back meanwhile. */
   #endings: Map<string | symbol, Promise<void>> | undefined;
   #closed: GatewayError | undefined;
 
-  constructor(options: SessionPoolOptions) {
-    this.#options = options;
+  constructor(settings: SessionSettings, owner: SessionOwner, clock: Clock) {
+    this.#settings = settings;
+    this.#owner = owner;
+    this.#clock = clock;
   }
 
   /** A connection for the merged peer. */
   connect(caller: Caller, onProgress: OnProgress): LinkTransport {
-    switch (this.#options.isolation) {
+    switch (this.#settings.isolation) {
       case 'request':
-        return new RequestTransport(this.#linkOptions(caller, onProgress), this.#options.clock);
+        return new RequestTransport(this.#linkOptions(caller, onProgress), this.#clock);
       case 'caller':
         return caller.id === undefined
-          ? this.#options.connect(caller, onProgress)
+          ? this.#owner.connectAlone(caller, onProgress)
           : this.#attach(caller, 'entry', onProgress);
       default:
         return this.#attach(caller, 'entry', onProgress);
     }
-  }
-
-  /** A connection with an instance of its own, whatever the isolation. */
-  connectAlone(caller: Caller | undefined): LinkTransport {
-    return this.#options.connect(caller);
   }
 
   /** A connection to the instance that callers share, or that the callers of one principal share. */
@@ -80,7 +82,7 @@ export class SessionPool {
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
   #attach(caller: Caller, staysWith: 'server' | 'entry', onProgress?: OnProgress): SharedTransport {
-    return new SharedTransport(() => this.#options.current().#join(caller), staysWith, onProgress);
+    return new SharedTransport(() => this.#owner.currentSessions.#join(caller), staysWith, onProgress);
   }
 
   /** The session that this caller shares, and whom its server is started for. */
@@ -89,9 +91,9 @@ export class SessionPool {
       throw this.#closed;
     }
     // A reload may have changed the isolation since the connection was made.
-    refuseRaw(this.#options);
+    refuseRaw(this.#settings);
     const { principal, id } = caller;
-    switch (this.#options.isolation) {
+    switch (this.#settings.isolation) {
       case 'shared':
         return this.#shared('everybody', undefined);
       case 'principal':
@@ -118,7 +120,7 @@ export class SessionPool {
       // It may hold what the next one needs: a file, a port, a container's name.
       link: { ...this.#linkOptions(caller, (progress) => session.starting(progress)), after: this.#endings?.get(key) },
       sharing: typeof key === 'symbol' || key.startsWith('caller ') ? 'one-caller' : 'callers',
-      clock: this.#options.clock,
+      clock: this.#clock,
       onUnused: (ending) => {
         if (this.#sessions?.get(key) === session) {
           this.#sessions.delete(key);
@@ -141,23 +143,24 @@ export class SessionPool {
   }
 
   #linkOptions(caller: Caller | undefined, onProgress: OnProgress) {
-    const { server, startTimeoutMs, watch, connect } = this.#options;
-    return { server, startTimeoutMs, watch, connect: () => connect(caller, onProgress) };
+    const { id, startTimeoutMs } = this.#settings;
+    const connect = () => this.#owner.connectAlone(caller, onProgress);
+    return { server: id, startTimeoutMs, watch: this.#settings, connect };
   }
 }
 
 /** Whether a connection of this caller watches over its instance itself; else the session that it shares does. */
-export function watchesItself(isolation: SessionPoolOptions['isolation'], caller: Caller): boolean {
+export function watchesItself(isolation: SessionSettings['isolation'], caller: Caller): boolean {
   return isolation === 'caller' && caller.id === undefined;
 }
 
 /** @throws `GatewayError` `ISOLATION_UNSUPPORTED` where each request gets an instance of its own */
-export function refuseRaw({ server, isolation }: Pick<SessionPoolOptions, 'server' | 'isolation'>): void {
+export function refuseRaw({ id, isolation }: Pick<SessionSettings, 'id' | 'isolation'>): void {
   if (isolation === 'request') {
     throw new GatewayError(
       'ISOLATION_UNSUPPORTED',
       'isolation: request is for the merged peer: call connect() without an id, or serve()',
-      { server },
+      { server: id },
     );
   }
 }

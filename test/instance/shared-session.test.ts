@@ -21,14 +21,12 @@ function setUp(isolation: Isolation, play: Play = {}, watch = { idleTimeoutMs: 0
   const clock = new FakeClock();
   const servers: PlayedConnection[] = [];
   let fails: Error | undefined;
-  const pool: SessionPool = new SessionPool({
-    server: 'played',
-    isolation,
-    startTimeoutMs: 1_000,
-    watch: { ...watch, health: { intervalMs: 0, timeoutMs: 1_000, failures: 1 } },
-    clock,
-    current: () => pool,
-    connect() {
+  const health = { intervalMs: 0, timeoutMs: 1_000, failures: 1 };
+  const owner = {
+    get currentSessions() {
+      return pool;
+    },
+    connectAlone() {
       const server = new PlayedConnection({ ...handshake, ...play });
       if (fails !== undefined) {
         server.onstart = () => Promise.reject(fails);
@@ -36,7 +34,12 @@ function setUp(isolation: Isolation, play: Play = {}, watch = { idleTimeoutMs: 0
       servers.push(server);
       return server;
     },
-  });
+  };
+  const pool: SessionPool = new SessionPool(
+    { id: 'played', isolation, startTimeoutMs: 1_000, ...watch, health },
+    owner,
+    clock,
+  );
   const connect = () => {
     const transport = pool.connect({ id: 'ada' }, () => {});
     const heard: Message[] = [];
