@@ -23,6 +23,10 @@ export interface InstanceEnvironment {
   /** Says what to start, when that is known only at the start. Rejects with a `GatewayError` without secrets. */
   readonly prepare: OpenOptions['prepare'];
   emit(event: GatewayEvent): void;
+}
+
+/** Who starts the instances of an entry, and counts them. */
+export interface InstanceOwner {
   /** An instance could not be started, or ended by itself after it had been ready for so long. */
   onFailure(failure: GatewayError, livedMs: number): 'failed' | 'crash-loop';
   /** An instance has answered a request. */
@@ -59,6 +63,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
   waitedMs = 0;
 
   readonly #env: InstanceEnvironment;
+  readonly #owner: InstanceOwner;
   /** Knows the secrets of this instance. */
   #redactor: Redactor;
   readonly #caller: Caller | undefined;
@@ -84,8 +89,15 @@ export class Instance implements StrictTransportListener, PhaseListener {
   #cleared: Promise<void> | undefined;
 
   /** @param onGone - called once, when nothing of the instance is left */
-  constructor(env: InstanceEnvironment, id: string, caller: Caller | undefined, onGone: () => void) {
+  constructor(
+    env: InstanceEnvironment,
+    owner: InstanceOwner,
+    id: string,
+    caller: Caller | undefined,
+    onGone: () => void,
+  ) {
     this.#env = env;
+    this.#owner = owner;
     this.#redactor = env.redactor;
     this.id = id;
     this.#caller = caller;
@@ -131,7 +143,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
   prove(): void {
     if (!this.#proved) {
       this.#proved = true;
-      this.#env.onProof();
+      this.#owner.onProof();
     }
   }
 
@@ -350,7 +362,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
     }
     this.failure = reason;
     const livedMs = this.#readyAt === undefined ? 0 : this.#env.clock.now() - this.#readyAt;
-    this.#end = this.#env.onFailure(reason, livedMs);
+    this.#end = this.#owner.onFailure(reason, livedMs);
   }
 
   onTransition({ from, to, reason }: Transition): void {

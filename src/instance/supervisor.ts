@@ -3,7 +3,7 @@ import type { Phase } from '../events.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
 import { abortable, settledWithin } from '../util/abort.js';
 import { allStopped } from '../util/all-stopped.js';
-import { Instance, type InstanceEnvironment } from './instance.js';
+import { Instance, type InstanceEnvironment, type InstanceOwner } from './instance.js';
 import type { Place, Places } from './limits.js';
 import { createContext } from './open-transport.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
@@ -11,7 +11,7 @@ import { problemOf, type Room, takeRoom } from './room.js';
 import { type ServerStatus, toInstanceStatus } from './server-status.js';
 import { SpareInstances } from './spare-instances.js';
 
-export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure' | 'onProof'> {
+export interface SupervisorOptions extends InstanceEnvironment {
   readonly restart: RestartSettings;
   /** How long an instance that was started ahead waits for somebody; `Infinity`: for ever. */
   readonly longestWaitMs: number;
@@ -34,8 +34,8 @@ export interface SupervisorOptions extends Omit<InstanceEnvironment, 'onFailure'
 const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping'];
 
 /** Starts, counts and stops the instances of one catalog entry. */
-export class Supervisor {
-  readonly #options: SupervisorOptions & InstanceEnvironment;
+export class Supervisor implements InstanceOwner {
+  readonly #options: SupervisorOptions;
   readonly #policy: RestartPolicy;
   readonly #instances = new Set<Instance>();
   /** Started ahead by start(), and not given to anybody yet. */
@@ -54,17 +54,22 @@ export class Supervisor {
   readonly #closing = new AbortController();
 
   constructor(options: SupervisorOptions) {
+    this.#options = options;
     this.#since = options.since;
     const { definition, restart, clock, random } = options;
-    const policy = new RestartPolicy(definition.id, restart, clock, random);
-    this.#policy = policy;
+    this.#policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#spare = new SpareInstances(options.longestWaitMs, options.clock);
-    this.#options = {
-      ...options,
-      // That a person has to consent is no fault of the server.
-      onFailure: (failure, livedMs) => (failure.code === 'AUTH_REQUIRED' ? 'failed' : policy.failed(livedMs, failure)),
-      onProof: () => policy.proved(),
-    };
+  }
+
+  /** @internal */
+  onFailure(failure: GatewayError, livedMs: number): 'failed' | 'crash-loop' {
+    // That a person has to consent is no fault of the server.
+    return failure.code === 'AUTH_REQUIRED' ? 'failed' : this.#policy.failed(livedMs, failure);
+  }
+
+  /** @internal */
+  onProof(): void {
+    this.#policy.proved();
   }
 
   /**
@@ -391,7 +396,7 @@ export class Supervisor {
       giveBack();
       throw error;
     }
-    const instance = new Instance(this.#options, nextInstanceId(definition.id), caller, () => {
+    const instance = new Instance(this.#options, this, nextInstanceId(definition.id), caller, () => {
       place();
       this.#instances.delete(instance);
       this.#spare.forget(instance);
