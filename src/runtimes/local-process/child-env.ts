@@ -40,11 +40,14 @@ export function childEnv(
     (platform === 'win32' ? windowsNames : posixNames).concat(Array.isArray(inherit) ? inherit : []).map(fold),
   );
   const own = new Set(Object.keys(entry).map(fold));
+  const isInherited = (name: string) =>
+    inherit === true || wanted.has(fold(name)) || (platform !== 'win32' && name.startsWith('LC_'));
   const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(host)) {
-    const listed = inherit === true || wanted.has(fold(name)) || (platform !== 'win32' && name.startsWith('LC_'));
+  // To read a value costs a call of the system's library: of most there is no need.
+  for (const name of Object.keys(host).filter(isInherited)) {
+    const value = host[name];
     // A value that begins with "()" is a shell function: bash would run it.
-    if (value !== undefined && listed && !own.has(fold(name)) && !value.startsWith('()')) {
+    if (value !== undefined && !own.has(fold(name)) && !value.startsWith('()')) {
       env[name] = value;
     }
   }
