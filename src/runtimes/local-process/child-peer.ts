@@ -39,7 +39,6 @@ export class ChildPeer implements StreamPeer {
   readonly onOutput: StreamPeer['onOutput'];
   readonly pid: number;
   readonly exited: Promise<Omit<ExitInfo, 'stderrTail'>>;
-  readonly stderrEnded: Promise<void>;
 
   readonly #child: ChildProcess;
   readonly #options: ChildPeerOptions;
@@ -47,6 +46,7 @@ export class ChildPeer implements StreamPeer {
   /** Only when somebody has asked for it. */
   #stderr: OptionalReadable | undefined;
   #hasExited = false;
+  #stderrEnd: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(child: ChildProcess, options: ChildPeerOptions) {
@@ -70,6 +70,7 @@ export class ChildPeer implements StreamPeer {
           return;
         }
         this.#hasExited = true;
+        this.#stderrEnd ??= this.#endStderr(child.stderr as Readable);
         resolve(signal === null ? { code: code ?? undefined } : { signal });
       };
       // On Windows, cross-spawn makes an error of the end of a command processor that did not find the program.
@@ -83,7 +84,10 @@ export class ChildPeer implements StreamPeer {
     });
     // A broken pipe to which nobody listens would end the host. Whoever speaks over the other two does.
     stderr.on('error', ignore);
-    this.stderrEnded = this.exited.then(() => this.#endStderr(stderr));
+  }
+
+  get stderrEnded(): Promise<void> {
+    return this.exited.then(() => this.#stderrEnd);
   }
 
   /** A helper of the server may hold stderr for long; what the server itself wrote arrives within a moment. */
