@@ -246,8 +246,15 @@ export class Schedule {
   async #passTime(ms: number): Promise<void> {
     if (ms > 0) this.judge.log(`${ms} ms pass`);
     await this.#quiet();
-    await this.#clock.advance(ms);
-    await this.#quiet();
+    let isOver = false;
+    this.#clock.setTimeout(() => {
+      isOver = true;
+    }, ms);
+    // What a timer has put on its way comes before the next: the network takes real time.
+    while (!isOver) {
+      await this.#clock.advanceToNext();
+      await this.#quiet();
+    }
   }
 
   /** Goes on until it is so; the guard is for what never ends. */

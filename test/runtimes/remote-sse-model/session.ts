@@ -8,6 +8,8 @@ export const stateless = 'none';
 /** A session of a client with the server. */
 export interface Session {
   readonly id: string;
+  /** The revision that was agreed on. */
+  readonly version: string | undefined;
   /** Whose it is, once a call has come. */
   owner: Member | undefined;
   /** The client has its id: a request has come with it. */
@@ -21,9 +23,10 @@ export interface Session {
   listening: EventStream | undefined;
 }
 
-export function createSession(id: string): Session {
+export function createSession(id: string, version?: string): Session {
   return {
     id,
+    version,
     owner: undefined,
     isKnown: false,
     isAlive: true,

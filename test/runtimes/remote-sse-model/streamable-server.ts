@@ -6,6 +6,7 @@ import { sendJson } from './json-answer.js';
 import type { Judge } from './judge.js';
 import type { Message } from './members.js';
 import { Play } from './play.js';
+import { checkHeaders, headersOfListening, headersOfMessage, ofSession } from './request-check.js';
 import { createSession, type Session, stateless } from './session.js';
 import { StreamableCalls } from './streamable-calls.js';
 
@@ -50,12 +51,18 @@ export class StreamableServer {
     const { method, headers } = exchange.request;
     const chance = this.play.nextChance();
     const session = this.sessions.find(({ id }) => id === headers['mcp-session-id']);
+    // What was agreed on stands in the body of the answer, which may not have come whole.
+    if (method === 'DELETE' && session?.isKnown) checkHeaders(this.#judge, 'DELETE', headers, ofSession(session));
     if (session !== undefined) session.isKnown = true;
+    else if (headers['mcp-session-id'] !== undefined) {
+      this.#judge.problem(`${method} names the session ${headers['mcp-session-id']}, which nobody has begun`);
+    }
     if (method === 'POST') return this.#post(exchange, session, chance);
     if (method === 'DELETE' && session !== undefined) return this.#delete(exchange, session, chance);
     if (method !== 'GET' || this.#kind === 'modern') return void exchange.response.writeHead(405).end();
     if (this.#kind === 'sessions' && session === undefined) return void exchange.response.writeHead(400).end();
     if (session?.isAlive === false) return void exchange.response.writeHead(404).end();
+    checkHeaders(this.#judge, 'GET', headers, headersOfListening(session));
     const lastEventId = headers['last-event-id'] as string | undefined;
     if (lastEventId === undefined) this.#listen(exchange, session, chance);
     else await this.#resume(exchange, session, lastEventId, chance);
@@ -119,6 +126,8 @@ export class StreamableServer {
     const body = await readBody(exchange, chance, cutsEarly);
     if (body === undefined) return;
     const message = JSON.parse(body) as Message;
+    const what = `POST ${message.method ?? 'of an answer'}`;
+    checkHeaders(this.#judge, what, exchange.request.headers, headersOfMessage(message, session));
     const isFirst = message.method === 'initialize' || message.method === 'server/discover';
     if (this.#kind === 'sessions' && !isFirst) {
       if (session === undefined) return void exchange.response.writeHead(400).end('Bad Request: no session id');
@@ -166,10 +175,11 @@ export class StreamableServer {
     if (how === 'refuse') return play.refuse(exchange, chance);
     if (how === 'fail') return play.fail(exchange, chance);
     if (how === 'redirect' || how === 'elsewhere') return play.redirect(exchange, chance, how === 'elsewhere');
-    const { protocolVersion } = message.params ?? {};
+    const asked = String(message.params?.protocolVersion);
+    const protocolVersion = chance.one([asked, asked, asked, '2025-06-18', '2025-03-26']);
     const capabilities = { tools: { listChanged: true }, logging: {} };
     const result = { protocolVersion, capabilities, serverInfo: { name: 'remote', version: '1' } };
-    const session = createSession(`session-${this.sessions.length + 1}`);
+    const session = createSession(`session-${this.sessions.length + 1}`, protocolVersion);
     const headers = this.#kind === 'sessions' ? { 'mcp-session-id': session.id } : {};
     if (this.#kind === 'sessions') this.sessions.push(session);
     const answer = { jsonrpc: '2.0', id: message.id, result };
