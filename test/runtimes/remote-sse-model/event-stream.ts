@@ -8,6 +8,10 @@ export class EventStream {
   readonly #withIds: boolean;
   readonly #lineEnd: string;
   readonly #events: string[] = [];
+  /** The logs that came on it. */
+  readonly logs: number[] = [];
+  /** The ids of the questions. */
+  readonly questions: unknown[] = [];
   #exchange: Exchange | undefined;
   #writing: Promise<void> = Promise.resolve();
   #isOver = false;

@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { GatewayError } from '../../../src/errors.js';
 import type { RequestId } from '../../../src/sdk.js';
 import { Notes } from '../../support/play-schedules.js';
+import type { EventStream } from './event-stream.js';
 import type { Member, Message } from './members.js';
 
 /** In everything that is a secret: headers of the catalog, and the query of the URL. */
@@ -23,6 +24,8 @@ export interface Call {
   refused: boolean;
   /** Its server may speak of it though it is answered: it does not know yet, or has itself to blame. */
   mayTrail: boolean;
+  /** Progress that its server has sent on the way to the answer, and that its caller has got. */
+  readonly progress: { readonly sent: number[]; readonly got: number[] };
   /** Its caller was told that no server has got it. */
   toldUndelivered: boolean;
 }
@@ -30,6 +33,7 @@ export interface Call {
 /** Sees everything that callers and the server get, and says what none of them should have got. */
 export class Judge extends Notes {
   readonly calls = new Map<number, Call>();
+  #logs = 0;
 
   override count(what: string): void {
     super.count(what);
@@ -43,6 +47,14 @@ export class Judge extends Notes {
     if (call.executed > 1) this.problem(`call ${call.number} is carried out ${call.executed} times`);
     if (call.toldUndelivered)
       this.problem(`call ${call.number} is carried out, and its caller was told that it was not`);
+  }
+
+  /** What a server says to a caller by itself, under a number of its own. */
+  logFor({ index: c }: Member, stream?: EventStream): Message {
+    this.#logs += 1;
+    stream?.logs.push(this.#logs);
+    const params = { level: 'error', data: { c, number: this.#logs } };
+    return { jsonrpc: '2.0', method: 'notifications/message', params } as Message;
   }
 
   /** A caller gets a message that is no request. */
@@ -86,6 +98,11 @@ export class Judge extends Notes {
       const { n, text: said } = (result.structuredContent ?? {}) as { n?: unknown; text?: unknown };
       if (n !== call.number) this.problem(`${text} is that to call ${n}, not to ${call.number}`);
       else if (said !== textOf(call)) this.problem(`${text} is not what the server said`);
+      const { sent, got } = call.progress;
+      const missing = sent.filter((each) => !got.includes(each));
+      if (missing.length > 0 && !call.mayTrail && !call.cancelled) {
+        this.problem(`${text} comes before its progress ${missing}`);
+      }
       this.count('result');
       return;
     }
@@ -98,7 +115,7 @@ export class Judge extends Notes {
     if (call.executed > 0) this.problem(`${text} says that it was not delivered, and it was carried out`);
   }
 
-  #progress(member: Member, { progressToken, message }: Record<string, unknown>): void {
+  #progress(member: Member, { progressToken, message, progress }: Record<string, unknown>): void {
     const call = [...member.calls.values()].findLast(({ token }) => token !== undefined && token === progressToken);
     const text = `progress (${message}) for ${JSON.stringify(progressToken)} at ${member.name}`;
     this.log(text);
@@ -108,10 +125,16 @@ export class Judge extends Notes {
     // To a raw connection messages pass as they are.
     else if (call.answers > 0 && !(call.mayTrail && member.hearsAll)) this.problem(`${text} comes after the answer`);
     else this.count('progress');
+    if (message !== String(call?.number)) return;
+    const got = call?.progress.got ?? [];
+    if (Number(progress) <= (got.at(-1) ?? 0)) this.problem(`${text} comes after ${got.at(-1)}: ${progress}`);
+    got.push(Number(progress));
   }
 
   #logged(member: Member, { data }: Record<string, unknown>): void {
-    const owner = (data as { c?: unknown } | undefined)?.c;
+    const { c: owner, number } = (data ?? {}) as { c?: unknown; number?: number };
+    if (member.logs.has(number)) this.problem(`${member.name} hears log ${number} a second time`);
+    member.logs.add(number);
     if (!member.shares && owner !== member.index) this.problem(`${member.name} hears what is said to ${owner}`);
     else this.count('log');
   }

@@ -23,6 +23,8 @@ export class Member {
   /** Others share its sessions. */
   readonly shares: boolean;
   readonly calls = new Map<RequestId, Call>();
+  /** The numbers of what servers have said to it. */
+  readonly logs = new Set<unknown>();
   isReady = false;
   hasLeft = false;
   closes = 0;
@@ -81,6 +83,11 @@ export class Member {
     return !this.isMerged && !this.shares;
   }
 
+  /** Gets what its server says by itself: nobody shares the session, and it need not ask for that with each request. */
+  get hearsLogs(): boolean {
+    return this.isThere && !this.shares && (this.#era === 'legacy' || !this.isMerged);
+  }
+
   get isThere(): boolean {
     return this.isReady && !this.hasLeft && this.closes === 0;
   }
@@ -119,6 +126,7 @@ export class Member {
       answers: 0,
       cancelled: false,
       refused: false,
+      progress: { sent: [], got: [] },
       toldUndelivered: false,
       mayTrail: false,
     };

@@ -156,9 +156,10 @@ export class Play {
   }
 
   /** Progress, if the call wants it. */
-  progressOf({ number }: Call, { params }: Message, progress: number): Message | undefined {
+  progressOf({ number, progress: { sent } }: Call, { params }: Message, progress: number): Message | undefined {
     const { progressToken } = (params?._meta ?? {}) as { progressToken?: unknown };
     if (progressToken === undefined) return undefined;
+    sent.push(progress);
     const text = { progressToken, progress, message: String(number) };
     return { jsonrpc: '2.0', method: 'notifications/progress', params: text } as Message;
   }
@@ -181,10 +182,4 @@ export function callOf(judge: Judge, { params }: Message): Call | undefined {
   const call = judge.calls.get(n as number);
   if (call === undefined) judge.problem(`nobody has made call ${n}`);
   return call;
-}
-
-/** What is said to whoever made a call. */
-export function logOf({ member }: Call): Message {
-  const params = { level: 'error', data: { c: member.index } };
-  return { jsonrpc: '2.0', method: 'notifications/message', params } as Message;
 }

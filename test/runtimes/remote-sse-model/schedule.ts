@@ -58,6 +58,7 @@ export class Schedule {
       [1, () => member && this.#follow('leave', member.leave())],
       [3, () => this.#join(chance)],
       [3, () => this.#server.disturb(chance)],
+      [4, () => this.#server.speak(chance)],
       [3, () => this.#play.host.closeIdle()],
       [2, () => this.#play.renewToken()],
       [1, () => this.#goDown(chance)],
@@ -103,6 +104,7 @@ export class Schedule {
     // A check of health that is answered on its stream may not be acknowledged yet.
     await this.#until(() => this.#openPosts === 0, 0);
     this.#checkRest();
+    this.#server.checkHeard();
   }
 
   /** Nothing is held for what is answered, but for what may come besides. */

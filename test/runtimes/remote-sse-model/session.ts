@@ -15,8 +15,12 @@ export interface Session {
   /** The client has its id: a request has come with it. */
   isKnown: boolean;
   isAlive: boolean;
+  /** A message to it was cut off. */
+  hasLost: boolean;
   deletes: number;
+  /** Questions without an answer. The sessions use the same ids. */
   readonly asked: Set<unknown>;
+  questions: number;
   /** Calls without an answer, with the requests that they came in. */
   readonly open: Map<Call, Message>;
   /** What belongs to no request. */
@@ -30,9 +34,19 @@ export function createSession(id: string, version?: string): Session {
     owner: undefined,
     isKnown: false,
     isAlive: true,
+    hasLost: false,
     deletes: 0,
     asked: new Set(),
+    questions: 0,
     open: new Map(),
     listening: undefined,
   };
+}
+
+/** A question to the client of a session. */
+export function ask(session: Pick<Session, 'asked' | 'questions'>): Message {
+  session.questions += 1;
+  const id = session.questions % 2 === 0 ? session.questions : `question ${session.questions}`;
+  session.asked.add(id);
+  return { jsonrpc: '2.0', id, method: 'ping' } as Message;
 }

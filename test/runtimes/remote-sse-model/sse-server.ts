@@ -3,12 +3,14 @@ import { EventStream } from './event-stream.js';
 import { cut, type Exchange, readBody } from './host.js';
 import type { Call, Judge } from './judge.js';
 import type { Member, Message } from './members.js';
-import { callOf, logOf, Play } from './play.js';
+import { callOf, Play } from './play.js';
+import { ask } from './session.js';
 
 interface Session {
   readonly stream: EventStream;
   owner: Member | undefined;
   readonly asked: Set<unknown>;
+  questions: number;
   readonly open: Map<Call, Message>;
 }
 
@@ -18,7 +20,6 @@ export class SseServer {
   readonly #judge: Judge;
   readonly #sessions = new Map<string, Session>();
   #count = 0;
-  #questions = 0;
 
   constructor(judge: Judge, setting: number) {
     this.#judge = judge;
@@ -27,6 +28,25 @@ export class SseServer {
 
   forget(): void {
     this.#sessions.clear();
+  }
+
+  /** Says or asks something that belongs to no request. */
+  speak(chance: Chance): void {
+    const session = chance.pick([...this.#sessions.values()].filter(({ stream }) => stream.isOpen));
+    if (session === undefined) return;
+    const { owner, stream } = session;
+    this.#judge.count('said by itself');
+    if (owner !== undefined && chance.oneIn(2)) stream.send(this.#judge.logFor(owner, stream));
+    else stream.send(ask(session));
+  }
+
+  /** Whoever is there has heard everything. */
+  checkHeard(): void {
+    for (const { owner, stream } of this.#sessions.values()) {
+      const missing = owner?.hearsLogs ? stream.logs.filter((number) => !owner.logs.has(number)) : [];
+      if (missing.length > 0) this.#judge.problem(`${owner?.name} has not heard the logs ${missing}`);
+      if (stream.logs.length > 0) this.#judge.count('all is heard');
+    }
   }
 
   /** Ends a session, or says something on its stream that makes no sense. */
@@ -74,7 +94,7 @@ export class SseServer {
     const stream = new EventStream(name, chance, chance.oneIn(2));
     stream.open(exchange);
     if (how === 'end') return stream.end();
-    this.#sessions.set(name, { stream, owner: undefined, asked: new Set(), open: new Map() });
+    this.#sessions.set(name, { stream, owner: undefined, asked: new Set(), questions: 0, open: new Map() });
     exchange.response.on('close', () => this.#sessions.delete(name));
     const where = `/messages?session=${name}`;
     const { port } = play.other;
@@ -145,16 +165,20 @@ export class SseServer {
     }
   }
 
-  async #answer({ stream, asked, open }: Session, call: Call, message: Message, chance: Chance): Promise<void> {
+  async #answer(session: Session, call: Call, message: Message, chance: Chance): Promise<void> {
     const { play } = this;
+    const { stream, open } = session;
     for (let left = chance.below(4), progress = 1; left > 0; left -= 1, progress += 1) {
       await play.mayWait(chance, 4);
       const other = chance.pick([...open].filter(([each]) => each !== call));
-      const told = play.progressOf(call, message, progress);
+      const tell = () => {
+        const told = open.has(call) ? play.progressOf(call, message, progress) : undefined;
+        if (told !== undefined) stream.send(told);
+      };
       chance.weigh([
-        [4, () => told && open.has(call) && stream.send(told)],
-        [2, () => stream.send(logOf(call))],
-        [2, () => this.#ask(stream, asked)],
+        [4, tell],
+        [2, () => stream.send(this.#judge.logFor(call.member))],
+        [2, () => stream.send(ask(session))],
         [play.odd(1), () => other && open.delete(other[0]) && this.#answerOther(stream, ...other)],
       ])();
     }
@@ -163,13 +187,6 @@ export class SseServer {
     open.delete(call);
     stream.send(play.answerOf(call, message));
     if (play.odd(1) > 0 && chance.oneIn(8)) stream.send(play.answerOf(call, message));
-  }
-
-  #ask(stream: EventStream, asked: Set<unknown>): void {
-    this.#questions += 1;
-    const id = `question ${this.#questions}`;
-    asked.add(id);
-    stream.send({ jsonrpc: '2.0', id, method: 'ping' });
   }
 
   /** Answers another call than the one that it is at. */

@@ -4,8 +4,8 @@ import { cut, type Exchange } from './host.js';
 import { sendJson } from './json-answer.js';
 import type { Call, Judge } from './judge.js';
 import type { Message } from './members.js';
-import { callOf, logOf, type Play } from './play.js';
-import { type Session, stateless } from './session.js';
+import { callOf, type Play } from './play.js';
+import { ask, type Session, stateless } from './session.js';
 
 /** What a server over Streamable HTTP makes of calls. */
 export class StreamableCalls {
@@ -13,7 +13,6 @@ export class StreamableCalls {
   readonly #judge: Judge;
   readonly #streams: Map<string, EventStream>;
   readonly #isModern: boolean;
-  #questions = 0;
 
   /** @param streams - where those of its answers can be taken up again, by name */
   constructor(play: Play, streams: Map<string, EventStream>, isModern: boolean) {
@@ -99,7 +98,6 @@ export class StreamableCalls {
       const others = session.id === stateless ? [] : [...session.open].filter(([each]) => each !== call);
       const other = chance.pick(others);
       const retryMs = chance.one([undefined, 0, 1_000]);
-      const id = `question ${this.#questions}`;
       const what = chance.weigh([
         [4, 'progress'],
         [this.#isModern ? 0 : 2, 'log'],
@@ -111,26 +109,28 @@ export class StreamableCalls {
         [play.odd(stream.isResumable ? 3 : 1), 'cut'],
       ]);
       this.#judge.count(`event: ${what}`);
-      const told = play.progressOf(call, message, progress);
-      if (what === 'progress' && told !== undefined) stream.send(told);
-      else if (what === 'log') stream.send(logOf(call));
+      const isTold = what === 'progress' || (what === 'cut' && chance.oneIn(2));
+      const told = isTold ? play.progressOf(call, message, progress) : undefined;
+      if (what === 'progress') told && stream.send(told);
+      else if (what === 'log') stream.send(this.#judge.logFor(call.member));
       else if (what === 'empty') stream.send('');
       else if (what === 'nobody') stream.send({ jsonrpc: '2.0', id: 'nobody', result: {} });
       else if (what === 'other' && other !== undefined) this.#answerOther(stream, ...other);
       else if (what === 'pause') stream.pause(retryMs);
-      else if (what === 'cut') told === undefined || chance.oneIn(2) ? stream.cut() : stream.sendAndCut(told);
+      else if (what === 'cut') told === undefined ? stream.cut() : stream.sendAndCut(told);
       else if (what === 'ping') {
-        this.#questions += 1;
-        session.asked.add(id);
-        stream.send({ jsonrpc: '2.0', id, method: 'ping' });
+        stream.send(ask(session));
       }
       await play.mayWait(chance, 5);
     }
     const answer = play.answerOf(call, message, this.#isModern);
     const isTwice = play.odd(1) > 0 && chance.oneIn(6);
+    // That of another connection may overtake what came before.
+    const again = isTwice && chance.oneIn(2) ? session.listening : stream;
+    call.mayTrail ||= again !== stream;
     if (play.odd(1) > 0 && chance.oneIn(8)) stream.sendAndCut(answer);
     else stream.send(answer);
-    if (isTwice) (chance.oneIn(2) ? stream : session.listening)?.send(answer);
+    if (isTwice) again?.send(answer);
     await play.mayWait(chance, 6);
     stream.end();
   }

@@ -7,7 +7,7 @@ import type { Judge } from './judge.js';
 import type { Message } from './members.js';
 import { Play } from './play.js';
 import { checkHeaders, headersOfListening, headersOfMessage, ofSession } from './request-check.js';
-import { createSession, type Session, stateless } from './session.js';
+import { ask, createSession, type Session, stateless } from './session.js';
 import { StreamableCalls } from './streamable-calls.js';
 
 /** A server over Streamable HTTP: with sessions, without, or of the stateless era. */
@@ -30,6 +30,36 @@ export class StreamableServer {
   forget(): void {
     for (const session of this.sessions) session.isAlive = false;
     this.#streams.clear();
+  }
+
+  /** Says or asks something that belongs to no request. What keeps its events keeps them until the client comes back. */
+  speak(chance: Chance): void {
+    const session = chance.pick(
+      this.sessions.filter(({ isAlive, listening }) => isAlive && (listening?.isOpen || listening?.isResumable)),
+    );
+    const { owner, listening: stream } = session ?? {};
+    if (session === undefined || stream === undefined) return;
+    this.#judge.count('said by itself');
+    if (owner !== undefined && chance.oneIn(2)) stream.send(this.#judge.logFor(owner, stream));
+    else if (chance.oneIn(2)) stream.send({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' });
+    else {
+      const question = ask(session);
+      stream.questions.push(question.id);
+      stream.send(question);
+    }
+  }
+
+  /** Whoever listens has heard all that was kept, and has answered. */
+  checkHeard(): void {
+    for (const { id, asked, deletes, hasLost, isAlive, listening, owner } of this.sessions) {
+      const isHeard = isAlive && deletes === 0 && owner?.hearsLogs && listening?.isOpen && listening.isResumable;
+      if (!isHeard) continue;
+      const missing = listening.logs.filter((number) => !owner.logs.has(number));
+      if (missing.length > 0) this.#judge.problem(`${owner.name} has not heard the logs ${missing}`);
+      const open = [...asked].filter((each) => listening.questions.includes(each));
+      if (open.length > 0 && !hasLost) this.#judge.problem(`the questions ${open} of ${id} are not answered`);
+      if (listening.logs.length > 0) this.#judge.count('all is heard');
+    }
   }
 
   /** Does something to a stream that belongs to no request. */
@@ -124,7 +154,10 @@ export class StreamableServer {
     const { play } = this;
     const cutsEarly = chance.below(play.isKind ? 1 : 40) === 7;
     const body = await readBody(exchange, chance, cutsEarly);
-    if (body === undefined) return;
+    if (body === undefined) {
+      if (session !== undefined) session.hasLost = true;
+      return;
+    }
     const message = JSON.parse(body) as Message;
     const what = `POST ${message.method ?? 'of an answer'}`;
     checkHeaders(this.#judge, what, exchange.request.headers, headersOfMessage(message, session));
@@ -134,8 +167,8 @@ export class StreamableServer {
       if (!session.isAlive) return play.forgotten(exchange, message, chance);
     }
     if (message.method === undefined) {
-      const isOpen = [...this.sessions, this.#stateless].some(({ asked }) => asked.delete(message.id));
-      if (!isOpen) this.#judge.problem(`an answer to ${JSON.stringify(message.id)}, which is not asked`);
+      if (!(session ?? this.#stateless).asked.delete(message.id))
+        this.#judge.problem(`an answer to ${JSON.stringify(message.id)}, which is not asked`);
       return play.acknowledge(exchange, chance);
     }
     if (message.id === undefined) return play.acknowledge(exchange, chance);
