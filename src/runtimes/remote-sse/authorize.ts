@@ -44,8 +44,9 @@ export class Authorizers {
         const unasked = 'the next request of a caller asks for that';
         const reason = status === 403 ? `scope ${info.scope ?? ''}` : 'token';
         const running = this.#runningOf(provider);
+        let tokens: Tokens;
         for (;;) {
-          const tokens = await held();
+          tokens = await held();
           // Somebody else has got a new one meanwhile.
           if (!chances.has('newer') && toHeader(tokens) !== challenge.token) return 'newer';
           const current = running.get(info.serverUrl);
@@ -62,7 +63,7 @@ export class Authorizers {
             result = await sdk.auth(given, toAuthOptions(info, fetchFn));
           } catch (cause) {
             if (cause instanceof NobodyToAsk) throw consent(unasked);
-            throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider);
+            throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider, tokens);
           }
           if (result !== 'AUTHORIZED') throw consent("finish with the SDK's auth(), then connect again");
         };
@@ -142,10 +143,10 @@ function failed(server: string, message: string, cause: unknown): GatewayError {
   return new GatewayError('AUTH_FAILED', message, { server, cause, delivered: false });
 }
 
-/** An authorization server may repeat in its refusal what it was sent. */
-async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider) {
-  const tokens = await (async () => provider.tokens())().catch(() => undefined);
-  const secrets = [tokens?.access_token, tokens?.refresh_token].filter((value) => value !== undefined && value !== '');
+/** An authorization server may repeat in its refusal what it was sent: what the host held then, and may hold no more. */
+async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider, held: Tokens) {
+  const now = await (async () => provider.tokens())().catch(() => undefined);
+  const secrets = [held, now].flatMap((tokens) => [tokens?.access_token, tokens?.refresh_token]).filter(Boolean);
   const message = cause instanceof Error ? cause.message : String(cause);
   const hidden = secrets.reduce<string>((text, value) => text.replaceAll(value as string, '***'), message);
   return failed(server, `${what}: ${hidden}`, hidden === message ? cause : new Error(hidden));
