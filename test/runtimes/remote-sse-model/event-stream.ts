@@ -1,9 +1,17 @@
 import type { Chance } from '../../gateway/model/chance.js';
 import { cut, type Exchange, writeInPieces } from './host.js';
 
+/** Which stream and event a `Last-Event-ID` names. */
+export function readEventId(header: string): [name: string, count: number] {
+  const [name = '', count] = (Buffer.from(header, 'latin1').toString().split(' ').at(-1) as string).split('-');
+  return [name, Number(count)];
+}
+
 /** A stream of events that is kept, so that it can be taken up again from any of them. */
 export class EventStream {
   readonly #name: string;
+  /** Headers have no more than Latin-1 in them. */
+  readonly #prefix: string;
   readonly #chance: Chance;
   readonly #withIds: boolean;
   readonly #lineEnd: string;
@@ -21,6 +29,7 @@ export class EventStream {
     this.#name = name;
     this.#chance = chance;
     this.#withIds = withIds;
+    this.#prefix = chance.one(['', '', 'ü, 🚀; ']);
     this.#lineEnd = chance.one(['\n', '\n', '\r\n', '\r']);
     // What primes a client: an id without a message.
     if (withIds && chance.oneIn(2)) this.#add('');
@@ -94,7 +103,7 @@ export class EventStream {
     const text = typeof message === 'string' ? message : JSON.stringify(message, null, chance.oneIn(4) ? 1 : 0);
     const lines = text.split('\n').map((line) => `data:${chance.oneIn(2) ? ' ' : ''}${line}`);
     const name = type ?? (chance.oneIn(2) ? 'message' : undefined);
-    const id = `${this.#name}-${this.#events.length + 1}`;
+    const id = `${this.#prefix}${this.#name}-${this.#events.length + 1}`;
     const event = [
       ...(chance.oneIn(6) ? [': a comment', ''] : []),
       ...(name === undefined ? [] : [`event: ${name}`]),

@@ -20,6 +20,8 @@ export interface Call {
   executed: number;
   answers: number;
   cancelled: boolean;
+  /** Its time has ended. */
+  isLate: boolean;
   /** `send` said that it was not accepted. */
   refused: boolean;
   /** Its server may speak of it though it is answered: it does not know yet, or has itself to blame. */
@@ -109,6 +111,7 @@ export class Judge extends Notes {
     this.checkSecrets(text, JSON.stringify(error));
     const { code, delivered } = error?.data ?? {};
     this.count(String(code ?? 'error of the server'));
+    call.isLate = code === 'REQUEST_TIMEOUT';
     if (code !== undefined) this.count(`delivered: ${delivered}`);
     if (delivered !== false) return;
     call.toldUndelivered = true;

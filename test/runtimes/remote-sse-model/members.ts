@@ -125,6 +125,7 @@ export class Member {
       executed: 0,
       answers: 0,
       cancelled: false,
+      isLate: false,
       refused: false,
       progress: { sent: [], got: [] },
       toldUndelivered: false,

@@ -1,5 +1,5 @@
-import { MemoryProvider } from '../../fixtures/http/oauth-host.js';
 import { type Chance, createChance } from '../../gateway/model/chance.js';
+import { Access } from './access.js';
 import { cut, type Exchange, Host } from './host.js';
 import { type Call, type Judge, secret, textOf } from './judge.js';
 import type { Message } from './members.js';
@@ -18,9 +18,7 @@ export class Play {
   readonly host: Host;
   /** Another origin, where nothing of ours may go. */
   readonly other: Host;
-  /** Has the token that the server takes, or learns of it when it is refused; undefined where the catalog has it. */
-  readonly provider: MemoryProvider | undefined;
-  #token = 1;
+  readonly access: Access;
   /** From now on the server does what it should. */
   isKind = false;
   /** What the server has not done yet. */
@@ -30,51 +28,32 @@ export class Play {
   constructor(judge: Judge, setting: number, handle: (exchange: Exchange) => Promise<void>) {
     this.judge = judge;
     this.setting = setting;
-    this.provider = createChance(setting).oneIn(4) ? new MemoryProvider() : undefined;
-    this.#giveToken();
+    this.access = new Access(judge, setting, this);
     this.host = new Host((exchange) => {
       const { method, url, headers } = exchange.request;
       judge.log(`${method} ${url} of session ${headers['mcp-session-id']} after ${headers['last-event-id']}`);
-      if (this.#isRefused(exchange)) return;
-      handle(exchange).catch((error: Error) => judge.problem(`the server fails: ${error.stack}`));
+      this.#take(exchange, handle).catch((error: Error) => judge.problem(`the server fails: ${error.stack}`));
     });
     this.other = new Host(({ request }) => judge.problem(`${request.method} ${request.url} goes to another origin`));
   }
 
-  get authorization(): string {
-    return `Bearer ${secret}-token-${this.#token}`;
+  async #take(exchange: Exchange, handle: (exchange: Exchange) => Promise<void>): Promise<void> {
+    const chance = this.nextChance();
+    const { response } = exchange;
+    // The connection ends with the answer, or something is said before it.
+    if (chance.oneIn(12)) response.setHeader('connection', 'close');
+    if (chance.oneIn(12)) response.writeProcessing();
+    if (chance.oneIn(12)) response.writeEarlyHints({ link: '</style.css>; rel=preload' });
+    const isRefused = await this.access.refuses(exchange, () => this.host.isUp);
+    if (!isRefused) await handle(exchange);
   }
 
-  /** The token is good no more: somebody has renewed it. */
-  renewToken(): void {
-    if (this.provider !== undefined) this.#token += 1;
-  }
-
-  #giveToken(): void {
-    this.provider?.saveTokens({ access_token: `${secret}-token-${this.#token}`, token_type: 'Bearer' });
-  }
-
-  #isRefused({ request, response }: Exchange): boolean {
-    const { method, url = '', headers } = request;
-    const { authorization } = headers;
-    // What is asked of those who grant access, which nobody does here.
-    const isAboutAccess = url.startsWith('/.well-known/') || ['/register', '/token'].includes(url);
-    if (isAboutAccess) response.writeHead(404).end();
-    // A sign of life before there is a session needs no access.
-    if (isAboutAccess || authorization === this.authorization || method === 'OPTIONS') return isAboutAccess;
-    if (this.provider === undefined || !authorization?.startsWith(`Bearer ${secret}-token-`)) {
-      this.judge.problem(`${method} ${url} comes with ${authorization}`);
-    }
-    // The end of a session waits for no token.
-    if (method === 'DELETE') return false;
-    this.judge.count('token refused');
-    this.#giveToken();
-    response.writeHead(401, { 'www-authenticate': 'Bearer' }).end();
-    return true;
+  get origin(): string {
+    return `http://127.0.0.1:${this.host.port}`;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.host.port}/mcp?${query}`;
+    return `${this.origin}/mcp?${query}`;
   }
 
   /** For what belongs to no call. */
@@ -120,11 +99,12 @@ export class Play {
     response.writeHead(404, body === '' ? {} : { 'content-type': 'application/json' }).end(body);
   }
 
-  redirect({ response }: Exchange, chance: Chance, elsewhere: boolean): void {
+  redirect({ request, response }: Exchange, chance: Chance, elsewhere: boolean): void {
     this.judge.count(elsewhere ? 'redirected elsewhere' : 'redirected');
     const { port } = elsewhere ? this.other : this.host;
     const location = elsewhere || chance.oneIn(2) ? `http://127.0.0.1:${port}/mcp?${query}` : `/mcp?${query}`;
-    response.writeHead(chance.one(elsewhere ? [301, 302, 307, 308] : [307, 308]), { location }).end('moved');
+    const isAnyFollowed = elsewhere || request.method === 'GET';
+    response.writeHead(chance.one(isAnyFollowed ? [301, 302, 307, 308] : [307, 308]), { location }).end('moved');
   }
 
   /** Takes a message that needs no answer. */
@@ -141,7 +121,8 @@ export class Play {
       [this.odd(1), 'cut'],
     ]);
     await this.mayWait(chance, 8);
-    if (how === 'refuse') this.refuse(exchange, chance);
+    // It has been taken: who is told that access is missing sends it again.
+    if (how === 'refuse') this.refuse(exchange, chance, chance.one([400, 403, 405, 413, 429, 503]));
     else if (how === 'fail') this.fail(exchange, chance);
     else if (how === 'cut') cut(exchange, chance);
     else response.writeHead(how as number).end(how === 202 && chance.oneIn(2) ? 'Accepted' : undefined);

@@ -18,6 +18,10 @@ export interface Session {
   /** A message to it was cut off. */
   hasLost: boolean;
   deletes: number;
+  /** Calls, with their ids. */
+  readonly calls: Map<Call, unknown>;
+  /** The ids of the requests that the client has taken back. */
+  readonly cancelled: Set<unknown>;
   /** Questions without an answer. The sessions use the same ids. */
   readonly asked: Set<unknown>;
   questions: number;
@@ -36,6 +40,8 @@ export function createSession(id: string, version?: string): Session {
     isAlive: true,
     hasLost: false,
     deletes: 0,
+    calls: new Map(),
+    cancelled: new Set(),
     asked: new Set(),
     questions: 0,
     open: new Map(),

@@ -51,8 +51,11 @@ export class StreamableCalls {
     }
     this.#judge.execute(call);
     session.open.set(call, message);
+    session.calls.set(call, message.id);
     await play.mayWait(chance);
     const answer = play.answerOf(call, message, this.#isModern);
+    // Only that of the first answer counts.
+    if (chance.oneIn(8)) exchange.response.setHeader('mcp-session-id', 'another');
     const how = chance.weigh([
       [10, 'JSON'],
       [14, 'events'],
@@ -68,7 +71,9 @@ export class StreamableCalls {
     this.#judge.count(`answer: ${how}`);
     if (how === 'events') await this.#events(exchange, session, call, message, chance);
     else if (how === 'JSON')
-      await sendJson(exchange, chance.oneIn(8) ? [answer] : answer, chance, { mayPack: !play.isKind });
+      await sendJson(exchange, chance.oneIn(6) ? this.#batch(call, message, chance, answer) : answer, chance, {
+        mayPack: !play.isKind,
+      });
     else if (how === 'cut inside') await sendJson(exchange, answer, chance, { isCut: true, mayPack: !play.isKind });
     else if (how === 'cut') cut(exchange, chance);
     else if (how === 'fail') play.fail(exchange, chance);
@@ -93,7 +98,8 @@ export class StreamableCalls {
     const stream = new EventStream(name, chance, !this.#isModern && !chance.oneIn(4));
     this.#streams.set(name, stream);
     stream.open(exchange);
-    for (let left = chance.below(8), progress = 1; left > 0; left -= 1, progress += 1) {
+    let progress = 1;
+    for (let left = chance.below(8); left > 0; left -= 1, progress += 1) {
       // Without sessions it cannot know which of them come over one connection.
       const others = session.id === stateless ? [] : [...session.open].filter(([each]) => each !== call);
       const other = chance.pick(others);
@@ -123,16 +129,24 @@ export class StreamableCalls {
       }
       await play.mayWait(chance, 5);
     }
-    const answer = play.answerOf(call, message, this.#isModern);
+    const own = play.answerOf(call, message, this.#isModern);
+    const answer = chance.oneIn(8) ? this.#batch(call, message, chance, own, progress) : own;
     const isTwice = play.odd(1) > 0 && chance.oneIn(6);
     // That of another connection may overtake what came before.
     const again = isTwice && chance.oneIn(2) ? session.listening : stream;
     call.mayTrail ||= again !== stream;
     if (play.odd(1) > 0 && chance.oneIn(8)) stream.sendAndCut(answer);
     else stream.send(answer);
-    if (isTwice) again?.send(answer);
+    if (isTwice) again?.send(own);
     await play.mayWait(chance, 6);
     stream.end();
+  }
+
+  /** The answer with something before it, in one body or event, as revision 2025-03-26 has it. */
+  #batch(call: Call, message: Message, chance: Chance, answer: Message, progress = 1): Message[] {
+    const told = chance.oneIn(2) ? this.#play.progressOf(call, message, progress) : undefined;
+    const log = chance.oneIn(2) && !this.#isModern ? [this.#judge.logFor(call.member)] : [];
+    return [...log, ...(told === undefined ? [] : [told]), answer];
   }
 
   /** Answers another call than the one that it is at. */

@@ -1,6 +1,6 @@
 import { discovery } from '../../endpoint/modern-servers.js';
 import type { Chance } from '../../gateway/model/chance.js';
-import { EventStream } from './event-stream.js';
+import { EventStream, readEventId } from './event-stream.js';
 import { cut, type Exchange, readBody } from './host.js';
 import { sendJson } from './json-answer.js';
 import type { Judge } from './judge.js';
@@ -49,6 +49,19 @@ export class StreamableServer {
     }
   }
 
+  /** Of what nobody waits for any more it has heard. */
+  checkCancelled(): void {
+    for (const { id, calls, cancelled, deletes, hasLost, isAlive } of this.sessions) {
+      const isExcused = !isAlive || deletes > 0 || hasLost || this.play.access.isExcused;
+      if (isExcused || this.play.access.kind !== 'catalog') continue;
+      for (const [call, name] of calls) {
+        if (!(call.cancelled || call.isLate) || call.member.hasLeft) continue;
+        if (cancelled.has(name)) this.#judge.count('taken back');
+        else this.#judge.problem(`${id} goes on with call ${call.number}, which nobody waits for`);
+      }
+    }
+  }
+
   /** Whoever listens has heard all that was kept, and has answered. */
   checkHeard(): void {
     for (const { id, asked, deletes, hasLost, isAlive, listening, owner } of this.sessions) {
@@ -57,7 +70,8 @@ export class StreamableServer {
       const missing = listening.logs.filter((number) => !owner.logs.has(number));
       if (missing.length > 0) this.#judge.problem(`${owner.name} has not heard the logs ${missing}`);
       const open = [...asked].filter((each) => listening.questions.includes(each));
-      if (open.length > 0 && !hasLost) this.#judge.problem(`the questions ${open} of ${id} are not answered`);
+      if (open.length > 0 && !hasLost && !this.play.access.isExcused)
+        this.#judge.problem(`the questions ${open} of ${id} are not answered`);
       if (listening.logs.length > 0) this.#judge.count('all is heard');
     }
   }
@@ -83,9 +97,12 @@ export class StreamableServer {
     const session = this.sessions.find(({ id }) => id === headers['mcp-session-id']);
     // What was agreed on stands in the body of the answer, which may not have come whole.
     if (method === 'DELETE' && session?.isKnown) checkHeaders(this.#judge, 'DELETE', headers, ofSession(session));
-    if (session !== undefined) session.isKnown = true;
+    if (session !== undefined) session.isKnown ||= method !== 'DELETE';
     else if (headers['mcp-session-id'] !== undefined) {
       this.#judge.problem(`${method} names the session ${headers['mcp-session-id']}, which nobody has begun`);
+    }
+    if (method !== 'POST' && this.play.odd(1) > 0 && chance.oneIn(12)) {
+      return this.play.redirect(exchange, chance, method === 'GET' && chance.oneIn(4));
     }
     if (method === 'POST') return this.#post(exchange, session, chance);
     if (method === 'DELETE' && session !== undefined) return this.#delete(exchange, session, chance);
@@ -111,6 +128,11 @@ export class StreamableServer {
 
   #listen(exchange: Exchange, session: Session | undefined, chance: Chance): void {
     const { play } = this;
+    const { listening, owner } = session ?? {};
+    // With what it has heard, an id has come.
+    if (listening?.isResumable && listening.logs.some((number) => owner?.logs.has(number))) {
+      this.#judge.problem(`${session?.id} does not ask for the rest of its stream`);
+    }
     const how = chance.weigh<number | string>([
       [12, 'stream'],
       [3, 405],
@@ -130,8 +152,8 @@ export class StreamableServer {
 
   async #resume(exchange: Exchange, session: Session | undefined, lastEventId: string, chance: Chance): Promise<void> {
     const { play } = this;
-    const [name, index] = lastEventId.split('-');
-    const stream = this.#streams.get(name as string);
+    const [name, count] = readEventId(lastEventId);
+    const stream = this.#streams.get(name);
     await play.mayWait(chance, 6);
     const how = chance.weigh([
       [10, 'stream'],
@@ -147,7 +169,7 @@ export class StreamableServer {
     else if (how === 'forget') {
       (session as Session).isAlive = false;
       exchange.response.writeHead(404).end();
-    } else stream.open(exchange, {}, Number(index));
+    } else stream.open(exchange, {}, count);
   }
 
   async #post(exchange: Exchange, session: Session | undefined, chance: Chance): Promise<void> {
@@ -170,6 +192,9 @@ export class StreamableServer {
       if (!(session ?? this.#stateless).asked.delete(message.id))
         this.#judge.problem(`an answer to ${JSON.stringify(message.id)}, which is not asked`);
       return play.acknowledge(exchange, chance);
+    }
+    if (message.method === 'notifications/cancelled') {
+      (session ?? this.#stateless).cancelled.add(message.params?.requestId);
     }
     if (message.id === undefined) return play.acknowledge(exchange, chance);
     if (message.method === 'tools/call') return this.#calls.take(exchange, message, session ?? this.#stateless);
