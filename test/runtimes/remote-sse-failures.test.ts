@@ -416,6 +416,26 @@ describe('an answer that does not come', () => {
         asked.response.write(event(whole(asked.message?.id)).slice(0, -1), () => asked.request.socket.destroy());
       },
     ],
+    [
+      'JSON with its length, the last answer of its connection,',
+      (asked: Asked) => {
+        const body = whole(asked.message?.id);
+        asked.response.writeHead(200, {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+          connection: 'close',
+        });
+        asked.response.write(body.slice(0, 500), () => asked.request.socket.destroy());
+      },
+    ],
+    [
+      'an event stream, the last answer of its connection,',
+      (asked: Asked) => {
+        asked.response.setHeader('connection', 'close');
+        startEvents(asked.response);
+        asked.response.write(event(whole(asked.message?.id)).slice(0, 500), () => asked.request.socket.destroy());
+      },
+    ],
   ])('%s cut in the middle', async (_name, cut) => {
     const { message, data, host } = await fail(on('tools/call', cut));
     expect(message).toMatch(/^"vendor": .*POST tools\/call got no whole answer from .*: .* cut the connection/);

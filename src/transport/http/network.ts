@@ -15,6 +15,8 @@ export function describeNetworkError(error: unknown, url: URL): string {
     return `the proxy cannot be reached: ${known(proxyUrl)} (${code})`;
   }
   if (known !== undefined) return `${known(url)} (${code})`;
+  // On a connection that was to end with this answer, the parser finds out that it ended too early.
+  if (/\(Invalid EOF state\)/.test(innermostMessage(error))) return `${url.host} cut the connection`;
   if (code.startsWith('HPE_') || isParserError(error))
     return `what answers at ${url.host} does not speak HTTP${code === '' ? '' : ` (${code})`}`;
   // OpenSSL spells their names in several ways.
@@ -67,6 +69,7 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   ECONNRESET: ({ host }) => `${host} cut the connection`,
   EPIPE: ({ host }) => `${host} cut the connection`,
   UND_ERR_SOCKET: ({ host }) => `${host} cut the connection`,
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ({ host }) => `${host} cut the connection`,
   UND_ERR_CLOSED: () => 'the runtime is closed',
   UND_ERR_DESTROYED: () => 'the runtime is closed',
   UND_ERR_PRX_TLS: () => 'TLS with the proxy failed; check its certificate',
