@@ -11,7 +11,16 @@ const happenings = [
   ...['refused', 'failed', 'redirected', 'redirected elsewhere', 'token refused', 'session forgotten', 'DELETE'],
   ...['answer: JSON', 'answer: events', 'answer: cut', 'answer: cut inside', 'rest: stream', 'stream disturbed'],
   ...['acknowledged: at once', 'acknowledged: behind the answer', 'delivered: false', 'delivered: unknown'],
-  ...['CONNECTION_FAILED', 'SESSION_LOST', 'HTTP_STATUS', 'ANSWER_INVALID', 'AUTH_REQUIRED', 'REQUEST_TIMEOUT'],
+  ...['said by itself', 'token: renewed', 'host: headers failed', 'host: headers late', 'host: tokens late'],
+  ...[
+    'MESSAGE_TOO_LARGE',
+    'CONNECTION_FAILED',
+    'SESSION_LOST',
+    'HTTP_STATUS',
+    'ANSWER_INVALID',
+    'AUTH_REQUIRED',
+    'REQUEST_TIMEOUT',
+  ],
 ];
 
 test(`${runs} schedules of callers and a remote server that misbehaves: each call is answered once and carried out at most once, and nothing is left`, async () => {

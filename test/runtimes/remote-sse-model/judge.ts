@@ -8,6 +8,9 @@ import type { Member, Message } from './members.js';
 /** In everything that is a secret: headers of the catalog, and the query of the URL. */
 export const secret = 's3cret';
 
+/** In bytes: as much may a message have, in either direction. */
+export const mostBytes = 512 * 1024;
+
 /** A call as its caller remembers it, and the server. */
 export interface Call {
   readonly number: number;
@@ -16,6 +19,8 @@ export interface Call {
   readonly token: RequestId | undefined;
   /** Characters of the answer. */
   readonly size: number;
+  /** It may be larger itself than messages may be. */
+  readonly isTooLarge: boolean;
   /** How often the server has carried it out. */
   executed: number;
   answers: number;
@@ -97,6 +102,7 @@ export class Judge extends Notes {
     if (call.refused) this.problem(`${text} comes, though it was not accepted`);
     call.mayTrail ||= error !== undefined;
     if (result !== undefined) {
+      if (textOf(call).length > mostBytes) this.problem(`${text} is larger than messages may be`);
       const { n, text: said } = (result.structuredContent ?? {}) as { n?: unknown; text?: unknown };
       if (n !== call.number) this.problem(`${text} is that to call ${n}, not to ${call.number}`);
       else if (said !== textOf(call)) this.problem(`${text} is not what the server said`);

@@ -3,7 +3,7 @@ import type { Gateway } from '../../../src/index.js';
 import type { JSONRPCMessage, RequestId, Transport } from '../../../src/sdk.js';
 import { envelope } from '../../endpoint/modern-caller.js';
 import type { Chance } from '../../gateway/model/chance.js';
-import { type Call, isWaiting, type Judge } from './judge.js';
+import { type Call, isWaiting, type Judge, mostBytes } from './judge.js';
 
 /** A message, as loose as callers see them. */
 export interface Message {
@@ -110,18 +110,20 @@ export class Member {
   }
 
   /** Calls the tool; the call says whose it is. */
-  call(number: number, chance: Chance): Call {
+  call(number: number, chance: Chance, mayBeTooLarge = true): Call {
     this.#count += 1;
     const id = chance.oneIn(2) ? this.#count : `id ${this.#count}`;
     // What is said too late of one call must not be taken for what is said of another.
     const token = chance.oneIn(3) ? undefined : this.hearsAll ? `token ${number}` : chance.one(tokens);
     const open = [...this.calls.values()].filter(isWaiting);
+    const padding = 'x'.repeat(chance.oneIn(10) ? chance.below(mayBeTooLarge ? 600_000 : 400_000) : 0);
     const call: Call = {
       number,
       member: this,
       id,
       token: open.some((other) => other.token === token) ? undefined : token,
-      size: chance.oneIn(8) ? chance.below(100_000) : 0,
+      size: chance.oneIn(8) ? chance.below(100_000) : mayBeTooLarge && chance.oneIn(60) ? 600_000 : 0,
+      isTooLarge: padding.length > mostBytes - 1_000,
       executed: 0,
       answers: 0,
       cancelled: false,
@@ -133,7 +135,6 @@ export class Member {
     };
     this.calls.set(id, call);
     this.#judge.calls.set(number, call);
-    const padding = 'x'.repeat(chance.oneIn(10) ? chance.below(600_000) : 0);
     this.#judge.log(`${this.name} makes call ${number} under ${JSON.stringify(id)} (${padding.length})`);
     const _meta = {
       ...(this.#era === 'modern' && envelope()),

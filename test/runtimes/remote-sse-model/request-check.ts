@@ -12,9 +12,15 @@ export function checkHeaders(judge: Judge, what: string, headers: IncomingHttpHe
 
 type Expected = Readonly<Record<string, string | undefined>>;
 
-export function headersOfMessage({ method, params }: Message, session: Session | undefined): Expected {
+export function headersOfMessage(
+  { id, method, params }: Message,
+  session: Session | undefined,
+  isModern: boolean,
+): Expected {
   const { _meta, name } = (params ?? {}) as { _meta?: Record<string, string>; name?: string };
-  const modern = _meta?.['io.modelcontextprotocol/protocolVersion'];
+  // A notification need not say of which era it is.
+  const own = isModern && id === undefined ? '2026-07-28' : undefined;
+  const modern = _meta?.['io.modelcontextprotocol/protocolVersion'] ?? own;
   const isBeginning = method === 'initialize';
   return {
     accept: 'application/json, text/event-stream',

@@ -94,8 +94,9 @@ export class Schedule {
     await this.#until(isDone, 5_000);
     judge.checkAnswered();
     for (const what of this.#underWay.values()) judge.problem(`${what} does not end`);
-    for (const { member, number, refused } of judge.calls.values()) {
-      if (refused && member.isThere) judge.problem(`${member.name} is there, and call ${number} was not accepted`);
+    for (const { member, number, refused, isTooLarge } of judge.calls.values()) {
+      if (refused && !isTooLarge && member.isThere)
+        judge.problem(`${member.name} is there, and call ${number} was not accepted`);
     }
     // The merged peer begins another session where the server has forgotten one; the others connect again.
     await this.#everybodyCalls(({ isMerged }) => isMerged);
@@ -127,7 +128,7 @@ export class Schedule {
   async #everybodyCalls(hasToWork: (member: Member) => boolean): Promise<void> {
     const { judge } = this;
     const members = this.#members.filter(({ isThere }) => isThere);
-    const calls = members.map((member) => member.call(this.#nextCall(), this.#chance));
+    const calls = members.map((member) => member.call(this.#nextCall(), this.#chance, false));
     await this.#until(() => !calls.some(isWaiting), 1_000);
     judge.checkAnswered();
     for (const { member, number, executed } of calls) {
@@ -140,7 +141,9 @@ export class Schedule {
     const { access, host, other } = this.#play;
     await this.#quiet();
     const sessions = this.#server instanceof StreamableServer ? this.#server.sessions : [];
-    const living = sessions.filter(({ isAlive, isKnown, deletes }) => isAlive && isKnown && deletes === 0);
+    const living = sessions.filter(
+      ({ isAlive, isKnown, hasLost, deletes }) => isAlive && isKnown && !hasLost && deletes === 0,
+    );
     const isUp = host.isUp;
     judge.log('the gateway closes');
     let isClosed = false;
@@ -199,7 +202,17 @@ export class Schedule {
     const isolation = this.#shares ? 'shared' : 'caller';
     const health = createChance(this.#setting).oneIn(3) ? { interval: '20s', timeout: '5s', failures: 3 } : undefined;
     return {
-      servers: [{ id: 'remote', isolation, request_timeout: '60s', restart, runtime, ...(health && { health }) }],
+      servers: [
+        {
+          id: 'remote',
+          isolation,
+          request_timeout: '60s',
+          max_message: '512KiB',
+          restart,
+          runtime,
+          ...(health && { health }),
+        },
+      ],
     } as never;
   }
 

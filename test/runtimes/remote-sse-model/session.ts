@@ -15,7 +15,7 @@ export interface Session {
   /** The client has its id: a request has come with it. */
   isKnown: boolean;
   isAlive: boolean;
-  /** A message to it was cut off. */
+  /** A message to it was cut off, or may have been. */
   hasLost: boolean;
   deletes: number;
   /** Calls, with their ids. */

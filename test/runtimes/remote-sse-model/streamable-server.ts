@@ -102,6 +102,8 @@ export class StreamableServer {
       this.#judge.problem(`${method} names the session ${headers['mcp-session-id']}, which nobody has begun`);
     }
     if (method !== 'POST' && this.play.odd(1) > 0 && chance.oneIn(12)) {
+      // The connection that it goes on with may be about to be closed.
+      if (session !== undefined) session.hasLost ||= method === 'DELETE';
       return this.play.redirect(exchange, chance, method === 'GET' && chance.oneIn(4));
     }
     if (method === 'POST') return this.#post(exchange, session, chance);
@@ -182,7 +184,12 @@ export class StreamableServer {
     }
     const message = JSON.parse(body) as Message;
     const what = `POST ${message.method ?? 'of an answer'}`;
-    checkHeaders(this.#judge, what, exchange.request.headers, headersOfMessage(message, session));
+    checkHeaders(
+      this.#judge,
+      what,
+      exchange.request.headers,
+      headersOfMessage(message, session, this.#kind === 'modern'),
+    );
     const isFirst = message.method === 'initialize' || message.method === 'server/discover';
     if (this.#kind === 'sessions' && !isFirst) {
       if (session === undefined) return void exchange.response.writeHead(400).end('Bad Request: no session id');
