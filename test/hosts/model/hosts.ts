@@ -29,7 +29,7 @@ export interface PlayedHost {
   readonly port: number;
   /** Whether it answers the stateless era. */
   readonly isDual: boolean;
-  /** Whether requests come by an adapter to `Request` and `Response`. */
+  /** Whether requests come by an adapter to `Request` and `Response`, which the SDK's transport for node has in it. */
   readonly hasAdapter: boolean;
   /** Whether clients may come back for what they have missed. */
   readonly isResumable: boolean;
@@ -45,6 +45,19 @@ export interface PlayedHost {
   closeSessions(graceMs: number): Promise<void>;
   /** Ends what connections are left, and stops to listen. */
   closeServer(): Promise<void>;
+}
+
+type Answered<T> = T | Promise<T>;
+
+const noSession = 'this session is not served';
+
+/** The program cannot serve a session that these begin, with the numbers of the request in their data. */
+function failsToBegin({ data }: Caller): boolean {
+  return isUnserved(Number((data as { readonly numbers?: unknown } | undefined)?.numbers));
+}
+
+export function isUnserved(number: number): boolean {
+  return number % 11 === 7;
 }
 
 export interface PlayedHostOptions {
@@ -64,12 +77,32 @@ export async function openHost({
   authenticate,
   problem,
 }: PlayedHostOptions): Promise<PlayedHost> {
-  const onError = (error: unknown) => problem(`the host failed: ${String((error as Error)?.stack ?? error)}`);
+  const onError = (error: unknown) => {
+    if ((error as Error)?.message !== noSession) {
+      problem(`the host failed: ${String((error as Error)?.stack ?? error)}`);
+    }
+  };
   const limits = { clock, maxSessions: mostSessions, maxBodyBytes: mostBytes, onError };
   const ofNode = ({ headers }: IncomingMessage) =>
-    authenticate(headers.authorization ?? null, headers['x-numbers']?.toString() ?? null);
-  const ofWeb = ({ headers }: Request) => authenticate(headers.get('authorization'), headers.get('x-numbers'));
-  const serve = (transport: unknown, caller: Caller) => gateway.serve(transport as Transport, { caller });
+    ask(headers.authorization ?? null, headers['x-numbers']?.toString() ?? null);
+  const ofWeb = ({ headers }: Request) => ask(headers.get('authorization'), headers.get('x-numbers'));
+  /** Some programs have to look up who it is. Requests alone: what else is sent is expected to come in order. */
+  const ask = (authorization: string | null, numbers: string | null): Answered<Caller | undefined> => {
+    const caller = authenticate(authorization, numbers);
+    return Number.parseInt(numbers ?? '', 10) % 3 === 0 ? later(caller) : caller;
+  };
+  /** Late enough for a client to leave meanwhile. */
+  const later = async <T>(value: T): Promise<T> => {
+    for (let turn = 0; turn < 3; turn += 1) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      activity += 1;
+    }
+    return value;
+  };
+  const serve = async (transport: unknown, caller: Caller) => {
+    if (failsToBegin(caller)) throw new Error(noSession);
+    await gateway.serve(transport as Transport, { caller });
+  };
   const sockets = new Set<Socket>();
   let activity = 0;
   let openRequests = 0;
@@ -98,7 +131,7 @@ export async function openHost({
     port: (server.address() as AddressInfo).port,
     isDual: kind === 'fetch',
     isResumable: kind === 'SDK for node',
-    hasAdapter: kind === 'fetch' || kind === 'SDK for the web',
+    hasAdapter: kind !== 'node',
     isForeign: kind.startsWith('SDK'),
     sockets,
     get activity() {
@@ -143,8 +176,8 @@ export async function openHost({
         return { sessions: web, handle: toNode((request) => web.handle(request)) };
       }
       default: {
-        const answer = (request: Request): Response | Promise<Response> => {
-          const caller = ofWeb(request);
+        const answer = async (request: Request): Promise<Response> => {
+          const caller = await ofWeb(request);
           return caller === undefined ? new Response(null, { status: 401 }) : gateway.fetch(request, { caller });
         };
         return { sessions: undefined, handle: toNode(answer) };

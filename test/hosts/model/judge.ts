@@ -2,6 +2,7 @@ import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
 import { type Client, type Exchange, groupOf, nameOf, type Sent } from './clients.js';
+import { textOf } from './odd-texts.js';
 
 /** What a server with sessions has asked. */
 export interface Question {
@@ -33,7 +34,7 @@ export class Judge extends Notes {
   // --- at a server ---
 
   arrived(instance: ScriptedInstance, request: JSONRPCRequest): Sent | undefined {
-    const { n } = (request.params?.arguments ?? {}) as Json;
+    const { n, text: said } = (request.params?.arguments ?? {}) as Json;
     const sent = this.sent.get(n as number);
     const text = `call ${n} at ${nameOfInstance(instance)}`;
     this.log(`${text} under ${JSON.stringify(request.id)}`);
@@ -42,6 +43,9 @@ export class Judge extends Notes {
       return undefined;
     }
     const isAgain = request.params?.inputResponses !== undefined;
+    if (said !== (sent.params.arguments as Json).text) {
+      this.problem(`${text}: its text is another`);
+    }
     if (sent.at !== undefined && !isAgain) {
       this.problem(`${text}: it comes a second time`);
     }
@@ -167,6 +171,9 @@ export class Judge extends Notes {
     }
     if ((result.structuredContent as Json | undefined)?.n !== sent.number) {
       this.problem(`the answer to another: ${text}`);
+    }
+    if ((result.structuredContent as Json).text !== textOf(-sent.number)) {
+      this.problem(`the text is another: ${text}`);
     }
     const missing = sent.progress.filter((number) => !sent.client.seen.has(keyOf(exchange, number)));
     if (missing.length > 0) {

@@ -64,6 +64,8 @@ function oddOfLegacy(world: World, client: Client, chance: Chance): readonly [st
   });
   const open = client.exchanges
     .filter(({ end, status, statuses }) => end === undefined && status !== 400 && !statuses.includes(408))
+    // Else it may have been answered: the client does not read, or there is another response before it.
+    .filter(({ line }) => !line.isPaused && line.waiting === 1)
     .flatMap(({ sent }) => sent)
     .find(({ answers, isCancelled, at, isAnsweredByServer }) => !answers && !isCancelled && at && !isAnsweredByServer);
   const used = { jsonrpc: '2.0', id: open?.id, method: 'ping' };

@@ -16,7 +16,8 @@ export function readResponse(exchange: Exchange, { judge, ended }: ResponseOptio
   let last = '';
   const take = (text: string) => {
     try {
-      judge.received(exchange, JSON.parse(text) as Json, text.slice(0, 1_000));
+      const json = Buffer.from(text, 'latin1').toString();
+      judge.received(exchange, JSON.parse(json) as Json, json.slice(0, 1_000));
     } catch (error) {
       judge.problem(`${exchange.number} holds no message: ${text.slice(0, 200)} (${String(error)})`);
     }

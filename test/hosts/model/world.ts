@@ -2,11 +2,13 @@ import { createGateway, type Gateway } from '../../../src/index.js';
 import type { RequestId } from '../../../src/sdk.js';
 import { envelope } from '../../endpoint/modern-caller.js';
 import type { Json } from '../../endpoint/scripted-server.js';
+import { type Chance, createChance } from '../../gateway/model/chance.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { type Client, type Exchange, nameOf, type Sent, type User, users } from './clients.js';
-import { type HostKind, mostSessions, openHost, type PlayedHost } from './hosts.js';
+import { type HostKind, isUnserved, mostSessions, openHost, type PlayedHost } from './hosts.js';
 import { HttpLine } from './http-line.js';
 import { Judge } from './judge.js';
+import { textOf } from './odd-texts.js';
 import { type Held, PlayedServers, type ServerId } from './played-servers.js';
 import { readResponse } from './read-response.js';
 
@@ -85,7 +87,7 @@ export class World {
       sent.isAnsweredByServer = true;
     }
     const modern = instance.context.server === 'new' ? { resultType: 'complete' } : {};
-    return { ...modern, content: [], structuredContent: { n, padding: 'x'.repeat(padding) } };
+    return { ...modern, content: [], structuredContent: { n, text: textOf(-Number(n)), padding: 'x'.repeat(padding) } };
   }
 
   // --- what clients send ---
@@ -125,7 +127,8 @@ export class World {
 
   call(client: Client, server: ServerId, tool: string, id: RequestId, more: Json = {}): Sent {
     const number = this.number();
-    const params = { name: `${server}__${tool}`, arguments: { n: number, ...more } };
+    const text = textOf(number);
+    const params = { name: `${server}__${tool}`, arguments: { n: number, ...(text !== '' && { text }), ...more } };
     return this.request(client, 'tools/call', params, id, server, number);
   }
 
@@ -160,9 +163,14 @@ export class World {
     }
     client.exchanges.push(exchange);
     this.judge.exchanges.push(exchange);
-    const text = toHttp(method, { ...this.#headers(client, sent), ...other.headers }, method === 'POST' ? body : '');
+    const text = toHttp(
+      method,
+      { ...this.#headers(client, sent), ...other.headers },
+      method === 'POST' ? body : '',
+      exchange.number,
+    );
     this.judge.log(
-      `${nameOf(client)} sends ${exchange.number} (${what}): ${method} ${JSON.stringify({ ...other, line: undefined, sent: undefined })} ${body}`,
+      `${nameOf(client)} sends ${exchange.number} (${what}): ${method} ${JSON.stringify({ ...other, line: undefined, sent: undefined })} ${body.slice(0, 2_000)}`,
     );
     const upTo = Math.floor(text.length * (other.upTo ?? 1));
     line.begin(text.slice(0, upTo), readResponse(exchange, { judge: this.judge, ended: () => this.#ended(exchange) }));
@@ -224,6 +232,7 @@ export class World {
     return [
       ...(client.era === 'legacy' && !isBeginning && this.mayBeGone(client) ? [404] : []),
       ...(isBeginning && isFull ? [503] : []),
+      ...(isBeginning && this.host.kind !== 'fetch' && sent.some(({ number }) => isUnserved(number)) ? [500] : []),
       ...(this.judge.isClosing ? [400, 404, 503] : []),
     ];
   }
@@ -314,8 +323,25 @@ export class World {
   }
 }
 
-function toHttp(method: string, headers: Readonly<Record<string, string | undefined>>, body: string): string {
-  const all = { ...headers, 'content-length': headers['content-length'] ?? (body === '' ? undefined : body.length) };
+/** @param text - the body, of which the bytes are sent */
+function toHttp(method: string, headers: Readonly<Record<string, string | undefined>>, text: string, number: number) {
+  const bytes = Buffer.from(text).toString('latin1');
+  const chance = createChance(number);
+  const isInChunks = bytes !== '' && headers['content-length'] === undefined && chance.oneIn(4);
+  const body = isInChunks ? toChunks(bytes, chance) : bytes;
+  const length = headers['content-length'] ?? (bytes === '' ? undefined : bytes.length);
+  const all = { ...headers, ...(isInChunks ? { 'transfer-encoding': 'chunked' } : { 'content-length': length }) };
   const lines = Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : `${name}: ${value}`));
   return `${method} /mcp HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`;
+}
+
+/** The same in chunks, between which characters may be torn apart. */
+function toChunks(bytes: string, chance: Chance): string {
+  const chunks: string[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const chunk = bytes.slice(at, at + 1 + chance.below(chance.one([1, 100, bytes.length])));
+    chunks.push(`${chunk.length.toString(16)}\r\n${chunk}\r\n`);
+    at += chunk.length;
+  }
+  return `${chunks.join('')}0\r\n\r\n`;
 }
