@@ -86,6 +86,22 @@ describe('docker: where the engine is', () => {
     expect(await failure).not.toContain('canary');
   });
 
+  test('an engine that takes connections and keeps silent is named before the time of a start is over', async () => {
+    await using folder = await temporaryFolder();
+    const limit = new AbortController();
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(limit.signal);
+    onTestFinished(() => timeout.mockRestore());
+    const silent = createServer(() => limit.abort());
+    onTestFinished(() => void silent.close());
+    const path = join(folder.path, 'silent.sock');
+    await once(silent.listen(path), 'listening');
+    await expect(connectEngine(options({ DOCKER_HOST: `unix://${path}` }), never)).rejects.toThrow(
+      `(unix://${path}: no answer within 25000 ms)`,
+    );
+    // A start has 30 s by default.
+    expect(timeout).toHaveBeenCalledExactlyOnceWith(25_000);
+  });
+
   test('an engine that is too old, and what is none', async () => {
     let version: string | undefined = '1.40';
     const server = createHttpServer((_, response) => {

@@ -6,8 +6,8 @@ import { HttpEngine } from './http-engine.js';
 /** The oldest API that has all we ask for, and the newest that this was written for. */
 const oldest = '1.41';
 const newest = '1.51';
-/** How long an engine may take to answer the very first question. */
-const pingTimeoutMs = 30_000;
+/** How long an engine may take to answer the very first question: less than a start, whose end by time names no engine. */
+const pingTimeoutMs = 25_000;
 
 /**
  * Finds an engine that answers, and the version of the API to speak with it.
