@@ -41,7 +41,7 @@ export const namedBy: ReadonlyMap<string, string> = new Map([
 
 const envelopeKeys = [metaKeys.protocolVersion, metaKeys.clientCapabilities, metaKeys.clientInfo, metaKeys.logLevel];
 
-type Fields = Readonly<Record<string, unknown>>;
+export type Fields = Readonly<Record<string, unknown>>;
 
 /** Whether the value is an object that JSON writes with braces. */
 export function isFields(value: unknown): value is Fields {

@@ -75,7 +75,7 @@ test.each([
 
 test.each(['.', '..', '..data', '1ST', 'A B'])('a variable named %j is told before anything is made', async (name) => {
   await using fake = await FakeApiServer.listen();
-  fake.answer = (_request, response) => sendJson(response, 200, { status: { allowed: true } });
+  fake.answer = (_request, response) => sendJson(response, 200, { metadata: {}, status: { allowed: true } });
   const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
   const env = { '.rc': '', 'a.b-c': '', [name]: '' };
   const problem = `Kubernetes takes no variable named "${name}"`;

@@ -222,7 +222,7 @@ describe('a WebSocket of channels', () => {
 
   test('a kept connection that is closed in the moment of a handshake is no failure', async () => {
     await using fake = await FakeApiServer.listen();
-    fake.answer = (_request, response) => sendJson(response, 200, { items: [] });
+    fake.answer = (_request, response) => sendJson(response, 200, { metadata: {}, items: [] });
     const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
     const cluster = await clusters.open();
     await cluster.list(pods({ namespace: 'home' }));

@@ -24,11 +24,12 @@ async function withFake(use: (fake: FakeApiServer, cluster: Cluster, clusters: C
 }
 
 const pod = pods({ namespace: 'home', name: 'a' });
+const found = { metadata: { name: 'a' } };
 
 describe('calls', () => {
   test('say where and what in the path and the query', () =>
     withFake(async (fake, cluster) => {
-      fake.answer = (_request, response) => sendJson(response, 200, { items: null });
+      fake.answer = (_request, response) => sendJson(response, 200, { metadata: {}, items: null });
       await cluster.list(pods({ namespace: 'home' }), { labelSelector: 'a=b' });
       await cluster.list(jobs({ namespace: 'home' }));
       await cluster.text(pods({ namespace: 'home', name: 'a', subresource: 'log' }), { query: { tailLines: '5' } });
@@ -118,7 +119,7 @@ describe('calls', () => {
     withFake(async (fake, cluster) => {
       fake.givenTokens = ['stale', 'fresh'];
       fake.answer = ({ headers }, response) =>
-        headers.authorization === 'Bearer fresh' ? sendJson(response, 200, pod) : sendJson(response, 401, {});
+        headers.authorization === 'Bearer fresh' ? sendJson(response, 200, found) : sendJson(response, 401, {});
       // The first was read before this test could say what to give.
       await cluster.get(pod);
       expect(fake.tokens).toEqual(['Bearer first', 'Bearer fresh']);
@@ -131,14 +132,14 @@ describe('calls', () => {
     withFake(async (fake, cluster) => {
       let left = 2;
       fake.answer = (_request, response) =>
-        left-- > 0 ? sendJson(response, 429, {}, { 'retry-after': '1' }) : sendJson(response, 200, pod);
-      await expect(cluster.get(pod)).resolves.toEqual(pod);
+        left-- > 0 ? sendJson(response, 429, {}, { 'retry-after': '1' }) : sendJson(response, 200, found);
+      await expect(cluster.get(pod)).resolves.toEqual(found);
       expect(fake.requests).toHaveLength(3);
     }));
 
   test('a kept connection that was closed meanwhile is no failure', () =>
     withFake(async (fake, cluster) => {
-      fake.answer = (_request, response) => sendJson(response, 200, pod);
+      fake.answer = (_request, response) => sendJson(response, 200, found);
       await cluster.get(pod);
       expect(fake.connections).toBe(1);
       const answered = fake.answer;
@@ -147,7 +148,7 @@ describe('calls', () => {
         request.socket.destroy();
         response.destroy();
       };
-      await expect(cluster.get(pod)).resolves.toEqual(pod);
+      await expect(cluster.get(pod)).resolves.toEqual(found);
     }));
 
   test('a certificate that is renewed cuts off no call that is under way, and keeps no connection of the old one', async () => {
@@ -156,7 +157,7 @@ describe('calls', () => {
     const both = Promise.withResolvers<void>();
     fake.answer = (_request, response) => {
       if (asked.push(response) === 2) both.resolve();
-      if (asked.length > 2) sendJson(response, 200, { items: [] });
+      if (asked.length > 2) sendJson(response, 200, { metadata: {}, items: [] });
     };
     let cert = 'first';
     const applyToHTTPSOptions = async (options: object) => void Object.assign(options, { cert });
@@ -166,11 +167,11 @@ describe('calls', () => {
     const early = [list(), list()];
     await both.promise;
     // One of the two has ended, and its connection is kept.
-    sendJson(asked[0] as ServerResponse, 200, { items: [] });
+    sendJson(asked[0] as ServerResponse, 200, { metadata: {}, items: [] });
     await Promise.race(early);
     cert = 'second';
     await expect(list()).resolves.toEqual([]);
-    sendJson(asked[1] as ServerResponse, 200, { items: [] });
+    sendJson(asked[1] as ServerResponse, 200, { metadata: {}, items: [] });
     await expect(Promise.all(early)).resolves.toEqual([[], []]);
     await eventually('the end of the old connections', async () => fake.connections === 1 || undefined, 20_000);
     await clusters.close();

@@ -51,6 +51,7 @@ class Plugin {
 
 const message = 'the kubeconfig gives no credentials: its exec plugin has not answered for 20 s';
 const pod = pods({ namespace: 'home', name: 'a' });
+const found = { metadata: { name: 'a' } };
 const attach = pods({ namespace: 'home', name: 'a', subresource: 'attach' });
 const uses: [string, (cluster: Cluster, signal?: AbortSignal) => Promise<unknown>][] = [
   ['a call', (cluster, signal) => cluster.get(pod, { signal })],
@@ -123,14 +124,14 @@ test('a plugin that does not answer is asked once, and waited for once', async (
 
 test('a plugin that answers late is of use to who comes then', async () => {
   const plugin = await scene(true);
-  plugin.fake.answer = (_request, response) => sendJson(response, 200, pod);
+  plugin.fake.answer = (_request, response) => sendJson(response, 200, found);
   const clock = new FakeClock();
   const cluster = await new Clusters(plugin, clock).open();
   void plugin.asked.then(() => clock.advance(20_000));
   await expect(cluster.get(pod)).rejects.toThrow(message);
   plugin.answer();
   await settle();
-  await expect(cluster.get(pod)).resolves.toEqual(pod);
+  await expect(cluster.get(pod)).resolves.toEqual(found);
 });
 
 const runtimes: [string, (plugin: Plugin) => RuntimeFactory, object][] = [

@@ -1,9 +1,10 @@
 import { type Clock, systemClock } from '../../../options.js';
+import { type Fields, isFields } from '../../../transport/modern.js';
 import { openChannels } from './channels.js';
 import type { CallOptions, Cluster, ListOptions } from './cluster.js';
 import { Connection } from './connection.js';
 import type { KubernetesOptions } from './kube-config.js';
-import { type ApiRequest, call, callForObject, callInPieces } from './request.js';
+import { type ApiRequest, call, callForObject, callInPieces, isList } from './request.js';
 import type { ResourceRef } from './resources.js';
 import { startWatch } from './watch.js';
 
@@ -45,7 +46,8 @@ export class Clusters {
 }
 
 function toCluster(connection: Connection, clock: Clock): Cluster {
-  const askJson = <T>(ref: ResourceRef, request: ApiRequest) => callForObject<T>(connection, ref, request, clock);
+  const askJson = <T>(ref: ResourceRef, request: ApiRequest, isRight?: (answer: Fields) => boolean) =>
+    callForObject<T>(connection, ref, request, clock, isRight);
   const withoutName = (ref: ResourceRef) => ({ ...ref, name: undefined });
   return {
     get server() {
@@ -65,7 +67,7 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         ...(fieldSelector !== undefined && { fieldSelector }),
       };
       const request = { method: 'GET', verb: 'list', query: selectors, signal } as const;
-      return (await askJson<{ readonly items: readonly T[] | null }>(ref, request)).items ?? [];
+      return (await askJson<{ readonly items: readonly T[] | null }>(ref, request, isList)).items ?? [];
     },
     create: (ref, body, options) =>
       askJson(ref.subresource === undefined ? withoutName(ref) : ref, {
@@ -83,7 +85,7 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         ...(propagationPolicy !== undefined && { propagationPolicy }),
         ...((uid ?? resourceVersion) !== undefined && { preconditions: { uid, resourceVersion } }),
       };
-      await askJson(ref, { ...options, method: 'DELETE', verb: 'delete', body });
+      await askJson(ref, { ...options, method: 'DELETE', verb: 'delete', body }, () => true);
     },
     text: (ref, options) => call(connection, ref, { ...options, method: 'GET', verb: 'get' }, clock),
     textInPieces: (ref, onPiece, options) =>
@@ -95,12 +97,11 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         spec: { resourceAttributes: { verb, group, resource, subresource, namespace } },
       };
       const ref = { group: 'authorization.k8s.io', version: 'v1', resource: 'selfsubjectaccessreviews' };
-      const { status } = await askJson<{ status: { allowed?: boolean; reason?: string } }>(ref, {
-        ...options,
-        method: 'POST',
-        verb: 'create',
-        body: review,
-      });
+      const { status } = await askJson<{ status: { allowed?: boolean; reason?: string } }>(
+        ref,
+        { ...options, method: 'POST', verb: 'create', body: review },
+        (answer) => isFields(answer.status),
+      );
       return { allowed: status.allowed === true, reason: status.reason ?? '' };
     },
     watch: (ref, options) => startWatch(connection, ref, options, clock),

@@ -8,7 +8,8 @@ import { type ResourceRef, showResource } from './resources.js';
  * - `forbidden`: it knows, and we may not
  * - `gone`: the version that a watch asked for is too old
  * - `refused`: any other answer that is no success
- * - `unreachable`: no answer, or one that does not come from it
+ * - `unreachable`: no answer
+ * - `foreign`: one that does not come from it
  */
 export type KubernetesFailure =
   | 'unauthorized'
@@ -18,7 +19,8 @@ export type KubernetesFailure =
   | 'gone'
   | 'invalid'
   | 'refused'
-  | 'unreachable';
+  | 'unreachable'
+  | 'foreign';
 
 /** A call to the API server failed. */
 export class KubernetesError extends Error {
@@ -51,7 +53,7 @@ export function isFailure(error: unknown, ...failures: readonly KubernetesFailur
  * where it keeps its data.
  */
 export function mayBeDone(error: unknown): boolean {
-  return isFailure(error, 'unreachable') || (error instanceof KubernetesError && (error.status ?? 0) >= 500);
+  return isFailure(error, 'unreachable', 'foreign') || (error instanceof KubernetesError && (error.status ?? 0) >= 500);
 }
 
 /** True when the same question may be answered a moment later: the API server is not there, in trouble or busy. */
@@ -97,6 +99,14 @@ function messageOfStatus(body: string): string {
     // Some answers, those of the kubelet among them, are plain text.
   }
   return body.trim().slice(0, 300);
+}
+
+/** The error for an answer that no API server gives: of a proxy, most likely. It is not quoted, as it may hold a Secret. */
+export function foreignError(answer: string, server: string, verb: string, ref: ResourceRef): KubernetesError {
+  const came = /^\s*</.test(answer) ? 'a page of HTML' : 'what is no object of Kubernetes';
+  const said = `the API server ${server} answered with ${came}, asked to ${verb} ${showResource(ref)}`;
+  const remedy = 'is there a proxy before it that wants a login? check the cluster in the kubeconfig';
+  return new KubernetesError('foreign', `${said}; ${remedy}`);
 }
 
 /** The error for a call that got no answer. */

@@ -1,9 +1,10 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Clock } from '../../../options.js';
+import { type Fields, isFields } from '../../../transport/modern.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { answerError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
 
 export interface ApiRequest extends CallOptions {
@@ -66,18 +67,27 @@ export async function callForObject<T>(
   ref: ResourceRef,
   request: ApiRequest,
   clock: Clock,
+  isRight: (answer: Fields) => boolean = isObject,
 ): Promise<T> {
   const text = await call(connection, ref, request, clock);
   try {
     const answer: unknown = JSON.parse(text);
-    if (typeof answer === 'object' && answer !== null) return answer as T;
+    if (isFields(answer) && isRight(answer)) return answer as T;
   } catch {
     // The message of the parser quotes what may be a Secret.
   }
-  const came = /^\s*</.test(text) ? 'a page of HTML' : 'what is no object of Kubernetes';
-  const said = `the API server ${connection.server} answered with ${came}, asked to ${request.verb} ${showResource(ref)}`;
-  const remedy = 'is there a proxy before it that wants a login? check the cluster in the kubeconfig';
-  throw new KubernetesError('unreachable', `${said}; ${remedy}`);
+  throw foreignError(text, connection.server, request.verb, ref);
+}
+
+/** Has what every Kubernetes object has. */
+export function isObject(value: unknown): boolean {
+  return isFields(value) && isFields(value.metadata);
+}
+
+/** A list of objects; Kubernetes writes an empty one as null, too. */
+export function isList(answer: Fields): boolean {
+  const { items } = answer;
+  return isObject(answer) && (items === null || (Array.isArray(items) && items.every(isObject)));
 }
 
 /** One call to the API server, whose answer is handed over piece by piece, however long it is. */

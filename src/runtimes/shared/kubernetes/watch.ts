@@ -1,9 +1,10 @@
 import type { Clock } from '../../../options.js';
 import { LineBuffer } from '../../../transport/line-buffer.js';
+import { isFields } from '../../../transport/modern.js';
 import type { Watch, WatchOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
-import { callForObject, pause, startRequest } from './request.js';
+import { answerError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { callForObject, isList, isObject, pause, startRequest } from './request.js';
 import type { KubernetesObject, ResourceRef } from './resources.js';
 
 /** How long the API server keeps one watch open; afterwards we ask again. */
@@ -70,7 +71,9 @@ class Reflector<T extends KubernetesObject> implements Watch {
       } catch (thrown) {
         if (signal.aborted) return;
         const error = thrown instanceof KubernetesError ? thrown : networkError(thrown, this.#connection.server);
-        if (isFailure(error, 'forbidden', 'not-found', 'invalid', 'unauthorized') && !this.#mayPass()) {
+        const isRefused = isFailure(error, 'forbidden', 'not-found', 'invalid', 'unauthorized') && !this.#mayPass();
+        // A proxy that wants a login before anything was seen would be asked for as long as somebody waits.
+        if (isRefused || (isFailure(error, 'foreign') && !this.#everFollowed)) {
           this.close();
           this.#options.failed(error);
           return;
@@ -95,7 +98,13 @@ class Reflector<T extends KubernetesObject> implements Watch {
     const { items, metadata } = await callForObject<{
       readonly items: readonly T[] | null;
       readonly metadata: { readonly resourceVersion: string };
-    }>(this.#connection, this.#ref, { method: 'GET', verb: 'list', query: this.#query({}), signal }, this.#clock);
+    }>(
+      this.#connection,
+      this.#ref,
+      { method: 'GET', verb: 'list', query: this.#query({}), signal },
+      this.#clock,
+      isList,
+    );
     if (signal.aborted) return;
     this.#items.clear();
     for (const item of items ?? []) this.#items.set(item.metadata.name, item);
@@ -130,7 +139,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
           lines.feed(chunk);
           for (let line = lines.next(); line !== undefined; line = lines.next()) {
             if (signal.aborted) return;
-            if (line.trim() !== '') this.#apply(JSON.parse(line) as WatchEvent<T>);
+            if (line.trim() !== '') this.#apply(this.#read(line));
           }
           if (lines.overflow) throw new Error(`an event has more than ${maxEventBytes} bytes`);
         }
@@ -142,6 +151,18 @@ class Reflector<T extends KubernetesObject> implements Watch {
       // What held for a while is no failure upon a failure, though there was nothing to tell.
       if (this.#clock.now() - begun > longestPauseMs) this.#pauseMs = firstPauseMs;
     }
+  }
+
+  #read(line: string): WatchEvent<T> {
+    try {
+      const event: unknown = JSON.parse(line);
+      if (isFields(event) && (event.type === 'ERROR' ? isFields : isObject)(event.object)) {
+        return event as unknown as WatchEvent<T>;
+      }
+    } catch {
+      // The message of the parser quotes what may be anything.
+    }
+    throw foreignError(line, this.#connection.server, 'watch', this.#ref);
   }
 
   #apply({ type, object }: WatchEvent<T>): void {
