@@ -103,6 +103,24 @@ test('docker: answers with pages, as of a proxy that wants a login, are told wit
   expect(checked).toEqual({ ok: false, problems: [said] });
 });
 
+test.each(['null', '"canary-51d0"', '["canary-51d0"]'])(
+  'docker: JSON that is none of an engine, such as %s, is told with what was asked',
+  async (json) => {
+    await using engine = await PlayedEngine.listen();
+    engine.page = json;
+    const { ok, problems } = await engine.runtime.check({ image: 'image', network: 'net' }, createRuntimeContext());
+    expect(ok).toBe(false);
+    expect(problems.join()).toMatch(
+      /^the engine at unix:\S+ answered GET \/networks\/net with what no engine does; is there a proxy between\?$/,
+    );
+    const opened = engine.runtime.open({ image: 'image', pull: 'always' }, createRuntimeContext());
+    await expect(opened).rejects.toMatchObject({
+      code: 'START_FAILED',
+      message: expect.stringContaining('the engine broke off its report'),
+    });
+  },
+);
+
 test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
   await using engine = await PlayedEngine.listen();
   const spec = { image: 'image', volumes: ['/no/such/folder:/data'] };

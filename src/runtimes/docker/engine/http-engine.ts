@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { isFields } from '../../../transport/modern.js';
 import {
   type ContainerEvent,
   type ContainerState,
@@ -95,9 +96,11 @@ export class HttpEngine implements Engine {
   }
 
   async wait(id: string, condition: 'removed' | 'not-running', signal: AbortSignal): Promise<Waiting> {
-    const headers = this.#call({ method: 'POST', path: `/containers/${path(id)}/wait`, query: { condition }, signal });
+    const call = { method: 'POST', path: `/containers/${path(id)}/wait`, query: { condition }, signal } as const;
+    const headers = this.#call(call);
     const ended = headers
-      .then((message) => readJson(message, signal) as Promise<WaitAnswer>)
+      .then((message) => readJson(message, signal))
+      .then((answer) => this.#expect<WaitAnswer>(answer, call, isFields))
       .then(({ StatusCode, Error: failure }) => ({ exitCode: StatusCode ?? 0, asWaitedFor: !failure }));
     ended.catch(() => {});
     await Promise.race([headers, new Promise((resolve) => setTimeout(resolve, waitTakenMs).unref())]);
@@ -105,7 +108,7 @@ export class HttpEngine implements Engine {
   }
 
   async inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined> {
-    const found = await this.#find<ContainerAnswer>(`/containers/${path(id)}/json`, signal);
+    const found = await this.#find<ContainerAnswer>(`/containers/${path(id)}/json`, signal, isContainer);
     return (
       found && {
         running: found.State.Running,
@@ -132,7 +135,8 @@ export class HttpEngine implements Engine {
 
   async list(label: string, signal: AbortSignal): Promise<ListedContainer[]> {
     const query = { all: 1, filters: JSON.stringify({ label: [label] }) };
-    const found = await this.#json<ListAnswer[]>({ method: 'GET', path: '/containers/json', query, signal });
+    const call = { method: 'GET', path: '/containers/json', query, signal } as const;
+    const found = await this.#json<ListAnswer[]>(call, isList);
     return found.map(({ Id, Names, Labels }) => ({
       id: Id,
       names: (Names ?? []).map((name) => name.replace(/^\//, '')),
@@ -155,7 +159,7 @@ export class HttpEngine implements Engine {
   }
 
   async dataFolder(signal: AbortSignal): Promise<string | undefined> {
-    return (await this.#json<InfoAnswer | undefined>({ method: 'GET', path: '/info', signal }))?.DockerRootDir;
+    return (await this.#json<InfoAnswer>({ method: 'GET', path: '/info', signal }, isFields)).DockerRootDir;
   }
 
   /** Another engine, or another release of it, may stand at the address by now, and refuse the version. */
@@ -177,11 +181,11 @@ export class HttpEngine implements Engine {
   }
 
   /** A call with an answer that comes soon. */
-  async #json<T>(call: Call): Promise<T> {
+  async #json<T>(call: Call, isRight: (answer: unknown) => boolean = () => true): Promise<T> {
     const limit = AbortSignal.timeout(callTimeoutMs);
     const signal = AbortSignal.any([call.signal, limit]);
     try {
-      return (await readJson(await this.#call({ ...call, signal }), signal)) as T;
+      return this.#expect(await readJson(await this.#call({ ...call, signal }), signal), call, isRight);
     } catch (error) {
       if (limit.aborted && !call.signal.aborted) {
         throw new EngineError(`the engine did not answer ${call.method} ${call.path} within ${callTimeoutMs} ms`);
@@ -194,9 +198,21 @@ export class HttpEngine implements Engine {
     await this.#json(call);
   }
 
-  async #find<T>(where: string, signal: AbortSignal): Promise<T | undefined> {
+  /** A proxy may answer with JSON of its own. */
+  #expect<T>(answer: unknown, { method, path }: Call, isRight: (answer: unknown) => boolean): T {
+    if (isRight(answer)) return answer as T;
+    // Without a status: what the engine did is not known.
+    const said = `the engine at ${this.address} answered ${method} ${path} with what no engine does`;
+    throw new EngineError(`${said}; is there a proxy between?`);
+  }
+
+  async #find<T>(
+    where: string,
+    signal: AbortSignal,
+    isRight: (answer: unknown) => boolean = isFields,
+  ): Promise<T | undefined> {
     try {
-      return await this.#json<T>({ method: 'GET', path: where, signal });
+      return await this.#json<T>({ method: 'GET', path: where, signal }, isRight);
     } catch (error) {
       if (error instanceof EngineError && error.status === 404) {
         return undefined;
@@ -220,6 +236,14 @@ function isOtherVersion(error: unknown): boolean {
   return (
     error instanceof EngineError && error.status === 400 && /client version \S+ is too (?:new|old)/i.test(error.message)
   );
+}
+
+function isContainer(answer: unknown): boolean {
+  return isFields(answer) && isFields(answer.State);
+}
+
+function isList(answer: unknown): boolean {
+  return Array.isArray(answer) && answer.every((one) => typeof one?.Id === 'string');
 }
 
 interface ImageAnswer {

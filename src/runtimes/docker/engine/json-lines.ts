@@ -1,11 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { LineBuffer } from '../../../transport/line-buffer.js';
+import { isFields } from '../../../transport/modern.js';
 import { EngineError } from './engine.js';
 
 const maxLineBytes = 1024 * 1024;
 
-/** The values of a body that holds a JSON value in each line, as they come. Ends with the body, or with the signal. */
-export async function* readJsonLines(message: IncomingMessage, signal: AbortSignal): AsyncGenerator<unknown> {
+/** The objects of a body that holds one in each line, as they come. Ends with the body, or with the signal. */
+export async function* readJsonLines(message: IncomingMessage, signal: AbortSignal): AsyncGenerator<object> {
   const lines = new LineBuffer(maxLineBytes);
   const abort = () => message.destroy();
   signal.addEventListener('abort', abort, { once: true });
@@ -14,7 +15,7 @@ export async function* readJsonLines(message: IncomingMessage, signal: AbortSign
       lines.feed(chunk as Buffer);
       for (let line = lines.next(); line !== undefined; line = lines.next()) {
         if (line.trim() !== '') {
-          yield JSON.parse(line);
+          yield parse(line);
         }
       }
     }
@@ -22,7 +23,7 @@ export async function* readJsonLines(message: IncomingMessage, signal: AbortSign
     lines.feed(Buffer.from('\n'));
     const last = lines.next()?.trim();
     if (last !== undefined && last !== '') {
-      yield JSON.parse(last);
+      yield parse(last);
     }
   } catch (cause) {
     signal.throwIfAborted();
@@ -32,4 +33,10 @@ export async function* readJsonLines(message: IncomingMessage, signal: AbortSign
     message.destroy();
   }
   signal.throwIfAborted();
+}
+
+function parse(line: string): object {
+  const value: unknown = JSON.parse(line);
+  if (isFields(value)) return value;
+  throw new TypeError('what is no object');
 }
