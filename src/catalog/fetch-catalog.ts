@@ -111,8 +111,27 @@ function isLoopback(hostname: string): boolean {
 function reasonOf(error: unknown): string {
   const { name, cause } = error as { name?: string; cause?: { code?: string; cause?: { code?: string } } };
   const code = cause?.code ?? cause?.cause?.code;
-  return name === 'TimeoutError' ? `there was no answer within ${timeoutMs} ms` : (code ?? name ?? 'it failed');
+  if (name === 'TimeoutError') return `there was no answer within ${timeoutMs} ms`;
+  if (code === undefined) return name ?? 'it failed';
+  return Object.hasOwn(remedies, code) ? `${remedies[code]} (${code})` : code;
 }
+
+const untrusted = 'its certificate is not trusted; give that of its authority to Node in NODE_EXTRA_CA_CERTS';
+
+const remedies: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'its name is not known; check the host, and DNS',
+  EAI_AGAIN: 'its name could not be looked up; is DNS reachable?',
+  ECONNREFUSED: 'nobody listens there; check the host and the port',
+  ECONNRESET: 'it cut the connection',
+  UND_ERR_SOCKET: 'it cut the connection',
+  UND_ERR_CONNECT_TIMEOUT: 'it does not answer; is a firewall or a proxy in between?',
+  CERT_HAS_EXPIRED: 'its certificate has expired; renew it',
+  DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
+  SELF_SIGNED_CERT_IN_CHAIN: untrusted,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name; use a name that stands in it',
+};
 
 function problem(url: URL, message: string, cause?: unknown) {
   return catalogError([{ path: '', message }], toShown(url), cause);

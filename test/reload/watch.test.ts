@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { appendFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
@@ -15,6 +17,7 @@ import {
   watchCatalog,
 } from '../../src/index.js';
 import { ScriptedServer } from '../../src/testing/index.js';
+import { createCertificates } from '../fixtures/http/certificates.js';
 import { collectGarbage } from '../support/heap.js';
 import { startHost } from '../support/host.js';
 
@@ -289,6 +292,27 @@ describe('loadCatalog() of a URL', () => {
   test('says so of a port that fetch() does not go to', async () => {
     const { message } = await failure(loadCatalog('http://127.0.0.1:6000/c.yaml'));
     expect(message).toContain('cannot be fetched: fetch() refuses port 6000, as browsers do; use another port');
+  });
+
+  test('says what to look at where nobody listens, and where a certificate is not trusted', async () => {
+    await using certificates = await createCertificates();
+    const secure = createTlsServer(certificates.selfSigned).listen(0, 'localhost');
+    await once(secure, 'listening');
+    cleanUps.push(async () => secure.close());
+    const gone = createServer().listen(0, 'localhost');
+    await once(gone, 'listening');
+    const portOf = (server: Server) => (server.address() as AddressInfo).port;
+    const urls = [
+      `http://localhost:${portOf(gone)}/?token=canary`,
+      `https://localhost:${portOf(secure)}/?token=canary`,
+    ];
+    await new Promise((resolve) => gone.close(resolve));
+    const said = await Promise.all(urls.map(async (url) => (await failure(loadCatalog(url))).message));
+    expect(said).toEqual([
+      expect.stringMatching(/: nobody listens there; check the host and the port \(ECONNREFUSED\)$/),
+      expect.stringMatching(/: its certificate is not trusted; .*NODE_EXTRA_CA_CERTS \(DEPTH_ZERO_SELF_SIGNED_CERT\)$/),
+    ]);
+    expect(said.join()).not.toContain('canary');
   });
 
   test('tries again after what may pass', async () => {
