@@ -226,7 +226,7 @@ export class CatalogEntry implements SessionOwner {
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      acquire: (signal) => this.#acquire(caller, signal, onProgress),
+      acquire: (signal, onTurn) => this.#acquire(caller, signal, onProgress, onTurn),
     });
   }
 
@@ -235,6 +235,7 @@ export class CatalogEntry implements SessionOwner {
     caller: Caller | undefined,
     signal: AbortSignal,
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
+    onTurn: () => void,
   ): Promise<Instance> {
     for (;;) {
       const entry = this.#env.find(this.definition.id);
@@ -243,7 +244,7 @@ export class CatalogEntry implements SessionOwner {
         entry.#sharing();
       }
       try {
-        return await entry.supervisor.acquire(caller, signal, onProgress);
+        return await entry.supervisor.acquire(caller, signal, onProgress, onTurn);
       } catch (error) {
         if (!entry.#isRetired || signal.aborted) {
           throw error;

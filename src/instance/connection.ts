@@ -25,8 +25,12 @@ export interface ConnectionOptions {
   readonly server: string;
   readonly requestTimeoutMs: number;
   readonly clock: Clock;
-  /** Starts or finds an instance for this connection alone. */
-  acquire(signal: AbortSignal): Promise<Instance>;
+  /**
+   * Starts or finds an instance for this connection alone.
+   *
+   * @param onTurn - called when nothing has to be waited for any more but the start itself
+   */
+  acquire(signal: AbortSignal, onTurn: () => void): Promise<Instance>;
 }
 
 /**
@@ -52,6 +56,7 @@ export class ServerConnection implements Transport, InstanceUser {
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
   #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
+  #hasTurn = false;
   /** The server runs, and has closed its stdin: it ends when what it has heard before is answered. */
   #isDeaf = false;
   /** Somebody stops the server, perhaps before it could be used. */
@@ -77,6 +82,11 @@ export class ServerConnection implements Transport, InstanceUser {
   /** @internal The server has ended, and `onclose` follows. */
   get isEnding(): boolean {
     return this.#state === 'ending';
+  }
+
+  /** @internal The server waits for its turn to start. */
+  get isQueued(): boolean {
+    return this.#state === 'starting' && !this.#hasTurn;
   }
 
   /** How long the server had run before this connection took it. */
@@ -261,7 +271,9 @@ export class ServerConnection implements Transport, InstanceUser {
 
   async #start({ signal }: AbortController): Promise<void> {
     try {
-      this.#instance = await this.#options.acquire(signal);
+      this.#instance = await this.#options.acquire(signal, () => {
+        this.#hasTurn = true;
+      });
       signal.throwIfAborted();
       await this.#instance.use(this);
       if (this.#reason !== undefined) {

@@ -8,6 +8,8 @@ export interface LinkTransport extends Transport {
   readonly isEnding?: boolean;
   /** It is open, and no server runs behind it: the next request starts one. */
   readonly isResting?: boolean;
+  /** Its server waits for its turn to start: nothing would be lost with it. */
+  readonly isQueued?: boolean;
   /** How long its server had run before this connection took it, in milliseconds. */
   readonly waitedMs?: number;
   /** Whose it is: of several connections of one user to one session, one gets what the server says to all. */

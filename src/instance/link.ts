@@ -186,9 +186,15 @@ export class Link implements WatchedLink {
 
   /** Forgets a request and tells the server. A late answer goes nowhere. */
   cancel(id: RequestId, params: Params | undefined): void {
-    if (this.#exchanges.forget(id) && !this.#takeUnsent(id) && this.#handshake !== undefined) {
+    if (!this.#exchanges.forget(id)) {
+      return;
+    }
+    if (!this.#takeUnsent(id) && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
       this.used();
+    } else if (this.#transport?.isQueued === true && this.#options.isBound !== true && this.activity() === 'none') {
+      // A server that nobody waits for takes no place from others.
+      this.#endServer();
     }
   }
 

@@ -75,12 +75,14 @@ export class Supervisor implements InstanceOwner {
   /**
    * A running instance for one connection alone: one that was started ahead, or a new one.
    *
+   * @param onTurn - called when nothing has to be waited for any more but the start itself
    * @throws `GatewayError`: what the start failed with
    */
   async acquire(
     caller: Caller | undefined,
     signal: AbortSignal,
     onProgress?: (progress: RuntimeProgress) => void,
+    onTurn?: () => void,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
@@ -91,13 +93,14 @@ export class Supervisor implements InstanceOwner {
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
       spare.onProgress = onProgress;
+      onTurn?.();
       if (await this.#join(spare, signal)) {
         return spare;
       }
     }
     const instance = await this.#create(caller, signal);
     instance.onProgress = onProgress;
-    await this.#open(instance, signal);
+    await this.#open(instance, signal, onTurn);
     return instance;
   }
 
@@ -160,11 +163,12 @@ export class Supervisor implements InstanceOwner {
     return [...this.#stops, ...unused.map((instance) => instance.stop())];
   }
 
-  async #open(instance: Instance, signal: AbortSignal): Promise<void> {
+  async #open(instance: Instance, signal: AbortSignal, onTurn?: () => void): Promise<void> {
     const { starting, definition } = this.#options;
     let place: Place | undefined;
     try {
       place = await starting.take(definition.id, definition.startTimeoutMs, signal);
+      onTurn?.();
       await abortable(instance.open(), signal);
     } catch (error) {
       // To be given up is no failure, unless it took too long for whoever waits.

@@ -670,6 +670,35 @@ describe('callers', () => {
     expect(outcomes.length).toBeGreaterThan(0);
   });
 
+  test('a call that is cancelled while its server waits for a place gives that up, unless another one waits too', async () => {
+    await using t = setUp({ a: script, b: script }, { limits: { instances: 1 } });
+    await using caller = await t.caller();
+    const call = (id: number) => caller.send({ id, method: 'tools/call', params: { name: 'b__x' } });
+    const cancel = (requestId: number) => caller.send({ method: 'notifications/cancelled', params: { requestId } });
+    await caller.result('tools/call', { name: 'b__x' });
+    await t.gateway.stop('b');
+    await caller.result('tools/call', { name: 'a__x' });
+    await call(1);
+    await call(2);
+    await settle();
+    await cancel(1);
+    await settle();
+    await cancel(2);
+    await settle();
+    await t.gateway.stop('a');
+    await settle();
+    expect(t.server('b').opens).toBe(1);
+
+    await caller.result('tools/call', { name: 'a__x' });
+    await call(3);
+    await call(4);
+    await settle();
+    await cancel(3);
+    await t.gateway.stop('a');
+    expect(await caller.until(() => caller.answers(4)[0])).toHaveProperty('result');
+    expect(t.server('b').opens).toBe(2);
+  });
+
   test('a call that is cancelled while an interceptor thinks never reaches its server', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {

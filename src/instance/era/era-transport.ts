@@ -94,6 +94,10 @@ export class EraTransport implements LinkTransport {
     return !this.#shaking && this.#inner.isEnding === true;
   }
 
+  get isQueued(): boolean {
+    return this.#inner.isQueued === true;
+  }
+
   get waitedMs(): number {
     return this.#inner.waitedMs ?? 0;
   }
