@@ -166,9 +166,9 @@ export class ServerLinks {
     return this.#links.get(id)?.handshake !== undefined;
   }
 
-  /** The links that are initialized; the server of one may rest. */
+  /** The links that are initialized, those that a reload has replaced among them; the server of one may rest. */
   open(): Link[] {
-    return [...this.#links.values()].filter((link) => link.handshake !== undefined);
+    return this.#all().filter((link) => link.handshake !== undefined);
   }
 
   /** The links whose servers are running and initialized. */
@@ -176,14 +176,18 @@ export class ServerLinks {
     return [...this.#links.values()].filter((link) => link.isRunning);
   }
 
-  /** The links whose servers are running, or start. */
+  /** The links whose servers are running, or start, likewise. */
   active(): Link[] {
-    return [...this.#links.values()].filter((link) => link.isActive);
+    return this.#all().filter((link) => link.isActive);
+  }
+
+  #all(): Link[] {
+    return [...this.#links.values(), ...this.#retired];
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#links.values(), ...this.#retired].map((link) => link.close()));
+    await Promise.all(this.#all().map((link) => link.close()));
   }
 
   snapshot(server: EndpointServer): ServerSnapshot | undefined {

@@ -318,7 +318,8 @@ export class ServerConnection implements Transport, InstanceUser {
     repeats: boolean,
   ): boolean {
     const request = this.#ledger.add(message);
-    if (this.#state === 'draining') {
+    // What it says until it has ended is as much as the caller wants to read.
+    if (this.#state === 'draining' && message.method !== 'logging/setLevel') {
       this.#refuse(request, this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'));
       return true;
     }

@@ -85,6 +85,23 @@ describe('gateway.reload()', () => {
     expect(t.gateway.status('a')).toMatchObject({ stale: false, phase: 'ready' });
   });
 
+  test('a server that drains hears of a new log level, and that the roots have changed', async () => {
+    await using t = start();
+    await using caller = await t.caller({ roots: { listChanged: true } });
+    const held = caller.request(...call('a', { hold: true }));
+    const { instance, request } = await t.server('a').request('tools/call');
+    const reloading = t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] });
+    await caller.result('logging/setLevel', { level: 'error' });
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    await settle();
+    expect(instance.requests('logging/setLevel')).toMatchObject([{ params: { level: 'error' } }]);
+    expect(instance.notifications('notifications/roots/list_changed')).toHaveLength(1);
+    instance.answer(request, {});
+    expect(await held).toHaveProperty('result');
+    await reloading;
+    expect(instance.closed).toBe(true);
+  });
+
   test('a server that is not running, or could not start, gives its place to the new one', async () => {
     await using t = start();
     await using caller = await t.caller();
