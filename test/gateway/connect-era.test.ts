@@ -447,3 +447,25 @@ describe('connect(id, { era })', () => {
     expect((await caller.error('initialize')).code).toBe(-32600);
   });
 });
+
+test('a subscription that is cancelled before a stateless server has acknowledged it ends there, unless another one waits', async () => {
+  const isChange = ({ params }: Json) => 'resourceSubscriptions' in ((params as Json).notifications as Json);
+  await using setup = setUp({ one: statelessServer({ 'subscriptions/listen': () => hold }) });
+  await using caller = await legacy(setup);
+  const { only } = setup.server('one');
+  const listens = () => only.requests('subscriptions/listen').filter((request) => isChange(request as unknown as Json));
+  const subscribe = (id: number) => caller.send({ id, method: 'resources/subscribe', params: { uri: 'x://1' } });
+  const cancel = (requestId: number) => caller.send({ method: 'notifications/cancelled', params: { requestId } });
+  const cancelled = () => only.notifications('notifications/cancelled').map(({ params }) => params?.requestId);
+  await subscribe(1);
+  await subscribe(2);
+  await settle();
+  await cancel(1);
+  await settle();
+  expect(cancelled()).toEqual([]);
+  await cancel(2);
+  await settle();
+  expect(cancelled()).toEqual(listens().map(({ id }) => id));
+  expect(cancelled()).toHaveLength(1);
+  expect([...caller.answers(1), ...caller.answers(2)]).toEqual([]);
+});

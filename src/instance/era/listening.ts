@@ -127,6 +127,11 @@ export class Listening {
     }
   }
 
+  /** Nobody waits for the answer to `subscribe` any more: one that the server has acknowledged stays. */
+  giveUp(uri: string): void {
+    this.#uris.get(uri)?.stream.wasOpen === false && this.unsubscribe(uri);
+  }
+
   /** True when the notification belongs to a stream. */
   receive(notification: JSONRPCNotification): boolean {
     const { params } = notification;

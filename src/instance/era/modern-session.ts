@@ -174,6 +174,7 @@ export class ModernSession {
       case 'resources/subscribe':
         this.#open.set(id, request);
         this.#listening.subscribe(String(params?.uri)).then((error) => {
+          if (!this.#open.has(id)) return;
           this.#answer(error === undefined ? { jsonrpc: '2.0', id, result: {} } : { jsonrpc: '2.0', id, error });
         }, nothing);
         return;
@@ -200,6 +201,16 @@ export class ModernSession {
       return;
     }
     const original = message.params?.requestId as RequestId;
+    const { method, params } = this.#open.get(original) ?? {};
+    if (method === 'resources/subscribe') {
+      // What the server knows of it is a stream, which others may wait for.
+      this.#open.delete(original);
+      const isShared = [...this.#open.values()].some(
+        (open) => open.method === method && open.params?.uri === params?.uri,
+      );
+      isShared || this.#listening.giveUp(String(params?.uri));
+      return;
+    }
     const current = this.#rounds.currentOf(original);
     this.#open.delete(original);
     this.#rounds.end(original);
