@@ -302,7 +302,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
   /** The server that the catalog has now takes over what the caller is subscribed to. */
   #resubscribe(id: string): void {
     const server = this.#servers.get(id);
-    if (server !== undefined && this.#subscriptions.of(id).length > 0) {
+    // An instance that is gone after one request would be started for nothing.
+    if (server?.isPerRequest === false && this.#subscriptions.of(id).length > 0) {
       this.#links.to(server).open().catch(nothing);
     }
   }

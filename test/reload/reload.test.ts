@@ -102,6 +102,15 @@ describe('gateway.reload()', () => {
     expect(instance.closed).toBe(true);
   });
 
+  test('nothing is started for a subscription whose server has an instance for each request now', async () => {
+    await using t = setUp({ a: { ...script, resources: [{ uri: 'x://1', name: '1' }] } });
+    await using caller = await t.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    await t.gateway.reload({ servers: [entry('a', { isolation: 'request' })] });
+    await settle();
+    expect(t.server('a').opens).toBe(1);
+  });
+
   test('a server that is not running, or could not start, gives its place to the new one', async () => {
     await using t = start();
     await using caller = await t.caller();
