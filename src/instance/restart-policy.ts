@@ -93,8 +93,7 @@ export class RestartPolicy {
   failed(livedMs: number, failure?: GatewayError): 'failed' | 'crash-loop' {
     const { max, windowMs, cooldownMs } = this.#settings;
     const now = this.#clock.now();
-    const livedLong = livedMs >= windowMs;
-    if (livedLong || now - this.#nextAt >= windowMs) {
+    if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
       this.reset();
     }
     this.#failures = this.#failures.filter((at) => now - at < windowMs);
@@ -104,8 +103,8 @@ export class RestartPolicy {
     this.#turn = undefined;
     this.#last = failure;
     this.#loop ||= this.#failures.length > max;
-    // A session that served well and then expired says nothing of the server.
-    const waits = failure?.code !== 'SESSION_LOST' || !livedLong;
+    // A session that is lost says nothing of the server, unless it happens again and again.
+    const waits = failure?.code !== 'SESSION_LOST' || this.#row > 1;
     this.#nextAt = now + (this.#loop ? cooldownMs : waits ? this.#delay() : 0);
     return this.#loop ? 'crash-loop' : 'failed';
   }

@@ -45,13 +45,15 @@ describe('a server that fails', () => {
     expect(policy.phase).toBe('idle');
   });
 
-  test('may start at once after a session that served for the whole window and is lost, and that alone', async () => {
+  test('may start at once after a session that is lost, unless others have failed within the window', async () => {
     const { policy, clock } = createPolicy();
     const lost = new GatewayError('SESSION_LOST', 'the server no longer knows the session');
-    policy.failed(settings.windowMs, lost);
+    policy.failed(0, lost);
     expect(await waited(policy, clock)).toBe(0);
     policy.failed(settings.windowMs - 1, lost);
     expect(await waited(policy, clock)).toBe(2_000);
+    policy.failed(settings.windowMs, lost);
+    expect(await waited(policy, clock)).toBe(0);
     policy.failed(settings.windowMs, new GatewayError('SERVER_EXITED', 'the server ended'));
     expect(await waited(policy, clock)).toBe(1_000);
   });
