@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
-import { event, type Message, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
+import { event, initializeResult, type Message, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
 import { type Asked, listenScripted, type Script, sessionId } from '../fixtures/http/scripted-host.js';
 import { Session, textOf } from '../fixtures/http/session.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
@@ -263,6 +263,40 @@ describe('the end of a session', () => {
     await closed;
     expect(opened.peer.closes).toBe(1);
     expect(clock.waiting).toBe(0);
+  });
+
+  /** Closes a transport while its server has yet to say whether it begins a session. */
+  async function closeEarly(url: string, clock: FakeClock, asked: Promise<unknown>) {
+    const runtime = new RemoteSseRuntime();
+    const transport = await runtime.open({ url, transport: 'streamable-http' }, createRuntimeContext({ clock }));
+    await transport.start();
+    const params = { protocolVersion: '2025-11-25', capabilities: {} };
+    transport.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params }).catch(() => {});
+    await asked;
+    return { runtime, closing: transport.close() };
+  }
+
+  test('is told of a session whose beginning is answered while the connection ends', async () => {
+    const asked = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((given) => (given.message === undefined ? false : asked.resolve(given)));
+    const { runtime, closing } = await closeEarly(host.url, new FakeClock(), asked.promise);
+    const { response, message } = await asked.promise;
+    sendJson(response, initializeResult(message as Message), 200, { 'mcp-session-id': sessionId });
+    await closing;
+    expect(host.seen.at(-1)).toMatchObject({ method: 'DELETE', headers: { 'mcp-session-id': sessionId } });
+    await runtime.close();
+  });
+
+  test('waits for no server that does not say whether a session has begun', async () => {
+    const asked = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((given) => asked.resolve(given));
+    const clock = new FakeClock();
+    const { runtime, closing } = await closeEarly(host.url, clock, asked.promise);
+    await clock.advance(2_000);
+    await closing;
+    await (await asked.promise).closed;
+    expect(host.steps).toEqual(['initialize']);
+    await runtime.close();
   });
 
   test('cuts off a notification that is not acknowledged, and what waits behind it', async () => {

@@ -87,10 +87,20 @@ export class StreamableWire implements Wire {
     if (this.#closed) return;
     this.#closed = true;
     this.#listening?.close();
-    for (const open of this.#open.values()) open.stop();
     const taken = Promise.allSettled([...this.#posts].map(({ answer }) => answer));
-    await Promise.all([this.#session.end(), settledWithin(taken, farewellMs, this.#options.clock)]);
+    await Promise.all([this.#endSession(), settledWithin(taken, farewellMs, this.#options.clock)]);
     for (const post of this.#posts) post.abort();
+  }
+
+  /** One that the server is about to begin ends as well, once its id has come. */
+  async #endSession(): Promise<void> {
+    const isBeginning = ({ request }: OpenRequest) => request.method === 'initialize';
+    const open = [...this.#open.values()];
+    for (const each of open) isBeginning(each) || each.stop();
+    const begun = Promise.allSettled(open.filter(isBeginning).map(({ exchange }) => exchange.answer));
+    await settledWithin(begun, farewellMs, this.#options.clock);
+    for (const each of open) each.stop();
+    await this.#session.end();
   }
 
   /** What a stream tells when the server no longer knows its session; undefined when there is none. */
