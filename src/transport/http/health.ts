@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { GatewayError } from '../../errors.js';
 import { isResponse, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from '../../sdk.js';
 import { metaKeys } from '../modern.js';
@@ -15,9 +14,10 @@ export class HttpHealth {
   readonly #options: WireOptions;
   /** What waits for the answers to requests of our own. */
   readonly #probes = new Map<RequestId, () => void>();
-  // Of this connection alone: what another gateway asks through it has an answer too.
-  readonly #prefix = `open-mcp-gateway:health:${randomUUID()}:`;
-  #count = 0;
+  // Numbers, as some servers read no others; they fit into 31 bits. Above all that a gateway asks otherwise, and of this
+  // connection alone, most likely: what another gateway asks through it has an answer too.
+  readonly #first = 2_100_000_000 + Math.floor(Math.random() * 40_000_000);
+  #next = this.#first;
 
   constructor(options: WireOptions) {
     this.#options = options;
@@ -25,8 +25,10 @@ export class HttpHealth {
 
   /** Takes the answer to a request of our own: it goes nowhere else, though nobody may wait for it any more. */
   take(message: JSONRPCMessage): boolean {
-    if (!isResponse(message) || typeof message.id !== 'string' || !message.id.startsWith(this.#prefix)) return false;
-    this.#probes.get(message.id)?.();
+    if (!isResponse(message)) return false;
+    const id = Number(message.id);
+    if (!(id >= this.#first && id < this.#next)) return false;
+    this.#probes.get(id)?.();
     return true;
   }
 
@@ -36,8 +38,7 @@ export class HttpHealth {
    * @param modern - the stateless revision that is spoken
    */
   async probe(wire: Wire, modern: string | undefined, signal: AbortSignal): Promise<void> {
-    this.#count += 1;
-    const id = `${this.#prefix}${this.#count}`;
+    const id = this.#next++;
     const request: JSONRPCRequest = {
       jsonrpc: '2.0',
       id,

@@ -247,6 +247,23 @@ describe('the start and the end of a transport', () => {
     expect(host.count('GET')).toBe(0);
   });
 
+  test.each(['number', 'text'])('health: asks under numbers of 31 bits, which may come back as a %s', async (form) => {
+    const ids: unknown[] = [];
+    await using host = await listenScripted(({ message, response }) => {
+      if (message?.method !== 'ping') return false;
+      ids.push(message.id);
+      return sendJson(response, { jsonrpc: '2.0', id: form === 'text' ? String(message.id) : message.id, result: {} });
+    });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    await t.transport.health(new AbortController().signal);
+    await t.transport.health(new AbortController().signal);
+    const [first, second] = ids as [number, number];
+    expect(first & 0x7f_ff_ff_ff).toBe(first);
+    expect(second).toBe(first + 1);
+    expect(t.peer.messages).toEqual([]);
+  });
+
   test('health: a server that says to a ping that it has forgotten the session has lost it', async () => {
     await using host = await listenScripted(
       (asked) =>
