@@ -54,6 +54,7 @@ import { K8sServiceRuntime } from './runtimes/k8s-service.js';
 import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import { isTransport, type Transport } from './sdk.js';
+import { eitherSignal } from './util/abort.js';
 import { heldOpen } from './util/held-open.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
@@ -211,16 +212,20 @@ class CatalogGateway implements Gateway {
   ): Promise<readonly ServerCheck[]> {
     checkOptions('check', signalOptions, options);
     const closed = this.#closed.signal;
-    const signal = options.signal === undefined ? closed : AbortSignal.any([options.signal, closed]);
-    // Not every runtime looks at it.
-    signal.throwIfAborted();
-    const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
-    return Promise.all(
-      entries.map(async ({ definition, supervisor }) => ({
-        server: definition.id,
-        ...(await supervisor.check(signal)),
-      })),
-    );
+    const { signal, release } = eitherSignal(options.signal ?? closed, closed);
+    try {
+      // Not every runtime looks at it.
+      signal.throwIfAborted();
+      const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
+      return await Promise.all(
+        entries.map(async ({ definition, supervisor }) => ({
+          server: definition.id,
+          ...(await supervisor.check(signal)),
+        })),
+      );
+    } finally {
+      release();
+    }
   }
 
   status(): readonly ServerStatus[];

@@ -1,7 +1,7 @@
 import { type ExitInfo, GatewayError } from '../errors.js';
 import type { Phase } from '../events.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
-import { abortable, settledWithin } from '../util/abort.js';
+import { abortable, eitherSignal, settledWithin } from '../util/abort.js';
 import { allStopped } from '../util/all-stopped.js';
 import { Instance, type InstanceEnvironment, type InstanceOwner } from './instance.js';
 import type { Place, Places } from './limits.js';
@@ -88,7 +88,7 @@ export class Supervisor implements InstanceOwner {
     await this.#settleStops(signal);
     if (!isKnown(caller) && this.#beginnings.length > 0) {
       // Once: whoever asks for another start again and again must not hold it up for ever.
-      await abortable(Promise.all(this.#beginnings), AbortSignal.any([signal, this.#closing.signal]));
+      await abortable(abortable(Promise.all(this.#beginnings), signal), this.#closing.signal);
       await this.#settleStops(signal);
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
@@ -153,8 +153,7 @@ export class Supervisor implements InstanceOwner {
   /** Who comes while a server ends waits: it may hold what the next one needs. */
   async #settleStops(signal: AbortSignal): Promise<void> {
     for (let stops = this.#stopsUnderWay(); stops.length > 0; stops = this.#stopsUnderWay()) {
-      const either = AbortSignal.any([signal, this.#closing.signal]);
-      await abortable(Promise.allSettled(stops), either);
+      await abortable(abortable(Promise.allSettled(stops), signal), this.#closing.signal);
     }
   }
 
@@ -389,16 +388,19 @@ export class Supervisor implements InstanceOwner {
 
   async #create(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
     const { definition, clock, nextInstanceId, room } = this.#options;
-    const either = AbortSignal.any([signal, this.#closing.signal]);
-    const giveBack = await this.#policy.admit(either);
+    const either = eitherSignal(signal, this.#closing.signal);
+    let giveBack: (() => void) | undefined;
     let place: Place | undefined;
     try {
-      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either, clock);
-      either.throwIfAborted();
+      giveBack = await this.#policy.admit(either.signal);
+      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock);
+      either.signal.throwIfAborted();
     } catch (error) {
       place?.();
-      giveBack();
+      giveBack?.();
       throw error;
+    } finally {
+      either.release();
     }
     const instance = new Instance(this.#options, this, nextInstanceId(definition.id), caller, () => {
       place();

@@ -13,6 +13,23 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<
   });
 }
 
+/**
+ * A signal that either of two aborts, until `release` is called. What `AbortSignal.any` keeps in a signal that lives long, Node
+ * 22 never lets go.
+ */
+export function eitherSignal(one: AbortSignal, other: AbortSignal): { readonly signal: AbortSignal; release(): void } {
+  const either = new AbortController();
+  const abort = () => either.abort(one.aborted ? one.reason : other.reason);
+  const release = () => {
+    one.removeEventListener('abort', abort);
+    other.removeEventListener('abort', abort);
+  };
+  one.addEventListener('abort', abort);
+  other.addEventListener('abort', abort);
+  if (one.aborted || other.aborted) abort();
+  return { signal: either.signal, release };
+}
+
 /** True when `promise` settled within `ms`, whatever its outcome; false when the time was up first. */
 export function settledWithin(promise: Promise<unknown>, ms: number, clock: Clock): Promise<boolean> {
   return new Promise((resolve) => {

@@ -1,0 +1,37 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { eitherSignal } from '../../src/util/abort.js';
+import { setUp } from '../endpoint/setup.js';
+
+test.each([0, 1])('either of two signals ends it, with its reason, also one that is aborted before: %i', (which) => {
+  const both = [new AbortController(), new AbortController()] as const;
+  const make = () => eitherSignal(both[0].signal, both[1].signal);
+  const [released, later] = [make(), make()];
+  released.release();
+  both[which]?.abort('enough');
+  expect([released, later, make()].map(({ signal }) => signal.reason)).toEqual([undefined, 'enough', 'enough']);
+});
+
+// What AbortSignal.any keeps in its sources, Node 22 never lets go.
+test('starts and checks keep nothing in signals that live as long as the gateway, or the host', async () => {
+  const { any } = AbortSignal;
+  onTestFinished(() => {
+    AbortSignal.any = any;
+  });
+  const sources: AbortSignal[] = [];
+  AbortSignal.any = (signals) => {
+    sources.push(...signals);
+    return any.call(AbortSignal, signals);
+  };
+  await using t = setUp({ a: {} });
+  const { signal } = new AbortController();
+  for (let turn = 0; turn < 2; turn += 1) {
+    await t.gateway.check('a', { signal });
+    const transport = t.gateway.connect('a');
+    await transport.start();
+    await transport.close();
+  }
+  expect(sources.length).toBeGreaterThan(0);
+  // One that lives long is given each time.
+  expect(new Set(sources).size).toBe(sources.length);
+  expect(sources).not.toContain(signal);
+});
