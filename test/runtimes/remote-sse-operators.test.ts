@@ -152,9 +152,9 @@ describe('proxies', () => {
 });
 
 describe('NODE_EXTRA_CA_CERTS', () => {
-  const program = fileURLToPath(new URL('../fixtures/http/connect-once.ts', import.meta.url));
+  const programOf = (name: string) => fileURLToPath(new URL(`../fixtures/http/${name}.ts`, import.meta.url));
   const hook = fileURLToPath(new URL('../support/resolve-sources.mjs', import.meta.url));
-  const run = (args: string[], env: Record<string, string>) =>
+  const run = (args: string[], env: Record<string, string>, program = programOf('connect-once')) =>
     promisify(execFile)(
       process.execPath,
       ['--no-warnings', '--experimental-transform-types', '--import', hook, program, ...args],
@@ -167,6 +167,24 @@ describe('NODE_EXTRA_CA_CERTS', () => {
     const env = { NODE_EXTRA_CA_CERTS: certificates.caPath };
     expect((await run([host.url], env)).stdout).toBe('connected\n');
     expect((await run([host.url, certificates.selfSigned.cert], env)).stdout).toBe('connected\n');
+  });
+
+  test('is trusted of a container engine and of an API server, whose configuration names no authority', async () => {
+    await using host = await listenSecure(({ response }) => response.writeHead(418).end());
+    const ask = async (path: string) => {
+      const args = [host.origin, certificates.folder];
+      const { stdout } = await run(args, { NODE_EXTRA_CA_CERTS: path }, programOf('check-once'));
+      return stdout.trim().split('\n');
+    };
+    const [engine, apiServer] = [
+      expect.stringContaining('unable to verify'),
+      expect.stringContaining('is not trusted'),
+    ];
+    const answered = expect.stringContaining('418');
+    expect(await Promise.all([ask(''), ask(certificates.caPath)])).toEqual([
+      [engine, apiServer],
+      [answered, answered],
+    ]);
   });
 });
 
