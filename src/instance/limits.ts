@@ -34,9 +34,10 @@ export class Places {
    * Waits for a place, first come first served: who needs more than is free holds up those behind, and so gets it at last.
    *
    * @param amount - how many places at once
+   * @param ofMs - what `start_timeout` is, of which a part may be over
    * @throws `GatewayError` `LIMIT_REACHED` after `ms`; `signal.reason` once aborted
    */
-  take(server: string, ms: number, signal: AbortSignal, amount = 1): Promise<Place> {
+  take(server: string, ms: number, signal: AbortSignal, amount = 1, ofMs = ms): Promise<Place> {
     if (signal.aborted) {
       return Promise.reject(signal.reason);
     }
@@ -63,7 +64,7 @@ export class Places {
       };
       const timer = this.#clock.setTimeout(() => {
         leave();
-        const text = `no place within start_timeout (${ms} ms): ${this.#what} allows ${this.#show(this.max)}`;
+        const text = `no place within start_timeout (${ofMs} ms): ${this.#what} allows ${this.#show(this.max)}`;
         reject(new GatewayError('LIMIT_REACHED', text, { server, delivered: false }));
         this.#admit();
       }, ms);

@@ -32,6 +32,7 @@ export function memoryShareOf(places: Places, factory: RuntimeFactory, spec: unk
 /**
  * Waits until there is room for one more instance.
  *
+ * @param since - from when on `ms` counts
  * @throws `GatewayError` `LIMIT_REACHED` after `ms`, or at once when it can never fit; `signal.reason` once aborted
  */
 export async function takeRoom(
@@ -40,16 +41,17 @@ export async function takeRoom(
   ms: number,
   signal: AbortSignal,
   clock: Clock,
+  since = clock.now(),
 ): Promise<Place> {
   const problem = memory && problemOf(memory);
   if (problem !== undefined) {
     throw new GatewayError('LIMIT_REACHED', problem, { server, delivered: false });
   }
-  const until = clock.now() + ms;
+  const left = () => Math.max(0, Math.round(since + ms - clock.now()));
   // Memory first: those who need none must not queue behind somebody who has an instance's place and waits for memory.
-  const share = await memory?.places.take(server, ms, signal, memory.bytes);
+  const share = await memory?.places.take(server, left(), signal, memory.bytes, ms);
   try {
-    const place = await instances.take(server, Math.round(until - clock.now()), signal);
+    const place = await instances.take(server, left(), signal, 1, ms);
     if (share === undefined) {
       return place;
     }

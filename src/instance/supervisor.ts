@@ -86,9 +86,13 @@ export class Supervisor implements InstanceOwner {
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
+    const { clock } = this.#options;
+    let waitedMs = 0;
     if (!isKnown(caller) && this.#beginnings.length > 0) {
+      const since = clock.now();
       // Once: whoever asks for another start again and again must not hold it up for ever.
       await abortable(abortable(Promise.all(this.#beginnings), signal), this.#closing.signal);
+      waitedMs = clock.now() - since;
       await this.#settleStops(signal);
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
@@ -98,7 +102,7 @@ export class Supervisor implements InstanceOwner {
         return spare;
       }
     }
-    const instance = await this.#create(caller, signal);
+    const instance = await this.#create(caller, signal, waitedMs);
     instance.onProgress = onProgress;
     await this.#open(instance, signal, onTurn);
     return instance;
@@ -386,14 +390,22 @@ export class Supervisor implements InstanceOwner {
     await authorize();
   }
 
-  async #create(caller: Caller | undefined, signal: AbortSignal): Promise<Instance> {
+  /** @param waitedMs - how long a place was waited for before */
+  async #create(caller: Caller | undefined, signal: AbortSignal, waitedMs = 0): Promise<Instance> {
     const { definition, clock, nextInstanceId, room } = this.#options;
     const either = eitherSignal(signal, this.#closing.signal);
     let giveBack: (() => void) | undefined;
     let place: Place | undefined;
     try {
       giveBack = await this.#policy.admit(either.signal);
-      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock);
+      place = await takeRoom(
+        room,
+        definition.id,
+        definition.startTimeoutMs,
+        either.signal,
+        clock,
+        clock.now() - waitedMs,
+      );
       either.signal.throwIfAborted();
     } catch (error) {
       place?.();

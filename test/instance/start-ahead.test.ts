@@ -137,6 +137,26 @@ describe('a server that was started ahead', () => {
     expect(t.gateway.status('a')).toMatchObject({ phase: 'ready', restarts: 1 });
   });
 
+  test('that finds no place makes nobody who waits beside it wait for twice the time', async () => {
+    await using t = setUp({ a: script, b: script }, { entry: { start_timeout: '30s' }, limits: { instances: 1 } });
+    await t.gateway.connect('a').start();
+    const started = t.gateway.start('b').catch((error: GatewayError) => error);
+    await settle();
+    await t.clock.advance(10_000);
+    const connected = t.gateway
+      .connect('b')
+      .start()
+      .catch((error: GatewayError) => error);
+    await settle();
+    await t.clock.advance(20_000);
+    expect(await started).toMatchObject({ code: 'LIMIT_REACHED' });
+    await settle();
+    await t.clock.advance(10_000);
+    const message = '"b": no place within start_timeout (30000 ms): limits.instances allows 1';
+    expect(await Promise.race([connected, settle()])).toMatchObject({ code: 'LIMIT_REACHED', message });
+    await t.clock.advance(30_000);
+  });
+
   test('tells of the end of its process', async () => {
     const failed = Promise.withResolvers<void>();
     await using gateway = createGateway(
