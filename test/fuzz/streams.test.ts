@@ -155,7 +155,9 @@ describe('streams of events', () => {
       const whole = parse([bytes], 1_000_000).events;
       const { events, ok } = parse(cutAnywhere(bytes, chance), limit);
       const where = `run ${run}: ${bytes.toString('base64')} at ${limit}`;
-      expect(events, where).toEqual(whole.slice(0, events.length));
+      // The event that is too large may have told its id already.
+      const heard = !ok && events.at(-1)?.startsWith('id ') ? events.slice(0, -1) : events;
+      expect(heard, where).toEqual(whole.slice(0, heard.length));
       if (ok) expect(events.length, where).toBe(whole.length);
     }
   });

@@ -42,7 +42,10 @@ export class EventParser {
     this.#sink = sink;
   }
 
-  /** Takes in bytes. False once an event is larger than the limit: the parser is of no further use then. */
+  /**
+   * Takes in bytes. False once an event is larger than the limit, whose id is told where it came first: the parser is of no
+   * further use then.
+   */
   feed(chunk: Buffer): boolean {
     let at = 0;
     let nextReturn = chunk.indexOf(carriageReturn);
@@ -57,6 +60,7 @@ export class EventParser {
       const feed = before.indexOf(lineFeed, at);
       const end = feed === -1 ? nextReturn : feed;
       if (this.#line.bytes + this.#dataBytes + (end === -1 ? chunk.length : end) - at > this.#limitBytes) {
+        if (this.#id !== undefined) this.#sink.id(this.#id);
         this.stop();
         return false;
       }

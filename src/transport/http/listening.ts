@@ -21,6 +21,8 @@ export class ListeningStream {
   #exchange: Exchange | undefined;
   #timer: unknown;
   #lastEventId: string | undefined;
+  /** The same, up to the last event that is behind us: was heard, or skipped. */
+  #doneId: string | undefined;
   #everOpen = false;
   #isNotOffered = false;
   /** So that an outage of hours is reported once. */
@@ -94,6 +96,7 @@ export class ListeningStream {
     this.#backoff.opened();
     readEvents(answer, maxMessageBytes, {
       event: (type, data) => {
+        this.#doneId = this.#lastEventId;
         if (type === 'message' && data !== '') this.#receive(data);
       },
       id: (id) => {
@@ -104,8 +107,10 @@ export class ListeningStream {
         if (this.#closed) return;
         const failure = cause && readFailure(cause, exchange, 'an event of the server', server);
         if (failure?.code === 'MESSAGE_TOO_LARGE') {
-          // The same event would come again. A code of its own ends a transport, which this does not.
-          this.#lastEventId = undefined;
+          // Without its id the same event would come again.
+          if (this.#lastEventId === this.#doneId) this.#lastEventId = undefined;
+          this.#doneId = this.#lastEventId;
+          // A code of its own ends a transport, which this does not.
           this.#trouble(new GatewayError('MESSAGE_INVALID', `${failure.message}; it was skipped`));
         }
         this.#openAgain(cause === undefined);

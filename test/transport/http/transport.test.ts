@@ -601,13 +601,29 @@ describe('the stream for what belongs to no request', () => {
     await until(() => t.peer.errors.length === 2);
     response.write(event('x'.repeat(2_000), { id: 'b' }));
     const again = await passUntil(t.clock, next());
-    // From its beginning: the same event would come again.
-    expect(again.headers['last-event-id']).toBeUndefined();
+    // What comes after it.
+    expect(again.headers['last-event-id']).toBe('b');
     startEvents(again.response);
-    again.response.write(event({ ...notification, params: { n: 2 } }));
+    again.response.write(event({ ...notification, params: { n: 2 } }, { id: 'c' }));
     await until(() => t.peer.messages.length === 2);
     expect(t.peer.messages).toEqual([notification, { ...notification, params: { n: 2 } }]);
     expect(t.peer.errors.map((error) => (error as GatewayError).code)).toEqual(Array(3).fill('MESSAGE_INVALID'));
+    expect(t.peer.closes).toBe(0);
+  });
+
+  test('begins anew after what is larger than max_message, where its id is not known or comes again', async () => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script);
+    await using t = await listening(host, { maxMessageBytes: 1_000 });
+    const asked: unknown[] = [];
+    for (const id of ['a', 'a', undefined, 'b']) {
+      const { headers, response } = await passUntil(t.clock, next());
+      asked.push(headers['last-event-id']);
+      startEvents(response);
+      response.write(event('x'.repeat(2_000), id === undefined ? {} : { id }));
+    }
+    asked.push((await passUntil(t.clock, next())).headers['last-event-id']);
+    expect(asked).toEqual([undefined, 'a', undefined, undefined, 'b']);
     expect(t.peer.closes).toBe(0);
   });
 
