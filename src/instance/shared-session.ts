@@ -111,12 +111,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       return;
     }
     this.#takeBackQuestions();
-    const attached = [...this.#attached];
-    this.#attached.clear();
     this.#options.onUnused();
-    for (const transport of attached) {
+    for (const transport of [...this.#attached]) {
       transport.move(reason);
     }
+    // Not before: one that ends with its server would be the last, and take along what others wait for.
+    this.#attached.clear();
     // Its answers to what has moved reach nobody.
     await this.#link.close();
   }

@@ -744,6 +744,24 @@ describe('gateway.reload()', () => {
     expect(caller.closed).toBe(1);
   });
 
+  test('who shares a start that a reload meets loses nothing by those who end with their server', async () => {
+    const shared = { isolation: 'shared', idle_timeout: '1s' };
+    await using t = setUp({ a: script }, { entry: shared });
+    const raw = await TestCaller.open(t.gateway.connect('a'));
+    await using merged = await t.caller();
+    await merged.result(...call('a'));
+    await t.clock.advance(1_000);
+    const { script: own } = t.server('a');
+    own.open = () => new Promise(() => {});
+    const lost = raw.error('tools/call', { name: 'x' });
+    const found = merged.result(...call('a'));
+    await settle();
+    own.open = () => {};
+    await t.gateway.reload({ servers: [entry('a', { ...shared, env: { V: '2' } })] });
+    expect((await lost).data).toEqual({ code: 'SERVER_STOPPED', server: 'a', delivered: false });
+    expect(await found).toEqual({});
+  });
+
   test('who shared a server that was kept does not share the next one when the catalog says otherwise', async () => {
     const before = { isolation: 'shared', on_reload: 'keep', idle_timeout: '1s' };
     for (const [isolation, servers] of [
