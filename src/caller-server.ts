@@ -74,6 +74,10 @@ export class CallerServer implements EndpointServer {
     }
   }
 
+  isRunning(caller: Caller): boolean {
+    return this.entry.sessions.isRunning(caller);
+  }
+
   connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): LinkTransport {
     return this.entry.sessions.connect(caller, onProgress);
   }

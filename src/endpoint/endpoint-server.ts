@@ -23,6 +23,8 @@ export interface EndpointServer {
   readonly tools: ToolFilter;
   /** For whom a snapshot of its lists is good; undefined: for nobody but the caller of this one connection. */
   snapshotOwner(caller: Caller): string | undefined;
+  /** Whether an instance for this caller runs already, as another connection of those who share it has started it. */
+  isRunning(caller: Caller): boolean;
   /** A transport to an instance for this caller. */
   connect(caller: Caller, onProgress: (progress: RuntimeProgress) => void): LinkTransport;
 }

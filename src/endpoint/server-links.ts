@@ -279,7 +279,8 @@ export class ServerLinks {
   async ask(given: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
     const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
-    const before = !link.isRunning && known ? this.snapshot(server) : undefined;
+    const isRunning = link.isRunning || server.isRunning(this.#options.caller.current);
+    const before = !isRunning && known ? this.snapshot(server) : undefined;
     if (before !== undefined) {
       // The server may have others by now.
       return { items: before.lists[kind] ?? [], freshness: unknownFreshness };

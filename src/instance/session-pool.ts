@@ -60,6 +60,11 @@ export class SessionPool {
     return this.#attach(caller, 'server');
   }
 
+  /** Whether the server that this caller shares runs already. */
+  isRunning(caller: Caller): boolean {
+    return this.#sessions?.get(this.#sharedBy(caller)[0])?.isResting === false;
+  }
+
   /** Whether connections are open that the pool has to end. */
   get isUsed(): boolean {
     return this.#open.length > 0;
@@ -85,34 +90,36 @@ export class SessionPool {
     return new SharedTransport(() => this.#owner.currentSessions.#join(caller), staysWith, onProgress);
   }
 
-  /** The session that this caller shares, and whom its server is started for. */
+  /** The session that this caller shares. */
   #join(caller: Caller): SharedSession {
     if (this.#closed !== undefined) {
       throw this.#closed;
     }
     // A reload may have changed the isolation since the connection was made.
     refuseRaw(this.#settings);
-    const { principal, id } = caller;
-    switch (this.#settings.isolation) {
-      case 'shared':
-        return this.#shared('everybody', undefined);
-      case 'principal':
-        if (principal !== undefined) {
-          return this.#shared(`principal ${principal}`, { principal });
-        }
-    }
-    // Without a principal nobody else can be the same one.
-    return this.#shared(id === undefined ? Symbol('nobody else') : `caller ${id}`, caller);
-  }
-
-  #shared(key: string | symbol, caller: Caller | undefined): SharedSession {
+    const [key, whom] = this.#sharedBy(caller);
     this.#sessions ??= new Map();
     let session = this.#sessions.get(key);
     if (session === undefined) {
-      session = this.#create(key, caller);
+      session = this.#create(key, whom);
       this.#sessions.set(key, session);
     }
     return session;
+  }
+
+  /** What is the same for all who share a session with this caller, and whom its server is started for. */
+  #sharedBy(caller: Caller): [string | symbol, Caller | undefined] {
+    const { principal, id } = caller;
+    switch (this.#settings.isolation) {
+      case 'shared':
+        return ['everybody', undefined];
+      case 'principal':
+        if (principal !== undefined) {
+          return [`principal ${principal}`, { principal }];
+        }
+    }
+    // Without a principal nobody else can be the same one.
+    return [id === undefined ? Symbol('nobody else') : `caller ${id}`, caller];
   }
 
   #create(key: string | symbol, caller: Caller | undefined): SharedSession {

@@ -184,6 +184,27 @@ describe('in memory', () => {
     expect(server.opens).toBe(1);
   });
 
+  test.each([
+    ['shared', {}],
+    ['principal', { caller: { principal: 'p' } }],
+    ['caller', { caller: { id: 'c' } }],
+  ])('is not asked while the server runs for another connection, isolation: %s', async (isolation, who) => {
+    const now = new ScriptedServer({ ...full });
+    await using t = setUp({ a: now }, { entry: { isolation } });
+    await using one = await t.caller({}, who);
+    await one.result('tools/call', { name: 'a__x' });
+    await settle();
+    now.script.tools = [{ name: 'x' }, { name: 'new' }];
+    now.only.notify('notifications/tools/list_changed');
+    await using later = await t.caller({}, who);
+    expect(await later.toolNames()).toEqual(['a__x', 'a__new']);
+    now.script.tools = [];
+    now.only.notify('notifications/tools/list_changed');
+    await t.clock.advance(100);
+    expect(later.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    expect(now.opens).toBe(1);
+  });
+
   test('a server without templates has a snapshot too', async () => {
     const server = new ScriptedServer({ tools: [{ name: 'x' }], resources: [{ uri: 'x://1', name: '1' }] });
     server.script.on = {
