@@ -3,13 +3,15 @@ import { count } from '../support/counts.js';
 import { playSchedules } from '../support/play-schedules.js';
 import { Schedule } from './model/schedule.js';
 
-const runs = count(600, 6_000);
+const runs = count(450, 6_000);
 // In the short form the same schedules each time: what is rare is looked for by the long one, with others each time.
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['result', 'error of a server', 'progress', 'log', 'cancel', 'death', 'question', 'answer to a question'],
   ...['input required', 'answer to a stateless server', 'theft', 'subscribed', 'unsubscribed', 'updated', 'task'],
   ...['reload', 'start', 'stop', 'restart', 'delivered: true', 'delivered: false', 'delivered: unknown'],
+  ...['tools/call', 'prompts/get', 'resources/read', 'completion/complete', 'check', 'LIMIT_REACHED', 'CRASH_LOOP'],
+  ...['NOT_AUTHORIZED', 'event: phase', 'event: progress', 'event: trouble', 'event: list-incomplete'],
   ...['SERVER_EXITED', 'SERVER_STOPPED', 'START_FAILED', 'REQUEST_TIMEOUT', 'TRANSPORT_CLOSED', 'GATEWAY_CLOSED'],
 ];
 

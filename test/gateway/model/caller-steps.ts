@@ -5,7 +5,7 @@ import { serverIds } from './entries.js';
 import type { Call, How } from './judge.js';
 import { type Asked, groupOf, isThere, join, type Member } from './members.js';
 import { foreign, uriOf } from './servers.js';
-import type { World } from './world.js';
+import type { What, World } from './world.js';
 
 const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
 const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
@@ -73,10 +73,10 @@ export class CallerSteps {
     }
     const how = chance.one<How>(['pass', 'pass', 'pass', 'wait', 'refuse', 'replace']);
     const isTask = member.era === 'legacy' && chance.oneIn(8);
-    this.#world.callTool(
+    this.#world.call(
       member,
       member.to ?? chance.one(serverIds),
-      chance.one(['go', 'go', 'go', 'now']),
+      chance.one<What>(['go', 'go', 'go', 'now', 'ask', 'read', 'complete']),
       how,
       id,
       chance.pick(tokens),
@@ -215,7 +215,7 @@ export class CallerSteps {
     const { requestState: _, inputResponses: __, ...params } = sent.params;
     const inputResponses = { [key]: this.answerTo(member, asked) };
     const more = { requestState: state, inputResponses };
-    this.#world.request(member, 'tools/call', { ...params, ...more }, { call: sent.call as Call, token: sent.token });
+    this.#world.request(member, sent.method, { ...params, ...more }, { call: sent.call as Call, token: sent.token });
   }
 
   /** Goes on with a call of another. */
@@ -232,7 +232,7 @@ export class CallerSteps {
     this.#world.judge.count('theft');
     const { inputResponses: _, requestState: __, ...params } = sent.params;
     const inputResponses = { [key]: this.answerTo(thief, asked) };
-    this.#world.request(thief, 'tools/call', { ...params, requestState: state, inputResponses }, { isTheft: true });
+    this.#world.request(thief, sent.method, { ...params, requestState: state, inputResponses }, { isTheft: true });
   }
 
   saySomethingOdd(member: Member, chance: Chance): void {

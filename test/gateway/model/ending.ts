@@ -24,6 +24,9 @@ export class Ending {
 
   async finish(): Promise<void> {
     this.#world.nextOpen = 'at once';
+    for (const id of this.#world.host.refused.keys()) {
+      this.#world.host.refuse(id);
+    }
     for (let round = 0; round < 5; round += 1) {
       await this.#world.pause();
       this.#world.openDoors();
@@ -61,13 +64,17 @@ export class Ending {
     const peers = this.#world.members.filter((member) => isThere(member) && member.to === undefined);
     for (const member of peers) {
       for (const { id } of this.#world.entries.visible(member.seen)) {
-        const sent = this.#world.callTool(member, id, 'now', 'pass', undefined);
+        const sent = this.#world.call(member, id, 'now', 'pass', undefined);
         checks.push(() => {
           // A client over HTTP may have been forgotten meanwhile, or name a server that is no longer there.
           const isForgotten = [400, 404].includes(sent.error?.code as number) || sent.cancelled;
           // What meets the end of a server that was kept may say so.
           const isEnding = kept.has(id) && (sent.error?.data as Json | undefined)?.delivered === false;
-          if (sent.result === undefined && !isForgotten && !isEnding) {
+          const code = (sent.error?.data as Json | undefined)?.code;
+          const isLimited = this.#world.host.limits !== undefined && code === 'LIMIT_REACHED';
+          // One of them tries it then, and the others are told at once.
+          const isLooping = code === 'CRASH_LOOP';
+          if (sent.result === undefined && !isForgotten && !isEnding && !isLimited && !isLooping) {
             const why = sent.answers === 0 ? 'no answer' : JSON.stringify(sent.error);
             this.#world.judge.problem(`${this.#world.judge.who(member)} cannot call ${id} when all is quiet: ${why}`);
           }
@@ -76,6 +83,8 @@ export class Ending {
     }
     await this.#world.passTime(10);
     await this.#world.passTime(10);
+    // Who finds no room waits, until others idle or for as long as a start may take.
+    this.#world.host.limits && (await this.#world.passTime(70_000));
     for (const member of peers) {
       const sent = this.#world.request(member, 'tools/list', {}, {});
       const expected = this.#world.entries
@@ -90,12 +99,16 @@ export class Ending {
       checks.push(() => {
         const tools = (sent.result?.tools ?? []) as { name: string }[];
         const seen = tools.map(({ name }) => name).filter(isSure);
-        if (sent.result !== undefined && String(seen.sort()) !== String(expected.filter(isSure).sort())) {
+        if (
+          sent.result !== undefined &&
+          this.#world.host.limits === undefined &&
+          String(seen.sort()) !== String(expected.filter(isSure).sort())
+        ) {
           this.#world.judge.problem(`${this.#world.judge.who(member)} sees ${seen}, not ${expected}`);
         }
       });
     }
-    await this.#world.passTime(10);
+    await this.#world.passTime(this.#world.host.limits ? 10_010 : 10);
     for (const check of checks) {
       check();
     }
@@ -124,6 +137,7 @@ export class Ending {
             sees &&
             !isRaw &&
             !status.stale &&
+            this.#world.host.limits === undefined &&
             own.length > 0 &&
             !own.some((each) => this.#world.servers.knows(each, uri))
           ) {
@@ -184,10 +198,29 @@ export class Ending {
     } else if (this.#world.clock.waiting > 0) {
       this.#world.judge.problem(`nobody and nothing is left, but ${this.#world.clock.waiting} timers`);
     }
+    await this.checkRoom();
+  }
+
+  /** Nobody holds a place any more: as many servers as may run at once can be started. */
+  async checkRoom(): Promise<void> {
+    const { gateway, entries, host, judge } = this.#world;
+    const ids = entries.visible({}).map(({ id }) => id);
+    const missing = new Set(ids.slice(0, host.limits?.instances));
+    for (const id of missing) {
+      gateway.start(id).then(
+        () => missing.delete(id),
+        (error: unknown) => judge.log(`${id} cannot start: ${String(error)}`),
+      );
+    }
+    await this.#world.passTime(10);
+    if (missing.size > 0) {
+      judge.problem(`nobody is left, and ${[...missing]} cannot be started`);
+    }
   }
 
   async close(): Promise<void> {
     this.#world.judge.log('the gateway closes');
+    this.#world.judge.causes.begin('closing');
     this.#world.openDoors();
     const closing = this.#world.gateway.close({ graceMs: this.#world.number() % 2 === 0 ? 0 : 5_000 });
     let isDone = false;
@@ -207,6 +240,7 @@ export class Ending {
     await done;
     await this.#world.pause();
     this.checkAnswered();
+    this.#world.host.checkEnds();
     const live = this.#world.entries.servers.flatMap((server) => server.live);
     if (live.length > 0) {
       this.#world.judge.problem(`left after close: ${live.map((instance) => this.#world.judge.name(instance))}`);

@@ -24,6 +24,13 @@ interface Entry {
   readonly settings: Record<string, unknown>;
 }
 
+/** What a reload changes of an entry: what is started for it, or only what callers see of it. */
+export interface Change {
+  readonly id: string;
+  readonly what: 'replaced' | 'shown';
+  readonly text: string;
+}
+
 export const serverIds = ['a', 'b', 'c', 'd'] as const;
 const isolations = ['caller', 'caller', 'shared', 'principal', 'request'] as const;
 
@@ -48,8 +55,10 @@ export class Entries {
         ...(chance.oneIn(4) && { max_lifetime: '20s' }),
         ...(chance.oneIn(3) && { health: { interval: '15s', timeout: '5s', failures: 2 } }),
         ...(chance.oneIn(3) && { health: { interval: 0 } }),
-        // As often as may be: here servers die for a living.
-        restart: { max: 1_000, backoff: '1ms', max_backoff: '1ms' },
+        restart: chance.oneIn(4)
+          ? { max: 2, backoff: '1s', max_backoff: '2s', cooldown: '20s' }
+          : // As often as may be: here servers die for a living.
+            { max: 1_000, backoff: '1ms', max_backoff: '1ms' },
       },
     }));
   }
@@ -74,7 +83,8 @@ export class Entries {
           tags,
           on_reload: onReload,
           isolation: generation.isolation,
-          env: { GENERATION: String(generation.number) },
+          // By the name of a variable it is another thing that is started.
+          env: { GENERATION: String(generation.number), SECRET: '${SECRET}', [`OF_${generation.number % 3}`]: '' },
           tools: { deny },
         })),
     } as CatalogInput;
@@ -105,21 +115,22 @@ export class Entries {
     return this.#generations.get(Number(number)) as Generation;
   }
 
-  /** @returns what is other now */
-  change(chance: Chance): string {
+  change(chance: Chance): Change {
     const entry = chance.pick(this.#entries) as Entry;
     const { id, generation } = entry;
+    const replaced = (text: string): Change => ({ id, what: 'replaced', text });
+    const shown = (text: string): Change => ({ id, what: 'shown', text });
     if (!entry.isThere) {
       entry.isThere = true;
-      return `${id} comes back`;
+      return replaced(`${id} comes back`);
     }
-    return chance.weigh<() => string>([
+    return chance.weigh<() => Change>([
       [
         4,
         () => {
           entry.generation = this.#generate(generation.era, generation.isolation);
           entry.onReload = chance.one(['drain', 'now', 'keep']);
-          return `${id} is generation ${entry.generation.number} (${entry.onReload})`;
+          return replaced(`${id} is generation ${entry.generation.number} (${entry.onReload})`);
         },
       ],
       [
@@ -127,35 +138,35 @@ export class Entries {
         () => {
           entry.generation = this.#generate(chance.one(['legacy', 'modern']), generation.isolation);
           entry.onReload = chance.one(['drain', 'now', 'keep']);
-          return `${id} is ${JSON.stringify(entry.generation)} (${entry.onReload})`;
+          return replaced(`${id} is ${JSON.stringify(entry.generation)} (${entry.onReload})`);
         },
       ],
       [
         1,
         () => {
           entry.isThere = false;
-          return `${id} goes`;
+          return replaced(`${id} goes`);
         },
       ],
       [
         1,
         () => {
           entry.enabled = !entry.enabled;
-          return `${id} is ${entry.enabled ? 'enabled' : 'disabled'}`;
+          return replaced(`${id} is ${entry.enabled ? 'enabled' : 'disabled'}`);
         },
       ],
       [
         1,
         () => {
           entry.tags = entry.tags.length === 0 ? ['t'] : [];
-          return `${id} has tags ${entry.tags}`;
+          return shown(`${id} has tags ${entry.tags}`);
         },
       ],
       [
         1,
         () => {
           entry.deny = entry.deny.length === 0 ? ['denied'] : [];
-          return `${id} denies ${entry.deny}`;
+          return shown(`${id} denies ${entry.deny}`);
         },
       ],
     ])();

@@ -1,8 +1,11 @@
+import type { GatewayLimits } from '../../../src/index.js';
 import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
+import { Causes, hasCause } from './causes.js';
+import type { Entries } from './entries.js';
 import { type Asked, groupOf, isForCallers, type Member } from './members.js';
-import type { PlayedServers } from './servers.js';
+import { markOf, type PlayedServers } from './servers.js';
 
 /** A request as its caller remembers it. */
 export interface Sent {
@@ -30,6 +33,9 @@ export interface Call {
   /** What the interceptor makes of it. */
   readonly how: How;
   readonly isTask: boolean;
+  /** When it was sent first, as causes count, and by the clock. */
+  readonly since: number;
+  readonly sentMs: number;
   /** Where it came without answers in it: once at most. */
   readonly arrivals: { readonly instance: ScriptedInstance; readonly id: RequestId }[];
   /** The latest request for it that a server got. */
@@ -59,6 +65,7 @@ export interface Question {
 /** Sees everything that callers and servers get, and says what none of them should have got. */
 export class Judge extends Notes {
   readonly sent: Sent[] = [];
+  readonly causes = new Causes(() => this.lines.length);
   readonly calls = new Map<number, Call>();
   readonly questions = new Map<number, Question>();
   readonly #owners = new Map<ScriptedInstance, string>();
@@ -67,7 +74,11 @@ export class Judge extends Notes {
   readonly updates = new Map<number, Map<Member, number>>();
   readonly members: Member[] = [];
   servers!: PlayedServers;
+  entries!: Entries;
   intercepts = false;
+  limits: GatewayLimits | undefined;
+  authorizes = false;
+  nowMs: () => number = () => 0;
 
   /** Who shares an instance; undefined when nobody has used it yet. */
   ownersOf(instance: ScriptedInstance): string | undefined {
@@ -80,7 +91,7 @@ export class Judge extends Notes {
   // --- at a server ---
 
   arrived(instance: ScriptedInstance, request: JSONRPCRequest): Call | undefined {
-    const { n, c } = (request.params?.arguments ?? {}) as Json;
+    const { n, c } = markOf(request.params);
     const call = this.calls.get(n as number);
     const text = `call ${n} of ${c} at ${this.name(instance)}`;
     this.log(`${text} under ${JSON.stringify(request.id)}`);
@@ -183,11 +194,20 @@ export class Judge extends Notes {
     }
   }
 
+  // --- at the host ---
+
+  checkSecrets(text: string): void {
+    if (text.includes('hush-')) {
+      this.problem(`a secret shows: ${text}`);
+    }
+  }
+
   // --- at a caller ---
 
   received(member: Member, message: Json): void {
     const text = JSON.stringify(message);
     this.log(`${this.who(member)} gets ${text}`);
+    this.checkSecrets(text);
     if (member.hasLeft) {
       return this.problem(`${this.who(member)} has left, and gets ${text}`);
     }
@@ -241,6 +261,9 @@ export class Judge extends Notes {
       this.count(String(data.code));
       this.count(`delivered: ${data.delivered}`);
     }
+    if (error !== undefined && call !== undefined && !sent.cancelled && !hasCause(this, sent, call, error)) {
+      this.problem(`${this.who(member)} is told of a failure without a cause: ${JSON.stringify(message)}`);
+    }
     if (sent.isTheft && result !== undefined) {
       this.problem(`${this.who(member)} gets for what it has stolen: ${JSON.stringify(message)}`);
     }
@@ -253,6 +276,7 @@ export class Judge extends Notes {
     const mark = (result?.structuredContent ?? (data?.n === undefined ? undefined : data)) as Json | undefined;
     if (mark !== undefined || result !== undefined) {
       this.count(error === undefined ? 'result' : 'error of a server');
+      error === undefined && this.count(sent.method);
       const task = result?.task as Json | undefined;
       const { n, c, server } = (mark ?? task ?? {}) as Json;
       if (n !== call.number || c !== member.index || (server !== call.server && task === undefined)) {

@@ -6,6 +6,7 @@ import type { Chance } from './chance.js';
 import { type Entries, type Era, type Isolation, serverIds } from './entries.js';
 import { FetchLine } from './fetch-line.js';
 import type { Sent } from './judge.js';
+import { markOf } from './servers.js';
 
 export const kinds = [
   'merged',
@@ -124,7 +125,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
       gateway,
       era,
       ...seen,
-      callerOf: (message) => ({ ...(who as Caller), data: { c: index, n: markOf(message) } }),
+      callerOf: ({ params }) => ({ ...(who as Caller), data: { c: index, n: markOf(params).n } }),
       onMessage: (message) => wires.onMessage(member, message),
       onUnanswered: (unanswered, why) => wires.onUnanswered(member, unanswered, why),
     });
@@ -212,8 +213,4 @@ export function groupOf(member: Member, isolation: Isolation): string {
 
 export function isForCallers(group: string | undefined): boolean {
   return group === 'everybody' || group?.startsWith('principal ') === true;
-}
-
-function markOf(message: Json): unknown {
-  return ((message.params as Json | undefined)?.arguments as Json | undefined)?.n;
 }

@@ -75,6 +75,8 @@ export class Schedule {
       [3, () => world.openDoors()],
       [3, () => this.#operations.reload(chance)],
       [2, () => this.#operations.operate(chance)],
+      [1, () => this.#operations.refuse(chance)],
+      [1, () => this.#operations.inspect(chance)],
       [3, () => world.passTime(chance.one([100, 1_000, 6_000, 16_000, 31_000, 130_000]))],
     ])();
   }

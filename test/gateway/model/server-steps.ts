@@ -2,7 +2,7 @@ import type { RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
 import type { Question } from './judge.js';
-import { foreign, type Held, uriOf } from './servers.js';
+import { foreign, type Held, markOf, uriOf } from './servers.js';
 import type { World } from './world.js';
 
 /** What servers do. */
@@ -35,7 +35,7 @@ export class ServerSteps {
       return;
     }
     const isModern = this.#world.servers.memory(instance).generation.era === 'modern';
-    if (isModern && rounds < 3 && chance.oneIn(2)) {
+    if (isModern && rounds < 3 && request.method !== 'completion/complete' && chance.oneIn(2)) {
       return this.needInput(one, chance);
     }
     const result = this.#world.complete(one);
@@ -49,7 +49,7 @@ export class ServerSteps {
 
   needInput({ instance, request }: Held, chance: Chance): void {
     const number = this.#world.number();
-    const { n } = (request.params?.arguments ?? {}) as { n: number };
+    const n = markOf(request.params).n as number;
     const call = this.#world.judge.calls.get(n);
     const question: Question = {
       number,
@@ -73,11 +73,11 @@ export class ServerSteps {
 
   repeatAnswer(chance: Chance): void {
     const done = chance.pick(this.#world.servers.done);
-    const { c: whose } = (done?.request.params?.arguments ?? {}) as { c?: number };
+    const { c: whose } = markOf(done?.request.params);
     // What is not changed on its way would be the answer to what has the same id now.
     const isRaw = this.#world.members[whose as number]?.kind === 'raw';
     if (done !== undefined && !done.instance.closed && !isRaw) {
-      const { n, c } = (done.request.params?.arguments ?? {}) as Json;
+      const { n, c } = markOf(done.request.params);
       const mark = { n, c, server: done.instance.context.server };
       done.instance.answer(done.request, { resultType: 'complete', content: [], structuredContent: mark });
     }
@@ -107,7 +107,7 @@ export class ServerSteps {
     const held = chance.pick(chance.oneIn(4) ? this.#world.servers.done : this.#world.servers.held);
     const progressToken = held?.request.params?._meta?.progressToken;
     if (held !== undefined && progressToken !== undefined && !held.instance.closed) {
-      const { n } = (held.request.params?.arguments ?? {}) as Json;
+      const { n } = markOf(held.request.params);
       held.instance.notify('notifications/progress', { progressToken, progress: this.#world.number(), total: 2, n });
     }
   }
@@ -156,7 +156,7 @@ export class ServerSteps {
   die(instance: ScriptedInstance): void {
     this.#world.judge.count('death');
     this.#world.judge.log(`${this.#world.judge.name(instance)} dies`);
-    instance.die();
+    this.#world.servers.die(instance);
   }
 }
 

@@ -1,8 +1,9 @@
-import type { RuntimeContext } from '../../../src/index.js';
+import { GatewayError, type RuntimeContext } from '../../../src/index.js';
 import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import { discovery } from '../../endpoint/modern-servers.js';
 import { hold, type Json, RpcError, type ScriptedInstance, ScriptedServer } from '../../endpoint/scripted-server.js';
 import type { Generation } from './entries.js';
+import type { How } from './judge.js';
 
 const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
 
@@ -30,6 +31,8 @@ export interface PlayedServersOptions {
   /** A call has come; what is returned is the answer, if it has one already. */
   onCall(instance: ScriptedInstance, request: JSONRPCRequest): Json | undefined;
   opening(context: RuntimeContext): Promise<Opening>;
+  /** A server is about to end by itself. */
+  onDeath(instance: ScriptedInstance): void;
 }
 
 /** Servers of both eras whose calls are answered when the schedule says so. */
@@ -50,17 +53,21 @@ export class PlayedServers {
     const capabilities = {
       tools: { listChanged: true },
       resources: { listChanged: true, subscribe: true },
+      prompts: { listChanged: true },
+      completions: {},
       logging: {},
       tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } },
     };
     return new ScriptedServer({
       capabilities,
+      prompts: [{ name: 'ask' }],
       resources: [uriOf(id, 1), uriOf(id, 2)].map((uri) => ({ uri, name: uri })),
       open: async (context) => {
+        context.report('starting', { message: `with ${context.env.SECRET}` });
         const opening = await this.#options.opening(context);
         this.#openings.set(context, opening);
         if (opening === 'fail') {
-          throw new Error('no such server');
+          throw new Error(`no such server, and ${context.env.SECRET}`);
         }
       },
       on: {
@@ -80,20 +87,15 @@ export class PlayedServers {
             throw new RpcError(-32601, 'no such method');
           }
           this.#dieAsPlanned(instance);
-          return discovery();
+          return discovery({ capabilities: { ...capabilities, tasks: undefined } });
         },
         'tools/list': (_, instance) => ({
           tools: ['go', 'now', 'denied', listed(instance)].map((name) => ({ name, inputSchema: { type: 'object' } })),
         }),
-        'tools/call': (request, instance) => {
-          const answer = this.#options.onCall(instance, request);
-          if (answer === undefined) {
-            const rounds = request.params?.inputResponses === undefined ? 0 : 1;
-            this.held.push({ instance, request, rounds });
-            return hold;
-          }
-          return answer;
-        },
+        'tools/call': (request, instance) => this.#called(request, instance),
+        'prompts/get': (request, instance) => this.#called(request, instance),
+        'resources/read': (request, instance) => this.#called(request, instance),
+        'completion/complete': (request, instance) => this.#called(request, instance),
         'resources/subscribe': (request, instance) => {
           this.memory(instance).subscribed.add(String(request.params?.uri));
           return {};
@@ -129,6 +131,17 @@ export class PlayedServers {
         }),
       },
     });
+  }
+
+  die(instance: ScriptedInstance): void {
+    // Whom nobody listens to yet, nobody hears of either.
+    if (!instance.closed && instance.onclose !== undefined) {
+      this.#options.onDeath(instance);
+      const { server, env } = instance.context;
+      const exit = { code: 1, stderrTail: `the last word is ${env.SECRET}` };
+      instance.onerror?.(new GatewayError('SERVER_EXITED', `the server exited with ${env.SECRET}`, { server, exit }));
+      instance.die();
+    }
   }
 
   memory(instance: ScriptedInstance): Memory {
@@ -167,6 +180,16 @@ export class PlayedServers {
     return [...listens].filter(([id]) => !ended.includes(id));
   }
 
+  #called(request: JSONRPCRequest, instance: ScriptedInstance): Json | typeof hold {
+    const answer = this.#options.onCall(instance, request);
+    if (answer === undefined) {
+      const rounds = request.params?.inputResponses === undefined ? 0 : 1;
+      this.held.push({ instance, request, rounds });
+      return hold;
+    }
+    return answer;
+  }
+
   #task(request: JSONRPCRequest, instance: ScriptedInstance): Json {
     const taskId = String(request.params?.taskId);
     const task = this.memory(instance).tasks.get(taskId);
@@ -178,9 +201,15 @@ export class PlayedServers {
 
   #dieAsPlanned(instance: ScriptedInstance): void {
     const opening = this.#openings.get(instance.context);
-    opening === 'die in handshake' && instance.die();
-    opening === 'die after handshake' && setImmediate(() => instance.die());
+    opening === 'die in handshake' && this.die(instance);
+    opening === 'die after handshake' && setImmediate(() => this.die(instance));
   }
+}
+
+/** What a call says of itself: in its arguments, or in `_meta` where a method has none that are its caller's. */
+export function markOf(params: unknown): { readonly n?: number; readonly c?: number; readonly how?: How } {
+  const { arguments: given, _meta } = (params ?? {}) as { arguments?: Json; _meta?: Json };
+  return (given ?? _meta?.mark ?? {}) as ReturnType<typeof markOf>;
 }
 
 /** Never given out to a server as ids or tokens. */

@@ -1,12 +1,21 @@
-import { createGateway, type Gateway, type Interceptor } from '../../../src/index.js';
+import {
+  createGateway,
+  type Gateway,
+  type Interceptor,
+  type RuntimeContext,
+  type ServerDescription,
+} from '../../../src/index.js';
 import type { RequestId } from '../../../src/sdk.js';
 import type { Json } from '../../endpoint/scripted-server.js';
 import { FakeClock, settle } from '../../support/fake-clock.js';
 import type { Chance } from './chance.js';
-import { Entries } from './entries.js';
+import { Entries, type Generation } from './entries.js';
+import { Host } from './host.js';
 import { type Call, type How, Judge, type Sent } from './judge.js';
 import { isThere, type Member, withEnvelope } from './members.js';
-import { type Held, type Opening, PlayedServers } from './servers.js';
+import { type Held, markOf, type Opening, PlayedServers, uriOf } from './servers.js';
+
+export type What = 'go' | 'now' | 'ask' | 'read' | 'complete';
 
 /** One gateway with its catalog, its servers, its callers and its time, and who judges them. */
 export class World {
@@ -14,6 +23,7 @@ export class World {
   readonly clock = new FakeClock();
   readonly entries: Entries;
   readonly servers: PlayedServers;
+  readonly host: Host;
   readonly gateway: Gateway;
   readonly members: Member[] = this.judge.members;
   nextOpen: Opening = 'at once';
@@ -21,7 +31,11 @@ export class World {
   /** What a connection did not take: it has to be at its end. */
   readonly unsent: { readonly sent: Sent; readonly why: string }[] = [];
   readonly watched: { readonly sent: Sent; readonly run: () => void }[] = [];
+  readonly #opening = new Set<RuntimeContext>();
+  readonly #descriptions = new Map<Generation, ServerDescription>();
   #next = 1;
+  /** What has happened since may not be known yet everywhere. */
+  #pausedAt = 0;
 
   constructor(chance: Chance) {
     const { judge } = this;
@@ -32,14 +46,28 @@ export class World {
         const isNow = request.params?.name === 'now' && call !== undefined;
         return isNow ? this.complete({ instance, request, rounds: 0 }) : undefined;
       },
-      opening: () => this.opening(),
+      opening: (context) => this.opening(context),
+      onDeath: ({ context }) => judge.causes.add('death', context.server),
     });
     judge.servers = this.servers;
+    judge.nowMs = () => this.clock.now();
     this.entries = new Entries(chance, (id) => this.servers.create(id));
+    judge.entries = this.entries;
     const intercept = chance.oneIn(2) ? this.intercept : undefined;
     judge.intercepts = intercept !== undefined;
-    this.gateway = createGateway(this.entries.catalog as never, { clock: this.clock, intercept });
-    judge.log(`setting: ${JSON.stringify(this.entries.catalog)} ${intercept ? 'with' : 'without'} interceptor`);
+    this.host = new Host(judge, chance);
+    judge.limits = this.host.limits;
+    judge.authorizes = this.host.authorizes;
+    this.gateway = createGateway(this.entries.catalog as never, {
+      ...this.host.options,
+      clock: this.clock,
+      intercept,
+    });
+    this.describe();
+    const { limits, authorizes } = this.host;
+    judge.log(
+      `setting: ${JSON.stringify([this.entries.catalog, limits, { authorizes, intercepts: judge.intercepts }])}`,
+    );
   }
 
   /** One that nothing else has. */
@@ -47,11 +75,42 @@ export class World {
     return this.#next++;
   }
 
-  async opening(): Promise<Opening> {
+  /** Remembers what the gateway says that it would start now. */
+  describe(): void {
+    for (const id of this.entries.ids) {
+      this.#descriptions.set(this.entries.of(id).generation, this.gateway.describe(id));
+    }
+  }
+
+  async opening(context: RuntimeContext): Promise<Opening> {
+    const { server, env } = context;
+    this.host.checkAllowed(this.#descriptions.get(this.entries.generation(env.GENERATION)) as ServerDescription);
+    this.#opening.add(context);
+    this.#checkLimits();
+    return this.#open(server).finally(() => this.#opening.delete(context));
+  }
+
+  /** @param isQuiet - what was given up is gone, so that what runs counts too */
+  #checkLimits(isQuiet = false): void {
+    const { starting = Number.POSITIVE_INFINITY, instances = Number.POSITIVE_INFINITY } = this.host.limits ?? {};
+    // What is given up may go on, and a runtime may take some time to clear it.
+    const opening = [...this.#opening].filter(({ signal }) => !signal.aborted).length;
+    const live = this.entries.servers.flatMap((server) => server.live.map((each) => this.judge.name(each)));
+    if (opening > starting || (isQuiet && opening + live.length > instances)) {
+      const text = `${opening} servers start, and ${live} run, within ${JSON.stringify(this.host.limits)}`;
+      this.judge.problem(`${text}: ${JSON.stringify(this.gateway.status())}`);
+    }
+  }
+
+  async #open(server: string): Promise<Opening> {
     const how = this.nextOpen;
     this.nextOpen = 'at once';
     if (how === 'wait') {
+      const end = this.judge.causes.begin('held start', server);
       await new Promise<void>((resolve) => this.doors.push(resolve));
+      end();
+    } else if (how === 'fail') {
+      this.judge.causes.add('failed start', server);
     }
     return how;
   }
@@ -60,11 +119,12 @@ export class World {
     for (const open of this.doors.splice(0)) {
       open();
     }
+    this.host.door = undefined;
   }
 
   /** The answer to a call: whose it is, and from where. */
   complete({ instance, request }: Held): Json {
-    const { n, c } = (request.params?.arguments ?? {}) as Json;
+    const { n, c } = markOf(request.params);
     const mark = { n, c, server: instance.context.server };
     const memory = this.servers.memory(instance);
     const call = this.judge.calls.get(n as number);
@@ -77,19 +137,17 @@ export class World {
       return { task: { taskId, status: 'working', ttl: 60_000, ...mark } };
     }
     const modern = memory.generation.era === 'modern' ? { resultType: 'complete' } : {};
-    return { ...modern, content: [], structuredContent: mark };
+    const empty = {
+      'tools/call': { content: [] },
+      'prompts/get': { messages: [] },
+      'resources/read': { contents: [] },
+      'completion/complete': { completion: { values: [] } },
+    }[request.method];
+    return { ...modern, ...empty, structuredContent: mark };
   }
 
-  /** Makes a call that says whose it is. */
-  callTool(
-    member: Member,
-    server: string,
-    tool: string,
-    how: How,
-    id?: RequestId,
-    token?: RequestId,
-    isTask = false,
-  ): Sent {
+  /** Makes a call, of a tool or of something else, that says whose it is. */
+  call(member: Member, server: string, what: What, how: How, id?: RequestId, token?: RequestId, isTask = false): Sent {
     const number = this.number();
     const call: Call = {
       number,
@@ -97,6 +155,8 @@ export class World {
       server,
       how,
       isTask,
+      since: this.#pausedAt,
+      sentMs: this.clock.now(),
       arrivals: [],
       at: undefined,
       isAnswered: false,
@@ -104,14 +164,24 @@ export class World {
       requests: 0,
     };
     this.judge.calls.set(number, call);
-    const name = member.to === undefined ? `${server}__${tool}` : tool;
+    const name = member.to === undefined ? `${server}__${what}` : what;
+    const mark = { n: number, c: member.index, how };
+    const [method, own] = (
+      {
+        ask: ['prompts/get', { name }],
+        read: ['resources/read', { uri: uriOf(server, 1) }],
+        complete: ['completion/complete', { ref: { type: 'ref/prompt', name }, argument: { name: 'x', value: '' } }],
+        go: ['tools/call', { name, arguments: mark }],
+        now: ['tools/call', { name, arguments: mark }],
+      } as const
+    )[what];
+    const meta = { ...(method !== 'tools/call' && { mark }), ...(token !== undefined && { progressToken: token }) };
     const params = {
-      name,
-      arguments: { n: number, c: member.index, how },
-      ...(isTask && { task: { ttl: 60_000 } }),
-      ...(token !== undefined && { _meta: { progressToken: token } }),
+      ...own,
+      ...(isTask && method === 'tools/call' && { task: { ttl: 60_000 } }),
+      ...(Object.keys(meta).length > 0 && { _meta: meta }),
     };
-    return this.request(member, 'tools/call', params, { id, call, token });
+    return this.request(member, method, params, { id, call, token });
   }
 
   /** Sends a request, and remembers it. */
@@ -162,6 +232,7 @@ export class World {
 
   /** Lets everything happen that waits for nothing but its turn, and looks whether it was right. */
   async pause(): Promise<void> {
+    this.#pausedAt = this.judge.lines.length;
     for (let turn = 0; turn < 3; turn += 1) {
       await settle();
     }
@@ -177,6 +248,8 @@ export class World {
       member.isReady && member.crossing.clear();
     }
     this.judge.checkQuestions(false);
+    this.host.look(this.gateway, this.entries.ids);
+    this.#checkLimits(true);
   }
 
   async passTime(ms: number): Promise<void> {
@@ -185,9 +258,9 @@ export class World {
     await this.pause();
   }
 
-  readonly intercept: Interceptor = async ({ caller, method, params }, next) => {
-    const { n, c, how } = (params.arguments ?? {}) as { n?: number; c?: number; how?: How };
-    if (method !== 'tools/call' || n === undefined || params.requestState !== undefined) {
+  readonly intercept: Interceptor = async ({ caller, params }, next) => {
+    const { n, c, how } = markOf(params);
+    if (n === undefined || params.requestState !== undefined) {
       return next();
     }
     const data = caller.data as { c: number; n?: number } | undefined;
