@@ -144,7 +144,7 @@ export class MergedLists {
     );
     const items = this.#merge(
       kind,
-      parts.map(([server, part]) => [server, part.items]),
+      parts.map(([server, part]) => [server, part === missing ? undefined : part.items]),
     );
     const freshness = leastFresh(parts.map(([, part]) => this.#freshnessNow(part)));
     const missed = parts.flatMap(([{ id }, part]) => (part === missing ? id : []));
@@ -266,7 +266,10 @@ export class MergedLists {
     });
   }
 
-  #merge(kind: ListKind, parts: readonly (readonly [EndpointServer, readonly ListItem[]])[]): readonly ListItem[] {
+  #merge(
+    kind: ListKind,
+    parts: readonly (readonly [EndpointServer, readonly ListItem[] | undefined])[],
+  ): readonly ListItem[] {
     const { owners, emit, clock } = this.#options;
     const lists = parts.map(([server, items]) => [server.id, items] as const);
     const onConflict = ({ server, uri }: { server: string; uri: string }) =>
@@ -277,7 +280,9 @@ export class MergedLists {
       case 'resourceTemplates':
         return owners.listTemplates(lists, onConflict);
       default:
-        return parts.flatMap(([server, items]) => this.#qualify(kind === 'tools' ? 'tool' : 'prompt', server, items));
+        return parts.flatMap(([server, items = []]) =>
+          this.#qualify(kind === 'tools' ? 'tool' : 'prompt', server, items),
+        );
     }
   }
 

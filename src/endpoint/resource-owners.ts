@@ -69,6 +69,9 @@ function mayComeOf({ prefix, others }: Template, uri: string): boolean {
   return last === undefined ? uri === prefix : uri.endsWith(last) && uri.length - last.length >= at;
 }
 
+/** By server, in the order of the catalog; undefined where none came. */
+type Lists = readonly (readonly [server: string, items: readonly ListItem[] | undefined])[];
+
 /**
  * Knows, for one caller, which server a URI belongs to. URIs keep their own form; where two servers list the same one, the
  * first in the order of the catalog keeps it and the others show under an alias. A URI that was only seen in a result
@@ -89,12 +92,10 @@ export class ResourceOwners {
    *
    * @param onConflict - told of each URI that shows under an alias
    */
-  list(
-    lists: readonly (readonly [server: string, items: readonly ListItem[]])[],
-    onConflict: (origin: ResourceOrigin) => void,
-  ) {
+  list(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
+    const before = this.#listed;
     this.#listed = new Map();
-    return lists.flatMap(([server, items]) =>
+    return lists.flatMap(([server, items = keep(before, this.#listed, (owner) => owner === server)]) =>
       items.flatMap((item) => {
         const { uri } = item;
         if (typeof uri !== 'string') {
@@ -112,12 +113,10 @@ export class ResourceOwners {
   }
 
   /** The same for templates. */
-  listTemplates(
-    lists: readonly (readonly [server: string, items: readonly ListItem[]])[],
-    onConflict: (origin: ResourceOrigin) => void,
-  ) {
+  listTemplates(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
+    const before = this.#templates;
     this.#templates = new Map();
-    return lists.flatMap(([server, items]) =>
+    return lists.flatMap(([server, items = keep(before, this.#templates, (owner) => owner.server === server)]) =>
       items.flatMap((item) => {
         const { uriTemplate: template } = item;
         if (typeof template !== 'string') {
@@ -194,6 +193,14 @@ export class ResourceOwners {
       this.#seen.set(uri, server);
     }
   }
+}
+
+/** What a server had stays its own while no list comes from it. */
+function keep<Owner>(before: Map<string, Owner>, now: Map<string, Owner>, isOwn: (owner: Owner) => boolean): [] {
+  for (const [uri, owner] of before) {
+    isOwn(owner) && !now.has(uri) && now.set(uri, owner);
+  }
+  return [];
 }
 
 const nothing: readonly unknown[] = [];

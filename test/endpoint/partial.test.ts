@@ -300,3 +300,27 @@ describe('long lists', () => {
     expect(await caller.error('tools/list', { cursor })).toMatchObject({ code: -32602 });
   });
 });
+
+test.each(['resources', 'resourceTemplates'] as const)(
+  'what a server has among the %s stays its own while no list comes from it',
+  async (kind) => {
+    const resources = kind === 'resources' ? [{ uri: 'x://1', name: '1' }] : [];
+    const resourceTemplates = kind === 'resources' ? [] : [{ uriTemplate: 'x://{id}', name: 't' }];
+    const script = (server: string): Script => ({
+      resources,
+      resourceTemplates,
+      on: { 'resources/read': () => ({ contents: [], server }) },
+    });
+    await using t = setUp({ a: script('a'), b: script('b') }, { entry: { list_timeout: '2s' } });
+    await using caller = await t.caller();
+    const before = await caller.list(kind);
+    expect((await caller.result('resources/read', { uri: 'x://1' })).server).toBe('a');
+    const method = kind === 'resources' ? 'resources/list' : 'resources/templates/list';
+    t.server('a').script.on = { ...script('a').on, [method]: never };
+    const late = caller.list(kind);
+    await t.clock.advance(2_000);
+    // What the other one has it shows as before.
+    expect(await late).toEqual(before.slice(1));
+    expect((await caller.result('resources/read', { uri: 'x://1' })).server).toBe('a');
+  },
+);
