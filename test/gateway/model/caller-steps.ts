@@ -155,7 +155,7 @@ export class CallerSteps {
       return;
     }
     const method = chance.one(['tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list']);
-    const taskId = chance.one(['t1', 't2', 'a__t1', 'b__t1']);
+    const taskId = chance.one(['t1', ...this.#world.judge.taskIds]);
     const sent = this.#world.request(member, method, method === 'tasks/list' ? {} : { taskId }, {});
     this.#world.watch(sent, () => {
       const result = sent.result as (Json & { tasks?: Json[] }) | undefined;

@@ -75,6 +75,8 @@ export class Judge extends Notes {
   readonly members: Member[] = [];
   servers!: PlayedServers;
   entries!: Entries;
+  /** Of all callers. */
+  readonly taskIds = new Set<unknown>();
   intercepts = false;
   limits: GatewayLimits | undefined;
   authorizes = false;
@@ -278,6 +280,7 @@ export class Judge extends Notes {
       this.count(error === undefined ? 'result' : 'error of a server');
       error === undefined && this.count(sent.method);
       const task = result?.task as Json | undefined;
+      task?.taskId !== undefined && this.taskIds.add(task.taskId);
       const { n, c, server } = (mark ?? task ?? {}) as Json;
       if (n !== call.number || c !== member.index || (server !== call.server && task === undefined)) {
         this.problem(`${this.who(member)} gets for call ${call.number} to ${call.server}: ${JSON.stringify(message)}`);
@@ -313,6 +316,13 @@ export class Judge extends Notes {
     // In a call of a stateless caller it is the caller's own.
     if (isForCallers(question.group) && question.call === undefined) {
       this.problem(`${this.who(member)} is asked by a server that others share: ${text}`);
+    }
+    const [capability = ''] = asked.method.split('/');
+    const { era } = this.servers.memory(question.instance).generation;
+    // Where nothing is translated, it is the server that has been told.
+    const isPassed = member.kind === 'raw' || (member.era === 'modern' && era === 'modern');
+    if (!isPassed && member.capabilities[capability] === undefined) {
+      this.problem(`${this.who(member)} has not declared that it can answer: ${text}`);
     }
     if (asked.id !== undefined && member.asked.some(({ id }) => id === asked.id)) {
       this.problem(`two open questions to ${this.who(member)} have one id: ${text}`);

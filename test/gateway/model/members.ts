@@ -94,6 +94,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
       : 'legacy';
   const capabilities: Json = chance.one<Json>([
     {},
+    { sampling: {} },
     { sampling: {}, elicitation: {} },
     { sampling: {}, elicitation: {} },
   ]);
