@@ -89,7 +89,7 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
     case 'LIMIT_REACHED':
       return judge.limits !== undefined;
     case 'CRASH_LOOP':
-      return (entries.of(server).settings.restart as Json).max === 2 && ever('death', 'failed start', 'held start');
+      return (entries.of(server).settings.restart as Json).max === 1 && ever('death', 'failed start', 'held start');
     case 4003:
       return how === 'refuse';
     case -32050:

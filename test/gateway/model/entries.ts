@@ -56,7 +56,7 @@ export class Entries {
         ...(chance.oneIn(3) && { health: { interval: '15s', timeout: '5s', failures: 2 } }),
         ...(chance.oneIn(3) && { health: { interval: 0 } }),
         restart: chance.oneIn(4)
-          ? { max: 2, backoff: '1s', max_backoff: '2s', cooldown: '20s' }
+          ? { max: 1, backoff: '1s', max_backoff: '2s', cooldown: '20s' }
           : // As often as may be: here servers die for a living.
             { max: 1_000, backoff: '1ms', max_backoff: '1ms' },
       },
