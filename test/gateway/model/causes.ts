@@ -65,8 +65,13 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
     case 'SERVER_EXITED':
       return by('death');
     case 'SERVER_STOPPED':
-      // One that was kept ends when it likes, and with it the connections to it alone.
-      return by('stopped', 'replaced', 'closing') || (member.to !== undefined && ever('replaced'));
+      return (
+        by('stopped', 'replaced', 'closing') ||
+        // One that was kept ends when it likes, and with it the connections to it alone.
+        (member.to !== undefined && ever('replaced')) ||
+        // A start that was stopped while it waits for its turn says so when that comes, also to who has joined since.
+        (judge.limits !== undefined && ever('stopped'))
+      );
     case 'START_FAILED':
       // One that ends when it is asked a second time has refused the first.
       return by('failed start') || (by('death') && text.includes('refused initialize'));
