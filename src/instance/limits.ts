@@ -41,7 +41,7 @@ export class Places {
     if (signal.aborted) {
       return Promise.reject(signal.reason);
     }
-    if (this.#queue.size === 0 && this.#fits(amount)) {
+    if (this.isFree(amount)) {
       return Promise.resolve(this.#hold(amount));
     }
     return new Promise((resolve, reject) => {
@@ -71,6 +71,11 @@ export class Places {
       signal.addEventListener('abort', abort, { once: true });
       this.#queue.add(waiter);
     });
+  }
+
+  /** Whether nobody has to wait. */
+  isFree(amount = 1): boolean {
+    return this.#queue.size === 0 && this.#fits(amount);
   }
 
   #fits(amount: number): boolean {

@@ -167,10 +167,9 @@ export class Supervisor implements InstanceOwner {
   }
 
   async #open(instance: Instance, signal: AbortSignal, onTurn?: () => void): Promise<void> {
-    const { starting, definition } = this.#options;
     let place: Place | undefined;
     try {
-      place = await starting.take(definition.id, definition.startTimeoutMs, signal);
+      place = await this.#takeTurn(signal);
       onTurn?.();
       await abortable(instance.open(), signal);
     } catch (error) {
@@ -182,6 +181,17 @@ export class Supervisor implements InstanceOwner {
       throw error;
     } finally {
       place?.();
+    }
+  }
+
+  /** A stop ends the wait: whoever comes after it must not meet what it has ended. */
+  async #takeTurn(signal: AbortSignal): Promise<Place> {
+    const { starting, definition } = this.#options;
+    const waiting = starting.isFree() ? undefined : eitherSignal(signal, this.#untilStopped());
+    try {
+      return await starting.take(definition.id, definition.startTimeoutMs, waiting?.signal ?? signal);
+    } finally {
+      waiting?.release();
     }
   }
 

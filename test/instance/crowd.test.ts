@@ -172,3 +172,22 @@ test('a call that is sent while its server ends waits for the next one', async (
   expect(await second).toEqual({});
   expect(t.server('a').opens).toBe(2);
 });
+
+test('a start that is stopped while it waits for its turn says so at once, and nobody who comes later meets it', async () => {
+  const t = setUp(
+    { a: { open: hang }, b: { tools: [{ name: 'x' }], on: { 'tools/call': () => ({}) } } },
+    { limits: { starting: 1 } },
+  );
+  await using _ = t;
+  const held = t.gateway.start('a').catch(() => {});
+  await using caller = await t.caller();
+  const first = caller.request('tools/call', { name: 'b__x' });
+  await t.clock.advance(1_000);
+  await t.gateway.stop('b');
+  expect((await first).error).toMatchObject({ data: { code: 'SERVER_STOPPED', delivered: false } });
+  const second = caller.result('tools/call', { name: 'b__x' });
+  await t.gateway.stop('a');
+  await held;
+  expect(await second).toEqual({});
+  expect(t.server('b').opens).toBe(1);
+});

@@ -68,9 +68,7 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
       return (
         by('stopped', 'replaced', 'closing') ||
         // One that was kept ends when it likes, and with it the connections to it alone.
-        (member.to !== undefined && ever('replaced')) ||
-        // A start that was stopped while it waits for its turn says so when that comes, also to who has joined since.
-        (judge.limits !== undefined && ever('stopped'))
+        (member.to !== undefined && ever('replaced'))
       );
     case 'START_FAILED':
       // One that ends when it is asked a second time has refused the first.
