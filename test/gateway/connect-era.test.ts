@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { GatewayError, type ServerConnectOptions } from '../../src/index.js';
 import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
 import { discovery, statelessServer } from '../endpoint/modern-servers.js';
-import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
+import { hold, type Json, type Script, type ScriptedInstance } from '../endpoint/scripted-server.js';
 import { type Setup, setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { settle } from '../support/fake-clock.js';
@@ -468,4 +468,23 @@ test('a subscription that is cancelled before a stateless server has acknowledge
   expect(cancelled()).toEqual(listens().map(({ id }) => id));
   expect(cancelled()).toHaveLength(1);
   expect([...caller.answers(1), ...caller.answers(2)]).toEqual([]);
+});
+
+test('a call that comes while the server is being stopped is answered with that', async () => {
+  for (let turns = 0; turns < 8; turns += 1) {
+    await using setup = setUp({ one: scripts.stateless() });
+    await (await legacy(setup)).close();
+    await using caller = await modern(setup);
+    const [instance] = setup.server('one').live as [ScriptedInstance];
+    const gone = Promise.withResolvers<void>();
+    const { close } = instance;
+    instance.close = () => gone.promise.then(() => close.call(instance));
+    const stopped = setup.gateway.stop('one');
+    await settle();
+    gone.resolve();
+    for (let turn = 0; turn < turns; turn += 1) await undefined;
+    const answer = caller.request('tools/call', { name: 'go' });
+    await stopped;
+    expect((await answer).error).toMatchObject({ data: { code: 'SERVER_STOPPED', delivered: false } });
+  }
 });

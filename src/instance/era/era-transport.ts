@@ -116,6 +116,8 @@ export class EraTransport implements LinkTransport {
         deliver(this, next.message, next.extra);
       }
       this.#unheard = undefined;
+      const reason = this.#reason;
+      reason && runCallback({}, () => this.onerror?.(reason));
     }
     return this.#starting;
   }
