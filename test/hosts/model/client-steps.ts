@@ -248,7 +248,16 @@ export class ClientSteps {
     const { sent, state, key } = of;
     const { requestState: _, inputResponses: __, ...params } = sent.params;
     const more = { ...params, requestState: state, inputResponses: { [key]: result } };
-    const again: Sent = { ...sent, client, params: more, answers: 0, progress: [], exchange: undefined, isTheft };
+    const again: Sent = {
+      ...sent,
+      client,
+      params: more,
+      answers: 0,
+      progress: [],
+      exchange: undefined,
+      isTheft,
+      isAgain: true,
+    };
     // The call that it is goes on in it.
     isTheft || world.judge.sent.set(sent.number, again);
     world.send(client, `answer to ${number}`, [again]);

@@ -56,6 +56,8 @@ export interface Sent {
   isToldOff: boolean;
   /** It goes on with the call of another: it has to be refused. */
   isTheft: boolean;
+  /** With the answer to a question. */
+  isAgain: boolean;
 }
 
 /** One HTTP request with its response. */

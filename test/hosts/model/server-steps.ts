@@ -63,7 +63,8 @@ export class ServerSteps {
     }
     const progress = this.#world.number();
     const padding = 'x'.repeat(chance.oneIn(4) ? 100_000 : 0);
-    if (sent.exchange?.end === undefined && !sent.isCancelled) {
+    // Until the answer to a question has come to the gateway, nobody listens.
+    if (sent.exchange?.end === undefined && !sent.isCancelled && !sent.isAgain) {
       sent.progress.push(progress);
     }
     held.instance.notify('notifications/progress', { progressToken, progress, n: sent.number, padding });

@@ -120,6 +120,7 @@ export class World {
       isCancelled: false,
       isToldOff: false,
       isTheft: false,
+      isAgain: false,
     };
     this.judge.sent.set(number, sent);
     return sent;
