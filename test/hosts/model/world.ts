@@ -206,7 +206,7 @@ export class World {
     for (const exchange of this.judge.exchanges) {
       const { client, line: own, end, sent } = exchange;
       if (own === line && end === undefined) {
-        client.quietMs = 30_000;
+        client.quietMs = Math.min(client.quietMs, 30_000);
         for (const each of sent) {
           // Without a session that is how a client cancels.
           each.isCancelled ||= client.era === 'modern';
