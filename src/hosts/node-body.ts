@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../errors.js';
 import { type ParsedJson, parseJson } from '../transport/message-json.js';
 import { PiecedBytes } from '../transport/pieced-bytes.js';
+import { giveUp } from './node/queued-responses.js';
 import { Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
@@ -67,7 +68,7 @@ export function refuse(
   { bodyTimeoutMs, clock }: BodyLimits,
 ): void {
   if (response.headersSent || response.destroyed) {
-    response.destroy();
+    giveUp(response);
     return;
   }
   const body = Buffer.from(refusal.body);
@@ -79,7 +80,7 @@ export function refuse(
   // The rest of the body may come and go for a while: many clients look at the answer only after they have written
   // everything, and a connection that is closed before would hide it from them.
   response.write(body);
-  const timer = clock.setTimeout(() => response.destroy(), bodyTimeoutMs);
+  const timer = clock.setTimeout(() => giveUp(response), bodyTimeoutMs);
   request.once('end', () => response.end());
   response.once('close', () => clock.clearTimeout(timer));
   request.resume();

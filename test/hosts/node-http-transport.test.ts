@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../../src/sdk.js';
@@ -326,6 +327,33 @@ test('a client that does not read is given up, and holds no more than it may', a
   stream.destroy();
   // The session is there all the same.
   expect(await send(host.url, { jsonrpc: '2.0', method: 'notifications/y' }, session)).toMatchObject({ status: 202 });
+});
+
+test('a client that leaves much unread of a response behind another one gets that, and is given up', async () => {
+  const { host, received, session, transport } = await createSession();
+  const { hostname, port } = new URL(host.url);
+  const client = connect(Number(port), hostname).on('error', () => {});
+  for (const id of ['first', 'second']) {
+    const body = JSON.stringify(request(id));
+    client.write(
+      `POST /mcp HTTP/1.1\r\nhost: ${hostname}\r\nmcp-session-id: ${session['mcp-session-id']}\r\n` +
+        'accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n' +
+        `content-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await until(() => received.some(({ message }) => 'id' in message && message.id === id));
+  }
+  const text = 'x'.repeat(1024 * 1024);
+  for (let sent = 0; sent < 20; sent++) {
+    const message = { jsonrpc: '2.0' as const, method: 'notifications/x', params: { text } };
+    await transport.send(message, { relatedRequestId: 'second' });
+  }
+  await transport.send(answerFor('first', { isFirst: true }));
+  let heard = '';
+  client.on('data', (bytes) => {
+    heard += String(bytes);
+  });
+  await once(client, 'close');
+  expect(heard).toContain('"isFirst":true');
 });
 
 test('a large result is answered with the bytes that it came in, as JSON and as an event', async () => {

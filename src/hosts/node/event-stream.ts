@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../options.js';
 import { writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
+import { giveUp } from './queued-responses.js';
 
 const keepAliveMs = 15_000;
 /** What a client may leave unread before it is given up. */
@@ -30,7 +31,7 @@ export class EventStream {
   /** @param json - a message as JSON, in one line */
   send(json: MessageJson): void {
     if (this.#response.writableLength > mostUnreadBytes) {
-      this.#response.destroy();
+      giveUp(this.#response);
       return;
     }
     this.#write(json);

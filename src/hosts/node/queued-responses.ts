@@ -27,6 +27,15 @@ export function closeWithConnection(response: ServerResponse, connection: Socket
   response.once('socket', leave).once('close', leave);
 }
 
+/**
+ * Gives a response up, and its connection with it. That of one which waits for its turn ends when that comes: newer versions
+ * leave it open, with a client that waits.
+ */
+export function giveUp(response: ServerResponse): void {
+  response.once('socket', (connection: Socket) => connection.destroy());
+  response.destroy();
+}
+
 /** Also one that was given up while it waited, which those versions told of nothing either. */
 function close(response: ServerResponse): void {
   response.destroy();
