@@ -266,8 +266,8 @@ describe('the end of a session', () => {
   });
 
   /** Closes a transport while its server has yet to say whether it begins a session. */
-  async function closeEarly(url: string, clock: FakeClock, asked: Promise<unknown>) {
-    const runtime = new RemoteSseRuntime();
+  async function closeEarly(url: string, clock: FakeClock, asked: Promise<unknown>, options?: RemoteSseOptions) {
+    const runtime = new RemoteSseRuntime(options);
     const transport = await runtime.open({ url, transport: 'streamable-http' }, createRuntimeContext({ clock }));
     await transport.start();
     const params = { protocolVersion: '2025-11-25', capabilities: {} };
@@ -297,6 +297,35 @@ describe('the end of a session', () => {
     await (await asked.promise).closed;
     expect(host.steps).toEqual(['initialize']);
     await runtime.close();
+  });
+
+  test.each([
+    ['a refusal of access', 401, {}],
+    ['a redirect', 307, { location: '/elsewhere' }],
+  ])('asks for no session again after %s that comes while the connection ends', async (_what, status, headers) => {
+    const asked = Promise.withResolvers<Asked>();
+    await using host = await listenScripted((given) => asked.resolve(given));
+    const authProvider = () => ({ tokens: () => undefined, clientMetadata: { redirect_uris: [] } }) as never;
+    const { runtime, closing } = await closeEarly(host.url, new FakeClock(), asked.promise, { authProvider });
+    (await asked.promise).response.writeHead(status, headers).end();
+    await closing;
+    expect(host.steps).toEqual(['initialize']);
+    await runtime.close();
+  });
+
+  test('waits for no session that the server has not been asked for', async () => {
+    const asked = Promise.withResolvers<void>();
+    const given = Promise.withResolvers<Record<string, string>>();
+    await using host = await listenScripted();
+    const headers = () => {
+      asked.resolve();
+      return given.promise;
+    };
+    const { runtime, closing } = await closeEarly(host.url, new FakeClock(), asked.promise, { headers });
+    await closing;
+    given.resolve({});
+    await runtime.close();
+    expect(host.steps).toEqual([]);
   });
 
   test('cuts off a notification that is not acknowledged, and what waits behind it', async () => {

@@ -76,6 +76,11 @@ export class HttpCall implements HttpAnswer, Dispatcher.DispatchHandler {
     }
   }
 
+  /** It has begun to leave. */
+  get begun(): boolean {
+    return this.#controller !== undefined;
+  }
+
   header(name: string): string | undefined {
     const value = this.#headers[name];
     return Array.isArray(value) ? value.join(', ') : value;

@@ -89,7 +89,7 @@ export class Exchange {
     this.#run().then(this.#settle.resolve, this.#settle.reject);
   }
 
-  /** True after {@link abort}: what then fails is no failure. */
+  /** True after {@link abort} and {@link sendNoMore}: what then fails is no failure. */
   get aborted(): boolean {
     return this.#aborted;
   }
@@ -100,6 +100,12 @@ export class Exchange {
     this.#call?.abort();
     // The host may take for ever.
     if (this.#call === undefined) this.#settle.reject(this.#abortedError());
+  }
+
+  /** The same, save for what is on its way: that may still be answered. */
+  sendNoMore(): void {
+    if (this.#call?.begun) this.#aborted = true;
+    else this.abort();
   }
 
   /** Takes out of a text what the request sent of headers that are not ours: servers like to repeat them in errors. */
@@ -130,6 +136,7 @@ export class Exchange {
     for (;;) {
       const token = authorizer === undefined ? undefined : await authorizer.token();
       const answer = await this.#send(url, token);
+      if (this.#aborted) return answer;
       const { status } = answer;
       if ((status === 401 || status === 403) && authorizer !== undefined && onNoAccess !== 'nothing') {
         const header = answer.header('www-authenticate');

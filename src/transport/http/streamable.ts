@@ -94,11 +94,13 @@ export class StreamableWire implements Wire {
 
   /** One that the server is about to begin ends as well, once its id has come. */
   async #endSession(): Promise<void> {
-    const isBeginning = ({ request }: OpenRequest) => request.method === 'initialize';
     const open = [...this.#open.values()];
-    for (const each of open) isBeginning(each) || each.stop();
-    const begun = Promise.allSettled(open.filter(isBeginning).map(({ exchange }) => exchange.answer));
-    await settledWithin(begun, farewellMs, this.#options.clock);
+    const begun = open.map((each) => {
+      if (each.request.method !== 'initialize') return each.stop();
+      each.exchange.sendNoMore();
+      return each.exchange.answer;
+    });
+    await settledWithin(Promise.allSettled(begun), farewellMs, this.#options.clock);
     for (const each of open) each.stop();
     await this.#session.end();
   }
