@@ -3,10 +3,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/options.js';
+import { ApiLink } from '../../src/runtimes/k8s-service/api-link.js';
 import { ServiceSession } from '../../src/runtimes/k8s-service/session.js';
 import { dialAddress, Target } from '../../src/runtimes/k8s-service/target.js';
+import { Clusters } from '../../src/runtimes/shared/kubernetes/clusters.js';
 import { Connections } from '../../src/transport/http/connections.js';
 import { loadUndici } from '../../src/transport/http/load.js';
+import { FakeClock, settle } from '../support/fake-clock.js';
+import { FakeApiServer, sendJson } from '../support/kubernetes/fake-api-server.js';
 
 test('a session that is closed while its pod goes does not go on to another one', async () => {
   // A server without sessions, which never answers.
@@ -50,4 +54,43 @@ test('a session that is closed while its pod goes does not go on to another one'
   await Promise.all([going.close(), staying.close()]);
   server.closeAllConnections();
   server.close();
+});
+
+test('the pods of a port that was renamed are found, though a proxy answers the first question for them', async () => {
+  await using api = await FakeApiServer.listen();
+  let name = 'old';
+  let isProxied = true;
+  const proxied = Promise.withResolvers<void>();
+  const endpoints = [{ addresses: ['10.0.0.1'], targetRef: { kind: 'Pod', name: 'pod' } }];
+  const slice = { metadata: { name: 'slice' }, addressType: 'IPv4', ports: [{ name: 'new', port: 8080 }], endpoints };
+  api.answer = ({ url = '' }, response) => {
+    if (url.includes('/services/')) sendJson(response, 200, { metadata: {}, spec: { ports: [{ name, port: 80 }] } });
+    else if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+    else if (name === 'old' || !isProxied) sendJson(response, 200, { metadata: {}, items: [slice] });
+    else response.end('<html>', () => proxied.resolve());
+  };
+  const clusters = new Clusters({ kubeconfig: api.kubeconfig });
+  const clock = new FakeClock();
+  const options = {
+    cluster: await clusters.open(),
+    spec: { namespace: 'home', service_name: 'a', port: 80 },
+    server: 'orders',
+    forward: true,
+    readyTimeoutMs: 60_000,
+    clock,
+    random: Math.random,
+    toConnections: () => ({ close: async () => {} }) as unknown as Connections,
+  };
+  const { signal } = new AbortController();
+  const link = await ApiLink.open(options, signal);
+  name = 'new';
+  const taken = link.take(new Set(), { leave() {} }, signal);
+  await proxied.promise;
+  isProxied = false;
+  // For whoever waits, and for the next one.
+  while (clock.waiting < 2) await settle();
+  await clock.advance(10_000);
+  expect((await taken)?.name).toBe('pod "pod"');
+  await link.close();
+  await clusters.close();
 });

@@ -108,14 +108,13 @@ export class EndpointsWatch {
 
   #failed(error: KubernetesError): void {
     if (this.#closed) return;
-    if (this.#everListed) {
-      // It worked before: an API server that comes up refuses what it serves a little later.
-      this.#timer = this.#clock.setTimeout(() => this.#start(), pauseMs);
-    } else if (isFailure(error, 'not-found') && this.#source < sources.length - 1) {
+    if (!this.#everListed && isFailure(error, 'not-found') && this.#source < sources.length - 1) {
       this.#source += 1;
       this.#start();
-    } else {
-      this.#settle.reject(error);
+      return;
     }
+    this.#settle.reject(error);
+    // It worked before, be it under another name of the port: an API server that comes up refuses what it serves a little later.
+    this.#timer = this.#clock.setTimeout(() => this.#start(), pauseMs);
   }
 }
