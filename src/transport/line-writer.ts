@@ -131,7 +131,7 @@ export class LineWriter {
     const begun = copyError(error, { delivered: 'unknown' });
     const waiting = copyError(error, { delivered: false });
     this.#broken = waiting;
-    const batches = [...this.#waiting, ...(this.#batch ? [this.#batch] : [])];
+    const batches = this.#batch === undefined ? this.#waiting : [...this.#waiting, this.#batch];
     const sent = owed && this.#stream.writable;
     for (const { lines, large } of sent ? batches : []) {
       this.#writeAll(lines.join(''), large);
