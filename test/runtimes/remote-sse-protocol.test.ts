@@ -271,18 +271,21 @@ describe('the end of a session', () => {
     const transport = await runtime.open({ url, transport: 'streamable-http' }, createRuntimeContext({ clock }));
     await transport.start();
     const params = { protocolVersion: '2025-11-25', capabilities: {} };
-    transport.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params }).catch(() => {});
+    const sent = transport.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params });
+    const outcome = sent.catch((error: unknown) => error);
     await asked;
-    return { runtime, closing: transport.close() };
+    return { runtime, closing: transport.close(), outcome };
   }
 
   test('is told of a session whose beginning is answered while the connection ends', async () => {
     const asked = Promise.withResolvers<Asked>();
     await using host = await listenScripted((given) => (given.message === undefined ? false : asked.resolve(given)));
-    const { runtime, closing } = await closeEarly(host.url, new FakeClock(), asked.promise);
+    const { runtime, closing, outcome } = await closeEarly(host.url, new FakeClock(), asked.promise);
     const { response, message } = await asked.promise;
     sendJson(response, initializeResult(message as Message), 200, { 'mcp-session-id': sessionId });
     await closing;
+    // Its answer is handed to nobody.
+    expect(await outcome).toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: 'unknown' });
     expect(host.seen.at(-1)).toMatchObject({ method: 'DELETE', headers: { 'mcp-session-id': sessionId } });
     await runtime.close();
   });
@@ -300,17 +303,20 @@ describe('the end of a session', () => {
   });
 
   test.each([
+    ['an error', 400, {}],
     ['a refusal of access', 401, {}],
     ['a redirect', 307, { location: '/elsewhere' }],
   ])('asks for no session again after %s that comes while the connection ends', async (_what, status, headers) => {
     const asked = Promise.withResolvers<Asked>();
     await using host = await listenScripted((given) => asked.resolve(given));
     const authProvider = () => ({ tokens: () => undefined, clientMetadata: { redirect_uris: [] } }) as never;
-    const { runtime, closing } = await closeEarly(host.url, new FakeClock(), asked.promise, { authProvider });
-    (await asked.promise).response.writeHead(status, headers).end();
-    await closing;
+    const early = await closeEarly(host.url, new FakeClock(), asked.promise, { authProvider });
+    const error = { code: -32_000, message: 'no' };
+    sendJson((await asked.promise).response, { jsonrpc: '2.0', id: 1, error }, status, headers);
+    await early.closing;
+    expect(await early.outcome).toMatchObject({ code: 'TRANSPORT_CLOSED' });
     expect(host.steps).toEqual(['initialize']);
-    await runtime.close();
+    await early.runtime.close();
   });
 
   test('waits for no session that the server has not been asked for', async () => {

@@ -54,6 +54,12 @@ export class OpenRequest {
     this.#wake();
   }
 
+  /** Like {@link stop}, save that the head of an answer that is on its way may still come. */
+  sendNoMore(): void {
+    this.#over = true;
+    this.#exchange.sendNoMore();
+  }
+
   /** Waits; not at all once it is over. */
   pause(ms: number, clock: Clock): Promise<void> {
     return new Promise((resolve) => {

@@ -97,7 +97,7 @@ export class StreamableWire implements Wire {
     const open = [...this.#open.values()];
     const begun = open.map((each) => {
       if (each.request.method !== 'initialize') return each.stop();
-      each.exchange.sendNoMore();
+      each.sendNoMore();
       return each.exchange.answer;
     });
     await settledWithin(Promise.allSettled(begun), farewellMs, this.#options.clock);
@@ -191,6 +191,8 @@ export class StreamableWire implements Wire {
     if (options.requestSignal?.aborted) cancel();
     try {
       await this.#answered(open, step, onNoAccess, options);
+      // The answer came too late to be handed on.
+      if (open.over && !open.answered) throw this.#closedError(undefined);
     } catch (error) {
       if (open.cancelled) return;
       throw this.#closed ? this.#closedError(error) : error;
