@@ -72,6 +72,8 @@ export class Link implements WatchedLink {
   #givenUp: LinkTransport | undefined;
   /** The server does not know the session any more: the transport ends, though it may not know yet. */
   #isLost = false;
+  /** Somebody waits for the session itself, such as for what the server offers, and not for an answer alone. */
+  #isAwaited = false;
   #isClosed = false;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
@@ -124,6 +126,11 @@ export class Link implements WatchedLink {
 
   /** Opens the session, or waits for it to open. Rejects with a `GatewayError`. */
   open(): Promise<Handshake> {
+    this.#isAwaited = true;
+    return this.#opened();
+  }
+
+  #opened(): Promise<Handshake> {
     if (this.#isClosed) {
       return Promise.reject(this.#closedError());
     }
@@ -141,7 +148,7 @@ export class Link implements WatchedLink {
     }
     // Nothing is started for what was cancelled meanwhile.
     if (this.#exchanges.has(id)) {
-      await this.open();
+      await this.#opened();
     }
   }
 
@@ -192,7 +199,10 @@ export class Link implements WatchedLink {
     if (!this.#takeUnsent(id) && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
       this.used();
-    } else if (this.#transport?.isQueued === true && this.#options.isBound !== true && this.activity() === 'none') {
+      return;
+    }
+    const isWanted = this.#isAwaited || this.#options.isBound === true || this.activity() !== 'none';
+    if (this.#transport?.isQueued === true && !isWanted) {
       // A server that nobody waits for takes no place from others.
       this.#endServer();
     }
@@ -477,6 +487,7 @@ export class Link implements WatchedLink {
     this.#exchanges.forgetTasks();
     this.#transport = undefined;
     this.#isLost = false;
+    this.#isAwaited = false;
     this.#rest.gone();
     this.#opening = undefined;
     this.#handshake = undefined;

@@ -699,6 +699,20 @@ describe('callers', () => {
     expect(t.server('b').opens).toBe(2);
   });
 
+  test('a list goes on waiting for a place when a call that waits for the same server is cancelled', async () => {
+    await using t = setUp({ a: script, b: script }, { limits: { instances: 1 } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.send({ id: 1, method: 'resources/list' });
+    await caller.send({ id: 2, method: 'tools/call', params: { name: 'b__x' } });
+    await settle();
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 2 } });
+    await settle();
+    await t.gateway.stop('a');
+    const { result } = await caller.until(() => caller.answers(1)[0]);
+    expect((result as Json).resources).toHaveLength(2);
+  });
+
   test('a call that is cancelled while an interceptor thinks never reaches its server', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {
