@@ -216,16 +216,17 @@ export class Supervisor implements InstanceOwner {
       this.#beginnings = this.#beginnings.filter((other) => other !== promise);
       resolve();
     };
+    const { signal, release } = eitherSignal(this.#closing.signal, stopped);
     try {
       await stopping;
-      await this.#startOne(stopped, onBegun);
+      await this.#startOne(signal, onBegun);
     } finally {
+      release();
       onBegun();
     }
   }
 
-  async #startOne(stopped: AbortSignal, onBegun: () => void): Promise<void> {
-    const signal = AbortSignal.any([this.#closing.signal, stopped]);
+  async #startOne(signal: AbortSignal, onBegun: () => void): Promise<void> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
     this.#policy.reset();

@@ -29,6 +29,8 @@ test('starts and checks keep nothing in signals that live as long as the gateway
     const transport = t.gateway.connect('a');
     await transport.start();
     await transport.close();
+    await t.gateway.start('a');
+    await t.gateway.stop('a');
   }
   expect(sources.length).toBeGreaterThan(0);
   // One that lives long is given each time.
