@@ -226,7 +226,7 @@ export class CatalogEntry implements SessionOwner {
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      acquire: (signal, onTurn) => this.#acquire(caller, signal, onProgress, onTurn),
+      acquire: (signal, onQueued) => this.#acquire(caller, signal, onProgress, onQueued),
     });
   }
 
@@ -235,7 +235,7 @@ export class CatalogEntry implements SessionOwner {
     caller: Caller | undefined,
     signal: AbortSignal,
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
-    onTurn: () => void,
+    onQueued: (isQueued: boolean) => void,
   ): Promise<Instance> {
     for (;;) {
       const entry = this.#env.find(this.definition.id);
@@ -244,7 +244,8 @@ export class CatalogEntry implements SessionOwner {
         entry.#sharing();
       }
       try {
-        return await entry.supervisor.acquire(caller, signal, onProgress, onTurn);
+        onQueued(true);
+        return await entry.supervisor.acquire(caller, signal, onProgress, () => onQueued(false));
       } catch (error) {
         if (!entry.#isRetired || signal.aborted) {
           throw error;

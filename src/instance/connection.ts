@@ -28,9 +28,9 @@ export interface ConnectionOptions {
   /**
    * Starts or finds an instance for this connection alone.
    *
-   * @param onTurn - called when nothing has to be waited for any more but the start itself
+   * @param onQueued - told whether something else has to be waited for before the start itself
    */
-  acquire(signal: AbortSignal, onTurn: () => void): Promise<Instance>;
+  acquire(signal: AbortSignal, onQueued: (isQueued: boolean) => void): Promise<Instance>;
 }
 
 /**
@@ -56,7 +56,7 @@ export class ServerConnection implements Transport, InstanceUser {
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
   #state: 'new' | 'starting' | 'open' | 'draining' | 'ending' | 'closed' = 'new';
-  #hasTurn = false;
+  #isQueued = false;
   /** The server runs, and has closed its stdin: it ends when what it has heard before is answered. */
   #isDeaf = false;
   /** Somebody stops the server, perhaps before it could be used. */
@@ -86,7 +86,7 @@ export class ServerConnection implements Transport, InstanceUser {
 
   /** @internal The server waits for its turn to start. */
   get isQueued(): boolean {
-    return this.#state === 'starting' && !this.#hasTurn;
+    return this.#state === 'starting' && this.#isQueued;
   }
 
   /** How long the server had run before this connection took it. */
@@ -271,8 +271,8 @@ export class ServerConnection implements Transport, InstanceUser {
 
   async #start({ signal }: AbortController): Promise<void> {
     try {
-      this.#instance = await this.#options.acquire(signal, () => {
-        this.#hasTurn = true;
+      this.#instance = await this.#options.acquire(signal, (isQueued) => {
+        this.#isQueued = isQueued;
       });
       signal.throwIfAborted();
       await this.#instance.use(this);

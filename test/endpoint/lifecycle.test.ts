@@ -713,6 +713,27 @@ describe('callers', () => {
     expect((result as Json).resources).toHaveLength(2);
   });
 
+  test('a call that is cancelled gives up a place that its server waits for again after a reload', async () => {
+    const b = new ScriptedServer({ ...script, open: (_, opens) => (opens === 1 ? new Promise(() => {}) : undefined) });
+    await using t = setUp({ a: script, b }, { limits: { instances: 1 } });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'b__x' } });
+    await settle();
+    expect(b.opens).toBe(1);
+    await caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    const entry = (id: string) => ({ id, runtime: { type: 'scripted' as const, script: id } });
+    const reloading = t.gateway.reload({ servers: [entry('a'), { ...entry('b'), env: { X: '1' } }] });
+    await caller.until(() => caller.answers(2)[0]);
+    await settle();
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    await settle();
+    await t.gateway.stop('a');
+    await settle();
+    expect(b.opens).toBe(1);
+    await reloading;
+  });
+
   test('a call that is cancelled while an interceptor thinks never reaches its server', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {
