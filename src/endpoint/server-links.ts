@@ -1,6 +1,8 @@
+import { toGatewayError } from '../instance/handshake.js';
 import { Link, type LinkOptions, type LinkOwner } from '../instance/link.js';
 import type { LinkTransport } from '../instance/link-transport.js';
 import type { LinkWatchSettings } from '../instance/link-watch.js';
+import { ServerError } from '../instance/server-error.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -274,18 +276,26 @@ export class ServerLinks {
   /**
    * All of one server's list, as the server gives it.
    *
-   * @param known - what a server that does not run has said before will do
+   * @param known - what a server that does not run, or is being stopped, has said before will do
    */
   async ask(given: EndpointServer, kind: ListKind, known = false): Promise<ServerList> {
     const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
-    const isRunning = link.isRunning || server.isRunning(this.#options.caller.current);
-    const before = !isRunning && known ? this.snapshot(server) : undefined;
-    if (before !== undefined) {
-      // The server may have others by now.
-      return { items: before.lists[kind] ?? [], freshness: unknownFreshness };
+    const before = known ? this.snapshot(server) : undefined;
+    // The server may have others by now.
+    const then = before && { items: before.lists[kind] ?? [], freshness: unknownFreshness };
+    if (then !== undefined && !link.isRunning && !server.isRunning(this.#options.caller.current)) {
+      return then;
     }
-    const list = await listAll(link, kind);
+    let list: ServerList;
+    try {
+      list = await listAll(link, kind);
+    } catch (error) {
+      if (then !== undefined && isRefusedByStop(error)) {
+        return then;
+      }
+      throw error;
+    }
     kind === 'tools' && this.#mirrored?.learn(server.id, list.items);
     const snapshot = this.snapshot(server);
     if (snapshot?.lists[kind] !== undefined && !this.#closed && !this.#kept.has(link)) {
@@ -293,4 +303,9 @@ export class ServerLinks {
     }
     return list;
   }
+}
+
+/** A server that lets its last requests end takes no more of them. */
+function isRefusedByStop(error: unknown): boolean {
+  return error instanceof ServerError && toGatewayError(error.server, error.error)?.code === 'SERVER_STOPPED';
 }

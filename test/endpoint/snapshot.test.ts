@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SnapshotStore } from '../../src/endpoint/snapshot.js';
 import type { GatewaySnapshot } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
-import { type Json, type Script, ScriptedServer } from './scripted-server.js';
+import { hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const full: Script = {
@@ -203,6 +203,22 @@ describe('in memory', () => {
     await t.clock.advance(100);
     expect(later.notifications('notifications/tools/list_changed')).toHaveLength(1);
     expect(now.opens).toBe(1);
+  });
+
+  test('is used while a server is being stopped and takes no more requests', async () => {
+    await using t = setUp({ a: { ...full, on: { 'tools/call': () => hold } } }, { entry: { isolation: 'shared' } });
+    await using one = await t.caller();
+    await using other = await t.caller();
+    await one.toolNames();
+    await settle();
+    await one.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    const stopping = t.gateway.stop('a', { graceMs: 1000 });
+    await settle();
+    expect([await other.toolNames(), await one.toolNames()]).toEqual([['a__x'], ['a__x']]);
+    await t.clock.advance(1000);
+    await stopping;
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toEqual([]);
   });
 
   test('a server without templates has a snapshot too', async () => {
