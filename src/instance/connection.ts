@@ -199,7 +199,7 @@ export class ServerConnection implements Transport, InstanceUser {
     await this.#instance?.health(signal);
   }
 
-  /** Takes no more requests; resolves when the last open one is answered. */
+  /** Takes no more requests but for the level of the log; resolves when the last open one is answered. */
   drain(): Promise<void> {
     this.#isDraining = true;
     if (this.#state === 'open') {

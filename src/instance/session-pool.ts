@@ -43,16 +43,13 @@ export class SessionPool {
 
   /** A connection for the merged peer. */
   connect(caller: Caller, onProgress: OnProgress): LinkTransport {
-    switch (this.#settings.isolation) {
-      case 'request':
-        return new RequestTransport(this.#linkOptions(caller, onProgress), this.#clock);
-      case 'caller':
-        return caller.id === undefined
-          ? this.#owner.connectAlone(caller, onProgress)
-          : this.#attach(caller, 'entry', onProgress);
-      default:
-        return this.#attach(caller, 'entry', onProgress);
+    const { isolation } = this.#settings;
+    if (isolation === 'request') {
+      return new RequestTransport(this.#linkOptions(caller, onProgress), this.#clock);
     }
+    return watchesItself(isolation, caller)
+      ? this.#owner.connectAlone(caller, onProgress)
+      : this.#attach(caller, 'entry', onProgress);
   }
 
   /** A connection to the instance that callers share, or that the callers of one principal share. */
