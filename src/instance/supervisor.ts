@@ -327,6 +327,8 @@ export class Supervisor implements InstanceOwner {
     if (graceMs !== 'keep') {
       return this.stop(graceMs, reason);
     }
+    // Who waits for a turn waits for one of the entry that there is now, where a stop finds it.
+    this.#abortAhead?.abort(reason);
     const unused = [...this.#instances].filter(({ user }) => user === undefined);
     await Promise.all(unused.map((instance) => instance.stopFor(reason)));
   }

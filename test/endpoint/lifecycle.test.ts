@@ -734,6 +734,26 @@ describe('callers', () => {
     await reloading;
   });
 
+  test('a call that waits for its turn to start is told of a stop, also after a reload that keeps what runs', async () => {
+    const entry = { on_reload: 'keep' as const };
+    const a: Script = { ...script, open: () => new Promise(() => {}) };
+    await using t = setUp({ a, b: script }, { limits: { starting: 1 }, entry });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    await caller.send({ id: 2, method: 'tools/call', params: { name: 'b__x' } });
+    await settle();
+    const servers = [{ id: 'a' }, { id: 'b', env: { X: '1' } }].map((each) => {
+      return { ...entry, ...each, runtime: { type: 'scripted' as const, script: each.id } };
+    });
+    await t.gateway.reload({ servers });
+    await settle();
+    await t.gateway.stop('b');
+    await settle();
+    expect(caller.answers(2)).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } }]);
+    expect(t.server('b').opens).toBe(0);
+  });
+
   test('a call that is cancelled while an interceptor thinks never reaches its server', async () => {
     let go = () => {};
     const gate = new Promise<void>((resolve) => {
