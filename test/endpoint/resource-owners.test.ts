@@ -5,6 +5,40 @@ const create = () => new ResourceOwners((id) => id === 'one' || id === 'two');
 const nobody = (origin: ResourceOrigin) => expect(origin).toBeUndefined();
 
 describe('list', () => {
+  test('a server whose list did not come keeps what it had, and no more than its own', () => {
+    const owners = create();
+    owners.list(
+      [
+        ['one', [{ uri: 'a:1' }, { uri: 'a:both' }]],
+        ['two', [{ uri: 'a:2' }, { uri: 'a:both' }]],
+      ],
+      () => {},
+    );
+    const listed = owners.list(
+      [
+        ['one', undefined],
+        ['two', [{ uri: 'a:3' }, { uri: 'a:both' }]],
+      ],
+      () => {},
+    );
+    expect(listed).toEqual([{ uri: 'a:3' }, { uri: 'mcp-gateway://two/a%3Aboth' }]);
+    const found = ['a:1', 'a:both', 'a:2', 'a:3'].map((uri) => owners.find(uri)?.server);
+    expect(found).toEqual(['one', 'one', undefined, 'two']);
+  });
+
+  test('what a server had before goes to one before it that lists it now', () => {
+    const owners = create();
+    owners.list([['two', [{ uri: 'a:1' }]]], nobody);
+    owners.list(
+      [
+        ['one', [{ uri: 'a:1' }]],
+        ['two', undefined],
+      ],
+      nobody,
+    );
+    expect(owners.find('a:1')).toEqual({ server: 'one', uri: 'a:1' });
+  });
+
   test('the first in the order keeps a URI, the others show it under an alias that leads to them', () => {
     const owners = create();
     const conflicts: ResourceOrigin[] = [];
@@ -105,6 +139,27 @@ describe('listTemplates', () => {
     owners.listTemplates([['two', [{ uriTemplate: 'b:{x}' }]]], nobody);
     expect(owners.find('a:1')).toBeUndefined();
     expect(owners.find('b:1')?.server).toBe('two');
+  });
+
+  test('a server whose list did not come keeps what it had', () => {
+    const owners = create();
+    const given = (uriTemplate: string) => [{ uriTemplate }];
+    owners.listTemplates(
+      [
+        ['one', given('a://one/{x}')],
+        ['two', given('a://two/{x}')],
+      ],
+      nobody,
+    );
+    owners.listTemplates(
+      [
+        ['one', undefined],
+        ['two', given('a://new/{x}')],
+      ],
+      nobody,
+    );
+    const found = ['a://one/1', 'a://two/1', 'a://new/1'].map((uri) => owners.find(uri)?.server);
+    expect(found).toEqual(['one', undefined, 'two']);
   });
 
   test('one that begins with a brace says nothing of a URI', () => {
