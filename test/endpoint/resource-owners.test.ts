@@ -120,13 +120,28 @@ describe('listTemplates', () => {
     ['d://1', 'one'],
     // It may come of both, and one says more.
     ['d://1/sub/2', 'two'],
+    ['e://1/a/2/a/3', 'two'],
+    ['e://1/a/2', 'one'],
+    // Without an expression it is one URI alone.
+    ['f://x', 'one'],
+    ['f://xy', 'two'],
   ])('of two that begin in the same way, the one that %s can come of', (uri, server) => {
     const owners = create();
     const toTemplate = (uriTemplate: string) => ({ uriTemplate });
     owners.listTemplates(
       [
-        ['one', ['a://{o}/{r}/contents{/path*}', 'b://{+x}', 'c://{x}', 'd://{x}'].map(toTemplate)],
-        ['two', ['a://{o}/{r}/issues/{n}', 'b://logs/{x}.log', 'c://a{x}a', 'd://{x}/sub/{y}'].map(toTemplate)],
+        ['one', ['a://{o}/{r}/contents{/path*}', 'b://{+x}', 'c://{x}', 'd://{x}', 'e://{x}', 'f://x'].map(toTemplate)],
+        [
+          'two',
+          [
+            'a://{o}/{r}/issues/{n}',
+            'b://logs/{x}.log',
+            'c://a{x}a',
+            'd://{x}/sub/{y}',
+            'e://{x}/a/{y}/a/{z}',
+            'f://{x}',
+          ].map(toTemplate),
+        ],
       ],
       nobody,
     );
