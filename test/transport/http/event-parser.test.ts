@@ -33,6 +33,13 @@ describe('too much', () => {
     expect(read(['data: ', 'x'.repeat(60), 'x'.repeat(60)], 100)).toEqual({ heard: [], ok: false });
   });
 
+  test('an event whose id came before: the id is told', () => {
+    expect(read(['id: 1\n\nid: 7\ndata: ', 'x'.repeat(120)], 100)).toEqual({
+      heard: [{ id: '1' }, { id: '7' }],
+      ok: false,
+    });
+  });
+
   test('an event of many lines', () => {
     expect(read(['data: x\n'.repeat(100)], 100)).toEqual({ heard: [], ok: false });
   });
