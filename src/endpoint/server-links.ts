@@ -1,66 +1,23 @@
 import { toGatewayError } from '../instance/handshake.js';
-import { Link, type LinkOptions, type LinkOwner } from '../instance/link.js';
-import type { LinkTransport } from '../instance/link-transport.js';
-import type { LinkWatchSettings } from '../instance/link-watch.js';
+import { Link, type LinkOwner } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
-import type { RuntimeProgress } from '../runtime.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
+import { CurrentServer, type CurrentServerOptions } from './current-server.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { unknownFreshness } from './freshness.js';
 import { MirroredTools } from './http/param-check.js';
 import { type Interceptor, runInterceptor, senderOf } from './intercept.js';
-import type { LatestCaller } from './latest-caller.js';
 import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { PeerExtra } from './peer.js';
 import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
-export interface ServerLinksOptions {
-  /** By id, as the catalog has them now. */
-  readonly servers: ReadonlyMap<string, EndpointServer>;
-  readonly caller: LatestCaller;
+export interface ServerLinksOptions extends CurrentServerOptions {
   readonly snapshots: SnapshotStore;
   readonly intercept: Interceptor | undefined;
   readonly owner: LinkOwner;
   /** Whether requests come with headers that have to say what their bodies do. */
   readonly overHttp: boolean;
-  onProgress(server: EndpointServer, progress: RuntimeProgress): void;
-}
-
-/** What a link needs of its server, which is another one when the link opens again after a reload. */
-class CurrentServer implements LinkOptions {
-  readonly #first: EndpointServer;
-  readonly #options: ServerLinksOptions;
-  readonly #user: object;
-
-  constructor(first: EndpointServer, options: ServerLinksOptions, user: object) {
-    this.#first = first;
-    this.#options = options;
-    this.#user = user;
-  }
-
-  get server(): string {
-    return this.#first.id;
-  }
-
-  get startTimeoutMs(): number | undefined {
-    return this.#now.startTimeoutMs;
-  }
-
-  get watch(): LinkWatchSettings | undefined {
-    return this.#now.watch;
-  }
-
-  connect(): LinkTransport {
-    const { caller, onProgress } = this.#options;
-    const transport = this.#now.connect(caller.current, (progress) => onProgress(this.#now, progress));
-    // After a reload that met a start, two links may share a session.
-    return Object.assign(transport, { user: this.#user });
-  }
-
-  get #now(): EndpointServer {
-    return this.#options.servers.get(this.server) ?? this.#first;
-  }
 }
 
 /** One caller's links to its servers, each made when it is first needed, and what is known of a server without asking it. */
