@@ -9,8 +9,8 @@ export default defineConfig({
       ...['test/bench/**', 'test/frameworks/**', '**/node_modules/**'],
       ...(process.env.TEST_LONG === '1' ? [] : ['test/**/*.long.test.ts']),
     ],
-    // A guard against hanging, not a measure of speed: a cluster on two busy cores takes a minute for what it does in five
-    // seconds otherwise.
+    // A guard against hanging, not a measure of speed: on two busy cores a cluster may take more than a minute for what it does
+    // in a quarter of one otherwise.
     testTimeout: 180_000,
     hookTimeout: 180_000,
     setupFiles: ['test/support/repeat-seed.ts'],

@@ -114,7 +114,8 @@ export class EndpointsWatch {
       return;
     }
     this.#settle.reject(error);
-    // It worked before, be it under another name of the port: an API server that comes up refuses what it serves a little later.
+    // Who waits for the first list closes it then. Any other worked before, be it under another name of the port: an API server
+    // that comes up refuses what it serves a little later.
     this.#timer = this.#clock.setTimeout(() => this.#start(), pauseMs);
   }
 }
