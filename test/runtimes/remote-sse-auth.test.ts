@@ -248,43 +248,32 @@ describe('a token that has expired', () => {
     });
   });
 
-  test('the refresh fails, and the authorization server repeats the token: AUTH_FAILED, which does not', async () => {
-    await using host = await listenOAuth();
-    const provider = await signedIn(host, 'ada');
-    const events: unknown[] = [];
-    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider }, events);
-    const client = await connect(gateway);
-    host.expire();
-    host.refuseTokens = (sent) => ({
-      error: 'invalid_request',
-      error_description: `the token ${sent.get('refresh_token')} is locked`,
-    });
-    const failure = await failureOf(call(client));
-    expect(failure).toMatchObject({
-      message: expect.stringContaining('is locked'),
-      data: { code: 'AUTH_FAILED', delivered: false },
-    });
-    expectNoSecret(host, failure, events, gateway.status());
-  });
-
-  test('the refresh fails, and the host holds another token by then: AUTH_FAILED, which shows neither', async () => {
-    await using host = await listenOAuth();
-    const provider = await signedIn(host, 'ada');
-    const events: unknown[] = [];
-    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider }, events);
-    const client = await connect(gateway);
-    host.expire();
-    host.refuseTokens = (sent) => {
-      provider.saveTokens({ access_token: 'of another process', token_type: 'Bearer' });
-      return { error: 'invalid_request', error_description: `the token ${sent.get('refresh_token')} was used before` };
-    };
-    const failure = await failureOf(call(client));
-    expect(failure).toMatchObject({
-      message: expect.stringContaining('was used before'),
-      data: { code: 'AUTH_FAILED', delivered: false },
-    });
-    expectNoSecret(host, failure, events, gateway.status());
-  });
+  test.each([
+    'is locked',
+    // As when another process has renewed it.
+    'was used before',
+  ])(
+    'the refresh fails, and the authorization server repeats the token, which %s: AUTH_FAILED, which does not',
+    async (what) => {
+      await using host = await listenOAuth();
+      const provider = await signedIn(host, 'ada');
+      const events: unknown[] = [];
+      await using gateway = createRemoteGateway(host.url, { authProvider: () => provider }, events);
+      const client = await connect(gateway);
+      host.expire();
+      host.refuseTokens = (sent) => {
+        if (what === 'was used before')
+          provider.saveTokens({ access_token: 'of another process', token_type: 'Bearer' });
+        return { error: 'invalid_request', error_description: `the token ${sent.get('refresh_token')} ${what}` };
+      };
+      const failure = await failureOf(call(client));
+      expect(failure).toMatchObject({
+        message: expect.stringContaining(what),
+        data: { code: 'AUTH_FAILED', delivered: false },
+      });
+      expectNoSecret(host, failure, events, gateway.status());
+    },
+  );
 
   test('a server that refuses each new token is not asked for ever', async () => {
     await using host = await listenOAuth();
