@@ -95,20 +95,22 @@ export class ResourceOwners {
   list(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
     const before = this.#listed;
     this.#listed = new Map();
-    return lists.flatMap(([server, items = keep(before, this.#listed, (owner) => owner === server)]) =>
-      items.flatMap((item) => {
-        const { uri } = item;
-        if (typeof uri !== 'string') {
-          return [];
-        }
-        const owner = this.#listed.get(uri);
-        if (owner === undefined || owner === server) {
-          this.#listed.set(uri, server);
-          return [item];
-        }
-        onConflict({ server, uri });
-        return [{ ...item, uri: aliasUri(server, uri) }];
-      }),
+    return lists.flatMap(([server, items]) =>
+      items === undefined
+        ? keep(before, this.#listed, (owner) => owner === server)
+        : items.flatMap((item) => {
+            const { uri } = item;
+            if (typeof uri !== 'string') {
+              return [];
+            }
+            const owner = this.#listed.get(uri);
+            if (owner === undefined || owner === server) {
+              this.#listed.set(uri, server);
+              return [item];
+            }
+            onConflict({ server, uri });
+            return [{ ...item, uri: aliasUri(server, uri) }];
+          }),
     );
   }
 
@@ -116,20 +118,22 @@ export class ResourceOwners {
   listTemplates(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
     const before = this.#templates;
     this.#templates = new Map();
-    return lists.flatMap(([server, items = keep(before, this.#templates, (owner) => owner.server === server)]) =>
-      items.flatMap((item) => {
-        const { uriTemplate: template } = item;
-        if (typeof template !== 'string') {
-          return [];
-        }
-        const owner = this.#templates.get(template);
-        if (owner === undefined || owner.server === server) {
-          this.#templates.set(template, readTemplate(server, template));
-          return [item];
-        }
-        onConflict({ server, uri: template });
-        return [{ ...item, uriTemplate: aliasTemplate(server, template) }];
-      }),
+    return lists.flatMap(([server, items]) =>
+      items === undefined
+        ? keep(before, this.#templates, (owner) => owner.server === server)
+        : items.flatMap((item) => {
+            const { uriTemplate: template } = item;
+            if (typeof template !== 'string') {
+              return [];
+            }
+            const owner = this.#templates.get(template);
+            if (owner === undefined || owner.server === server) {
+              this.#templates.set(template, readTemplate(server, template));
+              return [item];
+            }
+            onConflict({ server, uri: template });
+            return [{ ...item, uriTemplate: aliasTemplate(server, template) }];
+          }),
     );
   }
 
@@ -195,7 +199,7 @@ export class ResourceOwners {
   }
 }
 
-/** What a server had stays its own while no list comes from it. */
+/** What a server had stays its own while no list comes from it. @returns the items of that list: none */
 function keep<Owner>(before: Map<string, Owner>, now: Map<string, Owner>, isOwn: (owner: Owner) => boolean): [] {
   for (const [uri, owner] of before) {
     isOwn(owner) && !now.has(uri) && now.set(uri, owner);
