@@ -20,7 +20,8 @@ describeWithKubernetes('k8s-service by port-forward', () => {
   afterAll(() => namespace?.[Symbol.asyncDispose]());
 
   runtimeContract(test, {
-    create: () => new K8sServiceRuntime(),
+    // Two hundred connections at once, through an API server that shares the machine's cores with them.
+    create: () => new K8sServiceRuntime({ connectTimeoutMs: 60_000 }),
     working: (args) => service(`/reference${toQuery(args)}`),
     broken: () => service('/reference', 'nobody'),
   });
