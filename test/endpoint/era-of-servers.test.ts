@@ -409,6 +409,16 @@ describe('the era of a server', () => {
     });
   });
 
+  test('a server whose era the catalog fixes, and that ends when it is asked, is said to have ended', async () => {
+    await using setup = setUp({ one: modern({ 'server/discover': () => hold }) }, { entry: { protocol: 'modern' } });
+    await using caller = await setup.caller();
+    const called = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    setup.server('one').only.die();
+    expect(await called).toMatchObject({ data: { code: 'SERVER_EXITED', delivered: false, exit: { code: 1 } } });
+    expect(setup.server('one').opens).toBe(1);
+  });
+
   test('a stop while it is asked fails the start with what it was', async () => {
     await using setup = setUp({ one: { on: { 'server/discover': () => hold } } });
     await using caller = await setup.caller();

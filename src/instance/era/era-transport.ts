@@ -248,6 +248,9 @@ export class EraTransport implements LinkTransport {
         return { jsonrpc: '2.0', id: request.id, error: verdict.error };
       }
       if (era.isFixed) {
+        if (verdict.era === 'ended' && verdict.error !== undefined) {
+          return { jsonrpc: '2.0', id: request.id, error: verdict.error };
+        }
         const message = `the server does not speak revision ${modernRevision}, as protocol: modern says it does`;
         throw new GatewayError('START_FAILED', message, { server: this.#options.server, delivered: false });
       }

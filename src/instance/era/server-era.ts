@@ -19,8 +19,10 @@ export interface Discovery {
 export type Verdict =
   | { readonly era: 'modern'; readonly discovery: Discovery }
   | { readonly era: 'legacy'; readonly initialized?: Response }
-  | { readonly era: 'ended' }
-  | { readonly era: 'failed'; readonly error: NonNullable<Extract<Response, { error: unknown }>['error']> };
+  | { readonly era: 'ended'; readonly error?: RpcError }
+  | { readonly era: 'failed'; readonly error: RpcError };
+
+type RpcError = Extract<Response, { error: unknown }>['error'];
 
 /** The era of one server, found once for its definition. */
 export class ServerEra {
@@ -75,7 +77,7 @@ export function judge(answer: Response, isModern: boolean): Verdict {
     return { era: 'legacy' };
   }
   if (data.exit !== undefined || (data.code === 'REQUEST_TIMEOUT' && !isModern)) {
-    return { era: 'ended' };
+    return { era: 'ended', error };
   }
   const { status } = data;
   const refused = typeof status === 'number' && status >= 400 && status < 500 && !undecided.has(status);
