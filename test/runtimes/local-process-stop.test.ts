@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
+import { livingMembers } from '../../src/runtimes/local-process/process-group.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { count } from '../support/counts.js';
@@ -107,6 +111,28 @@ async function stopSlowly(): Promise<{ failure: unknown; closes: number }> {
   await runtime.close();
   return { failure, closes };
 }
+
+test.runIf(process.platform === 'linux')(
+  'who is left of a group is found within few turns of a busy event loop',
+  async () => {
+    const leader = spawn('sleep', ['1000'], { detached: true, stdio: 'ignore' });
+    await once(leader, 'spawn');
+    let turns = 0;
+    let isBusy = true;
+    const turn = () => {
+      turns += 1;
+      for (const end = performance.now() + 5; performance.now() < end; );
+      if (isBusy) setImmediate(turn);
+    };
+    turn();
+    expect(await livingMembers(leader.pid as number)).toEqual([leader.pid]);
+    isBusy = false;
+    leader.kill('SIGKILL');
+    // To read of one after the other takes five for each process of the machine.
+    const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
+    expect(turns).toBeLessThan(10 + 2 * processes);
+  },
+);
 
 describe('a host that is killed by SIGKILL', () => {
   test('leaves nobody, whatever it was doing', { timeout: 240_000 }, async () => {

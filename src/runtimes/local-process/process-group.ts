@@ -77,10 +77,7 @@ function readGroups(): Promise<Groups | undefined> {
 async function readTable(): Promise<Groups | undefined> {
   const groups = new Map<number, number[]>();
   let self = false;
-  for (const pid of await readdir('/proc').catch(() => [])) {
-    if (!/^\d+$/.test(pid)) {
-      continue;
-    }
+  const read = async (pid: string) => {
     // "pid (command) state ppid pgrp …"; the command may hold anything, also ")".
     const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
     const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -93,6 +90,11 @@ async function readTable(): Promise<Groups | undefined> {
         members.push(Number(pid));
       }
     }
+  };
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  while (pids.length > 0) {
+    // Each takes some turns of the event loop, which may be long: one by one, a machine full of processes would take minutes.
+    await Promise.all(pids.splice(-32).map(read));
   }
   return self ? groups : undefined;
 }
