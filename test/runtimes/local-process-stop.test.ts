@@ -9,7 +9,7 @@ import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/l
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { count } from '../support/counts.js';
 import { type Host, startHost } from '../support/host.js';
-import { createTag, livingWithTag, tagVariable, untilLiving } from '../support/processes.js';
+import { createTag, isAlive, livingWithTag, tagVariable, untilLiving } from '../support/processes.js';
 import { nodeTrees, shellTrees } from '../support/trees.js';
 
 const trees = { ...shellTrees, ...nodeTrees };
@@ -131,6 +131,37 @@ test.runIf(process.platform === 'linux')(
     // To read of one after the other takes five for each process of the machine.
     const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
     expect(turns).toBeLessThan(10 + 2 * processes);
+  },
+);
+
+test.runIf(process.platform === 'linux')(
+  'the end of stderr is told by a host that was busy when its server ended',
+  async () => {
+    const { runtime, transport } = await open(
+      { command: '/bin/sh', args: ['-c', 'read line; echo last words >&2; exit 3'] },
+      createTag(),
+    );
+    const told = Promise.withResolvers<Error>();
+    transport.onerror = told.resolve;
+    await transport.start();
+    const busy = (isOver: () => boolean) => {
+      while (!isOver());
+    };
+    // The system tells of both ends at once, and of the second before what that has written.
+    const other = spawn('/bin/sh', ['-c', 'read line; echo'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    other.stdout.once('data', () => {
+      void transport.send({ jsonrpc: '2.0', method: 'go' });
+      busy(() => !isAlive(transport.pid as number));
+      setImmediate(() => {
+        const end = performance.now() + 400;
+        busy(() => performance.now() > end);
+      });
+    });
+    other.stdin.write('\n');
+    busy(() => !isAlive(other.pid as number));
+    expect((await told.promise).message).toContain('last words');
+    await transport.close();
+    await runtime.close();
   },
 );
 

@@ -30,6 +30,7 @@ export interface ChildPeerOptions {
 const leftoverMs = 250;
 
 const ignore = () => {};
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const posix = process.platform !== 'win32';
 
 /** A child process that the system has just started, and that leads a group of its own. */
@@ -94,6 +95,9 @@ export class ChildPeer implements StreamPeer {
   async #endStderr(stderr: Readable): Promise<void> {
     if (!stderr.closed) {
       await settledWithin(once(stderr, 'close'), leftoverMs, this.#options.clock);
+      // Timers run before input after the event loop was blocked: let it read once more.
+      await nextTurn();
+      await nextTurn();
       stderr.destroy();
     }
   }
