@@ -165,6 +165,34 @@ test.runIf(process.platform === 'linux')(
   },
 );
 
+test.runIf(process.platform === 'linux')(
+  'a host without descriptors takes nobody for gone whom it cannot look at',
+  async () => {
+    const leader = spawn('sleep', ['1000'], { detached: true, stdio: 'ignore' });
+    await once(leader, 'spawn');
+    // Set from outside, since nothing can be started from in here then.
+    const limits = spawn('sh', [
+      '-c',
+      'before=$(prlimit --pid $1 --nofile --output SOFT --noheadings); echo ready; ' +
+        'while read -r limit; do prlimit --pid $1 --nofile=$limit:; echo set; done; prlimit --pid $1 --nofile=$before:',
+      'sh',
+      String(process.pid),
+    ]);
+    await once(limits.stdout, 'data');
+    const inUse = readdirSync('/proc/self/fd').length;
+    const looks: number[][] = [];
+    for (let more = 0; more < 40; more += 1) {
+      limits.stdin.write(`${inUse + more}\n`);
+      await once(limits.stdout, 'data');
+      looks.push(await livingMembers(leader.pid as number));
+    }
+    limits.stdin.end();
+    expect(await once(limits, 'exit')).toEqual([0, null]);
+    leader.kill('SIGKILL');
+    expect(looks).toEqual(looks.map(() => [leader.pid]));
+  },
+);
+
 describe('a host that is killed by SIGKILL', () => {
   test('leaves nobody, whatever it was doing', { timeout: 240_000 }, async () => {
     const hosts = count(12, 100);

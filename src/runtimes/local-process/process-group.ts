@@ -51,7 +51,7 @@ export async function livingMembers(pgid: number): Promise<number[]> {
     return [pgid];
   }
   const groups = await readGroups();
-  // Without a table (no /proc in here) the group stands for itself, as elsewhere.
+  // Without a whole table (no /proc in here) the group stands for itself, as elsewhere.
   return groups === undefined ? [pgid] : (groups.get(pgid) ?? []);
 }
 
@@ -77,9 +77,14 @@ function readGroups(): Promise<Groups | undefined> {
 async function readTable(): Promise<Groups | undefined> {
   const groups = new Map<number, number[]>();
   let self = false;
+  let unread = false;
   const read = async (pid: string) => {
     // "pid (command) state ppid pgrp …"; the command may hold anything, also ")".
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(({ code }: NodeJS.ErrnoException) => {
+      // Without a descriptor nobody can be looked at; others are gone, or hidden from us.
+      unread ||= code === 'EMFILE' || code === 'ENFILE';
+      return '';
+    });
     const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     self ||= stat !== '' && pid === String(process.pid);
     if (group !== undefined && state !== 'Z' && state !== 'X') {
@@ -96,7 +101,7 @@ async function readTable(): Promise<Groups | undefined> {
     // Each takes some turns of the event loop, which may be long: one by one, a machine full of processes would take minutes.
     await Promise.all(pids.splice(-32).map(read));
   }
-  return self ? groups : undefined;
+  return self && !unread ? groups : undefined;
 }
 
 /** Windows has no groups and no SIGTERM: ends a process and its descendants. */
