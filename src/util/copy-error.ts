@@ -5,10 +5,12 @@ export function copyError(
   error: GatewayError,
   changes: GatewayErrorOptions & { readonly message?: string | undefined },
 ): GatewayError {
-  const { server, cause, exit, issues, delivered, status, retryAfterMs, auth } = error;
-  const { message = messageOf(error), ...options } = changes;
-  const kept = { server, cause, exit, issues, delivered, status, retryAfterMs, auth };
-  return new GatewayError(error.code, message, { ...kept, ...options });
+  // The cause of an error is not enumerable.
+  return new GatewayError(error.code, changes.message ?? messageOf(error), {
+    ...error,
+    cause: error.cause,
+    ...changes,
+  });
 }
 
 /** The message of `error` without the server's name before it. */
