@@ -312,7 +312,10 @@ export class Supervisor implements InstanceOwner {
 
   /** Refuses all later starts, then stops. */
   close(graceMs: number): Promise<void> {
-    this.#closing.abort(this.#closedError());
+    const reason = this.#closedError();
+    this.#closing.abort(reason);
+    // Who waits for a turn is told of the gateway, as who waits for room is.
+    this.#abortAhead?.abort(reason);
     return this.stop(graceMs);
   }
 

@@ -701,6 +701,22 @@ describe('the gateway', () => {
     expect(log).toEqual(['close']);
   });
 
+  test.each([{ instances: 1 }, { starting: 1 }])(
+    'a connection that waits for its turn, %o, is told that the gateway is closed',
+    async (limits) => {
+      const { runtime, gateway } = scripted({}, { limits });
+      runtime.onopen = ({ signal }) =>
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      const holding = failure(gateway.connect('a').start());
+      await settle();
+      const waiting = failure(gateway.connect('a').start());
+      await settle();
+      await gateway.close();
+      expect(await waiting).toMatchObject({ code: 'GATEWAY_CLOSED', server: 'a', delivered: false });
+      expect(await holding).toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
+    },
+  );
+
   test('check(), describe() and status() start nothing', async () => {
     const tag = createTag();
     const entry = {
