@@ -158,19 +158,20 @@ export class Link implements WatchedLink {
    *
    * @param message - the link's from now on: it gets the id
    * @param part - a large part of it, with the JSON of that
-   * @returns the id under which it can be cancelled
+   * @returns the id under which it can be cancelled; undefined where the server will get nothing of it
    */
-  request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId {
+  request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId | undefined {
     const id = this.#exchanges.open(exchange);
     // For a check of ours nothing is started.
     const repeats = exchange.isProbe !== true && (this.#options.isBound !== true || exchange.onRefused !== undefined);
+    const { isEnding } = this;
     // A server that ends says so itself where there will be no next one.
-    if (this.#handshake === undefined || (this.isEnding && this.#options.isBound !== true)) {
+    if (this.#handshake === undefined || (isEnding && this.#options.isBound !== true)) {
       this.#sendNext(id, message, part, repeats);
-    } else {
-      this.#send(id, message, part, repeats);
+      return id;
     }
-    return id;
+    this.#send(id, message, part, repeats);
+    return isEnding ? undefined : id;
   }
 
   #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {

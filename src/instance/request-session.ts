@@ -35,7 +35,7 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly #options: LinkOptions;
   /** Each with the request that it is for, once there is one. */
   readonly #links = new Map<Link, RequestId | undefined>();
-  readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId }>();
+  readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId | undefined }>();
   readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId; progressToken: RequestId | undefined }>();
   #fresh: Link | undefined;
   #initializeParams: Params = {};
@@ -167,7 +167,7 @@ export class RequestTransport implements Transport, LinkOwner {
 
   #request(request: JSONRPCRequest): void {
     const link = this.#take();
-    const open: { link: Link; linkId?: RequestId } = { link };
+    const open: { link: Link; linkId?: RequestId | undefined } = { link };
     // Before it is sent: a server that is being stopped refuses at once.
     this.#open.set(request.id, open);
     this.#links.set(link, request.id);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Link } from '../../src/instance/link.js';
-import type { JSONRPCMessage, JSONRPCRequest, Transport } from '../../src/sdk.js';
+import type { JSONRPCMessage, JSONRPCRequest, RequestId, Transport } from '../../src/sdk.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 
 const answer = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } };
@@ -36,7 +36,7 @@ function setUp({ initialized = Promise.resolve(), onOpen = () => {} } = {}) {
     },
   );
   const call: JSONRPCRequest = { jsonrpc: '2.0', id: 0, method: 'tools/call' };
-  const request = () => link.request(call, { onAnswer: (response) => answers.push(response) });
+  const request = () => link.request(call, { onAnswer: (response) => answers.push(response) }) as RequestId;
   const methods = () => received.map((message) => ('method' in message ? message.method : 'response'));
   return { link, request, methods, answers };
 }

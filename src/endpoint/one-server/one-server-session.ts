@@ -52,6 +52,8 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   #isOpen = false;
   #handshake: CallerHandshake | undefined;
   #initializeId: RequestId | undefined;
+  /** The server has ended, and the session is about to. */
+  #reason: GatewayError | undefined;
   #closed = false;
 
   constructor(options: OneServerOptions, send: SendToCaller) {
@@ -139,7 +141,10 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   onEnd(link: Link, reason: GatewayError | undefined): void {
     this.#serverRequests.end(link);
     // Why a start has failed, the start itself tells.
-    this.#isOpen && reason !== undefined && this.#options.onEnd(reason);
+    if (this.#isOpen && reason !== undefined) {
+      this.#reason = reason;
+      this.#options.onEnd(reason);
+    }
   }
 
   #initialize({ id, params }: JSONRPCRequest): void {
@@ -164,6 +169,10 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     }
     if (this.#handshake === undefined) {
       return this.#refuse(id, `${request.method} came before initialize`);
+    }
+    const reason = this.#reason;
+    if (reason !== undefined) {
+      return this.#send(toErrorResponse(id, reason, reason.message, false), id, this.#options.server);
     }
     const progressToken = params?._meta?.progressToken;
     const open: { linkId: RequestId | undefined } = { linkId: undefined };
