@@ -171,14 +171,7 @@ export function toErrorResponse(
   delivered: boolean | 'unknown',
 ): JSONRPCErrorResponse {
   const { code, server, status, exit, retryAfterMs, auth } = error;
-  const data = {
-    code,
-    server,
-    delivered,
-    ...(status !== undefined && { status }),
-    ...(exit && { exit }),
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-    ...(auth && { auth }),
-  };
+  // What is undefined is not written.
+  const data = { code, server, delivered, status, exit, retryAfterMs, auth };
   return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
 }
