@@ -120,7 +120,7 @@ export class CatalogEntry implements SessionOwner {
       requestTimeoutMs,
       probeTimeoutMs,
       silenceTimeoutMs: startTimeoutMs / 2 - probeTimeoutMs,
-      connect: () => this.#connect(caller, onProgress),
+      connect: (since) => this.#connect(caller, onProgress, since),
     });
   }
 
@@ -220,13 +220,17 @@ export class CatalogEntry implements SessionOwner {
   }
 
   /** A connection with an instance of its own. */
-  #connect(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): ServerConnection {
+  #connect(
+    caller: Caller | undefined,
+    onProgress?: (progress: RuntimeProgress) => void,
+    since?: number,
+  ): ServerConnection {
     const Connection = this.factory.supports?.stderr === false ? ServerConnection : StreamConnection;
     return new Connection({
       server: this.definition.id,
       requestTimeoutMs: this.definition.requestTimeoutMs,
       clock: this.#env.clock,
-      acquire: (signal, onQueued) => this.#acquire(caller, signal, onProgress, onQueued),
+      acquire: (signal, onQueued) => this.#acquire(caller, signal, onProgress, onQueued, since),
     });
   }
 
@@ -236,6 +240,7 @@ export class CatalogEntry implements SessionOwner {
     signal: AbortSignal,
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
     onQueued: (isQueued: boolean) => void,
+    since: number | undefined,
   ): Promise<Instance> {
     for (;;) {
       const entry = this.#env.find(this.definition.id);
@@ -245,7 +250,7 @@ export class CatalogEntry implements SessionOwner {
       }
       try {
         onQueued(true);
-        return await entry.supervisor.acquire(caller, signal, onProgress, () => onQueued(false));
+        return await entry.supervisor.acquire(caller, signal, onProgress, () => onQueued(false), since);
       } catch (error) {
         if (!entry.#isRetired || signal.aborted) {
           throw error;

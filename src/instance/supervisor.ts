@@ -76,6 +76,7 @@ export class Supervisor implements InstanceOwner {
    * A running instance for one connection alone: one that was started ahead, or a new one.
    *
    * @param onTurn - called when nothing has to be waited for any more but the start itself
+   * @param since - from when on the time counts in which it has to find a place, where not from now on
    * @throws `GatewayError`: what the start failed with
    */
   async acquire(
@@ -83,16 +84,14 @@ export class Supervisor implements InstanceOwner {
     signal: AbortSignal,
     onProgress?: (progress: RuntimeProgress) => void,
     onTurn?: () => void,
+    since?: number,
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
-    const { clock } = this.#options;
-    let waitedMs = 0;
     if (!isKnown(caller) && this.#beginnings.length > 0) {
-      const since = clock.now();
+      since ??= this.#options.clock.now();
       // Once: whoever asks for another start again and again must not hold it up for ever.
       await abortable(abortable(Promise.all(this.#beginnings), signal), this.#closing.signal);
-      waitedMs = clock.now() - since;
       await this.#settleStops(signal);
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
@@ -102,9 +101,9 @@ export class Supervisor implements InstanceOwner {
         return spare;
       }
     }
-    const instance = await this.#create(caller, signal, waitedMs);
+    const instance = await this.#create(caller, signal, since);
     instance.onProgress = onProgress;
-    await this.#open(instance, signal, onTurn);
+    await this.#open(instance, signal, onTurn, since);
     return instance;
   }
 
@@ -166,10 +165,10 @@ export class Supervisor implements InstanceOwner {
     return [...this.#stops, ...unused.map((instance) => instance.stop())];
   }
 
-  async #open(instance: Instance, signal: AbortSignal, onTurn?: () => void): Promise<void> {
+  async #open(instance: Instance, signal: AbortSignal, onTurn?: () => void, since?: number): Promise<void> {
     let place: Place | undefined;
     try {
-      place = await this.#takeTurn(signal);
+      place = await this.#takeTurn(signal, since);
       onTurn?.();
       await abortable(instance.open(), signal);
     } catch (error) {
@@ -185,11 +184,14 @@ export class Supervisor implements InstanceOwner {
   }
 
   /** A stop ends the wait: whoever comes after it must not meet what it has ended. */
-  async #takeTurn(signal: AbortSignal): Promise<Place> {
-    const { starting, definition } = this.#options;
+  async #takeTurn(signal: AbortSignal, since?: number): Promise<Place> {
+    const { starting, definition, clock } = this.#options;
+    const { id, startTimeoutMs } = definition;
+    const now = clock.now();
+    const left = Math.max(0, (since ?? now) + startTimeoutMs - now);
     const waiting = starting.isFree() ? undefined : eitherSignal(signal, this.#untilStopped());
     try {
-      return await starting.take(definition.id, definition.startTimeoutMs, waiting?.signal ?? signal);
+      return await starting.take(id, left, waiting?.signal ?? signal, 1, startTimeoutMs);
     } finally {
       waiting?.release();
     }
@@ -406,22 +408,15 @@ export class Supervisor implements InstanceOwner {
     await authorize();
   }
 
-  /** @param waitedMs - how long a place was waited for before */
-  async #create(caller: Caller | undefined, signal: AbortSignal, waitedMs = 0): Promise<Instance> {
+  /** @param since - from when on the time counts in which it has to find room */
+  async #create(caller: Caller | undefined, signal: AbortSignal, since?: number): Promise<Instance> {
     const { definition, clock, nextInstanceId, room } = this.#options;
     const either = eitherSignal(signal, this.#closing.signal);
     let giveBack: (() => void) | undefined;
     let place: Place | undefined;
     try {
       giveBack = await this.#policy.admit(either.signal);
-      place = await takeRoom(
-        room,
-        definition.id,
-        definition.startTimeoutMs,
-        either.signal,
-        clock,
-        clock.now() - waitedMs,
-      );
+      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock, since);
       either.signal.throwIfAborted();
     } catch (error) {
       place?.();

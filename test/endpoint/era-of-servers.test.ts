@@ -83,6 +83,30 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(3);
   });
 
+  describe.each([{ instances: 1 }, { starting: 1 }])('%o', (limits) => {
+    test('a server that is started afresh and finds no place is told so', async () => {
+      const die: NonNullable<Script['on']>[string] = (_, instance) => {
+        instance.die(3);
+        return hold;
+      };
+      const slow = { open: () => new Promise<void>(() => {}) };
+      await using t = setUp(
+        { one: { tools: [{ name: 'x' }], on: { 'server/discover': die } }, two: slow },
+        { limits, entries: { one: { start_timeout: '10s' } } },
+      );
+      await using caller = await t.caller();
+      const gone = t.server('one').change();
+      const calling = caller.error('tools/call', { name: 'one__x' });
+      const starting = t.gateway.start('two').catch(() => {});
+      await gone;
+      await t.clock.advance(10_000);
+      expect(await calling).toMatchObject({ data: { code: 'LIMIT_REACHED', server: 'one', delivered: false } });
+      expect(t.server('one').opens).toBe(1);
+      await t.gateway.stop('two');
+      await starting;
+    });
+  });
+
   test('what a server has asked that is started afresh is taken back, and is answered to nobody', async () => {
     const script: Script = {
       tools: [{ name: 'go' }],

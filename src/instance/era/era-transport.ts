@@ -40,7 +40,8 @@ export interface EraTransportOptions {
   readonly silenceTimeoutMs: number;
   /** For what no request of the connection is sent for, in milliseconds. */
   readonly requestTimeoutMs: number;
-  connect(): EraConnection;
+  /** @param since - from when on the time counts in which the server has to find a place, where not from now on */
+  connect(since?: number): EraConnection;
 }
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -206,8 +207,10 @@ export class EraTransport implements LinkTransport {
     const questions = new Questions((question, onOutcome) => this.#forward(question, undefined, onOutcome));
     this.#questions = questions;
     this.#shaking = true;
+    // One that finds no place has to say so before the handshake takes too long.
+    const since = this.#options.clock.now() - 1;
     try {
-      const answer = await this.#shakeHands(request, params, questions);
+      const answer = await this.#shakeHands(request, params, questions, since);
       if (answer !== undefined && isTimeout(answer)) {
         this.#forgetEra();
       }
@@ -233,7 +236,12 @@ export class EraTransport implements LinkTransport {
   }
 
   /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
-  async #shakeHands(request: JSONRPCRequest, params: Params, questions: Questions): Promise<Response | undefined> {
+  async #shakeHands(
+    request: JSONRPCRequest,
+    params: Params,
+    questions: Questions,
+    since: number,
+  ): Promise<Response | undefined> {
     const { era } = this.#options;
     let early: Response | undefined;
     if (era.known !== 'legacy') {
@@ -256,7 +264,7 @@ export class EraTransport implements LinkTransport {
       }
       if (verdict.era === 'ended') {
         this.#isReplacing = true;
-        await this.#replace().finally(() => {
+        await this.#replace(since).finally(() => {
           this.#isReplacing = false;
         });
       } else {
@@ -325,7 +333,7 @@ export class EraTransport implements LinkTransport {
   }
 
   /** Starts afresh: the server has ended, or will not answer any more. */
-  async #replace(): Promise<void> {
+  async #replace(since: number): Promise<void> {
     this.#inner.expectEnd?.(true);
     // It may hold what the next one needs: a file, a port, a container's name.
     await this.#inner.close();
@@ -338,12 +346,12 @@ export class EraTransport implements LinkTransport {
     }
     this.#ended = false;
     this.#lastError = undefined;
-    this.#inner = this.#attach();
+    this.#inner = this.#attach(since);
     await this.#inner.start();
   }
 
-  #attach(): EraConnection {
-    const inner = this.#options.connect();
+  #attach(since?: number): EraConnection {
+    const inner = this.#options.connect(since);
     inner.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => {
       this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
