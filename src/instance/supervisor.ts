@@ -96,8 +96,8 @@ export class Supervisor implements InstanceOwner {
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
       spare.onProgress = onProgress;
-      onTurn?.();
       if (await this.#join(spare, signal)) {
+        onTurn?.();
         return spare;
       }
     }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, GatewayError } from '../../src/index.js';
 import { hold, type Script } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
 import { serverPath } from '../support/trees.js';
@@ -396,4 +397,23 @@ describe('a server that was started ahead', () => {
       expect([deaf.closes, runtime.opened.length, asked[0]?.aborted]).toEqual([1, 2, true]);
     },
   );
+
+  test('that does not live leaves who has taken it to wait for a place, which a cancelled call gives up', async () => {
+    const runtime = new ScriptedRuntime();
+    const servers = ['a', 'b'].map((id) => ({ id, runtime: { type: 'scripted' as const } }));
+    await using gateway = createGateway({ servers }, { runtimes: [runtime], limits: { instances: 1 } });
+    await gateway.start('a');
+    Object.assign(runtime.last, { health: () => Promise.reject(new Error('it is stuck')) });
+    await using caller = await TestCaller.open(gateway.connect());
+    const other = gateway.connect('b');
+    const waiting = other.start();
+    await settle();
+    await caller.send({ id: 1, method: call[0], params: call[1] });
+    await waiting;
+    await settle();
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    await other.close();
+    await settle();
+    expect(runtime.contexts.map(({ server }) => server)).toEqual(['a', 'b']);
+  });
 });
