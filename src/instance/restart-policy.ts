@@ -96,16 +96,19 @@ export class RestartPolicy {
     if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
       this.reset();
     }
-    this.#failures = this.#failures.filter((at) => now - at < windowMs);
-    this.#failures.push(now);
-    this.#row += 1;
-    this.#unproved = true;
-    this.#turn = undefined;
-    this.#last = failure;
-    this.#loop ||= this.#failures.length > max;
-    // A session that is lost says nothing of the server, unless it happens again and again.
-    const waits = failure?.code !== 'SESSION_LOST' || this.#row > 1;
-    this.#nextAt = now + (this.#loop ? cooldownMs : waits ? this.#delay() : 0);
+    const isLost = failure?.code === 'SESSION_LOST';
+    // A server that forgets forgets all its sessions: those that had begun before it last did say nothing new.
+    if (!isLost || now - livedMs >= (this.#failures.at(-1) ?? 0)) {
+      this.#failures = this.#failures.filter((at) => now - at < windowMs);
+      this.#failures.push(now);
+      this.#row += 1;
+      this.#unproved = true;
+      this.#turn = undefined;
+      this.#last = failure;
+      this.#loop ||= this.#failures.length > max;
+      // A session that is lost says nothing of the server, unless it happens again and again.
+      this.#nextAt = now + (this.#loop ? cooldownMs : isLost && this.#row === 1 ? 0 : this.#delay());
+    }
     return this.#loop ? 'crash-loop' : 'failed';
   }
 

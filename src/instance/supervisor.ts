@@ -314,7 +314,8 @@ export class Supervisor implements InstanceOwner {
 
   /** Refuses all later starts, then stops. */
   close(graceMs: number): Promise<void> {
-    const reason = this.#closedError();
+    const { id } = this.#options.definition;
+    const reason = new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { server: id, delivered: false });
     this.#closing.abort(reason);
     // Who waits for a turn is told of the gateway, as who waits for room is.
     this.#abortAhead?.abort(reason);
@@ -439,13 +440,6 @@ export class Supervisor implements InstanceOwner {
     });
     this.#instances.add(instance);
     return instance;
-  }
-
-  #closedError(): GatewayError {
-    return new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', {
-      server: this.#options.definition.id,
-      delivered: false,
-    });
   }
 }
 

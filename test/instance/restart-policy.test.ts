@@ -50,12 +50,30 @@ describe('a server that fails', () => {
     const lost = new GatewayError('SESSION_LOST', 'the server no longer knows the session');
     policy.failed(0, lost);
     expect(await waited(policy, clock)).toBe(0);
-    policy.failed(settings.windowMs - 1, lost);
+    await clock.advance(settings.windowMs - 1);
+    policy.failed(settings.windowMs - 2, lost);
     expect(await waited(policy, clock)).toBe(2_000);
     policy.failed(settings.windowMs, lost);
     expect(await waited(policy, clock)).toBe(0);
     policy.failed(settings.windowMs, new GatewayError('SERVER_EXITED', 'the server ended'));
     expect(await waited(policy, clock)).toBe(1_000);
+  });
+
+  test('has failed once when it has forgotten all its sessions, however many notice that', async () => {
+    const { policy, clock } = createPolicy();
+    const lost = new GatewayError('SESSION_LOST', 'the server no longer knows the session');
+    await clock.advance(10_000);
+    for (let session = 0; session < 2 * settings.max; session += 1) {
+      expect(policy.failed(9_000, lost)).toBe('failed');
+    }
+    expect(await waited(policy, clock)).toBe(0);
+    // Those that have begun since say that it forgets again.
+    for (let time = 1; time < settings.max; time += 1) {
+      await clock.advance(2);
+      expect(policy.failed(1, lost)).toBe('failed');
+    }
+    await clock.advance(2);
+    expect(policy.failed(1, lost)).toBe('crash-loop');
   });
 
   test('waits twice as long each time, up to the longest back-off', async () => {
