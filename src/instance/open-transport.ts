@@ -3,6 +3,7 @@ import type { Clock } from '../options.js';
 import type { Caller, RuntimeContext, RuntimeFactory, RuntimeProgress, RuntimeTransport } from '../runtime.js';
 import { isTransport } from '../sdk.js';
 import { abortable } from '../util/abort.js';
+import { causesOf } from '../util/causes.js';
 import { copyError } from '../util/copy-error.js';
 import { secretsOf } from '../util/credentials.js';
 import type { Redactor } from './redact.js';
@@ -141,9 +142,8 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
 
 /** Writes the stack now: until somebody reads it, V8 keeps with the error all that stands on it, which is the whole entry. */
 function withStack(error: unknown): unknown {
-  // The causes of a cause may go in a circle.
-  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
-    void at.stack;
+  for (const { stack } of causesOf(error)) {
+    void stack;
   }
   return error;
 }

@@ -1,8 +1,9 @@
+import { causesOf } from '../../util/causes.js';
 import { DialError } from './dial.js';
 
 /** What went wrong on the way to a server, in words that say what to look at. Names no header and no query. */
 export function describeNetworkError(error: unknown, url: URL): string {
-  const told = dialErrorOf(error);
+  const told = causesOf(error).find((cause) => cause instanceof DialError);
   if (told !== undefined) return told.message;
   const code = codeOf(error);
   if (url.protocol === 'https:' && cuts.has(code) && nothingCame(error)) {
@@ -37,9 +38,8 @@ export function describeNetworkError(error: unknown, url: URL): string {
 /** Where a connection was meant to go, when that is not where the request goes. */
 function proxyOf(error: unknown, url: URL): URL | undefined {
   const wanted = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
-  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
-    const inner: unknown = at instanceof AggregateError ? at.errors[0] : at;
-    const { address, hostname, port } = inner as { address?: unknown; hostname?: unknown; port?: unknown };
+  for (const cause of causesOf(error)) {
+    const { address, hostname, port } = cause as { address?: unknown; hostname?: unknown; port?: unknown };
     const host = typeof address === 'string' ? address : hostname;
     const other = port !== undefined ? port !== wanted : hostname !== undefined && hostname !== url.hostname;
     if (typeof host === 'string' && other) {
@@ -98,22 +98,12 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
 
 /** What began it says more than what was made of it. */
 function innermostMessage(error: unknown): string {
-  let at = error;
-  for (let depth = 0; depth < 5 && at instanceof Error && at.cause instanceof Error; depth++) at = at.cause;
-  return at instanceof Error ? at.message : String(at);
-}
-
-function dialErrorOf(error: unknown): DialError | undefined {
-  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
-    if (at instanceof DialError) return at;
-  }
-  return undefined;
+  return causesOf(error).at(-1)?.message ?? String(error);
 }
 
 /** The code of an error, or of what caused it. */
 function codeOf(error: unknown): string {
-  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++, at = at.cause) {
-    const { code } = at as NodeJS.ErrnoException;
+  for (const { code } of causesOf(error) as NodeJS.ErrnoException[]) {
     if (typeof code === 'string' && code !== 'UND_ERR_ABORTED') return code;
   }
   return '';

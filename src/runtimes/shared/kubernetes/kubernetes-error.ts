@@ -1,4 +1,5 @@
 import { GatewayError } from '../../../errors.js';
+import { causesOf } from '../../../util/causes.js';
 import { type ResourceRef, showResource } from './resources.js';
 
 /**
@@ -135,10 +136,8 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 function codeOf(error: unknown): string {
-  for (let depth = 0, at = error; depth < 5 && at instanceof Error; depth++) {
-    const { code } = at as NodeJS.ErrnoException;
+  for (const { code } of causesOf(error) as NodeJS.ErrnoException[]) {
     if (typeof code === 'string') return code;
-    at = at instanceof AggregateError ? at.errors[0] : at.cause;
   }
   return '';
 }
