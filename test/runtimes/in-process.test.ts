@@ -51,6 +51,25 @@ describe('in-process', () => {
     broken: () => ({ server: () => Promise.reject(new Error('no such database')) }),
   });
 
+  test('what is no message is skipped, and said, and what comes behind it is heard', async () => {
+    const sent = [undefined, null, 5, [], {}, { method: 5 }, { jsonrpc: '2.0', method: 5 }];
+    const [near, far] = InMemoryTransport.createLinkedPair();
+    const transport = await open(() => near);
+    const heard: unknown[] = [];
+    transport.onmessage = (message) => heard.push(message);
+    transport.onerror = (error) => heard.push(error);
+    await transport.start();
+    const next = { jsonrpc: '2.0', method: 'x' } as const;
+    for (const message of sent) {
+      await far.send(message as never);
+      await far.send(next);
+      await setImmediate();
+      const trouble = { code: 'MESSAGE_INVALID', server: 'notes' };
+      expect(heard.splice(0), JSON.stringify(message)).toEqual([expect.objectContaining(trouble), next]);
+    }
+    await transport.close();
+  });
+
   const rubbish = [undefined, null, 7, 'server', {}, { connect: 1 }, { start() {}, close() {} }, () => {}];
   test.each(rubbish)('does not take %o for a server', async (made) => {
     await expect(open(() => made)).rejects.toMatchObject({

@@ -1,10 +1,10 @@
-import { GatewayError } from '../../errors.js';
+import { GatewayError, type GatewayErrorCode } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { RuntimeTransport } from '../../runtime.js';
 import type { JSONRPCMessage, Transport, TransportSendOptions } from '../../sdk.js';
 import { runCallback } from '../../transport/callback.js';
 import { Inbox } from '../../transport/inbox.js';
-import { isProgress } from '../../transport/json-rpc.js';
+import { isJsonRpcMessage, isProgress } from '../../transport/json-rpc.js';
 import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
 import { once } from '../../util/once.js';
@@ -49,8 +49,12 @@ export class InProcessTransport implements RuntimeTransport {
     inner.onmessage = (message, extra) => {
       if (this.#ended !== undefined) return;
       this.#inbox.put(() => {
-        runCallback(this, () => this.onmessage?.(message, extra));
-        return isProgress(message);
+        if (isJsonRpcMessage(message)) {
+          runCallback(this, () => this.onmessage?.(message, extra));
+          return isProgress(message);
+        }
+        const error = this.#error('MESSAGE_INVALID', 'the server sent what is no JSON-RPC message; it was skipped');
+        runCallback(this, () => this.onerror?.(error));
       });
     };
     inner.onerror = (error) => this.#inbox.put(() => runCallback(this, () => this.onerror?.(error)));
@@ -159,7 +163,7 @@ export class InProcessTransport implements RuntimeTransport {
   });
 
   #error(
-    code: 'TRANSPORT_CLOSED' | 'TRANSPORT_NOT_STARTED' | 'SERVER_EXITED' | 'STOP_FAILED',
+    code: GatewayErrorCode,
     message: string,
     options: ConstructorParameters<typeof GatewayError>[2] = {},
   ): GatewayError {
