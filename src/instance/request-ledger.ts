@@ -170,8 +170,12 @@ export function toErrorResponse(
   message: string,
   delivered: boolean | 'unknown',
 ): JSONRPCErrorResponse {
-  const { code, server, status, exit, retryAfterMs, auth } = error;
-  // What is undefined is not written.
-  const data = { code, server, delivered, status, exit, retryAfterMs, auth };
+  const { code, server } = error;
+  const data: Record<string, unknown> = { code, server, delivered };
+  for (const part of ['status', 'exit', 'retryAfterMs', 'auth'] as const) {
+    if (error[part] !== undefined) {
+      data[part] = error[part];
+    }
+  }
   return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
 }
