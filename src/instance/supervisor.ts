@@ -184,11 +184,10 @@ export class Supervisor implements InstanceOwner {
   }
 
   /** A stop ends the wait: whoever comes after it must not meet what it has ended. */
-  async #takeTurn(signal: AbortSignal, since?: number): Promise<Place> {
+  async #takeTurn(signal: AbortSignal, since = this.#options.clock.now()): Promise<Place> {
     const { starting, definition, clock } = this.#options;
     const { id, startTimeoutMs } = definition;
-    const now = clock.now();
-    const left = Math.max(0, (since ?? now) + startTimeoutMs - now);
+    const left = Math.max(0, Math.round(since + startTimeoutMs - clock.now()));
     const waiting = starting.isFree() ? undefined : eitherSignal(signal, this.#untilStopped());
     try {
       return await starting.take(id, left, waiting?.signal ?? signal, 1, startTimeoutMs);

@@ -18,7 +18,7 @@ export function describeNetworkError(error: unknown, url: URL): string {
   if (known !== undefined) return `${known(url)} (${code})`;
   // On a connection that was to end with this answer, the parser finds out that it ended too early.
   if (/\(Invalid EOF state\)/.test(innermostMessage(error))) return `${url.host} cut the connection`;
-  if (code.startsWith('HPE_') || isParserError(error))
+  if (code.startsWith('HPE_') || (error as Error | undefined)?.name === 'HTTPParserError')
     return `what answers at ${url.host} does not speak HTTP${code === '' ? '' : ` (${code})`}`;
   // OpenSSL spells their names in several ways.
   if (/^ERR_SSL_.*ALERT_CERTIFICATE_REQUIRED$/.test(code)) {
@@ -56,10 +56,6 @@ const cuts: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIP
 function nothingCame(error: unknown): boolean {
   const { socket } = error as { readonly socket?: { readonly bytesRead?: number } };
   return socket?.bytesRead === 0;
-}
-
-function isParserError(error: unknown): boolean {
-  return error instanceof Error && error.name === 'HTTPParserError';
 }
 
 const problems: Readonly<Record<string, (url: URL) => string>> = {
