@@ -389,6 +389,30 @@ describe('the end of a session', () => {
     expect(opened.peer.errors).toEqual([]);
   });
 
+  test('a server that cuts the connection then, as an idle one, is told once more', async () => {
+    let isCut = false;
+    await using host = await listenScripted(({ method, response }) => {
+      if (method !== 'DELETE') return false;
+      isCut ? response.writeHead(200).end() : response.socket?.destroy();
+      isCut = true;
+      return true;
+    });
+    await using opened = await open(host.url);
+    await opened.peer.close();
+    expect(host.count('DELETE')).toBe(2);
+    expect(opened.peer.errors).toEqual([]);
+  });
+
+  test('a server that cuts it each time is told twice, and is no trouble', async () => {
+    await using host = await listenScripted(({ method, response }) =>
+      method === 'DELETE' ? response.socket?.destroy() : false,
+    );
+    await using opened = await open(host.url);
+    await opened.peer.close();
+    expect(host.count('DELETE')).toBe(2);
+    expect(opened.peer.errors).toEqual([]);
+  });
+
   test('without a session there is nothing to tell', async () => {
     await using host = await listenScripted(undefined, { withSession: false });
     await using opened = await open(host.url);

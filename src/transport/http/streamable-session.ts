@@ -65,18 +65,27 @@ export class StreamableSession {
   async end(): Promise<void> {
     if (this.#id === undefined || this.#loss !== undefined) return;
     const { url, clock, leftovers } = this.#options;
-    const exchange = new Exchange(this.#options, {
-      url,
-      method: 'DELETE',
-      step: 'DELETE (end of the session)',
-      onNoAccess: 'nothing',
-      headers: this.headers(),
-      headersTimeoutMs: farewellMs,
-    });
-    const gone = exchange.answer.then(
-      (answer) => leftovers.discard(answer),
-      () => {},
-    );
+    const ask = () =>
+      new Exchange(this.#options, {
+        url,
+        method: 'DELETE',
+        step: 'DELETE (end of the session)',
+        onNoAccess: 'nothing',
+        headers: this.headers(),
+        headersTimeoutMs: farewellMs,
+      });
+    let exchange = ask();
+    const gone = exchange.answer
+      .catch((error: GatewayError) => {
+        // The server may have closed an idle connection in that moment, and a session can be ended twice.
+        if (exchange.aborted || error.code !== 'CONNECTION_FAILED') throw error;
+        exchange = ask();
+        return exchange.answer;
+      })
+      .then(
+        (answer) => leftovers.discard(answer),
+        () => {},
+      );
     await settledWithin(gone, farewellMs, clock);
     exchange.abort();
   }

@@ -18,6 +18,8 @@ export interface Session {
   /** A message to it was cut off, or may have been. */
   hasLost: boolean;
   deletes: number;
+  /** The connection of a DELETE was cut. */
+  isCutAtEnd: boolean;
   /** Calls, with their ids. */
   readonly calls: Map<Call, unknown>;
   /** The ids of the requests that the client has taken back. */
@@ -40,6 +42,7 @@ export function createSession(id: string, version?: string): Session {
     isAlive: true,
     hasLost: false,
     deletes: 0,
+    isCutAtEnd: false,
     calls: new Map(),
     cancelled: new Set(),
     asked: new Set(),
