@@ -1,6 +1,5 @@
 import type { Link } from '../instance/link.js';
-
-const levels: readonly unknown[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
+import { logLevels } from '../instance/tell-log-level.js';
 
 /** From which level on a caller wants to read the logs of its servers; each server is told when it has opened. */
 export class LogLevel {
@@ -8,7 +7,7 @@ export class LogLevel {
 
   /** What is wrong with a level; undefined for one that there is. */
   problemOf(level: unknown): string | undefined {
-    return levels.includes(level) ? undefined : `params.level must be one of ${levels.join(', ')}`;
+    return logLevels.includes(level) ? undefined : `params.level must be one of ${logLevels.join(', ')}`;
   }
 
   set(level: unknown, open: readonly Link[]): void {

@@ -11,7 +11,7 @@ import { isPartOf } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 import type { SendOutcome } from './strict-transport.js';
-import { tellLogLevel } from './tell-log-level.js';
+import { logLevels, tellLogLevel } from './tell-log-level.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -74,8 +74,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #callerTasks: SharedTasks<SharedTransport>;
   #initializeParams: Params | undefined;
   #latest: SharedTransport | undefined;
-  /** From which level on the one caller wants to read the log. */
-  #level: Params | undefined;
   /** Why no other server will take the place of this one. */
   #retired: GatewayError | undefined;
 
@@ -195,10 +193,16 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   ): RequestId | undefined {
     this.#latest = from;
     const { method, params } = request;
+    // The link changes what it is given.
+    const copy = { ...request };
     if (method === 'logging/setLevel') {
-      // One caller's wish must not change what the others get; and log messages reach nobody there.
+      // Log messages reach nobody where callers share it.
       const isForOne = this.#options.sharing === 'one-caller';
-      this.#level = isForOne ? params : undefined;
+      if (isForOne && logLevels.includes(params?.level)) {
+        from.level = params?.level;
+        // Each connection gets what it wants of that.
+        copy.params = { ...params, ...this.#level };
+      }
       // A server that is not open yet is told when it is.
       if (!isForOne || this.isResting) {
         onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
@@ -225,8 +229,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         return undefined;
       }
     }
-    // The link changes what it is given.
-    const copy = { ...request };
     const exchange: SharedExchange = {
       from,
       callerId: request.id,
@@ -400,7 +402,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#tasks.see(owner, message.params ?? {});
       return owner === undefined ? [] : [owner];
     }
-    return this.#options.sharing === 'one-caller' || listChanges.has(message.method) ? all : [];
+    if (this.#options.sharing === 'callers') {
+      return listChanges.has(message.method) ? all : [];
+    }
+    const { level } = message.params ?? {};
+    return message.method === 'notifications/message' && logLevels.includes(level)
+      ? all.filter((transport) => logLevels.indexOf(level) >= logLevels.indexOf(transport.level))
+      : all;
   }
 
   /**
@@ -414,6 +422,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const all = [...this.#attached];
     const latest = this.#latest ?? all.at(-1);
     return latest?.answers(method) ? latest : (all.findLast((transport) => transport.answers(method)) ?? latest);
+  }
+
+  /** The lowest that a connection wants to read the log from. */
+  get #level(): Params | undefined {
+    const wanted = new Set([...this.#attached].map(({ level }) => level));
+    const level = logLevels.find((each) => wanted.has(each));
+    return level === undefined ? undefined : { level };
   }
 
   #isSubscribed(uri: string): boolean {

@@ -68,6 +68,8 @@ export class SharedTransport implements Transport {
   readonly subscribing = new Set<JSONRPCRequest>();
   /** @internal Its user may have another connection to the same session. */
   user: unknown = this;
+  /** From which level on its client wants to read the log. */
+  level: unknown;
   /** What its client has said of itself. */
   initializeParams: Params | undefined;
   readonly #join: () => SharedTransportOwner;

@@ -345,6 +345,23 @@ describe('what the connections of one caller share', () => {
     expect(t.server.of('logging/setLevel')).toHaveLength(1);
   });
 
+  test('one that wants little of the log takes nothing from another, and gets no more than it wants', async () => {
+    const t = setUp('caller', { 'logging/setLevel': () => ({ result: {} }) });
+    const one = await t.begin();
+    const two = await t.begin();
+    await one.ask('logging/setLevel', { level: 'debug' });
+    await two.ask('logging/setLevel', { level: 'error' });
+    expect(t.server.of('logging/setLevel').map(({ params }) => params?.level)).toEqual(['debug', 'debug']);
+    for (const level of ['info', 'error', 'critical']) {
+      t.server.say({ method: 'notifications/message', params: { level, data: 'x' } });
+    }
+    const read = ({ heard }: typeof one) =>
+      heard.map(({ params }) => (params as { level?: string } | undefined)?.level);
+    expect(read(one).filter(Boolean)).toEqual(['info', 'error', 'critical']);
+    expect(read(two).filter(Boolean)).toEqual(['error', 'critical']);
+    await t.pool.close(stopped);
+  });
+
   test('a server that asks without end is refused at some point, and asks again when it has its answers', async () => {
     const t = setUp('caller');
     const one = await t.begin({ capabilities: { roots: {} } });

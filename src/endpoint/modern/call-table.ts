@@ -1,6 +1,6 @@
+import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import type { CallerSession } from './caller-sessions.js';
-import { logLevels } from './envelope.js';
 import { resumable } from './input-requests.js';
 import type { ModernCall } from './modern-call.js';
 
@@ -68,7 +68,7 @@ export class CallTable {
       }
       case 'notifications/message': {
         const isWanted =
-          call?.logLevel !== undefined && logLevels.indexOf(String(params?.level)) >= logLevels.indexOf(call.logLevel);
+          call?.logLevel !== undefined && logLevels.indexOf(params?.level) >= logLevels.indexOf(call.logLevel);
         isWanted && call.reply?.(message);
         return;
       }

@@ -1,11 +1,12 @@
 import type { GatewayError } from '../../errors.js';
 import type { Response } from '../../instance/exchanges.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
+import { logLevels } from '../../instance/tell-log-level.js';
 import { isResponse, type RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { tasksExtension } from '../../transport/tasks.js';
 import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
-import { type Envelope, logLevels } from './envelope.js';
+import type { Envelope } from './envelope.js';
 import type { ModernCall } from './modern-call.js';
 
 type Fields = Readonly<Record<string, unknown>>;

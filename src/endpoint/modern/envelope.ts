@@ -1,11 +1,9 @@
+import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 export type RpcError = JSONRPCErrorResponse['error'];
-
-/** From the least important to the most. */
-export const logLevels = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 /** What a request of the stateless era says of its sender. */
 export interface Envelope {
@@ -46,7 +44,7 @@ export function readEnvelope({ params = {} }: JSONRPCRequest): Envelope | RpcErr
     return invalid(metaKeys.clientInfo, 'must be an object with a name');
   }
   const logLevel = meta[metaKeys.logLevel];
-  if (logLevel !== undefined && !logLevels.includes(logLevel as string)) {
+  if (logLevel !== undefined && !logLevels.includes(logLevel)) {
     return invalid(metaKeys.logLevel, `must be one of ${logLevels.join(', ')}`);
   }
   return { capabilities, clientInfo, logLevel: logLevel as string | undefined };
