@@ -1,5 +1,5 @@
 import type { Link } from '../instance/link.js';
-import { logLevels } from '../instance/tell-log-level.js';
+import { logLevels, tellLogLevel } from '../instance/tell-log-level.js';
 
 /** From which level on a caller wants to read the logs of its servers; each server is told when it has opened. */
 export class LogLevel {
@@ -19,8 +19,6 @@ export class LogLevel {
 
   /** Tells a server, if the caller has set a level and the server writes a log. */
   tell(link: Link): void {
-    if (this.#level !== undefined && link.handshake?.capabilities.logging !== undefined) {
-      link.ask('logging/setLevel', { level: this.#level }).catch(() => {});
-    }
+    tellLogLevel(link, this.#level === undefined ? undefined : { level: this.#level });
   }
 }

@@ -6,9 +6,9 @@ export const logLevels: readonly unknown[] = [
   ...['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'],
 ];
 
-/** Tells a server that has just opened what its caller has asked another one before, if it has. */
+/** Tells a server that runs what its caller has asked for, if it has: the next one is told when it opens, and none is started for it. */
 export function tellLogLevel(link: Link, params: JSONRPCRequest['params']): void {
-  if (params !== undefined && link.handshake?.capabilities.logging !== undefined) {
-    link.ask('logging/setLevel', params).catch(() => {});
+  if (params !== undefined && link.handshake?.capabilities.logging !== undefined && !link.isEnding) {
+    link.ask('logging/setLevel', params, true).catch(() => {});
   }
 }

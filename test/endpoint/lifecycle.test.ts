@@ -191,6 +191,34 @@ describe('a server that dies', () => {
     expect(caller.notifications('notifications/message')).toEqual([]);
   });
 
+  test('is told the latest log level alone, and not started for it, when that was set while the server ended', async () => {
+    await using t = setUp({ a: script });
+    await using caller = await t.caller();
+    const lost = caller.request('tools/call', { name: 'a__hang' });
+    await t.server('a').request('tools/call');
+    const set: Promise<Json>[] = [];
+    const { onmessage } = caller.transport;
+    caller.transport.onmessage = (message, extra) => {
+      // As a caller may the moment it hears of the failure.
+      if (set.length === 0) {
+        set.push(caller.result('logging/setLevel', { level: 'alert' }));
+        set.push(caller.result('logging/setLevel', { level: 'error' }));
+      }
+      onmessage?.(message, extra);
+    };
+    t.server('a').only.die();
+    await lost;
+    await Promise.all(set);
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(1);
+    await caller.result('tools/call', { name: 'a__x' });
+    const levels = t
+      .server('a')
+      .only.requests('logging/setLevel')
+      .map(({ params }) => params?.level);
+    expect(levels).toEqual(['error']);
+  });
+
   test('has no subscription left that was ended', async () => {
     await using t = setUp({ a: script });
     await using caller = await t.caller();
