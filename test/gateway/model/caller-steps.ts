@@ -3,6 +3,7 @@ import type { Json } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
 import { serverIds } from './entries.js';
 import type { Call, How } from './judge.js';
+import { levels } from './levels.js';
 import { type Asked, groupOf, isThere, join, type Member } from './members.js';
 import { foreign, uriOf } from './servers.js';
 import type { What, World } from './world.js';
@@ -106,8 +107,35 @@ export class CallerSteps {
   }
 
   ask(member: Member, chance: Chance): void {
-    const method = chance.one(['tools/list', 'resources/list', 'prompts/list', 'ping', 'no/such', 'logging/setLevel']);
-    this.#world.request(member, method, method === 'logging/setLevel' ? { level: 'info' } : {}, {});
+    const method = chance.one(['tools/list', 'resources/list', 'prompts/list', 'ping', 'no/such']);
+    this.#world.request(member, method, {}, {});
+  }
+
+  /** Wants the log from another level on: with a word of its own, or from now on with each request. */
+  setLevel(member: Member, chance: Chance): void {
+    const level = chance.one(levels);
+    if (!member.isLevelSettled) {
+      return;
+    }
+    member.levels.add(level);
+    if (member.era === 'modern') {
+      member.level = chance.oneIn(4) ? undefined : level;
+      return;
+    }
+    member.isLevelSettled = false;
+    const sent = this.#world.request(member, 'logging/setLevel', { level }, {});
+    this.#world.watch(sent, () => {
+      member.isLevelSettled = sent.result !== undefined && !sent.cancelled;
+      member.level = level;
+    });
+  }
+
+  changeRoots(member: Member): number {
+    const number = this.#world.number();
+    this.#world.judge.log(`${this.#world.judge.who(member)} has other roots: ${number}`);
+    const params = { c: member.index, number };
+    member.era === 'legacy' && this.#world.send(member, { method: 'notifications/roots/list_changed', params });
+    return number;
   }
 
   subscribe(member: Member, chance: Chance): void {
@@ -196,6 +224,9 @@ export class CallerSteps {
 
   answerTo(member: Member, { method, number }: Asked): Json {
     const mark = { q: number, by: member.index };
+    if (method === 'roots/list') {
+      return { roots: [{ uri: `file:///${number}/${member.index}` }] };
+    }
     return method === 'elicitation/create'
       ? { action: 'accept', content: mark }
       : { role: 'assistant', model: 'm', content: { type: 'text', text: 'x' }, _meta: mark };
@@ -245,7 +276,6 @@ export class CallerSteps {
         method: 'notifications/progress',
         params: { progressToken: chance.pick(foreign), progress: 1, number: -1 },
       }),
-      () => ({ method: 'notifications/roots/list_changed' }),
       () => ({ id: 'odd', result: {} }),
       () => ({ id: 'odd', error: { code: -1, message: 'no' } }),
       () => ({ method: 'notifications/no/such', params: { n: 1 } }),

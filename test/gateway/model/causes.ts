@@ -3,6 +3,7 @@ import type { Call, Judge, Sent } from './judge.js';
 
 type What =
   | 'death'
+  | 'unhealthy'
   | 'failed start'
   | 'held start'
   | 'started'
@@ -64,6 +65,8 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
   switch ((error.data as Json | undefined)?.code ?? error.code) {
     case 'SERVER_EXITED':
       return by('death');
+    case 'SERVER_UNHEALTHY':
+      return by('unhealthy');
     case 'SERVER_STOPPED':
       return (
         by('stopped', 'replaced', 'closing') ||
@@ -92,7 +95,10 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
     case 'LIMIT_REACHED':
       return judge.limits !== undefined;
     case 'CRASH_LOOP':
-      return (entries.of(server).settings.restart as Json).max === 1 && ever('death', 'failed start', 'held start');
+      return (
+        (entries.of(server).settings.restart as Json).max === 1 &&
+        ever('death', 'unhealthy', 'failed start', 'held start')
+      );
     case 4003:
       return how === 'refuse';
     case -32050:

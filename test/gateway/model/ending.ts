@@ -36,6 +36,7 @@ export class Ending {
         }
       }
       await this.#world.pause();
+      this.#world.judge.healths.answer();
       for (const held of this.#world.servers.held.splice(0)) {
         held.instance.closed || this.#server.say(held, this.#world.complete(held));
       }
@@ -48,6 +49,10 @@ export class Ending {
       this.#world.judge.problem(`${what} does not end`);
     }
     await this.useEverything();
+    this.#world.judge.levels.check();
+    this.#world.judge.healths.check();
+    this.#world.host.lookWhenQuiet(this.#world.gateway, this.#world.entries);
+    await this.checkRoots();
     await this.checkUpdates();
     for (const { id, inFlight } of this.#world.gateway.status()) {
       if (inFlight !== 0) {
@@ -113,6 +118,17 @@ export class Ending {
       check();
     }
     this.checkAnswered();
+  }
+
+  async checkRoots(): Promise<void> {
+    const members = this.#world.members.filter(
+      (member) => isThere(member) && member.isReady && member.era === 'legacy',
+    );
+    const said = members.map((member) => ({ member, number: this.#callers.changeRoots(member) }));
+    await this.#world.pause();
+    for (const { member, number } of said) {
+      this.#world.judge.roots.checkHeard(member, number);
+    }
   }
 
   /** Each connection hears of what it is subscribed to, once. */
@@ -241,6 +257,7 @@ export class Ending {
     await this.#world.pause();
     this.checkAnswered();
     this.#world.host.checkEnds();
+    this.#world.judge.roots.check(this.#world.entries.servers.flatMap(({ instances }) => instances));
     const live = this.#world.entries.servers.flatMap((server) => server.live);
     if (live.length > 0) {
       this.#world.judge.problem(`left after close: ${live.map((instance) => this.#world.judge.name(instance))}`);

@@ -1,6 +1,7 @@
 import type { Gateway, GatewayEvent, GatewayLimits, GatewayOptions, ServerDescription } from '../../../src/index.js';
 import { nextPhases } from '../../../src/instance/phase-machine.js';
 import type { Chance } from './chance.js';
+import type { Entries } from './entries.js';
 import type { Judge } from './judge.js';
 
 type PhaseEvent = Extract<GatewayEvent, { readonly type: 'phase' }>;
@@ -97,8 +98,8 @@ export class Host {
     }
   }
 
-  /** @param ids - of the catalog, in its order */
-  look(gateway: Gateway, ids: readonly string[]): void {
+  look(gateway: Gateway, entries: Entries): void {
+    const { ids } = entries;
     const all = gateway.status();
     const text = JSON.stringify(all);
     this.#judge.checkSecrets(`status ${text}`);
@@ -106,6 +107,11 @@ export class Host {
       this.#judge.problem(`the catalog has ${ids}, the status ${text}`);
     }
     for (const { id, phase, inFlight, instances, lastError } of all) {
+      const ready = instances.filter((instance) => instance.phase === 'ready').length;
+      const live = entries.of(id).server.live.length;
+      if (ready > live) {
+        this.#judge.problem(`${live} instances of ${id} run, and ${ready} are ready: ${text}`);
+      }
       for (const instance of instances) {
         const event = this.#last.get(instance.id);
         if (instance.phase !== (event?.to ?? 'idle') || (event !== undefined && event.at !== instance.since)) {
@@ -119,6 +125,26 @@ export class Host {
       }
       if ((phase === 'failed' || phase === 'crash-loop') && lastError === undefined) {
         this.#judge.problem(`${id} is ${phase} for no reason: ${text}`);
+      }
+    }
+  }
+
+  /** What starts or stops has done so: as much runs as the status says, and what all share is remembered as it is. */
+  lookWhenQuiet(gateway: Gateway, entries: Entries): void {
+    for (const { id, instances } of gateway.status()) {
+      const live = entries.of(id).server.live.length;
+      const ready = instances.filter(({ phase }) => phase === 'ready').length;
+      if (ready !== live && this.limits === undefined) {
+        this.#judge.problem(`${live} instances of ${id} run, and the status is ${JSON.stringify(instances)}`);
+      }
+    }
+    for (const [id, { lists }] of Object.entries(gateway.snapshot())) {
+      const entry = entries.of(id);
+      const { isolation, number } = entry.generation;
+      const tools = lists.tools?.map(({ name }) => name);
+      this.#judge.count('snapshot');
+      if (!entry.isThere || isolation !== 'shared' || (tools && String(tools) !== `go,now,denied,v${number}`)) {
+        this.#judge.problem(`the snapshot has of ${id}, generation ${number}, ${isolation}: ${JSON.stringify(lists)}`);
       }
     }
   }

@@ -4,7 +4,10 @@ import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
 import { Causes, hasCause } from './causes.js';
 import type { Entries } from './entries.js';
+import { Healths } from './health.js';
+import { Levels } from './levels.js';
 import { type Asked, groupOf, isForCallers, type Member } from './members.js';
+import { Roots } from './roots.js';
 import { markOf, type PlayedServers } from './servers.js';
 
 /** A request as its caller remembers it. */
@@ -19,6 +22,8 @@ export interface Sent {
   readonly call: Call | undefined;
   /** What only a caller to whom it does not belong would send: it must be refused. */
   readonly isTheft: boolean;
+  /** Of the log, for a stateless caller. */
+  readonly level: string | undefined;
   answers: number;
   cancelled: boolean;
   result?: Json;
@@ -44,6 +49,9 @@ export interface Call {
   isAnswered: boolean;
   /** Its server has to hear that nobody waits any more. */
   toldOff: boolean;
+  /** What its caller wanted of the log when it was sent last, and whether that was sure. */
+  level: string | undefined;
+  isLevelSettled: boolean;
   /** How often its caller has sent it: a server that was replaced may know nothing of the state that is sent back. */
   requests: number;
 }
@@ -73,6 +81,9 @@ export class Judge extends Notes {
   /** By update: what each member got of it. */
   readonly updates = new Map<number, Map<Member, number>>();
   readonly members: Member[] = [];
+  readonly levels = new Levels(this);
+  readonly roots = new Roots(this);
+  readonly healths = new Healths(this);
   servers!: PlayedServers;
   entries!: Entries;
   /** Of all callers. */
@@ -115,6 +126,7 @@ export class Judge extends Notes {
     if (call.how === 'refuse' && this.intercepts) {
       this.problem(`${text}: it was refused`);
     }
+    this.levels.arrived(instance, request, call);
     call.at = { instance, id: request.id };
     call.isAnswered = false;
     if (request.params?.inputResponses === undefined) {
@@ -148,7 +160,7 @@ export class Judge extends Notes {
 
   /** What a question was answered with, by somebody who may. */
   #checkAnswer(question: Question, result: Json, text: string): void {
-    const { q, by } = ((result._meta ?? result.content) as Json | undefined) ?? {};
+    const { q, by } = answerOf(result);
     const member = this.members[by as number];
     if (q !== question.number) {
       this.problem(`${text}: question ${question.number} is answered with ${JSON.stringify(result)}`);
@@ -350,15 +362,12 @@ export class Judge extends Notes {
 
   #logged(member: Member, params: Json, text: string): void {
     this.count('log');
-    const { group, isolation, number } = params.data as { group: string; isolation: 'caller'; number: number };
+    const { group, isolation, number, told } = params.data as Json & { group: string; isolation: 'caller' };
     if (groupOf(member, isolation) !== group || isForCallers(group)) {
       this.problem(`${this.who(member)} gets the log of another: ${text}`);
     }
     this.#once(member, `log ${number}`, text);
-    const wants = member.sendsLevel && member.open.size + member.crossing.size > 0;
-    if (member.era === 'modern' && member.kind !== 'raw' && !wants) {
-      this.problem(`${this.who(member)} has not asked for the log: ${text}`);
-    }
+    this.levels.logged(member, params.level, told, text);
   }
 
   #updated(member: Member, params: Json, text: string): void {
@@ -421,4 +430,16 @@ export class Judge extends Notes {
   who({ index, kind, to, caller }: Member): string {
     return `caller ${index} (${kind}${to === undefined ? '' : ` to ${to}`}, ${caller?.id}, ${caller?.principal})`;
   }
+}
+
+/** Who answers which question: with his roots he does so in the only one of them. */
+function answerOf({ roots, _meta, content }: Json): Json {
+  if (!Array.isArray(roots)) {
+    return ((_meta ?? content) as Json | undefined) ?? {};
+  }
+  const [q, by] = String((roots as Json[])[0]?.uri)
+    .slice('file:///'.length)
+    .split('/')
+    .map(Number);
+  return { q, by };
 }

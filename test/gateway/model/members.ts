@@ -6,6 +6,7 @@ import type { Chance } from './chance.js';
 import { type Entries, type Era, type Isolation, serverIds } from './entries.js';
 import { FetchLine } from './fetch-line.js';
 import type { Sent } from './judge.js';
+import { levels, metaLevel } from './levels.js';
 import { markOf } from './servers.js';
 
 export const kinds = [
@@ -47,7 +48,12 @@ export interface Member {
   readonly heard: Set<string>;
   /** By URI: whether the subscription is acknowledged. */
   readonly subscriptions: Map<string, 'asked' | 'made' | 'ending'>;
-  readonly sendsLevel: boolean;
+  /** From which level on it wants the log: of the stateless era with each request, else as it was last answered. */
+  level: string | undefined;
+  /** It has not asked for another one since. */
+  isLevelSettled: boolean;
+  /** All that it has ever asked for. */
+  readonly levels: Set<unknown>;
   send(message: Json): Promise<void>;
   /** Whether its transport was started. */
   hasStarted: boolean;
@@ -96,8 +102,9 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
     {},
     { sampling: {} },
     { sampling: {}, elicitation: {} },
-    { sampling: {}, elicitation: {} },
+    { sampling: {}, elicitation: {}, roots: { listChanged: true } },
   ]);
+  const level = era === 'modern' && chance.oneIn(2) ? chance.one(levels) : undefined;
   const member: Member = {
     index,
     kind,
@@ -111,7 +118,9 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
     asked: [],
     subscriptions: new Map(),
     heard: new Set(),
-    sendsLevel: chance.oneIn(2),
+    level,
+    isLevelSettled: true,
+    levels: new Set([level]),
     hasStarted: false,
     isReady: isFetch && era === 'modern',
     hasLeft: false,
@@ -195,7 +204,7 @@ export function withEnvelope(member: Member, params: Json): Json {
     return params;
   }
   const { _meta, ...rest } = params;
-  const level = member.sendsLevel ? { 'io.modelcontextprotocol/logLevel': 'info' } : {};
+  const level = member.level === undefined ? {} : { [metaLevel]: member.level };
   return { ...rest, _meta: { ...envelope(member.capabilities, level), ...(_meta as Json | undefined) } };
 }
 

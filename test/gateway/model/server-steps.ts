@@ -2,6 +2,7 @@ import type { RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
 import type { Question } from './judge.js';
+import { levels } from './levels.js';
 import { foreign, type Held, markOf, uriOf } from './servers.js';
 import type { World } from './world.js';
 
@@ -112,12 +113,18 @@ export class ServerSteps {
     }
   }
 
-  log(instance: ScriptedInstance): void {
+  /** A server writes what it was told to; one that was told nothing writes whatever it likes. */
+  log(instance: ScriptedInstance, chance: Chance): void {
     const group = this.#world.judge.ownersOf(instance);
-    const { isolation } = this.#world.servers.memory(instance).generation;
+    const { generation, level: told } = this.#world.servers.memory(instance);
+    const { isolation } = generation;
     const number = this.#world.number();
-    group !== undefined &&
-      instance.notify('notifications/message', { level: 'info', data: { group, isolation, number } });
+    const level = chance.one(levels);
+    const isTooLow = (levels as readonly unknown[]).indexOf(told) > levels.indexOf(level);
+    if (group !== undefined && !isTooLow) {
+      this.#world.judge.log(`${this.#world.judge.name(instance)} logs ${number}: ${level}, of ${told}`);
+      instance.notify('notifications/message', { level, data: { group, isolation, number, told } });
+    }
   }
 
   question(instance: ScriptedInstance, chance: Chance): void {
@@ -162,6 +169,9 @@ export class ServerSteps {
 
 function toQuestion(number: number, chance: Chance): Json {
   const _meta = { q: number };
+  if (chance.oneIn(4)) {
+    return { method: 'roots/list', params: { _meta } };
+  }
   return chance.oneIn(2)
     ? {
         method: 'elicitation/create',

@@ -3,6 +3,7 @@ import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import { discovery } from '../../endpoint/modern-servers.js';
 import { hold, type Json, RpcError, type ScriptedInstance, ScriptedServer } from '../../endpoint/scripted-server.js';
 import type { Generation } from './entries.js';
+import type { Health } from './health.js';
 import type { How } from './judge.js';
 
 const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
@@ -22,6 +23,9 @@ export interface Memory {
   /** Of the stateless era: by the id of the stream. */
   readonly listens: Map<RequestId, readonly string[]>;
   readonly tasks: Map<string, { readonly mark: Json; isDone: boolean }>;
+  /** From which level on it writes to the log, once it was told. */
+  level: unknown;
+  health: Health;
 }
 
 export type Opening = 'at once' | 'wait' | 'fail' | 'die in handshake' | 'die after handshake';
@@ -31,6 +35,9 @@ export interface PlayedServersOptions {
   /** A call has come; what is returned is the answer, if it has one already. */
   onCall(instance: ScriptedInstance, request: JSONRPCRequest): Json | undefined;
   opening(context: RuntimeContext): Promise<Opening>;
+  /** Somebody asks whether a server lives. */
+  onCheck(request: JSONRPCRequest, instance: ScriptedInstance, answer: Json): Json | typeof hold;
+  onLevel(instance: ScriptedInstance, level: unknown): void;
   /** A server is about to end by itself. */
   onDeath(instance: ScriptedInstance): void;
 }
@@ -82,12 +89,15 @@ export class PlayedServers {
             serverInfo: { name: id, version: '1' },
           };
         },
-        'server/discover': (_, instance) => {
+        ping: (request, instance) => this.#options.onCheck(request, instance, {}),
+        'server/discover': (request, instance) => {
           if (!isModern(instance)) {
             throw new RpcError(-32601, 'no such method');
           }
           this.#dieAsPlanned(instance);
-          return discovery({ capabilities: { ...capabilities, tasks: undefined } });
+          const known = discovery({ capabilities: { ...capabilities, tasks: undefined } });
+          const isFirst = instance.requests('server/discover').length === 1;
+          return isFirst ? known : this.#options.onCheck(request, instance, known);
         },
         'tools/list': (_, instance) => ({
           tools: ['go', 'now', 'denied', listed(instance)].map((name) => ({ name, inputSchema: { type: 'object' } })),
@@ -96,6 +106,12 @@ export class PlayedServers {
         'prompts/get': (request, instance) => this.#called(request, instance),
         'resources/read': (request, instance) => this.#called(request, instance),
         'completion/complete': (request, instance) => this.#called(request, instance),
+        'logging/setLevel': (request, instance) => {
+          const level = request.params?.level;
+          this.#options.onLevel(instance, level);
+          this.memory(instance).level = level;
+          return {};
+        },
         'resources/subscribe': (request, instance) => {
           this.memory(instance).subscribed.add(String(request.params?.uri));
           return {};
@@ -149,7 +165,8 @@ export class PlayedServers {
     if (memory === undefined) {
       const generation = this.#options.generation(instance.context.env.GENERATION);
       const number = this.#memories.size + 1;
-      memory = { number, generation, subscribed: new Set(), listens: new Map(), tasks: new Map() };
+      const known = { subscribed: new Set<string>(), listens: new Map(), tasks: new Map() };
+      memory = { number, generation, ...known, level: undefined, health: 'well' };
       this.#memories.set(instance, memory);
     }
     return memory;

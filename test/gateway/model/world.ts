@@ -47,6 +47,8 @@ export class World {
         return isNow ? this.complete({ instance, request, rounds: 0 }) : undefined;
       },
       opening: (context) => this.opening(context),
+      onCheck: (request, instance, answer) => judge.healths.asked(request, instance, answer),
+      onLevel: (instance, level) => judge.levels.told(instance, level),
       onDeath: ({ context }) => judge.causes.add('death', context.server),
     });
     judge.servers = this.servers;
@@ -162,6 +164,8 @@ export class World {
       isAnswered: false,
       toldOff: false,
       requests: 0,
+      level: member.level,
+      isLevelSettled: member.isLevelSettled,
     };
     this.judge.calls.set(number, call);
     const name = member.to === undefined ? `${server}__${what}` : what;
@@ -198,10 +202,14 @@ export class World {
   ): Sent {
     const number = this.number();
     const own = id ?? `${method} ${number}`;
-    const sent: Sent = { number, member, id: own, method, params, token, call, isTheft, answers: 0, cancelled: false };
+    const level = member.era === 'modern' ? member.level : undefined;
+    const mark = { number, member, id: own, method, params, token, call, isTheft, level };
+    const sent: Sent = { ...mark, answers: 0, cancelled: false };
     this.judge.sent.push(sent);
     if (call !== undefined) {
       call.requests += 1;
+      call.level = member.level;
+      call.isLevelSettled = member.isLevelSettled;
     }
     member.open.set(own, sent);
     this.judge.log(
@@ -248,7 +256,8 @@ export class World {
       member.isReady && member.crossing.clear();
     }
     this.judge.checkQuestions(false);
-    this.host.look(this.gateway, this.entries.ids);
+    this.judge.healths.look();
+    this.host.look(this.gateway, this.entries);
     this.#checkLimits(true);
   }
 
