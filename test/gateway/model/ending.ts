@@ -1,5 +1,6 @@
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { CallerSteps } from './caller-steps.js';
+import { mostMebibytes } from './host.js';
 import { groupOf, isThere, type Member } from './members.js';
 import type { Operations } from './operations.js';
 import type { ServerSteps } from './server-steps.js';
@@ -54,8 +55,10 @@ export class Ending {
     this.#world.host.lookWhenQuiet(this.#world.gateway, this.#world.entries);
     await this.checkRoots();
     await this.checkUpdates();
+    this.#world.judge.healths.answer();
+    await this.#world.pause();
     for (const { id, inFlight } of this.#world.gateway.status()) {
-      if (inFlight !== 0) {
+      if (inFlight !== 0 && !this.#world.judge.healths.isSilent(id)) {
         this.#world.judge.problem(`${inFlight} requests to ${id} are in flight, and all are answered`);
       }
     }
@@ -221,7 +224,14 @@ export class Ending {
   async checkRoom(): Promise<void> {
     const { gateway, entries, host, judge } = this.#world;
     const ids = entries.visible({}).map(({ id }) => id);
-    const missing = new Set(ids.slice(0, host.limits?.instances));
+    let mebibytes = 0;
+    const fits = ids.filter((id) => {
+      const needed = entries.of(id).mebibytes ?? 0;
+      const isRoom = host.limits?.memory === undefined || mebibytes + needed <= mostMebibytes;
+      mebibytes += isRoom ? needed : 0;
+      return isRoom;
+    });
+    const missing = new Set(fits.slice(0, host.limits?.instances));
     for (const id of missing) {
       gateway.start(id).then(
         () => missing.delete(id),

@@ -21,6 +21,8 @@ interface Entry {
   tags: string[];
   deny: string[];
   onReload: 'drain' | 'now' | 'keep';
+  /** Of memory, where its runtime says how much one may use. */
+  readonly mebibytes: number | undefined;
   readonly settings: Record<string, unknown>;
 }
 
@@ -49,6 +51,7 @@ export class Entries {
       tags: chance.oneIn(2) ? ['t'] : [],
       deny: chance.oneIn(3) ? ['denied'] : [],
       onReload: chance.one(['drain', 'now', 'keep']),
+      mebibytes: chance.pick([undefined, 256, 512]),
       settings: {
         idle_timeout: chance.one(['10s', '2m']),
         request_timeout: '60s',
@@ -75,10 +78,11 @@ export class Entries {
     return {
       servers: this.#entries
         .filter(({ isThere }) => isThere)
-        .map(({ id, server, generation, enabled, tags, deny, onReload, settings }) => ({
+        .map(({ id, server, generation, enabled, tags, deny, onReload, mebibytes, settings }) => ({
           ...settings,
           id,
-          runtime: server.runtime,
+          runtime:
+            mebibytes === undefined ? server.runtime : { type: 'measured', server: server.runtime.server, mebibytes },
           enabled,
           tags,
           on_reload: onReload,

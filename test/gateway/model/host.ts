@@ -4,6 +4,9 @@ import type { Chance } from './chance.js';
 import type { Entries } from './entries.js';
 import type { Judge } from './judge.js';
 
+/** Of all servers, where they are limited. */
+export const mostMebibytes = 1_024;
+
 type PhaseEvent = Extract<GatewayEvent, { readonly type: 'phase' }>;
 
 /**
@@ -27,7 +30,9 @@ export class Host {
 
   constructor(judge: Judge, chance: Chance) {
     this.#judge = judge;
-    this.limits = chance.oneIn(3) ? { instances: 2 + chance.below(4), starting: 1 + chance.below(3) } : undefined;
+    const memory = chance.oneIn(2) ? `${mostMebibytes}MiB` : undefined;
+    const limits = { instances: 2 + chance.below(4), starting: 1 + chance.below(3), memory };
+    this.limits = chance.oneIn(3) ? limits : undefined;
     this.authorizes = chance.oneIn(3);
     // Another secret each time.
     const env = () => ({ SECRET: `hush-${this.#secrets++}` });

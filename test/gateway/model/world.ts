@@ -10,8 +10,9 @@ import type { Json } from '../../endpoint/scripted-server.js';
 import { FakeClock, settle } from '../../support/fake-clock.js';
 import type { Chance } from './chance.js';
 import { Entries, type Generation } from './entries.js';
-import { Host } from './host.js';
+import { Host, mostMebibytes } from './host.js';
 import { type Call, type How, Judge, type Sent } from './judge.js';
+import { MeasuredRuntime } from './measured.js';
 import { isThere, type Member, withEnvelope } from './members.js';
 import { type Held, markOf, type Opening, PlayedServers, uriOf } from './servers.js';
 
@@ -64,6 +65,7 @@ export class World {
       ...this.host.options,
       clock: this.clock,
       intercept,
+      runtimes: [new MeasuredRuntime((instance, signal) => judge.healths.live(instance, signal))],
     });
     this.describe();
     const { limits, authorizes } = this.host;
@@ -98,7 +100,11 @@ export class World {
     // What is given up may go on, and a runtime may take some time to clear it.
     const opening = [...this.#opening].filter(({ signal }) => !signal.aborted).length;
     const live = this.entries.servers.flatMap((server) => server.live.map((each) => this.judge.name(each)));
-    if (opening > starting || (isQuiet && opening + live.length > instances)) {
+    const running = this.entries.servers.flatMap((server) => server.live.map((each) => each.context.server));
+    const used = [...running, ...[...this.#opening].filter(({ signal }) => !signal.aborted).map((each) => each.server)];
+    const mebibytes = used.reduce((sum, id) => sum + (this.entries.of(id).mebibytes ?? 0), 0);
+    const most = this.host.limits?.memory === undefined ? Number.POSITIVE_INFINITY : mostMebibytes;
+    if (opening > starting || (isQuiet && (opening + live.length > instances || mebibytes > most))) {
       const text = `${opening} servers start, and ${live} run, within ${JSON.stringify(this.host.limits)}`;
       this.judge.problem(`${text}: ${JSON.stringify(this.gateway.status())}`);
     }
