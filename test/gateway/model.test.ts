@@ -12,7 +12,17 @@ const happenings = [
   ...['reload', 'start', 'stop', 'restart', 'delivered: true', 'delivered: false', 'delivered: unknown'],
   ...['tools/call', 'prompts/get', 'resources/read', 'completion/complete', 'check', 'LIMIT_REACHED', 'CRASH_LOOP'],
   ...['NOT_AUTHORIZED', 'event: phase', 'event: progress', 'event: trouble', 'event: list-incomplete'],
-  ...['level', 'level known', 'roots changed', 'snapshot', 'asked, and slow', 'asked, and silent', 'SERVER_UNHEALTHY'],
+  ...[
+    'level',
+    'level known',
+    'task status',
+    'task found',
+    'roots changed',
+    'snapshot',
+    'asked, and slow',
+    'asked, and silent',
+    'SERVER_UNHEALTHY',
+  ],
   ...['SERVER_EXITED', 'SERVER_STOPPED', 'START_FAILED', 'REQUEST_TIMEOUT', 'TRANSPORT_CLOSED', 'GATEWAY_CLOSED'],
 ];
 

@@ -4,7 +4,7 @@ import type { Chance } from './chance.js';
 import { serverIds } from './entries.js';
 import type { Call, How } from './judge.js';
 import { levels } from './levels.js';
-import { type Asked, groupOf, isThere, join, type Member } from './members.js';
+import { type Asked, isThere, join, type Member } from './members.js';
 import { foreign, uriOf } from './servers.js';
 import type { What, World } from './world.js';
 
@@ -73,7 +73,7 @@ export class CallerSteps {
       return;
     }
     const how = chance.one<How>(['pass', 'pass', 'pass', 'wait', 'refuse', 'replace']);
-    const isTask = member.era === 'legacy' && chance.oneIn(8);
+    const isTask = member.era === 'legacy' && chance.oneIn(5);
     this.#world.call(
       member,
       member.to ?? chance.one(serverIds),
@@ -191,13 +191,7 @@ export class CallerSteps {
         (result === undefined ? [] : [(result.structuredContent as Json) ?? result])) {
         this.#world.judge.count('task');
         const call = this.#world.judge.calls.get(n as number);
-        const instance = call?.at?.instance;
-        const isolation = instance && this.#world.servers.memory(instance).generation.isolation;
-        const owner = this.#world.members[c as number];
-        const isOwn =
-          owner === member ||
-          (owner !== undefined && isolation === 'caller' && groupOf(owner, 'caller') === groupOf(member, 'caller'));
-        if (!isOwn) {
+        if (c !== member.index || call?.member !== member) {
           this.#world.judge.problem(
             `${this.#world.judge.who(member)} gets the task of ${c}: ${JSON.stringify(sent.result)}`,
           );

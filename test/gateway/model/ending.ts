@@ -5,6 +5,7 @@ import { groupOf, isThere, type Member } from './members.js';
 import type { Operations } from './operations.js';
 import type { ServerSteps } from './server-steps.js';
 import { uriOf } from './servers.js';
+import type { TaskSteps } from './tasks.js';
 import type { World } from './world.js';
 
 const graceMs = 30_000;
@@ -15,8 +16,10 @@ export class Ending {
   readonly #callers: CallerSteps;
   readonly #server: ServerSteps;
   readonly #operations: Operations;
+  readonly #tasks: TaskSteps;
 
-  constructor(world: World, callers: CallerSteps, server: ServerSteps, operations: Operations) {
+  constructor(world: World, callers: CallerSteps, server: ServerSteps, operations: Operations, tasks: TaskSteps) {
+    this.#tasks = tasks;
     this.#world = world;
     this.#callers = callers;
     this.#server = server;
@@ -41,6 +44,8 @@ export class Ending {
       for (const held of this.#world.servers.held.splice(0)) {
         held.instance.closed || this.#server.say(held, this.#world.complete(held));
       }
+      await this.#world.pause();
+      round === 0 && (await this.#tasks.check());
       await this.#world.passTime(graceMs);
     }
     this.#world.judge.checkQuestions(true);

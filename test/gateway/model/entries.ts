@@ -56,8 +56,8 @@ export class Entries {
         idle_timeout: chance.one(['10s', '2m']),
         request_timeout: '60s',
         ...(chance.oneIn(4) && { max_lifetime: '20s' }),
-        ...(chance.oneIn(3) && { health: { interval: '15s', timeout: '5s', failures: 2 } }),
-        ...(chance.oneIn(3) && { health: { interval: 0 } }),
+        ...(chance.oneIn(2) && { health: { interval: '10s', timeout: '3s', failures: 2 } }),
+        ...(chance.oneIn(4) && { health: { interval: 0 } }),
         restart: chance.oneIn(4)
           ? { max: 1, backoff: '1s', max_backoff: '2s', cooldown: '20s' }
           : // As often as may be: here servers die for a living.

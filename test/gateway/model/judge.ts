@@ -9,6 +9,7 @@ import { Levels } from './levels.js';
 import { type Asked, groupOf, isForCallers, type Member } from './members.js';
 import { Roots } from './roots.js';
 import { markOf, type PlayedServers } from './servers.js';
+import { checkTaskStatus } from './tasks.js';
 
 /** A request as its caller remembers it. */
 export interface Sent {
@@ -249,6 +250,8 @@ export class Judge extends Notes {
       if (/^\d+$/.test(String(params.reason)) && asked && String(asked.number) !== params.reason) {
         this.problem(`${this.who(member)} hears that another question is withdrawn: ${text}`);
       }
+    } else if (method === 'notifications/tasks/status') {
+      checkTaskStatus(this, member, params, text);
     } else if (method === 'notifications/resources/updated') {
       this.#updated(member, params, text);
     }

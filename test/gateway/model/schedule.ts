@@ -6,6 +6,7 @@ import type { Judge } from './judge.js';
 import { isThere, type Member } from './members.js';
 import { Operations } from './operations.js';
 import { ServerSteps } from './server-steps.js';
+import { TaskSteps } from './tasks.js';
 import { World } from './world.js';
 
 const mostMembers = 8;
@@ -20,6 +21,7 @@ export class Schedule {
   readonly #callers: CallerSteps;
   readonly #server: ServerSteps;
   readonly #operations: Operations;
+  readonly #tasks: TaskSteps;
   readonly #ending: Ending;
   readonly #closesEarly: boolean;
   readonly #leavesFirst: boolean;
@@ -34,7 +36,8 @@ export class Schedule {
     this.#callers = new CallerSteps(world);
     this.#server = new ServerSteps(world);
     this.#operations = new Operations(world);
-    this.#ending = new Ending(world, this.#callers, this.#server, this.#operations);
+    this.#tasks = new TaskSteps(world);
+    this.#ending = new Ending(world, this.#callers, this.#server, this.#operations, this.#tasks);
     for (let count = 0; count < 4; count += 1) {
       this.#callers.join(chance);
     }
@@ -72,8 +75,9 @@ export class Schedule {
       [2, at((which) => server.withdraw(which, chance))],
       [4, at((which) => server.update(which, chance))],
       [1, at((which) => which.notify(`notifications/${chance.one(['tools', 'resources'])}/list_changed`))],
+      [3, at((which) => this.#tasks.tell(which, chance))],
       [3, at((which) => server.die(which))],
-      [4, at((which) => world.judge.healths.change(which, chance))],
+      [4, at((which) => world.judge.healths.change(chance.pick(world.servers.held)?.instance ?? which, chance))],
       [3, () => world.judge.healths.answer()],
       [3, () => server.prepareOpen(chance)],
       [3, () => world.openDoors()],
