@@ -182,7 +182,7 @@ export class CallerSteps {
     if (member.era === 'modern') {
       return;
     }
-    const method = chance.one(['tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list']);
+    const method = chance.one(['tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list', 'tasks/list']);
     const taskId = chance.one(['t1', ...this.#world.judge.taskIds]);
     const sent = this.#world.request(member, method, method === 'tasks/list' ? {} : { taskId }, {});
     this.#world.watch(sent, () => {

@@ -59,7 +59,7 @@ export class Schedule {
       [3, by((who) => callers.ask(who, chance))],
       [4, by((who) => callers.subscribe(who, chance))],
       [2, by((who) => callers.unsubscribe(who, chance))],
-      [2, by((who) => callers.aboutTask(who, chance))],
+      [4, by((who) => callers.aboutTask(who, chance))],
       [9, by((who) => callers.respond(who, chance))],
       [2, by((who) => callers.saySomethingOdd(who, chance))],
       [2, by((who) => callers.setLevel(who, chance))],

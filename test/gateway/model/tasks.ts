@@ -40,6 +40,9 @@ export class TaskSteps {
       const listed = this.#world.request(member, 'tasks/list', {}, {});
       checks.push(() => {
         const tasks = (listed.result?.tasks ?? []) as Json[];
+        if (tasks.some(({ c }) => c !== member.index)) {
+          judge.problem(`${judge.who(member)} sees tasks of others: ${JSON.stringify(tasks)}`);
+        }
         const isListed = tasks.some(({ n, taskId }) => n === call.number && taskId === task.taskId);
         // One that is being stopped, or has ended just now, says so.
         const isOver = call.at?.instance.closed || (got.error?.data as Json | undefined)?.code !== undefined;
