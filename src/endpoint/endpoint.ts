@@ -226,12 +226,12 @@ export class Endpoint implements LinkOwner, SessionPeer {
 
   /** @internal */
   onOpen(link: Link): void {
+    this.#level.tell(link);
     const server = this.#servers.get(link.server);
     if (server === undefined || !this.#links.has(link)) {
       // A reload has replaced it while it opened: it serves what waits for it, and nothing else.
       return;
     }
-    this.#level.tell(link);
     for (const uri of this.#subscriptions.of(link.server)) {
       link.ask('resources/subscribe', { uri }).catch(nothing);
     }

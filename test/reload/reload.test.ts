@@ -363,6 +363,24 @@ describe('gateway.reload()', () => {
       expect(await all.toolNames()).toEqual(['a__x']);
     });
 
+    test('a call that waits for a start gets one that was told the log level of its caller', async () => {
+      await using t = setUp({ a: { ...script } }, { entry: { isolation } });
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
+      await using all = await t.caller({}, { caller });
+      await all.result('logging/setLevel', { level: 'error' });
+      const answer = all.result(...call('a'));
+      await settle();
+      const reloading = t.gateway.reload({ servers: second });
+      expect(await answer).toEqual({});
+      gate.resolve();
+      await reloading;
+      const { instance } = await t.server('a').request('tools/call');
+      // Where callers share a server nobody has a say.
+      const isForCallers = isolation === 'shared' || isolation === 'principal';
+      expect(instance.requests('logging/setLevel')).toHaveLength(isForCallers ? 0 : 1);
+    });
+
     test('a call that waits for a server that had come to rest gets the new one', async () => {
       await using t = setUp({ a: { ...script } }, { entry: { isolation, idle_timeout: '1s' } });
       await using all = await t.caller({}, { caller });
