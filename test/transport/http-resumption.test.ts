@@ -521,13 +521,13 @@ describe('the stream for what belongs to no request', () => {
     expect(later).toBeGreaterThanOrEqual(60_000);
   });
 
-  test('is asked for later when the server asks to wait', async () => {
+  test.each([503, 500, 429])('is asked for later when the server asks to wait with %i', async (status) => {
     const { script, next } = scripted(isGet);
     await using host = await listenScripted(script);
     await using session = await connect(host);
     await cut((await next()).response, ': hello\n\n');
     const { value: second } = await passUntil(session.clock, next());
-    second.response.writeHead(503, { 'retry-after': '20' }).end();
+    second.response.writeHead(status, { 'retry-after': '20' }).end();
     await second.closed;
     const { value: third, ms } = await passUntil(session.clock, next());
     expect(ms).toBeGreaterThanOrEqual(20_000);

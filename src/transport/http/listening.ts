@@ -6,7 +6,7 @@ import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { forgetsSession } from './session-lost.js';
-import { mayPass, mediaType, type Step, statusError } from './status.js';
+import { mayPass, mediaType, retryAfter, type Step, statusError } from './status.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /**
@@ -153,7 +153,7 @@ export class ListeningStream {
     const isGone = status === 404 || status === 400;
     if (isGone) this.#lastEventId = undefined;
     if (isGone || mayPass(status)) {
-      this.#backoff.askedOnce(error.retryAfterMs ?? 0);
+      this.#backoff.askedOnce(retryAfter(answer.header('retry-after'), clock) ?? 0);
       this.#openAgain(false);
     }
   }
