@@ -20,13 +20,22 @@ export class EventStream {
   readonly logs: number[] = [];
   /** The ids of the questions. */
   readonly questions: unknown[] = [];
+  /** As far as the client has heard it for sure: what ended in good order has come whole. */
+  heard = 0;
+  /** How long the client is to wait each time before it comes back, and from when on it may. */
+  retryMs = 0;
+  notBefore = 0;
+  /** It was told not to come back. */
+  isRefused = false;
+  readonly #now: () => number;
   #exchange: Exchange | undefined;
   #writing: Promise<void> = Promise.resolve();
   #isOver = false;
 
   /** @param name - in the ids of its events */
-  constructor(name: string, chance: Chance, withIds: boolean) {
+  constructor(name: string, chance: Chance, withIds: boolean, now: () => number = () => 0) {
     this.#name = name;
+    this.#now = now;
     this.#chance = chance;
     this.#withIds = withIds;
     this.#prefix = chance.one(['', '', 'ü, 🚀; ']);
@@ -46,10 +55,12 @@ export class EventStream {
   /** Answers with the stream, or with what comes after an event of it. */
   open(exchange: Exchange, headers: Readonly<Record<string, string>> = {}, after = 0): void {
     this.#exchange = exchange;
+    this.isRefused = false;
     exchange.response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', ...headers });
     exchange.response.flushHeaders();
     exchange.response.on('close', () => {
       if (this.#exchange === exchange) this.#exchange = undefined;
+      this.mayComeIn(0);
     });
     const rest = this.#events.slice(after).join('');
     this.#later(() => this.#write(exchange, `: hello${this.#lineEnd}${rest}`));
@@ -77,12 +88,30 @@ export class EventStream {
   /** Ends in good order; the client may come back where there are ids. */
   pause(retryMs: number | undefined): void {
     const exchange = this.#exchange;
+    const count = this.#events.length;
     this.#exchange = undefined;
     if (exchange === undefined) return;
     this.#later(async () => {
       if (retryMs !== undefined) await this.#write(exchange, `retry: ${retryMs}${this.#lineEnd}${this.#lineEnd}`);
+      exchange.response.once('finish', () => {
+        if (this.#withIds) this.heard = count;
+        this.retryMs = retryMs ?? this.retryMs;
+        this.mayComeIn(0);
+      });
       exchange.response.end();
     });
+  }
+
+  /** From now on, once the wait is over that the server asked for. */
+  mayComeIn(ms: number): void {
+    this.notBefore = this.#now() + Math.max(ms, this.retryMs);
+  }
+
+  /** What is wrong with coming back now, from this event on. */
+  problemOf(count: number): string | undefined {
+    const early = this.notBefore - this.#now();
+    if (early > 0) return `${early} ms too early`;
+    return count < this.heard ? `for what comes after event ${count}, and has heard ${this.heard}` : undefined;
   }
 
   cut(): void {

@@ -23,6 +23,8 @@ export class Play {
   isKind = false;
   /** What the server has not done yet. */
   readonly held: (() => void)[] = [];
+  /** What time it is for the gateway. */
+  now: () => number = () => 0;
   #serial = 0;
 
   constructor(judge: Judge, setting: number, handle: (exchange: Exchange) => Promise<void>) {

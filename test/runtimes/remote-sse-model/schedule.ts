@@ -42,6 +42,7 @@ export class Schedule {
     const { judge } = this;
     this.#server = kind === 'sse' ? new SseServer(judge, setting) : new StreamableServer(judge, setting, kind);
     this.#play = this.#server.play;
+    this.#play.now = () => this.#clock.now();
     judge.log(`${kind}, ${this.#mode}, ${this.#shares ? 'shared' : 'by caller'}`);
   }
 
@@ -58,6 +59,7 @@ export class Schedule {
       [1, () => member && this.#follow('leave', member.leave())],
       [3, () => this.#join(chance)],
       [3, () => this.#server.disturb(chance)],
+      [6, () => this.#interrupt(chance)],
       [6, () => this.#server.speak(chance)],
       [3, () => this.#play.host.closeIdle()],
       [2, () => this.#play.access.expire()],
@@ -109,6 +111,7 @@ export class Schedule {
     await this.#passTime(6_000);
     // A check of health that is answered on its stream may not be acknowledged yet.
     await this.#until(() => this.#openPosts === 0, 0);
+    if (this.#server instanceof StreamableServer && this.#server.hasClosedStreams) await this.#passTime(60_000);
     this.#checkRest();
     this.#server.checkHeard();
     if (this.#server instanceof StreamableServer) this.#server.checkCancelled();
@@ -237,6 +240,14 @@ export class Schedule {
     const calls = [...this.judge.calls.values()].filter((call) => isWaiting(call) && call.member.isThere);
     const call = chance.pick(calls);
     call?.member.cancel(call);
+  }
+
+  /** A stream ends that belongs to no request, and is taken up again. */
+  async #interrupt(chance: Chance): Promise<void> {
+    if (!(this.#server instanceof StreamableServer) || !this.#server.interrupt(chance)) return;
+    await this.#quiet();
+    if (chance.oneIn(2)) this.#server.speak(chance);
+    await this.#passTime(chance.one([200, 700, 2_000]));
   }
 
   async #goDown(chance: Chance): Promise<void> {

@@ -95,7 +95,7 @@ export class StreamableCalls {
   async #events(exchange: Exchange, session: Session, call: Call, message: Message, chance: Chance): Promise<void> {
     const play = this.#play;
     const name = `c${call.number}`;
-    const stream = new EventStream(name, chance, !this.#isModern && !chance.oneIn(4));
+    const stream = new EventStream(name, chance, !this.#isModern && !chance.oneIn(4), play.now);
     this.#streams.set(name, stream);
     stream.open(exchange);
     let progress = 1;

@@ -74,6 +74,32 @@ export class StreamableServer {
         this.#judge.problem(`the questions ${open} of ${id} are not answered`);
       if (listening.logs.length > 0) this.#judge.count('all is heard');
     }
+    for (const { id } of this.#closedStreams) this.#judge.problem(`${id} does not open its stream again`);
+  }
+
+  /** Streams that clients should have opened again, sooner or later. */
+  get hasClosedStreams(): boolean {
+    return this.#closedStreams.length > 0;
+  }
+
+  get #closedStreams(): Session[] {
+    return this.sessions.filter(({ isAlive, deletes, hasLost, listening, owner }) => {
+      const isThere = isAlive && deletes === 0 && !hasLost && owner?.isThere && !this.play.access.isExcused;
+      return isThere && listening !== undefined && !listening.isOpen && !listening.isRefused;
+    });
+  }
+
+  /** Says something, and ends the stream in good order or by a cut. @returns whether there was one */
+  interrupt(chance: Chance): boolean {
+    const open = this.sessions.filter(({ listening, owner }) => listening?.isOpen && owner !== undefined);
+    const resumable = open.filter(({ listening }) => listening?.isResumable);
+    const { listening: stream, owner } = chance.pick(resumable.length > 0 ? resumable : open) ?? {};
+    if (stream === undefined || owner === undefined) return false;
+    this.#judge.count('stream interrupted');
+    stream.send(this.#judge.logFor(owner, stream));
+    if (chance.oneIn(3)) stream.cut();
+    else stream.pause(chance.one([undefined, 0, 500, 5_000]));
+    return true;
   }
 
   /** Does something to a stream that belongs to no request. */
@@ -104,6 +130,7 @@ export class StreamableServer {
     if (method !== 'POST' && this.play.odd(1) > 0 && chance.oneIn(12)) {
       // The connection that it goes on with may be about to be closed.
       if (session !== undefined) session.hasLost ||= method === 'DELETE';
+      if (session?.listening !== undefined) session.listening.isRefused = true;
       return this.play.redirect(exchange, chance, method === 'GET' && chance.oneIn(4));
     }
     if (method === 'POST') return this.#post(exchange, session, chance);
@@ -135,20 +162,22 @@ export class StreamableServer {
     const { play } = this;
     const { listening, owner } = session ?? {};
     // With what it has heard, an id has come.
-    if (listening?.isResumable && listening.logs.some((number) => owner?.logs.has(number))) {
-      this.#judge.problem(`${session?.id} does not ask for the rest of its stream`);
-    }
+    const hasHeard = listening?.isResumable && listening.logs.some((number) => owner?.logs.has(number));
+    const problem = hasHeard ? 'not for the rest of its stream' : listening?.problemOf(0);
+    if (problem !== undefined) this.#judge.problem(`${session?.id} asks for a stream ${problem}`);
     const how = chance.weigh<number | string>([
       [12, 'stream'],
       [3, 405],
       [play.odd(1), 'cut'],
       [play.odd(1), 503],
     ]);
+    if (listening !== undefined) listening.isRefused ||= how === 405;
     if (how === 'cut') cut(exchange, chance);
     else if (how !== 'stream') exchange.response.writeHead(how as number).end();
     else {
       const name = `l${this.#streams.size + 1}`;
-      const stream = new EventStream(name, chance, chance.oneIn(2));
+      const stream = new EventStream(name, chance, !chance.oneIn(3), play.now);
+      stream.retryMs = listening?.retryMs ?? 0;
       this.#streams.set(name, stream);
       if (session !== undefined) session.listening = stream;
       stream.open(exchange);
@@ -159,6 +188,8 @@ export class StreamableServer {
     const { play } = this;
     const [name, count] = readEventId(lastEventId);
     const stream = this.#streams.get(name);
+    const problem = stream?.problemOf(count);
+    if (problem !== undefined) this.#judge.problem(`${session?.id} asks for the rest of ${name} ${problem}`);
     await play.mayWait(chance, 6);
     const how = chance.weigh([
       [10, 'stream'],
@@ -168,10 +199,17 @@ export class StreamableServer {
       [play.odd(session === undefined ? 0 : 1), 'forget'],
     ]);
     this.#judge.count(`rest: ${how}`);
+    if (stream !== undefined && stream === session?.listening)
+      this.#judge.count(`rest of what it says by itself: ${how}`);
     if (how === 'cut') cut(exchange, chance);
-    else if (how === 'pass') exchange.response.writeHead(chance.one([503, 500, 429]), { 'retry-after': '1' }).end();
-    else if (how === 'refuse' || stream === undefined) exchange.response.writeHead(405).end();
-    else if (how === 'forget') {
+    else if (how === 'pass') {
+      const seconds = chance.one(['1', '1', '3', '40']);
+      stream?.mayComeIn(Number(seconds) * 1_000);
+      exchange.response.writeHead(chance.one([503, 500, 429]), { 'retry-after': seconds }).end();
+    } else if (how === 'refuse' || stream === undefined) {
+      if (stream !== undefined) stream.isRefused = true;
+      exchange.response.writeHead(405).end();
+    } else if (how === 'forget') {
       (session as Session).isAlive = false;
       exchange.response.writeHead(404).end();
     } else stream.open(exchange, {}, count);
