@@ -41,6 +41,8 @@ export interface Call {
 export class Judge extends Notes {
   readonly calls = new Map<number, Call>();
   #logs = 0;
+  /** How often which resource has changed. */
+  readonly #changes = new Map<string, number>();
 
   override count(what: string): void {
     super.count(what);
@@ -69,6 +71,15 @@ export class Judge extends Notes {
     if (message.method === 'notifications/progress') this.#progress(member, message.params ?? {});
     else if (message.method === 'notifications/message') this.#logged(member, message.params ?? {});
     else if (message.method === undefined) this.#answer(member, message);
+  }
+
+  change(uri: string): void {
+    this.#changes.set(uri, this.changesOf(uri) + 1);
+    this.log(`change ${this.changesOf(uri)} of ${uri}`);
+  }
+
+  changesOf(uri: string): number {
+    return this.#changes.get(uri) ?? 0;
   }
 
   checkSecrets(where: string, text: string): void {

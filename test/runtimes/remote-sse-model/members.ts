@@ -4,6 +4,7 @@ import type { JSONRPCMessage, RequestId, Transport } from '../../../src/sdk.js';
 import { envelope } from '../../endpoint/modern-caller.js';
 import type { Chance } from '../../gateway/model/chance.js';
 import { type Call, isWaiting, type Judge, mostBytes } from './judge.js';
+import { Watches } from './watches.js';
 
 /** A message, as loose as callers see them. */
 export interface Message {
@@ -25,6 +26,7 @@ export class Member {
   readonly calls = new Map<RequestId, Call>();
   /** The numbers of what servers have said to it. */
   readonly logs = new Set<unknown>();
+  readonly watches: Watches;
   isReady = false;
   hasLeft = false;
   closes = 0;
@@ -55,6 +57,9 @@ export class Member {
     this.#judge = judge;
     this.#era = era;
     this.#transport = isMerged ? gateway.connect() : gateway.connect('remote');
+    this.watches = new Watches(judge, this, era === 'modern', (message) =>
+      this.#send({ ...message, params: { ...message.params, ...(message.id !== undefined && this.#envelope) } }),
+    );
     this.#transport.onmessage = (message) => this.#receive(message as Message);
     this.#transport.onerror = (error) => {
       judge.log(`${this.name} hears: ${error.message}`);
@@ -86,6 +91,11 @@ export class Member {
   /** Gets what its server says by itself: nobody shares the session, and it need not ask for that with each request. */
   get hearsLogs(): boolean {
     return this.isThere && !this.shares && (this.#era === 'legacy' || !this.isMerged);
+  }
+
+  /** What comes on a stream of its own does not reach a caller who shares a session as it is. */
+  get mayWatch(): boolean {
+    return this.isMerged || !this.shares;
   }
 
   get isThere(): boolean {
@@ -137,7 +147,7 @@ export class Member {
     this.#judge.calls.set(number, call);
     this.#judge.log(`${this.name} makes call ${number} under ${JSON.stringify(id)} (${padding.length})`);
     const _meta = {
-      ...(this.#era === 'modern' && envelope()),
+      ...this.#envelope?._meta,
       ...(call.token !== undefined && { progressToken: call.token }),
     };
     const name = this.isMerged ? 'remote__go' : 'go';
@@ -166,6 +176,10 @@ export class Member {
     this.#onInitialized({});
   }
 
+  get #envelope(): { readonly _meta: Record<string, unknown> } | undefined {
+    return this.#era === 'modern' ? { _meta: envelope() } : undefined;
+  }
+
   #onInitialized = (_answer: Message) => {};
 
   async #initialize(protocolVersion: string): Promise<void> {
@@ -188,7 +202,7 @@ export class Member {
       this.#judge.count('question');
       // The session may end before that.
       this.#send({ id: message.id, result: { roots: [], ...message.params } }).catch(() => {});
-    } else {
+    } else if (!this.watches.receive(message)) {
       this.#judge.receive(this, message);
     }
   }

@@ -5,6 +5,7 @@ import { loadUndici } from '../../../src/transport/http/load.js';
 import { type Chance, createChance } from '../../gateway/model/chance.js';
 import { FakeClock, settle } from '../../support/fake-clock.js';
 import { isWaiting, Judge } from './judge.js';
+import { type Listeners, uris } from './listeners.js';
 import { Member } from './members.js';
 import type { Play } from './play.js';
 import { SseServer } from './sse-server.js';
@@ -35,7 +36,7 @@ export class Schedule {
     this.#setting = setting;
     this.#chance = createChance(setting);
     const chance = this.#chance;
-    const kind = chance.one(['sessions', 'sessions', 'no sessions', 'modern', 'sse', 'sse'] as const);
+    const kind = chance.one(['sessions', 'sessions', 'no sessions', 'modern', 'modern', 'sse', 'sse'] as const);
     this.#isModern = kind === 'modern';
     this.#shares = chance.oneIn(3);
     this.#mode = chance.one(['auto', kind === 'sse' ? 'sse' : 'streamable-http']);
@@ -58,6 +59,8 @@ export class Schedule {
       [4, () => this.#cancel(chance)],
       [1, () => member && this.#follow('leave', member.leave())],
       [3, () => this.#join(chance)],
+      [this.#isModern ? 8 : 0, () => member?.mayWatch && member.watches.begin(chance.one(uris), this.#nextCall())],
+      [this.#isModern ? 2 : 0, () => member?.watches.end(this.#nextCall())],
       [3, () => this.#server.disturb(chance)],
       [6, () => this.#interrupt(chance)],
       [6, () => this.#server.speak(chance)],
@@ -92,9 +95,11 @@ export class Schedule {
       this.#play.release();
       await this.#quiet();
     }
+    const waits = (member: Member) => member.isThere && member.watches.isWaiting;
     const isDone = () => ![...judge.calls.values()].some(isWaiting) && this.#underWay.size === 0;
-    await this.#until(isDone, 5_000);
+    await this.#until(() => isDone() && !this.#members.some(waits), 5_000);
     judge.checkAnswered();
+    for (const member of this.#members.filter(({ isThere }) => isThere)) member.watches.checkAnswered();
     for (const what of this.#underWay.values()) judge.problem(`${what} does not end`);
     for (const { member, number, refused, isTooLarge } of judge.calls.values()) {
       if (refused && !isTooLarge && member.isThere)
@@ -115,6 +120,25 @@ export class Schedule {
     this.#checkRest();
     this.#server.checkHeard();
     if (this.#server instanceof StreamableServer) this.#server.checkCancelled();
+    if (this.#server.listeners !== undefined) await this.#checkWatches(this.#server.listeners);
+  }
+
+  /** Whoever watches has been told what happened while its stream was not there, and is told what happens now. */
+  async #checkWatches(listeners: Listeners): Promise<void> {
+    const members = this.#members.filter(({ isThere }) => isThere);
+    const check = () => {
+      for (const { watches } of members) watches.check(listeners.refused);
+    };
+    // As long as a stream may take to be opened again.
+    await this.#passTime(40_000);
+    check();
+    for (const uri of uris) {
+      listeners.change(uri);
+      await this.#quiet();
+      const isWatched = members.some(({ watches }) => watches.isOn(uri));
+      if (!isWatched && listeners.hasListener(uri)) this.judge.problem(`nobody watches ${uri}, but a stream is open`);
+    }
+    check();
   }
 
   /** Nothing is held for what is answered, but for what may come besides. */
@@ -189,7 +213,11 @@ export class Schedule {
         ],
         clock: this.#clock,
         env: {},
-        onEvent: (event) => this.judge.checkSecrets('an event', JSON.stringify(event)),
+        onEvent: (event) => {
+          this.judge.checkSecrets('an event', JSON.stringify(event));
+          // A server that was not there told nobody of anything.
+          if (event.type === 'phase') for (const { watches } of this.#members) watches.excuse();
+        },
       });
       for (let count = 0; count < 3; count += 1) this.#join(this.#chance);
     }
@@ -201,7 +229,9 @@ export class Schedule {
     const { authorization, provider } = this.#play.access;
     const headers = { ...(provider === undefined && { authorization }), 'x-generation': String(this.#generation) };
     const runtime = { type: 'remote-sse', url: this.#play.url, headers, transport: this.#mode };
-    const restart = { max: 1_000_000, backoff: '1ms', max_backoff: '2ms' };
+    // A server that somebody watches is started again by itself: not thousands of times while it is down.
+    const backoff = this.#isModern ? '500ms' : '1ms';
+    const restart = { max: 1_000_000, backoff, max_backoff: this.#isModern ? '2s' : '2ms' };
     const isolation = this.#shares ? 'shared' : 'caller';
     const health = createChance(this.#setting).oneIn(3) ? { interval: '20s', timeout: '5s', failures: 3 } : undefined;
     return {

@@ -17,6 +17,7 @@ interface Session {
 /** A server of HTTP+SSE, as revision 2024-11-05 has it: the stream is the session. */
 export class SseServer {
   readonly play: Play;
+  readonly listeners = undefined;
   readonly #judge: Judge;
   readonly #sessions = new Map<string, Session>();
   #count = 0;

@@ -4,6 +4,7 @@ import { EventStream, readEventId } from './event-stream.js';
 import { cut, type Exchange, readBody } from './host.js';
 import { sendJson } from './json-answer.js';
 import type { Judge } from './judge.js';
+import { Listeners, uris } from './listeners.js';
 import type { Message } from './members.js';
 import { Play } from './play.js';
 import { checkHeaders, headersOfListening, headersOfMessage, ofSession } from './request-check.js';
@@ -14,6 +15,8 @@ import { StreamableCalls } from './streamable-calls.js';
 export class StreamableServer {
   readonly play: Play;
   readonly sessions: Session[] = [];
+  /** Of the stateless era. */
+  readonly listeners: Listeners | undefined;
   readonly #judge: Judge;
   readonly #kind: 'sessions' | 'no sessions' | 'modern';
   readonly #streams = new Map<string, EventStream>();
@@ -23,6 +26,7 @@ export class StreamableServer {
     this.#judge = judge;
     this.#kind = kind;
     this.play = new Play(judge, setting, (exchange) => this.#handle(exchange));
+    this.listeners = kind === 'modern' ? new Listeners(this.play) : undefined;
     this.#calls = new StreamableCalls(this.play, this.#streams, kind === 'modern');
   }
 
@@ -30,10 +34,12 @@ export class StreamableServer {
   forget(): void {
     for (const session of this.sessions) session.isAlive = false;
     this.#streams.clear();
+    this.listeners?.forget();
   }
 
   /** Says or asks something that belongs to no request. What keeps its events keeps them until the client comes back. */
   speak(chance: Chance): void {
+    if (this.listeners !== undefined) return this.listeners.speak(chance);
     const session = chance.pick(
       this.sessions.filter(({ isAlive, listening }) => isAlive && (listening?.isOpen || listening?.isResumable)),
     );
@@ -104,6 +110,7 @@ export class StreamableServer {
 
   /** Does something to a stream that belongs to no request. */
   disturb(chance: Chance): void {
+    if (this.listeners !== undefined) return this.listeners.disturb(chance);
     const { listening: stream } = chance.pick(this.sessions.filter(({ listening }) => listening?.isOpen)) ?? {};
     if (stream === undefined) return;
     chance.weigh([
@@ -245,6 +252,8 @@ export class StreamableServer {
       (session ?? this.#stateless).cancelled.add(message.params?.requestId);
     }
     if (message.id === undefined) return play.acknowledge(exchange, chance);
+    if (message.method === 'subscriptions/listen' && this.listeners !== undefined)
+      return this.listeners.take(exchange, message, chance);
     if (message.method === 'tools/call') return this.#calls.take(exchange, message, session ?? this.#stateless);
     if (message.method === 'initialize' && this.#kind !== 'modern') return this.#initialize(exchange, message, chance);
     const result = this.#resultOf(message);
@@ -261,6 +270,10 @@ export class StreamableServer {
     if (method === 'tools/list') {
       const more = isModern ? { resultType: 'complete', ttlMs: 0, cacheScope: 'private' } : {};
       return { ...more, tools: [{ name: 'go', inputSchema: { type: 'object' } }] };
+    }
+    if (isModern && method === 'resources/list') {
+      const resources = uris.map((uri) => ({ uri, name: uri }));
+      return { resultType: 'complete', ttlMs: 0, cacheScope: 'private', resources };
     }
     return method === 'ping' ? {} : undefined;
   }
