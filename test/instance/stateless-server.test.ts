@@ -452,6 +452,20 @@ describe('what a caller listens to', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
+  test('a stream that the server refuses once it was open is asked for again, and what may have changed is told', async () => {
+    const t = await listening((filter) => filter)();
+    await t.ask('resources/subscribe', { uri });
+    for (const wait of [500, 500]) {
+      const id = t.server.of('subscriptions/listen').at(-1)?.id as string;
+      t.server.say({ id, error: { code: -32603, message: 'the server is being started' } });
+      await t.clock.advance(wait);
+    }
+    expect(t.server.of('subscriptions/listen')).toHaveLength(3);
+    expect(t.heard.filter(({ method }) => method === 'notifications/resources/updated')).toHaveLength(2);
+    await t.transport.close();
+    expect(t.clock.waiting).toBe(0);
+  });
+
   test('after the end is not asked for again and again', async () => {
     const t = await listening((filter) => filter)();
     await t.transport.close();

@@ -163,7 +163,8 @@ export class Listening {
     if (stream === undefined) {
       return false;
     }
-    if ('error' in response && !isOurs(response.error)) {
+    // One that was open it may refuse for a while, as when it is started: the caller takes it for open.
+    if ('error' in response && !isOurs(response.error) && !stream.wasOpen) {
       // It does not want to.
       this.#streams.delete(stream.id);
       stream.settle({}, response.error);
