@@ -10,7 +10,7 @@ const happenings = [
   ...['result', 'progress', 'log', 'question', 'cancel', 'closed', 'restart', 'reload', 'stop', 'the server goes down'],
   ...['refused', 'failed', 'redirected', 'redirected elsewhere', 'token refused', 'session forgotten', 'DELETE'],
   ...['answer: JSON', 'answer: events', 'answer: cut', 'answer: cut inside', 'rest: stream', 'stream disturbed'],
-  ...['listen: listens', 'told of a change', 'all changes are known', 'stream that listens: cut'],
+  ...['listen: listens', 'told of a change', 'all changes are known', 'watching interrupted'],
   ...['stream interrupted', 'rest of what it says by itself: stream', 'all is heard'],
   ...['acknowledged: at once', 'acknowledged: behind the answer', 'delivered: false', 'delivered: unknown'],
   ...['said by itself', 'token: renewed', 'host: headers failed', 'host: headers late', 'host: tokens late'],

@@ -59,7 +59,7 @@ export class Listeners {
       [play.odd(1), 'nothing'],
     ]);
     play.judge.count(`listen: ${how}`);
-    if (how === 'error' || how === 'nothing') for (const uri of own) this.refused.add(uri);
+    if (how === 'nothing') for (const uri of own) this.refused.add(uri);
     if (how === 'cut') return cut(exchange, chance);
     if (how === 'refuse') return play.refuse(exchange, chance);
     if (how === 'fail') return play.fail(exchange, chance);
@@ -85,6 +85,17 @@ export class Listeners {
     this.#play.judge.change(uri);
     for (const each of this.#open)
       if (each.uris.includes(uri)) this.#tell(each, 'notifications/resources/updated', { uri });
+  }
+
+  /** Ends a stream on which something was watched. @returns what is watched there, if there is one */
+  interrupt(chance: Chance): Uri | undefined {
+    const listener = chance.pick([...this.#open].filter((each) => each.stream.isOpen && each.uris.length > 0));
+    if (listener === undefined) return undefined;
+    this.#play.judge.count('watching interrupted');
+    this.#open.delete(listener);
+    if (chance.oneIn(2)) listener.stream.cut();
+    else listener.stream.end();
+    return listener.uris[0] as Uri;
   }
 
   speak(chance: Chance): void {

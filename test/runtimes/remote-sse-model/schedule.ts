@@ -59,8 +59,8 @@ export class Schedule {
       [4, () => this.#cancel(chance)],
       [1, () => member && this.#follow('leave', member.leave())],
       [3, () => this.#join(chance)],
-      [this.#isModern ? 8 : 0, () => member?.mayWatch && member.watches.begin(chance.one(uris), this.#nextCall())],
-      [this.#isModern ? 2 : 0, () => member?.watches.end(this.#nextCall())],
+      [this.#isModern ? 12 : 0, () => member?.mayWatch && member.watches.begin(chance.one(uris), this.#nextCall())],
+      [this.#isModern ? 6 : 0, () => member?.watches.end(this.#nextCall())],
       [3, () => this.#server.disturb(chance)],
       [6, () => this.#interrupt(chance)],
       [6, () => this.#server.speak(chance)],
@@ -215,8 +215,9 @@ export class Schedule {
         env: {},
         onEvent: (event) => {
           this.judge.checkSecrets('an event', JSON.stringify(event));
-          // A server that was not there told nobody of anything.
-          if (event.type === 'phase') for (const { watches } of this.#members) watches.excuse();
+          // What changes until the next one is watched is told to nobody.
+          const isEnd = event.type === 'phase' && !['starting', 'ready'].includes(event.to);
+          if (isEnd) for (const { watches } of this.#members) watches.excuse();
         },
       });
       for (let count = 0; count < 3; count += 1) this.#join(this.#chance);
@@ -274,9 +275,13 @@ export class Schedule {
 
   /** A stream ends that belongs to no request, and is taken up again. */
   async #interrupt(chance: Chance): Promise<void> {
-    if (!(this.#server instanceof StreamableServer) || !this.#server.interrupt(chance)) return;
+    const { listeners } = this.#server;
+    const watched = listeners?.interrupt(chance);
+    const isInterrupted = watched !== undefined || (!this.#isModern && this.#server.interrupt(chance));
+    if (!isInterrupted) return;
     await this.#quiet();
-    if (chance.oneIn(2)) this.#server.speak(chance);
+    if (watched !== undefined) listeners?.change(watched);
+    else if (chance.oneIn(2)) this.#server.speak(chance);
     await this.#passTime(chance.one([200, 700, 2_000]));
   }
 

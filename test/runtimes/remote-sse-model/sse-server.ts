@@ -41,6 +41,11 @@ export class SseServer {
     else stream.send(ask(session));
   }
 
+  /** Its stream is the session: it cannot be taken up again. */
+  interrupt(): boolean {
+    return false;
+  }
+
   /** Whoever is there has heard everything. */
   checkHeard(): void {
     for (const { owner, stream } of this.#sessions.values()) {

@@ -11,6 +11,8 @@ interface Watch {
   answers: number;
   /** How often it had changed when the caller was last told, or began. */
   told: number;
+  /** Its server has come anew since: what happened until it was watched again is told to nobody. */
+  isAnew: boolean;
 }
 
 /** What one caller watches at a server of the stateless era: by `resources/subscribe`, or by streams of its own. */
@@ -42,7 +44,7 @@ export class Watches {
   begin(uri: Uri, number: number): void {
     const before = [...this.#all.values()].filter((each) => each.uri === uri && each.state !== 'over');
     if (before.length > (this.#listens ? 1 : 0)) return;
-    const watch: Watch = { id: `watch ${number}`, uri, state: 'asked', answers: 0, told: 0 };
+    const watch: Watch = { id: `watch ${number}`, uri, state: 'asked', answers: 0, told: 0, isAnew: false };
     this.#all.set(watch.id, watch);
     this.#judge.count('watch');
     this.#judge.log(`${this.#member.name} watches ${uri} under ${watch.id}`);
@@ -83,15 +85,15 @@ export class Watches {
     return watch !== undefined || (method === undefined && this.#ends.delete(id as RequestId));
   }
 
-  /** Nobody is told what changed while a server was not there: who watches has to look again. */
+  /** Its server comes anew. */
   excuse(): void {
-    for (const watch of this.#all.values()) watch.told = this.#judge.changesOf(watch.uri);
+    for (const watch of this.#all.values()) watch.isAnew = true;
   }
 
   /** Whoever watches knows of the last change. */
   check(refused: ReadonlySet<string>): void {
-    for (const { id, uri, state, told } of this.#all.values()) {
-      if (state !== 'on' || refused.has(uri)) continue;
+    for (const { id, uri, state, told, isAnew } of this.#all.values()) {
+      if (state !== 'on' || isAnew || refused.has(uri)) continue;
       const changes = this.#judge.changesOf(uri);
       if (told < changes)
         this.#judge.problem(`${this.#member.name} knows of change ${told} of ${uri} (${id}), of ${changes}`);
