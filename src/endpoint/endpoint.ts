@@ -235,11 +235,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
     for (const uri of this.#subscriptions.of(link.server)) {
       link.ask('resources/subscribe', { uri }).catch(nothing);
     }
-    this.#links.refreshSnapshot(link, server).then((kinds) => {
-      for (const kind of kinds) {
-        this.#lists.changed(kind);
-      }
-    }, nothing);
+    this.#links.refreshSnapshot(link, server, this.#lists.comparison(server.id)).catch(nothing);
   }
 
   /** @internal */

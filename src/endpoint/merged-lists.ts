@@ -12,6 +12,7 @@ import type { Names } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
+import { ShownLists } from './shown-lists.js';
 
 export interface MergedListsOptions {
   /** In the order of the catalog, as it is now. */
@@ -58,6 +59,7 @@ export class MergedLists {
   // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
   // gave them: what the interceptor shows of them is a matter of who asks.
   readonly #late = new Map<string, Part>();
+  readonly #shown = new ShownLists();
   #nextList = 1;
   #debounce: unknown;
   #closed = false;
@@ -68,7 +70,7 @@ export class MergedLists {
 
   /** The first page of a list as it is now. */
   async first(kind: ListKind, extra: PeerExtra | undefined): Promise<Page> {
-    const list = await this.#all(kind, extra);
+    const list = await this.#all(kind, extra, true);
     return this.#page(`${kind}.${this.#nextList++}`, list, 0);
   }
 
@@ -135,12 +137,24 @@ export class MergedLists {
    * @returns the ids of those that did not
    */
   async learn(kind: ListKind, extra: PeerExtra | undefined): Promise<readonly string[]> {
-    return (await this.#all(kind, extra)).missed;
+    return (await this.#all(kind, extra, false)).missed;
   }
 
-  async #all(kind: ListKind, extra: PeerExtra | undefined): Promise<Part & { readonly missed: readonly string[] }> {
+  /** Takes the lists of a server that has just started: undefined where the caller was shown none of them. */
+  comparison(server: string): ((kind: ListKind, items: readonly ListItem[]) => void) | undefined {
+    return this.#shown.has(server)
+      ? (kind, items) => this.#shown.isOther(server, kind, items) && this.changed(kind)
+      : undefined;
+  }
+
+  /** @param isShown - the caller gets it */
+  async #all(
+    kind: ListKind,
+    extra: PeerExtra | undefined,
+    isShown: boolean,
+  ): Promise<Part & { readonly missed: readonly string[] }> {
     const parts = await Promise.all(
-      this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra)] as const),
+      this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra, isShown)] as const),
     );
     const items = this.#merge(
       kind,
@@ -157,7 +171,7 @@ export class MergedLists {
     return { ...freshness, ttlMs: Math.max(0, freshness.ttlMs - age) };
   }
 
-  async #part(server: EndpointServer, kind: ListKind, extra: PeerExtra | undefined): Promise<Part> {
+  async #part(server: EndpointServer, kind: ListKind, extra: PeerExtra | undefined, isShown: boolean): Promise<Part> {
     const { clock, links } = this.#options;
     const key = `${kind} ${server.id}`;
     const kept = this.#late.get(key);
@@ -184,6 +198,10 @@ export class MergedLists {
       },
     );
     return new Promise((resolve) => {
+      const show = (part: Part) => {
+        isShown && this.#shown.set(server.id, kind, part === missing ? undefined : own?.items);
+        resolve(part);
+      };
       const timer = clock.setTimeout(() => {
         late = true;
         this.#timers.delete(timer);
@@ -191,13 +209,13 @@ export class MergedLists {
           server: server.id,
         });
         this.#report(server, kind, error);
-        resolve(missing);
+        show(missing);
       }, server.listTimeoutMs);
       this.#timers.add(timer);
       void asking.then((part) => {
         this.#timers.delete(timer);
         clock.clearTimeout(timer);
-        resolve(part);
+        late || show(part);
       });
     });
   }
@@ -232,14 +250,7 @@ export class MergedLists {
           .to(server)
           .open()
           .then(
-            ({ capabilities }) => {
-              this.#missing.delete(server.id);
-              for (const each of allListKinds) {
-                if (capabilities[listKinds[each].capability] !== undefined) {
-                  this.changed(each);
-                }
-              }
-            },
+            () => this.#missing.delete(server.id),
             () => again(),
           );
       }, wait);

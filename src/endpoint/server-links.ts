@@ -10,7 +10,7 @@ import { type Interceptor, runInterceptor, senderOf } from './intercept.js';
 import { listAll, type ServerList } from './list-all.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { PeerExtra } from './peer.js';
-import { changedKinds, type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
+import { type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
 export interface ServerLinksOptions extends CurrentServerOptions {
   readonly snapshots: SnapshotStore;
@@ -171,19 +171,21 @@ export class ServerLinks {
   }
 
   /**
-   * Takes a snapshot of a server that has just started, when somebody may use it later or an earlier one was used.
+   * Takes a snapshot of a server that has just started, when somebody may use it later.
    *
-   * @returns the kinds of lists in which an earlier snapshot was wrong
+   * @param onList - told of each list that comes; nothing where nobody has seen any of it
    */
-  async refreshSnapshot(link: Link, server: EndpointServer): Promise<ListKind[]> {
+  async refreshSnapshot(
+    link: Link,
+    server: EndpointServer,
+    onList: ((kind: ListKind, items: readonly ListItem[]) => void) | undefined,
+  ): Promise<void> {
     const owner = server.snapshotOwner(this.#options.caller.current);
-    const before = this.snapshot(server);
-    if (link.handshake === undefined || (before === undefined && owner === undefined)) {
-      return [];
+    const isKept = owner !== undefined || this.snapshot(server) !== undefined;
+    if (link.handshake !== undefined && (isKept || onList !== undefined)) {
+      const snapshot = await takeSnapshot(link, link.handshake, server.fingerprint, onList);
+      isKept && this.#keep(server, snapshot);
     }
-    const after = await takeSnapshot(link, link.handshake, server.fingerprint);
-    this.#keep(server, after);
-    return before === undefined ? [] : changedKinds(before, after);
   }
 
   /**

@@ -100,21 +100,30 @@ function keyOf(server: string, owner: string): string {
   return JSON.stringify([owner, server]);
 }
 
-/** Asks an open link for everything that a snapshot holds. */
-export async function takeSnapshot(link: Link, handshake: Handshake, fingerprint: string): Promise<ServerSnapshot> {
-  const kinds = allListKinds.filter((kind) => handshake.capabilities[listKinds[kind].capability] !== undefined);
-  const lists = await Promise.all(kinds.map(async (kind) => [kind, (await listAll(link, kind)).items] as const));
+/**
+ * Asks an open link for everything that a snapshot holds.
+ *
+ * @param onList - told of each list that comes, also when others fail
+ */
+export async function takeSnapshot(
+  link: Link,
+  handshake: Handshake,
+  fingerprint: string,
+  onList: ((kind: ListKind, items: readonly ListItem[]) => void) | undefined,
+): Promise<ServerSnapshot> {
+  const lists = await Promise.all(
+    allListKinds.map(async (kind) => {
+      const { items } = await listAll(link, kind);
+      onList?.(kind, items);
+      return [kind, items] as const;
+    }),
+  );
   return {
     fingerprint,
     capabilities: handshake.capabilities,
     ...(handshake.instructions !== undefined && { instructions: handshake.instructions }),
-    lists: Object.fromEntries(lists),
+    lists: Object.fromEntries(
+      lists.filter(([kind]) => handshake.capabilities[listKinds[kind].capability] !== undefined),
+    ),
   };
-}
-
-/** The kinds of lists in which two snapshots differ. */
-export function changedKinds(before: ServerSnapshot, after: ServerSnapshot): ListKind[] {
-  return allListKinds.filter(
-    (kind) => JSON.stringify(before.lists[kind] ?? []) !== JSON.stringify(after.lists[kind] ?? []),
-  );
 }

@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest';
+import { settle } from '../support/fake-clock.js';
+import { RpcError, type Script, ScriptedServer } from './scripted-server.js';
+import { type Setup, setUp } from './setup.js';
+import type { TestCaller } from './test-caller.js';
+
+const before: Script = { tools: [{ name: 'x' }], prompts: [{ name: 'p' }] };
+const entry = { restart: { max: 100, backoff: '1ms', max_backoff: '1ms' } };
+const shared = { ...entry, isolation: 'shared' };
+const changes = (caller: TestCaller) =>
+  caller.received.flatMap((message) =>
+    'method' in message && message.method.endsWith('list_changed') ? [message.method] : [],
+  );
+
+/** The server ends; then the caller needs the next one. */
+async function useNext({ clock, server }: Setup, ...callers: TestCaller[]): Promise<void> {
+  server('a').only.die();
+  await settle();
+  for (const caller of callers) {
+    const calling = caller.result('tools/call', { name: 'a__x' });
+    await clock.advance(1_000);
+    await calling;
+    await clock.advance(1_000);
+  }
+}
+
+describe('a server that has ended, and comes back', () => {
+  test.each([
+    ['a caller that nobody can recognise', {}],
+    ['a caller with an id', { caller: { id: 'anna' } }],
+  ])('with another list is announced to %s, once', async (_, options) => {
+    await using t = setUp({ a: { ...before } }, { entry });
+    await using caller = await t.caller({}, options);
+    await caller.toolNames();
+    await caller.list('prompts');
+    t.server('a').script.tools = [{ name: 'x' }, { name: 'new' }];
+    await useNext(t, caller);
+    expect(changes(caller)).toEqual(['notifications/tools/list_changed']);
+    expect(await caller.toolNames()).toEqual(['a__x', 'a__new']);
+    await useNext(t, caller);
+    expect(changes(caller)).toHaveLength(1);
+  });
+
+  test('is announced to each caller that was shown another list, though the first to use it has shown it already', async () => {
+    await using t = setUp({ a: { ...before } }, { entry: shared });
+    await using first = await t.caller();
+    await using second = await t.caller();
+    await first.toolNames();
+    await second.toolNames();
+    t.server('a').script.tools = [{ name: 'new' }];
+    await useNext(t, first, second);
+    for (const caller of [first, second]) {
+      expect(changes(caller)).toEqual(['notifications/tools/list_changed']);
+    }
+  });
+
+  test('is announced although another of its lists fails', async () => {
+    await using t = setUp({ a: { ...before } }, { entry: shared });
+    await using caller = await t.caller();
+    await caller.toolNames();
+    const { script } = t.server('a');
+    script.tools = [{ name: 'new' }];
+    script.on = {
+      'prompts/list': () => {
+        throw new RpcError(-32050, 'no');
+      },
+    };
+    await useNext(t, caller);
+    expect(changes(caller)).toEqual(['notifications/tools/list_changed']);
+  });
+
+  test('is asked for no list by a caller that was shown none', async () => {
+    const server = new ScriptedServer({ ...before });
+    await using t = setUp({ a: server }, { entry });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    await useNext(t, caller);
+    expect(server.instances.flatMap((instance) => instance.requests('tools/list'))).toEqual([]);
+    expect(changes(caller)).toEqual([]);
+  });
+});
