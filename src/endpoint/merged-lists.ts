@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
+import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { BoundedMap } from './bounded-map.js';
@@ -227,8 +228,11 @@ export class MergedLists {
     }
     this.#report(server, kind, error);
     const { max, backoffMs, maxBackoffMs } = server.restart;
-    // A server that runs has had its say; what it says the next time is not to be waited for.
-    const isDown = GatewayError.is(error) && !this.#options.links.isRunning(server.id);
+    const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
+    // A server that runs has had its say; what it says the next time is not to be waited for. One that has just ended may
+    // not be known to have.
+    const isDown =
+      GatewayError.is(ours) && (ours.code === 'SERVER_EXITED' || !this.#options.links.isRunning(server.id));
     if (!isDown || this.#missing.has(server.id)) {
       return;
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
-import type { Handler, Json, Script } from './scripted-server.js';
+import { type Handler, hold, type Json, type Script } from './scripted-server.js';
 import { setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';
 
@@ -59,6 +59,19 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
     await t.clock.advance(600_000);
     expect(listChanged(caller)).toBe(1);
+  });
+
+  test('that ends while it is asked for its list is tried again likewise', async () => {
+    await using t = setUp({ a: good, b: { ...good, on: { 'tools/list': () => hold } } });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance } = await t.server('b').request('tools/list');
+    t.server('b').script.on = {};
+    instance.die();
+    expect(await listing).toEqual(['a__x']);
+    await t.clock.advance(10_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
   });
 
   test('is not tried for ever', async () => {
