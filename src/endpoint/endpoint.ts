@@ -275,6 +275,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
     this.#tasks.end(link);
+    this.#lists.outdate(link.server);
     if (this.#links.ended(link)) {
       this.#resubscribe(link.server);
     }

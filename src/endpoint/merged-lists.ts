@@ -60,6 +60,8 @@ export class MergedLists {
   // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
   // gave them: what the interceptor shows of them is a matter of who asks.
   readonly #late = new Map<string, Part>();
+  /** By server: how often what it had said of its lists was outdated. */
+  readonly #outdated = new Map<string, number>();
   readonly #shown = new ShownLists();
   #nextList = 1;
   #debounce: unknown;
@@ -88,17 +90,21 @@ export class MergedLists {
 
   /** A server says that one of its lists has changed. */
   changedBy(server: string, method: string): void {
+    this.outdate(server);
     for (const kind of allListKinds) {
-      if (listKinds[kind].changed === method) {
-        this.#late.delete(`${kind} ${server}`);
-        this.changed(kind);
-      }
+      listKinds[kind].changed === method && this.changed(kind);
     }
   }
 
   /** A server has gone, or is another one. */
   forget(server: string): void {
     this.#missing.delete(server);
+    this.outdate(server);
+  }
+
+  /** What a server has said of its lists until now counts no more, nor what it is about to. */
+  outdate(server: string): void {
+    this.#outdated.set(server, (this.#outdated.get(server) ?? 0) + 1);
     for (const kind of allListKinds) {
       this.#late.delete(`${kind} ${server}`);
     }
@@ -183,11 +189,13 @@ export class MergedLists {
       return own;
     };
     let late = false;
+    const outdated = this.#outdated.get(server.id);
     const asking = links.list(server, kind, extra, ask).then(
       (list) => {
         this.#missing.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
-          this.#late.set(key, own);
+          // The first of its pages may be from before a change.
+          this.#outdated.get(server.id) === outdated && this.#late.set(key, own);
           // Where only the interceptor takes long, the caller would ask again for ever.
           kept === undefined && this.changed(kind);
         }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
 import { type Handler, hold, type Json, type Script } from './scripted-server.js';
-import { setUp } from './setup.js';
+import { type Setup, setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';
 
 const good: Script = { tools: [{ name: 'x' }] };
@@ -120,6 +120,37 @@ describe('a slow server', () => {
     expect(await again).toEqual(['a__x', 'b__late']);
     await t.clock.advance(60_000);
     expect(listChanged(caller)).toBe(1);
+  });
+
+  test.each([
+    ['has ended since', (t: Setup) => t.server('b').only.die(), () => {}],
+    [
+      'has said in the middle of it that it changed',
+      () => {},
+      (t: Setup) => t.server('b').only.notify('notifications/tools/list_changed'),
+    ],
+  ])('whose list came late and %s is asked anew', async (_, afterwards, meanwhile) => {
+    await using t = setUp(
+      { a: good, b: { ...good, on: { 'tools/list': () => hold } } },
+      { entries: { b: { list_timeout: '2s', restart: { backoff: '1ms', max_backoff: '1ms' } } } },
+    );
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance, request } = await t.server('b').request('tools/list');
+    await t.clock.advance(2_000);
+    expect(await listing).toEqual(['a__x']);
+    meanwhile(t);
+    await t.clock.advance(1_000);
+    const before = listChanged(caller);
+    instance.answer(request, { tools: [{ name: 'old' }] });
+    await t.clock.advance(1_000);
+    expect(listChanged(caller)).toBe(before + 1);
+    afterwards(t);
+    await settle();
+    t.server('b').script.on = {};
+    const again = caller.toolNames();
+    await t.clock.advance(1_000);
+    expect(await again).toEqual(['a__x', 'b__x']);
   });
 
   test('that never starts costs its own tools within list_timeout', async () => {
