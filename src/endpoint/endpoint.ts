@@ -23,7 +23,7 @@ import { ListAnswers } from './list-answers.js';
 import { allListKinds, listKindOf } from './list-kinds.js';
 import { LogLevel } from './log-level.js';
 import { MergedLists } from './merged-lists.js';
-import type { Names } from './names.js';
+import { createCallerNames, type Names } from './names.js';
 import type { PeerExtra, SendToCaller, SessionPeer } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
 import { Router } from './router.js';
@@ -79,7 +79,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
   #closed = false;
 
   constructor(options: EndpointOptions) {
-    const { names, snapshots, intercept, clock } = options;
+    const { snapshots, intercept, clock } = options;
+    const names = createCallerNames(options.names);
     this.#options = options;
     const caller = new LatestCaller(options.caller, options.seen);
     this.#caller = caller;

@@ -9,7 +9,7 @@ import { type Freshness, leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
 import type { ServerList } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
-import type { Names } from './names.js';
+import type { CallerNames, NameOrigin } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
@@ -18,7 +18,7 @@ import { ShownLists } from './shown-lists.js';
 export interface MergedListsOptions {
   /** In the order of the catalog, as it is now. */
   servers(): readonly EndpointServer[];
-  readonly names: Names;
+  readonly names: CallerNames;
   readonly owners: ResourceOwners;
   readonly clock: Clock;
   readonly links: ServerLinks;
@@ -166,6 +166,7 @@ export class MergedLists {
     const items = this.#merge(
       kind,
       parts.map(([server, part]) => [server, part === missing ? undefined : part.items]),
+      isShown,
     );
     const freshness = leastFresh(parts.map(([, part]) => this.#freshnessNow(part)));
     const missed = parts.flatMap(([{ id }, part]) => (part === missing ? id : []));
@@ -292,6 +293,7 @@ export class MergedLists {
   #merge(
     kind: ListKind,
     parts: readonly (readonly [EndpointServer, readonly ListItem[] | undefined])[],
+    isShown: boolean,
   ): readonly ListItem[] {
     const { owners, emit, clock } = this.#options;
     const lists = parts.map(([server, items]) => [server.id, items] as const);
@@ -302,22 +304,32 @@ export class MergedLists {
         return owners.list(lists, onConflict);
       case 'resourceTemplates':
         return owners.listTemplates(lists, onConflict);
-      default:
-        return parts.flatMap(([server, items = []]) =>
-          this.#qualify(kind === 'tools' ? 'tool' : 'prompt', server, items),
-        );
+      default: {
+        const named = kind === 'tools' ? 'tool' : 'prompt';
+        const origins = new Map<string, NameOrigin>();
+        const all = parts.flatMap(([server, items = []]) => this.#qualify(named, server, items, origins));
+        isShown && this.#options.names.show(named, origins);
+        return all;
+      }
     }
   }
 
-  #qualify(kind: 'tool' | 'prompt', server: EndpointServer, items: readonly ListItem[]): ListItem[] {
+  #qualify(
+    kind: 'tool' | 'prompt',
+    server: EndpointServer,
+    items: readonly ListItem[],
+    origins: Map<string, NameOrigin>,
+  ): ListItem[] {
     const seen = new Set<string>();
     return items.flatMap((item) => {
-      const { name } = item;
-      if (typeof name !== 'string' || seen.has(name) || (kind === 'tool' && !isToolAllowed(server.tools, name))) {
+      const { name: own } = item;
+      if (typeof own !== 'string' || seen.has(own) || (kind === 'tool' && !isToolAllowed(server.tools, own))) {
         return [];
       }
-      seen.add(name);
-      return [{ ...item, name: this.#options.names.qualify(kind, server.id, name) }];
+      seen.add(own);
+      const name = this.#options.names.qualify(kind, server.id, own);
+      name.startsWith(`${server.id}__`) || origins.set(name, { server: server.id, name: own });
+      return [{ ...item, name }];
     });
   }
 

@@ -145,3 +145,20 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
     return end > 0 && isServer(qualified.slice(0, end)) ? qualified.slice(0, end) : undefined;
   }
 }
+
+/** The names of one caller: what its latest list has shown leads where it was from, whatever else has that name by now. */
+export interface CallerNames extends Names {
+  /** @param origins - of the names that do not say their server themselves */
+  show(kind: NameKind, origins: ReadonlyMap<string, NameOrigin>): void;
+}
+
+export function createCallerNames(names: Names): CallerNames {
+  const shown: Partial<Record<NameKind, ReadonlyMap<string, NameOrigin>>> = {};
+  return {
+    ...names,
+    resolve: (kind, qualified) => shown[kind]?.get(qualified) ?? names.resolve(kind, qualified),
+    show(kind, origins) {
+      shown[kind] = origins;
+    },
+  };
+}

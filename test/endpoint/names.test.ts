@@ -181,6 +181,19 @@ describe('a host’s own naming', () => {
     }
   });
 
+  test('a name that a caller was shown leads to no other server before the caller asks for a list again', async () => {
+    await using t = setUp({ a: tools('x'), b: tools('x') }, { names: naming });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['x', 'b__x']);
+    await t.gateway.reload({ servers: [{ id: 'b', runtime: { type: 'scripted', script: 'b' } }] });
+    await using other = await t.caller();
+    expect(await other.toolNames()).toEqual(['x']);
+    expect(await caller.error('tools/call', { name: 'x' })).toMatchObject({ code: -32602 });
+    expect(t.server('b').instances.flatMap((instance) => instance.requests('tools/call'))).toEqual([]);
+    expect(await caller.toolNames()).toEqual(['x']);
+    expect(await caller.result('tools/call', { name: 'x' })).toMatchObject({ structuredContent: { server: 'b' } });
+  });
+
   test('a name that was never listed is found by asking', async () => {
     await using t = setUp({ a: tools('x'), b: tools('y') }, { names: naming });
     await using caller = await t.caller();
