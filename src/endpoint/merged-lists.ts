@@ -301,9 +301,9 @@ export class MergedLists {
       emit({ type: 'uri-conflict', server, uri, at: clock.date() });
     switch (kind) {
       case 'resources':
-        return owners.list(lists, onConflict);
+        return owners.list(lists, onConflict, isShown);
       case 'resourceTemplates':
-        return owners.listTemplates(lists, onConflict);
+        return owners.listTemplates(lists, onConflict, isShown);
       default: {
         const named = kind === 'tools' ? 'tool' : 'prompt';
         const origins = new Map<string, NameOrigin>();

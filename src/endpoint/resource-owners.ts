@@ -80,6 +80,9 @@ type Lists = readonly (readonly [server: string, items: readonly ListItem[] | un
 export class ResourceOwners {
   #listed = new Map<string, string>();
   #templates = new Map<string, Template>();
+  /** The same as the caller was shown them last. */
+  #shown: ReadonlyMap<string, string> = new Map();
+  #shownTemplates: ReadonlyMap<string, Template> = new Map();
   readonly #seen = new BoundedMap<string, string>(maxSeen);
   readonly #isServer: (id: string) => boolean;
 
@@ -91,10 +94,14 @@ export class ResourceOwners {
    * Takes the resources of all servers, in the order of the catalog.
    *
    * @param onConflict - told of each URI that shows under an alias
+   * @param isShown - the caller gets the list: what it was shown before leads where it did until then
    */
-  list(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
+  list(lists: Lists, onConflict: (origin: ResourceOrigin) => void, isShown = true) {
     const before = this.#listed;
-    this.#listed = new Map();
+    this.#listed = new Map(isShown ? [] : this.#shown);
+    if (isShown) {
+      this.#shown = this.#listed;
+    }
     return lists.flatMap(([server, items]) =>
       items === undefined
         ? keep(before, this.#listed, (owner) => owner === server)
@@ -115,9 +122,12 @@ export class ResourceOwners {
   }
 
   /** The same for templates. */
-  listTemplates(lists: Lists, onConflict: (origin: ResourceOrigin) => void) {
+  listTemplates(lists: Lists, onConflict: (origin: ResourceOrigin) => void, isShown = true) {
     const before = this.#templates;
-    this.#templates = new Map();
+    this.#templates = new Map(isShown ? [] : this.#shownTemplates);
+    if (isShown) {
+      this.#shownTemplates = this.#templates;
+    }
     return lists.flatMap(([server, items]) =>
       items === undefined
         ? keep(before, this.#templates, (owner) => owner.server === server)

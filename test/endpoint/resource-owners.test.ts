@@ -4,6 +4,31 @@ import { aliasUri, type ResourceOrigin, ResourceOwners } from '../../src/endpoin
 const create = () => new ResourceOwners((id) => id === 'one' || id === 'two');
 const nobody = (origin: ResourceOrigin) => expect(origin).toBeUndefined();
 
+test('a list that is asked for to find an owner takes nothing from the server of which it was shown', () => {
+  const owners = create();
+  owners.list([['two', [{ uri: 'a:1' }]]], nobody);
+  owners.listTemplates([['two', [{ uriTemplate: 'b:{n}' }]]], nobody);
+  const later = [
+    ['one', [{ uri: 'a:1' }, { uri: 'a:new' }]],
+    ['two', []],
+  ] as const;
+  const templates = [
+    ['one', [{ uriTemplate: 'b:{n}' }, { uriTemplate: 'b:new/{n}' }]],
+    ['two', []],
+  ] as const;
+  const find = (...uris: string[]) => uris.map((uri) => owners.find(uri)?.server);
+  owners.list(later, () => {}, false);
+  owners.listTemplates(templates, () => {}, false);
+  expect(find('a:1', 'a:new', 'b:7', 'b:new/7')).toEqual(['two', 'one', 'two', 'one']);
+  // What was only found is not shown.
+  owners.list([], nobody, false);
+  owners.listTemplates([], nobody, false);
+  expect(find('a:1', 'a:new', 'b:7')).toEqual(['two', undefined, 'two']);
+  owners.list(later, nobody);
+  owners.listTemplates(templates, nobody);
+  expect(find('a:1', 'b:7')).toEqual(['one', 'one']);
+});
+
 describe('list', () => {
   test('a server whose list did not come keeps what it had, and no more than its own', () => {
     const owners = create();
