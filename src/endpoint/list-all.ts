@@ -14,8 +14,12 @@ export interface ServerList {
   readonly freshness: Freshness;
 }
 
-/** All pages of a server's list; empty without a question when the server does not have such lists. */
-export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
+/**
+ * All pages of a server's list; empty without a question when the server does not have such lists.
+ *
+ * @param date - the time, for who wants to know how long the list is good
+ */
+export async function listAll(link: Link, kind: ListKind, date = () => 0): Promise<ServerList> {
   const { server } = link;
   const { method, capability } = listKinds[kind];
   const { capabilities } = await link.open();
@@ -23,6 +27,7 @@ export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
     return { items: [], freshness: noListFreshness };
   }
   const items: ListItem[] = [];
+  /** Each page until when it is good. */
   const pages: Freshness[] = [];
   const seen = new Set<unknown>();
   let cursor: unknown;
@@ -35,7 +40,8 @@ export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
       throw error;
     });
     const part: unknown = result[kind];
-    pages.push(readFreshness(kind, result, capabilities));
+    const { ttlMs, isPublic } = readFreshness(kind, result, capabilities);
+    pages.push({ ttlMs: date() + ttlMs, isPublic });
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
     }
@@ -47,7 +53,8 @@ export async function listAll(link: Link, kind: ListKind): Promise<ServerList> {
     }
     cursor = 'nextCursor' in result ? result.nextCursor : undefined;
     if (cursor === undefined || cursor === null || seen.has(cursor)) {
-      return { items, freshness: leastFresh(pages) };
+      const { ttlMs: until, isPublic: isAll } = leastFresh(pages);
+      return { items, freshness: { ttlMs: Math.max(0, until - date()), isPublic: isAll } };
     }
     seen.add(cursor);
   }

@@ -248,7 +248,7 @@ export class ServerLinks {
     }
     let list: ServerList;
     try {
-      list = await listAll(link, kind);
+      list = await listAll(link, kind, () => this.#options.owner.clock.date());
     } catch (error) {
       if (then !== undefined && isRefusedByStop(error)) {
         return then;

@@ -63,6 +63,20 @@ describe('how long a merged list is good for a stateless caller, and for whom', 
     expect(await answer).toMatchObject({ tools: [], ttlMs: 0, cacheScope: 'private' });
   });
 
+  test('is counted from when the first of its server’s pages came', async () => {
+    const result = { resultType: 'complete', tools: [], ttlMs: 5_000, cacheScope: 'public' };
+    const pages: Script = statelessServer({
+      'tools/list': ({ params }) => (params?.cursor === undefined ? { ...result, nextCursor: 'next' } : hold),
+    });
+    await using t = setUp({ a: pages });
+    await using caller = await open(t);
+    const listing = caller.result('tools/list');
+    const { instance, request } = await t.server('a').request('tools/list', 1);
+    await t.clock.advance(1_500);
+    instance.answer(request, result);
+    expect(await listing).toMatchObject({ ttlMs: 3_500, cacheScope: 'public' });
+  });
+
   test('shrinks from page to page', async () => {
     const tools = Array.from({ length: 1_500 }, (_, index) => ({ name: `t${index}` }));
     const script = statelessServer({ 'tools/list': () => ({ tools, ttlMs: 5_000, cacheScope: 'public' }) });
