@@ -211,6 +211,8 @@ export class MergedLists {
       const show = (part: Part) => {
         isShown && this.#shown.set(server.id, kind, part === missing ? undefined : own?.items);
         resolve(part);
+        // Its pages may be of two servers.
+        isShown && part !== missing && this.#outdated.get(server.id) !== outdated && this.changed(kind);
       };
       const timer = clock.setTimeout(() => {
         late = true;

@@ -74,6 +74,27 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
   });
 
+  test('that ends between two pages of its list is announced: the list may be of two servers', async () => {
+    const pages: Handler = (request, instance) => {
+      if (instance.server.instances.length > 1) {
+        return { tools: [{ name: request.params?.cursor === undefined ? 'x' : 'y' }] };
+      }
+      return hold;
+    };
+    const restart = { max: 100, backoff: '1ms', max_backoff: '1ms' };
+    await using t = setUp({ b: { ...good, on: { 'tools/list': pages } } }, { entry: { restart } });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance, request } = await t.server('b').request('tools/list');
+    instance.answer(request, { tools: [{ name: 'old' }], nextCursor: '1' });
+    instance.die();
+    await t.clock.advance(1_000);
+    expect(await listing).toEqual(['b__old', 'b__y']);
+    await t.clock.advance(1_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(await caller.toolNames()).toEqual(['b__x']);
+  });
+
   test('is not tried for ever', async () => {
     await using t = setUp(
       { b: { ...good, open: () => Promise.reject(new Error('broken')) } },
