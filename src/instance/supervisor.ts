@@ -88,10 +88,13 @@ export class Supervisor implements InstanceOwner {
   ): Promise<Instance> {
     await abortable(this.#permit(), signal);
     await this.#settleStops(signal);
+    const { clock } = this.#options;
+    let waitedMs = 0;
     if (!isKnown(caller) && this.#beginnings.length > 0) {
-      since ??= this.#options.clock.now();
+      const asked = clock.now();
       // Once: whoever asks for another start again and again must not hold it up for ever.
       await abortable(abortable(Promise.all(this.#beginnings), signal), this.#closing.signal);
+      waitedMs = clock.now() - asked;
       await this.#settleStops(signal);
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
@@ -101,7 +104,7 @@ export class Supervisor implements InstanceOwner {
         return spare;
       }
     }
-    const instance = await this.#create(caller, signal, since);
+    const instance = await this.#create(caller, signal, since, waitedMs);
     instance.onProgress = onProgress;
     await this.#open(instance, signal, onTurn, since);
     return instance;
@@ -408,15 +411,17 @@ export class Supervisor implements InstanceOwner {
     await authorize();
   }
 
-  /** @param since - from when on the time counts in which it has to find room */
-  async #create(caller: Caller | undefined, signal: AbortSignal, since?: number): Promise<Instance> {
+  /** @param waitedMs - how long room was waited for before, where `since` does not say from when on that counts */
+  async #create(caller: Caller | undefined, signal: AbortSignal, since?: number, waitedMs = 0): Promise<Instance> {
     const { definition, clock, nextInstanceId, room } = this.#options;
     const either = eitherSignal(signal, this.#closing.signal);
     let giveBack: (() => void) | undefined;
     let place: Place | undefined;
     try {
       giveBack = await this.#policy.admit(either.signal);
-      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock, since);
+      // From here on, and not from a back-off before it.
+      const from = since ?? clock.now() - waitedMs;
+      place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock, from);
       either.signal.throwIfAborted();
     } catch (error) {
       place?.();

@@ -158,6 +158,33 @@ describe('a server that was started ahead', () => {
     await t.clock.advance(30_000);
   });
 
+  test('that finds a place late leaves who waits beside it the whole time for a turn', async () => {
+    const opening = Promise.withResolvers<void>();
+    await using t = setUp(
+      { a: script, b: script, slow: { ...script, open: () => opening.promise } },
+      {
+        entry: { start_timeout: '30s' },
+        entries: { slow: { start_timeout: '5m' } },
+        limits: { instances: 3, starting: 1 },
+      },
+    );
+    const running = [t.gateway.connect('a'), t.gateway.connect('a')];
+    await Promise.all(running.map((transport) => transport.start()));
+    const slow = t.gateway.connect('slow').start();
+    await settle();
+    const starts = [t.gateway.start('b')];
+    await settle();
+    starts.push(t.gateway.connect('b').start(), t.gateway.connect('b').start());
+    const started = Promise.allSettled(starts);
+    await settle();
+    await t.clock.advance(20_000);
+    await Promise.all(running.map((transport) => transport.close()));
+    await t.clock.advance(25_000);
+    opening.resolve();
+    await slow;
+    expect((await started).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
+  });
+
   test('tells of the end of its process', async () => {
     const failed = Promise.withResolvers<void>();
     await using gateway = createGateway(
