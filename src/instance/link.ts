@@ -275,6 +275,11 @@ export class Link implements WatchedLink {
     }
     const activity = this.activity();
     this.#endServer();
+    const error = this.#closedError();
+    for (const id of this.#exchanges.ids) {
+      // No answer comes to what we have asked ourselves.
+      this.#exchanges.get(id)?.isProbe && this.#answer(toFailure(id, error));
+    }
     if (activity === 'subscribed' && !this.#rest.isRetired) {
       this.open().catch(() => {});
     }

@@ -61,3 +61,13 @@ test('of a request that waits for its server a link that is closed says that it 
   expect(answers).toMatchObject([{ error: { data: { code: 'TRANSPORT_CLOSED', delivered: false } } }]);
   expect(methods()).toEqual(['initialize']);
 });
+
+test('nothing is left of a check of ours when its server is sent to rest', async () => {
+  const { link, methods } = setUp();
+  await link.open();
+  const checking = link.probe(new AbortController().signal).catch((error: unknown) => error);
+  await settle();
+  link.rest();
+  expect(await Promise.race([checking, settle()])).toMatchObject({ code: 'TRANSPORT_CLOSED' });
+  expect(methods()).toEqual(['initialize', 'notifications/initialized', 'ping']);
+});
