@@ -106,12 +106,14 @@ export class Schedule {
         judge.problem(`${member.name} is there, and call ${number} was not accepted`);
     }
     // The merged peer begins another session where the server has forgotten one; the others connect again.
-    await this.#everybodyCalls(({ isMerged }) => isMerged);
     this.#join(this.#chance, true);
+    await this.#until(() => this.#underWay.size === 0, 1_000);
+    await this.#everybodyCalls(({ isMerged }) => isMerged);
     this.#join(this.#chance, false);
     await this.#until(() => this.#underWay.size === 0, 1_000);
     if (this.#members.slice(-2).some(({ isThere }) => !isThere)) judge.problem('nobody can join when all is quiet');
     await this.#everybodyCalls(() => true);
+    if (!this.#isModern) this.#server.interrupt(this.#chance);
     // As long as the rest of an answer is waited for.
     await this.#passTime(6_000);
     // A check of health that is answered on its stream may not be acknowledged yet.

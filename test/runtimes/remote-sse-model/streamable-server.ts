@@ -32,7 +32,11 @@ export class StreamableServer {
 
   /** A process that was started anew knows nothing. */
   forget(): void {
-    for (const session of this.sessions) session.isAlive = false;
+    for (const session of this.sessions) {
+      session.isAlive = false;
+      // What it has answered last may not have arrived.
+      session.isCutAtEnd ||= session.deletes > 0;
+    }
     this.#streams.clear();
     this.listeners?.forget();
   }
