@@ -163,10 +163,11 @@ export class Link implements WatchedLink {
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId | undefined {
     const id = this.#exchanges.open(exchange);
     // For a check of ours nothing is started.
-    const repeats = exchange.isProbe !== true && (this.#options.isBound !== true || exchange.onRefused !== undefined);
+    const hasNext = exchange.isProbe !== true && this.#options.isBound !== true;
+    const repeats = hasNext || exchange.onRefused !== undefined;
     const { isEnding } = this;
     // A server that ends says so itself where there will be no next one.
-    if (this.#handshake === undefined || (isEnding && this.#options.isBound !== true)) {
+    if (this.#handshake === undefined || (isEnding && hasNext)) {
       this.#sendNext(id, message, part, repeats);
       return id;
     }

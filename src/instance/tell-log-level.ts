@@ -8,7 +8,7 @@ export const logLevels: readonly unknown[] = [
 
 /** Tells a server that runs what its caller has asked for, if it has: the next one is told when it opens, and none is started for it. */
 export function tellLogLevel(link: Link, params: JSONRPCRequest['params']): void {
-  if (params !== undefined && link.handshake?.capabilities.logging !== undefined && !link.isEnding) {
+  if (params !== undefined && link.handshake?.capabilities.logging !== undefined) {
     link.ask('logging/setLevel', params, true).catch(() => {});
   }
 }

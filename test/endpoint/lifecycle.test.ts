@@ -249,6 +249,22 @@ describe('a server that dies', () => {
     expect(t.server('a').opens).toBe(1);
   });
 
+  test('starts no other for a health check that comes while it ends', async () => {
+    await using t = setUp({ a: script }, { entry: { health: { interval: '2s', timeout: '1s' } } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    const { only } = t.server('a');
+    const ended = Promise.withResolvers<void>();
+    const close = only.close.bind(only);
+    Object.assign(only, { close: () => ended.promise.then(close) });
+    const stopped = t.gateway.stop('a');
+    await t.clock.advance(3_000);
+    ended.resolve();
+    await stopped;
+    await settle();
+    expect(t.server('a').opens).toBe(1);
+  });
+
   test.each([{}, { caller: { id: 'ada' } }])(
     'starts no other for a call that was cancelled while one that was idle ended, for %j',
     async (options) => {
