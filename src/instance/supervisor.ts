@@ -120,7 +120,8 @@ export class Supervisor implements InstanceOwner {
    *
    * @returns false when it has ended while it waited for somebody
    */
-  async #join(spare: Instance, signal: AbortSignal): Promise<boolean> {
+  async #join(spare: Instance, given: AbortSignal): Promise<boolean> {
+    const { signal, release } = eitherSignal(given, this.#closing.signal);
     try {
       await abortable(this.#ahead !== undefined && !spare.ready ? this.#ahead : spare.open(), signal);
       if (await this.#isHealthy(spare, signal)) {
@@ -133,6 +134,8 @@ export class Supervisor implements InstanceOwner {
         spare.ready && this.#spare.started(spare);
       }
       throw error;
+    } finally {
+      release();
     }
     return false;
   }

@@ -425,6 +425,29 @@ describe('a server that was started ahead', () => {
     },
   );
 
+  test('lets go who waits for it to say that it lives when the gateway closes', async () => {
+    const runtime = new ScriptedRuntime();
+    const clock = new FakeClock();
+    const servers = [{ id: 'a', runtime: { type: 'scripted' as const } }];
+    await using gateway = createGateway({ servers }, { runtimes: [runtime], clock });
+    await gateway.start('a');
+    const asked = Promise.withResolvers<void>();
+    Object.assign(runtime.last, {
+      health: () => {
+        asked.resolve();
+        return new Promise<void>(() => {});
+      },
+    });
+    const starting = gateway
+      .connect('a')
+      .start()
+      .catch((error: unknown) => error);
+    await asked.promise;
+    await gateway.close();
+    expect(await Promise.race([starting, settle()])).toMatchObject({ code: 'GATEWAY_CLOSED' });
+    expect(clock.waiting).toBe(0);
+  });
+
   test('that does not live leaves who has taken it to wait for a place, which a cancelled call gives up', async () => {
     const runtime = new ScriptedRuntime();
     const servers = ['a', 'b'].map((id) => ({ id, runtime: { type: 'scripted' as const } }));
