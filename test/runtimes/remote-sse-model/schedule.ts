@@ -65,7 +65,7 @@ export class Schedule {
       [6, () => this.#interrupt(chance)],
       [6, () => this.#server.speak(chance)],
       [3, () => this.#play.host.closeIdle()],
-      [2, () => this.#play.access.expire()],
+      [4, () => this.#play.access.expire()],
       [1, () => this.#goDown(chance)],
       [5, () => this.#comeUp()],
       [1, () => this.#follow('restart', gateway.restart('remote', { graceMs: chance.one([0, 500]) }))],
