@@ -78,4 +78,12 @@ describe('a server that has ended, and comes back', () => {
     expect(server.instances.flatMap((instance) => instance.requests('tools/list'))).toEqual([]);
     expect(changes(caller)).toEqual([]);
   });
+
+  test('with what cannot be written as JSON shows it to who is in the same process, and ends nothing', async () => {
+    await using t = setUp({ a: { ...before, tools: [{ name: 'x', big: 1n }] } }, { entry });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await useNext(t, caller);
+    expect(changes(caller)).toEqual([]);
+  });
 });
