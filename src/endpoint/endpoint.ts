@@ -236,7 +236,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
     for (const uri of this.#subscriptions.of(link.server)) {
       link.ask('resources/subscribe', { uri }).catch(nothing);
     }
-    this.#links.refreshSnapshot(link, server, this.#lists.comparison(server.id)).catch(nothing);
+    this.#links.refreshSnapshot(link, server, this.#lists.started(server.id)).catch(nothing);
   }
 
   /** @internal */
@@ -276,7 +276,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
   onEnd(link: Link): void {
     this.#serverRequests.end(link);
     this.#tasks.end(link);
-    this.#lists.outdate(link.server);
+    this.#lists.ended(link.server);
     if (this.#links.ended(link)) {
       this.#resubscribe(link.server);
     }

@@ -44,6 +44,15 @@ interface Part extends ServerList {
   readonly at: number;
 }
 
+/** A list of one server that is asked for. */
+interface Asking {
+  readonly server: string;
+  readonly kind: ListKind;
+  /** As the server has given it, once it has. */
+  own: Part | undefined;
+  isOutdated: boolean;
+}
+
 // What is not there may come at any time.
 const missing: Part = { items: [], freshness: unknownFreshness, at: 0 };
 
@@ -60,8 +69,7 @@ export class MergedLists {
   // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
   // gave them: what the interceptor shows of them is a matter of who asks.
   readonly #late = new Map<string, Part>();
-  /** By server: how often what it had said of its lists was outdated. */
-  readonly #outdated = new Map<string, number>();
+  readonly #asking = new Set<Asking>();
   readonly #shown = new ShownLists();
   #nextList = 1;
   #debounce: unknown;
@@ -90,23 +98,52 @@ export class MergedLists {
 
   /** A server says that one of its lists has changed. */
   changedBy(server: string, method: string): void {
-    this.outdate(server);
     for (const kind of allListKinds) {
-      listKinds[kind].changed === method && this.changed(kind);
+      if (listKinds[kind].changed === method) {
+        this.#outdate(server, kind);
+        this.changed(kind);
+      }
     }
   }
 
   /** A server has gone, or is another one. */
   forget(server: string): void {
     this.#missing.delete(server);
-    this.outdate(server);
+    this.#outdate(server);
   }
 
-  /** What a server has said of its lists until now counts no more, nor what it is about to. */
-  outdate(server: string): void {
-    this.#outdated.set(server, (this.#outdated.get(server) ?? 0) + 1);
-    for (const kind of allListKinds) {
+  /** A server has ended: a list that has not come yet may be of two. */
+  ended(server: string): void {
+    this.#outdate(server, undefined, false);
+  }
+
+  /**
+   * A server has started: a list that has come already is not its own.
+   *
+   * @returns what takes its lists; undefined where the caller was shown none of them
+   */
+  started(server: string): ((kind: ListKind, items: readonly ListItem[]) => void) | undefined {
+    this.#outdate(server, undefined, true);
+    return this.#shown.has(server)
+      ? (kind, items) => this.#shown.isOther(server, kind, items) && this.changed(kind)
+      : undefined;
+  }
+
+  /**
+   * What a server has said of its lists counts no more, nor what it is about to.
+   *
+   * @param hasCome - of those on their way only the ones that have come, or have not
+   */
+  #outdate(server: string, only?: ListKind, hasCome?: boolean): void {
+    for (const kind of only === undefined ? allListKinds : [only]) {
       this.#late.delete(`${kind} ${server}`);
+    }
+    for (const asking of this.#asking) {
+      const { own, kind } = asking;
+      asking.isOutdated ||=
+        asking.server === server &&
+        (only === undefined || kind === only) &&
+        (hasCome === undefined || hasCome === (own !== undefined));
     }
   }
 
@@ -147,13 +184,6 @@ export class MergedLists {
     return (await this.#all(kind, extra, false)).missed;
   }
 
-  /** Takes the lists of a server that has just started: undefined where the caller was shown none of them. */
-  comparison(server: string): ((kind: ListKind, items: readonly ListItem[]) => void) | undefined {
-    return this.#shown.has(server)
-      ? (kind, items) => this.#shown.isOther(server, kind, items) && this.changed(kind)
-      : undefined;
-  }
-
   /** @param isShown - the caller gets it */
   async #all(
     kind: ListKind,
@@ -184,19 +214,20 @@ export class MergedLists {
     const key = `${kind} ${server.id}`;
     const kept = this.#late.get(key);
     this.#late.delete(key);
-    let own = kept;
+    const asking: Asking = { server: server.id, kind, own: kept, isOutdated: false };
+    this.#asking.add(asking);
     const ask = async () => {
-      own ??= { ...(await links.ask(server, kind, true)), at: clock.date() };
-      return own;
+      asking.own ??= { ...(await links.ask(server, kind, true)), at: clock.date() };
+      return asking.own;
     };
     let late = false;
-    const outdated = this.#outdated.get(server.id);
-    const asking = links.list(server, kind, extra, ask).then(
+    const asked = links.list(server, kind, extra, ask).then(
       (list) => {
+        const { own } = asking;
         this.#missing.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
           // The first of its pages may be from before a change.
-          this.#outdated.get(server.id) === outdated && this.#late.set(key, own);
+          asking.isOutdated || this.#late.set(key, own);
           // Where only the interceptor takes long, the caller would ask again for ever.
           kept === undefined && this.changed(kind);
         }
@@ -209,10 +240,9 @@ export class MergedLists {
     );
     return new Promise((resolve) => {
       const show = (part: Part) => {
-        isShown && this.#shown.set(server.id, kind, part === missing ? undefined : own?.items);
+        isShown && this.#shown.set(server.id, kind, part === missing ? undefined : asking.own?.items);
         resolve(part);
-        // Its pages may be of two servers.
-        isShown && part !== missing && this.#outdated.get(server.id) !== outdated && this.changed(kind);
+        isShown && part !== missing && asking.isOutdated && this.changed(kind);
       };
       const timer = clock.setTimeout(() => {
         late = true;
@@ -224,7 +254,8 @@ export class MergedLists {
         show(missing);
       }, server.listTimeoutMs);
       this.#timers.add(timer);
-      void asking.then((part) => {
+      void asked.then((part) => {
+        this.#asking.delete(asking);
         this.#timers.delete(timer);
         clock.clearTimeout(timer);
         late || show(part);

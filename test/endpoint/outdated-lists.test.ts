@@ -1,0 +1,105 @@
+import { describe, expect, test } from 'vitest';
+import type { Interceptor } from '../../src/index.js';
+import { settle } from '../support/fake-clock.js';
+import { hold, type Script, ScriptedServer } from './scripted-server.js';
+import { setUp } from './setup.js';
+import type { TestCaller } from './test-caller.js';
+
+const good: Script = { tools: [{ name: 'x' }], prompts: [{ name: 'p' }] };
+const entry = { restart: { max: 100, backoff: '1ms', max_backoff: '1ms' }, list_timeout: '2s' };
+const listChanged = (caller: TestCaller) => caller.notifications('notifications/tools/list_changed').length;
+
+describe('a server that says in the middle of a list that another one has changed', () => {
+  test.each([
+    ['in time', 0],
+    ['late', 2_000],
+  ])('has not outdated it, when it comes %s', async (_, takesMs) => {
+    await using t = setUp({ a: { ...good, on: { 'tools/list': () => hold } } }, { entry });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance, request } = await t.server('a').request('tools/list');
+    instance.notify('notifications/prompts/list_changed');
+    await t.clock.advance(takesMs);
+    instance.answer(request, { tools: [{ name: 'x' }] });
+    await t.clock.advance(1_000);
+    const isLate = takesMs > 0;
+    expect(await listing).toEqual(isLate ? [] : ['a__x']);
+    expect(listChanged(caller)).toBe(isLate ? 1 : 0);
+    if (isLate) {
+      // The server answers no more.
+      const again = caller.toolNames();
+      await t.clock.advance(2_000);
+      expect(await again).toEqual(['a__x']);
+    }
+    expect(caller.notifications('notifications/prompts/list_changed')).toHaveLength(1);
+  });
+});
+
+describe('a list that an interceptor still thinks about', () => {
+  /** Holds the list that comes next until `go` is called. */
+  function thinking() {
+    const held = Promise.withResolvers<void>();
+    const has = Promise.withResolvers<void>();
+    const intercept: Interceptor = async ({ method }, next) => {
+      const result = await next();
+      if (method === 'tools/list') {
+        has.resolve();
+        await held.promise;
+      }
+      return result;
+    };
+    return { intercept, go: held.resolve, has: has.promise };
+  }
+
+  test.each([
+    ['for a moment', 0],
+    ['for longer than list_timeout', 2_000],
+  ])('%s is good although its server has ended: who asked again each time would do so for ever', async (_, takesMs) => {
+    const { intercept, go, has } = thinking();
+    await using t = setUp({ a: { ...good } }, { entry, intercept });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    await has;
+    await t.clock.advance(takesMs);
+    t.server('a').only.die();
+    await settle();
+    go();
+    await t.clock.advance(1_000);
+    const isLate = takesMs > 0;
+    expect(await listing).toEqual(isLate ? [] : ['a__x']);
+    expect(listChanged(caller)).toBe(isLate ? 1 : 0);
+    const again = caller.toolNames();
+    await t.clock.advance(1_000);
+    expect(await again).toEqual(['a__x']);
+    expect(t.server('a').opens).toBe(isLate ? 1 : 2);
+    await t.clock.advance(1_000);
+    expect(listChanged(caller)).toBe(isLate ? 1 : 0);
+  });
+
+  test.each([
+    ['for a moment', 0],
+    ['for longer than list_timeout', 2_000],
+  ])('%s is announced when its server has started anew meanwhile, with another list', async (_, takesMs) => {
+    const { intercept, go, has } = thinking();
+    const server = new ScriptedServer({ ...good });
+    await using before = setUp({ a: server }, { entry: { ...entry, isolation: 'shared' } });
+    await using first = await before.caller();
+    await first.toolNames();
+    const snapshot = before.gateway.snapshot();
+    await using t = setUp({ a: { ...good } }, { entry: { ...entry, isolation: 'shared' }, intercept, snapshot });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    await has;
+    await t.clock.advance(takesMs);
+    t.server('a').script.tools = [{ name: 'new' }];
+    const calling = caller.result('tools/call', { name: 'a__x' });
+    await t.clock.advance(1_000);
+    await calling;
+    const told = listChanged(caller);
+    go();
+    await t.clock.advance(1_000);
+    expect(await listing).toEqual(takesMs > 0 ? [] : ['a__x']);
+    expect(listChanged(caller)).toBe(told + 1);
+    expect(await caller.toolNames()).toEqual(['a__new']);
+  });
+});
