@@ -109,6 +109,7 @@ export class MergedLists {
   /** A server has gone, or is another one. */
   forget(server: string): void {
     this.#missing.delete(server);
+    this.#shown.forget(server);
     this.#outdate(server);
   }
 

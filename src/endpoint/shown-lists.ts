@@ -1,32 +1,57 @@
 import { createHash } from 'node:crypto';
-import { allListKinds, type ListItem, type ListKind } from './list-kinds.js';
+import type { ListItem, ListKind } from './list-kinds.js';
+
+type Digests = Partial<Record<ListKind, number>>;
 
 /** What one caller was shown last of the lists of each server, as short as may be: every caller has its own. */
 export class ShownLists {
-  readonly #digests = new Map<string, string>();
+  readonly #servers = new Map<string, Digests>();
+
+  /** How many servers it knows of. */
+  get size(): number {
+    return this.#servers.size;
+  }
 
   /** @param items - undefined where no list came */
   set(server: string, kind: ListKind, items: readonly ListItem[] | undefined): void {
-    this.#digests.set(`${kind} ${server}`, items === undefined ? '' : digest(items));
+    this.#servers.set(server, { ...this.#servers.get(server), [kind]: items === undefined ? none : digest(items) });
   }
 
   /** Whether the caller has asked for any of a server's lists. */
   has(server: string): boolean {
-    return allListKinds.some((kind) => this.#digests.has(`${kind} ${server}`));
+    return this.#servers.has(server);
   }
 
   /** Whether the caller was shown something else when it asked for this list. */
   isOther(server: string, kind: ListKind, items: readonly ListItem[]): boolean {
-    const shown = this.#digests.get(`${kind} ${server}`);
+    const shown = this.#servers.get(server)?.[kind];
     return shown !== undefined && shown !== digest(items);
+  }
+
+  forget(server: string): void {
+    this.#servers.delete(server);
   }
 }
 
-/** What an in-process server gives may be what nobody can write: that cannot be compared. */
-function digest(items: readonly ListItem[]): string {
+const none = -1;
+/** Of what an in-process server may give: it cannot be compared. */
+const unwritable = -2;
+/** A list that is kept for several callers is the same array for each of them. */
+const digests = new WeakMap<readonly ListItem[], number>();
+
+function digest(items: readonly ListItem[]): number {
+  let known = digests.get(items);
+  if (known === undefined) {
+    known = compute(items);
+    digests.set(items, known);
+  }
+  return known;
+}
+
+function compute(items: readonly ListItem[]): number {
   try {
-    return createHash('sha256').update(JSON.stringify(items)).digest('base64');
+    return createHash('sha256').update(JSON.stringify(items)).digest().readUIntBE(0, 6);
   } catch {
-    return 'unwritable';
+    return unwritable;
   }
 }
