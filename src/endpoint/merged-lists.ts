@@ -241,9 +241,12 @@ export class MergedLists {
     );
     return new Promise((resolve) => {
       const show = (part: Part) => {
-        isShown && this.#shown.set(server.id, kind, part === missing ? undefined : asking.own?.items);
         resolve(part);
-        isShown && part !== missing && asking.isOutdated && this.changed(kind);
+        if (isShown) {
+          const isReplaced = asking.isOutdated && !this.#isCurrent(server);
+          isReplaced || this.#shown.set(server.id, kind, part === missing ? undefined : asking.own?.items);
+          asking.isOutdated && (isReplaced || part !== missing) && this.changed(kind);
+        }
       };
       const timer = clock.setTimeout(() => {
         late = true;

@@ -103,3 +103,23 @@ describe('a list that an interceptor still thinks about', () => {
     expect(await caller.toolNames()).toEqual(['a__new']);
   });
 });
+
+test('a list that comes without a server which a reload has replaced meanwhile is announced, though the reload was before', async () => {
+  await using t = setUp({ a: { ...good, on: { 'tools/list': () => hold } }, b: { ...good } }, { entry });
+  await using caller = await t.caller();
+  const listing = caller.toolNames();
+  await t.server('a').request('tools/list');
+  const reloading = t.gateway.reload({
+    servers: ['a', 'b'].map((id) => ({ id, ...entry, runtime: { type: 'scripted' as const, script: 'b' } })),
+  });
+  await t.clock.advance(1_000);
+  const told = listChanged(caller);
+  expect(told).toBe(1);
+  await t.clock.advance(1_000);
+  expect(await listing).toEqual(['b__x']);
+  await t.clock.advance(1_000);
+  expect(listChanged(caller)).toBe(told + 1);
+  expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+  await t.clock.advance(60_000);
+  await reloading;
+});
