@@ -217,7 +217,9 @@ export class MergedLists {
     this.#late.delete(key);
     const asking: Asking = { server: server.id, kind, own: kept, isOutdated: false };
     this.#asking.add(asking);
+    let isAsked = false;
     const ask = async () => {
+      isAsked = true;
       asking.own ??= { ...(await links.ask(server, kind, true)), at: clock.date() };
       return asking.own;
     };
@@ -244,7 +246,9 @@ export class MergedLists {
         resolve(part);
         if (isShown) {
           const isReplaced = asking.isOutdated && !this.#isCurrent(server);
-          isReplaced || this.#shown.set(server.id, kind, part === missing ? undefined : asking.own?.items);
+          // What an interceptor says itself is no matter of the server: no start of that makes another list of it.
+          const isOfServer = isAsked || late;
+          isOfServer && !isReplaced && this.#shown.set(server.id, kind, asking.own?.items);
           asking.isOutdated && (isReplaced || part !== missing) && this.changed(kind);
         }
       };

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { type Setup, setUp } from './setup.js';
@@ -86,4 +87,30 @@ describe('a server that has ended, and comes back', () => {
     await useNext(t, caller);
     expect(changes(caller)).toEqual([]);
   });
+});
+
+test.each<[string, Interceptor]>([
+  ['answers itself', async () => ({ tools: [{ name: 'own' }] })],
+  [
+    'refuses before it asks the server',
+    () => {
+      throw Object.assign(new Error('not you'), { code: 4003 });
+    },
+  ],
+  [
+    'refuses when it has asked the server',
+    async (_, next) => {
+      await next();
+      throw Object.assign(new Error('not you'), { code: 4003 });
+    },
+  ],
+])('a list that an interceptor %s is announced at no start of a server that changes nothing', async (_, ofLists) => {
+  const intercept: Interceptor = (request, next) => (request.method === 'tools/list' ? ofLists(request, next) : next());
+  await using t = setUp({ a: { ...before } }, { entry, intercept });
+  await using caller = await t.caller();
+  await caller.result('tools/call', { name: 'a__x' });
+  await caller.toolNames();
+  await useNext(t, caller);
+  await useNext(t, caller);
+  expect(changes(caller)).toEqual([]);
 });
