@@ -9,7 +9,7 @@ import { type Freshness, leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
 import type { ServerList } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
-import type { CallerNames, NameOrigin } from './names.js';
+import type { CallerNames } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
@@ -347,30 +347,22 @@ export class MergedLists {
         return owners.listTemplates(lists, onConflict, isShown);
       default: {
         const named = kind === 'tools' ? 'tool' : 'prompt';
-        const origins = new Map<string, NameOrigin>();
-        const all = parts.flatMap(([server, items = []]) => this.#qualify(named, server, items, origins));
-        isShown && this.#options.names.show(named, origins);
+        const all = parts.flatMap(([server, items = []]) => this.#qualify(named, server, items));
+        isShown && this.#options.names.show(named);
         return all;
       }
     }
   }
 
-  #qualify(
-    kind: 'tool' | 'prompt',
-    server: EndpointServer,
-    items: readonly ListItem[],
-    origins: Map<string, NameOrigin>,
-  ): ListItem[] {
+  #qualify(kind: 'tool' | 'prompt', server: EndpointServer, items: readonly ListItem[]): ListItem[] {
     const seen = new Set<string>();
     return items.flatMap((item) => {
-      const { name: own } = item;
-      if (typeof own !== 'string' || seen.has(own) || (kind === 'tool' && !isToolAllowed(server.tools, own))) {
+      const { name } = item;
+      if (typeof name !== 'string' || seen.has(name) || (kind === 'tool' && !isToolAllowed(server.tools, name))) {
         return [];
       }
-      seen.add(own);
-      const name = this.#options.names.qualify(kind, server.id, own);
-      name.startsWith(`${server.id}__`) || origins.set(name, { server: server.id, name: own });
-      return [{ ...item, name }];
+      seen.add(name);
+      return [{ ...item, name: this.#options.names.qualify(kind, server.id, name) }];
     });
   }
 

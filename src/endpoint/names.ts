@@ -25,6 +25,8 @@ export interface Names {
   resolve(kind: NameKind, qualified: string): NameOrigin | undefined;
   /** The server has gone or is another one: what is remembered of its names is learned anew. */
   forget(server: string): void;
+  /** Where names come from, as far as it is known: what is forgotten later stays in it. */
+  known(kind: NameKind): ReadonlyMap<string, NameOrigin>;
   /** Whose list may hold a name that cannot be resolved yet: one server's, anybody's, or nobody's. */
   candidate(qualified: string): { readonly server: string } | 'anybody' | undefined;
 }
@@ -126,14 +128,14 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       return server === undefined ? undefined : { server, name: qualified.slice(server.length + separator.length) };
     },
     forget(server) {
-      for (const names of Object.values(remembered)) {
-        for (const [qualified, origin] of names) {
-          if (origin.server === server) {
-            names.delete(qualified);
-          }
+      for (const kind of ['tool', 'prompt'] as const) {
+        const left = [...remembered[kind]].filter(([, origin]) => origin.server !== server);
+        if (left.length < remembered[kind].size) {
+          remembered[kind] = new Map(left);
         }
       }
     },
+    known: (kind) => remembered[kind],
     candidate(qualified) {
       const server = serverOf(qualified);
       return naming !== undefined ? 'anybody' : server === undefined ? undefined : { server };
@@ -148,17 +150,18 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
 
 /** The names of one caller: what its latest list has shown leads where it was from, whatever else has that name by now. */
 export interface CallerNames extends Names {
-  /** @param origins - of the names that do not say their server themselves */
-  show(kind: NameKind, origins: ReadonlyMap<string, NameOrigin>): void;
+  /** The caller gets a list with the names that are known now. */
+  show(kind: NameKind): void;
 }
 
 export function createCallerNames(names: Names): CallerNames {
+  // One map for all callers that have listed since the last reload.
   const shown: Partial<Record<NameKind, ReadonlyMap<string, NameOrigin>>> = {};
   return {
     ...names,
     resolve: (kind, qualified) => shown[kind]?.get(qualified) ?? names.resolve(kind, qualified),
-    show(kind, origins) {
-      shown[kind] = origins;
+    show(kind) {
+      shown[kind] = names.known(kind);
     },
   };
 }

@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest';
+import { createCallerNames, createNames } from '../../src/endpoint/names.js';
 import { ShownLists } from '../../src/endpoint/shown-lists.js';
 import { setUp } from './setup.js';
 
@@ -36,4 +37,29 @@ test('a list that is kept for all callers is written once to be compared, whoeve
     expect(shown.isOther('a', 'tools', [{ name: 'y' }])).toBe(true);
   }
   expect(toJSON).toHaveBeenCalledTimes(1);
+});
+
+test('names that callers were shown are kept once for all of them, and stay theirs when their server is forgotten', () => {
+  const names = createNames(
+    () => true,
+    ({ name }) => name,
+  );
+  const callers = [createCallerNames(names), createCallerNames(names)];
+  names.qualify('tool', 'a', 'x');
+  const known = names.known('tool');
+  for (const caller of callers) {
+    caller.show('tool');
+  }
+  names.qualify('tool', 'b', 'y');
+  expect(names.known('tool')).toBe(known);
+  names.forget('a');
+  names.qualify('tool', 'b', 'x');
+  const of = (each: Pick<typeof names, 'resolve'>) => ['x', 'y'].map((name) => each.resolve('tool', name)?.server);
+  expect(of(names)).toEqual(['b', 'b']);
+  expect(callers.map(of)).toEqual([
+    ['a', 'b'],
+    ['a', 'b'],
+  ]);
+  callers[0]?.show('tool');
+  expect(callers.map((caller) => of(caller)[0])).toEqual(['b', 'a']);
 });
