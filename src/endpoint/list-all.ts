@@ -40,7 +40,8 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
       throw error;
     });
     const part: unknown = result[kind];
-    const { ttlMs, isPublic } = readFreshness(kind, result, capabilities);
+    // Another server may have answered than the one that was to.
+    const { ttlMs, isPublic } = readFreshness(kind, result, link.handshake?.capabilities ?? capabilities);
     pages.push({ ttlMs: date() + ttlMs, isPublic });
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });

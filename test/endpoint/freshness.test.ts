@@ -96,6 +96,20 @@ describe('how long a merged list is good for a stateless caller, and for whom', 
   });
 });
 
+test('a list that the next server gives, as the one that was asked has ended, is good for as long as that one says', async () => {
+  const script: Script = { ...telling, on: { 'tools/list': () => hold } };
+  const restart = { max: 100, backoff: '1ms', max_backoff: '1ms' };
+  await using setup = setUp({ a: script }, { entry: { restart } });
+  await using caller = await open(setup);
+  const listing = caller.result('tools/list');
+  const { instance, request } = await setup.server('a').request('tools/list');
+  Object.assign(script, silent, { on: {} });
+  instance.answer(request, { tools: [], nextCursor: '1' });
+  instance.die();
+  await setup.clock.advance(1_000);
+  expect(await listing).toMatchObject({ tools: [{ name: 'a__go' }], ttlMs: 0 });
+});
+
 test('resources are as fresh as their server says', async () => {
   const read = (more: Json): Script => ({
     ...statelessServer({ 'resources/read': () => ({ contents: [], ...more }) }),
