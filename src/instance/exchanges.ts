@@ -10,6 +10,8 @@ export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 export interface Exchange extends ProgressListener {
   /** A check of ours: it does not count as use. */
   readonly isProbe?: boolean;
+  /** A stream of notifications that the caller listens to: they bear the id of the request. */
+  readonly isStream?: boolean;
   /** Told in place of an answer, where the link ends with its server, that this one did not take the request. */
   readonly onRefused?: ((error: GatewayError) => void) | undefined;
   /** The caller's id; undefined for what the endpoint asks on its own account. */

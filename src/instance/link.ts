@@ -11,6 +11,7 @@ import {
   type Transport,
 } from '../sdk.js';
 import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
+import { streamOf } from '../transport/modern.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
 import { LinkRest } from './link-rest.js';
@@ -463,8 +464,23 @@ export class Link implements WatchedLink {
     } else if (message.method === 'notifications/progress') {
       this.#exchanges.progress(message.params as Params);
     } else {
-      this.#exchanges.see(message);
-      this.#owner.onNotification(this, message, this.#originOf(extra));
+      this.#notified(message, extra);
+    }
+  }
+
+  #notified(message: JSONRPCNotification, extra: RelatedInfo | undefined): void {
+    this.#exchanges.see(message);
+    const name = streamOf(message);
+    const ended = message.method === 'notifications/cancelled' ? Number(message.params?.requestId) : 0;
+    if (this.#exchanges.get(ended)?.isStream === true) {
+      // As if the server had ended it by an answer.
+      this.#answer({ jsonrpc: '2.0', id: ended, result: { resultType: 'complete' } });
+      return;
+    }
+    const origin = name === undefined ? this.#originOf(extra) : this.#exchanges.get(Number(name));
+    // Of a stream to which nobody listens any more it is for nobody.
+    if (name === undefined || origin?.isStream === true) {
+      this.#owner.onNotification(this, message, origin);
     }
   }
 

@@ -3,6 +3,7 @@ import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import { findNamed } from '../transport/json-rpc.js';
+import { isFields, metaKeys } from '../transport/modern.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
@@ -229,8 +230,15 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         return undefined;
       }
     }
+    const isStream = method === 'subscriptions/listen';
+    if (isStream && isFields(params?.notifications)) {
+      // A task is its owner's to ask for.
+      const { taskIds: _, ...notifications } = params.notifications;
+      copy.params = { ...params, notifications };
+    }
     const exchange: SharedExchange = {
       from,
+      isStream,
       callerId: request.id,
       onAnswer: (response) => {
         const isWanted = from.subscribing.delete(request);
@@ -243,7 +251,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
           }
           this.#tasks.see(from, response.result);
           const result = method === 'tasks/list' ? this.#tasks.onlyOf(from, response.result) : response.result;
-          onAnswer(result === response.result ? response : { ...response, result: result as Record<string, unknown> });
+          onAnswer({
+            ...response,
+            result: (isStream ? ofStream(request.id, result) : result) as typeof response.result,
+          });
         } else {
           onAnswer(response);
         }
@@ -341,6 +352,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   onNotification(_link: Link, message: JSONRPCNotification, origin: Exchange | undefined): void {
     if (message.method === 'notifications/cancelled') {
       this.#withdraw(message);
+      return;
+    }
+    if (origin?.isStream === true) {
+      const { from, callerId } = origin as SharedExchange;
+      from.deliver({ ...message, params: ofStream(callerId, message.params) }, relatedTo(from, origin));
       return;
     }
     // The connection of the request that it belongs to, or that asked last, comes before another one of its user.
@@ -469,6 +485,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 /** The URI that is asked for in a request for a subscription. */
 function uriOf({ params }: JSONRPCRequest): string {
   return params?.uri as string;
+}
+
+/** What a server says in a stream, under the id by which its caller knows that. */
+function ofStream(callerId: RequestId | undefined, said: Params | undefined): Params {
+  return { ...said, _meta: { ...said?._meta, [metaKeys.subscriptionId]: callerId } };
 }
 
 /** The connection whose request it is, unless it is one of ours. */

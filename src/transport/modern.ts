@@ -1,4 +1,4 @@
-import type { JSONRPCMessage } from '../sdk.js';
+import type { JSONRPCMessage, JSONRPCNotification } from '../sdk.js';
 
 /** The stateless revision that is spoken here. */
 export const modernRevision = '2026-07-28';
@@ -59,6 +59,11 @@ export function modernVersion(message: JSONRPCMessage): string | undefined {
   const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
   const version = meta?.[metaKeys.protocolVersion];
   return typeof version === 'string' ? version : undefined;
+}
+
+/** The id of the stream that a notification belongs to, as its sender writes it; undefined where it names none. */
+export function streamOf({ params }: JSONRPCNotification): unknown {
+  return (params?._meta as Fields | undefined)?.[metaKeys.subscriptionId];
 }
 
 /** `_meta` without what belongs to the envelope of one request; undefined when nothing is left. */

@@ -4,8 +4,13 @@ import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/index.js';
 import type { JSONRPCMessage, Transport } from '../../src/sdk.js';
+import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
+import { statelessServer } from '../endpoint/modern-servers.js';
+import type { Json } from '../endpoint/scripted-server.js';
+import { setUp } from '../endpoint/setup.js';
 import { listenToEra } from '../fixtures/eras/http.js';
 import { createModernServer } from '../fixtures/eras/modern-server.js';
+import { settle } from '../support/fake-clock.js';
 
 const stdio = fileURLToPath(new URL('../fixtures/eras/stdio.ts', import.meta.url));
 
@@ -112,3 +117,78 @@ describe.each(Object.keys(runtimes) as (keyof typeof runtimes)[])(
     });
   },
 );
+
+describe('stateless callers of one server that is shared, who listen', () => {
+  const uri = 'x://1';
+  const updated = 'notifications/resources/updated';
+  const acknowledged = 'notifications/subscriptions/acknowledged';
+  const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
+
+  /** Two of them have a stream for the same resource, of the same name. */
+  async function open() {
+    const t = setUp({ one: statelessServer() }, { entry: { isolation: 'shared', protocol: 'modern' } });
+    const [one, two, deaf] = (await Promise.all(
+      [1, 2, 3].map(() => ModernTestCaller.open(t.gateway.connect('one'))),
+    )) as [ModernTestCaller, ModernTestCaller, ModernTestCaller];
+    const listen = (notifications: Json) => ({
+      id: 'mine',
+      method: 'subscriptions/listen',
+      params: { notifications, _meta: envelope() },
+    });
+    await one.send(listen({ resourceSubscriptions: [uri], taskIds: ['t'] }));
+    await one.notification(acknowledged);
+    await two.send(listen({ resourceSubscriptions: [uri], toolsListChanged: true }));
+    await two.notification(acknowledged);
+    const server = t.server('one').only;
+    const ids = server
+      .requests('subscriptions/listen')
+      .slice(-2)
+      .map(({ id }) => id) as [number, number];
+    const say = (id: unknown, method: string, params: Json = {}) =>
+      server.notify(method, { ...params, _meta: { [subscriptionId]: id } });
+    return { t, one, two, deaf, server, ids, say };
+  }
+  const mine = { _meta: { [subscriptionId]: 'mine' } };
+
+  test('each hears what its own stream brings, under its own name, and nobody else does', async () => {
+    const { t, one, two, deaf, ids, say } = await open();
+    await using _ = t;
+    // Whose task it is, the server does not know.
+    expect(one.notifications(acknowledged)).toEqual([{ notifications: { resourceSubscriptions: [uri] }, ...mine }]);
+    expect(two.notifications(acknowledged)).toHaveLength(1);
+    say(ids[0], updated, { uri });
+    say(String(ids[1]), 'notifications/tools/list_changed');
+    say('of nobody', updated, { uri });
+    await settle();
+    expect(one.received.slice(1)).toEqual([{ jsonrpc: '2.0', method: updated, params: { uri, ...mine } }]);
+    expect(two.received.slice(1)).toEqual([
+      { jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: mine },
+    ]);
+    expect(deaf.received).toEqual([]);
+  });
+
+  test.each(['closes', 'cancels'])('one that %s ends its own stream alone', async (how) => {
+    const { t, one, two, server, ids, say } = await open();
+    await using _ = t;
+    await (how === 'closes'
+      ? one.close()
+      : one.send({ method: 'notifications/cancelled', params: { requestId: 'mine' } }));
+    await settle();
+    expect(server.notifications('notifications/cancelled').map(({ params }) => params?.requestId)).toEqual([ids[0]]);
+    say(ids[0], updated, { uri });
+    say(ids[1], updated, { uri });
+    await two.notification(updated);
+    expect(one.notifications(updated)).toEqual([]);
+  });
+
+  test.each(['answers', 'cancels'])('a stream ends with an answer when the server %s it', async (how) => {
+    const { t, one, two, server, ids } = await open();
+    await using _ = t;
+    how === 'answers'
+      ? server.say({ id: ids[0], result: { resultType: 'complete', _meta: { [subscriptionId]: ids[0] } } })
+      : server.notify('notifications/cancelled', { requestId: ids[0] });
+    await one.until(() => one.answers('mine')[0]);
+    expect(one.answers('mine')).toEqual([{ jsonrpc: '2.0', id: 'mine', result: { resultType: 'complete', ...mine } }]);
+    expect(two.answers('mine')).toEqual([]);
+  });
+});

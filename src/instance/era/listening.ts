@@ -2,9 +2,10 @@ import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { findNamed } from '../../transport/json-rpc.js';
-import { isFields, metaKeys } from '../../transport/modern.js';
+import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
+import { firstOwnId } from './era-search.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 type RpcError = Extract<Response, { error: unknown }>['error'];
@@ -132,18 +133,19 @@ export class Listening {
     this.#uris.get(uri)?.stream.wasOpen === false && this.unsubscribe(uri);
   }
 
-  /** True when the notification belongs to a stream. */
+  /** True when the notification is of a stream of ours. */
   receive(notification: JSONRPCNotification): boolean {
     const { params } = notification;
     if (notification.method === 'notifications/cancelled') {
       const stream = findNamed(this.#streams, params?.requestId);
       stream && this.#lost(stream);
-      return true;
+      return isOwn(params?.requestId);
     }
     const meta = params?._meta as Fields | undefined;
-    const stream = findNamed(this.#streams, meta?.[metaKeys.subscriptionId]);
+    const name = streamOf(notification);
+    const stream = findNamed(this.#streams, name);
     if (stream === undefined) {
-      return meta?.[metaKeys.subscriptionId] !== undefined;
+      return isOwn(name);
     }
     if (notification.method === 'notifications/subscriptions/acknowledged') {
       this.#acknowledged(stream, isFields(params?.notifications) ? params.notifications : {});
@@ -240,6 +242,11 @@ export class Listening {
     stream.timer = timer;
     this.#timers.add(timer);
   }
+}
+
+/** Whether a request of ours has this id, or had it. */
+function isOwn(id: unknown): boolean {
+  return Number(id) > firstOwnId;
 }
 
 /** Ours say that the connection broke; a server's that it refuses. */
