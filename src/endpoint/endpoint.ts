@@ -3,6 +3,7 @@ import type { GatewayEvent } from '../events.js';
 import type { Exchange } from '../instance/exchanges.js';
 import type { Link, LinkOwner } from '../instance/link.js';
 import type { LinkActivity } from '../instance/link-watch.js';
+import { toUpdate } from '../instance/resource-part.js';
 import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -234,7 +235,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       return;
     }
     for (const uri of this.#subscriptions.of(link.server)) {
-      link.ask('resources/subscribe', { uri }).catch(nothing);
+      this.#renew(link, uri);
     }
     this.#links.refreshSnapshot(link, server, this.#lists.started(server.id)).catch(nothing);
   }
@@ -293,8 +294,18 @@ export class Endpoint implements LinkOwner, SessionPeer {
     if (next.handshake === undefined || (next.isEnding && !isSubscribed)) {
       this.#resubscribe(id);
     } else {
-      next.ask(isSubscribed ? 'resources/subscribe' : 'resources/unsubscribe', { uri }).catch(nothing);
+      isSubscribed ? this.#renew(next, uri) : next.ask('resources/unsubscribe', { uri }).catch(nothing);
     }
+  }
+
+  /** Subscribes at a server that another one was before: what has changed meanwhile nobody has heard. */
+  #renew(link: Link, uri: string): void {
+    const mayHaveChanged = () => {
+      if (this.#subscriptions.has(link.server, uri)) {
+        this.onNotification(link, toUpdate(uri), undefined);
+      }
+    };
+    link.ask('resources/subscribe', { uri }).then(mayHaveChanged, nothing);
   }
 
   /** The server that the catalog has now takes over what the caller is subscribed to. */

@@ -8,7 +8,7 @@ import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner, type RelatedInfo } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
-import { isPartOf } from './resource-part.js';
+import { isPartOf, toUpdate } from './resource-part.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -318,7 +318,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     tellLogLevel(link, this.#level);
     const uris = new Set([...this.#attached].flatMap(({ subscriptions }) => [...subscriptions]));
     for (const uri of uris) {
-      this.#link.ask('resources/subscribe', { uri }).catch(() => {});
+      // What has changed since the server before nobody has heard.
+      const mayHaveChanged = () =>
+        this.#tell(
+          [...this.#attached].filter((each) => each.subscriptions.has(uri)),
+          toUpdate(uri),
+        );
+      this.#link.ask('resources/subscribe', { uri }).then(mayHaveChanged, () => {});
     }
   }
 
@@ -359,10 +365,14 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       from.deliver({ ...message, params: ofStream(callerId, message.params) }, relatedTo(from, origin));
       return;
     }
+    this.#tell(this.#receivers(message), message, origin);
+  }
+
+  #tell(all: readonly SharedTransport[], message: JSONRPCNotification, origin?: Exchange): void {
     // The connection of the request that it belongs to, or that asked last, comes before another one of its user.
     const first = fromOf(origin) ?? this.#latest;
     const heard = new Set<unknown>();
-    for (const transport of this.#receivers(message).toSorted((a, b) => +(b === first) - +(a === first))) {
+    for (const transport of all.toSorted((a, b) => +(b === first) - +(a === first))) {
       if (!heard.has(transport.user)) {
         heard.add(transport.user);
         transport.deliver(message, relatedTo(transport, origin));

@@ -3,7 +3,7 @@ import { type Caller, errorNumbers, GatewayError, type Interceptor } from '../..
 import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { collectGarbage } from '../support/heap.js';
-import { ModernTestCaller } from './modern-caller.js';
+import { envelope, ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
@@ -187,8 +187,63 @@ describe('a server that dies', () => {
     expect(only.requests('logging/setLevel').map(({ params }) => params)).toEqual([{ level: 'error' }]);
     expect(only.requests('resources/subscribe').map(({ params }) => params)).toEqual([{ uri: 'x://1' }]);
     only.notify('notifications/resources/updated', { uri: 'x://1' });
-    expect(await caller.notification('notifications/resources/updated')).toEqual({ uri: 'x://1' });
+    expect(await caller.notification('notifications/resources/updated', 1)).toEqual({ uri: 'x://1' });
     expect(caller.notifications('notifications/message')).toEqual([]);
+  });
+
+  test.each([
+    ['caller', 'legacy'],
+    ['caller', 'modern'],
+    ['shared', 'legacy'],
+    ['shared', 'modern'],
+  ])(
+    'is followed by one of which the caller hears once that what it watches may have changed, isolation: %s, era: %s',
+    async (isolation, era) => {
+      const updated = 'notifications/resources/updated';
+      const resources = [1, 2, 3].map((n) => ({ uri: `x://${n}`, name: `${n}` }));
+      await using t = setUp({ a: { ...script, resources } }, { entry: { isolation } });
+      const open = () => (era === 'legacy' ? t.caller() : ModernTestCaller.open(t.gateway.connect()));
+      await using caller = await open();
+      await using other = await open();
+      const watch = async (who: TestCaller, uri: string) => {
+        era === 'legacy'
+          ? await who.result('resources/subscribe', { uri })
+          : await who.send({
+              id: uri,
+              method: 'subscriptions/listen',
+              params: { notifications: { resourceSubscriptions: [uri] }, _meta: envelope() },
+            });
+        await settle();
+      };
+      await watch(caller, 'x://1');
+      await watch(caller, 'x://2');
+      await watch(other, 'x://3');
+      for (const instance of t.server('a').live) instance.die();
+      await t.clock.advance(60_000);
+      expect(caller.notifications(updated)).toEqual([]);
+      const called = caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(60_000);
+      await called;
+      await settle();
+      expect(caller.notifications(updated).map(({ uri }) => uri)).toEqual(['x://1', 'x://2']);
+      expect(other.notifications(updated)).toEqual([]);
+    },
+  );
+
+  test('is followed by one of which the caller hears nothing of what it watches no more when that has answered', async () => {
+    await using t = setUp({ a: { ...script } });
+    await using caller = await t.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    const asked = Promise.withResolvers<Json>();
+    t.server('a').script.on = { 'resources/subscribe': () => asked.promise };
+    t.server('a').only.die();
+    await t.clock.advance(60_000);
+    await caller.result('tools/call', { name: 'a__x' });
+    await t.server('a').request('resources/subscribe', 1);
+    await caller.result('resources/unsubscribe', { uri: 'x://1' });
+    asked.resolve({});
+    await settle();
+    expect(caller.notifications('notifications/resources/updated')).toEqual([]);
   });
 
   test('is told the latest log level alone, and not started for it, when that was set while the server ended', async () => {

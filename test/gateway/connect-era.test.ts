@@ -142,6 +142,25 @@ describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
     expect(setup.server('one').live).toHaveLength(1);
   });
 
+  test.each(['legacy', 'modern'])(
+    'tells a caller of %s that what it watches may have changed since the server was replaced',
+    async (era) => {
+      const entry = { isolation: 'shared', max_lifetime: '10s', health: { interval: 0 } };
+      await using setup = setUp({ one: { ...script(), resources: [{ uri: 'x://1', name: '1' }] } }, { entry });
+      await using caller = era === 'legacy' ? await legacy(setup) : await modern(setup);
+      const listen = { notifications: { resourceSubscriptions: ['x://1'] }, _meta: envelope() };
+      await (era === 'legacy'
+        ? caller.result('resources/subscribe', { uri: 'x://1' })
+        : caller.send({ id: 'mine', method: 'subscriptions/listen', params: listen }));
+      await settle();
+      await setup.clock.advance(10_000);
+      await settle();
+      expect(setup.server('one').opens).toBe(2);
+      const told = caller.notifications('notifications/resources/updated');
+      expect(told.map(({ uri }) => uri)).toEqual(['x://1']);
+    },
+  );
+
   test('follows the filter and the interceptor of the gateway', async () => {
     const two = script();
     const seen: string[] = [];

@@ -8,7 +8,16 @@ const runs = count(450, 4_500);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['result', 'error of a server', 'progress', 'log', 'cancel', 'death', 'question', 'answer to a question'],
-  ...['input required', 'answer to a stateless server', 'theft', 'subscribed', 'unsubscribed', 'updated', 'task'],
+  ...[
+    'input required',
+    'answer to a stateless server',
+    'theft',
+    'subscribed',
+    'unsubscribed',
+    'updated',
+    'may have changed',
+    'task',
+  ],
   ...['reload', 'start', 'stop', 'restart', 'delivered: true', 'delivered: false', 'delivered: unknown'],
   ...['tools/call', 'prompts/get', 'resources/read', 'completion/complete', 'check', 'LIMIT_REACHED', 'CRASH_LOOP'],
   ...['NOT_AUTHORIZED', 'event: phase', 'event: progress', 'event: trouble', 'event: list-incomplete'],

@@ -244,6 +244,20 @@ describe('what callers share', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
+  test('who is subscribed hears once that it may have changed when another server has taken over', async () => {
+    const t = setUp('shared', {}, { idleTimeoutMs: 0, maxLifetimeMs: 10_000 });
+    const [one, two, three] = [await t.begin(), await t.begin(), await t.begin()];
+    await one.ask('resources/subscribe', { uri: 'file:///a' }, 1);
+    await one.ask('resources/subscribe', { uri: 'file:///b' }, 2);
+    await two.ask('resources/subscribe', { uri: 'file:///a' });
+    await t.clock.advance(10_000);
+    await settle();
+    expect(t.servers).toHaveLength(2);
+    const told = (who: typeof one) =>
+      who.heard.flatMap(({ method, params }) => (method === 'notifications/resources/updated' ? [params?.uri] : []));
+    expect([one, two, three].map(told)).toEqual([['file:///a', 'file:///b'], ['file:///a'], []]);
+  });
+
   test('a server does not rest while a task runs, and no other caller can touch the task', async () => {
     const task = (status?: string) => ({ result: { task: { taskId: 't', ...(status && { status }) } } });
     const t = setUp(

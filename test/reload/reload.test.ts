@@ -549,9 +549,11 @@ describe('gateway.reload()', () => {
       await t.clock.advance(10_000);
       expect(t.server('a').only.context.env).toEqual({ V: '2' });
       expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+      // It may have changed meanwhile.
+      expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
       t.server('a').only.notify('notifications/resources/updated', { uri: 'file:///x' });
       await settle();
-      expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
+      expect(caller.notifications('notifications/resources/updated')).toHaveLength(2);
       await caller.result(...call('a'));
       await caller.close();
       await settle();
@@ -826,9 +828,10 @@ describe('gateway.reload()', () => {
         await reloading;
         await settle();
         expect(t.server('a').only).toBe(instance);
+        expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
         instance.notify('notifications/resources/updated', { uri: 'file:///x' });
         await settle();
-        expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'file:///x' }]);
+        expect(caller.notifications('notifications/resources/updated')).toHaveLength(2);
       }
     },
   );
@@ -861,9 +864,10 @@ describe('gateway.reload()', () => {
         'method' in message && /subscribe$/.test(message.method) ? [message.method] : [],
       );
       const told = words.at(-1) === 'resources/subscribe';
+      const before = caller.notifications(updated).length;
       told && only.notify(updated, { uri });
       await settle();
-      return [told, caller.notifications(updated).length > 0];
+      return [told, caller.notifications(updated).length > before];
     }
 
     test('unsubscribed while its answer waits for a reload that replaces the server', async () => {
@@ -954,29 +958,33 @@ describe('gateway.reload()', () => {
     });
 
     test.each([
-      ['removed', [entry('b')]],
-      ['replaced', second],
-    ])('unsubscribed while a server that a reload has %s goes on for a call, and says more', async (_, servers) => {
-      const { t, caller } = await open('none');
-      await using _t = t;
-      await caller.result('resources/subscribe', { uri });
-      const gate = Promise.withResolvers<Json>();
-      (t.server('a').script.on as NonNullable<Script['on']>)['tools/call'] = () => gate.promise;
-      const answer = caller.result(...call('a'));
-      const { instance } = await t.server('a').request('tools/call');
-      const reloading = t.gateway.reload({ servers });
-      await settle();
-      instance.notify(updated, { uri });
-      await settle();
-      await caller.result('resources/unsubscribe', { uri });
-      const before = caller.notifications(updated).length;
-      instance.notify(updated, { uri });
-      await settle();
-      gate.resolve({});
-      await answer;
-      await reloading;
-      expect([before, caller.notifications(updated).length]).toEqual([1, 1]);
-    });
+      ['removed', [entry('b')], 1],
+      // The new one is told of the subscription, and nobody knows what has changed until then.
+      ['replaced', second, 2],
+    ])(
+      'unsubscribed while a server that a reload has %s goes on for a call, and says more',
+      async (_, servers, heard) => {
+        const { t, caller } = await open('none');
+        await using _t = t;
+        await caller.result('resources/subscribe', { uri });
+        const gate = Promise.withResolvers<Json>();
+        (t.server('a').script.on as NonNullable<Script['on']>)['tools/call'] = () => gate.promise;
+        const answer = caller.result(...call('a'));
+        const { instance } = await t.server('a').request('tools/call');
+        const reloading = t.gateway.reload({ servers });
+        await settle();
+        instance.notify(updated, { uri });
+        await settle();
+        await caller.result('resources/unsubscribe', { uri });
+        const before = caller.notifications(updated).length;
+        instance.notify(updated, { uri });
+        await settle();
+        gate.resolve({});
+        await answer;
+        await reloading;
+        expect([before, caller.notifications(updated).length]).toEqual([heard, heard]);
+      },
+    );
 
     test('unsubscribed while the catalog has none, and a cancelled word is none', async () => {
       const { t, caller, held } = await open('resources/subscribe');
@@ -1276,12 +1284,14 @@ describe('gateway.reload()', () => {
       const { only } = t.server('a');
       expect(only.requests('resources/subscribe')).toHaveLength(2);
       const said = { level: 'info', data: 'hello' };
+      // That it may have changed between the two subscriptions.
+      expect(one.notifications('notifications/resources/updated')).toEqual([{ uri }]);
       only.notify('notifications/message', said);
       only.notify('notifications/resources/updated', { uri });
       await settle();
       // What all share says to nobody in particular reaches nobody.
       expect(one.notifications('notifications/message')).toEqual(isolation === 'caller' ? [said] : []);
-      expect(one.notifications('notifications/resources/updated')).toEqual([{ uri }]);
+      expect(one.notifications('notifications/resources/updated')).toEqual([{ uri }, { uri }]);
       for (const request of only.requests('tools/call')) {
         only.answer(request, {});
       }

@@ -5,6 +5,7 @@ import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
+import { toUpdate } from '../resource-part.js';
 import { firstOwnId } from './era-search.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -218,7 +219,7 @@ export class Listening {
       }
     }
     for (const uri of Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : []) {
-      this.#options.deliver({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
+      this.#options.deliver(toUpdate(uri));
     }
   }
 

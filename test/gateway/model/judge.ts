@@ -380,6 +380,10 @@ export class Judge extends Notes {
     if (!member.subscriptions.has(own)) {
       this.problem(`${this.who(member)} is not subscribed: ${text}`);
     }
+    if (params.update === undefined) {
+      this.count('may have changed');
+      return; // as the gateway says when another server has taken over
+    }
     const times = this.updates.get(params.update as number);
     times?.set(member, (times.get(member) ?? 0) + 1);
     this.#once(member, `update ${params.update} ${uri}`, text);
