@@ -93,11 +93,6 @@ export class Member {
     return this.isThere && !this.shares && (this.#era === 'legacy' || !this.isMerged);
   }
 
-  /** What comes on a stream of its own does not reach a caller who shares a session as it is. */
-  get mayWatch(): boolean {
-    return this.isMerged || !this.shares;
-  }
-
   get isThere(): boolean {
     return this.isReady && !this.hasLeft && this.closes === 0;
   }

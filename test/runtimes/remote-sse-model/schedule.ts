@@ -59,7 +59,7 @@ export class Schedule {
       [4, () => this.#cancel(chance)],
       [1, () => member && this.#follow('leave', member.leave())],
       [3, () => this.#join(chance)],
-      [this.#isModern ? 12 : 0, () => member?.mayWatch && member.watches.begin(chance.one(uris), this.#nextCall())],
+      [this.#isModern ? 12 : 0, () => member?.watches.begin(chance.one(uris), this.#nextCall())],
       [this.#isModern ? 6 : 0, () => member?.watches.end(this.#nextCall())],
       [3, () => this.#server.disturb(chance)],
       [6, () => this.#interrupt(chance)],
@@ -217,7 +217,7 @@ export class Schedule {
         env: {},
         onEvent: (event) => {
           this.judge.checkSecrets('an event', JSON.stringify(event));
-          // What changes until the next one is watched is told to nobody.
+          // What changes until the next one is watched is told then.
           const isEnd = event.type === 'phase' && !['starting', 'ready'].includes(event.to);
           if (isEnd) for (const { watches } of this.#members) watches.excuse();
         },

@@ -11,7 +11,7 @@ interface Watch {
   answers: number;
   /** How often it had changed when the caller was last told, or began. */
   told: number;
-  /** Its server has come anew since: what happened until it was watched again is told to nobody. */
+  /** Its server has come anew since: what it was told may be of the one before. */
   isAnew: boolean;
 }
 
