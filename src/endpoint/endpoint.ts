@@ -301,11 +301,13 @@ export class Endpoint implements LinkOwner, SessionPeer {
   /** Subscribes at a server that another one was before: what has changed meanwhile nobody has heard. */
   #renew(link: Link, uri: string): void {
     const mayHaveChanged = () => {
-      if (this.#subscriptions.has(link.server, uri)) {
+      // After one that has ended the next one is asked.
+      if (this.#subscriptions.has(link.server, uri) && link.isRunning && !link.isEnding) {
         this.onNotification(link, toUpdate(uri), undefined);
       }
     };
-    link.ask('resources/subscribe', { uri }).then(mayHaveChanged, nothing);
+    // What is refused has changed, too: who reads it again hears why.
+    link.ask('resources/subscribe', { uri }).then(mayHaveChanged, mayHaveChanged);
   }
 
   /** The server that the catalog has now takes over what the caller is subscribed to. */

@@ -318,13 +318,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     tellLogLevel(link, this.#level);
     const uris = new Set([...this.#attached].flatMap(({ subscriptions }) => [...subscriptions]));
     for (const uri of uris) {
-      // What has changed since the server before nobody has heard.
-      const mayHaveChanged = () =>
-        this.#tell(
-          [...this.#attached].filter((each) => each.subscriptions.has(uri)),
-          toUpdate(uri),
-        );
-      this.#link.ask('resources/subscribe', { uri }).then(mayHaveChanged, () => {});
+      // What has changed since the server before nobody has heard. After one that has ended the next one is asked.
+      const mayHaveChanged = () => {
+        const subscribed = [...this.#attached].filter((each) => each.subscriptions.has(uri));
+        this.isResting || this.isEnding || this.#tell(subscribed, toUpdate(uri));
+      };
+      // What is refused has changed, too: who reads it again hears why.
+      this.#link.ask('resources/subscribe', { uri }).then(mayHaveChanged, mayHaveChanged);
     }
   }
 

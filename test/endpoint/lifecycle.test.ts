@@ -230,6 +230,51 @@ describe('a server that dies', () => {
     },
   );
 
+  test('is followed by one that refuses a subscription: its caller hears to read again, and the next one is asked again', async () => {
+    const updated = 'notifications/resources/updated';
+    const refuse = () => {
+      throw new RpcError(-32002, 'gone');
+    };
+    await using t = setUp({ a: { ...script } });
+    await using caller = await t.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    t.server('a').script.on = { 'resources/subscribe': refuse, 'resources/read': refuse };
+    for (const times of [1, 2]) {
+      t.server('a').only.die();
+      await t.clock.advance(60_000);
+      const called = caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(60_000);
+      await called;
+      await settle();
+      expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+      expect(caller.notifications(updated)).toEqual(Array(times).fill({ uri: 'x://1' }));
+      times === 1 && expect(await caller.error('resources/read', { uri: 'x://1' })).toMatchObject({ code: -32002 });
+      t.server('a').script.on = {};
+    }
+    t.server('a').only.notify(updated, { uri: 'x://1' });
+    await caller.notification(updated, 2);
+  });
+
+  test('is followed by one that ends before it has taken a subscription: its caller hears of the next one alone', async () => {
+    await using t = setUp({ a: { ...script } });
+    await using caller = await t.caller();
+    await caller.result('resources/subscribe', { uri: 'x://1' });
+    const start = async () => {
+      t.server('a').only.die();
+      await t.clock.advance(60_000);
+      const called = caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(60_000);
+      await called;
+    };
+    t.server('a').script.on = { 'resources/subscribe': () => hold };
+    await start();
+    expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(1);
+    t.server('a').script.on = {};
+    await start();
+    await settle();
+    expect(caller.notifications('notifications/resources/updated')).toEqual([{ uri: 'x://1' }]);
+  });
+
   test('is followed by one of which the caller hears nothing of what it watches no more when that has answered', async () => {
     await using t = setUp({ a: { ...script } });
     await using caller = await t.caller();

@@ -258,6 +258,27 @@ describe('what callers share', () => {
     expect([one, two, three].map(told)).toEqual([['file:///a', 'file:///b'], ['file:///a'], []]);
   });
 
+  test('who is subscribed to what the next server refuses hears to read it again, and the one after that is asked', async () => {
+    let servers = 0;
+    const play: Play = {
+      initialize: () => {
+        servers += 1;
+        return { result: { protocolVersion: '2025-11-25', capabilities: {} } };
+      },
+      'resources/subscribe': () => (servers === 2 ? { error: { code: -32002, message: 'gone' } } : { result: {} }),
+    };
+    const t = setUp('shared', play, { idleTimeoutMs: 0, maxLifetimeMs: 10_000 });
+    const one = await t.begin();
+    await one.ask('resources/subscribe', { uri: 'file:///a' });
+    for (const times of [1, 2]) {
+      await t.clock.advance(10_000);
+      await settle();
+      expect(t.server.of('resources/subscribe')).toHaveLength(1);
+      expect(one.heard.filter(({ method }) => method === 'notifications/resources/updated')).toHaveLength(times);
+    }
+    expect(t.servers).toHaveLength(3);
+  });
+
   test('a server does not rest while a task runs, and no other caller can touch the task', async () => {
     const task = (status?: string) => ({ result: { task: { taskId: 't', ...(status && { status }) } } });
     const t = setUp(
