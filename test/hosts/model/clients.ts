@@ -76,7 +76,7 @@ export interface Exchange {
   statuses: readonly number[];
   status: number | undefined;
   end: 'clean' | 'cut' | 'left' | undefined;
-  /** The host may break it off: its client does not read. */
+  /** The host may break it off: its client does not read, or reads another response before it. */
   mayBeCut: boolean;
   /** The turn in which the client hung up. */
   leftAt: number;

@@ -31,6 +31,11 @@ export class Judge extends Notes {
     return this.#owners.get(instance);
   }
 
+  /** The responses that come before one on its connection, as far as they have not ended. */
+  before({ line, number }: Pick<Exchange, 'line' | 'number'>): readonly Exchange[] {
+    return this.exchanges.filter((each) => each.line === line && each.end === undefined && each.number < number);
+  }
+
   // --- at a server ---
 
   arrived(instance: ScriptedInstance, request: JSONRPCRequest): Sent | undefined {
@@ -220,7 +225,9 @@ export class Judge extends Notes {
     if (sent?.client !== exchange.client || sent.token !== params.progressToken) {
       return this.problem(`progress of another: ${text}`);
     }
-    if (sent.exchange !== exchange && !(exchange.isStream && sent.exchange?.end !== undefined)) {
+    // The host may have given the response up, which the client has not heard yet.
+    const isOver = sent.exchange?.end !== undefined || sent.exchange?.mayBeCut === true;
+    if (sent.exchange !== exchange && !(exchange.isStream && isOver)) {
       this.problem(`progress of another request: ${text}`);
     }
     this.#once(exchange, params.progress, text);

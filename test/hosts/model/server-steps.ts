@@ -79,14 +79,14 @@ export class ServerSteps {
     }
   }
 
-  /** Says more than the clients read that do not read. */
+  /** Says more than the clients read that do not read, and than waits for its turn behind another response. */
   async flood(instance: ScriptedInstance): Promise<void> {
     const { judge } = this.#world;
     if (judge.exchanges.some(({ line, end }) => line.isPaused && line.isOpen && end === undefined)) {
       judge.count('flood');
       judge.log('a flood');
       for (const exchange of judge.exchanges) {
-        exchange.mayBeCut ||= exchange.line.isPaused;
+        exchange.mayBeCut ||= exchange.line.isPaused || judge.before(exchange).length > 0;
       }
       for (let times = 0; times < 8; times += 1) {
         this.log(instance, 4 * 1024 * 1024);

@@ -144,8 +144,9 @@ export class World {
     const { method = 'POST', statuses, body = JSON.stringify(bodies.length === 1 ? bodies[0] : bodies) } = other;
     const line = other.line ?? this.line(client);
     const good = sent.length > 0 || method !== 'POST' ? 200 : 202;
+    const number = this.number();
     const exchange: Exchange = {
-      number: this.number(),
+      number,
       client,
       line,
       what,
@@ -156,7 +157,8 @@ export class World {
       status: undefined,
       end: undefined,
       isOfOtherSession: other.headers !== undefined && 'mcp-session-id' in other.headers,
-      mayBeCut: (other.upTo ?? 1) < 1,
+      // With one that is given up goes its connection.
+      mayBeCut: (other.upTo ?? 1) < 1 || this.judge.before({ line, number }).some(({ mayBeCut }) => mayBeCut),
       leftAt: 0,
     };
     for (const each of sent) {
