@@ -128,10 +128,17 @@ export class ClientSteps {
     }
     const streams = client.exchanges.filter(({ isStream, status }) => isStream && (status ?? 200) === 200);
     const isOpen = streams.some(({ end }) => end === undefined);
+    // Of two on their way by connections of their own, either may come first.
+    const onTheirWay = streams.filter(({ end, sentAt }) => end === undefined && sentAt === world.turn);
+    for (const exchange of onTheirWay) {
+      exchange.statuses = [...exchange.statuses, 409];
+    }
     // The host may not have heard of its end yet, or has ended it without that the client has read so.
-    const isUnsure = streams.some(({ end, leftAt, line, what }) =>
-      end === 'left' ? leftAt === world.turn : line.isPaused || what === 'resume',
-    );
+    const isUnsure =
+      onTheirWay.length > 0 ||
+      streams.some(({ end, leftAt, line, what }) =>
+        end === 'left' ? leftAt === world.turn : line.isPaused || what === 'resume',
+      );
     world.send(client, 'listen', [], { method: 'GET', statuses: isUnsure ? [200, 409] : isOpen ? [409] : [200] });
   }
 

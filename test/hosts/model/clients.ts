@@ -78,6 +78,8 @@ export interface Exchange {
   end: 'clean' | 'cut' | 'left' | undefined;
   /** The host may break it off: its client does not read, or reads another response before it. */
   mayBeCut: boolean;
+  /** The turn in which it was sent. */
+  readonly sentAt: number;
   /** The turn in which the client hung up. */
   leftAt: number;
 }

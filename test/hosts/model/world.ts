@@ -159,6 +159,7 @@ export class World {
       isOfOtherSession: other.headers !== undefined && 'mcp-session-id' in other.headers,
       // With one that is given up goes its connection.
       mayBeCut: (other.upTo ?? 1) < 1 || this.judge.before({ line, number }).some(({ mayBeCut }) => mayBeCut),
+      sentAt: this.turn,
       leftAt: 0,
     };
     for (const each of sent) {
