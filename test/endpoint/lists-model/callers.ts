@@ -84,6 +84,7 @@ export class Callers {
   #send(member: Member, kind: ListKind, name: string): void {
     const [method, key] = uses[kind];
     const latest = this.#latest(member, kind, name);
+    const shown = member.held.get(kind);
     this.#calls += 1;
     this.#judge.sentUnder.set(this.#calls, this.#catalog.rules());
     const call = kind === 'tools' ? { arguments: { call: this.#calls } } : {};
@@ -94,6 +95,10 @@ export class Callers {
       }
       this.#judge.count('used');
       const own = latest?.own.replace('{n}', '7');
+      if (member.held.get(kind) !== shown) {
+        // A list came while the request waited, and may say otherwise.
+        return;
+      }
       if (latest !== undefined && !name.startsWith('{') && (used.from !== latest.from || used.own !== own)) {
         this.#judge.problem(
           `${member.name} was told that ${name} is ${JSON.stringify(latest)}, and has used ${JSON.stringify(used)}`,
