@@ -110,8 +110,8 @@ export class Watches {
   #updated(uri: Uri, stream: RequestId | undefined): void {
     const name = `${this.#member.name} hears that ${uri} has changed (${stream})`;
     this.#judge.log(name);
-    // What makes no sense comes to a raw connection as it is.
-    if (this.#listens && !this.#member.isMerged && stream === 'nobody') return;
+    // Whom a server serves alone gets what it says as it is.
+    if (stream === 'nobody' && this.#listens && this.#member.hearsAll) return;
     const watches = [...this.#all.values()].filter(
       (each) => each.uri === uri && (!this.#listens || each.id === stream),
     );
