@@ -70,13 +70,19 @@ export class ServerLinks {
     this.#own.delete(id);
     this.forgetTools(id);
     const link = this.#links.get(id);
-    if (this.#options.servers.get(id)?.isPerRequest === true) {
+    const next = this.#options.servers.get(id);
+    if (next?.isPerRequest === true) {
       // Who waits for one start would share its instance.
-      for (const other of [...this.#retired, ...(link ? [link] : [])]) {
+      for (const other of this.#retired) {
         other.server === id && other.startOver();
       }
     }
     if (link === undefined) {
+      return;
+    }
+    if (link.handshake === undefined && next !== undefined) {
+      // Who waits for its start gets a server of the new entry, and has to find there later what it has begun.
+      link.startOver();
       return;
     }
     if (isKept() && link.isRunning) {

@@ -252,8 +252,10 @@ export class Link implements WatchedLink {
   /** Whoever waits for a start that is under way waits for one of what `connect` gives now. */
   startOver(): void {
     if (this.#handshake === undefined && this.#transport !== undefined) {
+      const isAwaited = this.#isAwaited;
       this.#givenUp = this.#transport;
       this.#endServer();
+      this.#isAwaited = isAwaited;
     }
   }
 
@@ -348,7 +350,7 @@ export class Link implements WatchedLink {
       }
       await transport.close().catch(() => {});
       if (this.#givenUp === transport) {
-        return this.open();
+        return this.#opened();
       }
       throw failure;
     }

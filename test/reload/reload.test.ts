@@ -318,30 +318,36 @@ describe('gateway.reload()', () => {
     },
   );
 
-  test('a server of the new catalog that a reload found in its start ends with what waited for it', async () => {
-    await using t = setUp({ a: { ...script } });
-    await using caller = await t.caller();
-    const gate = Promise.withResolvers<void>();
-    t.server('a').script.open = () => gate.promise;
-    const waits = caller.result(...call('a'));
-    await settle();
-    await t.gateway.reload({ servers: [entry('a', { env: { V: '2' } })] }, { graceMs: 0 });
-    gate.resolve();
-    expect(await waits).toEqual({});
-    expect(await caller.result(...call('a'))).toEqual({});
-    expect(t.server('a').live).toHaveLength(2);
-    await t.clock.advance(0);
-    expect(t.server('a').live).toHaveLength(1);
-    expect(await caller.result(...call('a'))).toEqual({});
-    expect(t.server('a').live).toHaveLength(1);
-  });
+  test.each(['drain', 'keep'])(
+    'a task of a call that waited for a start during a reload is found (%s)',
+    async (mode) => {
+      const task = { taskId: 't', status: 'working', ttl: 60_000 };
+      const created: Json = { task };
+      const on = { 'tools/call': () => created, 'tasks/get': () => ({ ...task, n: 1 }) };
+      await using t = setUp({ a: { ...script, on } }, {});
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 1 ? gate.promise : undefined);
+      await using caller = await t.caller();
+      const answer = caller.result(...call('a', { task: {} }));
+      await settle();
+      const reloading = t.gateway.reload({ servers: [entry('a', { on_reload: mode, env: { V: '2' } })] });
+      expect(await answer).toEqual(created);
+      gate.resolve();
+      await reloading;
+      await t.clock.advance(0);
+      expect(await caller.result('tasks/get', { taskId: 't' })).toMatchObject({ n: 1 });
+      expect(t.server('a').live).toHaveLength(1);
+      expect(t.server('a').only.requests('tasks/get')).toHaveLength(1);
+    },
+  );
 
   describe.each([
     ['shared', {}],
     ['principal', { principal: 'p' }],
     ['caller', { id: 'ada' }],
+    ['caller', {}],
     ['request', {}],
-  ])('isolation: %s', (isolation, caller) => {
+  ])('isolation: %s of %j', (isolation, caller) => {
     const second = [entry('a', { isolation, env: { V: '2' } })];
 
     test('a call and a list that wait for a start get one server of the new catalog, and so do later ones', async () => {
@@ -561,25 +567,17 @@ describe('gateway.reload()', () => {
     }
   });
 
-  test('a server that a reload has replaced ends when its last call is cancelled, or its task has no time left', async () => {
+  test('a server that a reload hides from its caller ends when its last call is cancelled, or its task has no time left', async () => {
     const task = { taskId: 't', status: 'working', ttl: 5_000, createdAt: '', lastUpdatedAt: '' };
-    await using t = setUp({
-      a: {
-        tools: [{ name: 'x' }],
-        on: { 'tools/call': ({ params }) => (params?.task === undefined ? hold : { task }) as Json },
-      },
-    });
+    const on: Script['on'] = { 'tools/call': ({ params }) => (params?.task === undefined ? hold : { task }) as Json };
     for (const params of [{}, { task: {} }] as Json[]) {
-      await using caller = await t.caller();
-      const gate = Promise.withResolvers<void>();
-      t.server('a').script.open = () => gate.promise;
+      await using t = setUp({ a: { ...script, on } }, { entry: { tags: ['t'] } });
+      await using caller = await t.caller({}, { tags: ['t'] });
       await caller.send({ id: 'waits', method: 'tools/call', params: { name: 'a__x', ...params } });
+      await t.server('a').request('tools/call');
       await settle();
-      // A server of the new catalog, for what waits.
-      await t.gateway.reload({ servers: [entry('a', { env: { V: JSON.stringify(params) } })] }, { graceMs: 0 });
-      gate.resolve();
-      await t.server('a').request('tools/call', t.server('a').opens > 2 ? 1 : 0);
-      await settle();
+      await t.gateway.reload({ servers: [entry('a', { tags: [] })] });
+      await t.clock.advance(0);
       expect(t.server('a').live).toHaveLength(1);
       await caller.send({ method: 'notifications/cancelled', params: { requestId: 'waits' } });
       await t.clock.advance(params.task === undefined ? 0 : 7_000);
@@ -1047,7 +1045,7 @@ describe('gateway.reload()', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
-  test('a call that waits for the end of an idle server when a reload comes leaves no server behind', async () => {
+  test('a call that waits for the end of an idle server when a reload comes gets the server that later ones get', async () => {
     await using t = setUp({ a: { ...script } }, { entry: { idle_timeout: '1s' } });
     await using caller = await t.caller();
     await caller.result(...call('a'));
@@ -1063,8 +1061,9 @@ describe('gateway.reload()', () => {
     await reloading;
     expect(await answer).toEqual({});
     await t.clock.advance(0);
+    expect(await caller.result(...call('a'))).toEqual({});
     expect(t.server('a').opens).toBe(2);
-    expect(t.server('a').live).toEqual([]);
+    expect(t.server('a').only.context.env).toEqual({ V: '2' });
   });
 
   test('what goes on after its caller may not see the server any more leaves no server behind', async () => {
