@@ -32,6 +32,10 @@ export class Levels {
     if (generation.era === 'legacy') {
       return;
     }
+    if (member.kind === 'raw' && member.era === 'legacy' && generation.isolation === 'caller') {
+      // One that a stateless server has refused may go on: to such a connection nothing is added.
+      return;
+    }
     const level = (request.params?._meta as Json | undefined)?.[metaLevel];
     const owners = groupOf(member, generation.isolation);
     // Of callers who share it a session has no say.
