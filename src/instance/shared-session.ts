@@ -250,11 +250,13 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
             from.subscriptions.add(uriOf(request));
           }
           this.#tasks.see(from, response.result);
-          const result = method === 'tasks/list' ? this.#tasks.onlyOf(from, response.result) : response.result;
-          onAnswer({
-            ...response,
-            result: (isStream ? ofStream(request.id, result) : result) as typeof response.result,
-          });
+          const { result } = response;
+          const shown = isStream
+            ? ofStream(request.id, result)
+            : method === 'tasks/list'
+              ? this.#tasks.onlyOf(from, result)
+              : result;
+          onAnswer(shown === result ? response : { ...response, result: shown as typeof result });
         } else {
           onAnswer(response);
         }
