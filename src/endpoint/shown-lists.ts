@@ -7,11 +7,6 @@ type Digests = Partial<Record<ListKind, number>>;
 export class ShownLists {
   readonly #servers = new Map<string, Digests>();
 
-  /** How many servers it knows of. */
-  get size(): number {
-    return this.#servers.size;
-  }
-
   /** @param items - undefined where no list came */
   set(server: string, kind: ListKind, items: readonly ListItem[] | undefined): void {
     this.#servers.set(server, { ...this.#servers.get(server), [kind]: items === undefined ? none : digest(items) });

@@ -9,11 +9,11 @@ test('of a server that is forgotten nothing is kept of what the caller was shown
     shown.set(server, 'tools', [{ name: server }]);
     shown.set(server, 'prompts', undefined);
   }
-  expect(shown.size).toBe(3);
+  const known = () => ['a', 'b', 'c'].filter((server) => shown.has(server));
+  expect(known()).toEqual(['a', 'b', 'c']);
   shown.forget('a');
   shown.forget('c');
-  expect(shown.size).toBe(1);
-  expect(['a', 'b'].map((server) => shown.has(server))).toEqual([false, true]);
+  expect(known()).toEqual(['b']);
 });
 
 test('of a server that a reload has taken away nothing is kept: when it is back, it is asked for no list', async () => {
