@@ -13,12 +13,13 @@ import {
 import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
 import { streamOf } from '../transport/modern.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
-import { type Handshake, readHandshake, toGatewayError } from './handshake.js';
+import { type Handshake, toGatewayError } from './handshake.js';
 import { LinkRest } from './link-rest.js';
 import { type LinkTransport, wasNotTaken } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
 import { toErrorResponse, toUnwritable } from './request-ledger.js';
 import { ServerError } from './server-error.js';
+import { justInitialized, shakeHands } from './shake-hands.js';
 import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -52,8 +53,6 @@ export interface LinkOptions {
   readonly after?: Promise<void> | undefined;
   connect(): LinkTransport;
 }
-
-const justInitialized = 'just after it had answered initialize';
 
 /**
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
@@ -333,7 +332,14 @@ export class Link implements WatchedLink {
     const transport = this.#options.connect();
     this.#transport = transport;
     try {
-      const handshake = await this.#shakeHands(transport, startTimeoutMs);
+      this.#listen(transport);
+      const handshake = await shakeHands(transport, this.#exchanges, {
+        server: this.server,
+        startTimeoutMs,
+        clock: this.#owner.clock,
+        params: () => this.#owner.initializeParams(),
+        endedError: (when) => this.#endedError(when),
+      });
       if (this.#transport !== transport) {
         throw this.#endedError(justInitialized);
       }
@@ -372,55 +378,6 @@ export class Link implements WatchedLink {
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
     };
     transport.onclose = () => this.#onClose(transport);
-  }
-
-  async #shakeHands(transport: LinkTransport, startTimeoutMs: number | undefined): Promise<Handshake> {
-    this.#listen(transport);
-    const { onclose } = transport;
-    const failed = Promise.withResolvers<never>();
-    failed.promise.catch(() => {});
-    let isClosed = false;
-    transport.onclose = () => {
-      isClosed = true;
-      failed.reject(this.#endedError('before it answered initialize'));
-    };
-    await transport.start();
-    const { clock } = this.#owner;
-    const late = () => {
-      const text = `no answer to initialize within start_timeout (${startTimeoutMs} ms)`;
-      failed.reject(this.#error('START_TIMEOUT', text));
-    };
-    const timer = startTimeoutMs === undefined ? undefined : clock.setTimeout(late, startTimeoutMs);
-    let handshake: Handshake;
-    try {
-      handshake = await this.#initialize(transport, failed.promise);
-    } finally {
-      clock.clearTimeout(timer);
-      transport.onclose = onclose;
-    }
-    if (isClosed) {
-      throw this.#endedError(justInitialized);
-    }
-    return handshake;
-  }
-
-  async #initialize(transport: Transport, failed: Promise<never>): Promise<Handshake> {
-    const params = this.#owner.initializeParams();
-    const answered = Promise.withResolvers<Response>();
-    const id = this.#exchanges.open({ onAnswer: answered.resolve });
-    try {
-      transport.send({ jsonrpc: '2.0', id, method: 'initialize', params }).catch(answered.reject);
-      const handshake = readHandshake(this.server, await Promise.race([answered.promise, failed]));
-      transport.setProtocolVersion?.(handshake.protocolVersion);
-      // A server that does not read may hold this up, too.
-      const told = transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' }).catch(() => {
-        throw this.#endedError(justInitialized);
-      });
-      await Promise.race([told, failed]);
-      return handshake;
-    } finally {
-      this.#exchanges.forget(id);
-    }
   }
 
   /** @param repeats - whether the next server gets it if this one does not know the session any more */
