@@ -10,10 +10,10 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
-import { type JsonPart, partOf, takesPart, withPart } from '../transport/json-part.js';
-import { streamOf } from '../transport/modern.js';
+import { type JsonPart, takesPart, withPart } from '../transport/json-part.js';
 import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type Handshake, toGatewayError } from './handshake.js';
+import { type InboxReader, LinkInbox } from './link-inbox.js';
 import { LinkRest } from './link-rest.js';
 import { type LinkTransport, wasNotTaken } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
@@ -23,9 +23,6 @@ import { justInitialized, shakeHands } from './shake-hands.js';
 import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
-/** Tells with which of our requests a message came, where each has a stream of its own. */
-export type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
-
 /** The caller's side of a link. */
 export interface LinkOwner {
   readonly clock: Clock;
@@ -58,11 +55,12 @@ export interface LinkOptions {
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
  * way back for each answer. Opens when it is first needed, and again after its server has ended.
  */
-export class Link implements WatchedLink {
+export class Link implements WatchedLink, InboxReader {
   readonly server: string;
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
   readonly #exchanges = new Exchanges();
+  readonly #inbox = new LinkInbox(this.#exchanges, this);
   /** Requests that wait for the next server: this one knows nothing of them. */
   #unsent: Set<RequestId> | undefined;
   #watch: LinkWatch | undefined;
@@ -180,7 +178,7 @@ export class Link implements WatchedLink {
     this.#unsent.add(id);
     this.#openNext(id).then(
       () => this.#takeUnsent(id) && this.#send(id, message, part, repeats),
-      (error: GatewayError) => this.#takeUnsent(id) && this.#answer(toFailure(id, error)),
+      (error: GatewayError) => this.#takeUnsent(id) && this.onAnswer(toFailure(id, error)),
     );
   }
 
@@ -265,7 +263,7 @@ export class Link implements WatchedLink {
     this.#forget();
     const error = this.#closedError();
     for (const id of this.#exchanges.ids) {
-      this.#answer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
+      this.onAnswer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
     }
     await Promise.all([transport?.close(), this.#rest.end]);
   }
@@ -281,7 +279,7 @@ export class Link implements WatchedLink {
     const error = this.#closedError();
     for (const id of this.#exchanges.ids) {
       // No answer comes to what we have asked ourselves.
-      this.#exchanges.get(id)?.isProbe && this.#answer(toFailure(id, error));
+      this.#exchanges.get(id)?.isProbe && this.onAnswer(toFailure(id, error));
     }
     if (activity === 'subscribed' && !this.#rest.isRetired) {
       this.open().catch(() => {});
@@ -319,6 +317,24 @@ export class Link implements WatchedLink {
 
   activity(): LinkActivity {
     return this.#exchanges.isWorking ? 'working' : this.#owner.activity(this);
+  }
+
+  /** @internal */
+  onAnswer(response: Response, part?: JsonPart): void {
+    const exchange = this.#exchanges.answer(response, part);
+    if (exchange !== undefined && exchange.isProbe !== true) {
+      this.used();
+    }
+  }
+
+  /** @internal */
+  onRequest(request: JSONRPCRequest, origin: Exchange | undefined): void {
+    this.#owner.onRequest(this, request, origin);
+  }
+
+  /** @internal */
+  onNotification(notification: JSONRPCNotification, origin: Exchange | undefined): void {
+    this.#owner.onNotification(this, notification, origin);
   }
 
   async #open(): Promise<Handshake> {
@@ -371,7 +387,7 @@ export class Link implements WatchedLink {
   #listen(transport: LinkTransport): void {
     this.#lastError = undefined;
     transport.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
-      this.#receive(message, extra),
+      this.#inbox.receive(message, extra),
     );
     transport.onerror = (error) => {
       // A line that was skipped ends nothing.
@@ -385,7 +401,7 @@ export class Link implements WatchedLink {
     const transport = this.#transport;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.
-      this.#answer(toFailure(id, this.#endedError('before it was sent the request')));
+      this.onAnswer(toFailure(id, this.#endedError('before it was sent the request')));
       return;
     }
     const onOutcome: SendOutcome = (error, isForNext) => {
@@ -398,7 +414,7 @@ export class Link implements WatchedLink {
           onRefused(error);
         }
       } else if (error !== undefined) {
-        this.#answer(toFailure(id, error));
+        this.onAnswer(toFailure(id, error));
       }
     };
     setOwnIds(message, id);
@@ -408,50 +424,6 @@ export class Link implements WatchedLink {
       transport.send(message).catch((error: unknown) => {
         onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));
       });
-    }
-  }
-
-  #receive(message: JSONRPCMessage, extra: RelatedInfo | undefined): void {
-    if (isResponse(message)) {
-      this.#answer(message, partOf(extra));
-    } else if ('id' in message) {
-      if (message.method === 'ping') {
-        this.notify({ jsonrpc: '2.0', id: message.id, result: {} });
-      } else {
-        this.#owner.onRequest(this, message, this.#originOf(extra));
-      }
-    } else if (message.method === 'notifications/progress') {
-      this.#exchanges.progress(message.params as Params);
-    } else {
-      this.#notified(message, extra);
-    }
-  }
-
-  #notified(message: JSONRPCNotification, extra: RelatedInfo | undefined): void {
-    this.#exchanges.see(message);
-    const name = streamOf(message);
-    const ended = message.method === 'notifications/cancelled' ? Number(message.params?.requestId) : 0;
-    if (this.#exchanges.get(ended)?.isStream === true) {
-      // As if the server had ended it by an answer.
-      this.#answer({ jsonrpc: '2.0', id: ended, result: { resultType: 'complete' } });
-      return;
-    }
-    const origin = name === undefined ? this.#originOf(extra) : this.#exchanges.get(Number(name));
-    // Of a stream to which nobody listens any more it is for nobody.
-    if (name === undefined || origin?.isStream === true) {
-      this.#owner.onNotification(this, message, origin);
-    }
-  }
-
-  #originOf(extra: RelatedInfo | undefined): Exchange | undefined {
-    const id = extra?.relatedRequestId;
-    return id === undefined ? undefined : this.#exchanges.get(id);
-  }
-
-  #answer(response: Response, part?: JsonPart): void {
-    const exchange = this.#exchanges.answer(response, part);
-    if (exchange !== undefined && exchange.isProbe !== true) {
-      this.used();
     }
   }
 
