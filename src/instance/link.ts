@@ -2,7 +2,6 @@ import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import {
   isResponse,
-  type JSONRPCErrorResponse,
   type JSONRPCMessage,
   type JSONRPCNotification,
   type JSONRPCRequest,
@@ -10,19 +9,20 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
-import { type JsonPart, takesPart, withPart } from '../transport/json-part.js';
-import { type Exchange, Exchanges, type Response, setOwnIds } from './exchanges.js';
+import { type JsonPart, takesPart } from '../transport/json-part.js';
+import { type Exchange, Exchanges, type Response } from './exchanges.js';
 import { type Handshake, toGatewayError } from './handshake.js';
 import { type InboxReader, LinkInbox } from './link-inbox.js';
+import { LinkRequests, type RequestingLink } from './link-requests.js';
 import { LinkRest } from './link-rest.js';
-import { type LinkTransport, wasNotTaken } from './link-transport.js';
+import type { LinkTransport } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
-import { toErrorResponse, toUnwritable } from './request-ledger.js';
+import { toUnwritable } from './request-ledger.js';
 import { ServerError } from './server-error.js';
 import { justInitialized, shakeHands } from './shake-hands.js';
-import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
+
 /** The caller's side of a link. */
 export interface LinkOwner {
   readonly clock: Clock;
@@ -55,21 +55,18 @@ export interface LinkOptions {
  * One caller's session with one server: the handshake in the caller's name, ids and progress tokens of its own, and the
  * way back for each answer. Opens when it is first needed, and again after its server has ended.
  */
-export class Link implements WatchedLink, InboxReader {
+export class Link implements WatchedLink, RequestingLink, InboxReader {
   readonly server: string;
   readonly #options: LinkOptions;
   readonly #owner: LinkOwner;
   readonly #exchanges = new Exchanges();
   readonly #inbox = new LinkInbox(this.#exchanges, this);
-  /** Requests that wait for the next server: this one knows nothing of them. */
-  #unsent: Set<RequestId> | undefined;
+  readonly #requests = new LinkRequests(this.#exchanges, this);
   #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
   /** What was given up while it started: who waited for that waits for the next one. */
   #givenUp: LinkTransport | undefined;
-  /** The server does not know the session any more: the transport ends, though it may not know yet. */
-  #isLost = false;
   /** Somebody waits for the session itself, such as for what the server offers, and not for an answer alone. */
   #isAwaited = false;
   #isClosed = false;
@@ -90,6 +87,11 @@ export class Link implements WatchedLink, InboxReader {
   /** What the server said of itself; undefined unless the link is open. */
   get handshake(): Handshake | undefined {
     return this.#handshake;
+  }
+
+  /** @internal What its server gets messages on, from before its handshake on. */
+  get transport(): LinkTransport | undefined {
+    return this.#transport;
   }
 
   /** Whether its server runs: it may rest behind a connection that is open. */
@@ -136,16 +138,15 @@ export class Link implements WatchedLink, InboxReader {
     return this.#opening;
   }
 
-  /** Opens the session for a request, once nothing is left of the server before. */
-  async #openNext(id: RequestId): Promise<void> {
-    if (this.isEnding || this.#isLost) {
+  /** @internal */
+  async openNext(isWanted: () => boolean): Promise<void> {
+    if (this.isEnding || this.#requests.isLost) {
       await this.#rest.whenGone();
     }
     if (this.#rest.end !== undefined) {
       await this.#rest.end;
     }
-    // Nothing is started for what was cancelled meanwhile.
-    if (this.#exchanges.has(id)) {
+    if (isWanted()) {
       await this.#opened();
     }
   }
@@ -166,37 +167,20 @@ export class Link implements WatchedLink, InboxReader {
     const { isEnding } = this;
     // A server that ends says so itself where there will be no next one.
     if (this.#handshake === undefined || (isEnding && hasNext)) {
-      this.#sendNext(id, message, part, repeats);
+      this.#requests.sendNext(id, message, part, repeats);
       return id;
     }
-    this.#send(id, message, part, repeats);
+    this.#requests.send(id, message, part, repeats);
     return isEnding ? undefined : id;
-  }
-
-  #sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
-    this.#unsent ??= new Set();
-    this.#unsent.add(id);
-    this.#openNext(id).then(
-      () => this.#takeUnsent(id) && this.#send(id, message, part, repeats),
-      (error: GatewayError) => this.#takeUnsent(id) && this.onAnswer(toFailure(id, error)),
-    );
-  }
-
-  /** @returns whether a request was still waiting for the next server; it does so no more */
-  #takeUnsent(id: RequestId): boolean {
-    const wasUnsent = this.#unsent?.delete(id) === true;
-    if (this.#unsent?.size === 0) {
-      this.#unsent = undefined;
-    }
-    return wasUnsent;
   }
 
   /** Forgets a request and tells the server. A late answer goes nowhere. */
   cancel(id: RequestId, params: Params | undefined): void {
-    if (!this.#exchanges.forget(id)) {
+    const was = this.#requests.forget(id);
+    if (was === undefined) {
       return;
     }
-    if (!this.#takeUnsent(id) && this.#handshake !== undefined) {
+    if (was === 'sent' && this.#handshake !== undefined) {
       this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
       this.used();
       return;
@@ -261,26 +245,19 @@ export class Link implements WatchedLink, InboxReader {
     this.#isClosed = true;
     const transport = this.#transport;
     this.#forget();
-    const error = this.#closedError();
-    for (const id of this.#exchanges.ids) {
-      this.onAnswer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
-    }
+    this.#requests.failAll(this.#closedError());
     await Promise.all([transport?.close(), this.#rest.end]);
   }
 
   /** Ends the server; the next request starts another one. What the caller is subscribed to, another one takes over at once. */
   rest(): void {
-    if (this.isEnding || this.#isLost) {
+    if (this.isEnding || this.#requests.isLost) {
       // Its end tells of it, those who wait for that too.
       return;
     }
     const activity = this.activity();
     this.#endServer();
-    const error = this.#closedError();
-    for (const id of this.#exchanges.ids) {
-      // No answer comes to what we have asked ourselves.
-      this.#exchanges.get(id)?.isProbe && this.onAnswer(toFailure(id, error));
-    }
+    this.#requests.failProbes(this.#closedError());
     if (activity === 'subscribed' && !this.#rest.isRetired) {
       this.open().catch(() => {});
     }
@@ -321,10 +298,7 @@ export class Link implements WatchedLink, InboxReader {
 
   /** @internal */
   onAnswer(response: Response, part?: JsonPart): void {
-    const exchange = this.#exchanges.answer(response, part);
-    if (exchange !== undefined && exchange.isProbe !== true) {
-      this.used();
-    }
+    this.#requests.answer(response, part);
   }
 
   /** @internal */
@@ -354,10 +328,10 @@ export class Link implements WatchedLink, InboxReader {
         startTimeoutMs,
         clock: this.#owner.clock,
         params: () => this.#owner.initializeParams(),
-        endedError: (when) => this.#endedError(when),
+        endedError: (when) => this.endedError(when),
       });
       if (this.#transport !== transport) {
-        throw this.#endedError(justInitialized);
+        throw this.endedError(justInitialized);
       }
       this.#handshake = handshake;
     } catch (error) {
@@ -396,51 +370,19 @@ export class Link implements WatchedLink, InboxReader {
     transport.onclose = () => this.#onClose(transport);
   }
 
-  /** @param repeats - whether the next server gets it if this one does not know the session any more */
-  #send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
-    const transport = this.#transport;
-    if (transport === undefined) {
-      // It has ended between its handshake and this turn.
-      this.onAnswer(toFailure(id, this.#endedError('before it was sent the request')));
-      return;
-    }
-    const onOutcome: SendOutcome = (error, isForNext) => {
-      if (error !== undefined && repeats && (isForNext === true || wasNotTaken(error))) {
-        this.#isLost ||= transport === this.#transport;
-        const onRefused = this.#exchanges.get(id)?.onRefused;
-        if (onRefused === undefined) {
-          this.#sendNext(id, message, part, false);
-        } else if (this.#exchanges.forget(id)) {
-          onRefused(error);
-        }
-      } else if (error !== undefined) {
-        this.onAnswer(toFailure(id, error));
-      }
-    };
-    setOwnIds(message, id);
-    if (transport.post !== undefined) {
-      transport.post(message, part && withPart(undefined, part), onOutcome, repeats);
-    } else {
-      transport.send(message).catch((error: unknown) => {
-        onOutcome(GatewayError.is(error) ? error : this.#error('TRANSPORT_CLOSED', String(error)));
-      });
-    }
-  }
-
   #onClose(transport: Transport): void {
     if (this.#transport !== transport) {
       return;
     }
-    const reason = this.#endedError('by itself');
+    const reason = this.endedError('by itself');
     this.#forget();
     this.#owner.onEnd(this, reason);
   }
 
   #forget(): void {
     this.#watch?.stop();
-    this.#exchanges.forgetTasks();
+    this.#requests.gone();
     this.#transport = undefined;
-    this.#isLost = false;
     this.#isAwaited = false;
     this.#rest.gone();
     this.#opening = undefined;
@@ -451,16 +393,12 @@ export class Link implements WatchedLink, InboxReader {
     return this.#error('TRANSPORT_CLOSED', 'the session with the server is closed');
   }
 
-  #endedError(when: string): GatewayError {
+  /** @internal */
+  endedError(when: string): GatewayError {
     return this.#lastError ?? this.#error('SERVER_EXITED', `the server ended ${when}`);
   }
 
   #error(code: GatewayError['code'], message: string): GatewayError {
     return new GatewayError(code, message, { server: this.server, delivered: false });
   }
-}
-
-/** The error response for a request that never reached its server. */
-function toFailure(id: RequestId, error: GatewayError): JSONRPCErrorResponse {
-  return toErrorResponse(id, error, error.message, error.delivered ?? false);
 }

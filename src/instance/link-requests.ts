@@ -1,0 +1,142 @@
+import { GatewayError } from '../errors.js';
+import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
+import { type JsonPart, withPart } from '../transport/json-part.js';
+import { type Exchanges, type Response, setOwnIds } from './exchanges.js';
+import { type LinkTransport, wasNotTaken } from './link-transport.js';
+import { toErrorResponse } from './request-ledger.js';
+import type { SendOutcome } from './strict-transport.js';
+
+/** A link, as its requests see it. */
+export interface RequestingLink {
+  readonly server: string;
+  /** What its server gets messages on; undefined when there is no server. */
+  readonly transport: LinkTransport | undefined;
+  /**
+   * Opens it, once nothing is left of the server before. Rejects with a `GatewayError`.
+   *
+   * @param isWanted - asked just before: nothing is started for what was cancelled meanwhile
+   */
+  openNext(isWanted: () => boolean): Promise<void>;
+  /** Why its server has ended, that ended then. */
+  endedError(when: string): GatewayError;
+  /** Something that kept it open has ended. */
+  used(): void;
+}
+
+/**
+ * The requests of a link on their way: to the server that there is, or to the next one, when this one ends or refuses them
+ * unread. Each gets one answer, the server's or an error that says whether the server had got it.
+ */
+export class LinkRequests {
+  readonly #exchanges: Exchanges;
+  readonly #link: RequestingLink;
+  /** Those that wait for the next server: this one knows nothing of them. */
+  #unsent: Set<RequestId> | undefined;
+  #isLost = false;
+
+  constructor(exchanges: Exchanges, link: RequestingLink) {
+    this.#exchanges = exchanges;
+    this.#link = link;
+  }
+
+  /** The server does not know the session any more: it ends, though it may not know yet. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** The link has no server any more. */
+  gone(): void {
+    this.#exchanges.forgetTasks();
+    this.#isLost = false;
+  }
+
+  /** @param repeats - whether the next server gets it if this one does not know the session any more */
+  send(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
+    const { transport } = this.#link;
+    if (transport === undefined) {
+      // It has ended between its handshake and this turn.
+      this.answer(toFailure(id, this.#link.endedError('before it was sent the request')));
+      return;
+    }
+    const onOutcome: SendOutcome = (error, isForNext) => {
+      if (error !== undefined && repeats && (isForNext === true || wasNotTaken(error))) {
+        this.#isLost ||= transport === this.#link.transport;
+        const onRefused = this.#exchanges.get(id)?.onRefused;
+        if (onRefused === undefined) {
+          this.sendNext(id, message, part, false);
+        } else if (this.#exchanges.forget(id)) {
+          onRefused(error);
+        }
+      } else if (error !== undefined) {
+        this.answer(toFailure(id, error));
+      }
+    };
+    setOwnIds(message, id);
+    if (transport.post !== undefined) {
+      transport.post(message, part && withPart(undefined, part), onOutcome, repeats);
+    } else {
+      transport.send(message).catch((error: unknown) => {
+        onOutcome(GatewayError.is(error) ? error : this.#notSent(error));
+      });
+    }
+  }
+
+  /** Sends it as soon as the link is open. */
+  sendNext(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
+    this.#unsent ??= new Set();
+    this.#unsent.add(id);
+    this.#link
+      .openNext(() => this.#exchanges.has(id))
+      .then(
+        () => this.#takeUnsent(id) && this.send(id, message, part, repeats),
+        (error: GatewayError) => this.#takeUnsent(id) && this.answer(toFailure(id, error)),
+      );
+  }
+
+  /** Nobody waits for it any more. @returns what the server may know of it; undefined when nobody waited for it before */
+  forget(id: RequestId): 'sent' | 'unsent' | undefined {
+    if (!this.#exchanges.forget(id)) {
+      return undefined;
+    }
+    return this.#takeUnsent(id) ? 'unsent' : 'sent';
+  }
+
+  answer(response: Response, part?: JsonPart): void {
+    const exchange = this.#exchanges.answer(response, part);
+    if (exchange !== undefined && exchange.isProbe !== true) {
+      this.#link.used();
+    }
+  }
+
+  /** No server will answer any of them. */
+  failAll(error: GatewayError): void {
+    for (const id of this.#exchanges.ids) {
+      this.answer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
+    }
+  }
+
+  /** No answer comes to what we have asked ourselves. */
+  failProbes(error: GatewayError): void {
+    for (const id of this.#exchanges.ids) {
+      this.#exchanges.get(id)?.isProbe && this.answer(toFailure(id, error));
+    }
+  }
+
+  /** @returns whether it was still waiting for the next server; it does so no more */
+  #takeUnsent(id: RequestId): boolean {
+    const wasUnsent = this.#unsent?.delete(id) === true;
+    if (this.#unsent?.size === 0) {
+      this.#unsent = undefined;
+    }
+    return wasUnsent;
+  }
+
+  #notSent(cause: unknown): GatewayError {
+    return new GatewayError('TRANSPORT_CLOSED', String(cause), { server: this.#link.server, delivered: false });
+  }
+}
+
+/** The error response for a request that never reached its server. */
+function toFailure(id: RequestId, error: GatewayError): JSONRPCErrorResponse {
+  return toErrorResponse(id, error, error.message, error.delivered ?? false);
+}
