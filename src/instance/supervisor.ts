@@ -3,11 +3,11 @@ import type { Phase } from '../events.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
 import { abortable, eitherSignal, settledWithin } from '../util/abort.js';
 import { allStopped } from '../util/all-stopped.js';
+import { checkServer } from './check-server.js';
 import { Instance, type InstanceEnvironment, type InstanceOwner } from './instance.js';
 import type { Place, Places } from './limits.js';
-import { createContext } from './open-transport.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
-import { problemOf, type Room, takeRoom } from './room.js';
+import { type Room, takeRoom } from './room.js';
 import { type ServerStatus, toInstanceStatus } from './server-status.js';
 import { SpareInstances } from './spare-instances.js';
 
@@ -349,36 +349,8 @@ export class Supervisor implements InstanceOwner {
     return this.#instances.size === 0;
   }
 
-  async check(signal: AbortSignal): Promise<CheckResult> {
-    const { factory, gatewayId, clock, prepare, room } = this.#options;
-    let { definition, redactor } = this.#options;
-    const tooLarge = room.memory && problemOf(room.memory);
-    if (tooLarge !== undefined) {
-      return { ok: false, problems: [tooLarge] };
-    }
-    try {
-      if (prepare !== undefined) {
-        ({ definition, redactor } = await prepare(signal));
-      }
-      if (factory.check === undefined) {
-        return { ok: true, problems: [] };
-      }
-      const instanceId = `${gatewayId}-check`;
-      const context = createContext(
-        { definition, gatewayId, instanceId, caller: undefined, clock, signal },
-        (secrets) => {
-          redactor = redactor.with(secrets);
-        },
-      );
-      const { ok, problems } = await abortable(
-        Promise.resolve(factory.check(definition.runtime.spec, context)),
-        signal,
-      );
-      return { ok, problems: problems.map((problem) => redactor.text(problem)) };
-    } catch (error) {
-      signal.throwIfAborted();
-      return { ok: false, problems: [redactor.text(error instanceof Error ? error.message : String(error))] };
-    }
+  check(signal: AbortSignal): Promise<CheckResult> {
+    return checkServer(this.#options, signal);
   }
 
   status(): Omit<ServerStatus, 'stale' | 'displayName'> {
