@@ -9,7 +9,7 @@ import type { Place, Places } from './limits.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 import { type Room, takeRoom } from './room.js';
 import { type ServerStatus, toInstanceStatus } from './server-status.js';
-import { SpareInstances } from './spare-instances.js';
+import { StartsAhead } from './starts-ahead.js';
 
 export interface SupervisorOptions extends InstanceEnvironment {
   readonly restart: RestartSettings;
@@ -38,15 +38,9 @@ export class Supervisor implements InstanceOwner {
   readonly #options: SupervisorOptions;
   readonly #policy: RestartPolicy;
   readonly #instances = new Set<Instance>();
-  /** Started ahead by start(), and not given to anybody yet. */
-  readonly #spare: SpareInstances;
-  /** A start ahead that is under way. */
-  #ahead: Promise<void> | undefined;
-  /** Ends the starts ahead that were asked for since the last stop. */
-  #abortAhead: AbortController | undefined;
-  #restarting: Promise<void> | undefined;
-  /** Of each start ahead that was asked for, until there is an instance to be taken. */
-  #beginnings: Promise<void>[] = [];
+  readonly #ahead: StartsAhead;
+  /** Ends what waits since the last stop and must not go on after the next one. */
+  #nextStop: AbortController | undefined;
   #stops: Promise<void>[] = [];
   #since: number;
   #lastExit: ExitInfo | undefined;
@@ -58,7 +52,17 @@ export class Supervisor implements InstanceOwner {
     this.#since = options.since;
     const { definition, restart, clock, random } = options;
     this.#policy = new RestartPolicy(definition.id, restart, clock, random);
-    this.#spare = new SpareInstances(options.longestWaitMs, options.clock);
+    this.#ahead = new StartsAhead(options, {
+      closing: this.#closing.signal,
+      untilStopped: () => this.#untilStopped(),
+      admit: async (signal) => {
+        await abortable(this.#permit(), signal);
+        await this.#settleStops(signal);
+        this.#policy.reset();
+      },
+      create: (signal) => this.#create(undefined, signal),
+      open: (instance, signal) => this.#open(instance, signal),
+    });
   }
 
   /** @internal */
@@ -90,16 +94,16 @@ export class Supervisor implements InstanceOwner {
     await this.#settleStops(signal);
     const { clock } = this.#options;
     let waitedMs = 0;
-    if (!isKnown(caller) && this.#beginnings.length > 0) {
+    const beginning = isKnown(caller) ? undefined : this.#ahead.beginning;
+    if (beginning !== undefined) {
       const asked = clock.now();
       // Once: whoever asks for another start again and again must not hold it up for ever.
-      await abortable(abortable(Promise.all(this.#beginnings), signal), this.#closing.signal);
+      await abortable(abortable(beginning, signal), this.#closing.signal);
       waitedMs = clock.now() - asked;
       await this.#settleStops(signal);
     }
     for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
-      spare.onProgress = onProgress;
-      if (await this.#join(spare, signal)) {
+      if (await this.#ahead.join(spare, signal, onProgress)) {
         onTurn?.();
         return spare;
       }
@@ -112,51 +116,7 @@ export class Supervisor implements InstanceOwner {
 
   /** What was started for nobody in particular does not fit a caller whom the runtime may have to know. */
   #takeSpare(caller: Caller | undefined): Instance | undefined {
-    return isKnown(caller) ? undefined : this.#spare.take();
-  }
-
-  /**
-   * Waits for one that was started ahead, which goes on without those who wait no longer.
-   *
-   * @returns false when it has ended while it waited for somebody
-   */
-  async #join(spare: Instance, given: AbortSignal): Promise<boolean> {
-    const { signal, release } = eitherSignal(given, this.#closing.signal);
-    try {
-      await abortable(this.#ahead !== undefined && !spare.ready ? this.#ahead : spare.open(), signal);
-      if (await this.#isHealthy(spare, signal)) {
-        return true;
-      }
-    } catch (error) {
-      if (spare.available) {
-        spare.onProgress = undefined;
-        this.#spare.add(spare);
-        spare.ready && this.#spare.started(spare);
-      }
-      throw error;
-    } finally {
-      release();
-    }
-    return false;
-  }
-
-  /** Stops one that has ended by itself, or does not say in time that it lives. */
-  async #isHealthy(spare: Instance, signal: AbortSignal): Promise<boolean> {
-    const { clock, healthTimeoutMs } = this.#options;
-    const overdue = new AbortController();
-    const late = () => overdue.abort(new Error('the health check took too long'));
-    const timer = clock.setTimeout(late, healthTimeoutMs);
-    const either = AbortSignal.any([signal, overdue.signal]);
-    try {
-      await abortable(spare.health(either), either);
-      return true;
-    } catch {
-      signal.throwIfAborted();
-      await spare.stop().catch(() => {});
-      return false;
-    } finally {
-      clock.clearTimeout(timer);
-    }
+    return isKnown(caller) ? undefined : this.#ahead.take();
   }
 
   /** Who comes while a server ends waits: it may hold what the next one needs. */
@@ -204,83 +164,17 @@ export class Supervisor implements InstanceOwner {
 
   /** Starts an instance ahead of its use; without effect while one waits already. Forgets earlier failures. */
   start(): Promise<void> {
-    return this.#start(this.#untilStopped());
+    return this.#ahead.start();
   }
 
   #untilStopped(): AbortSignal {
-    this.#abortAhead ??= new AbortController();
-    return this.#abortAhead.signal;
-  }
-
-  /**
-   * @param stopped - aborted by a stop that comes after the start was asked for
-   * @param stopping - what comes before it
-   */
-  async #start(stopped: AbortSignal, stopping?: Promise<void>): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#beginnings.push(promise);
-    const onBegun = () => {
-      this.#beginnings = this.#beginnings.filter((other) => other !== promise);
-      resolve();
-    };
-    const { signal, release } = eitherSignal(this.#closing.signal, stopped);
-    try {
-      await stopping;
-      await this.#startOne(signal, onBegun);
-    } finally {
-      release();
-      onBegun();
-    }
-  }
-
-  async #startOne(signal: AbortSignal, onBegun: () => void): Promise<void> {
-    await abortable(this.#permit(), signal);
-    await this.#settleStops(signal);
-    this.#policy.reset();
-    // Another one has begun it, or will.
-    this.#ahead && onBegun();
-    while (this.#ahead === undefined) {
-      const waiting = this.#spare.find();
-      if (waiting === undefined) {
-        const ahead = this.#startAhead(signal, onBegun).finally(() => {
-          if (this.#ahead === ahead) {
-            this.#ahead = undefined;
-          }
-        });
-        this.#ahead = ahead;
-      } else if (await this.#isHealthy(waiting, signal)) {
-        return;
-      }
-    }
-    await this.#ahead;
-  }
-
-  async #startAhead(signal: AbortSignal, onBegun: () => void): Promise<void> {
-    const instance = await this.#create(undefined, signal);
-    this.#spare.add(instance);
-    onBegun();
-    await this.#open(instance, signal);
-    instance.watch();
-    this.#spare.started(instance);
+    this.#nextStop ??= new AbortController();
+    return this.#nextStop.signal;
   }
 
   /** Stops every instance, forgets earlier failures and starts one ahead. Calls at the same time share one restart. */
   restart(graceMs: number): Promise<void> {
-    if (this.#restarting === undefined) {
-      const restarting = this.#restart(graceMs).finally(() => {
-        if (this.#restarting === restarting) {
-          this.#restarting = undefined;
-        }
-      });
-      this.#restarting = restarting;
-    }
-    return this.#restarting;
-  }
-
-  async #restart(graceMs: number): Promise<void> {
-    const stopping = this.stop(graceMs);
-    // Another stop that comes meanwhile is the last word.
-    await this.#start(this.#untilStopped(), stopping);
+    return this.#ahead.restart(() => this.stop(graceMs));
   }
 
   /**
@@ -288,16 +182,14 @@ export class Supervisor implements InstanceOwner {
    * comes with the shortest grace.
    */
   stop(graceMs: number, reason?: GatewayError): Promise<void> {
-    this.#abortAhead?.abort(
+    this.#nextStop?.abort(
       new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
         server: this.#options.definition.id,
         delivered: false,
       }),
     );
-    this.#abortAhead = undefined;
-    // Who asks for one after this does not share what it has ended.
-    this.#ahead = undefined;
-    this.#restarting = undefined;
+    this.#nextStop = undefined;
+    this.#ahead.stopped();
     const stop = this.#stopAll(graceMs, reason).finally(() => {
       this.#stops = this.#stops.filter((other) => other !== stop);
     });
@@ -323,7 +215,7 @@ export class Supervisor implements InstanceOwner {
     const reason = new GatewayError('GATEWAY_CLOSED', 'the gateway is closed', { server: id, delivered: false });
     this.#closing.abort(reason);
     // Who waits for a turn is told of the gateway, as who waits for room is.
-    this.#abortAhead?.abort(reason);
+    this.#nextStop?.abort(reason);
     return this.stop(graceMs);
   }
 
@@ -339,7 +231,7 @@ export class Supervisor implements InstanceOwner {
       return this.stop(graceMs, reason);
     }
     // Who waits for a turn waits for one of the entry that there is now, where a stop finds it.
-    this.#abortAhead?.abort(reason);
+    this.#nextStop?.abort(reason);
     const unused = [...this.#instances].filter(({ user }) => user === undefined);
     await Promise.all(unused.map((instance) => instance.stopFor(reason)));
   }
@@ -408,7 +300,7 @@ export class Supervisor implements InstanceOwner {
     const instance = new Instance(this.#options, this, nextInstanceId(definition.id), caller, () => {
       place();
       this.#instances.delete(instance);
-      this.#spare.forget(instance);
+      this.#ahead.forget(instance);
       if (!instance.hasBegun) {
         giveBack();
         return;
