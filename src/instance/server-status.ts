@@ -1,7 +1,9 @@
-import type { ExitInfo, GatewayErrorCode } from '../errors.js';
+import type { ExitInfo, GatewayError, GatewayErrorCode } from '../errors.js';
 import type { Phase } from '../events.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { Instance } from './instance.js';
+import type { InstanceDefinition } from './open-transport.js';
+import type { RestartPolicy } from './restart-policy.js';
 
 /** One running server, as `status()` shows it. */
 export interface InstanceStatus {
@@ -47,7 +49,42 @@ export interface ServerStatus {
   readonly instances: readonly InstanceStatus[];
 }
 
-export function toInstanceStatus(instance: Instance): InstanceStatus {
+/** What is left of the instances that have ended. */
+export interface Past {
+  /** When the last one was gone, else when the entry came into being. */
+  readonly since: number;
+  /** How the last one ended that ended by itself. */
+  readonly exit: ExitInfo | undefined;
+  /** Why the last one failed; undefined when it was stopped on purpose. */
+  readonly error: GatewayError | undefined;
+}
+
+const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping'];
+
+/** What can be said of an entry without the catalog. */
+export function toServerStatus(
+  { definition, enabled }: { readonly definition: InstanceDefinition; readonly enabled: boolean },
+  instances: readonly Instance[],
+  policy: Pick<RestartPolicy, 'phase' | 'restarts'>,
+  past: Past,
+): Omit<ServerStatus, 'stale' | 'displayName'> {
+  const leading = liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
+  const resting = policy.phase === 'crash-loop' ? 'crash-loop' : 'failed';
+  return {
+    id: definition.id,
+    type: definition.runtime.type,
+    enabled,
+    phase: leading?.phase ?? (past.error === undefined ? 'idle' : resting),
+    since: leading?.since ?? past.since,
+    inFlight: instances.reduce((sum, instance) => sum + (instance.user?.inFlight ?? 0), 0),
+    restarts: policy.restarts,
+    lastExit: past.exit,
+    lastError: past.error && { code: past.error.code, message: past.error.message },
+    instances: instances.map(toInstanceStatus),
+  };
+}
+
+function toInstanceStatus(instance: Instance): InstanceStatus {
   return {
     id: instance.id,
     phase: instance.phase,

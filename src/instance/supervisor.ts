@@ -1,5 +1,4 @@
-import { type ExitInfo, GatewayError } from '../errors.js';
-import type { Phase } from '../events.js';
+import { GatewayError } from '../errors.js';
 import type { Caller, CheckResult, RuntimeProgress } from '../runtime.js';
 import { abortable, eitherSignal, settledWithin } from '../util/abort.js';
 import { allStopped } from '../util/all-stopped.js';
@@ -8,7 +7,7 @@ import { Instance, type InstanceEnvironment, type InstanceOwner } from './instan
 import type { Place, Places } from './limits.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 import { type Room, takeRoom } from './room.js';
-import { type ServerStatus, toInstanceStatus } from './server-status.js';
+import { type Past, type ServerStatus, toServerStatus } from './server-status.js';
 import { StartsAhead } from './starts-ahead.js';
 
 export interface SupervisorOptions extends InstanceEnvironment {
@@ -31,8 +30,6 @@ export interface SupervisorOptions extends InstanceEnvironment {
   authorize(): Promise<void>;
 }
 
-const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping'];
-
 /** Starts, counts and stops the instances of one catalog entry. */
 export class Supervisor implements InstanceOwner {
   readonly #options: SupervisorOptions;
@@ -42,14 +39,12 @@ export class Supervisor implements InstanceOwner {
   /** Ends what waits since the last stop and must not go on after the next one. */
   #nextStop: AbortController | undefined;
   #stops: Promise<void>[] = [];
-  #since: number;
-  #lastExit: ExitInfo | undefined;
-  #lastError: GatewayError | undefined;
+  #past: Past;
   readonly #closing = new AbortController();
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#since = options.since;
+    this.#past = { since: options.since, exit: undefined, error: undefined };
     const { definition, restart, clock, random } = options;
     this.#policy = new RestartPolicy(definition.id, restart, clock, random);
     this.#ahead = new StartsAhead(options, {
@@ -246,24 +241,7 @@ export class Supervisor implements InstanceOwner {
   }
 
   status(): Omit<ServerStatus, 'stale' | 'displayName'> {
-    const { definition, enabled } = this.#options;
-    const instances = [...this.#instances];
-    const leading = liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
-    const lastError = this.#lastError && { code: this.#lastError.code, message: this.#lastError.message };
-    return {
-      id: definition.id,
-      type: definition.runtime.type,
-      enabled,
-      phase:
-        leading?.phase ??
-        (this.#lastError === undefined ? 'idle' : this.#policy.phase === 'crash-loop' ? 'crash-loop' : 'failed'),
-      since: leading?.since ?? this.#since,
-      inFlight: instances.reduce((sum, instance) => sum + (instance.user?.inFlight ?? 0), 0),
-      restarts: this.#policy.restarts,
-      lastExit: this.#lastExit,
-      lastError,
-      instances: instances.map(toInstanceStatus),
-    };
+    return toServerStatus(this.#options, [...this.#instances], this.#policy, this.#past);
   }
 
   async #permit(): Promise<void> {
@@ -305,9 +283,11 @@ export class Supervisor implements InstanceOwner {
         giveBack();
         return;
       }
-      this.#since = clock.date();
-      this.#lastExit = instance.lastExit ?? this.#lastExit;
-      this.#lastError = instance.failure;
+      this.#past = {
+        since: clock.date(),
+        exit: instance.lastExit ?? this.#past.exit,
+        error: instance.failure,
+      };
     });
     this.#instances.add(instance);
     return instance;
