@@ -4,6 +4,7 @@ import type { RuntimeTransport } from '../runtime.js';
 import {
   isRequest,
   isResponse,
+  type JSONRPCErrorResponse,
   type JSONRPCMessage,
   type JSONRPCRequest,
   type MessageExtraInfo,
@@ -16,9 +17,9 @@ import { handedOver } from '../transport/handed-over.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { heldOpen } from '../util/held-open.js';
+import { ConnectionRequests, type RequestingConnection } from './connection-requests.js';
 import type { Instance, InstanceUser } from './instance.js';
-import { wasNotTaken } from './link-transport.js';
-import { maxExtensions, type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
+import { type OpenRequest, toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
 export interface ConnectionOptions {
@@ -42,16 +43,15 @@ export interface ConnectionOptions {
  * - `send()` rejects only for a message that was never accepted: not started, closed, not JSON, an id that is in use.
  * - When the server ends, requests are answered first, then `onerror` gets the reason, then `onclose` fires, once.
  */
-export class ServerConnection implements Transport, InstanceUser {
+export class ServerConnection implements Transport, InstanceUser, RequestingConnection {
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
 
   readonly #options: ConnectionOptions;
-  readonly #ledger: RequestLedger;
+  readonly #requests: ConnectionRequests;
   /** Gives up a start that is under way. */
   #abort: AbortController | undefined;
-  readonly #drained: (() => void)[] = [];
   #closing: Promise<void> | undefined;
   #instance: Instance | undefined;
   #starting: Promise<void> | undefined;
@@ -67,7 +67,7 @@ export class ServerConnection implements Transport, InstanceUser {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#ledger = new RequestLedger(options.requestTimeoutMs, options.clock, (request) => this.#onOverdue(request));
+    this.#requests = new ConnectionRequests(options.server, options.requestTimeoutMs, options.clock, this);
   }
 
   protected get instance(): Instance | undefined {
@@ -95,7 +95,7 @@ export class ServerConnection implements Transport, InstanceUser {
   }
 
   get inFlight(): number {
-    return this.#ledger.size;
+    return this.#requests.size;
   }
 
   /**
@@ -161,13 +161,12 @@ export class ServerConnection implements Transport, InstanceUser {
 
   async #close(): Promise<void> {
     this.#abort?.abort(this.#closedError());
-    this.#ledger.takeAll();
+    this.#requests.forgetAll();
     if (this.#state === 'new') {
       this.onClosed();
       return;
     }
     this.#endQuietly();
-    this.#settleDrain();
     // A start that is under way ends by the signal, or with its instance, and fires onclose itself.
     await Promise.all([this.#instance?.stop(), this.#starting?.catch(() => {})]);
   }
@@ -190,8 +189,7 @@ export class ServerConnection implements Transport, InstanceUser {
 
   /** @internal Nobody waits for the answer to this request any more; the server is not told. */
   forget(id: RequestId): void {
-    this.#ledger.take(id);
-    this.#settleDrain();
+    this.#requests.forget(id);
   }
 
   /** Rejects when the runtime does not find the server alive. */
@@ -205,10 +203,7 @@ export class ServerConnection implements Transport, InstanceUser {
     if (this.#state === 'open') {
       this.#state = 'draining';
     }
-    return new Promise((resolve) => {
-      this.#drained.push(resolve);
-      this.#settleDrain();
-    });
+    return this.#requests.whenNone();
   }
 
   /** @internal */
@@ -217,27 +212,60 @@ export class ServerConnection implements Transport, InstanceUser {
       return;
     }
     if (isResponse(message)) {
-      const request = message.id === undefined ? undefined : this.#ledger.takeAnswered(message.id);
+      const request = message.id === undefined ? undefined : this.#requests.takeAnswered(message.id);
       if (request === undefined) {
         return;
       }
       const answer = request.id === message.id ? message : { ...message, id: request.id };
       this.#initialized ||= request.id === this.#initializeId && 'result' in message;
       this.#instance?.prove();
-      this.#deliver(answer, extra);
-      this.#settleDrain();
+      deliver(this, answer, extra);
+      this.#requests.settle();
       return;
     }
     if (message.method === 'notifications/progress') {
-      this.#ledger.extend(message.params?.progressToken);
+      this.#requests.extend(message.params?.progressToken);
     }
-    this.#deliver(message, extra);
+    deliver(this, message, extra);
   }
 
   /** @internal */
   onTrouble(error: GatewayError): void {
     if (this.#state !== 'closed') {
       runCallback({}, () => this.onerror?.(error));
+    }
+  }
+
+  /** @internal */
+  onAnswer(response: JSONRPCErrorResponse): void {
+    deliver(this, response);
+  }
+
+  /** @internal */
+  onOverdue({ id, method }: OpenRequest): void {
+    if (method !== 'initialize') {
+      const params = { requestId: id, reason: 'request_timeout' };
+      this.#instance?.transport.send(
+        { jsonrpc: '2.0', method: 'notifications/cancelled', params },
+        undefined,
+        (failure) => failure && this.onTrouble(failure),
+      );
+    }
+  }
+
+  /** @internal */
+  onNotSent(failure: GatewayError): void {
+    this.#isDeaf ||= failure.exit?.reason === 'stdin-closed';
+    this.onSettled();
+  }
+
+  /** @internal */
+  onSettled(): void {
+    if (this.#isDeaf && this.#requests.size === 0 && this.#state !== 'ending' && this.#state !== 'closed') {
+      this.#isDeaf = false;
+      const message = 'the server closed its stdin while it was running';
+      const exit = { reason: 'stdin-closed', stderrTail: this.#instance?.transport.stderrTail ?? '' };
+      this.fail(new GatewayError('SERVER_EXITED', message, { server: this.#options.server, exit }));
     }
   }
 
@@ -250,11 +278,7 @@ export class ServerConnection implements Transport, InstanceUser {
     // First of all: who is answered may ask again at once.
     this.#state = 'ending';
     this.#reason = why;
-    for (const request of this.#ledger.takeAll()) {
-      // What the runtime was still sending may have arrived.
-      this.#answer(request, why, request.delivered || 'unknown');
-    }
-    this.#settleDrain();
+    this.#requests.failAll(why);
     runCallback({}, () => this.onerror?.(why));
   }
 
@@ -264,8 +288,7 @@ export class ServerConnection implements Transport, InstanceUser {
       return;
     }
     this.#state = 'closed';
-    this.#ledger.takeAll();
-    this.#settleDrain();
+    this.#requests.forgetAll();
     runCallback({}, () => this.onclose?.());
   }
 
@@ -305,7 +328,7 @@ export class ServerConnection implements Transport, InstanceUser {
     if (!isJsonRpcMessage(message)) {
       return this.#error('MESSAGE_INVALID', 'this is not a JSON-RPC message');
     }
-    return isRequest(message) && this.#ledger.has(message.id)
+    return isRequest(message) && this.#requests.has(message.id)
       ? this.#error('MESSAGE_INVALID', `the request id ${JSON.stringify(message.id)} is in use by an open request`)
       : undefined;
   }
@@ -317,35 +340,18 @@ export class ServerConnection implements Transport, InstanceUser {
     onOutcome: SendOutcome,
     repeats: boolean,
   ): boolean {
-    const request = this.#ledger.add(message);
     // What it says until it has ended is as much as the caller wants to read.
     if (this.#state === 'draining' && message.method !== 'logging/setLevel') {
-      this.#refuse(request, this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'));
+      this.#requests.refuse(
+        message,
+        this.#error('SERVER_STOPPED', 'the server is being stopped and takes no more requests'),
+      );
       return true;
     }
     if (message.method === 'initialize') {
       this.#initializeId = message.id;
     }
-    const isHandedOver = instance.transport.send(message, options, (failure) => {
-      if (failure === undefined) {
-        this.#ledger.delivered(request);
-      } else if (failure.code === 'MESSAGE_INVALID') {
-        this.#ledger.take(message.id);
-        onOutcome(failure);
-        return;
-      } else if (repeats && wasNotTaken(failure) && this.#ledger.take(message.id) !== undefined) {
-        this.#settleDrain();
-        onOutcome(failure);
-        return;
-      } else {
-        this.#refuse(request, failure);
-        this.#endIfDeaf(failure);
-      }
-      onOutcome();
-    });
-    // The time-out counts from here in either case.
-    request.delivered ||= isHandedOver;
-    return isHandedOver;
+    return this.#requests.send(instance.transport, message, options, onOutcome, repeats);
   }
 
   #sendOther(
@@ -356,8 +362,8 @@ export class ServerConnection implements Transport, InstanceUser {
   ): boolean {
     if ('method' in message && message.method === 'notifications/cancelled') {
       const id = message.params?.requestId as RequestId | undefined;
-      if (id !== undefined && this.#ledger.take(id) !== undefined) {
-        this.#settleDrain();
+      if (id !== undefined) {
+        this.#requests.forget(id);
       }
     }
     return instance.transport.send(message, options, (failure) => {
@@ -368,7 +374,7 @@ export class ServerConnection implements Transport, InstanceUser {
       if (failure !== undefined && this.#state !== 'ending') {
         // Nobody waits for an answer; the end of the server, if that is the cause, is reported on its own.
         this.onTrouble(failure);
-        this.#endIfDeaf(failure);
+        this.onNotSent(failure);
         if (failure.code === 'MESSAGE_TOO_LARGE' && failure.delivered === false && isResponse(message)) {
           // The server lives, and waits for an answer.
           const text = `the answer was not sent: ${messageOf(failure)}`;
@@ -379,68 +385,10 @@ export class ServerConnection implements Transport, InstanceUser {
     });
   }
 
-  /** Answers a request that was not handed over, unless the end of the server has answered it already. */
-  #refuse(request: OpenRequest, error: GatewayError): void {
-    if (this.#ledger.take(request.id) === request) {
-      this.#answer(request, error, error.delivered ?? 'unknown');
-      this.#settleDrain();
-    }
-  }
-
-  #answer(request: OpenRequest, error: GatewayError, delivered: boolean | 'unknown'): void {
-    const outcome = delivered === false ? 'was not delivered' : 'got no answer, outcome unknown';
-    const server = error.server === undefined ? '' : `"${error.server}": `;
-    const message = `${server}${request.method} ${outcome}: ${messageOf(error)}`;
-    this.#deliver(toErrorResponse(request.id, error, message, delivered), undefined);
-  }
-
-  #onOverdue(request: OpenRequest): void {
-    const limit = `request_timeout (${this.#options.requestTimeoutMs} ms)`;
-    const text =
-      request.extensions < maxExtensions
-        ? `no answer within ${limit}`
-        : `no answer, though progress has restarted ${limit} ${maxExtensions} times, which is as often as it may`;
-    const error = this.#error('REQUEST_TIMEOUT', text);
-    this.#answer(request, error, request.delivered || 'unknown');
-    this.#settleDrain();
-    if (request.method !== 'initialize') {
-      const params = { requestId: request.id, reason: 'request_timeout' };
-      this.#instance?.transport.send(
-        { jsonrpc: '2.0', method: 'notifications/cancelled', params },
-        undefined,
-        (failure) => failure && this.onTrouble(failure),
-      );
-    }
-  }
-
-  #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    deliver(this, message, extra);
-  }
-
   /** What follows is expected: only `onclose` tells of it. */
   #endQuietly(): void {
     if (this.#state !== 'closed') {
       this.#state = 'ending';
-    }
-  }
-
-  /** @param failure - what a message was refused with */
-  #endIfDeaf(failure: GatewayError): void {
-    this.#isDeaf ||= failure.exit?.reason === 'stdin-closed';
-    this.#settleDrain();
-  }
-
-  #settleDrain(): void {
-    if (this.#isDeaf && this.#ledger.size === 0 && this.#state !== 'ending' && this.#state !== 'closed') {
-      this.#isDeaf = false;
-      const message = 'the server closed its stdin while it was running';
-      const exit = { reason: 'stdin-closed', stderrTail: this.#instance?.transport.stderrTail ?? '' };
-      this.fail(new GatewayError('SERVER_EXITED', message, { server: this.#options.server, exit }));
-    }
-    if (this.#drained.length > 0 && this.#ledger.size === 0) {
-      for (const resolve of this.#drained.splice(0)) {
-        resolve();
-      }
     }
   }
 
