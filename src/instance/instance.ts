@@ -5,6 +5,7 @@ import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError, messageOf } from '../util/copy-error.js';
+import { InstanceEvents } from './instance-events.js';
 import { type InstanceDefinition, type OpenOptions, openTransport } from './open-transport.js';
 import { type PhaseListener, PhaseMachine, type Transition } from './phase-machine.js';
 import type { Redactor } from './redact.js';
@@ -74,6 +75,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
   /** What a start ends with, once it is to be stopped. */
   #stopped: GatewayError | undefined;
   readonly #phases: PhaseMachine;
+  readonly #events: InstanceEvents;
   #readyAt: number | undefined;
   #proved = false;
   /** Why it is stopped on purpose. */
@@ -104,6 +106,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
     this.#onGone = onGone;
     this.since = env.clock.date();
     this.#phases = new PhaseMachine(this);
+    this.#events = new InstanceEvents(env, id);
   }
 
   get phase(): Phase {
@@ -262,7 +265,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
   }
 
   onTrouble(error: GatewayError): void {
-    this.#emitTrouble(error);
+    this.#events.trouble(error);
     this.user?.onTrouble(error);
   }
 
@@ -342,15 +345,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
     } else {
       const message = progress.message === undefined ? undefined : this.#redactor.text(progress.message);
       this.progress = { ...progress, message };
-      const { definition, clock } = this.#env;
-      this.#env.emit({
-        type: 'progress',
-        server: definition.id,
-        instance: this.id,
-        phase,
-        progress: this.progress,
-        at: clock.date(),
-      });
+      this.#events.progress(phase, this.progress);
       this.onProgress?.(this.progress);
     }
   }
@@ -365,28 +360,9 @@ export class Instance implements StrictTransportListener, PhaseListener {
     this.#end = this.#owner.onFailure(reason, livedMs);
   }
 
-  onTransition({ from, to, reason }: Transition): void {
+  onTransition(transition: Transition): void {
     this.since = this.#env.clock.date();
-    this.#env.emit({
-      type: 'phase',
-      server: this.#env.definition.id,
-      instance: this.id,
-      from,
-      to,
-      reason: reason && { code: reason.code, message: reason.message },
-      at: this.since,
-    });
-  }
-
-  #emitTrouble(error: GatewayError): void {
-    this.#env.emit({
-      type: 'trouble',
-      server: this.#env.definition.id,
-      instance: this.id,
-      code: error.code,
-      message: error.message,
-      at: this.#env.clock.date(),
-    });
+    this.#events.phase(transition, this.since);
   }
 }
 
