@@ -6,10 +6,10 @@ import { findNamed } from '../transport/json-rpc.js';
 import { isFields, metaKeys } from '../transport/modern.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
-import type { RelatedInfo } from './link-inbox.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
 import { isPartOf, toUpdate } from './resource-part.js';
+import { deliverTo, SharedConnections, type SharedExchange } from './shared-connections.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -23,11 +23,6 @@ type Params = NonNullable<JSONRPCRequest['params']>;
  * answer for each other.
  */
 export type Sharing = 'callers' | 'one-caller';
-
-/** A request of a connection. */
-interface SharedExchange extends Exchange {
-  readonly from: SharedTransport;
-}
 
 /** A request of the server, by the ids that the server and the caller know it by. */
 interface ServerRequest {
@@ -69,13 +64,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly clock: Clock;
   readonly #options: SharedSessionOptions;
   readonly #link: Link;
-  readonly #attached = new Set<SharedTransport>();
+  readonly #connections = new SharedConnections();
   readonly #tasks: SharedTasks<SharedTransport>;
   readonly #serverRequests = new Map<RequestId, ServerRequest>();
   /** Tasks that a connection runs for the server. */
   readonly #callerTasks: SharedTasks<SharedTransport>;
   #initializeParams: Params | undefined;
-  #latest: SharedTransport | undefined;
   /** Why no other server will take the place of this one. */
   #retired: GatewayError | undefined;
 
@@ -90,7 +84,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */
   async close(reason: GatewayError): Promise<void> {
-    const attached = [...this.#attached];
+    const attached = this.#connections.all;
     for (const transport of attached) {
       transport.end(reason);
     }
@@ -107,23 +101,23 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
    */
   async retire(reason: GatewayError): Promise<void> {
     this.#retired = reason;
-    if (this.#link.handshake !== undefined && this.#attached.size > 0) {
+    if (this.#link.handshake !== undefined && this.#connections.size > 0) {
       return;
     }
     this.#takeBackQuestions();
     this.#options.onUnused();
-    for (const transport of [...this.#attached]) {
+    for (const transport of this.#connections.all) {
       transport.move(reason);
     }
     // Not before: one that ends with its server would be the last, and take along what others wait for.
-    this.#attached.clear();
+    this.#connections.clear();
     // Its answers to what has moved reach nobody.
     await this.#link.close();
   }
 
   /** The start of the server has come further: all who wait for it are told. */
   starting(progress: RuntimeProgress): void {
-    for (const transport of this.#attached) {
+    for (const transport of this.#connections.all) {
       transport.starting(progress);
     }
   }
@@ -141,7 +135,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   enter(transport: SharedTransport): void {
-    this.#attached.add(transport);
+    this.#connections.add(transport);
     if (this.#options.sharing === 'one-caller') {
       // It may come from a session that a reload has replaced, and say it no second time.
       this.#initializeParams ??= transport.initializeParams;
@@ -150,7 +144,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   async leave(transport: SharedTransport): Promise<void> {
-    this.#attached.delete(transport);
+    this.#connections.delete(transport);
     this.#tasks.forget(transport);
     this.#callerTasks.forget(transport);
     for (const uri of new Set([...transport.subscriptions, ...[...transport.subscribing].map(uriOf)])) {
@@ -164,11 +158,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         this.#refuse(request.id, -32603, 'the client has disconnected');
       }
     }
-    if (this.#latest === transport) {
-      this.#latest = [...this.#attached].at(-1);
-    }
     const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
-    if (this.#attached.size === 0 && isLast) {
+    if (this.#connections.size === 0 && isLast) {
       // Nobody else may use this server; should the caller come back, it gets a new one.
       const ending = this.#link.close();
       this.#options.onUnused(ending);
@@ -193,7 +184,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     onAnswer: (response: Response) => void,
     onRefused: SendOutcome | undefined,
   ): RequestId | undefined {
-    this.#latest = from;
+    this.#connections.used(from);
     const { method, params } = request;
     // The link changes what it is given.
     const copy = { ...request };
@@ -302,7 +293,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#serverRequests.size > 0 || this.#tasks.running) {
       return 'working';
     }
-    return [...this.#attached].some(({ subscriptions }) => subscriptions.size > 0) ? 'subscribed' : 'none';
+    return this.#connections.all.some(({ subscriptions }) => subscriptions.size > 0) ? 'subscribed' : 'none';
   }
 
   /** @internal */
@@ -319,12 +310,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   onOpen(link: Link): void {
     tellLogLevel(link, this.#level);
-    const uris = new Set([...this.#attached].flatMap(({ subscriptions }) => [...subscriptions]));
+    const uris = new Set(this.#connections.all.flatMap(({ subscriptions }) => [...subscriptions]));
     for (const uri of uris) {
       // What has changed since the server before nobody has heard. After one that has ended the next one is asked.
       const mayHaveChanged = () => {
-        const subscribed = [...this.#attached].filter((each) => each.subscriptions.has(uri));
-        this.isResting || this.isEnding || this.#tell(subscribed, toUpdate(uri));
+        const subscribed = this.#connections.all.filter((each) => each.subscriptions.has(uri));
+        this.isResting || this.isEnding || this.#connections.tell(subscribed, toUpdate(uri));
       };
       // What is refused has changed, too: who reads it again hears why.
       this.#link.ask('resources/subscribe', { uri }).then(mayHaveChanged, mayHaveChanged);
@@ -338,7 +329,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       return;
     }
     const runner = request.method.startsWith('tasks/') && this.#callerTasks.ownerOf(request.params?.taskId);
-    const to = runner || this.#whoAnswers(request.method, fromOf(origin));
+    const to = runner || this.#connections.whoAnswers(request.method, origin);
     if (to === undefined) {
       this.#refuse(request.id, -32603, 'the client has disconnected');
       return;
@@ -354,7 +345,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     lastServerRequest += 1;
     const id = lastServerRequest;
     this.#serverRequests.set(id, { id: request.id, callersId: id, to });
-    to.deliver({ ...request, id }, relatedTo(to, origin));
+    deliverTo(to, { ...request, id }, origin);
   }
 
   /** @internal */
@@ -365,22 +356,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     if (origin?.isStream === true) {
       const { from, callerId } = origin as SharedExchange;
-      from.deliver({ ...message, params: ofStream(callerId, message.params) }, relatedTo(from, origin));
+      deliverTo(from, { ...message, params: ofStream(callerId, message.params) }, origin);
       return;
     }
-    this.#tell(this.#receivers(message), message, origin);
-  }
-
-  #tell(all: readonly SharedTransport[], message: JSONRPCNotification, origin?: Exchange): void {
-    // The connection of the request that it belongs to, or that asked last, comes before another one of its user.
-    const first = fromOf(origin) ?? this.#latest;
-    const heard = new Set<unknown>();
-    for (const transport of all.toSorted((a, b) => +(b === first) - +(a === first))) {
-      if (!heard.has(transport.user)) {
-        heard.add(transport.user);
-        transport.deliver(message, relatedTo(transport, origin));
-      }
-    }
+    this.#connections.tell(this.#receivers(message), message, origin);
   }
 
   /** @internal */
@@ -390,7 +369,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.#callerTasks.clear();
     const why = reason ?? this.#retired;
     if (why !== undefined) {
-      for (const transport of [...this.#attached]) {
+      for (const transport of this.#connections.all) {
         transport.end(why);
       }
     }
@@ -421,7 +400,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #receivers(message: JSONRPCNotification): readonly SharedTransport[] {
-    const all = [...this.#attached];
+    const all = this.#connections.all;
     if (message.method === 'notifications/resources/updated') {
       const uri = String(message.params?.uri);
       return all.filter(({ subscriptions }) => [...subscriptions].some((own) => isPartOf(uri, own)));
@@ -440,28 +419,15 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       : all;
   }
 
-  /**
-   * The connection in whose request the server asks, else the one that asked last: while it cannot answer, another one of the
-   * same caller that can.
-   */
-  #whoAnswers(method: string, from: SharedTransport | undefined): SharedTransport | undefined {
-    if (from?.answers(method)) {
-      return from;
-    }
-    const all = [...this.#attached];
-    const latest = this.#latest ?? all.at(-1);
-    return latest?.answers(method) ? latest : (all.findLast((transport) => transport.answers(method)) ?? latest);
-  }
-
   /** The lowest that a connection wants to read the log from. */
   get #level(): Params | undefined {
-    const wanted = new Set([...this.#attached].map(({ level }) => level));
+    const wanted = new Set(this.#connections.all.map(({ level }) => level));
     const level = logLevels.find((each) => wanted.has(each));
     return level === undefined ? undefined : { level };
   }
 
   #isSubscribed(uri: string): boolean {
-    return [...this.#attached].some(
+    return this.#connections.all.some(
       ({ subscriptions, subscribing }) =>
         subscriptions.has(uri) || [...subscribing].some((asked) => uriOf(asked) === uri),
     );
@@ -479,7 +445,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   }
 
   #reportUnused(): void {
-    if (this.#attached.size > 0 || this.#link.handshake !== undefined) {
+    if (this.#connections.size > 0 || this.#link.handshake !== undefined) {
       return;
     }
     const { resting } = this.#link;
@@ -503,14 +469,4 @@ function uriOf({ params }: JSONRPCRequest): string {
 /** What a server says in a stream, under the id by which its caller knows that. */
 function ofStream(callerId: RequestId | undefined, said: Params | undefined): Params {
   return { ...said, _meta: { ...said?._meta, [metaKeys.subscriptionId]: callerId } };
-}
-
-/** The connection whose request it is, unless it is one of ours. */
-function fromOf(origin: Exchange | undefined): SharedTransport | undefined {
-  return (origin as Partial<SharedExchange> | undefined)?.from;
-}
-
-/** Says which request of a connection a message belongs to, if it is one of that connection. */
-function relatedTo(to: SharedTransport, origin: Exchange | undefined): RelatedInfo | undefined {
-  return fromOf(origin) === to ? { relatedRequestId: origin?.callerId } : undefined;
 }
