@@ -8,8 +8,8 @@ import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
-import { isPartOf, toUpdate } from './resource-part.js';
 import { deliverTo, SharedConnections, type SharedExchange } from './shared-connections.js';
+import { SharedSubscriptions } from './shared-subscriptions.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -65,6 +65,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #options: SharedSessionOptions;
   readonly #link: Link;
   readonly #connections = new SharedConnections();
+  readonly #subscriptions: SharedSubscriptions;
   readonly #tasks: SharedTasks<SharedTransport>;
   readonly #serverRequests = new Map<RequestId, ServerRequest>();
   /** Tasks that a connection runs for the server. */
@@ -78,6 +79,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.clock = options.clock;
     // Every connection ends with the server.
     this.#link = new Link({ ...options.link, isBound: true }, this);
+    this.#subscriptions = new SharedSubscriptions(this.#link, this.#connections);
     this.#tasks = new SharedTasks(options.clock);
     this.#callerTasks = new SharedTasks(options.clock);
   }
@@ -147,11 +149,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.#connections.delete(transport);
     this.#tasks.forget(transport);
     this.#callerTasks.forget(transport);
-    for (const uri of new Set([...transport.subscriptions, ...[...transport.subscribing].map(uriOf)])) {
-      this.#unsubscribe(uri);
-    }
-    transport.subscriptions.clear();
-    transport.subscribing.clear();
+    this.#subscriptions.leave(transport);
     for (const [id, request] of this.#serverRequests) {
       if (request.to === transport) {
         this.#serverRequests.delete(id);
@@ -209,18 +207,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     }
     const uri = params?.uri;
     if (method === 'resources/subscribe' && typeof uri === 'string') {
-      from.subscribing.add(request);
+      this.#subscriptions.asked(from, request);
     }
-    if (method === 'resources/unsubscribe' && typeof uri === 'string') {
-      from.subscriptions.delete(uri);
-      for (const asked of from.subscribing) {
-        uriOf(asked) === uri && from.subscribing.delete(asked);
-      }
-      // The server knows of one subscription: the last to leave ends it.
-      if (this.#isSubscribed(uri)) {
-        onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
-        return undefined;
-      }
+    if (method === 'resources/unsubscribe' && typeof uri === 'string' && this.#subscriptions.end(from, uri)) {
+      onAnswer({ jsonrpc: '2.0', id: request.id, result: {} });
+      return undefined;
     }
     const isStream = method === 'subscriptions/listen';
     if (isStream && isFields(params?.notifications)) {
@@ -233,14 +224,11 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       isStream,
       callerId: request.id,
       onAnswer: (response) => {
-        const isWanted = from.subscribing.delete(request);
+        this.#subscriptions.answered(from, request, 'result' in response);
         if (method === 'tasks/result') {
           this.#tasks.resultAnswered(params?.taskId, response);
         }
         if ('result' in response) {
-          if (isWanted) {
-            from.subscriptions.add(uriOf(request));
-          }
           this.#tasks.see(from, response.result);
           const { result } = response;
           const shown = isStream
@@ -262,10 +250,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   cancel(from: SharedTransport, request: JSONRPCRequest, id: RequestId, params: Params | undefined): void {
     this.#link.cancel(id, params);
-    if (from.subscribing.delete(request)) {
-      // The server may have done it before it hears of that.
-      this.#unsubscribe(uriOf(request));
-    }
+    this.#subscriptions.cancelled(from, request);
   }
 
   /** @internal A caller answers what the server had asked. */
@@ -293,7 +278,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#serverRequests.size > 0 || this.#tasks.running) {
       return 'working';
     }
-    return this.#connections.all.some(({ subscriptions }) => subscriptions.size > 0) ? 'subscribed' : 'none';
+    return this.#subscriptions.any ? 'subscribed' : 'none';
   }
 
   /** @internal */
@@ -310,16 +295,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   onOpen(link: Link): void {
     tellLogLevel(link, this.#level);
-    const uris = new Set(this.#connections.all.flatMap(({ subscriptions }) => [...subscriptions]));
-    for (const uri of uris) {
-      // What has changed since the server before nobody has heard. After one that has ended the next one is asked.
-      const mayHaveChanged = () => {
-        const subscribed = this.#connections.all.filter((each) => each.subscriptions.has(uri));
-        this.isResting || this.isEnding || this.#connections.tell(subscribed, toUpdate(uri));
-      };
-      // What is refused has changed, too: who reads it again hears why.
-      this.#link.ask('resources/subscribe', { uri }).then(mayHaveChanged, mayHaveChanged);
-    }
+    this.#subscriptions.renew();
   }
 
   /** @internal */
@@ -402,8 +378,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   #receivers(message: JSONRPCNotification): readonly SharedTransport[] {
     const all = this.#connections.all;
     if (message.method === 'notifications/resources/updated') {
-      const uri = String(message.params?.uri);
-      return all.filter(({ subscriptions }) => [...subscriptions].some((own) => isPartOf(uri, own)));
+      return this.#subscriptions.of(String(message.params?.uri));
     }
     if (message.method === 'notifications/tasks/status') {
       const owner = this.#tasks.ownerOf(message.params?.taskId);
@@ -426,20 +401,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     return level === undefined ? undefined : { level };
   }
 
-  #isSubscribed(uri: string): boolean {
-    return this.#connections.all.some(
-      ({ subscriptions, subscribing }) =>
-        subscriptions.has(uri) || [...subscribing].some((asked) => uriOf(asked) === uri),
-    );
-  }
-
-  #unsubscribe(uri: string): void {
-    // For one that ends, the next one would be started.
-    if (!this.#isSubscribed(uri) && this.#link.handshake !== undefined && !this.#link.isEnding) {
-      this.#link.ask('resources/unsubscribe', { uri }).catch(() => {});
-    }
-  }
-
   #refuse(id: RequestId, code: number, message: string): void {
     this.#link.notify({ jsonrpc: '2.0', id, error: { code, message } });
   }
@@ -459,11 +420,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused();
     }
   }
-}
-
-/** The URI that is asked for in a request for a subscription. */
-function uriOf({ params }: JSONRPCRequest): string {
-  return params?.uri as string;
 }
 
 /** What a server says in a stream, under the id by which its caller knows that. */
