@@ -1,7 +1,7 @@
 import { errorNumbers } from '../errors.js';
 import { isDeclared } from '../instance/declared.js';
 import type { Link } from '../instance/link.js';
-import { mostServerRequests } from '../instance/shared-session.js';
+import { mostServerRequests } from '../instance/shared-server-requests.js';
 import { hasEnded } from '../instance/task-status.js';
 import type {
   JSONRPCErrorResponse,

@@ -1,14 +1,14 @@
-import { errorNumbers, type GatewayError } from '../errors.js';
+import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
-import { findNamed } from '../transport/json-rpc.js';
 import { isFields, metaKeys } from '../transport/modern.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
 import { deliverTo, SharedConnections, type SharedExchange } from './shared-connections.js';
+import { SharedServerRequests } from './shared-server-requests.js';
 import { SharedSubscriptions } from './shared-subscriptions.js';
 import { SharedTasks } from './shared-tasks.js';
 import type { SharedTransport, SharedTransportOwner } from './shared-transport.js';
@@ -23,13 +23,6 @@ type Params = NonNullable<JSONRPCRequest['params']>;
  * answer for each other.
  */
 export type Sharing = 'callers' | 'one-caller';
-
-/** A request of the server, by the ids that the server and the caller know it by. */
-interface ServerRequest {
-  readonly id: RequestId;
-  readonly callersId: RequestId;
-  readonly to: SharedTransport;
-}
 
 export interface SharedSessionOptions {
   readonly link: LinkOptions;
@@ -50,12 +43,6 @@ const callerNotifications = new Set([
   'notifications/tasks/status',
 ]);
 
-// A server that asks without end must not fill the caller's memory or ours.
-export const mostServerRequests = 1_000;
-
-// Of all sessions: a connection may move from one to another, and its answer to the first must not count for the second.
-let lastServerRequest = 0;
-
 /**
  * One session with one server that several connections use: one handshake, and ids, progress tokens, subscriptions and
  * tasks kept apart, so that no answer and no notification reaches anybody else.
@@ -67,9 +54,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #connections = new SharedConnections();
   readonly #subscriptions: SharedSubscriptions;
   readonly #tasks: SharedTasks<SharedTransport>;
-  readonly #serverRequests = new Map<RequestId, ServerRequest>();
-  /** Tasks that a connection runs for the server. */
-  readonly #callerTasks: SharedTasks<SharedTransport>;
+  readonly #serverRequests: SharedServerRequests;
   #initializeParams: Params | undefined;
   /** Why no other server will take the place of this one. */
   #retired: GatewayError | undefined;
@@ -80,8 +65,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     // Every connection ends with the server.
     this.#link = new Link({ ...options.link, isBound: true }, this);
     this.#subscriptions = new SharedSubscriptions(this.#link, this.#connections);
+    this.#serverRequests = new SharedServerRequests(this.#link, this.#connections, options.clock);
     this.#tasks = new SharedTasks(options.clock);
-    this.#callerTasks = new SharedTasks(options.clock);
   }
 
   /** Ends the server and every connection, whose open requests are answered with the reason. */
@@ -106,7 +91,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (this.#link.handshake !== undefined && this.#connections.size > 0) {
       return;
     }
-    this.#takeBackQuestions();
+    this.#serverRequests.end();
     this.#options.onUnused();
     for (const transport of this.#connections.all) {
       transport.move(reason);
@@ -148,14 +133,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async leave(transport: SharedTransport): Promise<void> {
     this.#connections.delete(transport);
     this.#tasks.forget(transport);
-    this.#callerTasks.forget(transport);
     this.#subscriptions.leave(transport);
-    for (const [id, request] of this.#serverRequests) {
-      if (request.to === transport) {
-        this.#serverRequests.delete(id);
-        this.#refuse(request.id, -32603, 'the client has disconnected');
-      }
-    }
+    this.#serverRequests.leave(transport);
     const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
     if (this.#connections.size === 0 && isLast) {
       // Nobody else may use this server; should the caller come back, it gets a new one.
@@ -255,15 +234,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal A caller answers what the server had asked. */
   answer(from: SharedTransport, response: Response): void {
-    // All of ours are numbers, which a client may write as texts.
-    const open = findNamed(this.#serverRequests, response.id);
-    if (open?.to === from) {
-      this.#serverRequests.delete(open.callersId);
-      if ('result' in response) {
-        this.#callerTasks.see(from, response.result);
-      }
-      this.#link.notify({ ...response, id: open.id });
-    }
+    this.#serverRequests.answer(from, response);
   }
 
   /** @internal */
@@ -275,7 +246,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   activity(): LinkActivity {
-    if (this.#serverRequests.size > 0 || this.#tasks.running) {
+    if (this.#serverRequests.any || this.#tasks.running) {
       return 'working';
     }
     return this.#subscriptions.any ? 'subscribed' : 'none';
@@ -301,33 +272,16 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   onRequest(_link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
     if (this.#options.sharing === 'callers') {
-      this.#refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
+      this.#serverRequests.refuse(request.id, -32601, `a server that callers share cannot ask them: ${request.method}`);
       return;
     }
-    const runner = request.method.startsWith('tasks/') && this.#callerTasks.ownerOf(request.params?.taskId);
-    const to = runner || this.#connections.whoAnswers(request.method, origin);
-    if (to === undefined) {
-      this.#refuse(request.id, -32603, 'the client has disconnected');
-      return;
-    }
-    if (this.#serverRequests.size >= mostServerRequests) {
-      this.#refuse(
-        request.id,
-        errorNumbers.LIMIT_REACHED,
-        `${mostServerRequests} requests wait for the client already`,
-      );
-      return;
-    }
-    lastServerRequest += 1;
-    const id = lastServerRequest;
-    this.#serverRequests.set(id, { id: request.id, callersId: id, to });
-    deliverTo(to, { ...request, id }, origin);
+    this.#serverRequests.receive(request, origin);
   }
 
   /** @internal */
   onNotification(_link: Link, message: JSONRPCNotification, origin: Exchange | undefined): void {
     if (message.method === 'notifications/cancelled') {
-      this.#withdraw(message);
+      this.#serverRequests.withdraw(message);
       return;
     }
     if (origin?.isStream === true) {
@@ -340,9 +294,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   onEnd(_link: Link, reason: GatewayError | undefined): void {
-    this.#takeBackQuestions();
+    this.#serverRequests.end();
     this.#tasks.clear();
-    this.#callerTasks.clear();
     const why = reason ?? this.#retired;
     if (why !== undefined) {
       for (const transport of this.#connections.all) {
@@ -353,26 +306,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#link.close().catch(() => {});
     }
     this.#reportUnused();
-  }
-
-  /** The server has ended, or will before anybody could answer it. */
-  #takeBackQuestions(): void {
-    for (const [requestId, { to }] of this.#serverRequests) {
-      const params = { requestId, reason: `the server "${this.#link.server}" has ended` };
-      to.deliver({ jsonrpc: '2.0', method: 'notifications/cancelled', params });
-    }
-    this.#serverRequests.clear();
-  }
-
-  /** The server no longer waits for an answer: tells the connection that was asked, under the id that it knows. */
-  #withdraw(message: JSONRPCNotification): void {
-    for (const [requestId, { id, to }] of this.#serverRequests) {
-      if (id === message.params?.requestId) {
-        this.#serverRequests.delete(requestId);
-        to.deliver({ ...message, params: { ...message.params, requestId } });
-        return;
-      }
-    }
   }
 
   #receivers(message: JSONRPCNotification): readonly SharedTransport[] {
@@ -399,10 +332,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const wanted = new Set(this.#connections.all.map(({ level }) => level));
     const level = logLevels.find((each) => wanted.has(each));
     return level === undefined ? undefined : { level };
-  }
-
-  #refuse(id: RequestId, code: number, message: string): void {
-    this.#link.notify({ jsonrpc: '2.0', id, error: { code, message } });
   }
 
   #reportUnused(): void {
