@@ -1,5 +1,4 @@
 import { GatewayError } from '../../errors.js';
-import type { Clock } from '../../options.js';
 import {
   isRequest,
   type JSONRPCMessage,
@@ -11,40 +10,26 @@ import {
 } from '../../sdk.js';
 import { deliver, runCallback } from '../../transport/callback.js';
 import { takesPart } from '../../transport/json-part.js';
-import { hasEnvelope, isFields, metaKeys, modernRevision, withoutEnvelope } from '../../transport/modern.js';
+import { hasEnvelope, isFields, withoutEnvelope } from '../../transport/modern.js';
 import { EarlyMessages } from '../early-messages.js';
 import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
-import { EraSearch, firstOwnId } from './era-search.js';
-import { ModernSession, toInitializeResult, toModernCapabilities } from './modern-session.js';
-import { Questions } from './questions.js';
-import { refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
+import { EraHandshake, type EraHandshakeSettings, type ShakenConnection, type ShakenServer } from './era-handshake.js';
+import { firstOwnId } from './era-search.js';
+import { ModernSession } from './modern-session.js';
+import type { Discovery } from './server-era.js';
 
 /** A connection with an instance of its own. */
-export interface EraConnection extends LinkTransport {
-  /** Whether it may end by itself and be no failure. */
-  expectEnd?(expected: boolean): void;
-  /** Nobody waits for the answer to this request any more; the server is not told. */
-  forget?(id: RequestId): void;
-}
+export interface EraConnection extends LinkTransport, ShakenServer {}
 
-export interface EraTransportOptions {
-  readonly server: string;
-  readonly era: ServerEra;
-  readonly clock: Clock;
-  /** How long a server may keep silent when it is asked for its era, until it gets `initialize` as well, in milliseconds. */
-  readonly probeTimeoutMs: number;
-  /** How long it may keep silent on both, until it is started afresh, in milliseconds. */
-  readonly silenceTimeoutMs: number;
+export interface EraTransportOptions extends EraHandshakeSettings {
   /** For what no request of the connection is sent for, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** @param since - from when on the time counts in which the server has to find a place, where not from now on */
   connect(since?: number): EraConnection;
 }
-
-type Params = NonNullable<JSONRPCRequest['params']>;
 
 // Of what servers ask beyond that, the rest is refused.
 const mostEarly = 1_000;
@@ -61,11 +46,9 @@ export class EraTransport implements LinkTransport {
   readonly #options: EraTransportOptions;
   #inner: EraConnection;
   #modern: ModernSession | undefined;
-  /** Our own, while a handshake is under way. */
-  #questions: Questions | undefined;
+  /** While one is under way, the end of the connection may be followed by another one. */
+  #handshake: EraHandshake | undefined;
   #lastOwnId = firstOwnId;
-  /** While a handshake is under way, the end of the connection may be followed by another one. */
-  #shaking = false;
   /** One server ends and the next one starts, which is no failure unless the time for both runs out. */
   #isReplacing = false;
   /** What a server has asked before its handshake was over: one that takes its place knows nothing of that. */
@@ -92,7 +75,7 @@ export class EraTransport implements LinkTransport {
 
   /** Not while another server may take the place of the one that ends. */
   get isEnding(): boolean {
-    return !this.#shaking && this.#inner.isEnding === true;
+    return this.#handshake === undefined && this.#inner.isEnding === true;
   }
 
   get isQueued(): boolean {
@@ -141,7 +124,7 @@ export class EraTransport implements LinkTransport {
   }
 
   fail(reason: GatewayError): GatewayError {
-    if (this.#shaking && reason.code === 'START_TIMEOUT') {
+    if (this.#handshake !== undefined && reason.code === 'START_TIMEOUT') {
       this.#forgetEra();
     }
     if (!this.#isReplacing) {
@@ -162,7 +145,7 @@ export class EraTransport implements LinkTransport {
   async #close(): Promise<void> {
     this.#closed = true;
     this.#modern?.close();
-    this.#questions?.giveUp();
+    this.#handshake?.giveUp();
     await this.#inner.close();
     this.#onClose();
   }
@@ -203,14 +186,10 @@ export class EraTransport implements LinkTransport {
   }
 
   async #initialize(request: JSONRPCRequest): Promise<void> {
-    const params = request.params ?? {};
-    const questions = new Questions((question, onOutcome) => this.#forward(question, undefined, onOutcome));
-    this.#questions = questions;
-    this.#shaking = true;
-    // One that finds no place has to say so before the handshake takes too long.
-    const since = this.#options.clock.now() - 1;
+    const handshake = new EraHandshake(this.#options, this.#shaken(request), request);
+    this.#handshake = handshake;
     try {
-      const answer = await this.#shakeHands(request, params, questions, since);
+      const answer = await handshake.run();
       if (answer !== undefined && isTimeout(answer)) {
         this.#forgetEra();
       }
@@ -223,8 +202,7 @@ export class EraTransport implements LinkTransport {
         deliver(this, toErrorResponse(request.id, failure, failure.message, false));
       }
     } finally {
-      this.#shaking = false;
-      this.#questions = undefined;
+      this.#handshake = undefined;
       this.#early = undefined;
       this.#ended && this.#onClose();
     }
@@ -235,59 +213,24 @@ export class EraTransport implements LinkTransport {
     this.#options.era.learn(undefined);
   }
 
-  /** @returns the answer to `initialize`; undefined when the connection has ended, which is told on its own */
-  async #shakeHands(
-    request: JSONRPCRequest,
-    params: Params,
-    questions: Questions,
-    since: number,
-  ): Promise<Response | undefined> {
-    const { era } = this.#options;
-    let early: Response | undefined;
-    if (era.known !== 'legacy') {
-      const verdict = await this.#discover(questions, params, request);
-      if (verdict === undefined) {
-        return undefined;
-      }
-      if (verdict.era === 'modern') {
-        return this.#begin(request, params, verdict);
-      }
-      if (verdict.era === 'failed') {
-        return { jsonrpc: '2.0', id: request.id, error: verdict.error };
-      }
-      if (era.isFixed) {
-        if (verdict.era === 'ended' && verdict.error !== undefined) {
-          return { jsonrpc: '2.0', id: request.id, error: verdict.error };
-        }
-        const message = `the server does not speak revision ${modernRevision}, as protocol: modern says it does`;
-        throw new GatewayError('START_FAILED', message, { server: this.#options.server, delivered: false });
-      }
-      if (verdict.era === 'ended') {
+  /** The connection as its handshake sees it. */
+  #shaken(request: JSONRPCRequest): ShakenConnection {
+    return {
+      current: () => this.#inner,
+      nextId: () => this.#nextId(),
+      post: (message, onOutcome) => this.#forward(message, undefined, onOutcome),
+      replace: async (since) => {
         this.#isReplacing = true;
         await this.#replace(since).finally(() => {
           this.#isReplacing = false;
         });
-      } else {
-        early = verdict.initialized;
-      }
-    }
-    const answer = early ?? (await questions.ask(request));
-    if (answer !== undefined && 'result' in answer) {
-      era.learn('legacy');
-    } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
-      // It was asked too early, or has changed since.
-      const verdict = await this.#discover(questions, params);
-      return verdict?.era === 'modern' ? this.#begin(request, params, verdict) : answer;
-    } else if (answer !== undefined && !era.isFixed && answer.error.code < 0) {
-      // It may not be what it was: the next start asks again.
-      era.learn(undefined);
-    }
-    return answer;
+      },
+      begin: (discovery) => this.#begin(request.params ?? {}, discovery),
+    };
   }
 
-  #begin(request: JSONRPCRequest, caller: Params, { discovery }: Extract<Verdict, { era: 'modern' }>): Response {
-    const { server, clock, era, requestTimeoutMs } = this.#options;
-    era.learn('modern');
+  #begin(caller: Readonly<Record<string, unknown>>, discovery: Discovery): void {
+    const { server, clock, requestTimeoutMs } = this.#options;
     this.#modern = new ModernSession({
       server,
       clock,
@@ -298,32 +241,6 @@ export class EraTransport implements LinkTransport {
       post: (message, onOutcome) => this.#forward(message, undefined, onOutcome) && onOutcome(),
       deliver: (message, extra) => deliver(this, message, extra),
     });
-    return { jsonrpc: '2.0', id: request.id, result: toInitializeResult(server, caller, discovery) };
-  }
-
-  /** @param initialize - what a server that keeps silent gets as well */
-  #discover(questions: Questions, params: Params, initialize?: JSONRPCRequest): Promise<Verdict | undefined> {
-    const { era, clock, probeTimeoutMs, silenceTimeoutMs } = this.#options;
-    const inner = this.#inner;
-    const search = new EraSearch({
-      clock,
-      questions,
-      isPatient: era.isFixed || era.known === 'modern',
-      probeTimeoutMs,
-      silenceTimeoutMs,
-      expectEnd: (expected) => inner.expectEnd?.(expected && !era.isFixed),
-      forget: (id) => inner.forget?.(id),
-    });
-    return search.run(this.#toProbe(params), initialize);
-  }
-
-  #toProbe({ capabilities, clientInfo }: Params): JSONRPCRequest {
-    const meta = {
-      [metaKeys.protocolVersion]: modernRevision,
-      [metaKeys.clientCapabilities]: toModernCapabilities(capabilities),
-      ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
-    };
-    return { jsonrpc: '2.0', id: this.#nextId(), method: 'server/discover', params: { _meta: meta } };
   }
 
   /** For a request of our own: what was asked before may still be open. */
@@ -355,7 +272,7 @@ export class EraTransport implements LinkTransport {
     inner.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) => this.#receive(message, extra));
     inner.onerror = (error) => {
       this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
-      if (this.#shaking) {
+      if (this.#handshake !== undefined) {
         this.#lastError = error;
       } else {
         runCallback({}, () => this.onerror?.(error));
@@ -366,14 +283,14 @@ export class EraTransport implements LinkTransport {
         return;
       }
       this.#ended = true;
-      this.#questions?.giveUp();
-      this.#shaking || this.#onClose();
+      this.#handshake?.giveUp();
+      this.#handshake === undefined && this.#onClose();
     };
     return inner;
   }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    if (this.#questions?.take(message)) {
+    if (this.#handshake?.take(message)) {
       return;
     }
     if (this.#modern !== undefined) {
