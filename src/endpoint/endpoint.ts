@@ -33,6 +33,7 @@ import { ServerRequests } from './server-requests.js';
 import type { SnapshotStore } from './snapshot.js';
 import { Subscriptions } from './subscriptions.js';
 import { TaskOwners } from './tasks.js';
+import { ToldSubscriptions } from './told-subscriptions.js';
 
 export interface EndpointOptions {
   /** In the order of the catalog. */
@@ -72,7 +73,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
   readonly #router: Router;
   readonly #owners: ResourceOwners;
   readonly #serverRequests: ServerRequests;
-  readonly #subscriptions = new Subscriptions((id, uri) => this.#tellOf(id, uri));
+  readonly #subscriptions = new Subscriptions((id, uri) => this.#told.tell(id, uri));
+  readonly #told: ToldSubscriptions;
   readonly #tasks: TaskOwners;
   readonly #level = new LogLevel();
   readonly #answers: ListAnswers;
@@ -105,6 +107,12 @@ export class Endpoint implements LinkOwner, SessionPeer {
     this.#calls = calls;
     this.#links = links;
     this.#serverRequests = new ServerRequests(send);
+    this.#told = new ToldSubscriptions({
+      servers,
+      links,
+      subscriptions: this.#subscriptions,
+      onMayHaveChanged: (link, uri) => this.onNotification(link, toUpdate(uri), undefined),
+    });
     this.#lists = new MergedLists({
       servers: () => [...servers.values()],
       names,
@@ -186,7 +194,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
         this.#lists.forget(id);
         // One that this caller may not see any more goes on without it.
         this.#links.replace(id, this.#servers.has(id) ? () => server.isKept() : () => false);
-        this.#resubscribe(id);
+        this.#told.takeOver(id);
       }
     }
     const shown = (all: readonly EndpointServer[]) => all.map(({ id, tools }) => [id, tools]);
@@ -234,9 +242,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       // A reload has replaced it while it opened: it serves what waits for it, and nothing else.
       return;
     }
-    for (const uri of this.#subscriptions.of(link.server)) {
-      this.#renew(link, uri);
-    }
+    this.#told.opened(link);
     this.#links.refreshSnapshot(link, server, this.#lists.started(server.id)).catch(nothing);
   }
 
@@ -279,43 +285,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
     this.#tasks.end(link);
     this.#lists.ended(link.server);
     if (this.#links.ended(link)) {
-      this.#resubscribe(link.server);
-    }
-  }
-
-  /** Where the server has ended meanwhile, or a reload has replaced it, the next one is told of a subscription as well. */
-  #tellOf(id: string, uri: string): void {
-    const server = this.#servers.get(id);
-    if (server === undefined) {
-      return;
-    }
-    const isSubscribed = this.#subscriptions.has(id, uri);
-    const next = this.#links.to(server);
-    if (next.handshake === undefined || (next.isEnding && !isSubscribed)) {
-      this.#resubscribe(id);
-    } else {
-      isSubscribed ? this.#renew(next, uri) : next.ask('resources/unsubscribe', { uri }).catch(nothing);
-    }
-  }
-
-  /** Subscribes at a server that another one was before: what has changed meanwhile nobody has heard. */
-  #renew(link: Link, uri: string): void {
-    const mayHaveChanged = () => {
-      // After one that has ended the next one is asked.
-      if (this.#subscriptions.has(link.server, uri) && link.isRunning && !link.isEnding) {
-        this.onNotification(link, toUpdate(uri), undefined);
-      }
-    };
-    // What is refused has changed, too: who reads it again hears why.
-    link.ask('resources/subscribe', { uri }).then(mayHaveChanged, mayHaveChanged);
-  }
-
-  /** The server that the catalog has now takes over what the caller is subscribed to. */
-  #resubscribe(id: string): void {
-    const server = this.#servers.get(id);
-    // An instance that is gone after one request would be started for nothing.
-    if (server?.isPerRequest === false && this.#subscriptions.of(id).length > 0) {
-      this.#links.to(server).open().catch(nothing);
+      this.#told.takeOver(link.server);
     }
   }
 
@@ -345,7 +315,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
         this.#calls.cancel(message.params);
         if (word !== undefined && this.#links.running().some(({ server }) => server === word.server)) {
           // The server may have done it before it hears of that.
-          this.#tellOf(word.server, word.uri);
+          this.#told.tell(word.server, word.uri);
         }
         return;
       }
