@@ -3,11 +3,12 @@ import type { GatewayEvent } from '../events.js';
 import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
+import { AskedLists } from './asked-lists.js';
 import { BoundedMap } from './bounded-map.js';
+import { type DatedList, freshnessAt } from './dated-list.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { type Freshness, leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
-import type { ServerList } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { CallerNames } from './names.js';
 import type { PeerExtra } from './peer.js';
@@ -39,22 +40,8 @@ const pageSize = 1_000;
 const maxUnfinished = 8;
 const debounceMs = 20;
 
-/** A list of one server, or of all, and when it came. */
-interface Part extends ServerList {
-  readonly at: number;
-}
-
-/** A list of one server that is asked for. */
-interface Asking {
-  readonly server: string;
-  readonly kind: ListKind;
-  /** As the server has given it, once it has. */
-  own: Part | undefined;
-  isOutdated: boolean;
-}
-
 // What is not there may come at any time.
-const missing: Part = { items: [], freshness: unknownFreshness, at: 0 };
+const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 
 /**
  * The lists of all servers as one, in the order of the catalog. A server that does not answer within its `list_timeout`
@@ -62,14 +49,11 @@ const missing: Part = { items: [], freshness: unknownFreshness, at: 0 };
  */
 export class MergedLists {
   readonly #options: MergedListsOptions;
-  readonly #unfinished = new BoundedMap<string, Part>(maxUnfinished);
+  readonly #unfinished = new BoundedMap<string, DatedList>(maxUnfinished);
   readonly #missing = new Map<string, { attempts: number }>();
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
-  // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
-  // gave them: what the interceptor shows of them is a matter of who asks.
-  readonly #late = new Map<string, Part>();
-  readonly #asking = new Set<Asking>();
+  readonly #asked = new AskedLists();
   readonly #shown = new ShownLists();
   #nextList = 1;
   #debounce: unknown;
@@ -100,7 +84,7 @@ export class MergedLists {
   changedBy(server: string, method: string): void {
     for (const kind of allListKinds) {
       if (listKinds[kind].changed === method) {
-        this.#outdate(server, kind);
+        this.#asked.outdate(server, kind);
         this.changed(kind);
       }
     }
@@ -110,12 +94,12 @@ export class MergedLists {
   forget(server: string): void {
     this.#missing.delete(server);
     this.#shown.forget(server);
-    this.#outdate(server);
+    this.#asked.outdate(server);
   }
 
   /** A server has ended: a list that has not come yet may be of two. */
   ended(server: string): void {
-    this.#outdate(server, undefined, false);
+    this.#asked.outdate(server, undefined, false);
   }
 
   /**
@@ -124,28 +108,10 @@ export class MergedLists {
    * @returns what takes its lists; undefined where the caller was shown none of them
    */
   started(server: string): ((kind: ListKind, items: readonly ListItem[]) => void) | undefined {
-    this.#outdate(server, undefined, true);
+    this.#asked.outdate(server, undefined, true);
     return this.#shown.has(server)
       ? (kind, items) => this.#shown.isOther(server, kind, items) && this.changed(kind)
       : undefined;
-  }
-
-  /**
-   * What a server has said of its lists counts no more, nor what it is about to.
-   *
-   * @param hasCome - of those on their way only the ones that have come, or have not
-   */
-  #outdate(server: string, only?: ListKind, hasCome?: boolean): void {
-    for (const kind of only === undefined ? allListKinds : [only]) {
-      this.#late.delete(`${kind} ${server}`);
-    }
-    for (const asking of this.#asking) {
-      const { own, kind } = asking;
-      asking.isOutdated ||=
-        asking.server === server &&
-        (only === undefined || kind === only) &&
-        (hasCome === undefined || hasCome === (own !== undefined));
-    }
   }
 
   /** A list is not what the caller has last seen. */
@@ -173,7 +139,7 @@ export class MergedLists {
       clock.clearTimeout(timer);
     }
     this.#timers.clear();
-    this.#late.clear();
+    this.#asked.close();
   }
 
   /**
@@ -190,7 +156,7 @@ export class MergedLists {
     kind: ListKind,
     extra: PeerExtra | undefined,
     isShown: boolean,
-  ): Promise<Part & { readonly missed: readonly string[] }> {
+  ): Promise<DatedList & { readonly missed: readonly string[] }> {
     const parts = await Promise.all(
       this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra, isShown)] as const),
     );
@@ -199,24 +165,21 @@ export class MergedLists {
       parts.map(([server, part]) => [server, part === missing ? undefined : part.items]),
       isShown,
     );
-    const freshness = leastFresh(parts.map(([, part]) => this.#freshnessNow(part)));
+    const date = this.#options.clock.date();
+    const freshness = leastFresh(parts.map(([, part]) => freshnessAt(date, part)));
     const missed = parts.flatMap(([{ id }, part]) => (part === missing ? id : []));
-    return { items, freshness, at: this.#options.clock.date(), missed };
+    return { items, freshness, at: date, missed };
   }
 
-  /** What is left of it since it came. */
-  #freshnessNow({ freshness, at }: Part): Freshness {
-    const age = this.#options.clock.date() - at;
-    return { ...freshness, ttlMs: Math.max(0, freshness.ttlMs - age) };
-  }
-
-  async #part(server: EndpointServer, kind: ListKind, extra: PeerExtra | undefined, isShown: boolean): Promise<Part> {
+  async #part(
+    server: EndpointServer,
+    kind: ListKind,
+    extra: PeerExtra | undefined,
+    isShown: boolean,
+  ): Promise<DatedList> {
     const { clock, links } = this.#options;
-    const key = `${kind} ${server.id}`;
-    const kept = this.#late.get(key);
-    this.#late.delete(key);
-    const asking: Asking = { server: server.id, kind, own: kept, isOutdated: false };
-    this.#asking.add(asking);
+    const asking = this.#asked.ask(server.id, kind);
+    const isKept = asking.own !== undefined;
     let isAsked = false;
     const ask = async () => {
       isAsked = true;
@@ -229,10 +192,9 @@ export class MergedLists {
         const { own } = asking;
         this.#missing.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
-          // The first of its pages may be from before a change.
-          asking.isOutdated || this.#late.set(key, own);
+          this.#asked.keep(asking);
           // Where only the interceptor takes long, the caller would ask again for ever.
-          kept === undefined && this.changed(kind);
+          isKept || this.changed(kind);
         }
         return { ...list, at: own?.at ?? clock.date() };
       },
@@ -242,7 +204,7 @@ export class MergedLists {
       },
     );
     return new Promise((resolve) => {
-      const show = (part: Part) => {
+      const show = (part: DatedList) => {
         resolve(part);
         if (isShown) {
           const isReplaced = asking.isOutdated && !this.#isCurrent(server);
@@ -263,7 +225,7 @@ export class MergedLists {
       }, server.listTimeoutMs);
       this.#timers.add(timer);
       void asked.then((part) => {
-        this.#asking.delete(asking);
+        this.#asked.end(asking);
         this.#timers.delete(timer);
         clock.clearTimeout(timer);
         late || show(part);
@@ -366,7 +328,7 @@ export class MergedLists {
     });
   }
 
-  #page(name: string, whole: Part, start: number): Page {
+  #page(name: string, whole: DatedList, start: number): Page {
     const { items } = whole;
     const end = start + pageSize;
     const more = end < items.length;
@@ -375,7 +337,7 @@ export class MergedLists {
     }
     return {
       items: start === 0 && !more ? items : items.slice(start, end),
-      freshness: this.#freshnessNow(whole),
+      freshness: freshnessAt(this.#options.clock.date(), whole),
       nextCursor: more ? `${name}.${end}` : undefined,
     };
   }
