@@ -6,7 +6,8 @@ import { toCacheFields } from './freshness.js';
 import { toResponse } from './intercept.js';
 import { listTasks } from './list-all.js';
 import type { ListKind } from './list-kinds.js';
-import type { MergedLists, Page } from './merged-lists.js';
+import type { Page } from './list-pages.js';
+import type { MergedLists } from './merged-lists.js';
 import type { PeerExtra } from './peer.js';
 import type { TaskOwners } from './tasks.js';
 

@@ -4,12 +4,12 @@ import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { AskedLists } from './asked-lists.js';
-import { BoundedMap } from './bounded-map.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
 import type { EndpointServer } from './endpoint-server.js';
-import { type Freshness, leastFresh, unknownFreshness } from './freshness.js';
+import { leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import { ListPages, type Page } from './list-pages.js';
 import type { CallerNames } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -28,16 +28,6 @@ export interface MergedListsOptions {
   onChanged(method: string): void;
 }
 
-/** One page of a merged list. */
-export interface Page {
-  readonly items: readonly ListItem[];
-  readonly freshness: Freshness;
-  readonly nextCursor: string | undefined;
-}
-
-const pageSize = 1_000;
-// How many long lists a caller may be in the middle of.
-const maxUnfinished = 8;
 const debounceMs = 20;
 
 // What is not there may come at any time.
@@ -49,35 +39,28 @@ const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
  */
 export class MergedLists {
   readonly #options: MergedListsOptions;
-  readonly #unfinished = new BoundedMap<string, DatedList>(maxUnfinished);
+  readonly #pages: ListPages;
   readonly #missing = new Map<string, { attempts: number }>();
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
   readonly #shown = new ShownLists();
-  #nextList = 1;
   #debounce: unknown;
   #closed = false;
 
   constructor(options: MergedListsOptions) {
     this.#options = options;
+    this.#pages = new ListPages(options.clock);
   }
 
   /** The first page of a list as it is now. */
   async first(kind: ListKind, extra: PeerExtra | undefined): Promise<Page> {
-    const list = await this.#all(kind, extra, true);
-    return this.#page(`${kind}.${this.#nextList++}`, list, 0);
+    return this.#pages.first(kind, await this.#all(kind, extra, true));
   }
 
   /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
   next(kind: ListKind, cursor: unknown): Page | undefined {
-    const [of, number, offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
-    const list = `${of}.${number}`;
-    const whole = of === kind ? this.#unfinished.get(list) : undefined;
-    const start = Number(offset);
-    return whole === undefined || !Number.isInteger(start) || start <= 0 || start >= whole.items.length
-      ? undefined
-      : this.#page(list, whole, start);
+    return this.#pages.next(kind, cursor);
   }
 
   /** A server says that one of its lists has changed. */
@@ -326,20 +309,6 @@ export class MergedLists {
       seen.add(name);
       return [{ ...item, name: this.#options.names.qualify(kind, server.id, name) }];
     });
-  }
-
-  #page(name: string, whole: DatedList, start: number): Page {
-    const { items } = whole;
-    const end = start + pageSize;
-    const more = end < items.length;
-    if (more) {
-      this.#unfinished.set(name, whole);
-    }
-    return {
-      items: start === 0 && !more ? items : items.slice(start, end),
-      freshness: freshnessAt(this.#options.clock.date(), whole),
-      nextCursor: more ? `${name}.${end}` : undefined,
-    };
   }
 }
 

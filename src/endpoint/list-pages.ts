@@ -1,0 +1,56 @@
+import type { Clock } from '../options.js';
+import { BoundedMap } from './bounded-map.js';
+import { type DatedList, freshnessAt } from './dated-list.js';
+import type { Freshness } from './freshness.js';
+import type { ListItem, ListKind } from './list-kinds.js';
+
+/** One page of a merged list. */
+export interface Page {
+  readonly items: readonly ListItem[];
+  readonly freshness: Freshness;
+  readonly nextCursor: string | undefined;
+}
+
+const pageSize = 1_000;
+// How many long lists a caller may be in the middle of.
+const maxUnfinished = 8;
+
+/** Gives a caller long lists page by page, each as it was when the first page was asked for. */
+export class ListPages {
+  readonly #clock: Clock;
+  readonly #unfinished = new BoundedMap<string, DatedList>(maxUnfinished);
+  #nextList = 1;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  first(kind: ListKind, list: DatedList): Page {
+    return this.#page(`${kind}.${this.#nextList++}`, list, 0);
+  }
+
+  /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
+  next(kind: ListKind, cursor: unknown): Page | undefined {
+    const [of, number, offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
+    const name = `${of}.${number}`;
+    const whole = of === kind ? this.#unfinished.get(name) : undefined;
+    const start = Number(offset);
+    return whole === undefined || !Number.isInteger(start) || start <= 0 || start >= whole.items.length
+      ? undefined
+      : this.#page(name, whole, start);
+  }
+
+  #page(name: string, whole: DatedList, start: number): Page {
+    const { items } = whole;
+    const end = start + pageSize;
+    const more = end < items.length;
+    if (more) {
+      this.#unfinished.set(name, whole);
+    }
+    return {
+      items: start === 0 && !more ? items : items.slice(start, end),
+      freshness: freshnessAt(this.#clock.date(), whole),
+      nextCursor: more ? `${name}.${end}` : undefined,
+    };
+  }
+}
