@@ -10,6 +10,7 @@ import { leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import { ListPages, type Page } from './list-pages.js';
+import { MissingServers } from './missing-servers.js';
 import type { CallerNames } from './names.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -40,7 +41,7 @@ const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 export class MergedLists {
   readonly #options: MergedListsOptions;
   readonly #pages: ListPages;
-  readonly #missing = new Map<string, { attempts: number }>();
+  readonly #missing: MissingServers;
   readonly #changed = new Set<string>();
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
@@ -51,6 +52,7 @@ export class MergedLists {
   constructor(options: MergedListsOptions) {
     this.#options = options;
     this.#pages = new ListPages(options.clock);
+    this.#missing = new MissingServers(options);
   }
 
   /** The first page of a list as it is now. */
@@ -122,6 +124,7 @@ export class MergedLists {
       clock.clearTimeout(timer);
     }
     this.#timers.clear();
+    this.#missing.close();
     this.#asked.close();
   }
 
@@ -216,46 +219,18 @@ export class MergedLists {
     });
   }
 
-  /** A server could not be asked: tries again now and then, as often as its entry allows restarts. */
+  /** A server could not be asked. */
   #miss(server: EndpointServer, kind: ListKind, error: unknown): void {
     if (this.#closed) {
       return;
     }
     this.#report(server, kind, error);
-    const { max, backoffMs, maxBackoffMs } = server.restart;
     const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
     // A server that runs has had its say; what it says the next time is not to be waited for. One that has just ended may
     // not be known to have.
     const isDown =
       GatewayError.is(ours) && (ours.code === 'SERVER_EXITED' || !this.#options.links.isRunning(server.id));
-    if (!isDown || this.#missing.has(server.id)) {
-      return;
-    }
-    const state = { attempts: 0 };
-    this.#missing.set(server.id, state);
-    const again = () => {
-      if (state.attempts >= max || this.#closed || this.#missing.get(server.id) !== state) {
-        this.#missing.delete(server.id);
-        return;
-      }
-      const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
-      state.attempts += 1;
-      const timer = this.#options.clock.setTimeout(() => {
-        this.#timers.delete(timer);
-        if (this.#missing.get(server.id) !== state) {
-          return;
-        }
-        this.#options.links
-          .to(server)
-          .open()
-          .then(
-            () => this.#missing.delete(server.id),
-            () => again(),
-          );
-      }, wait);
-      this.#timers.add(timer);
-    };
-    again();
+    isDown && this.#missing.add(server);
   }
 
   /** No reload has replaced it. */

@@ -1,0 +1,66 @@
+import type { Clock } from '../options.js';
+import type { EndpointServer } from './endpoint-server.js';
+import type { ServerLinks } from './server-links.js';
+
+export interface MissingServersOptions {
+  readonly clock: Clock;
+  readonly links: ServerLinks;
+}
+
+/** The servers that could not be asked for their lists: tries each again now and then, as often as its entry allows restarts. */
+export class MissingServers {
+  readonly #options: MissingServersOptions;
+  readonly #missing = new Map<string, { attempts: number }>();
+  readonly #timers = new Set<unknown>();
+  #closed = false;
+
+  constructor(options: MissingServersOptions) {
+    this.#options = options;
+  }
+
+  add(server: EndpointServer): void {
+    if (this.#missing.has(server.id)) {
+      return;
+    }
+    const { max, backoffMs, maxBackoffMs } = server.restart;
+    const { clock, links } = this.#options;
+    const state = { attempts: 0 };
+    this.#missing.set(server.id, state);
+    const again = () => {
+      if (state.attempts >= max || this.#closed || this.#missing.get(server.id) !== state) {
+        this.#missing.delete(server.id);
+        return;
+      }
+      const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
+      state.attempts += 1;
+      const timer = clock.setTimeout(() => {
+        this.#timers.delete(timer);
+        if (this.#missing.get(server.id) !== state) {
+          return;
+        }
+        links
+          .to(server)
+          .open()
+          .then(
+            () => this.#missing.delete(server.id),
+            () => again(),
+          );
+      }, wait);
+      this.#timers.add(timer);
+    };
+    again();
+  }
+
+  /** It has been heard of, or is another one. */
+  delete(server: string): void {
+    this.#missing.delete(server);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) {
+      this.#options.clock.clearTimeout(timer);
+    }
+    this.#timers.clear();
+  }
+}
