@@ -4,6 +4,7 @@ import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { AskedLists } from './asked-lists.js';
+import { ChangedLists } from './changed-lists.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { leastFresh, unknownFreshness } from './freshness.js';
@@ -29,8 +30,6 @@ export interface MergedListsOptions {
   onChanged(method: string): void;
 }
 
-const debounceMs = 20;
-
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 
@@ -42,15 +41,15 @@ export class MergedLists {
   readonly #options: MergedListsOptions;
   readonly #pages: ListPages;
   readonly #missing: MissingServers;
-  readonly #changed = new Set<string>();
+  readonly #changed: ChangedLists;
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
   readonly #shown = new ShownLists();
-  #debounce: unknown;
   #closed = false;
 
   constructor(options: MergedListsOptions) {
     this.#options = options;
+    this.#changed = new ChangedLists(options.clock, options.onChanged);
     this.#pages = new ListPages(options.clock);
     this.#missing = new MissingServers(options);
   }
@@ -101,25 +100,13 @@ export class MergedLists {
 
   /** A list is not what the caller has last seen. */
   changed(kind: ListKind): void {
-    if (this.#closed) {
-      return;
-    }
-    const { clock, onChanged } = this.#options;
-    this.#changed.add(listKinds[kind].changed);
-    this.#debounce ??= clock.setTimeout(() => {
-      this.#debounce = undefined;
-      const methods = [...this.#changed];
-      this.#changed.clear();
-      for (const method of methods) {
-        onChanged(method);
-      }
-    }, debounceMs);
+    this.#changed.add(kind);
   }
 
   close(): void {
     this.#closed = true;
     const { clock } = this.#options;
-    clock.clearTimeout(this.#debounce);
+    this.#changed.close();
     for (const timer of this.#timers) {
       clock.clearTimeout(timer);
     }
