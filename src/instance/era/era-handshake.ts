@@ -1,11 +1,11 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields, metaKeys, modernRevision } from '../../transport/modern.js';
+import { modernRevision } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { EraSearch } from './era-search.js';
-import { toInitializeResult, toModernCapabilities } from './modern-session.js';
+import { createEnvelope, toInitializeResult, toModernCapabilities } from './introductions.js';
 import { Questions } from './questions.js';
 import { type Discovery, refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
 
@@ -143,11 +143,7 @@ export class EraHandshake {
 
   #createProbe(): JSONRPCRequest {
     const { capabilities, clientInfo } = this.#params;
-    const meta = {
-      [metaKeys.protocolVersion]: modernRevision,
-      [metaKeys.clientCapabilities]: toModernCapabilities(capabilities),
-      ...(isFields(clientInfo) && { [metaKeys.clientInfo]: clientInfo }),
-    };
+    const meta = createEnvelope(toModernCapabilities(capabilities), clientInfo);
     return { jsonrpc: '2.0', id: this.#connection.nextId(), method: 'server/discover', params: { _meta: meta } };
   }
 }

@@ -9,23 +9,18 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../../sdk.js';
-import {
-  hasEnvelope,
-  isFields,
-  legacyRevisions,
-  metaKeys,
-  modernErrors,
-  modernRevision,
-} from '../../transport/modern.js';
-import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
+import { hasEnvelope, isFields } from '../../transport/modern.js';
+import { hasTasksExtension } from '../../transport/tasks.js';
 import type { Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { deliveredBefore } from './delivered-before.js';
 import { InputRounds } from './input-rounds.js';
+import { addTasks, createEnvelope, toModernCapabilities } from './introductions.js';
 import { Listening } from './listening.js';
 import type { Discovery } from './server-era.js';
 import { TaskCalls } from './task-calls.js';
+import { translateError } from './translate-error.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
@@ -53,7 +48,6 @@ const nothing = () => {};
  */
 export class ModernSession {
   readonly #options: ModernSessionOptions;
-  readonly #clientInfo: unknown;
   readonly #capabilities: Fields;
   readonly #listening: Listening;
   readonly #rounds: InputRounds;
@@ -66,10 +60,9 @@ export class ModernSession {
   constructor(options: ModernSessionOptions) {
     this.#options = options;
     const { server, clock, requestTimeoutMs, caller, nextId, deliver } = options;
-    this.#clientInfo = caller.clientInfo;
     const hasTasks = hasTasksExtension(options.discovery.capabilities);
     this.#capabilities = addTasks(toModernCapabilities(caller.capabilities), hasTasks);
-    this.#envelope = this.#createEnvelope(undefined);
+    this.#envelope = createEnvelope(this.#capabilities, caller.clientInfo);
     const cancel = (id: RequestId) =>
       this.#post({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } });
     const request = (id: RequestId, method: string, params: Fields) =>
@@ -169,7 +162,7 @@ export class ModernSession {
         this.#open.set(id, request);
         return this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method: 'server/discover' }));
       case 'logging/setLevel':
-        this.#envelope = this.#createEnvelope(params?.level);
+        this.#envelope = createEnvelope(this.#capabilities, this.#options.caller.clientInfo, params?.level);
         return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
       case 'resources/subscribe':
         this.#open.set(id, request);
@@ -285,45 +278,6 @@ export class ModernSession {
     const { params } = request;
     return { ...request, params: { ...params, _meta: { ...params?._meta, ...this.#envelope } } };
   }
-
-  #createEnvelope(logLevel: unknown): Fields {
-    return {
-      [metaKeys.protocolVersion]: modernRevision,
-      [metaKeys.clientCapabilities]: this.#capabilities,
-      ...(isFields(this.#clientInfo) && { [metaKeys.clientInfo]: this.#clientInfo }),
-      ...(logLevel !== undefined && { [metaKeys.logLevel]: logLevel }),
-    };
-  }
-}
-
-/** The answer to `initialize` that a server of the stateless era would give. */
-export function toInitializeResult(server: string, caller: Fields, discovery: Discovery): Record<string, unknown> {
-  const { instructions, serverInfo } = discovery;
-  const capabilities = hasTasksExtension(discovery.capabilities)
-    ? { ...discovery.capabilities, tasks: { cancel: {}, requests: { tools: { call: {} } } } }
-    : discovery.capabilities;
-  const asked = caller.protocolVersion;
-  return {
-    protocolVersion: typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0],
-    capabilities,
-    serverInfo: serverInfo ?? { name: server, version: '0' },
-    ...(instructions !== undefined && { instructions }),
-  };
-}
-
-/** What a caller can do, of what the stateless era knows. */
-export function toModernCapabilities(capabilities: unknown): Fields {
-  if (!isFields(capabilities)) {
-    return {};
-  }
-  const { tasks: _, roots, ...rest } = capabilities;
-  return { ...rest, ...(roots !== undefined && { roots: {} }) };
-}
-
-/** Tasks are what the gateway can do, for every caller. */
-function addTasks(capabilities: Fields, hasTasks: boolean): Fields {
-  const extensions = isFields(capabilities.extensions) ? capabilities.extensions : {};
-  return hasTasks ? { ...capabilities, extensions: { ...extensions, [tasksExtension]: {} } } : capabilities;
 }
 
 /** That a caller wants a task this era has no word for: the server decides. */
@@ -335,19 +289,4 @@ function withoutTask(request: JSONRPCRequest): JSONRPCRequest {
 /** A tool that a session may call as a task. */
 function toTaskTool(tool: unknown): unknown {
   return isFields(tool) ? { ...tool, execution: { taskSupport: 'optional' } } : tool;
-}
-
-type RpcError = Extract<Response, { error: unknown }>['error'];
-
-/** These codes are of the hop between the gateway and the server, and mean nothing in a session. */
-function translateError(error: RpcError): RpcError {
-  if (error.code === modernErrors.missingCapability) {
-    const { data } = error;
-    const needed = isFields(data) && isFields(data.requiredCapabilities) ? Object.keys(data.requiredCapabilities) : [];
-    const message = `the server needs what the client has not declared to be able to do: ${needed.join(', ') || error.message}`;
-    return { code: -32602, message, ...(data !== undefined && { data }) };
-  }
-  return error.code === modernErrors.headerMismatch || error.code === modernErrors.unsupportedVersion
-    ? { ...error, code: -32603, message: `the gateway and the server do not understand each other: ${error.message}` }
-    : error;
 }

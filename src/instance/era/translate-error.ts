@@ -1,0 +1,17 @@
+import { isFields, modernErrors } from '../../transport/modern.js';
+import type { Response } from '../exchanges.js';
+
+type RpcError = Extract<Response, { error: unknown }>['error'];
+
+/** These codes are of the hop between the gateway and the server, and mean nothing in a session. */
+export function translateError(error: RpcError): RpcError {
+  if (error.code === modernErrors.missingCapability) {
+    const { data } = error;
+    const needed = isFields(data) && isFields(data.requiredCapabilities) ? Object.keys(data.requiredCapabilities) : [];
+    const message = `the server needs what the client has not declared to be able to do: ${needed.join(', ') || error.message}`;
+    return { code: -32602, message, ...(data !== undefined && { data }) };
+  }
+  return error.code === modernErrors.headerMismatch || error.code === modernErrors.unsupportedVersion
+    ? { ...error, code: -32603, message: `the gateway and the server do not understand each other: ${error.message}` }
+    : error;
+}
