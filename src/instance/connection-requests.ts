@@ -62,7 +62,7 @@ export class ConnectionRequests {
       if (failure === undefined) {
         this.#ledger.delivered(request);
       } else if (failure.code === 'MESSAGE_INVALID') {
-        this.#ledger.take(message.id);
+        this.forget(message.id);
         onOutcome(failure);
         return;
       } else if (repeats && wasNotTaken(failure) && this.#ledger.take(message.id) !== undefined) {

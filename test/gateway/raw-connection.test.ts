@@ -198,6 +198,23 @@ describe('start and send', () => {
     await gateway.close();
   });
 
+  test('a stop does not wait for what the runtime then refuses as no message', async () => {
+    const { runtime, gateway } = scripted({}, { clock: new FakeClock() });
+    const transport = gateway.connect('a');
+    await transport.start();
+    const refused = Promise.withResolvers<void>();
+    runtime.last.onsend = () => refused.promise;
+    const sent = failure(transport.send(request(1)));
+    const stopping = gateway.stop('a', { graceMs: 1_000 });
+    await turn();
+    expect(runtime.last.closes).toBe(0);
+    refused.reject(new GatewayError('MESSAGE_INVALID', 'cannot be written as JSON', { server: 'a', delivered: false }));
+    // The clock stands still: it would wait for ever.
+    await stopping;
+    expect(await sent).toMatchObject({ code: 'MESSAGE_INVALID' });
+    await gateway.close();
+  });
+
   test('a notification that cannot be sent is reported, and none but it', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');
