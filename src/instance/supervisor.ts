@@ -75,7 +75,8 @@ export class Supervisor implements InstanceOwner {
    * A running instance for one connection alone: one that was started ahead, or a new one.
    *
    * @param onTurn - called when nothing has to be waited for any more but the start itself
-   * @param since - from when on the time counts in which it has to find a place, where not from now on
+   * @param since - given when it takes the place of another one, whose turn it has: from when on the time counts in which it
+   *   has to find a place
    * @throws `GatewayError`: what the start failed with
    */
   async acquire(
@@ -263,7 +264,8 @@ export class Supervisor implements InstanceOwner {
     let giveBack: (() => void) | undefined;
     let place: Place | undefined;
     try {
-      giveBack = await this.#policy.admit(either.signal);
+      // One that takes the place of another has the turn of that.
+      giveBack = since === undefined ? await this.#policy.admit(either.signal) : () => {};
       // From here on, and not from a back-off before it.
       const from = since ?? clock.now() - waitedMs;
       place = await takeRoom(room, definition.id, definition.startTimeoutMs, either.signal, clock, from);

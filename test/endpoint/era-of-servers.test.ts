@@ -83,6 +83,35 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(3);
   });
 
+  test('a server that exits when it is asked is started afresh within the same turn, also after it had failed', async () => {
+    for (const restart of [{ backoff: '1m' }, { max: 0, cooldown: '1m' }]) {
+      let works = false;
+      const script: Script = {
+        tools: [{ name: 'go' }],
+        on: {
+          'server/discover': (_, instance) => {
+            instance.die(1);
+            return hold;
+          },
+          initialize: (_, instance) => {
+            works || instance.die(2);
+            return works ? { protocolVersion: '2025-11-25', capabilities: { tools: {} } } : hold;
+          },
+        },
+      };
+      await using setup = setUp({ one: script }, { entry: { restart } });
+      await using caller = await setup.caller();
+      await caller.error('tools/call', { name: 'one__go' });
+      works = true;
+      await setup.clock.advance(75_000);
+      const called = caller.request('tools/call', { name: 'one__go' });
+      await setup.clock.advance(30_000);
+      expect(await called).toHaveProperty('result');
+      expect(setup.server('one').opens).toBe(4);
+      expect(setup.gateway.status('one')).toMatchObject({ phase: 'ready', restarts: 1 });
+    }
+  });
+
   describe.each([{ instances: 1 }, { starting: 1 }])('%o', (limits) => {
     test('a server that is started afresh and finds no place is told so', async () => {
       const die: NonNullable<Script['on']>[string] = (_, instance) => {

@@ -227,6 +227,9 @@ export class Judge extends Notes {
     }
     this.#phases.set(instance, to);
     const server = this.#servers.get(instance);
+    if (server !== undefined && to === 'idle' && !this.#proved.has(server)) {
+      this.#rulesOf(server.context.server).endedUnheard(this.#clock.now());
+    }
     if (server === undefined || to !== 'stopping') {
       return;
     }

@@ -1,11 +1,13 @@
 /** The settings of the entries of a schedule, and the shortest that chance makes a back-off. */
 export const restart = { max: 3, windowMs: 20_000, backoffMs: 500, maxBackoffMs: 2_000, cooldownMs: 30_000 };
+const startTimeoutMs = 5_000;
 const shortest = 0.8;
 
 /**
  * When a server may be started, by the words of the documentation: after a failure not before a back-off that doubles, in a
- * crash loop once each cool-down, and freely once an instance has answered or somebody has started it by hand. Says so of
- * each start; knows nothing of the code that decides it.
+ * crash loop once each cool-down, and freely once an instance has answered or somebody has started it by hand. One that takes
+ * the place of another, which did not survive being asked for its era, has the turn of that. Says so of each start; knows
+ * nothing of the code that decides it.
  */
 export class RestartRules {
   #failures: number[] = [];
@@ -19,10 +21,16 @@ export class RestartRules {
   #hands = 0;
   /** What the latest failure has changed, until something else changes it. */
   #latest: object | undefined;
+  /** When instances have ended that had said nothing, and were no failure: another one may follow each. */
+  #unheard: number[] = [];
 
   /** @returns what is wrong with a start at this time */
   started(now: number): string | undefined {
     if (!this.#isHeld || this.#hands > 0 || this.#fresh > 0) {
+      return undefined;
+    }
+    this.#unheard = this.#unheard.filter((at) => now - at < startTimeoutMs);
+    if (now < this.#earliest && this.#unheard.shift() !== undefined) {
       return undefined;
     }
     const problem =
@@ -67,6 +75,10 @@ export class RestartRules {
         this.#earliest = (this.#failures.at(-1) as number) + this.#pause();
       }
     };
+  }
+
+  endedUnheard(now: number): void {
+    this.#unheard.push(now);
   }
 
   answered(): void {
