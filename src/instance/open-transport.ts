@@ -82,6 +82,8 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   let timer: unknown;
   let isOver = false;
   let phase: 'pulling' | 'starting' | undefined;
+  /** What the runtime has told last: it may say what the start waits for. */
+  let news: string | undefined;
   const enter = (next: 'pulling' | 'starting') => {
     if (phase === next) {
       return;
@@ -92,7 +94,8 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     const what =
       next === 'pulling' ? 'pulling took longer than pull_timeout' : 'the start took longer than start_timeout';
     timer = clock.setTimeout(() => {
-      timeout.abort(new GatewayError('START_TIMEOUT', `${what} (${ms} ms)`, { server, delivered: false }));
+      const last = news === undefined ? '' : `; the last news: ${redactor.text(news)}`;
+      timeout.abort(new GatewayError('START_TIMEOUT', `${what} (${ms} ms)${last}`, { server, delivered: false }));
     }, ms);
   };
   enter('starting');
@@ -108,6 +111,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
     report(next, progress) {
       if (!either.aborted && !isOver) {
         enter(next);
+        news = progress?.message;
         options.onPhase(next, progress);
       }
     },

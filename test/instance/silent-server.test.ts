@@ -1,6 +1,6 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { expect, test } from 'vitest';
-import { createGateway } from '../../src/index.js';
+import { createGateway, InProcessRuntime, type RuntimeFactory } from '../../src/index.js';
 
 /** A server that says on stderr what it waits for, a secret included. */
 const waiting = "console.error('waiting for the database of ' + process.env.TOKEN);";
@@ -59,4 +59,26 @@ test('the message of a request whose server ended in its handshake says as its d
   expect(failure).toMatchObject({ data: { code: 'SERVER_EXITED', delivered: false } });
   expect((failure as Error).message).toMatch(/"s": initialize got no answer: \S/);
   await client.close();
+});
+
+test('a start that takes too long tells the last news of it', async () => {
+  // As of a volume whose ConfigMap is not there: Kubernetes says so, and goes on waiting.
+  const slow: RuntimeFactory = {
+    type: 'slow',
+    spec: new InProcessRuntime().spec,
+    open: (_, { report, signal }) => {
+      report('starting', { message: 'old news' });
+      report('starting', { message: 'hunter22 is not there' });
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    },
+  };
+  const runtime = { type: 'slow', server: () => '${TOKEN}' };
+  await using gateway = createGateway(
+    { servers: [{ id: 's', start_timeout: '100ms', env: { TOKEN: '${TOKEN}' }, runtime }] },
+    { runtimes: [slow], env: { TOKEN: 'hunter22' } },
+  );
+  await expect(gateway.start('s')).rejects.toMatchObject({
+    code: 'START_TIMEOUT',
+    message: '"s": the start took longer than start_timeout (100 ms); the last news: ${TOKEN} is not there',
+  });
 });
