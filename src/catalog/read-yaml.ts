@@ -49,11 +49,12 @@ const unquotedVariable = 'has a "${…}" without quotes inside { } or [ ]: quote
 const unsupportedTag = 'has a tag that is not supported: remove the "!…"';
 
 const messages: Partial<Record<YAMLError['code'], string>> = {
-  BAD_ALIAS: 'aliases are not supported: write the value out',
+  BAD_ALIAS: 'aliases are not supported: write the value out, or quote a text that begins with "*"',
   BAD_SCALAR_START: 'begins with a character that means something else in YAML: quote it',
   BLOCK_AS_IMPLICIT_KEY: 'has a ":" too many: quote the value, or indent the lines below it',
   BAD_DQ_ESCAPE: 'has a wrong escape in double quotes: use single quotes, or write \\\\ for a backslash',
   KEY_OVER_1024_CHARS: 'has a key of more than 1024 characters',
+  MULTILINE_IMPLICIT_KEY: 'is no key with a value: write a blank after the ":", and indent what belongs together alike',
   MULTIPLE_DOCS: 'a catalog is one document: remove the "---" between documents',
   TAB_AS_INDENT: 'is indented by a tab: use spaces',
   TAG_RESOLVE_FAILED: unsupportedTag,
@@ -67,6 +68,9 @@ function describe({ code, message }: YAMLError): string {
   }
   if (message.startsWith('Missing closing')) {
     return 'is not YAML: a quoted string has no end';
+  }
+  if (message.startsWith('Sequence item without')) {
+    return 'stands between the items of a list: indent it as what it belongs to, or begin it with "- "';
   }
   const safe = message.split(/: |["'`]|\n/, 1)[0]?.trim() ?? '';
   return `is not YAML: ${safe === '' ? code : safe}`;

@@ -80,6 +80,17 @@ describe('parseCatalog', () => {
     ['two documents', 'servers: []\n---\nservers: []', /is one document/],
     ['a directive', '%YAML 1.1\n---\nservers: []', /\(1:1\): directives are not supported/],
     ['an alias', 'servers: *a', /aliases are not supported/],
+    ['a pattern without quotes', 'servers: [*]', /\(1:11\): aliases .* or quote a text that begins with "\*"/],
+    [
+      'a colon without a blank',
+      'servers:\n  - id:a\n    b: c',
+      /\(2:5\): is no key with a value: write a blank after the ":"/,
+    ],
+    [
+      'a key that is indented too little',
+      'servers:\n  - id: a\n   b: c',
+      /\(3:\d\): stands between the items of a list: indent it/,
+    ],
     ['an anchor', 'servers: &a []', /^servers \(1:1\d\): anchors and aliases are not supported/],
     ['a merge key', 'servers: []\n<<: {}', /\(2:1\): merge keys are not supported/],
     ['an unknown tag', 'servers: !x []', /\(1:10\): has a tag that is not supported/],
