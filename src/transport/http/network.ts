@@ -10,6 +10,9 @@ export function describeNetworkError(error: unknown, url: URL): string {
     const remedy = 'does it ask for a client certificate? Then give one in the options tls.cert and tls.key';
     return `${url.host} cut the connection before it answered anything; ${remedy} (${code})`;
   }
+  if (url.protocol === 'http:' && cuts.has(code) && nothingCame(error)) {
+    return `${url.host} cut the connection before it answered anything; is it https instead of http? (${code})`;
+  }
   const known = Object.hasOwn(problems, code) ? problems[code] : undefined;
   const proxyUrl = known && proxyOf(error, url);
   if (known !== undefined && proxyUrl !== undefined) {
@@ -54,8 +57,8 @@ const cuts: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIP
 
 /** With TLS 1.3 a client is through before the server judges its certificate, or that it has none. */
 function nothingCame(error: unknown): boolean {
-  const { socket } = error as { readonly socket?: { readonly bytesRead?: number } };
-  return socket?.bytesRead === 0;
+  const errors = causesOf(error) as { readonly socket?: { readonly bytesRead?: number } }[];
+  return errors.some(({ socket }) => socket?.bytesRead === 0);
 }
 
 const problems: Readonly<Record<string, (url: URL) => string>> = {

@@ -78,6 +78,15 @@ describe('what went wrong on the way to a server', () => {
   ])('%s', (_what, error, words) => {
     expect(describeNetworkError(error, new URL('https://there.example:8443/mcp?token=s3cret'))).toBe(words);
   });
+
+  test('a connection that is cut before anything came may be one that wants TLS, whatever stands around the error', () => {
+    const cut = failed('UND_ERR_SOCKET', { socket: { bytesRead: 0 } });
+    for (const error of [cut, new Error('fetch failed', { cause: cut })]) {
+      expect(describeNetworkError(error, new URL('http://there.example/mcp'))).toBe(
+        'there.example cut the connection before it answered anything; is it https instead of http? (UND_ERR_SOCKET)',
+      );
+    }
+  });
 });
 
 describe('what a server wrote that is no answer', () => {
