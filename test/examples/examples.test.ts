@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { runExample } from './run-example.js';
 
 describe('the examples of the README and the docs do what they show', () => {
@@ -11,10 +11,19 @@ describe('the examples of the README and the docs do what they show', () => {
     ],
     ['eras.ts', "2026-07-28 [ { type: 'text', text: '2026' } ]\n"],
     ['watched-catalog.ts', "[ 'everything' ]\n"],
+    ['user-tokens.ts', 'ada token-of-ada\nbob token-of-bob\n'],
     ['rotated-secrets.ts', '[{"type":"text","text":"the key is old"}]\n[{"type":"text","text":"the key is new"}]\n'],
     ['use-node-script-runtime.ts', 'true\n'],
   ])('%s', async (file, stdout) => {
     expect(await runExample(file)).toEqual({ code: 0, stdout, stderr: '' });
+  });
+
+  test('kubernetes/roles.ts', async () => {
+    vi.stubEnv('CATALOG', 'docs/examples/kubernetes/catalog.yaml').stubEnv('DB_PASSWORD', 'hunter2');
+    const { code, stdout } = await runExample('kubernetes/roles.ts');
+    vi.unstubAllEnvs();
+    const role = { kind: 'Role', metadata: { name: 'open-mcp-gateway', namespace: 'mcp-servers' } };
+    expect([code, JSON.parse(stdout)]).toMatchObject([0, { apiVersion: 'v1', kind: 'List', items: [role] }]);
   });
 
   test('errors.ts', async () => {
