@@ -56,7 +56,7 @@ export function createWebSessions<T extends WebServerTransport>(
   options: HttpSessionOptions<Request> = {},
 ): WebSessions {
   checkArgument('createWebSessions', isFunction(create), 'create must be a function', create);
-  checkArgument('createWebSessions', isFunction(serve), 'serve must be a function', serve);
+  checkArgument('createWebSessions', isFunction(serve), 'serve, the second argument, must be a function', serve);
   checkOptions('createWebSessions', sessionOptions, options);
   const resolved = resolveSessionOptions(options);
   const table = new SessionTable(create, serve, resolved);

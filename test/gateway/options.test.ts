@@ -231,7 +231,7 @@ test('sessions refuse to begin without the functions that they need', () => {
     refusal('createNodeSessions: create must be a function, not an object'),
   );
   expect(() => of(createWebSessions)(serve)).toThrow(
-    refusal('createWebSessions: serve must be a function, not undefined'),
+    refusal('createWebSessions: serve, the second argument, must be a function, not undefined'),
   );
   expect(() => of(createWebSessions)({}, serve)).toThrow(
     refusal('createWebSessions: create must be a function, not an object'),
