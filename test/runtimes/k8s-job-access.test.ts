@@ -119,7 +119,7 @@ describeWithKubernetes('k8s-job: access', () => {
     const [checked] = await gateway.check();
     expect(checked?.problems).toHaveLength(16);
     await expect(gateway.connect('orders').start()).rejects.toThrow(
-      /"orders": may not create leases.coordination.k8s.io in namespace ".*" \(403\): .*cannot create resource "leases"/,
+      /"orders": may not create leases.coordination.k8s.io in namespace ".*" \(403\): .*cannot create resource "leases".*; grant it, as in the Role that gateway\.rbac\(\) gives/,
     );
   });
 });

@@ -99,6 +99,21 @@ describe('calls', () => {
     expect(pathOf(pods({ namespace: 'a/b?c#d', name: '' }))).toBe('api/v1/namespaces/a%2Fb%3Fc%23d/pods/%00');
   });
 
+  test('what to grant is told of rights alone, and not of a quota', () =>
+    withFake(async (fake, cluster) => {
+      const right = 'pods is forbidden: User "me" cannot get resource "pods" in API group "" in the namespace "home"';
+      const quota = 'pods "a" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=2, limited: pods=2';
+      const remedy = '; grant it, as in the Role that gateway.rbac() gives';
+      for (const [message, told] of [
+        [right, `(403): ${right}${remedy}`],
+        [quota, `(403): ${quota}`],
+      ] as const) {
+        fake.answer = (_request, response) => sendJson(response, 403, { kind: 'Status', message });
+        const failed: Error = await cluster.get(pod).catch((error) => error);
+        expect(failed.message.endsWith(told), failed.message).toBe(true);
+      }
+    }));
+
   test.each([
     [403, 'forbidden', 'may not get pods "a" in namespace "home" (403): no rights'],
     [404, 'not-found', 'cannot get pods "a" in namespace "home": it is not there (404): no rights'],

@@ -1,5 +1,6 @@
 import type { AccessRule } from '../../../runtime.js';
 import type { Cluster } from './cluster.js';
+import { grantIt } from './kubernetes-error.js';
 import { showResource } from './resources.js';
 
 /**
@@ -21,7 +22,7 @@ export async function findMissingAccess(
       if (allowed) return [];
       const what = showResource({ group: apiGroup, version: '', resource, subresource, namespace });
       const why = reason === '' ? '' : ` (${reason})`;
-      return [`may not ${verb} ${what}${why}; grant it, as in the Role that gateway.rbac() gives`];
+      return [`may not ${verb} ${what}${why}; ${grantIt}`];
     }),
   );
   return answers.flat();

@@ -68,6 +68,9 @@ export function toStartError(error: unknown, server: string): unknown {
   return new GatewayError('START_FAILED', error.message, { server, cause: error, delivered: false });
 }
 
+/** What to do where a right is missing. */
+export const grantIt = 'grant it, as in the Role that gateway.rbac() gives';
+
 const byStatus: Readonly<Record<number, KubernetesFailure>> = {
   400: 'invalid',
   401: 'unauthorized',
@@ -89,7 +92,9 @@ export function answerError(status: number, body: string, verb: string, ref: Res
     'not-found': `cannot ${what}: it is not there (404)`,
   };
   const text = words[failure] ?? `cannot ${what} (${status})`;
-  return new KubernetesError(failure, said === '' ? text : `${text}: ${said}`, { status, said });
+  // A quota or a webhook may forbid something too.
+  const remedy = failure === 'forbidden' && /cannot \w+ resource /.test(said) ? `; ${grantIt}` : '';
+  return new KubernetesError(failure, said === '' ? text : `${text}: ${said}${remedy}`, { status, said });
 }
 
 function messageOfStatus(body: string): string {
