@@ -88,6 +88,8 @@ export interface GatewayErrorOptions {
   readonly auth?: AuthInfo | undefined;
 }
 
+const details = ['server', 'exit', 'issues', 'delivered', 'status', 'retryAfterMs', 'auth'] as const;
+
 const brand = Symbol.for('open-mcp-gateway.error');
 
 /**
@@ -98,19 +100,19 @@ const brand = Symbol.for('open-mcp-gateway.error');
 export class GatewayError extends Error {
   readonly code: GatewayErrorCode;
   /** The id of the catalog entry concerned. */
-  readonly server: string | undefined;
+  declare readonly server: string | undefined;
   /** How the server ended, when it did. */
-  readonly exit: ExitInfo | undefined;
+  declare readonly exit: ExitInfo | undefined;
   /** Every problem of the catalog, for `CATALOG_INVALID`. */
-  readonly issues: readonly CatalogIssue[] | undefined;
+  declare readonly issues: readonly CatalogIssue[] | undefined;
   /** Had the request been handed to the server? `false` is safe to retry; `'unknown'` is not. */
-  readonly delivered: boolean | 'unknown' | undefined;
+  declare readonly delivered: boolean | 'unknown' | undefined;
   /** HTTP status, for servers reached over HTTP. */
-  readonly status: number | undefined;
+  declare readonly status: number | undefined;
   /** How long the server asks to wait before the next try, when it said so (429, 503). */
-  readonly retryAfterMs: number | undefined;
+  declare readonly retryAfterMs: number | undefined;
   /** Where a person can grant access, for `AUTH_REQUIRED`. */
-  readonly auth: AuthInfo | undefined;
+  declare readonly auth: AuthInfo | undefined;
 
   constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
     super(
@@ -119,13 +121,12 @@ export class GatewayError extends Error {
     );
     this.name = 'GatewayError';
     this.code = code;
-    this.server = options.server;
-    this.exit = options.exit;
-    this.issues = options.issues;
-    this.delivered = options.delivered;
-    this.status = options.status;
-    this.retryAfterMs = options.retryAfterMs;
-    this.auth = options.auth;
+    for (const name of details) {
+      // What there is nothing of would stand in each print of the error.
+      if (options[name] !== undefined) {
+        Object.assign(this, { [name]: options[name] });
+      }
+    }
     Object.defineProperty(this, brand, { value: true });
   }
 

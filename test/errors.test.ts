@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { errorNumbers, GatewayError } from '../src/errors.js';
 import { ServerError } from '../src/instance/server-error.js';
@@ -44,6 +45,12 @@ describe('GatewayError', () => {
     expect(error.message).toBe('"github": the command is missing');
     expect(error.cause).toBe(cause);
     expect(error.name).toBe('GatewayError');
+  });
+
+  test('shows only what it has when it is printed', () => {
+    const error = new GatewayError('START_FAILED', 'no', { server: 'github', delivered: false });
+    expect({ ...error }).toEqual({ name: 'GatewayError', code: 'START_FAILED', server: 'github', delivered: false });
+    expect(inspect(error)).not.toContain('undefined');
   });
 
   test('has no cause of its own making', () => {
