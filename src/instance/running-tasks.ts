@@ -27,13 +27,13 @@ export class RunningTasks {
     return this.#until.size > 0;
   }
 
-  /** Looks at a task in a result or notification. */
-  see({ taskId, status, ttl }: Fields): void {
+  /** Looks at a task in a result or notification, which revision 2026-07-28 writes with another name for its `ttl`. */
+  see({ taskId, status, ttl, ttlMs = ttl }: Fields): void {
     if (hasEnded(status)) {
       this.#until.delete(taskId);
     } else if (status !== undefined) {
       this.#makeRoom(taskId);
-      this.#until.set(taskId, this.#end(taskId, ttl));
+      this.#until.set(taskId, this.#end(taskId, ttlMs));
     }
   }
 

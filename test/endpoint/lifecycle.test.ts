@@ -4,6 +4,7 @@ import { createLinkedPair } from '../../src/transport/linked-pair.js';
 import { settle } from '../support/fake-clock.js';
 import { collectGarbage } from '../support/heap.js';
 import { envelope, ModernTestCaller } from './modern-caller.js';
+import { statelessServer } from './modern-servers.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
@@ -461,6 +462,24 @@ describe('time', () => {
     await using t = setUp({ runs }, { entry: { idle_timeout: '1m', health: { interval: 0 } } });
     await using caller = await t.caller();
     await caller.result('tools/call', { name: 'runs__x', task: {} });
+    await t.clock.advance(4 * 60_000);
+    await caller.result('tasks/get', { taskId: 't' });
+    await t.clock.advance(4 * 60_000);
+    expect(t.server('runs').live).toHaveLength(1);
+    await t.clock.advance(2 * 60_000);
+    expect(t.server('runs').live).toEqual([]);
+  });
+
+  test.each(['caller', 'shared'])('so does a task of a stateless server, isolation: %s', async (isolation) => {
+    const task = { taskId: 't', status: 'working', createdAt: '', lastUpdatedAt: '', ttlMs: 5 * 60_000 };
+    const runs = statelessServer({
+      'tools/call': () => ({ resultType: 'task', ...task }),
+      'tasks/get': () => ({ resultType: 'complete', ...task }),
+    });
+    await using t = setUp({ runs }, { entry: { isolation, idle_timeout: '1m', health: { interval: 0 } } });
+    const capabilities = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
+    await using caller = await ModernTestCaller.open(t.gateway.connect(), capabilities);
+    await caller.call('runs__go');
     await t.clock.advance(4 * 60_000);
     await caller.result('tasks/get', { taskId: 't' });
     await t.clock.advance(4 * 60_000);
