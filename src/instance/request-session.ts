@@ -11,7 +11,8 @@ import {
   type Transport,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
-import { isFields } from '../transport/modern.js';
+import { isFields, metaKeys } from '../transport/modern.js';
+import { withoutTasks } from '../transport/tasks.js';
 import { once } from '../util/once.js';
 import type { Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
@@ -136,9 +137,9 @@ export class RequestTransport implements Transport, LinkOwner {
     this.#initializeParams = params ?? {};
     const link = this.#take();
     link.open().then(
-      ({ result, capabilities: { tasks: _, ...capabilities } }) => {
+      ({ result, capabilities }) => {
         this.#fresh = link;
-        this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities } });
+        this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities: withoutTasks(capabilities) } });
       },
       (error: GatewayError) => {
         this.#release(link);
@@ -183,7 +184,7 @@ export class RequestTransport implements Transport, LinkOwner {
     };
     const progressToken = request.params?._meta?.progressToken;
     // The link changes what it is given.
-    const copy = { ...request };
+    const copy = forOneRequest(request);
     open.linkId = link.request(copy, {
       callerId: request.id,
       onAnswer: finish,
@@ -273,6 +274,18 @@ export class RequestTransport implements Transport, LinkOwner {
       runCallback(this, () => this.onmessage?.(message, extra));
     }
   }
+}
+
+/** A stateless server would make a task of it, which ended with the answer that tells of it. */
+function forOneRequest(request: JSONRPCRequest): JSONRPCRequest {
+  const { _meta, ...params }: Params = request.params ?? {};
+  const capabilities = _meta?.[metaKeys.clientCapabilities];
+  return isFields(capabilities)
+    ? {
+        ...request,
+        params: { ...params, _meta: { ..._meta, [metaKeys.clientCapabilities]: withoutTasks(capabilities) } },
+      }
+    : { ...request };
 }
 
 /** Clients ask for a task where a tool says that it may run as one, whenever another server of the merged peer runs tasks. */

@@ -13,6 +13,16 @@ export function hasTasksExtension(capabilities: Fields): boolean {
   return isFields(capabilities.extensions) && capabilities.extensions[tasksExtension] !== undefined;
 }
 
+/** Capabilities of either side, without tasks of either era. */
+export function withoutTasks(capabilities: Fields): Record<string, unknown> {
+  const { tasks: _, ...rest } = capabilities;
+  if (!isFields(rest.extensions)) {
+    return rest;
+  }
+  const { [tasksExtension]: __, ...extensions } = rest.extensions;
+  return { ...rest, extensions };
+}
+
 /** Whether a server of 2025-11-25 runs tools as tasks. */
 export function runsToolTasks({ tasks }: Fields): boolean {
   const requests = isFields(tasks) && isFields(tasks.requests) ? tasks.requests : {};

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createGateway, InProcessRuntime } from '../../src/index.js';
+import { ModernTestCaller } from '../endpoint/modern-caller.js';
+import { discovery, statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
@@ -264,6 +266,31 @@ describe('isolation: request', () => {
     await using other = await t.caller({}, { caller: { id: 'same' } });
     expect(other.received[0]).toMatchObject({ result: { capabilities: { tools: {} } } });
     expect(other.received[0]).not.toHaveProperty('result.capabilities.tasks');
+  });
+
+  test('has a stateless server make no task of a call', async () => {
+    const extensions = { 'io.modelcontextprotocol/tasks': {}, own: {} };
+    const task = { taskId: 't', status: 'working', createdAt: '', lastUpdatedAt: '', ttlMs: null };
+    const server = statelessServer({
+      'server/discover': () => discovery({ capabilities: { tools: {}, extensions } }),
+      'tools/call': ({ params }) =>
+        JSON.stringify(params?._meta).includes('/tasks')
+          ? { resultType: 'task', ...task }
+          : { resultType: 'complete', content: [] },
+    });
+    await using t = setUp({ a: server }, { entry: { isolation: 'request' } });
+    await using caller = await ModernTestCaller.open(t.gateway.connect({ caller: { id: 'same' } }), { extensions });
+    expect(await caller.call('a__go')).toMatchObject({ resultType: 'complete', content: [] });
+    const { request } = await t.server('a').request('tools/call');
+    expect(request.params?._meta).toMatchObject({
+      'io.modelcontextprotocol/clientCapabilities': { extensions: { own: {} } },
+    });
+    await using other = await ModernTestCaller.open(t.gateway.connect({ caller: { id: 'same' } }), { extensions });
+    expect((await other.result('server/discover')).capabilities).toMatchObject({ extensions: { own: {} } });
+    expect((await other.result('server/discover')).capabilities).not.toHaveProperty([
+      'extensions',
+      'io.modelcontextprotocol/tasks',
+    ]);
   });
 
   test('what was known of a server with another isolation, tasks included, counts no more', async () => {
