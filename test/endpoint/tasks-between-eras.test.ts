@@ -324,6 +324,11 @@ test('what was answered when the caller left comes to nobody', async () => {
   expect(caller.answers('late')).toEqual([]);
 });
 
+/** The same as a server of 2025-11-25 that makes a task of each call. */
+function modernServerOf({ status }: { status: string }): Script {
+  return { ...modernServer([{ status }]), tools: [{ name: 'slow' }] };
+}
+
 /** A server of 2026-07-28 that makes a task of each call. */
 function modernServer(answers: Json[], more: NonNullable<Script['on']> = {}): Script {
   const task = { taskId: 't1', status: 'working', ...times, ttlMs: null, pollIntervalMs: 100 };
@@ -556,6 +561,42 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(await caller.result('tasks/get', { taskId })).toEqual(task);
     expect(await caller.result('tasks/result', { taskId })).toMatchObject({ quick: true });
     expect((await caller.error('tasks/cancel', { taskId })).code).toBe(-32602);
+  });
+});
+
+describe.each([
+  ['one with sessions and another', legacyServer, legacyServer],
+  ['a stateless one and another', modernServerOf, modernServerOf],
+  ['one with sessions and a stateless one', legacyServer, modernServerOf],
+  ['a stateless one and one with sessions', modernServerOf, legacyServer],
+] as const)('tasks of two servers with one id, %s', (_, first, second) => {
+  test('are two for a stateless caller, whatever it declares with each request', async () => {
+    const one = first({ status: 'working' });
+    const two = second({ status: 'working' });
+    await using setup = setUp({ one, two });
+    await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+    await caller.result('tools/list');
+    const begin = async (server: string, capabilities: Json) => {
+      caller.capabilities = capabilities;
+      const { taskId, resultType } = await caller.call(`${server}__slow`);
+      expect(resultType).toBe('task');
+      return taskId;
+    };
+    const others = { ...withTasks, elicitation: {} };
+    const ofOne = await begin('one', withTasks);
+    const ofTwo = await begin('two', others);
+    expect(ofTwo).not.toBe(ofOne);
+    for (const [server, taskId] of [
+      ['one', ofOne],
+      ['two', ofTwo],
+    ] as const) {
+      for (const method of ['tasks/get', 'tasks/cancel', 'tasks/get']) {
+        const { taskId: shown = taskId } = await caller.result(method, { taskId });
+        expect(shown).toBe(taskId);
+      }
+      const asked = setup.server(server).instances.flatMap((instance) => instance.requests('tasks/cancel'));
+      expect(asked.map(({ params }) => params?.taskId)).toEqual(['t1']);
+    }
   });
 });
 

@@ -5,6 +5,7 @@ import { createGateway, type FetchOptions, type Gateway, type Interceptor } from
 import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
+import { statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
@@ -44,6 +45,21 @@ function post(method: string, params: Json = {}, headers: Record<string, string>
 }
 
 const me: FetchOptions = { caller: { id: 'me' } };
+
+function legacyTasks(task: Json): Script {
+  return {
+    tools: [{ name: 'go', execution: { taskSupport: 'required' } }],
+    capabilities: { tools: {}, tasks: { requests: { tools: { call: {} } } } },
+    on: { 'tools/call': () => ({ task }), 'tasks/get': () => task },
+  };
+}
+
+function statelessTasks(task: Json): Script {
+  return statelessServer({
+    'tools/call': () => ({ resultType: 'task', ...task }),
+    'tasks/get': () => ({ resultType: 'complete', ...task }),
+  });
+}
 
 describe('gateway.fetch', () => {
   test.each([
@@ -354,6 +370,26 @@ describe('gateway.fetch', () => {
     await setup.clock.advance(8 * 60_000);
     instance.answer(request, { content: [] });
     expect(await asking).toContain('"status":"completed"');
+  });
+
+  test.each([
+    ['a server with sessions', { ttl: 60 * 60_000 }, legacyTasks],
+    ['a stateless server', { ttlMs: 60 * 60_000 }, statelessTasks],
+  ])('remembers a caller while a task of %s runs', async (_, ttl, scriptOf) => {
+    const task = { taskId: 't', status: 'working', createdAt: '', lastUpdatedAt: '', ...ttl };
+    await using setup = setUp({ one: scriptOf(task) }, { entry: { health: { interval: 0 } } });
+    const _meta = envelope({ extensions: { 'io.modelcontextprotocol/tasks': {} } });
+    const ask = async (method: string, params: Json, name?: string) => {
+      const headers = name === undefined ? {} : { 'mcp-name': name };
+      const response = await setup.gateway.fetch(post(method, { _meta, ...params }, headers), me);
+      return response.text();
+    };
+    await ask('tools/list', {});
+    expect(await ask('tools/call', { name: 'one__go' })).toContain('"resultType":"task"');
+    await setup.clock.advance(30 * 60_000);
+    expect(await ask('tasks/get', { taskId: 't' }, 't')).toContain('"status":"working"');
+    await setup.clock.advance(80 * 60_000);
+    expect(setup.server('one').live).toEqual([]);
   });
 
   test('knows ten thousand callers at once, and refuses more until some are forgotten', async () => {

@@ -106,7 +106,7 @@ export class ModernPeer {
     if (unknown.has(method)) {
       return refuse({ code: -32601, message: `method not found: ${method} (of earlier revisions)` });
     }
-    if (taskMethods.has(method) && this.#tasks.has(params?.taskId)) {
+    if (this.#taskOf(request)?.isPassed === false) {
       return this.#answerTask(request, extra, reply);
     }
     if (params?.requestState !== undefined && resumable.has(method)) {
@@ -157,7 +157,8 @@ export class ModernPeer {
     reply: Reply,
     original: JSONRPCRequest,
   ): OpenExchange {
-    const session = this.#sessions.of(envelope);
+    const task = this.#taskOf(request);
+    const session = task?.session ?? this.#sessions.of(envelope);
     if (session === undefined) {
       const message = `the caller uses ${mostSessions} sets of capabilities at once already`;
       reply({ jsonrpc: '2.0', id: request.id, error: { code: -32603, message } });
@@ -188,10 +189,16 @@ export class ModernPeer {
     const params = {
       ...request.params,
       ...(call.isTask && { task: {} }),
+      ...(task && { taskId: task.taskId }),
       ...(call.progressToken !== undefined && { _meta: { ...meta, progressToken: call.id } }),
     };
     session.peer.receive({ ...request, id: call.id, params }, extra);
     return this.#exchange(call, reply);
+  }
+
+  /** The task that a request asks for. */
+  #taskOf({ method, params }: JSONRPCRequest) {
+    return taskMethods.has(method) ? this.#tasks.find(params?.taskId) : undefined;
   }
 
   #answerTask(request: JSONRPCRequest, extra: PeerExtra | undefined, reply: Reply): OpenExchange {
@@ -293,18 +300,24 @@ export class ModernPeer {
     }
   }
 
-  /** Learns of tools and tasks from what servers with sessions answer. */
+  /** Learns of tools and tasks from what servers answer. */
   #withTask({ session, request, isTask }: ModernCall, response: Response): Response {
     if (!('result' in response)) {
       return response;
     }
-    const { task, tools } = response.result;
+    const { result } = response;
+    const { task, tools, resultType } = result;
     if (listKindOf(request.method) === 'tools') {
       this.#tasks.learn(tools);
     }
-    return isTask && isFields(task)
-      ? { ...response, result: this.#tasks.created(session, task, this.#options.clock.date()) }
-      : response;
+    if (taskMethods.has(request.method)) {
+      return this.#tasks.passed(request.params?.taskId, response);
+    }
+    const isPassed = resultType === 'task';
+    const begun = isPassed ? result : isTask && isFields(task) ? task : undefined;
+    return begun === undefined
+      ? response
+      : { ...response, result: this.#tasks.created(session, begun, this.#options.clock.date(), isPassed) };
   }
 
   #notified(session: CallerSession, message: JSONRPCNotification, related: RequestId | undefined): void {

@@ -11,10 +11,14 @@ import { askable, toInputRequest } from './input-requests.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** A task that runs at a server with sessions. */
+/** A task that a server runs for the caller. */
 interface SessionTask {
   readonly session: CallerSession;
   readonly taskId: string;
+  /** What the caller calls it. */
+  readonly shownId: string;
+  /** Of a stateless server, which answers in the caller's own words. */
+  readonly isPassed: boolean;
   /** What the server waits for, by the id under which the session asked. */
   readonly questions: Map<string, JSONRPCRequest>;
   /** The answer to `tasks/result`, which such servers wait with until the end, and ask on; and for whom it is. */
@@ -31,8 +35,9 @@ const usualLifetimeMs = 60 * 60_000;
 export const taskMethods: ReadonlySet<string> = new Set(['tasks/get', 'tasks/update', 'tasks/cancel']);
 
 /**
- * Tasks of servers of 2025-11-25 for a caller of 2026-07-28: the caller asks how a task is, and finds its result, or what
- * the server needs, in the answer; the server is asked for each on its own.
+ * The tasks of a caller of 2026-07-28, each of which belongs to one of its sessions. Those of servers of 2025-11-25 are
+ * translated: the caller asks how a task is, and finds its result, or what the server needs, in the answer; the server is
+ * asked for each on its own.
  */
 export class SessionTasks {
   readonly #sessions: CallerSessions;
@@ -59,8 +64,9 @@ export class SessionTasks {
     return this.#required.has(tool as string);
   }
 
-  has(taskId: unknown): boolean {
-    return this.#tasks.get(taskId as string) !== undefined;
+  /** Where to ask for a task that the caller names; undefined for one that nobody has told it of. */
+  find(shownId: unknown): Pick<SessionTask, 'session' | 'taskId' | 'isPassed'> | undefined {
+    return this.#tasks.get(shownId as string);
   }
 
   /** A session is closed, and its tasks cannot be asked for any more. */
@@ -73,22 +79,36 @@ export class SessionTasks {
     return [...this.#tasks.values()].some((task) => task.session === session && task.isRunning && task.until > now);
   }
 
-  /** A call was answered with a task. @returns the answer for the caller */
-  created(session: CallerSession, task: Fields, now: number): Record<string, unknown> {
+  /** A call was answered with a task, by a server with sessions or by a stateless one. @returns the answer for the caller */
+  created(session: CallerSession, task: Fields, now: number, isPassed: boolean): Record<string, unknown> {
+    const shown = isPassed ? task : { resultType: 'task', ...toModernTask(task) };
     const taskId = String(task.taskId);
-    const lifetimeMs = typeof task.ttl === 'number' && task.ttl < usualLifetimeMs ? task.ttl : usualLifetimeMs;
-    const until = now + lifetimeMs;
+    const shownId = this.#nameOf(session, taskId);
+    const { ttlMs } = shown as Fields;
+    const until = now + (typeof ttlMs === 'number' && ttlMs < usualLifetimeMs ? ttlMs : usualLifetimeMs);
     const questions = new Map<string, JSONRPCRequest>();
-    this.#tasks.set(taskId, { session, taskId, questions, payload: undefined, isRunning: true, until });
-    return { resultType: 'task', ...toModernTask(task) };
+    const known = { session, taskId, shownId, isPassed, questions, payload: undefined, isRunning: true, until };
+    this.#tasks.set(shownId, known);
+    return { ...shown, taskId: shownId };
+  }
+
+  /** A stateless server has said how a task is. @returns the answer for the caller */
+  passed(shownId: unknown, response: Response): Response {
+    const task = this.#tasks.get(shownId as string);
+    const status = 'result' in response ? response.result.status : undefined;
+    if (task === undefined || !('result' in response) || status === undefined) {
+      return response;
+    }
+    task.isRunning = !hasEnded(status);
+    return { ...response, result: { ...response.result, taskId: task.shownId } };
   }
 
   /** Takes what a server asks in the course of a task; false for what belongs to none. */
   takes(session: CallerSession, question: JSONRPCRequest): boolean {
     const meta = question.params?._meta as Fields | undefined;
     const related = meta?.[relatedTask] as { taskId?: unknown } | undefined;
-    const task = this.#tasks.get(related?.taskId as string);
-    if (task === undefined || task.session !== session || !askable.has(question.method)) {
+    const task = related === undefined ? undefined : this.#ofSession(session, related.taskId);
+    if (task === undefined || !askable.has(question.method)) {
       return false;
     }
     task.questions.set(String(question.id), question);
@@ -128,7 +148,7 @@ export class SessionTasks {
       task.isRunning = false;
       return answer;
     }
-    const fields = toModernTask(answer.result);
+    const fields: Fields = { ...toModernTask(answer.result), taskId: task.shownId };
     const { status } = fields;
     task.isRunning = !hasEnded(status);
     switch (status) {
@@ -196,6 +216,24 @@ export class SessionTasks {
       task.session.peer.receive({ jsonrpc: '2.0', id: id as RequestId, error });
     }
     task.questions.clear();
+  }
+
+  /** Sessions know nothing of each other: two servers may have given one id to two tasks. */
+  #nameOf(session: CallerSession, taskId: string): string {
+    let name = taskId;
+    for (let number = 2; this.#isOther(name, session, taskId); number += 1) {
+      name = `${taskId}-${number}`;
+    }
+    return name;
+  }
+
+  #isOther(name: string, session: CallerSession, taskId: string): boolean {
+    const known = this.#tasks.get(name);
+    return known !== undefined && (known.session !== session || known.taskId !== taskId);
+  }
+
+  #ofSession(session: CallerSession, taskId: unknown): SessionTask | undefined {
+    return [...this.#tasks.values()].find((task) => task.session === session && task.taskId === taskId);
   }
 
   #toResponse(task: Fields): Response {
