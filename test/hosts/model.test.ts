@@ -10,6 +10,7 @@ const happenings = [
   ...['result', 'progress', 'log', 'cancel', 'hang up', 'batch', 'odd', 'upload', 'cut upload', 'listened', 'flood'],
   ...['question', 'answer to a question', 'withdrawn question', 'theft of a question', 'resumed', 'theft of events'],
   ...['input required', 'answer to a stateless server', 'death', 'reload', 'SERVER_EXITED', 'TRANSPORT_CLOSED'],
+  ...['stalls', 'is deaf'],
   ...[200, 202, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 500, 503].map((status) => `status ${status}`),
 ];
 

@@ -262,6 +262,8 @@ export class ClientSteps {
       answers: 0,
       progress: [],
       exchange: undefined,
+      // A stateless server gets it anew.
+      at: sent.server === 'new' ? undefined : sent.at,
       isTheft,
       isAgain: true,
     };

@@ -46,6 +46,9 @@ export class Ending {
       exchange.line.isOpen && exchange.line.write(rest);
     }
     for (let round = 0; round < 4; round += 1) {
+      for (const peer of servers.bytes.live) {
+        peer.goOn();
+      }
       await this.#world.pause();
       for (const client of clients.filter(isReady)) {
         for (const asked of client.asked.splice(0)) {
@@ -57,6 +60,9 @@ export class Ending {
         held.instance.closed || held.instance.answer(held.request, this.#world.complete(held));
       }
       await this.#world.passTime(6_000);
+    }
+    for (const { unwritten } of servers.bytes.live) {
+      unwritten > 0 && judge.problem(`${unwritten} bytes of a server are not read`);
     }
     for (const { client, line, end, sent, number, what, isStream } of judge.exchanges) {
       const isLong = isStream || what === 'listen' || line.waiting > 1 || sent.some(({ isCancelled }) => isCancelled);

@@ -42,6 +42,8 @@ export interface PlayedHost {
   readonly sessionCount: number;
   /** Requests whose response has not ended. */
   readonly openRequests: number;
+  /** Of one response, at most, that its client has not read. */
+  readonly unreadBytes: number;
   closeSessions(graceMs: number): Promise<void>;
   /** Ends what connections are left, and stops to listen. */
   closeServer(): Promise<void>;
@@ -105,15 +107,15 @@ export async function openHost({
   };
   const sockets = new Set<Socket>();
   let activity = 0;
-  let openRequests = 0;
+  const responses = new Set<ServerResponse>();
 
   const { sessions, handle } = create();
   const server = createServer((request, response) => {
     activity += 1;
-    openRequests += 1;
+    responses.add(response);
     response.once('close', () => {
       activity += 1;
-      openRequests -= 1;
+      responses.delete(response);
     });
     Promise.resolve(handle(request, response)).catch(onError);
   });
@@ -141,7 +143,10 @@ export async function openHost({
       return sessions?.size ?? 0;
     },
     get openRequests() {
-      return openRequests;
+      return responses.size;
+    },
+    get unreadBytes() {
+      return Math.max(0, ...[...responses].map(({ writableLength }) => writableLength));
     },
     async closeSessions(graceMs) {
       await sessions?.close({ graceMs });

@@ -2,6 +2,7 @@ import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
 import { type Client, type Exchange, groupOf, nameOf, type Sent } from './clients.js';
+import { ExpectedLogs } from './expected-logs.js';
 import { textOf } from './odd-texts.js';
 
 /** What a server with sessions has asked. */
@@ -19,6 +20,7 @@ export class Judge extends Notes {
   readonly sent = new Map<number, Sent>();
   readonly exchanges: Exchange[] = [];
   readonly questions = new Map<number, Question>();
+  readonly logs = new ExpectedLogs(this);
   readonly #owners = new Map<ScriptedInstance, string>();
   /** Transports of somebody else end the responses of a session without the answers. */
   isForeign = false;

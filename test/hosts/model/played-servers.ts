@@ -2,6 +2,8 @@ import type { CatalogInput } from '../../../src/index.js';
 import type { JSONRPCRequest } from '../../../src/sdk.js';
 import { discovery } from '../../endpoint/modern-servers.js';
 import { hold, type Json, RpcError, type ScriptedInstance, ScriptedServer } from '../../endpoint/scripted-server.js';
+import type { Chance } from '../../gateway/model/chance.js';
+import { ByteRuntime } from './byte-runtime.js';
 
 /** One for each caller, one for all, and one of the stateless era. */
 export const serverIds = ['own', 'all', 'new'] as const;
@@ -20,9 +22,14 @@ export type OnCall = (instance: ScriptedInstance, request: JSONRPCRequest) => Js
 export class PlayedServers {
   readonly held: Held[] = [];
   readonly servers: Record<ServerId, ScriptedServer>;
+  /** Of those that are reached over pipes. */
+  readonly bytes: ByteRuntime;
+  readonly #byBytes: readonly ServerId[];
   generation = 1;
 
-  constructor(onCall: OnCall) {
+  constructor(chance: Chance, onCall: OnCall) {
+    this.bytes = new ByteRuntime(chance);
+    this.#byBytes = serverIds.filter(() => chance.oneIn(2));
     const create = (id: ServerId) => this.#create(id, onCall);
     this.servers = { own: create('own'), all: create('all'), new: create('new') };
   }
@@ -41,14 +48,17 @@ export class PlayedServers {
 
   /** Changes with whatever comes to one of them. */
   get activity(): number {
-    return this.instances.reduce((sum, { received, closed }) => sum + received.length + Number(closed), 0);
+    return this.instances.reduce(
+      (sum, { received, closed }) => sum + received.length + Number(closed),
+      this.bytes.activity,
+    );
   }
 
   get catalog(): CatalogInput {
     return {
       servers: serverIds.map((id) => ({
         id,
-        runtime: this.servers[id].runtime,
+        runtime: { ...this.servers[id].runtime, type: this.#byBytes.includes(id) ? 'bytes' : 'in-process' },
         isolation: id === 'own' ? 'caller' : 'shared',
         request_timeout: '60s',
         idle_timeout: '2m',

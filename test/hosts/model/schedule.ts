@@ -22,7 +22,7 @@ export class Schedule {
   static async open(setting: number): Promise<Schedule> {
     const chance = createChance(setting);
     const kind = chance.weigh(hostKinds.map((each) => [each.startsWith('SDK') ? 1 : 3, each] as const));
-    const schedule = new Schedule(await World.open(kind), setting);
+    const schedule = new Schedule(await World.open(kind, chance), setting);
     for (let count = 0; count < 3; count += 1) {
       await schedule.#clients.join(chance);
     }
@@ -71,6 +71,8 @@ export class Schedule {
       [1, at((instance) => (chance.oneIn(6) ? servers.flood(instance) : undefined))],
       [1, () => chance.pick(world.servers.live)?.notify('notifications/tools/list_changed')],
       [1, at((instance) => servers.die(chance.pick(world.servers.live) ?? instance))],
+      [3, () => servers.hold(chance)],
+      [4, () => servers.goOn()],
       [1, () => servers.reload()],
       [3, () => world.passTime(chance.one([100, 6_000, 16_000, 31_000, 130_000, 310_000]))],
     ])();

@@ -75,6 +75,7 @@ export class ServerSteps {
     if (group !== undefined) {
       const data = { group, number: this.#world.number(), padding: 'x'.repeat(length) };
       this.#world.judge.log(`${nameOfInstance(instance)} writes log ${data.number}`);
+      this.#world.judge.logs.written(instance, data.number, this.#world.turn);
       instance.notify('notifications/message', { level: 'info', data });
     }
   }
@@ -85,6 +86,8 @@ export class ServerSteps {
     if (judge.exchanges.some(({ line, end }) => line.isPaused && line.isOpen && end === undefined)) {
       judge.count('flood');
       judge.log('a flood');
+      // All at once it would be more than any client can read in time.
+      this.#world.servers.bytes.peers.get(instance)?.goOn();
       for (const exchange of judge.exchanges) {
         exchange.mayBeCut ||= exchange.line.isPaused || judge.before(exchange).length > 0;
       }
@@ -118,6 +121,25 @@ export class ServerSteps {
     if (question !== undefined) {
       question.isWithdrawn = true;
       question.instance.notify('notifications/cancelled', { requestId: question.id });
+    }
+  }
+
+  /** A server over pipes stops to write, in the middle of a line, or to read. */
+  hold(chance: Chance): void {
+    const { judge, servers } = this.#world;
+    const peer = chance.pick(servers.bytes.live);
+    if (peer !== undefined) {
+      const what = chance.one(['stalls', 'is deaf']);
+      judge.count(what);
+      judge.log(`a server ${what}`);
+      what === 'stalls' ? peer.stall() : peer.turnDeaf();
+    }
+  }
+
+  goOn(): void {
+    this.#world.judge.log('servers over pipes go on');
+    for (const peer of this.#world.servers.bytes.live) {
+      peer.goOn();
     }
   }
 

@@ -12,6 +12,9 @@ import { textOf } from './odd-texts.js';
 import { type Held, PlayedServers, type ServerId } from './played-servers.js';
 import { readResponse } from './read-response.js';
 
+/** Of one response, before its client is given up, and the last message besides. */
+const mostUnreadBytes = 21 * 1024 * 1024;
+
 /** How an HTTP request is other than a good one of its client. */
 export interface Other {
   readonly method?: string;
@@ -41,8 +44,8 @@ export class World {
   turn = 0;
   #next = 1;
 
-  static async open(kind: HostKind): Promise<World> {
-    const world = new World(kind);
+  static async open(kind: HostKind, chance: Chance): Promise<World> {
+    const world = new World(kind, chance);
     const { gateway, clock, judge } = world;
     const problem = (text: string) => judge.problem(text);
     const authenticate = (authorization: string | null, numbers: string | null) => {
@@ -54,14 +57,15 @@ export class World {
     return world;
   }
 
-  private constructor(kind: HostKind) {
+  private constructor(kind: HostKind, chance: Chance) {
     this.judge.isForeign = kind.startsWith('SDK');
-    this.servers = new PlayedServers((instance, request) => {
+    this.servers = new PlayedServers(chance, (instance, request) => {
       const sent = this.judge.arrived(instance, request);
       return sent === undefined || request.params?.name === 'now' ? this.complete({ instance, request }) : undefined;
     });
     this.gateway = createGateway(this.servers.catalog as never, {
       clock: this.clock,
+      runtimes: [this.servers.bytes],
       intercept: ({ caller, params, method }, next) => {
         const { n } = (params.arguments ?? {}) as Json;
         const numbers = (caller.data as { numbers: string | null } | undefined)?.numbers ?? '';
@@ -305,6 +309,10 @@ export class World {
       const now = this.#activity();
       quiet = now === before ? quiet + 1 : 0;
       before = now;
+    }
+    this.judge.logs.check((instance) => this.servers.bytes.peers.get(instance)?.isHeld === true);
+    if (this.host.unreadBytes > mostUnreadBytes) {
+      this.judge.problem(`${this.host.unreadBytes} bytes are kept for one client`);
     }
     for (const problem of this.servers.problems.splice(0)) {
       this.judge.problem(`a server failed: ${String(problem)}`);
