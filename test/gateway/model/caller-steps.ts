@@ -9,6 +9,20 @@ import { foreign, uriOf } from './servers.js';
 import type { What, World } from './world.js';
 
 const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
+/** What may be asked of tasks. */
+const methods = {
+  legacy: [
+    [2, 'tasks/get'],
+    [2, 'tasks/result'],
+    [1, 'tasks/cancel'],
+    [2, 'tasks/list'],
+  ],
+  modern: [
+    [8, 'tasks/get'],
+    [1, 'tasks/cancel'],
+    [1, 'tasks/update'],
+  ],
+} as const;
 const tokens: readonly (RequestId | undefined)[] = [undefined, 0, 1, '1'];
 
 /** What callers do. */
@@ -63,6 +77,9 @@ export class CallerSteps {
         { protocolVersion: '2025-11-25', capabilities, clientInfo },
         { id: 'initialize' },
       );
+    } else if (member.capabilities.extensions !== undefined && chance.oneIn(2)) {
+      // By that it learns which tools run as tasks alone.
+      this.ask(member, chance, 'tools/list');
     }
   }
 
@@ -73,11 +90,11 @@ export class CallerSteps {
       return;
     }
     const how = chance.one<How>(['pass', 'pass', 'pass', 'wait', 'refuse', 'replace']);
-    const isTask = member.era === 'legacy' && chance.oneIn(5);
+    const isTask = member.era === 'legacy' && chance.oneIn(this.#world.isAboutTasks ? 2 : 4);
     this.#world.call(
       member,
       member.to ?? chance.one(serverIds),
-      chance.one<What>(['go', 'go', 'go', 'now', 'ask', 'read', 'complete']),
+      chance.one<What>(['go', 'go', 'go', 'now', 'slow', 'slow', 'ask', 'read', 'complete']),
       how,
       id,
       chance.pick(tokens),
@@ -95,6 +112,8 @@ export class CallerSteps {
     sent.cancelled = true;
     if (sent.call !== undefined) {
       sent.call.toldOff = sent.call.at !== undefined && !sent.call.isAnswered;
+      const { task } = sent.call;
+      sent.call.isTaskToldOff = task !== undefined && member.era === 'legacy' && this.#world.isKnown(task.since);
     }
     if (sent.method === 'resources/subscribe') {
       // Whether it came through is not known.
@@ -106,8 +125,11 @@ export class CallerSteps {
     this.#world.send(member, { method: 'notifications/cancelled', params: { requestId: sent.id, reason } });
   }
 
-  ask(member: Member, chance: Chance): void {
-    const method = chance.one(['tools/list', 'resources/list', 'prompts/list', 'ping', 'no/such']);
+  ask(
+    member: Member,
+    chance: Chance,
+    method = chance.one(['tools/list', 'resources/list', 'prompts/list', 'ping', 'no/such']),
+  ): void {
     this.#world.request(member, method, {}, {});
   }
 
@@ -178,26 +200,21 @@ export class CallerSteps {
     });
   }
 
-  aboutTask(member: Member, chance: Chance): void {
-    if (member.era === 'modern') {
+  /** Somebody who knows of tasks asks for one, or for one of others. */
+  aboutTask(chance: Chance): void {
+    const { tasks } = this.#world.judge;
+    const member = chance.pick(
+      this.#world.members.filter((each) => isThere(each) && tasks.idsFor(each).own.length > 0),
+    );
+    if (member === undefined) {
       return;
     }
-    const method = chance.one(['tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list', 'tasks/list']);
-    const taskId = chance.one(['t1', ...this.#world.judge.taskIds]);
-    const sent = this.#world.request(member, method, method === 'tasks/list' ? {} : { taskId }, {});
-    this.#world.watch(sent, () => {
-      const result = sent.result as (Json & { tasks?: Json[] }) | undefined;
-      for (const { c, n } of result?.tasks ??
-        (result === undefined ? [] : [(result.structuredContent as Json) ?? result])) {
-        this.#world.judge.count('task');
-        const call = this.#world.judge.calls.get(n as number);
-        if (c !== member.index || call?.member !== member) {
-          this.#world.judge.problem(
-            `${this.#world.judge.who(member)} gets the task of ${c}: ${JSON.stringify(sent.result)}`,
-          );
-        }
-      }
-    });
+    const { own, all } = tasks.idsFor(member);
+    const taskId = chance.pick(chance.oneIn(4) ? all : own);
+    const method = chance.weigh(methods[member.era]);
+    const more = method === 'tasks/update' && { inputResponses: { q0: {} } };
+    const params = method === 'tasks/list' ? {} : { taskId, ...more };
+    tasks.watch(this.#world.request(member, method, params, {}));
   }
 
   respond(member: Member, chance: Chance): void {
@@ -227,11 +244,18 @@ export class CallerSteps {
   }
 
   respondTo(member: Member, asked: Asked, again = false): void {
-    const { of, id, number } = asked;
+    const { of, task, id, number } = asked;
     this.#world.judge.log(`${this.#world.judge.who(member)} answers question ${String(number)}`);
+    if (task !== undefined) {
+      member.asked.splice(member.asked.indexOf(asked), 1);
+      const inputResponses = { [task.key]: this.answerTo(member, asked) };
+      this.#world.request(member, 'tasks/update', { taskId: task.taskId, inputResponses }, {});
+      return;
+    }
     if (of === undefined) {
       // Whoever answers a second time is not heard.
       again || member.asked.splice(member.asked.indexOf(asked), 1);
+      asked.isAnswered = true;
       this.#world.send(member, { id, result: this.answerTo(member, asked) });
       return;
     }

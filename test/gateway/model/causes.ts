@@ -111,7 +111,11 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
       return member.kind === 'fetch' && by('closing');
     case -32601:
     case -32603:
-      return member.era === 'legacy' && text.startsWith('the client could not answer');
+      return (
+        member.era === 'legacy' &&
+        // Also of a call that a stateless server has made a task of.
+        (text.startsWith('the client could not answer') || text === 'the task was cancelled')
+      );
     case -32002:
     case -32602:
       return (

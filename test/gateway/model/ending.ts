@@ -4,7 +4,7 @@ import { mostMebibytes } from './host.js';
 import { groupOf, isThere, type Member } from './members.js';
 import type { Operations } from './operations.js';
 import type { ServerSteps } from './server-steps.js';
-import { uriOf } from './servers.js';
+import { tools, uriOf } from './servers.js';
 import type { TaskSteps } from './tasks.js';
 import type { World } from './world.js';
 
@@ -41,6 +41,7 @@ export class Ending {
       }
       await this.#world.pause();
       this.#world.judge.healths.answer();
+      this.#tasks.endAll();
       for (const held of this.#world.servers.held.splice(0)) {
         held.instance.closed || this.#server.say(held, this.#world.complete(held));
       }
@@ -103,15 +104,13 @@ export class Ending {
       const expected = this.#world.entries
         .visible(member.seen)
         .flatMap(({ id, generation, deny }) =>
-          ['go', 'now', 'denied', `v${generation.number}`]
-            .filter((name) => !deny.includes(name))
-            .map((name) => `${id}__${name}`),
+          [...tools, `v${generation.number}`].filter((name) => !deny.includes(name)).map((name) => `${id}__${name}`),
         );
       const still = this.#world.gateway.status().filter((status) => status.stale);
       const isSure = (name: string) => !still.some(({ id }) => name.startsWith(`${id}__v`));
       checks.push(() => {
-        const tools = (sent.result?.tools ?? []) as { name: string }[];
-        const seen = tools.map(({ name }) => name).filter(isSure);
+        const listed = (sent.result?.tools ?? []) as { name: string }[];
+        const seen = listed.map(({ name }) => name).filter(isSure);
         if (
           sent.result !== undefined &&
           this.#world.host.limits === undefined &&
@@ -272,7 +271,9 @@ export class Ending {
     await this.#world.pause();
     this.checkAnswered();
     this.#world.host.checkEnds();
-    this.#world.judge.roots.check(this.#world.entries.servers.flatMap(({ instances }) => instances));
+    const all = this.#world.entries.servers.flatMap(({ instances }) => instances);
+    this.#world.judge.roots.check(all);
+    this.#world.judge.checkAnswered(all);
     const live = this.#world.entries.servers.flatMap((server) => server.live);
     if (live.length > 0) {
       this.#world.judge.problem(`left after close: ${live.map((instance) => this.#world.judge.name(instance))}`);

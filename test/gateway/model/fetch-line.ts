@@ -136,8 +136,9 @@ const url = 'http://localhost/mcp';
 const jsonHeaders = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
 
 function modernHeaders({ method, params }: Json): Record<string, string> {
-  const { name, uri } = (params ?? {}) as Json;
-  const named = { 'tools/call': name, 'prompts/get': name, 'resources/read': uri }[method as string];
+  const { name, uri, taskId } = (params ?? {}) as Json;
+  const ofTasks = { 'tasks/get': taskId, 'tasks/update': taskId, 'tasks/cancel': taskId };
+  const named = { 'tools/call': name, 'prompts/get': name, 'resources/read': uri, ...ofTasks }[method as string];
   return {
     ...jsonHeaders,
     'mcp-protocol-version': '2026-07-28',

@@ -3,6 +3,7 @@ import { nextPhases } from '../../../src/instance/phase-machine.js';
 import type { Chance } from './chance.js';
 import type { Entries } from './entries.js';
 import type { Judge } from './judge.js';
+import { tools } from './servers.js';
 
 /** Of all servers, where they are limited. */
 export const mostMebibytes = 1_024;
@@ -146,9 +147,9 @@ export class Host {
     for (const [id, { lists }] of Object.entries(gateway.snapshot())) {
       const entry = entries.of(id);
       const { isolation, number } = entry.generation;
-      const tools = lists.tools?.map(({ name }) => name);
+      const names = lists.tools?.map(({ name }) => name);
       this.#judge.count('snapshot');
-      if (!entry.isThere || isolation !== 'shared' || (tools && String(tools) !== `go,now,denied,v${number}`)) {
+      if (!entry.isThere || isolation !== 'shared' || (names && String(names) !== `${tools},v${number}`)) {
         this.#judge.problem(`the snapshot has of ${id}, generation ${number}, ${isolation}: ${JSON.stringify(lists)}`);
       }
     }

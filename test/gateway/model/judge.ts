@@ -1,5 +1,5 @@
 import type { GatewayLimits } from '../../../src/index.js';
-import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
+import { isResponse, type JSONRPCRequest, type RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
 import { Causes, hasCause } from './causes.js';
@@ -9,7 +9,7 @@ import { Levels } from './levels.js';
 import { type Asked, groupOf, isForCallers, type Member } from './members.js';
 import { Roots } from './roots.js';
 import { markOf, type PlayedServers } from './servers.js';
-import { checkTaskStatus } from './tasks.js';
+import { markOfTask, TaskJudge, taskOf } from './task-judge.js';
 
 /** A request as its caller remembers it. */
 export interface Sent {
@@ -50,6 +50,17 @@ export interface Call {
   isAnswered: boolean;
   /** Its server has to hear that nobody waits any more. */
   toldOff: boolean;
+  /** What its server has made of it, and when, as causes count. */
+  task:
+    | {
+        readonly instance: ScriptedInstance;
+        readonly taskId: unknown;
+        readonly since: number;
+        readonly sinceMs: number;
+      }
+    | undefined;
+  /** Nobody waits for the task, of which its caller does not know. */
+  isTaskToldOff: boolean;
   /** What its caller wanted of the log when it was sent last, and whether that was sure. */
   level: string | undefined;
   isLevelSettled: boolean;
@@ -87,8 +98,7 @@ export class Judge extends Notes {
   readonly healths = new Healths(this);
   servers!: PlayedServers;
   entries!: Entries;
-  /** Of all callers. */
-  readonly taskIds = new Set<unknown>();
+  readonly tasks = new TaskJudge(this);
   intercepts = false;
   limits: GatewayLimits | undefined;
   authorizes = false;
@@ -155,12 +165,12 @@ export class Judge extends Notes {
         this.problem(`${text}: answers to another question: ${JSON.stringify(request.params)}`);
         continue;
       }
-      this.#checkAnswer(question, answer as Json, text);
+      this.checkAnswer(question, answer as Json, text);
     }
   }
 
   /** What a question was answered with, by somebody who may. */
-  #checkAnswer(question: Question, result: Json, text: string): void {
+  checkAnswer(question: Question, result: Json, text: string): void {
     const { q, by } = answerOf(result);
     const member = this.members[by as number];
     if (q !== question.number) {
@@ -203,7 +213,38 @@ export class Judge extends Notes {
       for (const { result } of answers) {
         if (result !== undefined) {
           this.count('answer to a question');
-          this.#checkAnswer(question, result as Json, 'at a server');
+          this.checkAnswer(question, result as Json, 'at a server');
+        }
+      }
+    }
+  }
+
+  /** What a server has asked is taken back with its end. */
+  checkWithdrawn(): void {
+    for (const member of this.members.filter(({ kind, hasLeft, closes }) => kind === 'merged' && !hasLeft && !closes)) {
+      for (const { id, number, isAnswered } of member.asked) {
+        const question = this.questions.get(number as number);
+        if (id !== undefined && !isAnswered && question?.instance.closed) {
+          this.problem(`${this.who(member)} is still asked question ${number}, and its server has ended`);
+        }
+      }
+    }
+  }
+
+  /** Nobody is answered what somebody else has asked. */
+  checkAnswered(instances: readonly ScriptedInstance[]): void {
+    for (const instance of instances) {
+      const own = new Set<unknown>();
+      for (const question of this.questions.values()) {
+        question.instance === instance && own.add(question.id);
+      }
+      for (const message of instance.received) {
+        const { id, result } = message as { id?: unknown; result?: Json };
+        // What is odd by itself, as callers that are not translated may say too.
+        const isOdd =
+          typeof id === 'object' || id === 'odd' || String(id).startsWith('ping ') || result?.nobody === true;
+        if (isResponse(message) && !isOdd && !own.has(id)) {
+          this.problem(`${this.name(instance)} is answered what it has not asked: ${JSON.stringify(message)}`);
         }
       }
     }
@@ -237,7 +278,7 @@ export class Judge extends Notes {
       return; // of a server that is reached untouched
     }
     if (id !== undefined) {
-      return this.#asked(member, { id, number: (params._meta as Json | undefined)?.q, method, params }, text);
+      return this.asked(member, { id, number: (params._meta as Json | undefined)?.q, method, params }, text);
     }
     if (method === 'notifications/progress') {
       this.#progress(member, params, text);
@@ -251,7 +292,7 @@ export class Judge extends Notes {
         this.problem(`${this.who(member)} hears that another question is withdrawn: ${text}`);
       }
     } else if (method === 'notifications/tasks/status') {
-      checkTaskStatus(this, member, params, text);
+      this.tasks.told(member, params, text);
     } else if (method === 'notifications/resources/updated') {
       this.#updated(member, params, text);
     }
@@ -272,6 +313,7 @@ export class Judge extends Notes {
     const result = message.result as Json | undefined;
     if (result !== undefined) sent.result = result;
     if (error !== undefined) sent.error = error;
+    this.tasks.answered(sent);
     const { call } = sent;
     const data = error?.data as Json | undefined;
     if (data?.code !== undefined) {
@@ -294,10 +336,12 @@ export class Judge extends Notes {
     if (mark !== undefined || result !== undefined) {
       this.count(error === undefined ? 'result' : 'error of a server');
       error === undefined && this.count(sent.method);
-      const task = result?.task as Json | undefined;
-      task?.taskId !== undefined && this.taskIds.add(task.taskId);
-      const { n, c, server } = (mark ?? task ?? {}) as Json;
-      if (n !== call.number || c !== member.index || (server !== call.server && task === undefined)) {
+      const task = taskOf(result);
+      task && this.tasks.created(member, call, task, JSON.stringify(message));
+      // One that the gateway has made of an answer says nothing of it.
+      const isOwn = task !== undefined && markOfTask(task) === undefined;
+      const { n, c, server } = mark ?? (task && markOfTask(task)) ?? {};
+      if (!isOwn && (n !== call.number || c !== member.index || server !== call.server)) {
         this.problem(`${this.who(member)} gets for call ${call.number} to ${call.server}: ${JSON.stringify(message)}`);
       }
       if (call.arrivals.length === 0 && call.how !== 'replace') {
@@ -314,11 +358,11 @@ export class Judge extends Notes {
       const params = (each.params ?? {}) as Json;
       const number = (params._meta as Json | undefined)?.q;
       const of = { sent, state: requestState, key };
-      this.#asked(member, { id: undefined, number, method: String(each.method), params, of }, JSON.stringify(each));
+      this.asked(member, { id: undefined, number, method: String(each.method), params, of }, JSON.stringify(each));
     }
   }
 
-  #asked(member: Member, asked: Asked, text: string): void {
+  asked(member: Member, asked: Asked, text: string): void {
     this.count('question');
     const question = this.questions.get(asked.number as number);
     if (question === undefined) {
@@ -331,6 +375,9 @@ export class Judge extends Notes {
     // In a call of a stateless caller it is the caller's own.
     if (isForCallers(question.group) && question.call === undefined) {
       this.problem(`${this.who(member)} is asked by a server that others share: ${text}`);
+    }
+    if (member.asked.some(({ number }) => number === asked.number)) {
+      this.problem(`${this.who(member)} is asked a second time: ${text}`);
     }
     const [capability = ''] = asked.method.split('/');
     const { era } = this.servers.memory(question.instance).generation;
@@ -419,7 +466,10 @@ export class Judge extends Notes {
         }
       }
     }
-    for (const { number, at, toldOff, isAnswered } of this.calls.values()) {
+    for (const { number, at, toldOff, isAnswered, task, isTaskToldOff } of this.calls.values()) {
+      if (task !== undefined && isTaskToldOff && !task.instance.closed) {
+        this.tasks.checkCancelled(number, task.instance, task.taskId);
+      }
       const heard = at?.instance
         .notifications('notifications/cancelled')
         .some(({ params }) => params?.requestId === at.id);

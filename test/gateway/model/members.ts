@@ -7,6 +7,7 @@ import { type Entries, type Era, type Isolation, serverIds } from './entries.js'
 import { FetchLine } from './fetch-line.js';
 import type { Sent } from './judge.js';
 import { levels, metaLevel } from './levels.js';
+import { tasksExtension } from './played-tasks.js';
 import { markOf } from './servers.js';
 
 export const kinds = [
@@ -26,6 +27,10 @@ export interface Asked {
   readonly number: unknown;
   readonly method: string;
   readonly params: Json;
+  /** At least once. */
+  isAnswered?: boolean;
+  /** The task that needs it, and under which key. */
+  readonly task?: { readonly taskId: unknown; readonly key: string };
   /** The stateless call that needs it, with what belongs to the answer. */
   readonly of?: { readonly sent: Sent; readonly state: unknown; readonly key: string };
 }
@@ -104,6 +109,9 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
     { sampling: {}, elicitation: {} },
     { sampling: {}, elicitation: {}, roots: { listChanged: true } },
   ]);
+  if (era === 'modern' && chance.oneIn(2)) {
+    capabilities.extensions = { [tasksExtension]: {} };
+  }
   const level = era === 'modern' && chance.oneIn(2) ? chance.one(levels) : undefined;
   const member: Member = {
     index,
@@ -184,7 +192,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
 /** With an id or without, of a principal or of none; a host need not say anything. One id is of one principal. */
 function chooseCaller(index: number, isFetch: boolean, chance: Chance): Caller | undefined {
   const alone = isFetch ? `f${index}` : undefined;
-  const id = chance.one([alone, alone, 'same', 'other', `own ${index}`]);
+  const id = chance.one([alone, isFetch ? 'same' : alone, 'same', 'other', `own ${index}`]);
   const principal = chance.one([undefined, 'p', 'q']);
   const data = { c: index };
   if (!isFetch && chance.oneIn(8)) {

@@ -1,6 +1,6 @@
 import type { ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { CallerSteps } from './caller-steps.js';
-import { createChance } from './chance.js';
+import { type Chance, createChance } from './chance.js';
 import { Ending } from './ending.js';
 import type { Judge } from './judge.js';
 import { isThere, type Member } from './members.js';
@@ -50,6 +50,9 @@ export class Schedule {
     const instance = chance.pick(world.entries.servers.flatMap(({ live }) => live));
     const callers = this.#callers;
     const server = this.#server;
+    if (world.isAboutTasks && !chance.oneIn(3)) {
+      return this.#taskStep(chance, member);
+    }
     const by = (run: (member: Member) => void) => () => member && run(member);
     const at = (run: (instance: ScriptedInstance) => void) => () => instance && run(instance);
     await chance.weigh<() => unknown>([
@@ -59,7 +62,7 @@ export class Schedule {
       [3, by((who) => callers.ask(who, chance))],
       [4, by((who) => callers.subscribe(who, chance))],
       [2, by((who) => callers.unsubscribe(who, chance))],
-      [4, by((who) => callers.aboutTask(who, chance))],
+      [8, () => callers.aboutTask(chance)],
       [9, by((who) => callers.respond(who, chance))],
       [2, by((who) => callers.saySomethingOdd(who, chance))],
       [2, by((who) => callers.setLevel(who, chance))],
@@ -75,7 +78,7 @@ export class Schedule {
       [2, at((which) => server.withdraw(which, chance))],
       [4, at((which) => server.update(which, chance))],
       [1, at((which) => which.notify(`notifications/${chance.one(['tools', 'resources'])}/list_changed`))],
-      [3, at((which) => this.#tasks.tell(which, chance))],
+      [6, () => this.#tasks.goOn(chance)],
       [3, at((which) => server.die(which))],
       [4, at((which) => world.judge.healths.change(chance.pick(world.servers.held)?.instance ?? which, chance))],
       [3, () => world.judge.healths.answer()],
@@ -86,6 +89,20 @@ export class Schedule {
       [1, () => this.#operations.refuse(chance)],
       [1, () => this.#operations.inspect(chance)],
       [3, () => world.passTime(chance.one([100, 1_000, 6_000, 16_000, 31_000, 130_000]))],
+    ])();
+  }
+
+  async #taskStep(chance: Chance, member: Member | undefined): Promise<void> {
+    const asked = chance.pick(this.#world.members.filter((each) => isThere(each) && each.asked.length > 0));
+    await chance.weigh<() => unknown>([
+      [2, () => this.#world.pause()],
+      [2, () => member && this.#callers.call(member, chance)],
+      [1, () => member && this.#callers.cancel(member, chance)],
+      [3, () => asked && this.#callers.respond(asked, chance)],
+      [4, () => this.#callers.aboutTask(chance)],
+      [2, () => this.#server.answer(chance)],
+      [3, () => this.#tasks.goOn(chance)],
+      [2, () => this.#world.passTime(600)],
     ])();
   }
 

@@ -3,7 +3,9 @@ import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
 import type { Question } from './judge.js';
 import { levels } from './levels.js';
+import { toQuestion } from './questions.js';
 import { foreign, type Held, markOf, uriOf } from './servers.js';
+import { taskOf } from './task-judge.js';
 import type { World } from './world.js';
 
 /** What servers do. */
@@ -40,7 +42,7 @@ export class ServerSteps {
       return this.needInput(one, chance);
     }
     const result = this.#world.complete(one);
-    if (chance.oneIn(5) && result.task === undefined) {
+    if (chance.oneIn(5) && taskOf(result) === undefined) {
       this.#world.servers.done.push(one);
       instance.say({ id: request.id, error: { code: -32050, message: 'no', data: result.structuredContent } });
       return;
@@ -165,17 +167,4 @@ export class ServerSteps {
     this.#world.judge.log(`${this.#world.judge.name(instance)} dies`);
     this.#world.servers.die(instance);
   }
-}
-
-function toQuestion(number: number, chance: Chance): Json {
-  const _meta = { q: number };
-  if (chance.oneIn(4)) {
-    return { method: 'roots/list', params: { _meta } };
-  }
-  return chance.oneIn(2)
-    ? {
-        method: 'elicitation/create',
-        params: { message: 'who?', requestedSchema: { type: 'object', properties: {} }, _meta },
-      }
-    : { method: 'sampling/createMessage', params: { messages: [], maxTokens: 1, _meta } };
 }

@@ -5,6 +5,10 @@ import { hold, type Json, RpcError, type ScriptedInstance, ScriptedServer } from
 import type { Generation } from './entries.js';
 import type { Health } from './health.js';
 import type { How } from './judge.js';
+import { PlayedTasks, type PlayedTasksOptions, tasksExtension } from './played-tasks.js';
+
+/** What all of them have, besides one that tells of which generation it is. */
+export const tools = ['go', 'now', 'denied', 'slow'] as const;
 
 const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
 
@@ -22,7 +26,7 @@ export interface Memory {
   readonly subscribed: Set<string>;
   /** Of the stateless era: by the id of the stream. */
   readonly listens: Map<RequestId, readonly string[]>;
-  readonly tasks: Map<string, { readonly mark: Json; isDone: boolean }>;
+  readonly tasks: PlayedTasks;
   /** From which level on it writes to the log, once it was told. */
   level: unknown;
   health: Health;
@@ -30,7 +34,7 @@ export interface Memory {
 
 export type Opening = 'at once' | 'wait' | 'fail' | 'die in handshake' | 'die after handshake';
 
-export interface PlayedServersOptions {
+export interface PlayedServersOptions extends PlayedTasksOptions {
   generation(number: unknown): Generation;
   /** A call has come; what is returned is the answer, if it has one already. */
   onCall(instance: ScriptedInstance, request: JSONRPCRequest): Json | undefined;
@@ -38,6 +42,8 @@ export interface PlayedServersOptions {
   /** Somebody asks whether a server lives. */
   onCheck(request: JSONRPCRequest, instance: ScriptedInstance, answer: Json): Json | typeof hold;
   onLevel(instance: ScriptedInstance, level: unknown): void;
+  /** A server is ended by the gateway. */
+  onClose(instance: ScriptedInstance): void;
   /** A server is about to end by itself. */
   onDeath(instance: ScriptedInstance): void;
 }
@@ -49,6 +55,8 @@ export class PlayedServers {
   readonly #options: PlayedServersOptions;
   readonly #memories = new Map<ScriptedInstance, Memory>();
   readonly #openings = new Map<RuntimeContext, Opening>();
+  /** How many each has begun. */
+  readonly #tasks = new Map<ScriptedServer, number>();
 
   constructor(options: PlayedServersOptions) {
     this.#options = options;
@@ -57,6 +65,7 @@ export class PlayedServers {
   create(id: string): ScriptedServer {
     const isModern = (instance: ScriptedInstance) => this.memory(instance).generation.era === 'modern';
     const listed = (instance: ScriptedInstance) => `v${this.memory(instance).generation.number}`;
+    const onTask = (request: JSONRPCRequest, instance: ScriptedInstance) => this.memory(instance).tasks.answer(request);
     const capabilities = {
       tools: { listChanged: true },
       resources: { listChanged: true, subscribe: true },
@@ -95,12 +104,17 @@ export class PlayedServers {
             throw new RpcError(-32601, 'no such method');
           }
           this.#dieAsPlanned(instance);
-          const known = discovery({ capabilities: { ...capabilities, tasks: undefined } });
+          const extensions = { [tasksExtension]: {} };
+          const known = discovery({ capabilities: { ...capabilities, tasks: undefined, extensions } });
           const isFirst = instance.requests('server/discover').length === 1;
           return isFirst ? known : this.#options.onCheck(request, instance, known);
         },
         'tools/list': (_, instance) => ({
-          tools: ['go', 'now', 'denied', listed(instance)].map((name) => ({ name, inputSchema: { type: 'object' } })),
+          tools: [...tools, listed(instance)].map((name) => ({
+            name,
+            inputSchema: { type: 'object' },
+            ...(name === 'slow' && !isModern(instance) && { execution: { taskSupport: 'required' } }),
+          })),
         }),
         'tools/call': (request, instance) => this.#called(request, instance),
         'prompts/get': (request, instance) => this.#called(request, instance),
@@ -127,24 +141,11 @@ export class PlayedServers {
           instance.notify('notifications/subscriptions/acknowledged', { notifications, _meta });
           return hold;
         },
-        'tasks/get': (request, instance) => this.#task(request, instance),
-        'tasks/cancel': (request, instance) => {
-          const task = this.#task(request, instance);
-          (this.memory(instance).tasks.get(String(request.params?.taskId)) as { isDone: boolean }).isDone = true;
-          return { ...task, status: 'cancelled' };
-        },
-        'tasks/result': (request, instance) => {
-          this.#task(request, instance);
-          const { mark } = this.memory(instance).tasks.get(String(request.params?.taskId)) as { mark: Json };
-          return { content: [], structuredContent: mark };
-        },
-        'tasks/list': (_, instance) => ({
-          tasks: [...this.memory(instance).tasks].map(([taskId, { mark, isDone }]) => ({
-            taskId,
-            status: isDone ? 'completed' : 'working',
-            ...mark,
-          })),
-        }),
+        'tasks/get': onTask,
+        'tasks/update': onTask,
+        'tasks/cancel': onTask,
+        'tasks/result': onTask,
+        'tasks/list': onTask,
       },
     });
   }
@@ -165,11 +166,24 @@ export class PlayedServers {
     if (memory === undefined) {
       const generation = this.#options.generation(instance.context.env.GENERATION);
       const number = this.#memories.size + 1;
-      const known = { subscribed: new Set<string>(), listens: new Map(), tasks: new Map() };
+      const tasks = new PlayedTasks(instance, generation.era, () => this.#nextTask(instance.server), this.#options);
+      const known = { subscribed: new Set<string>(), listens: new Map(), tasks };
       memory = { number, generation, ...known, level: undefined, health: 'well' };
       this.#memories.set(instance, memory);
+      const close = instance.close.bind(instance);
+      instance.close = () => {
+        instance.closed || this.#options.onClose(instance);
+        return close();
+      };
     }
     return memory;
+  }
+
+  /** An id that the next instance does not give out again, but every other server does. */
+  #nextTask(server: ScriptedServer): string {
+    const number = (this.#tasks.get(server) ?? 0) + 1;
+    this.#tasks.set(server, number);
+    return `t${number}`;
   }
 
   /** Tells those who are subscribed that a resource has changed, once for each subscription that the server knows of. */
@@ -205,15 +219,6 @@ export class PlayedServers {
       return hold;
     }
     return answer;
-  }
-
-  #task(request: JSONRPCRequest, instance: ScriptedInstance): Json {
-    const taskId = String(request.params?.taskId);
-    const task = this.memory(instance).tasks.get(taskId);
-    if (task === undefined) {
-      throw new RpcError(-32602, 'no such task');
-    }
-    return { taskId, status: task.isDone ? 'completed' : 'working', ttl: 60_000, ...task.mark };
   }
 
   #dieAsPlanned(instance: ScriptedInstance): void {

@@ -1,10 +1,11 @@
-import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
-import type { Call, Judge } from './judge.js';
-import { isThere, type Member } from './members.js';
+import type { Call } from './judge.js';
+import { isThere } from './members.js';
+import { hasEnded, type PlayedTask } from './played-tasks.js';
+import { markOfTask, taskOf } from './task-judge.js';
 import type { World } from './world.js';
 
-/** What servers say of tasks, and who may hear and find them: the connection that made them. */
+/** What servers make of tasks and say of them, and who may find them: the caller for whom they were made. */
 export class TaskSteps {
   readonly #world: World;
 
@@ -12,45 +13,71 @@ export class TaskSteps {
     this.#world = world;
   }
 
-  /** A server tells how one of its tasks is. */
-  tell(instance: ScriptedInstance, chance: Chance): void {
-    const { tasks, generation } = this.#world.servers.memory(instance);
-    const [taskId, task] = chance.pick([...tasks]) ?? [];
-    if (task === undefined || generation.era === 'modern') {
+  /** A task comes further, of which a server with sessions may tell. */
+  goOn(chance: Chance): void {
+    const running = this.#world.entries.servers
+      .flatMap(({ live }) => live)
+      .flatMap((instance) => this.#world.servers.memory(instance).tasks.all.map((task) => ({ instance, task })))
+      .filter(({ task }) => !hasEnded(task) || chance.oneIn(4));
+    const { instance, task } = chance.pick(running) ?? {};
+    if (instance === undefined || task === undefined) {
       return;
     }
-    task.isDone ||= chance.oneIn(2);
-    const status = task.isDone ? 'completed' : 'working';
-    this.#world.judge.log(`${this.#world.judge.name(instance)} tells that ${taskId} is ${status}`);
-    instance.notify('notifications/tasks/status', { taskId, status, ttl: 60_000, ...task.mark });
+    const { tasks, generation } = this.#world.servers.memory(instance);
+    if (!hasEnded(task)) {
+      const next = chance.one<PlayedTask['status'] | undefined>([
+        undefined,
+        'input_required',
+        'input_required',
+        'completed',
+        'completed',
+        'failed',
+        'cancelled',
+      ]);
+      if (next === 'input_required') {
+        tasks.needInput(task);
+      } else if (next !== undefined && next !== 'working') {
+        tasks.end(task, next);
+      }
+    }
+    this.#world.judge.log(`${task.taskId} of ${this.#world.judge.name(instance)} is ${task.status}`);
+    if (generation.era === 'legacy' && chance.oneIn(2)) {
+      instance.notify('notifications/tasks/status', tasks.toJson(task));
+    }
+  }
+
+  endAll(): void {
+    for (const { live } of this.#world.entries.servers) {
+      for (const instance of live) {
+        const { tasks } = this.#world.servers.memory(instance);
+        for (const task of tasks.all) {
+          hasEnded(task) || tasks.end(task, 'completed');
+        }
+      }
+    }
   }
 
   /** Whose task runs at a server that runs finds it there, and in the list, and no other. */
   async check(): Promise<void> {
     const checks: (() => void)[] = [];
     const { judge, gateway } = this.#world;
-    for (const sent of [...judge.sent]) {
-      const { call, member } = sent;
-      const task = sent.result?.task as Json | undefined;
+    for (const { call, member, result } of [...judge.sent]) {
+      const task = taskOf(result);
       if (call === undefined || task === undefined || !this.#isSure(call)) {
         continue;
       }
       judge.count('task found');
-      const got = this.#world.request(member, 'tasks/get', { taskId: task.taskId }, {});
-      const listed = this.#world.request(member, 'tasks/list', {}, {});
+      judge.count(`task found: ${member.era} to ${this.#world.entries.of(call.server).generation.era}`);
+      const got = judge.tasks.watch(this.#world.request(member, 'tasks/get', { taskId: task.taskId }, {}));
       checks.push(() => {
-        const tasks = (listed.result?.tasks ?? []) as Json[];
-        if (tasks.some(({ c }) => c !== member.index)) {
-          judge.problem(`${judge.who(member)} sees tasks of others: ${JSON.stringify(tasks)}`);
-        }
-        const isListed = tasks.some(({ n, taskId }) => n === call.number && taskId === task.taskId);
         // One that is being stopped, or has ended just now, says so.
-        const isOver = call.at?.instance.closed || (got.error?.data as Json | undefined)?.code !== undefined;
-        if (!isOver && !gateway.status(call.server).stale && (got.result?.n !== call.number || !isListed)) {
+        const isOver =
+          call.at?.instance.closed || (got.error?.data as { code?: unknown } | undefined)?.code !== undefined;
+        const isFound = got.result?.taskId === task.taskId;
+        const isSame = isFound && (markOfTask(got.result ?? {})?.n ?? call.number) === call.number;
+        if (!isOver && !gateway.status(call.server).stale && !isSame) {
           const text = `${judge.who(member)} asks for the task of call ${call.number}`;
-          judge.problem(
-            `${text}, and gets ${JSON.stringify([got.result ?? got.error, listed.result ?? listed.error])}`,
-          );
+          judge.problem(`${text}, and gets ${JSON.stringify(got.result ?? got.error)}`);
         }
       });
     }
@@ -63,20 +90,12 @@ export class TaskSteps {
   /** A session over HTTP may have ended meanwhile; what a reload has replaced takes no more requests. */
   #isSure({ member, at, server }: Call): boolean {
     const { entries, servers, judge } = this.#world;
-    if (at === undefined || at.instance.closed || !isThere(member) || member.kind !== 'merged') {
+    if (at === undefined || at.instance.closed || !isThere(member) || !member.kind.startsWith('merged')) {
       return false;
     }
     const { generation } = servers.memory(at.instance);
-    const isCurrent = generation === entries.of(server).generation && generation.era === 'legacy';
+    const isCurrent = generation === entries.of(server).generation;
     const isAsked = judge.limits === undefined && !this.#world.gateway.status(server).stale;
     return isCurrent && isAsked && entries.visible(member.seen).some(({ id }) => id === server);
-  }
-}
-
-/** A caller hears how a task is. */
-export function checkTaskStatus(judge: Judge, member: Member, params: Json, text: string): void {
-  judge.count('task status');
-  if (params.c !== member.index || (member.era === 'modern' && member.kind !== 'raw')) {
-    judge.problem(`${judge.who(member)} hears of the task of ${params.c}: ${text}`);
   }
 }

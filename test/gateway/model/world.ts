@@ -14,9 +14,11 @@ import { Host, mostMebibytes } from './host.js';
 import { type Call, type How, Judge, type Sent } from './judge.js';
 import { MeasuredRuntime } from './measured.js';
 import { isThere, type Member, withEnvelope } from './members.js';
+import { allowsTask } from './played-tasks.js';
 import { type Held, markOf, type Opening, PlayedServers, uriOf } from './servers.js';
+import { taskOf } from './task-judge.js';
 
-export type What = 'go' | 'now' | 'ask' | 'read' | 'complete';
+export type What = 'slow' | 'go' | 'now' | 'ask' | 'read' | 'complete';
 
 /** One gateway with its catalog, its servers, its callers and its time, and who judges them. */
 export class World {
@@ -27,6 +29,8 @@ export class World {
   readonly host: Host;
   readonly gateway: Gateway;
   readonly members: Member[] = this.judge.members;
+  /** Much of what happens is about tasks. */
+  readonly isAboutTasks: boolean;
   nextOpen: Opening = 'at once';
   readonly doors: (() => void)[] = [];
   /** What a connection did not take: it has to be at its end. */
@@ -51,6 +55,9 @@ export class World {
       onCheck: (request, instance, answer) => judge.healths.asked(request, instance, answer),
       onLevel: (instance, level) => judge.levels.told(instance, level),
       onDeath: ({ context }) => judge.causes.add('death', context.server),
+      question: (instance, task) => judge.tasks.question(instance, task, this.number()),
+      onClose: (instance) => judge.tasks.closed(instance),
+      updated: (...update) => judge.tasks.updated(...update),
     });
     judge.servers = this.servers;
     judge.nowMs = () => this.clock.now();
@@ -67,6 +74,7 @@ export class World {
       intercept,
       runtimes: [new MeasuredRuntime((instance, signal) => judge.healths.live(instance, signal))],
     });
+    this.isAboutTasks = chance.oneIn(3);
     this.describe();
     const { limits, authorizes } = this.host;
     judge.log(
@@ -139,10 +147,22 @@ export class World {
     if (call?.at?.instance === instance && call.at.id === request.id) {
       call.isAnswered = true;
     }
-    if (request.params?.task !== undefined && memory.generation.era === 'legacy') {
-      const taskId = `t${memory.tasks.size + 1}`;
-      memory.tasks.set(taskId, { mark, isDone: false });
-      return { task: { taskId, status: 'working', ttl: 60_000, ...mark } };
+    const isTask =
+      memory.generation.era === 'legacy'
+        ? request.params?.task !== undefined
+        : request.params?.name !== 'now' && (this.isAboutTasks || Number(n) % 2 === 0) && allowsTask(request);
+    if (isTask && request.method === 'tools/call') {
+      const created = memory.tasks.create(mark);
+      if (call !== undefined) {
+        isHidden(call) && this.judge.count('hidden task');
+        call.task = {
+          instance,
+          taskId: taskOf(created)?.taskId,
+          since: this.judge.lines.length,
+          sinceMs: this.clock.now(),
+        };
+      }
+      return created;
     }
     const modern = memory.generation.era === 'modern' ? { resultType: 'complete' } : {};
     const empty = {
@@ -162,13 +182,15 @@ export class World {
       member,
       server,
       how,
-      isTask,
+      isTask: isTask || (what === 'slow' && member.era === 'modern'),
       since: this.#pausedAt,
       sentMs: this.clock.now(),
       arrivals: [],
       at: undefined,
       isAnswered: false,
       toldOff: false,
+      task: undefined,
+      isTaskToldOff: false,
       requests: 0,
       level: member.level,
       isLevelSettled: member.isLevelSettled,
@@ -181,6 +203,7 @@ export class World {
         ask: ['prompts/get', { name }],
         read: ['resources/read', { uri: uriOf(server, 1) }],
         complete: ['completion/complete', { ref: { type: 'ref/prompt', name }, argument: { name: 'x', value: '' } }],
+        slow: ['tools/call', { name, arguments: mark }],
         go: ['tools/call', { name, arguments: mark }],
         now: ['tools/call', { name, arguments: mark }],
       } as const
@@ -192,6 +215,11 @@ export class World {
       ...(Object.keys(meta).length > 0 && { _meta: meta }),
     };
     return this.request(member, method, params, { id, call, token });
+  }
+
+  /** Whether what has happened then is known everywhere. */
+  isKnown(when: number): boolean {
+    return when < this.#pausedAt;
   }
 
   /** Sends a request, and remembers it. */
@@ -262,6 +290,7 @@ export class World {
       member.isReady && member.crossing.clear();
     }
     this.judge.checkQuestions(false);
+    this.judge.checkWithdrawn();
     this.judge.healths.look();
     this.host.look(this.gateway, this.entries);
     this.#checkLimits(true);
@@ -297,4 +326,9 @@ export class World {
         return next();
     }
   };
+}
+
+/** Whether its caller does not know of the task that a stateless server makes of it. */
+export function isHidden({ member, isTask }: Call): boolean {
+  return member.era === 'legacy' && !isTask;
 }
