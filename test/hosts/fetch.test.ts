@@ -6,7 +6,7 @@ import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { statelessServer } from '../endpoint/modern-servers.js';
-import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { hold, type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
 import { settle } from '../support/fake-clock.js';
@@ -388,7 +388,14 @@ describe('gateway.fetch', () => {
     expect(await ask('tools/call', { name: 'one__go' })).toContain('"resultType":"task"');
     await setup.clock.advance(30 * 60_000);
     expect(await ask('tasks/get', { taskId: 't' }, 't')).toContain('"status":"working"');
-    await setup.clock.advance(80 * 60_000);
+    setup.server('one').script.on = {
+      ...setup.server('one').script.on,
+      'tasks/get': () => {
+        throw new RpcError(-32602, 'no such task');
+      },
+    };
+    expect(await ask('tasks/get', { taskId: 't' }, 't')).toContain('no such task');
+    await setup.clock.advance(11 * 60_000);
     expect(setup.server('one').live).toEqual([]);
   });
 

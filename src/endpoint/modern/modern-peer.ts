@@ -302,6 +302,9 @@ export class ModernPeer {
 
   /** Learns of tools and tasks from what servers answer. */
   #withTask({ session, request, isTask }: ModernCall, response: Response): Response {
+    if (taskMethods.has(request.method)) {
+      return this.#tasks.passed(request, response);
+    }
     if (!('result' in response)) {
       return response;
     }
@@ -309,9 +312,6 @@ export class ModernPeer {
     const { task, tools, resultType } = result;
     if (listKindOf(request.method) === 'tools') {
       this.#tasks.learn(tools);
-    }
-    if (taskMethods.has(request.method)) {
-      return this.#tasks.passed(request.params?.taskId, response);
     }
     const isPassed = resultType === 'task';
     const begun = isPassed ? result : isTask && isFields(task) ? task : undefined;

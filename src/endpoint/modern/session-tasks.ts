@@ -93,13 +93,16 @@ export class SessionTasks {
   }
 
   /** A stateless server has said how a task is. @returns the answer for the caller */
-  passed(shownId: unknown, response: Response): Response {
-    const task = this.#tasks.get(shownId as string);
-    const status = 'result' in response ? response.result.status : undefined;
-    if (task === undefined || !('result' in response) || status === undefined) {
+  passed({ method, params }: JSONRPCRequest, response: Response): Response {
+    const task = this.#tasks.get(params?.taskId as string);
+    if (task === undefined || method !== 'tasks/get') {
       return response;
     }
-    task.isRunning = !hasEnded(status);
+    if ('error' in response) {
+      task.isRunning = false;
+      return response;
+    }
+    task.isRunning = !hasEnded(response.result.status);
     return { ...response, result: { ...response.result, taskId: task.shownId } };
   }
 
