@@ -39,6 +39,7 @@ export class CallerSteps {
     const member = join(index, chance, {
       gateway: this.#world.gateway,
       entries: this.#world.entries,
+      isAboutTasks: this.#world.isAboutTasks,
       onMessage: (who, message) => judge.received(who, message),
       onClose: (who) => {
         judge.log(`${judge.who(who)} is closed`);

@@ -74,6 +74,8 @@ export interface Member {
 export interface Wires {
   readonly gateway: Gateway;
   readonly entries: Entries;
+  /** Much of what happens is about tasks. */
+  readonly isAboutTasks: boolean;
   onMessage(member: Member, message: Json): void;
   onClose(member: Member): void;
   onUnanswered(member: Member, id: unknown, why: string): void;
@@ -86,7 +88,9 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
   const { gateway, entries } = wires;
   const kind = chance.one(kinds);
   const isFetch = kind.startsWith('fetch');
-  const who = chooseCaller(index, isFetch, chance);
+  // Who has several programs reaches its tasks with each.
+  const isSame = wires.isAboutTasks && isFetch && chance.oneIn(2);
+  const who = isSame ? { id: 'same', principal: 'p', data: { c: index } } : chooseCaller(index, isFetch, chance);
   const tags = chance.oneIn(4) ? ['t'] : undefined;
   const servers = chance.oneIn(5)
     ? serverIds.filter((each) => entries.ids.includes(each) && !chance.oneIn(2))
@@ -109,7 +113,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
     { sampling: {}, elicitation: {} },
     { sampling: {}, elicitation: {}, roots: { listChanged: true } },
   ]);
-  if (era === 'modern' && chance.oneIn(2)) {
+  if (era === 'modern' && (wires.isAboutTasks || chance.oneIn(2))) {
     capabilities.extensions = { [tasksExtension]: {} };
   }
   const level = era === 'modern' && chance.oneIn(2) ? chance.one(levels) : undefined;
@@ -192,7 +196,7 @@ export function join(index: number, chance: Chance, wires: Wires): Member | unde
 /** With an id or without, of a principal or of none; a host need not say anything. One id is of one principal. */
 function chooseCaller(index: number, isFetch: boolean, chance: Chance): Caller | undefined {
   const alone = isFetch ? `f${index}` : undefined;
-  const id = chance.one([alone, isFetch ? 'same' : alone, 'same', 'other', `own ${index}`]);
+  const id = chance.one([alone, alone, 'same', 'other', `own ${index}`]);
   const principal = chance.one([undefined, 'p', 'q']);
   const data = { c: index };
   if (!isFetch && chance.oneIn(8)) {
