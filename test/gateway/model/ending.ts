@@ -41,7 +41,8 @@ export class Ending {
       }
       await this.#world.pause();
       this.#world.judge.healths.answer();
-      this.#tasks.endAll();
+      // Not before what they have asked is answered.
+      round > 0 && this.#tasks.endAll();
       for (const held of this.#world.servers.held.splice(0)) {
         held.instance.closed || this.#server.say(held, this.#world.complete(held));
       }
