@@ -471,6 +471,21 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     }
   });
 
+  test('its server is told of no request as cancelled that it has answered or never got', async () => {
+    await using setup = setUp({ one: modernServer([{ status: 'working' }]) });
+    await using caller = await legacy(setup, {});
+    void caller.send({ id: 'call', method: 'tools/call', params: { name: `${prefix}go` } });
+    void caller.send({ id: 'result', method: 'tasks/result', params: { taskId: 't1' } });
+    await setup.server('one').request('tools/call');
+    await setup.clock.advance(100);
+    for (const requestId of ['call', 'result']) {
+      await caller.send({ method: 'notifications/cancelled', params: { requestId } });
+    }
+    await setup.server('one').request('tasks/cancel');
+    await settle();
+    expect(setup.server('one').only.notifications('notifications/cancelled')).toEqual([]);
+  });
+
   test('is cancelled with its call', async () => {
     await using setup = setUp({ one: modernServer([asking]) });
     await using caller = await legacy(setup, { elicitation: {} });

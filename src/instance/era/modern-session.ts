@@ -207,8 +207,9 @@ export class ModernSession {
     const current = this.#rounds.currentOf(original);
     this.#open.delete(original);
     this.#rounds.end(original);
-    this.#tasks?.end(original);
-    this.#post({ ...message, params: { ...message.params, requestId: current } });
+    if (this.#tasks?.end(original) !== true) {
+      this.#post({ ...message, params: { ...message.params, requestId: current } });
+    }
   }
 
   #answered(response: Response, extra: RelatedInfo | undefined): void {

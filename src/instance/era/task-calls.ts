@@ -97,9 +97,9 @@ export class TaskCalls {
     return this.#waits.answered(response);
   }
 
-  /** The caller does not wait any more. A task that it knows of goes on. */
-  end(original: RequestId): void {
-    this.#waits.end(original);
+  /** The caller does not wait any more. A task that it knows of goes on. @returns whether it has waited for the end of one */
+  end(original: RequestId): boolean {
+    return this.#waits.end(original);
   }
 
   close(): void {

@@ -106,13 +106,15 @@ export class TaskWaits {
     return true;
   }
 
-  /** The caller does not wait any more. A task that it knows of goes on. */
-  end(original: RequestId): void {
+  /** The caller does not wait any more. A task that it knows of goes on. @returns whether it has waited for the end of one */
+  end(original: RequestId): boolean {
     const wait = this.#waits.get(original);
-    if (wait !== undefined) {
-      this.#forget(wait);
-      wait.isHidden && this.#options.request('tasks/cancel', { taskId: wait.taskId }, () => {});
+    if (wait === undefined) {
+      return false;
     }
+    this.#forget(wait);
+    wait.isHidden && this.#options.request('tasks/cancel', { taskId: wait.taskId }, () => {});
+    return true;
   }
 
   close(): void {
