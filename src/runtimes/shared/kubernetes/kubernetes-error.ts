@@ -7,6 +7,7 @@ import { type ResourceRef, showResource } from './resources.js';
  *
  * - `unauthorized`: it does not know who we are
  * - `forbidden`: it knows, and we may not
+ * - `crossed`: a creation that came together with others, which take from the same quota; nothing was made
  * - `gone`: the version that a watch asked for is too old
  * - `refused`: any other answer that is no success
  * - `unreachable`: no answer
@@ -17,6 +18,7 @@ export type KubernetesFailure =
   | 'forbidden'
   | 'not-found'
   | 'conflict'
+  | 'crossed'
   | 'gone'
   | 'invalid'
   | 'refused'
@@ -83,8 +85,9 @@ const byStatus: Readonly<Record<number, KubernetesFailure>> = {
 
 /** The error for an answer with `status`, whose body is a Status object or plain text. */
 export function answerError(status: number, body: string, verb: string, ref: ResourceRef): KubernetesError {
-  const failure = byStatus[status] ?? 'refused';
-  const said = messageOfStatus(body);
+  const { said, reason } = readStatus(body);
+  const isCrossed = status === 409 && verb === 'create' && reason === 'Conflict';
+  const failure = isCrossed ? 'crossed' : (byStatus[status] ?? 'refused');
   const what = `${verb} ${showResource(ref)}`;
   const words: Partial<Record<KubernetesFailure, string>> = {
     unauthorized: `the API server does not accept the credentials of the kubeconfig (401), asked to ${what}`,
@@ -97,14 +100,14 @@ export function answerError(status: number, body: string, verb: string, ref: Res
   return new KubernetesError(failure, said === '' ? text : `${text}: ${said}${remedy}`, { status, said });
 }
 
-function messageOfStatus(body: string): string {
+function readStatus(body: string): { readonly said: string; readonly reason?: unknown } {
   try {
-    const { message } = JSON.parse(body) as { message?: unknown };
-    if (typeof message === 'string') return message.slice(0, 1000);
+    const { message, reason } = JSON.parse(body) as { message?: unknown; reason?: unknown };
+    if (typeof message === 'string') return { said: message.slice(0, 1000), reason };
   } catch {
     // Some answers, those of the kubelet among them, are plain text.
   }
-  return body.trim().slice(0, 300);
+  return { said: body.trim().slice(0, 300) };
 }
 
 /** The error for an answer that no API server gives: of a proxy, most likely. It is not quoted, as it may hold a Secret. */

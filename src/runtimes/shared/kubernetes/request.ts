@@ -23,6 +23,8 @@ interface AbortableRequest extends ApiRequest {
 const callTimeoutMs = 25_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 const maxBusyRetries = 5;
+const maxCrossedRetries = 5;
+const crossedMs = 200;
 /** How many kept connections may turn out to be closed. */
 export const mostStale = 3;
 
@@ -113,6 +115,7 @@ export async function startRequest(
 ): Promise<IncomingMessage> {
   let renewed = false;
   let busy = 0;
+  let crossed = 0;
   for (let stale = 0; ; ) {
     let answer: IncomingMessage;
     try {
@@ -134,6 +137,9 @@ export async function startRequest(
       // Nothing was done: the server is busy and says when to come back.
       busy += 1;
       await pause(Math.min(Math.max(retryAfter, 1), 10) * 1000, request.signal, clock);
+    } else if (isFailure(error, 'crossed') && crossed < maxCrossedRetries) {
+      crossed += 1;
+      await pause(2 ** crossed * crossedMs * (0.5 + Math.random() / 2), request.signal, clock);
     } else if (isFailure(error, 'unauthorized') && !renewed) {
       renewed = true;
       await connection.reload(request.signal);
