@@ -169,7 +169,8 @@ export class Schedule implements PlayedSchedule {
     const runtime = { type: 'k8s-service', ...where, headers, transport: 'streamable-http' };
     const restart = { max: 1_000_000, backoff: '1ms', max_backoff: '2ms' };
     const isolation = this.#shares ? 'shared' : 'caller';
-    return { servers: [{ id: 'remote', isolation, request_timeout: '60s', restart, runtime }] } as never;
+    const limits = { request_timeout: '60s', max_message: '512KiB' };
+    return { servers: [{ id: 'remote', isolation, ...limits, restart, runtime }] } as never;
   }
 
   #nextCall(): number {

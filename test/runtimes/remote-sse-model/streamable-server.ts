@@ -149,7 +149,9 @@ export class StreamableServer {
     if (method !== 'GET' || this.#kind === 'modern') return void exchange.response.writeHead(405).end();
     if (this.#kind === 'sessions' && session === undefined) return void exchange.response.writeHead(400).end();
     if (session?.isAlive === false) return void exchange.response.writeHead(404).end();
-    checkHeaders(this.#judge, 'GET', headers, headersOfListening(session));
+    // Whoever looks whether a server is there, as check() does, has agreed on nothing.
+    const isLook = headers['mcp-protocol-version'] === undefined;
+    if (!isLook) checkHeaders(this.#judge, 'GET', headers, headersOfListening(session));
     const lastEventId = headers['last-event-id'] as string | undefined;
     if (lastEventId === undefined) this.#listen(exchange, session, chance);
     else await this.#resume(exchange, session, lastEventId, chance);
