@@ -6,7 +6,7 @@ import { farOutput, type OutputPatience, type PeerExit, type StreamPeer } from '
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { Demultiplexer } from './engine/demultiplexer.js';
-import type { Engine, Waiting } from './engine/engine.js';
+import type { ContainerEnd, Engine, Waiting } from './engine/engine.js';
 import { toExit } from './exit-reason.js';
 import { removeContainer } from './remove-container.js';
 import type { DockerSpec } from './spec.js';
@@ -22,6 +22,8 @@ export interface ContainerPeerOptions {
   readonly connection: Duplex;
   /** Asked before the container was started. */
   readonly waiting: Waiting;
+  /** Asks once more. */
+  waitAgain(): Promise<Waiting>;
   /** Nobody waits for the container any more; `removed` unless it may still be there. */
   released(removed: boolean): void;
 }
@@ -39,6 +41,10 @@ const endPollMs = 250;
 const endPolls = 40;
 const afterExitMs = 500;
 const inspectMs = 5_000;
+/** How long after a wait for the end of a container that was cut the engine is asked again. */
+const againMs = [250, 500, 1_000, 2_000, 4_000, 8_000];
+/** A wait that has held for so long was no failure upon a failure. */
+const heldMs = 10_000;
 const eventsMs = 1_000;
 
 /** A container that has just been started, with its streams attached. */
@@ -55,6 +61,7 @@ export class ContainerPeer implements StreamPeer {
   readonly #options: ContainerPeerOptions;
   readonly #output: Demultiplexer;
   readonly #tail: StderrTail;
+  readonly #connectionEnded: Promise<void>;
   /** The end of the container itself. */
   readonly #ended: Promise<PeerExit>;
   #hasExited = false;
@@ -75,22 +82,22 @@ export class ContainerPeer implements StreamPeer {
     this.stdin = connection;
     this.stdout = this.#output.stdout;
     this.onOutput = this.#output.onOutput;
-    this.#ended = this.#awaitEnd();
-    const { promise: lost, resolve: lose } = Promise.withResolvers<PeerExit>();
-    this.exited = Promise.race([this.#ended, lost]);
     connection.on('error', () => {});
-    const connectionEnded = new Promise<void>((resolve) => {
+    this.#connectionEnded = new Promise<void>((resolve) => {
       // It may have ended while the container was started.
       if (connection.readableEnded || connection.destroyed) resolve();
       connection.once('end', resolve).once('close', resolve);
     });
-    void connectionEnded.then(() => {
+    this.#ended = this.#awaitEnd();
+    const { promise: lost, resolve: lose } = Promise.withResolvers<PeerExit>();
+    this.exited = Promise.race([this.#ended, lost]);
+    void this.#connectionEnded.then(() => {
       this.stderr.finish();
       void this.#endOutput(lose);
     });
     // Podman may leave the connection open when a container ends as soon as it has begun.
     this.stderrEnded = this.exited.then(async () => {
-      await settledWithin(connectionEnded, this.patience?.silenceMs ?? afterExitMs, options.clock);
+      await settledWithin(this.#connectionEnded, this.patience?.silenceMs ?? afterExitMs, options.clock);
     });
   }
 
@@ -144,17 +151,42 @@ export class ContainerPeer implements StreamPeer {
   }
 
   async #awaitEnd(): Promise<PeerExit> {
-    const { engine, spec, waiting } = this.#options;
+    const { engine, spec } = this.#options;
     try {
-      const { exitCode: code, asWaitedFor } = await waiting.ended;
-      this.#removed = asWaitedFor;
+      const end = await this.#awaitRemoval();
+      this.#removed = end?.asWaitedFor ?? true;
       const history = this.#stopping ? undefined : await this.#readHistory();
-      return toExit(history?.exitCode ?? code, history?.oom ?? false, () => this.stderrTail(), spec);
+      const code = history?.exitCode ?? end?.exitCode;
+      if (code !== undefined) return toExit(code, history?.oom ?? false, () => this.stderrTail(), spec);
     } catch {
-      const message = `lost the engine at ${engine.address}, and with it the server; does it still run?`;
-      return { reason: 'engine-lost', message };
+      // Then it is lost.
     } finally {
       this.#hasExited = true;
+    }
+    const message = `lost the engine at ${engine.address}, and with it the server; does it still run?`;
+    return { reason: 'engine-lost', message };
+  }
+
+  /**
+   * Undefined when the container is gone, and nobody has told how it ended. What cuts a connection that is silent for long, as a
+   * proxy does, has not ended the server: while there is the connection to that, the engine is asked again.
+   */
+  async #awaitRemoval(): Promise<ContainerEnd | undefined> {
+    const { engine, id, clock, waitAgain } = this.#options;
+    let ended = this.#options.waiting.ended;
+    for (let failures = 0; ; failures += 1) {
+      const since = clock.now();
+      try {
+        return await ended;
+      } catch (error) {
+        if (this.#stopping) throw error;
+        if (clock.now() - since > heldMs) failures = 0;
+        const isOver = await settledWithin(this.#connectionEnded, againMs[failures] ?? 0, clock);
+        const state = isOver ? await engine.inspect(id, AbortSignal.timeout(inspectMs)) : { running: false };
+        if (state === undefined) return undefined;
+        if (state.running || this.#stopping || failures === againMs.length) throw error;
+        ended = waitAgain().then((waiting) => waiting.ended);
+      }
     }
   }
 

@@ -61,6 +61,7 @@ export async function startContainer(options: StartOptions): Promise<ContainerPe
       stderrTailBytes: context.limits.stderrTailBytes,
       connection,
       waiting: waited.value,
+      waitAgain: () => engine.wait(id, 'removed', lifetime.signal),
       released(removed) {
         lifetime.abort();
         if (!removed) {

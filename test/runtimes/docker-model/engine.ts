@@ -313,6 +313,8 @@ export class FaultyEngine implements AsyncDisposable {
     else {
       if (fault === 'late') await realSleep(this.#chance.below(20));
       if (door.isDead) return;
+      // Nobody waits for it any more: what is written then fails without a word.
+      if (socket.readableEnded) return void socket.destroy();
       container.attach(socket);
       if (fault === 'silent after') this.#silent.add(socket);
       else socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');

@@ -1,5 +1,4 @@
 // A cluster that speaks v5 of the attach protocol: the real one of the tests is too old for it.
-import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
 import { GatewayError } from '../../../src/errors.js';
 import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
