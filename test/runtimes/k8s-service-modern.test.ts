@@ -316,3 +316,24 @@ test('a reader that does not read holds the pod back, and memory stays flat', as
   for await (const part of stream) bytes += (part as Buffer).length;
   expect(bytes).toBe(total * chunk.length);
 });
+
+test('a port-forward that the API server does not answer ends with close() of the gateway', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }]);
+  const gateway = cluster.gateway();
+  const caller = await connectTo(gateway);
+  // Leaves connections to the API server that are kept.
+  await gateway.check();
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  cluster.api.upgrading = (socket) => {
+    socket.resume().once('end', () => socket.destroy());
+    resolve();
+    return false;
+  };
+  // One waits for an answer, the other for a connection.
+  const calls = Promise.allSettled([caller.call('never'), caller.call('never')]);
+  await asked;
+  await gateway.close({ graceMs: 0 });
+  // Less than a connection may take to come about.
+  await eventually('the end of all connections', async () => cluster.api.connections === 0 || undefined, 3_000);
+  await calls;
+});

@@ -50,6 +50,8 @@ export class Connections {
   readonly #proxied: boolean;
   readonly #clock: Clock;
   readonly #ahead = new Map<string, Set<Socket>>();
+  /** What a request waits for. */
+  readonly #pending = new Set<Pending>();
 
   private constructor(
     { proxy, tls, connectTimeoutMs, maxConnections, dial, clock }: ConnectionsOptions,
@@ -146,6 +148,8 @@ export class Connections {
   async close(): Promise<void> {
     this.#dropAhead();
     await this.dispatcher.destroy();
+    // undici lets what it has begun come to its end.
+    for (const pending of this.#pending) pending.destroy();
   }
 
   /** Takes no more requests, and ends every connection when those under way are answered. */
@@ -194,7 +198,11 @@ export class Connections {
       queueMicrotask(() => callback(null, socket));
       return;
     }
-    this.#connector(request, callback);
+    const pending = this.#connector(request, (...outcome) => {
+      this.#pending.delete(pending);
+      callback(...outcome);
+    });
+    this.#pending.add(pending);
   };
 }
 

@@ -19,8 +19,8 @@ export class FakeApiServer implements AsyncDisposable {
   answer: Answer = (_request, response) => sendJson(response, 404, { message: 'nothing here' });
   /** Which subprotocol to take; false refuses the upgrade by `refuseUpgrade`. */
   takeProtocol: (offered: ReadonlySet<string>) => string | false = (offered) => [...offered][0] ?? false;
-  /** Told of each upgrade; what it cuts is not answered. */
-  upgrading: (socket: Duplex) => void = () => {};
+  /** Told of each upgrade; what it cuts, or says false to, is not answered. */
+  upgrading: (socket: Duplex) => unknown = () => {};
   refuseUpgrade: { readonly status: number; readonly body: string } | undefined;
   connected: (socket: WebSocket) => void = () => {};
   readonly #http = createServer((request, response) => {
@@ -41,8 +41,8 @@ export class FakeApiServer implements AsyncDisposable {
     });
     made.#http.on('upgrade', (request, socket, head) => {
       made.#note(request);
-      made.upgrading(socket);
-      if (socket.destroyed) return;
+      const isAnswered = made.upgrading(socket) !== false;
+      if (socket.destroyed || !isAnswered) return;
       const refusal = made.refuseUpgrade;
       if (refusal !== undefined) {
         const { status, body } = refusal;
