@@ -33,6 +33,8 @@ export class JobRun {
   #runs = true;
   /** Its creation was sent twice: the first may come about once the Job of the second is gone. */
   #isRepeated = false;
+  /** None was made. */
+  #isRefused = false;
   #watchFailure: Error | undefined;
   readonly #waiting = new Set<() => void>();
   readonly #unlisten: () => void;
@@ -72,11 +74,13 @@ export class JobRun {
     };
     this.job = await cluster.create<Job>(jobs({ namespace }), manifest, { repeated }).catch(async (error: unknown) => {
       if (mayBeDone(error)) claim.expectLate(names.job);
-      if (!isFailure(error, 'conflict')) throw error;
-      // The answer to a first try was lost, perhaps.
-      const made = await cluster.get<Job>(jobs({ namespace, name: names.job }));
-      if (made.metadata.labels?.[leaseLabel] !== names.lease) throw error;
-      return made;
+      if (isFailure(error, 'conflict')) {
+        // The answer to a first try was lost, perhaps.
+        const made = await cluster.get<Job>(jobs({ namespace, name: names.job }));
+        if (made.metadata.labels?.[leaseLabel] === names.lease) return made;
+      }
+      this.#isRefused = !this.#isRepeated && !mayBeDone(error);
+      throw error;
     });
     if (!hasEnv) return;
     const secret = toSecret(spec, names, env, this.job.metadata.uid);
@@ -156,6 +160,7 @@ export class JobRun {
     // The clock's timers let the process end; a host that waits for us must not end before we are done.
     const hold = setInterval(() => {}, 60_000);
     try {
+      if (this.#isRefused) return;
       await this.#delete();
       if (!this.#runs) return;
       if (!this.#seen) {
