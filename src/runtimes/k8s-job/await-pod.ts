@@ -7,7 +7,7 @@ import { pause } from '../shared/kubernetes/request.js';
 import { events, jobs } from '../shared/kubernetes/resources.js';
 import type { JobRun } from './job-run.js';
 import type { Event, Job, Pod } from './objects.js';
-import { exitOfJob, findCreateProblem, isPulling, judgePod, lastWarning } from './pod-state.js';
+import { exitOfJob, findCreateProblem, findCreateTrouble, isPulling, judgePod, lastWarning } from './pod-state.js';
 
 const defaultScheduleMs = 15_000;
 /** How often events are asked for while nothing happens: what hinders a pod from being made shows nowhere else. */
@@ -99,8 +99,11 @@ async function askForTrouble(run: JobRun, context: RuntimeContext, signal: Abort
 
 async function lookForPod(run: JobRun, context: RuntimeContext, signal: AbortSignal): Promise<void> {
   if (run.job === undefined) return;
-  const problem = findCreateProblem(await listEvents(run, run.job.metadata.uid, signal));
+  const found = await listEvents(run, run.job.metadata.uid, signal);
+  const problem = findCreateProblem(found);
   if (problem !== undefined) throw startFailed(problem, context);
+  const trouble = findCreateTrouble(found);
+  if (trouble !== undefined) context.report('starting', { message: trouble });
   const { namespace, cluster } = run.claim;
   const job = await cluster.get<Job>(jobs({ namespace, name: run.names.job }), { signal }).catch((error: unknown) => {
     if (isFailure(error, 'not-found')) throw startFailed('its Job was deleted before it had started', context);

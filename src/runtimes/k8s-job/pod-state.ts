@@ -148,9 +148,12 @@ function deadlineExit(code: number | undefined): PeerExit {
   return { code, reason: 'deadline', message: 'the server was ended after active_deadline' };
 }
 
+/** What Kubernetes says when others take from the same quota at the same moment: it tries again. */
+const crossed = /the object has been modified/;
+
 /** Why no pod is made for a Job, from its events; undefined while nothing speaks against it. */
 export function findCreateProblem(events: readonly Event[]): string | undefined {
-  const message = events.find(({ type, reason }) => type === 'Warning' && reason === 'FailedCreate')?.message;
+  const message = failedCreations(events).find((said) => !crossed.test(said));
   if (message === undefined) return undefined;
   const text = `Kubernetes makes no pod: ${message}`;
   if (/exceeded quota/.test(message)) return `${text}; raise the ResourceQuota or lower resources`;
@@ -160,6 +163,18 @@ export function findCreateProblem(events: readonly Event[]): string | undefined 
   }
   if (/serviceaccount/i.test(message)) return `${text}; check service_account`;
   return text;
+}
+
+/** Why there is no pod yet, from the events of its Job. */
+export function findCreateTrouble(events: readonly Event[]): string | undefined {
+  const [message] = failedCreations(events);
+  return message && `Kubernetes makes no pod yet: ${message}`;
+}
+
+function failedCreations(events: readonly Event[]): string[] {
+  return events.flatMap(({ type, reason, message }) =>
+    type === 'Warning' && reason === 'FailedCreate' && message !== undefined ? [message] : [],
+  );
 }
 
 /** True while a node pulls an image, from the events of a pod. */

@@ -37,3 +37,25 @@ test.each(['leases', 'jobs', 'secrets'])(
     expect(asked.filter((one) => one === kind)).toHaveLength(3);
   },
 );
+
+test('a pod that others taking from the same quota keep from being made is waited for: Kubernetes tries again', async () => {
+  await using fake = await FakeApiServer.listen();
+  const cluster = new ModernCluster(fake);
+  cluster.atFirst = undefined;
+  const { answer } = fake;
+  let asked = 0;
+  fake.answer = (request, response) => {
+    if (!request.url?.includes('/events')) return answer(request, response);
+    asked += 1;
+    const event = { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${crossed.message}` };
+    sendJson(response, 200, { metadata: {}, items: [{ metadata: { name: 'a', uid: 'a' }, ...event }] });
+    if (asked === 2) cluster.setPod({ running: {} }, 'Running');
+  };
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  const progress: unknown[] = [];
+  const report = (_phase: string, told?: { readonly message?: string | undefined }) => progress.push(told?.message);
+  const transport = await runtime.open({ namespace: 'home', image: 'a' }, createRuntimeContext({ report }));
+  await transport.close();
+  await runtime.close();
+  expect(progress.join()).toContain('Kubernetes makes no pod yet: Error creating: Operation cannot be fulfilled');
+});
