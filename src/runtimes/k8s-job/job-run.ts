@@ -224,7 +224,8 @@ export class JobRun {
 
 /** True when no container of a pod runs, and none will. */
 function hasEnded(pod: Pod): boolean {
-  const { phase: podPhase, containerStatuses: all = [] } = pod.status ?? {};
+  const { phase: podPhase, containerStatuses } = pod.status ?? {};
+  const all = containerStatuses ?? [];
   if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
   if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
   // What could not be started will not be once the pod is to go, which takes some clusters a minute.

@@ -7,9 +7,9 @@ export interface Pod extends KubernetesObject {
     /** Such as `Evicted`. */
     readonly reason?: string;
     readonly message?: string;
-    readonly conditions?: readonly Condition[];
-    readonly initContainerStatuses?: readonly ContainerStatus[];
-    readonly containerStatuses?: readonly ContainerStatus[];
+    readonly conditions?: readonly Condition[] | null;
+    readonly initContainerStatuses?: readonly ContainerStatus[] | null;
+    readonly containerStatuses?: readonly ContainerStatus[] | null;
   };
 }
 
@@ -39,7 +39,7 @@ export interface TerminatedState {
 
 /** What we read of a Job. */
 export interface Job extends KubernetesObject {
-  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly status?: { readonly conditions?: readonly Condition[] | null };
 }
 
 /** What we read of an event. */

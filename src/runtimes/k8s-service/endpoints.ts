@@ -41,7 +41,7 @@ export interface EndpointSlice extends KubernetesObject {
   readonly ports?: readonly Port[] | null;
   readonly endpoints?:
     | readonly {
-        readonly addresses: readonly string[];
+        readonly addresses: readonly string[] | null;
         readonly conditions?: { readonly ready?: boolean | null; readonly terminating?: boolean | null };
         readonly targetRef?: TargetRef | null;
       }[]
@@ -89,7 +89,7 @@ export function fromSlices(slices: Iterable<EndpointSlice>, portName: string): E
     const port = portOf(slice.ports, portName);
     if (port === undefined) continue;
     for (const { addresses, conditions, targetRef } of slice.endpoints ?? []) {
-      const address = addresses[0];
+      const address = addresses?.[0];
       if (address === undefined) continue;
       const endpoint = toEndpoint(address, targetRef, port, {
         // The API leaves out what it does not know, and asks to take that for ready.

@@ -118,6 +118,12 @@ export function foreignError(answer: string, server: string, verb: string, ref: 
   return new KubernetesError('foreign', `${said}; ${remedy}`);
 }
 
+/** The error for an object that is one, but not as Kubernetes has it. */
+export function flawError(flaw: string, server: string, verb: string, ref: ResourceRef): KubernetesError {
+  const said = `the API server ${server} answered with ${flaw}, asked to ${verb} ${showResource(ref)}`;
+  return new KubernetesError('foreign', `${said}; is it one of Kubernetes?`);
+}
+
 /** The error for a call that got no answer. */
 export function networkError(cause: unknown, server: string): KubernetesError {
   const code = codeOf(cause);

@@ -4,8 +4,9 @@ import { type Fields, isFields } from '../../../transport/modern.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { answerError, flawError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
+import { findFlaw } from './shapes.js';
 
 export interface ApiRequest extends CallOptions {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -72,13 +73,23 @@ export async function callForObject<T>(
   isRight: (answer: Fields) => boolean = isObject,
 ): Promise<T> {
   const text = await call(connection, ref, request, clock);
+  const answer = parseObject(text);
+  if (answer === undefined || !isRight(answer)) throw foreignError(text, connection.server, request.verb, ref);
+  // Whoever deletes is answered with anything.
+  const flaw = request.method !== 'DELETE' && isObject(answer) ? findFlaw(answer, ref.resource) : undefined;
+  if (flaw !== undefined) throw flawError(flaw, connection.server, request.verb, ref);
+  return answer as T;
+}
+
+/** Undefined for what is no object of JSON. */
+export function parseObject(text: string): Fields | undefined {
   try {
-    const answer: unknown = JSON.parse(text);
-    if (isFields(answer) && isRight(answer)) return answer as T;
+    const value: unknown = JSON.parse(text);
+    return isFields(value) ? value : undefined;
   } catch {
     // The message of the parser quotes what may be a Secret.
+    return undefined;
   }
-  throw foreignError(text, connection.server, request.verb, ref);
 }
 
 /** Has what every Kubernetes object has. */

@@ -3,9 +3,10 @@ import { LineBuffer } from '../../../transport/line-buffer.js';
 import { isFields } from '../../../transport/modern.js';
 import type { Watch, WatchOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
-import { callForObject, isList, isObject, pause, startRequest } from './request.js';
+import { answerError, flawError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { callForObject, isList, isObject, parseObject, pause, startRequest } from './request.js';
 import type { KubernetesObject, ResourceRef } from './resources.js';
+import { findFlaw } from './shapes.js';
 
 /** How long the API server keeps one watch open; afterwards we ask again. */
 const periodSeconds = 300;
@@ -154,15 +155,15 @@ class Reflector<T extends KubernetesObject> implements Watch {
   }
 
   #read(line: string): WatchEvent<T> {
-    try {
-      const event: unknown = JSON.parse(line);
-      if (isFields(event) && (event.type === 'ERROR' ? isFields : isObject)(event.object)) {
-        return event as unknown as WatchEvent<T>;
-      }
-    } catch {
-      // The message of the parser quotes what may be anything.
+    const { server } = this.#connection;
+    const event = parseObject(line);
+    const object = event?.object;
+    if (!isFields(object) || !(event?.type === 'ERROR' || isObject(object))) {
+      throw foreignError(line, server, 'watch', this.#ref);
     }
-    throw foreignError(line, this.#connection.server, 'watch', this.#ref);
+    const flaw = event?.type === 'ERROR' ? undefined : findFlaw(object, this.#ref.resource);
+    if (flaw !== undefined) throw flawError(flaw, server, 'watch', this.#ref);
+    return event as unknown as WatchEvent<T>;
   }
 
   #apply({ type, object }: WatchEvent<T>): void {
