@@ -228,6 +228,8 @@ function hasEnded(pod: Pod): boolean {
   const all = containerStatuses ?? [];
   if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
   if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
-  // What could not be started will not be once the pod is to go, which takes some clusters a minute.
-  return pod.metadata.deletionTimestamp !== undefined && isStuck(pod);
+  // What could not be started will not be once the pod is to go, which takes some clusters a minute; and no node takes one then,
+  // though a finalizer may keep it.
+  const isNowhere = all.length === 0 && pod.spec?.nodeName === undefined;
+  return pod.metadata.deletionTimestamp !== undefined && (isStuck(pod) || isNowhere);
 }

@@ -2,6 +2,10 @@ import type { KubernetesObject } from '../shared/kubernetes/resources.js';
 
 /** What we read of a pod. */
 export interface Pod extends KubernetesObject {
+  readonly spec?: {
+    /** Once it has been given to a node. */
+    readonly nodeName?: string;
+  };
   readonly status?: {
     readonly phase?: string;
     /** Such as `Evicted`. */

@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { systemClock } from '../../../src/options.js';
+import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
+import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
+
+test.each([
+  ['that no node has taken', {}, true],
+  ['of a node', { nodeName: 'node' }, false],
+])('a pod %s, and that a finalizer keeps from going, is waited for only where it may run', async (_, spec, isGone) => {
+  await using fake = await FakeApiServer.listen();
+  const metadata = { name: 'mcp-held-1', uid: 'pod', deletionTimestamp: '2026-01-01T00:00:00Z' };
+  fake.answer = ({ method, url = '' }, response) => {
+    if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+    else if (method === 'GET' && url.includes('/pods')) {
+      const labels = { 'open-mcp-gateway/job': 'mcp-held' };
+      const pod = { metadata: { ...metadata, labels }, spec, status: { phase: 'Pending' } };
+      sendJson(response, 200, { metadata: { resourceVersion: '1' }, items: [pod] });
+    } else sendJson(response, 200, { metadata: { name: 'any', uid: 'any' } });
+  };
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig });
+  const claim = new Claim(await clusters.open(), 'home', 'test', systemClock);
+  try {
+    const names = { job: 'mcp-held', lease: 'mcp-gateway-test', server: 'held' };
+    const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, systemClock);
+    await run.create({});
+    const late = new Promise((resolve) => setTimeout(resolve, isGone ? 20_000 : 3_000, 'still waits'));
+    expect(await Promise.race([run.remove(), late])).toBe(isGone ? undefined : 'still waits');
+  } finally {
+    await clusters.close();
+  }
+});
