@@ -10,6 +10,7 @@ const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'out of memory', 'oom', 'cut', 'stuck', 'restart', 'kill'],
   ...['connection-lost', 'engine-lost', 'message', 'removal failed', 'STOP_FAILED', 'delivered: false', 'late: create'],
+  ...['wait cut', 'wait taken late', 'calm'],
   ...['create', 'attach', 'start', 'wait', 'remove', 'inspect', 'list'].flatMap((call) =>
     ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
   ),

@@ -10,7 +10,9 @@ const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31);
 const happenings = [
   ...['open', 'abort', 'aborted', 'START_FAILED', 'death', 'oom', 'cut', 'stuck', 'restart', 'kill', 'STOP_FAILED'],
   ...['STOP_FAILED of a runtime', 'connection-lost', 'message', 'delivered: false', 'late: POST jobs'],
-  ...['end', 'cut', 'expired', 'error', 'forgotten'].map((how) => `watch: ${how}`),
+  ...['pod deleted', 'Job deleted', 'list: wrong shape', 'deleted'],
+  ...['leases', 'jobs', 'secrets'].map((kind) => `crossed: ${kind}`),
+  ...['end', 'cut', 'expired', 'error', 'forgotten', 'bookmark', 'wrong shape'].map((how) => `watch: ${how}`),
   ...['POST jobs', 'POST secrets', 'DELETE jobs', 'attach', 'watch', 'GET log'].flatMap((call) =>
     ['late', 'cut before', 'refused'].map((fault) => `${fault}: ${call}`),
   ),

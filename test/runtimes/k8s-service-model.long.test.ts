@@ -24,7 +24,9 @@ const happenings = [
   ],
   ...['pod added', 'pod terminated', 'pod killed', 'API server restarted', 'SESSION_LOST', 'START_FAILED', 'DELETE'],
   ...['delivered: false', 'delivered: unknown', 'CONNECTION_FAILED', 'GATEWAY_CLOSED', 'SERVER_STOPPED'],
-  ...['end', 'cut', 'expired', 'error', 'forgotten', 'nonsense'].map((how) => `watch: ${how}`),
+  ...['end', 'cut', 'expired', 'error', 'forgotten', 'nonsense', 'bookmark', 'wrong shape'].map(
+    (how) => `watch: ${how}`,
+  ),
   ...['none: endpoints', 'late: portforward', 'done later: portforward', 'cut after: portforward'],
 ];
 

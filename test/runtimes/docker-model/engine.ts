@@ -88,6 +88,14 @@ export class FaultyEngine implements AsyncDisposable {
     }
   }
 
+  /** What a proxy does that ends what is silent for long. */
+  async cutWaits({ waiters }: PlayedContainer): Promise<void> {
+    for (let left = this.#chance.one([1, 1, 3]); left > 0; left -= 1) {
+      for (const waiter of waiters) waiter.socket?.destroy();
+      await realSleep(60);
+    }
+  }
+
   /** The engine's process starts anew. @param goOn - the containers do not end with it */
   async restart(goOn: boolean, ms: number): Promise<void> {
     for (const door of this.#doors) door.shut();
@@ -223,6 +231,11 @@ export class FaultyEngine implements AsyncDisposable {
       this.hasImage = true;
       response.end();
       return;
+    }
+    // A busy engine takes the question after the end when there may have been one.
+    if (call === 'wait' && this.#chance.oneIn(8)) {
+      this.#judge.count('wait taken late');
+      await realSleep(this.#chance.below(150));
     }
     // What has happened to one that is gone is remembered.
     const container = call === 'events' ? this.made.find((one) => one.id === id) : this.#find(id);

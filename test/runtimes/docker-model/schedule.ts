@@ -11,6 +11,13 @@ import { FaultyEngine } from './engine.js';
 export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
   readonly #foreign: PlayedContainer[] = [];
   #isFar = false;
+  /** Those that have lost a connection: one that loses both looks like one whose engine was started anew. */
+  readonly #cutOff = new Set<PlayedContainer>();
+  readonly #waitCut = new Set<PlayedContainer>();
+  /** It stays as good as it is. */
+  #isTame = false;
+  /** The engine was there all the time, and has done what it was asked. */
+  #isCalm = true;
   #engine!: FaultyEngine;
   #folder!: Awaited<ReturnType<typeof temporaryFolder>>;
 
@@ -25,7 +32,8 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
     this.#isFar = chance.oneIn(3);
     await this.addHost();
     await this.addHost();
-    this.#engine.badness = chance.one([0, 0, 10, 30]);
+    this.#isTame = chance.oneIn(3);
+    this.#worsen(this.#isTame ? 0 : chance.one([0, 10, 30]));
   }
 
   protected override async addHost(): Promise<Host<DockerSpec>> {
@@ -66,9 +74,10 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
     return [
       [6, () => server && this.#die(server, chance.one([0, 1, 137]), chance.oneIn(3))],
       [3, () => server && this.#cut(server, chance.oneIn(2))],
+      [3, () => server && this.#cutWaits(server)],
       [1, () => server && this.#stick(server)],
-      [2, () => this.#restart(chance.oneIn(2), chance.one([0, 5, 30, 150]))],
-      [4, () => this.#worsen(chance.one([0, 0, 10, 30]))],
+      [this.#isTame ? 0 : 2, () => this.#restart(chance.oneIn(2), chance.one([0, 5, 30, 150]))],
+      [this.#isTame ? 0 : 4, () => this.#worsen(chance.one([0, 0, 10, 30]))],
       [2, () => this.#loseImage()],
       [2, () => host && this.#kill(host)],
     ];
@@ -85,6 +94,9 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
   protected override judgeEnd(): void {
     const { judge } = this;
     const { containers, made } = this.#engine;
+    const isCalm = this.#isCalm && [...this.#cutOff].every((one) => !this.#waitCut.has(one));
+    if (isCalm) judge.count('calm');
+    if (isCalm && judge.counts.has('engine-lost')) judge.problem('the engine was lost, and it was there all the time');
     for (const one of this.#foreign) {
       if (containers.get(one.id)?.state !== 'running')
         judge.problem(`the container ${one.name} of others does not run`);
@@ -120,7 +132,13 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
 
   #cut(container: PlayedContainer, clean: boolean): void {
     this.happens('cut', `${container.name} loses its connection`);
+    this.#cutOff.add(container);
     container.cut(clean);
+  }
+
+  #cutWaits(container: PlayedContainer): void {
+    this.#waitCut.add(container);
+    this.happens('wait cut', `the waits for the end of ${container.name} are cut`, this.#engine.cutWaits(container));
   }
 
   #stick(container: PlayedContainer): void {
@@ -130,11 +148,13 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
 
   #restart(goOn: boolean, ms: number): void {
     const line = `the engine restarts, ${ms} ms, its containers ${goOn ? 'go on' : 'end'}`;
+    this.#isCalm = false;
     this.happens('restart', line, this.#engine.restart(goOn, ms));
   }
 
   #worsen(badness: number): void {
     this.judge.log(`badness ${badness}`);
+    this.#isCalm &&= badness === 0;
     this.#engine.badness = badness;
   }
 
@@ -144,6 +164,8 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
   }
 
   async #kill(host: Host<DockerSpec>): Promise<void> {
+    // Its code goes on here, without an engine.
+    this.#isCalm = false;
     await this.kill(host);
     this.#engine.markDead();
   }

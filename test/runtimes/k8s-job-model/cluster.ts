@@ -28,6 +28,8 @@ interface Asked {
 type PodStatus = NonNullable<Pod['status']>;
 
 const gone = { status: 404, body: { kind: 'Status', message: 'not found' } };
+/** Others have taken from the same quota at the same moment: nothing was made. */
+const crossed = { status: 409, body: { kind: 'Status', reason: 'Conflict', message: 'the object has been modified' } };
 const conflict = { status: 409, body: { kind: 'Status', reason: 'AlreadyExists', message: 'already exists' } };
 
 /** Starts that come to nothing, or to little. */
@@ -102,16 +104,29 @@ export class FaultyCluster implements AsyncDisposable {
 
   /** What may happen to a watch. */
   disturbWatches(): void {
-    const how = this.#chance.one(['end', 'cut', 'expired', 'error', 'forgotten']);
+    const how = this.#chance.one(['end', 'cut', 'expired', 'error', 'forgotten', 'bookmark', 'wrong shape']);
     this.#judge.count(`watch: ${how}`);
     if (how === 'forgotten') this.objects.forget();
+    if (how === 'bookmark') return this.objects.bookmark();
     for (const { response } of this.objects.watchers) {
       if (response.writableEnded) continue;
       const error = { code: how === 'expired' ? 410 : 500, message: 'played' };
       if (how === 'expired' || how === 'error') response.write(`${JSON.stringify({ type: 'ERROR', object: error })}\n`);
+      const nonsense = { type: 'MODIFIED', object: { metadata: {}, status: { containerStatuses: {} } } };
+      if (how === 'wrong shape') response.write(`${JSON.stringify(nonsense)}\n`);
       if (how === 'cut') response.socket?.destroy();
       else response.end();
     }
+  }
+
+  /** Somebody else deletes a pod: its Job makes no other, as it counts as failed. */
+  async deletePod(pod: PlayedPod): Promise<void> {
+    await this.#takeAway(pod);
+  }
+
+  /** Somebody else deletes a Job. */
+  deleteJob(pod: PlayedPod): void {
+    if (!pod.stuck) this.#removeJob(pod.shown.metadata.labels?.[jobLabel] ?? '');
   }
 
   /** From now on everything goes right. Resolves when nothing of what went wrong is still to come. */
@@ -259,6 +274,10 @@ export class FaultyCluster implements AsyncDisposable {
     const found = this.objects.get(kind, name);
     if (method === 'POST') {
       if (query.has('dryRun')) return { status: 201, body };
+      if (this.badness > 0 && this.#chance.oneIn(10)) {
+        this.#judge.count(`crossed: ${kind}`);
+        return crossed;
+      }
       const made = this.objects.create(kind, body);
       if (made === undefined) return conflict;
       if (kind === 'jobs') this.#later(this.#runJob(made));
@@ -271,7 +290,12 @@ export class FaultyCluster implements AsyncDisposable {
     }
     if (method === 'GET' && name === '') {
       const items = this.objects.list(kind, query.get('labelSelector') ?? '');
-      return { status: 200, body: { metadata: { resourceVersion: this.objects.version }, items } };
+      const metadata = { resourceVersion: this.objects.version };
+      if (kind === 'pods' && this.badness > 0 && this.#chance.oneIn(10)) {
+        this.#judge.count('list: wrong shape');
+        return { status: 200, body: { metadata, items: items.map((pod) => ({ ...pod, status: { conditions: {} } })) } };
+      }
+      return { status: 200, body: { metadata, items } };
     }
     if (found === undefined) return gone;
     if (method === 'GET') return { status: 200, body: found };

@@ -79,6 +79,14 @@ export class Objects {
     this.#forgotten = this.#version;
   }
 
+  /** Tells those who watch how far they are, twice. */
+  bookmark(): void {
+    for (const { response } of this.watchers) {
+      const object = { metadata: { resourceVersion: this.version } };
+      if (!response.writableEnded) response.write(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`.repeat(2));
+    }
+  }
+
   #put(kind: string, type: Change['type'], object: Stored): Stored {
     this.#version += 1;
     const stored = { ...object, metadata: { ...object.metadata, resourceVersion: this.version } };

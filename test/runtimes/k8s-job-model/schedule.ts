@@ -59,6 +59,13 @@ export class Schedule extends HostSchedule<K8sJobSpec, PlayedPod> {
     return [
       [6, () => server && this.#die(server, chance.one([0, 1, 137]))],
       [3, () => server && this.#cut(server, chance.oneIn(2))],
+      [
+        2,
+        () =>
+          server &&
+          this.happens('pod deleted', `${server.shown.metadata.name} is deleted`, this.#cluster.deletePod(server)),
+      ],
+      [2, () => server && this.#deleteJob(server)],
       [1, () => server && this.#stick(server)],
       [5, () => this.#cluster.disturbWatches()],
       [2, () => this.#restart(chance.one([0, 5, 30, 150]))],
@@ -122,6 +129,11 @@ export class Schedule extends HostSchedule<K8sJobSpec, PlayedPod> {
   #cut(pod: PlayedPod, clean: boolean): void {
     this.happens('cut', `${pod.shown.metadata.name} loses its connection`);
     pod.cut(clean);
+  }
+
+  #deleteJob(pod: PlayedPod): void {
+    this.happens('Job deleted', `the Job of ${pod.shown.metadata.name} is deleted`);
+    this.#cluster.deleteJob(pod);
   }
 
   #stick(pod: PlayedPod): void {

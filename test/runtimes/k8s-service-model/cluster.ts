@@ -53,6 +53,9 @@ export class ServiceCluster implements AsyncDisposable {
       (_, request, socket) => void made.#upgrade(request, socket),
     );
     made.#objects.create('endpoints', { metadata: { name: 'orders', uid: '' } });
+    // As it is when the last of its pods has gone.
+    const none = { ports: [{ name: 'http', port: 1 }], endpoints: null } as object;
+    made.#objects.create('endpointslices', { metadata: { name: 'orders-none', uid: '', labels }, ...none });
     return made;
   }
 
@@ -110,15 +113,17 @@ export class ServiceCluster implements AsyncDisposable {
   }
 
   #show(pod: PlayedPod): void {
-    const slice = this.#objects.get('endpointslices', `orders-${pod.uid}`);
-    const shown = { metadata: { name: `orders-${pod.uid}`, uid: '', labels }, ...sliceOf(pod) };
-    if (slice === undefined) this.#objects.create('endpointslices', shown);
-    else this.#objects.change('endpointslices', { ...slice, ...sliceOf(pod) } as typeof slice);
+    for (const name of slicesOf(pod)) {
+      const slice = this.#objects.get('endpointslices', name);
+      const shown = { metadata: { name, uid: '', labels }, ...sliceOf(pod) };
+      if (slice === undefined) this.#objects.create('endpointslices', shown);
+      else this.#objects.change('endpointslices', { ...slice, ...sliceOf(pod) } as typeof slice);
+    }
     this.#showEndpoints();
   }
 
   #remove(pod: PlayedPod): void {
-    this.#objects.delete('endpointslices', `orders-${pod.uid}`);
+    for (const name of slicesOf(pod)) this.#objects.delete('endpointslices', name);
     this.#showEndpoints();
   }
 
@@ -134,14 +139,26 @@ export class ServiceCluster implements AsyncDisposable {
   // --- what becomes of the API server ---
 
   disturbWatches(): void {
-    const how = this.#chance.one(['end', 'cut', 'expired', 'error', 'forgotten', 'nonsense']);
+    const how = this.#chance.one([
+      'end',
+      'cut',
+      'expired',
+      'error',
+      'forgotten',
+      'nonsense',
+      'bookmark',
+      'wrong shape',
+    ]);
     this.#judge.count(`watch: ${how}`);
     if (how === 'forgotten') this.#objects.forget();
+    if (how === 'bookmark') return this.#objects.bookmark();
     for (const { response } of this.#objects.watchers) {
       if (response.writableEnded) continue;
       const object = { code: how === 'expired' ? 410 : 500, message: 'played' };
       if (how === 'expired' || how === 'error') response.write(`${JSON.stringify({ type: 'ERROR', object })}\n`);
       if (how === 'nonsense') response.write('<html>\n');
+      const wrong = { metadata: {}, endpoints: {}, subsets: {} };
+      if (how === 'wrong shape') response.write(`${JSON.stringify({ type: 'MODIFIED', object: wrong })}\n`);
       if (how === 'cut') response.socket?.destroy();
       else response.end();
     }
@@ -286,6 +303,11 @@ export class ServiceCluster implements AsyncDisposable {
     const late: Promise<unknown> = what.finally(() => this.#late.delete(late));
     this.#late.add(late);
   }
+}
+
+/** While a pod moves from one slice to another, both have it. */
+function slicesOf({ uid }: PlayedPod): string[] {
+  return [`orders-${uid}`, ...(/[02468]$/.test(uid) ? [`orders-${uid}-too`] : [])];
 }
 
 function targetOf({ name, uid }: PlayedPod) {

@@ -36,6 +36,7 @@ function createServer(judge: Judge, setting: number, kind: Kind): StreamableServ
     const server = new StreamableServer(judge, next, kind);
     const { access } = server.play;
     if (access.kind !== 'catalog' || access.headers !== undefined) continue;
+    server.isBehindOthers = true;
     // Whether waits are long enough is looked at where time stands still: here it goes too fast to be measured.
     server.play.now = () => Number.POSITIVE_INFINITY;
     return server;

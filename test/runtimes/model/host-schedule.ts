@@ -88,6 +88,9 @@ export abstract class HostSchedule<Spec, Server extends PlayedServer> implements
     await within('what was going on', this.heal());
     this.judgeEnd();
     for (const host of [...living, next]) await this.judge.hostIsDone(host);
+    // Their code goes on here, and would come to another schedule by the port that this one has now.
+    const killed = this.hosts.filter(({ isDead }) => isDead);
+    await within('close() of what was killed', Promise.all(killed.map((host) => host.close())));
     await this.dispose();
   }
 
