@@ -146,6 +146,21 @@ describe('access that is not enough', () => {
     expectNoSecret(host, failure);
   });
 
+  test('of which the server names what is missing alone: what was granted before is asked for as well', async () => {
+    await using host = await listenOAuth();
+    host.neededScope = 'mcp:admin';
+    const provider = await signedIn(host, 'ada', 'mcp:use mcp:read');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    const scope = 'mcp:use mcp:read mcp:admin';
+    expect(await failureOf(call(client, 'admin'))).toMatchObject({ data: { code: 'AUTH_REQUIRED', auth: { scope } } });
+    expect(provider.address?.searchParams.get('scope')).toBe(scope);
+    const authorizationCode = await host.consent(provider.address, 'ada');
+    await auth(provider, { serverUrl: host.url, authorizationCode });
+    expect(provider.tokens()?.scope).toBe(scope);
+    expect(await call(client, 'admin')).toBe('ada may');
+  });
+
   test('and a token that has expired as well: it is renewed, and then a person is asked for more', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');

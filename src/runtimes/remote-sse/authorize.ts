@@ -39,8 +39,9 @@ export class Authorizers {
         if (chances.has('granted')) {
           throw required(server, `${asked}, still after it was granted`, status, info);
         }
+        const wanted = () => (status === 403 ? withHeldScope(info, tokens) : info);
         const consent = (remedy: string) =>
-          required(server, `${asked}: a person has to consent; ${remedy}`, status, info);
+          required(server, `${asked}: a person has to consent; ${remedy}`, status, wanted());
         const unasked = 'the next request of a caller asks for that';
         const reason = status === 403 ? `scope ${info.scope ?? ''}` : 'token';
         const running = this.#runningOf(provider);
@@ -60,7 +61,7 @@ export class Authorizers {
           const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
           let result: string;
           try {
-            result = await sdk.auth(given, toAuthOptions(info, fetchFn));
+            result = await sdk.auth(given, toAuthOptions(wanted(), fetchFn));
           } catch (cause) {
             if (cause instanceof NobodyToAsk) throw consent(unasked);
             throw await unauthorized(server, `${asked}, and authorization failed`, cause, provider, tokens);
@@ -110,6 +111,13 @@ function toAuthOptions({ serverUrl, scope, resourceMetadataUrl }: AuthInfo, fetc
     ...(scope !== undefined && { scope }),
     ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: new URL(resourceMetadataUrl) }),
   };
+}
+
+/** A server may name the scope alone that is missing: the token that takes the place of the held one grants that one's as well. */
+function withHeldScope(info: AuthInfo, tokens: Tokens): AuthInfo {
+  if (info.scope === undefined || tokens?.scope === undefined) return info;
+  const scopes = `${tokens.scope} ${info.scope}`.split(' ').filter((scope) => scope !== '');
+  return { ...info, scope: [...new Set(scopes)].join(' ') };
 }
 
 function toHeader(tokens: Tokens): string | undefined {
