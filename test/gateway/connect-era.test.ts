@@ -507,3 +507,31 @@ test('a call that comes while the server is being stopped is answered with that'
     expect((await answer).error).toMatchObject({ data: { code: 'SERVER_STOPPED', delivered: false } });
   }
 });
+
+test.each(['legacy', 'modern'] as const)(
+  'what a %s caller asks first as the server ends is answered with that, and no timer is left',
+  async (era) => {
+    const clientInfo = { name: 'a', version: '1' };
+    const first = {
+      legacy: { method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo } },
+      modern: { method: 'tools/call', params: { name: 'go', _meta: envelope() } },
+    }[era];
+    for (let turns = 0; turns < 16; turns += 1) {
+      await using setup = setUp({ one: sessions });
+      const { clock, gateway } = setup;
+      const transport = gateway.connect('one', { era });
+      const received: unknown[] = [];
+      transport.onmessage = (message) => received.push(message);
+      await transport.start();
+      const stopped = gateway.stop('one', { graceMs: 0 });
+      for (let turn = 0; turn < turns; turn += 1) await undefined;
+      const refusal = await transport.send({ jsonrpc: '2.0', id: 1, ...first }).catch((error: GatewayError) => error);
+      await stopped;
+      await settle();
+      // What came after the end was not accepted.
+      if (refusal !== undefined) expect([refusal.code, received]).toEqual(['TRANSPORT_CLOSED', []]);
+      else expect(received).toMatchObject([{ id: 1, error: { data: { code: 'SERVER_STOPPED' } } }]);
+      expect(clock.waiting).toBe(0);
+    }
+  },
+);

@@ -103,6 +103,10 @@ export class EraTransport implements LinkTransport {
       const reason = this.#reason;
       reason && runCallback({}, () => this.onerror?.(reason));
     }
+    // It has ended since, which is told once.
+    if (this.#isTold) {
+      return Promise.reject(this.#reason ?? this.#endedError());
+    }
     return this.#starting;
   }
 
