@@ -272,7 +272,14 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */
   async probe(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#transport?.health?.(signal), this.#ping()]);
+    try {
+      await Promise.all([this.#transport?.health?.(signal), this.#ping()]);
+    } catch (error) {
+      // It has answered, and what it does for others goes on while a person consents.
+      if (!GatewayError.is(error) || error.code !== 'AUTH_REQUIRED') {
+        throw error;
+      }
+    }
   }
 
   fail(failures: number): void {

@@ -2,8 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { Agent } from 'undici';
-import { describe, expect, test } from 'vitest';
-import { createGateway, type Gateway, type RemoteSseOptions, RemoteSseRuntime } from '../../src/index.js';
+import { describe, expect, test, vi } from 'vitest';
+import {
+  createGateway,
+  type Gateway,
+  type GatewayEvent,
+  type RemoteSseOptions,
+  RemoteSseRuntime,
+} from '../../src/index.js';
 import { createAuthFetch } from '../../src/runtimes/remote-sse/auth-fetch.js';
 import { Authorizers } from '../../src/runtimes/remote-sse/authorize.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -348,6 +354,28 @@ describe('what no caller has asked for', () => {
     // The code is good only with what was kept for it.
     await auth(provider, { serverUrl: host.url, authorizationCode: await host.consent(provider.address, 'ada') });
     expect(await peer.call('whoami')).toBe('ada');
+  });
+
+  test('health checks that are refused until a person has consented end no session', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const events: GatewayEvent[] = [];
+    const health = { interval: '20ms', failures: 2 };
+    await using gateway = createGateway(
+      { servers: [{ id: 'remote', health, runtime: { type: 'remote-sse', url: host.url } }] },
+      { runtimes: [new RemoteSseRuntime({ authProvider: () => provider })], onEvent: (event) => events.push(event) },
+    );
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(gateway.connect());
+    expect(await call(client, 'remote__whoami')).toBe('ada');
+    expire(host, provider);
+    await vi.waitFor(() => expect(host.counts.get('refused') ?? 0).toBeGreaterThan(6), 20_000);
+    expect(events.filter(({ type }) => type === 'phase').at(-1)).toMatchObject({ to: 'ready' });
+    expect(gateway.status('remote')).toMatchObject({ phase: 'ready', restarts: 0 });
+    expect(provider.asked).toBe(1);
+    await auth(provider, { serverUrl: host.url });
+    await auth(provider, { serverUrl: host.url, authorizationCode: await host.consent(provider.address, 'ada') });
+    expect(await call(client, 'remote__whoami')).toBe('ada');
   });
 
   test('renews a token all the same', async () => {
