@@ -1,192 +1,138 @@
-import { text } from 'node:stream/consumers';
-import { MemoryProvider } from '../../fixtures/http/oauth-host.js';
 import { type Chance, createChance } from '../../gateway/model/chance.js';
-import { cut, type Exchange } from './host.js';
-import { type Judge, secret } from './judge.js';
+import { type Grant, Granter } from './granter.js';
+import type { Exchange, Host } from './host.js';
+import { type Call, type Judge, secret } from './judge.js';
+import { Persons } from './persons.js';
+import type { Origins, Setting } from './play.js';
 
-/** How the schedule goes on with what waits, and what it has made of the server. */
-interface Setting {
-  readonly origin: string;
-  nextChance(): Chance;
-  mayWait(chance: Chance, times?: number): Promise<void>;
-  odd(weight: number): number;
-}
-
-/** What becomes of a refresh token: each works once. */
-interface Refresh {
-  isUsed: boolean;
-  /** The answer with the next one has left whole. */
-  isAnswered: boolean;
-}
-
-/** The tokens that a server takes, who grants them, and the host's part of that: its provider, its function for headers. */
+/** Which tokens a server takes, and how it refuses the others. */
 export class Access {
-  /**
-   * Who has the token: the catalog; a provider that learns of a new one by itself; or one that has it renewed where the server
-   * says.
-   */
-  readonly kind: 'catalog' | 'provider' | 'renewed';
-  readonly provider: SlowProvider | undefined;
-  /** The host has failed, or taken its time: what was sent to no effect is not to be missed. */
-  isExcused = false;
-  readonly #hasHeaders: boolean;
+  readonly persons: Persons;
+  readonly granter: Granter;
+  /** Those who grant access have an origin of their own. */
+  readonly isApart: boolean;
   readonly #judge: Judge;
-  readonly #play: Setting;
-  readonly #refreshes = new Map<string, Refresh>();
-  readonly #renewals = new Set<Exchange>();
-  #token = 1;
+  readonly #play: Origins;
 
-  constructor(judge: Judge, setting: number, play: Setting) {
+  constructor(judge: Judge, setting: Setting, play: Origins) {
     this.#judge = judge;
     this.#play = play;
-    const chance = createChance(setting);
-    this.kind = chance.one(['catalog', 'catalog', 'catalog', 'catalog', 'provider', 'renewed', 'renewed']);
-    this.#hasHeaders = createChance(setting + 1).oneIn(4);
-    this.provider = this.kind === 'catalog' ? undefined : new SlowProvider(() => this.#hostWaits('tokens'));
-    if (this.kind === 'renewed') this.provider?.saveClientInformation({ client_id: 'model' });
+    this.persons = new Persons(judge, setting, play);
+    this.granter = this.persons.granter;
+    this.isApart = createChance(setting.setting + 2).oneIn(2);
+  }
+
+  get kind(): Persons['kind'] {
+    return this.persons.kind;
+  }
+
+  /** What was sent to no effect is not to be missed. */
+  get isExcused(): boolean {
+    return this.persons.isExcused;
   }
 
   get authorization(): string {
-    return `Bearer ${this.#access}`;
-  }
-
-  /** Asked before each request, where the host has one. */
-  get headers(): (() => Promise<Record<string, string>>) | undefined {
-    if (!this.#hasHeaders) return undefined;
-    return async () => {
-      await this.#hostWaits('headers');
-      return { 'x-secret': `${secret}-header` };
-    };
-  }
-
-  /** The token is good no more. */
-  expire(): void {
-    if (this.provider !== undefined) this.#token += 1;
-  }
-
-  /** The host has the one that is good, as after a person has consented. */
-  giveToken(): void {
-    this.provider?.saveTokens(this.#grant());
+    return `Bearer ${secret}-token-1`;
   }
 
   /** Answers what is asked of those who grant access, and refuses what comes without it. False when it is let in. */
-  async refuses(exchange: Exchange, isHostUp: () => boolean): Promise<boolean> {
+  async refuses(exchange: Exchange, host: Host): Promise<boolean> {
     const { request, response } = exchange;
     const { method, url = '', headers } = request;
     const { authorization } = headers;
-    const isAboutAccess = url.startsWith('/.well-known/') || ['/register', '/token'].includes(url);
-    if (isAboutAccess) await this.#grantAt(url, exchange, isHostUp);
+    if (Granter.isAsked(url)) {
+      await this.granter.take(exchange, this.isApart ? 'elsewhere' : 'here', () => host.isUp);
+      return true;
+    }
     // A sign of life before there is a session needs no access.
-    if (isAboutAccess || method === 'OPTIONS') return isAboutAccess;
-    if (this.#hasHeaders && headers['x-secret'] !== `${secret}-header`) {
+    if (method === 'OPTIONS') return false;
+    if (this.persons.hasHeaders && headers['x-secret'] !== `${secret}-header`) {
       this.#judge.problem(`${method} ${url} comes without the headers of the host`);
     }
-    if (authorization === this.authorization) return false;
-    if (this.provider === undefined || !authorization?.startsWith(`Bearer ${secret}-token-`)) {
-      this.#judge.problem(`${method} ${url} comes with ${authorization}`);
+    if (this.kind === 'catalog') {
+      if (authorization !== this.authorization) this.#judge.problem(`${method} ${url} comes with ${authorization}`);
+      return false;
+    }
+    const chance = this.#play.nextChance();
+    const grant = this.#grantOf(exchange);
+    if (grant === undefined) {
+      const without = this.persons.newcomers;
+      if (authorization !== undefined || without.length === 0)
+        this.#judge.problem(`${method} ${url} comes with ${authorization}`);
+      // Whose request it is nobody can tell.
+      for (const person of without) person.refused();
+      this.#refuse(exchange, chance);
+      return true;
+    }
+    if (grant.generation === grant.person.generation) {
+      const isOdd = ['person', 'machine'].includes(this.kind) && method !== 'DELETE' && this.#play.odd(1) > 0;
+      // It asks for more than it needs, or will never be content.
+      if (isOdd && chance.oneIn(40)) this.#wantsScope(exchange, grant, chance.one(['a', 'b', 'c']), chance);
+      return response.headersSent;
     }
     // The end of a session waits for no token.
     if (method === 'DELETE') return false;
     this.#judge.count('token refused');
-    if (this.kind === 'provider') this.giveToken();
-    const challenge = this.#play.nextChance().one(['Bearer', 'Bearer error="invalid_token"', undefined]);
-    response.writeHead(401, challenge === undefined ? {} : { 'www-authenticate': challenge }).end();
+    if (this.kind === 'provider') this.persons.give(grant.person, '');
+    this.#refused(exchange, grant);
+    this.#refuse(exchange, chance);
     return true;
   }
 
-  get #access(): string {
-    return `${secret}-token-${this.#token}`;
+  /** Looks whose token a call comes with, and refuses it where that does not go far enough. */
+  refusesCall(exchange: Exchange, call: Call): boolean {
+    const grant = this.#grantOf(exchange);
+    if (this.kind === 'catalog' || grant === undefined) return false;
+    const own = this.persons.personOf(call.member.index);
+    if (grant.person !== own)
+      this.#judge.problem(`call ${call.number} of ${own.name} comes with a token of ${grant.person.name}`);
+    const scope = call.number % 3 === 0 ? 'a' : call.number % 3 === 1 ? 'b' : undefined;
+    const isScoped = ['person', 'machine'].includes(this.kind) && scope !== undefined;
+    // Some are never content, whatever they were granted.
+    const isGreedy = isScoped && call.number % 7 < 2 && this.#play.odd(1) > 0;
+    const isMissing = isGreedy || (isScoped && !grant.scope.includes(scope));
+    if (isMissing) {
+      call.refusals += 1;
+      // Once as it is, once with a token that has come meanwhile, and once with what was granted for it.
+      if (call.refusals > 3) this.#judge.problem(`call ${call.number} is refused ${call.refusals} times`);
+      this.#wantsScope(exchange, grant, scope as string, this.#play.nextChance());
+    }
+    return isMissing;
   }
 
-  #grant() {
-    const refresh = `${secret}-refresh-${this.#refreshes.size + 1}`;
-    this.#refreshes.set(refresh, { isUsed: false, isAnswered: false });
-    const access = { access_token: this.#access, token_type: 'Bearer' };
-    // The SDK wants to know whose they are.
-    return this.kind === 'renewed' ? { ...access, refresh_token: refresh, issuer: this.#play.origin } : access;
+  /** A request was refused, whatever it came with. */
+  noteRefusal(exchange: Exchange): void {
+    const grant = this.#grantOf(exchange);
+    if (grant !== undefined) this.#refused(exchange, grant);
   }
 
-  /** The authorization server, on the same origin. */
-  async #grantAt(path: string, exchange: Exchange, isHostUp: () => boolean): Promise<void> {
-    const { request, response } = exchange;
-    const reply = (status: number, value: unknown) =>
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-    const { origin } = this.#play;
-    if (this.kind === 'renewed' && path === '/.well-known/oauth-authorization-server') {
-      const endpoints = { authorization_endpoint: `${origin}/authorize`, token_endpoint: `${origin}/token` };
-      const supported = { response_types_supported: ['code'], code_challenge_methods_supported: ['S256'] };
-      reply(200, { issuer: origin, ...endpoints, ...supported });
-    } else if (this.kind === 'renewed' && path === '/token') {
-      const chance = this.#play.nextChance();
-      const name = new URLSearchParams(await text(request)).get('refresh_token') ?? '';
-      const refresh = this.#refreshes.get(name);
-      this.#renewals.add(exchange);
-      response.on('close', () => this.#renewals.delete(exchange));
-      if (this.#renewals.size > 1) this.#judge.problem('a token is renewed twice at the same time');
-      if (refresh?.isAnswered) this.#judge.problem(`${name} is used again, and has been answered`);
-      await this.#play.mayWait(chance);
-      this.#renewals.delete(exchange);
-      const how = chance.weigh([
-        [8, 'renewed'],
-        [this.#play.odd(1), 'refused'],
-        [this.#play.odd(1), 'failed'],
-        [this.#play.odd(1), 'cut'],
-      ]);
-      this.#judge.count(`token: ${how}`);
-      if (how === 'failed') reply(503, { error: 'temporarily_unavailable', error_description: `no ${name}` });
-      else if (how === 'refused' || refresh === undefined || refresh.isUsed) {
-        reply(400, { error: 'invalid_grant', error_description: `no ${name}` });
-      } else {
-        refresh.isUsed = true;
-        const granted = this.#grant();
-        if (how === 'cut') return cut(exchange, chance);
-        response.on('finish', () => {
-          refresh.isAnswered = isHostUp();
-        });
-        reply(200, granted);
-      }
-    } else response.writeHead(404).end();
+  #refuse({ response }: Exchange, chance: Chance): void {
+    const where = `resource_metadata="${this.#play.origin}/about/mcp"`;
+    const challenge = chance.one(['Bearer', 'Bearer error="invalid_token"', `Bearer ${where}`, undefined]);
+    response.writeHead(401, challenge === undefined ? {} : { 'www-authenticate': challenge }).end();
   }
 
-  /** The host takes its time, or fails. */
-  async #hostWaits(what: string): Promise<void> {
-    const chance = this.#play.nextChance();
-    if (this.#play.odd(1) === 0) return;
-    const how = chance.weigh([
-      [30, 'at once'],
-      [2, 'late'],
-      [1, 'failed'],
-    ]);
-    if (how === 'at once') return;
-    this.isExcused = true;
-    this.#judge.count(`host: ${what} ${how}`);
-    if (how === 'failed') throw new Error(`the host has no ${what}`);
-    await this.#play.mayWait(chance, 1);
+  #wantsScope(exchange: Exchange, grant: Grant, scope: string, chance: Chance): void {
+    this.#judge.count('scope refused');
+    grant.person.lacks(grant);
+    this.#refused(exchange, grant, scope);
+    const challenge = `Bearer error="insufficient_scope", scope="${scope}"`;
+    exchange.response.writeHead(403, { 'www-authenticate': challenge }).end(chance.one(['', 'no']));
+  }
+
+  #refused({ request }: Exchange, { person }: Grant, scope?: string): void {
+    if (!isOfItself(request)) person.refused(scope);
+    // What it was to come to may not be possible without a person.
+    if (this.kind === 'person' || this.kind === 'machine') this.persons.isExcused = true;
+  }
+
+  #grantOf({ request }: Exchange): Grant | undefined {
+    return this.granter.tokens.get(request.headers.authorization?.replace('Bearer ', '') ?? '');
   }
 }
 
-/** One that may have to look somewhere else for its tokens. */
-class SlowProvider extends MemoryProvider {
-  /** The SDK is about to ask a person: threads make the secret for that, for which time that stands still does not wait. */
-  isAsking = false;
-  readonly #wait: () => Promise<void>;
-
-  constructor(wait: () => Promise<void>) {
-    super();
-    this.#wait = wait;
-  }
-
-  state(): string {
-    this.isAsking = true;
-    return 'state';
-  }
-
-  override saveCodeVerifier(verifier: string): void {
-    this.isAsking = false;
-    super.saveCodeVerifier(verifier);
-  }
-
-  override tokens(): never {
-    return this.#wait().then(() => super.tokens()) as never;
-  }
+/** A request that no caller has asked for, as its headers show: that for the stream of what belongs to no request. */
+function isOfItself({ method, headers }: Exchange['request']): boolean {
+  const isRest = /\bc\d+-\d+$/.test(String(headers['last-event-id']));
+  return method === 'GET' && headers['mcp-protocol-version'] !== undefined && !isRest;
 }

@@ -15,8 +15,10 @@ export const mostBytes = 512 * 1024;
 export interface Call {
   readonly number: number;
   readonly member: Member;
-  readonly id: RequestId;
+  /** That of the last request for it. */
+  id: RequestId;
   readonly token: RequestId | undefined;
+  readonly arguments: { readonly n: number; readonly padding: string };
   /** Characters of the answer. */
   readonly size: number;
   /** It may be larger itself than messages may be. */
@@ -25,6 +27,10 @@ export interface Call {
   executed: number;
   answers: number;
   cancelled: boolean;
+  /** Its caller was asked for input, and has not come back. */
+  isBetween: boolean;
+  /** Its caller has made it again, with that: what is said of one request is not true of the other. */
+  isBack: boolean;
   /** Its time has ended. */
   isLate: boolean;
   /** `send` said that it was not accepted. */
@@ -33,6 +39,8 @@ export interface Call {
   mayTrail: boolean;
   /** Progress that its server has sent on the way to the answer, and that its caller has got. */
   readonly progress: { readonly sent: number[]; readonly got: number[] };
+  /** How often it did not go far enough what it came with. */
+  refusals: number;
   /** Its caller was told that no server has got it. */
   toldUndelivered: boolean;
 }
@@ -40,6 +48,8 @@ export interface Call {
 /** Sees everything that callers and the server get, and says what none of them should have got. */
 export class Judge extends Notes {
   readonly calls = new Map<number, Call>();
+  /** Nothing but a person's consent widens what a token is good for. */
+  asksPersons = false;
   #logs = 0;
   /** How often which resource has changed. */
   readonly #changes = new Map<string, number>();
@@ -96,7 +106,8 @@ export class Judge extends Notes {
   /** Whoever waits is answered by now. */
   checkAnswered(): void {
     for (const call of this.calls.values()) {
-      if (isWaiting(call)) this.problem(`call ${call.number} of ${call.member.name} is not answered`);
+      if (isWaiting(call) && !call.isBetween)
+        this.problem(`call ${call.number} of ${call.member.name} is not answered`);
     }
   }
 
@@ -107,7 +118,12 @@ export class Judge extends Notes {
       this.problem(`${text}, which was not asked: ${JSON.stringify(result ?? error)}`);
       return;
     }
+    if (result?.resultType === 'input_required') {
+      this.log(`${text} (call ${call.number}): ${JSON.stringify(result)}`);
+      return member.questions.required(call, result);
+    }
     call.answers += 1;
+    if (error !== undefined) member.questions.failed(call, error.message);
     this.log(`${text} (call ${call.number}): ${JSON.stringify(error ?? 'result')}`);
     if (call.answers > 1) this.problem(`${text} comes ${call.answers} times`);
     if (call.refused) this.problem(`${text} comes, though it was not accepted`);
@@ -126,13 +142,16 @@ export class Judge extends Notes {
       return;
     }
     this.checkSecrets(text, JSON.stringify(error));
+    if (this.asksPersons && error?.message.includes('(HTTP 403), still after it was granted'))
+      this.problem(`${text} says that a person has consented, whom nobody has asked`);
     const { code, delivered } = error?.data ?? {};
     this.count(String(code ?? 'error of the server'));
     call.isLate = code === 'REQUEST_TIMEOUT';
     if (code !== undefined) this.count(`delivered: ${delivered}`);
     if (delivered !== false) return;
     call.toldUndelivered = true;
-    if (call.executed > 0) this.problem(`${text} says that it was not delivered, and it was carried out`);
+    if (call.executed > 0 && !call.isBack)
+      this.problem(`${text} says that it was not delivered, and it was carried out`);
   }
 
   #progress(member: Member, { progressToken, message, progress }: Record<string, unknown>): void {

@@ -10,9 +10,12 @@ export const uris = ['file:///a', 'file:///b'] as const;
 export type Uri = (typeof uris)[number];
 
 const subscriptionId = 'io.modelcontextprotocol/subscriptionId';
+const clientInfo = 'io.modelcontextprotocol/clientInfo';
 
 interface Listener {
   readonly id: RequestId;
+  /** As its client calls itself. */
+  readonly owner: string;
   readonly uris: readonly string[];
   readonly hasLists: boolean;
   readonly stream: EventStream;
@@ -33,9 +36,9 @@ export class Listeners {
     this.#open.clear();
   }
 
-  /** Whether somebody listens for a URI. */
-  hasListener(uri: string): boolean {
-    return [...this.#open].some((each) => each.stream.isOpen && each.uris.includes(uri));
+  /** Who listens for a URI, with one name for each stream. */
+  of(uri: string): string[] {
+    return [...this.#open].filter((each) => each.stream.isOpen && each.uris.includes(uri)).map(({ owner }) => owner);
   }
 
   /** Opens a stream, or does not. */
@@ -74,7 +77,15 @@ export class Listeners {
     const stream = new EventStream('s', chance, false);
     stream.open(exchange);
     const notifications = how === 'nothing' ? {} : wanted;
-    const listener = { id, uris: how === 'nothing' ? [] : own, hasLists: wanted.toolsListChanged === true, stream };
+    const client = message.params?._meta as { [clientInfo]?: { name?: string } } | undefined;
+    const owner = client?.[clientInfo]?.name ?? 'nobody';
+    const listener = {
+      id,
+      owner,
+      uris: how === 'nothing' ? [] : own,
+      hasLists: wanted.toolsListChanged === true,
+      stream,
+    };
     this.#open.add(listener);
     exchange.response.on('close', () => this.#open.delete(listener));
     this.#tell(listener, 'notifications/subscriptions/acknowledged', { notifications });

@@ -4,6 +4,7 @@ import type { JSONRPCMessage, RequestId, Transport } from '../../../src/sdk.js';
 import { envelope } from '../../endpoint/modern-caller.js';
 import type { Chance } from '../../gateway/model/chance.js';
 import { type Call, isWaiting, type Judge, mostBytes } from './judge.js';
+import { type Later, Questions } from './questions.js';
 import { Watches } from './watches.js';
 
 /** A message, as loose as callers see them. */
@@ -12,21 +13,36 @@ export interface Message {
   readonly method?: string;
   readonly params?: Record<string, unknown>;
   readonly result?: Record<string, unknown>;
-  readonly error?: { readonly code: number; readonly data?: Record<string, unknown> };
+  readonly error?: { readonly code: number; readonly message: string; readonly data?: Record<string, unknown> };
 }
 
 const tokens: readonly [RequestId, ...RequestId[]] = [0, 1, 'x'];
+
+export interface MemberOptions {
+  readonly gateway: Gateway;
+  readonly judge: Judge;
+  readonly shares: boolean;
+  readonly isMerged: boolean;
+  readonly era: 'legacy' | 'modern';
+  /** It speaks its era whatever the server speaks, and is not merged. */
+  readonly isTranslated?: boolean;
+  readonly play?: Later;
+}
+
+const atOnce: Later = { isKind: true, later: (run) => run(), now: () => 0 };
 
 /** One connection of a caller: to the server itself, or to the merged peer. */
 export class Member {
   readonly index: number;
   readonly isMerged: boolean;
+  readonly isTranslated: boolean;
   /** Others share its sessions. */
   readonly shares: boolean;
   readonly calls = new Map<RequestId, Call>();
   /** The numbers of what servers have said to it. */
   readonly logs = new Set<unknown>();
   readonly watches: Watches;
+  readonly questions: Questions;
   isReady = false;
   hasLeft = false;
   closes = 0;
@@ -37,26 +53,23 @@ export class Member {
 
   constructor(
     index: number,
-    {
-      gateway,
-      judge,
-      shares,
-      isMerged,
-      era,
-    }: {
-      readonly gateway: Gateway;
-      readonly judge: Judge;
-      readonly shares: boolean;
-      readonly isMerged: boolean;
-      readonly era: 'legacy' | 'modern';
-    },
+    { gateway, judge, shares, isMerged, era, isTranslated = false, play = atOnce }: MemberOptions,
   ) {
     this.index = index;
     this.shares = shares;
     this.isMerged = isMerged;
     this.#judge = judge;
     this.#era = era;
-    this.#transport = isMerged ? gateway.connect() : gateway.connect('remote');
+    this.isTranslated = isTranslated;
+    const caller = { data: index };
+    this.#transport = isMerged
+      ? gateway.connect({ caller })
+      : gateway.connect('remote', { caller, ...(isTranslated && { era }) });
+    this.questions = new Questions(judge, this, {
+      play,
+      send: (message) => this.#send(message),
+      comeBack: (call, params) => this.#comeBack(call, params),
+    });
     this.watches = new Watches(judge, this, era === 'modern', (message) =>
       this.#send({ ...message, params: { ...message.params, ...(message.id !== undefined && this.#envelope) } }),
     );
@@ -69,7 +82,7 @@ export class Member {
       this.closes += 1;
       judge.count('closed');
       if (this.closes > 1) judge.problem(`${this.name} is closed ${this.closes} times`);
-      const open = [...this.calls.values()].filter(isWaiting);
+      const open = [...this.calls.values()].filter((call) => isWaiting(call) && !call.isBetween);
       // What is not accepted is told by what `send` returned, which takes its turn.
       setImmediate(() => {
         for (const call of open.filter(isWaiting)) {
@@ -80,17 +93,17 @@ export class Member {
   }
 
   get name(): string {
-    return `${this.isMerged ? 'merged' : 'raw'} ${this.#era} caller ${this.index}`;
+    return `${this.isMerged ? 'merged' : this.isTranslated ? 'translated' : 'raw'} ${this.#era} caller ${this.index}`;
   }
 
   /** Gets what the server says as it is. */
   get hearsAll(): boolean {
-    return !this.isMerged && !this.shares;
+    return !this.isMerged && !this.isTranslated && !this.shares;
   }
 
   /** Gets what its server says by itself: nobody shares the session, and it need not ask for that with each request. */
   get hearsLogs(): boolean {
-    return this.isThere && !this.shares && (this.#era === 'legacy' || !this.isMerged);
+    return this.isThere && !this.shares && (this.#era === 'legacy' || this.hearsAll);
   }
 
   get isThere(): boolean {
@@ -127,34 +140,53 @@ export class Member {
       member: this,
       id,
       token: open.some((other) => other.token === token) ? undefined : token,
+      arguments: { n: number, padding },
       size: chance.oneIn(8) ? chance.below(100_000) : mayBeTooLarge && chance.oneIn(60) ? 600_000 : 0,
       isTooLarge: padding.length > mostBytes - 1_000,
       executed: 0,
       answers: 0,
       cancelled: false,
+      refusals: 0,
+      isBetween: false,
+      isBack: false,
       isLate: false,
       refused: false,
       progress: { sent: [], got: [] },
       toldUndelivered: false,
       mayTrail: false,
     };
-    this.calls.set(id, call);
     this.#judge.calls.set(number, call);
     this.#judge.log(`${this.name} makes call ${number} under ${JSON.stringify(id)} (${padding.length})`);
+    this.#ask(call, {});
+    return call;
+  }
+
+  #ask(call: Call, more: Readonly<Record<string, unknown>>): void {
+    const { id, number } = call;
+    this.calls.set(id, call);
     const _meta = {
       ...this.#envelope?._meta,
       ...(call.token !== undefined && { progressToken: call.token }),
     };
     const name = this.isMerged ? 'remote__go' : 'go';
-    this.#send({ id, method: 'tools/call', params: { name, arguments: { n: number, padding }, _meta } }).catch(
-      (error: Error) => {
-        call.refused = true;
-        this.#judge.log(`call ${number} was not accepted: ${error.message}`);
-        this.#judge.checkSecrets('why a call was not accepted', inspect(error, { depth: 6 }));
-        if (call.executed > 0) this.#judge.problem(`call ${number} was not accepted, and was carried out`);
-      },
-    );
-    return call;
+    const params = { name, arguments: call.arguments, ...more, _meta };
+    this.#send({ id, method: 'tools/call', params }).catch((error: Error) => {
+      call.refused = true;
+      this.#judge.log(`call ${number} was not accepted: ${error.message}`);
+      this.#judge.checkSecrets('why a call was not accepted', inspect(error, { depth: 6 }));
+      if (call.executed > 0 && !call.isBack)
+        this.#judge.problem(`call ${number} was not accepted, and was carried out`);
+    });
+  }
+
+  /** The same call once more, with what it needs, is a request of its own. */
+  #comeBack(call: Call, params: Readonly<Record<string, unknown>>): void {
+    this.#count += 1;
+    call.id = `again ${this.#count}`;
+    call.isBetween = false;
+    call.isBack = true;
+    this.#judge.log(`${this.name} comes back to call ${call.number} under ${JSON.stringify(call.id)}`);
+    this.#ask(call, params);
   }
 
   cancel(call: Call): void {
@@ -172,13 +204,25 @@ export class Member {
   }
 
   get #envelope(): { readonly _meta: Record<string, unknown> } | undefined {
-    return this.#era === 'modern' ? { _meta: envelope() } : undefined;
+    const clientInfo = { name: this.name, version: '1' };
+    return this.#era === 'modern'
+      ? {
+          _meta: envelope(
+            { roots: {}, elicitation: { form: {} } },
+            { 'io.modelcontextprotocol/clientInfo': clientInfo },
+          ),
+        }
+      : undefined;
   }
 
   #onInitialized = (_answer: Message) => {};
 
   async #initialize(protocolVersion: string): Promise<void> {
-    const params = { protocolVersion, capabilities: { roots: {} }, clientInfo: { name: this.name, version: '1' } };
+    const params = {
+      protocolVersion,
+      capabilities: { roots: {}, elicitation: {} },
+      clientInfo: { name: this.name, version: '1' },
+    };
     const { result, error } = await new Promise<Message>((resolve, reject) => {
       this.#onInitialized = resolve;
       this.#send({ id: 'initialize', method: 'initialize', params }).catch(reject);
@@ -195,8 +239,11 @@ export class Member {
       this.#onInitialized(message);
     } else if (message.id !== undefined && message.method !== undefined) {
       this.#judge.count('question');
+      if (this.questions.asked(message)) return;
       // The session may end before that.
       this.#send({ id: message.id, result: { roots: [], ...message.params } }).catch(() => {});
+    } else if (message.method === 'notifications/cancelled') {
+      this.questions.withdrawn(message.params?.requestId);
     } else if (!this.watches.receive(message)) {
       this.#judge.receive(this, message);
     }

@@ -4,6 +4,28 @@ import { cut, type Exchange, Host } from './host.js';
 import { type Call, type Judge, secret, textOf } from './judge.js';
 import type { Message } from './members.js';
 
+/** How a schedule is set up. */
+export interface Setting {
+  /** A random number. */
+  readonly setting: number;
+  /** All callers share one instance. */
+  readonly shares?: boolean;
+  /** It asks callers for input in the course of their calls. */
+  readonly asks?: boolean;
+  /** Access is a header of the catalog alone. */
+  readonly access?: 'catalog';
+}
+
+/** How a schedule goes on with what waits, and where its servers are. */
+export interface Origins {
+  readonly origin: string;
+  /** Where nothing may go. */
+  readonly otherOrigin: string;
+  nextChance(): Chance;
+  mayWait(chance: Chance, times?: number): Promise<void>;
+  odd(weight: number): number;
+}
+
 const query = `key=${secret}-query`;
 
 /** Statuses of servers and proxies that have not looked at the request. */
@@ -18,7 +40,10 @@ export class Play {
   readonly host: Host;
   /** Another origin, where nothing of ours may go. */
   readonly other: Host;
+  /** Where access is granted, when that is not done by the server itself. */
+  readonly granter: Host;
   readonly access: Access;
+  readonly asks: boolean;
   /** From now on the server does what it should. */
   isKind = false;
   /** What the server has not done yet. */
@@ -27,10 +52,15 @@ export class Play {
   now: () => number = () => 0;
   #serial = 0;
 
-  constructor(judge: Judge, setting: number, handle: (exchange: Exchange) => Promise<void>) {
+  constructor(judge: Judge, given: Setting, handle: (exchange: Exchange) => Promise<void>) {
     this.judge = judge;
-    this.setting = setting;
-    this.access = new Access(judge, setting, this);
+    this.setting = given.setting;
+    this.asks = given.asks === true;
+    this.access = new Access(judge, given, this);
+    const { granter, isApart } = this.access;
+    const fails = (error: Error) => judge.problem(`who grants access fails: ${error.stack}`);
+    this.granter = new Host((exchange) => void granter.take(exchange, 'here', () => true).catch(fails));
+    if (isApart) granter.ownOrigin = () => originOf(this.granter);
     this.host = new Host((exchange) => {
       const { method, url, headers } = exchange.request;
       judge.log(`${method} ${url} of session ${headers['mcp-session-id']} after ${headers['last-event-id']}`);
@@ -46,12 +76,29 @@ export class Play {
     if (chance.oneIn(12)) response.setHeader('connection', 'close');
     if (chance.oneIn(12)) response.writeProcessing();
     if (chance.oneIn(12)) response.writeEarlyHints({ link: '</style.css>; rel=preload' });
-    const isRefused = await this.access.refuses(exchange, () => this.host.isUp);
+    const isRefused = await this.access.refuses(exchange, this.host);
     if (!isRefused) await handle(exchange);
   }
 
   get origin(): string {
-    return `http://127.0.0.1:${this.host.port}`;
+    return originOf(this.host);
+  }
+
+  get otherOrigin(): string {
+    return originOf(this.other);
+  }
+
+  /** Grows with all that is said and done on the network. */
+  get activity(): number {
+    return this.host.activity + this.granter.activity;
+  }
+
+  async open(): Promise<void> {
+    await Promise.all([this.host, this.other, this.granter].map((host) => host.open()));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.host, this.other, this.granter].map((host) => host.close()));
   }
 
   get url(): string {
@@ -73,6 +120,11 @@ export class Play {
   async mayWait(chance: Chance, times = 3): Promise<void> {
     if (this.isKind || !chance.oneIn(times)) return;
     await new Promise<void>((resolve) => this.held.push(resolve));
+  }
+
+  /** Does something when the schedule lets it go on. */
+  later(run: () => void): void {
+    this.held.push(run);
   }
 
   release(chance?: Chance): void {
@@ -147,7 +199,9 @@ export class Play {
     return { jsonrpc: '2.0', method: 'notifications/progress', params: text } as Message;
   }
 
-  #say({ response, request }: Exchange, chance: Chance, status: number, headers: Record<string, string>): void {
+  #say(exchange: Exchange, chance: Chance, status: number, headers: Record<string, string>): void {
+    const { response, request } = exchange;
+    if (status === 401) this.access.noteRefusal(exchange);
     const body = chance.one([
       '',
       `no access with ${request.headers.authorization}`,
@@ -157,6 +211,10 @@ export class Play {
     const type = body.startsWith('{') ? 'application/json' : body.startsWith('<') ? 'text/html' : 'text/plain';
     response.writeHead(status, { 'content-type': type, ...headers }).end(body);
   }
+}
+
+function originOf({ port }: Host): string {
+  return `http://127.0.0.1:${port}`;
 }
 
 /** The call that a message is, if it is one. */

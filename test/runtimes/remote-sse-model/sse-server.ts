@@ -3,7 +3,7 @@ import { EventStream } from './event-stream.js';
 import { cut, type Exchange, readBody } from './host.js';
 import type { Call, Judge } from './judge.js';
 import type { Member, Message } from './members.js';
-import { callOf, Play } from './play.js';
+import { callOf, Play, type Setting } from './play.js';
 import { ask } from './session.js';
 
 interface Session {
@@ -22,7 +22,7 @@ export class SseServer {
   readonly #sessions = new Map<string, Session>();
   #count = 0;
 
-  constructor(judge: Judge, setting: number) {
+  constructor(judge: Judge, setting: Setting) {
     this.#judge = judge;
     this.play = new Play(judge, setting, (exchange) => this.#handle(exchange));
   }
@@ -141,6 +141,7 @@ export class SseServer {
     if (session.owner !== call.member && !call.member.shares) {
       this.#judge.problem(`call ${call.number} of ${call.member.name} comes in the session of ${session.owner.name}`);
     }
+    if (play.access.refusesCall(exchange, call)) return;
     const before = chance.weigh([
       [30, 'take'],
       [play.odd(2), 'cut'],

@@ -1,11 +1,12 @@
 import type { Chance } from '../../gateway/model/chance.js';
 import { EventStream } from './event-stream.js';
 import { cut, type Exchange } from './host.js';
+import { Inputs } from './inputs.js';
 import { sendJson } from './json-answer.js';
 import type { Call, Judge } from './judge.js';
 import type { Message } from './members.js';
 import { callOf, type Play } from './play.js';
-import { ask, type Session, stateless } from './session.js';
+import { ask, elicit, type Session, stateless } from './session.js';
 
 /** What a server over Streamable HTTP makes of calls. */
 export class StreamableCalls {
@@ -13,6 +14,7 @@ export class StreamableCalls {
   readonly #judge: Judge;
   readonly #streams: Map<string, EventStream>;
   readonly #isModern: boolean;
+  readonly #inputs: Inputs;
 
   /** @param streams - where those of its answers can be taken up again, by name */
   constructor(play: Play, streams: Map<string, EventStream>, isModern: boolean) {
@@ -20,6 +22,7 @@ export class StreamableCalls {
     this.#judge = play.judge;
     this.#streams = streams;
     this.#isModern = isModern;
+    this.#inputs = new Inputs(play.judge);
   }
 
   async take(exchange: Exchange, message: Message, session: Session): Promise<void> {
@@ -32,6 +35,7 @@ export class StreamableCalls {
         this.#judge.problem(`call ${call.number} of ${call.member.name} comes in the session of ${session.owner.name}`);
       }
     }
+    if (play.access.refusesCall(exchange, call)) return;
     const chance = play.nextChance();
     const before = chance.weigh([
       [30, 'take'],
@@ -49,11 +53,13 @@ export class StreamableCalls {
       session.isAlive = false;
       return play.forgotten(exchange, message, chance);
     }
-    this.#judge.execute(call);
+    const comesBack = this.#inputs.take(call, message);
+    // It goes on with the same call.
+    if (!comesBack) this.#judge.execute(call);
     session.open.set(call, message);
     session.calls.set(call, message.id);
     await play.mayWait(chance);
-    const answer = play.answerOf(call, message, this.#isModern);
+    let answer = play.answerOf(call, message, this.#isModern);
     // Only that of the first answer counts.
     if (chance.oneIn(8)) exchange.response.setHeader('mcp-session-id', 'another');
     const how = chance.weigh([
@@ -67,13 +73,17 @@ export class StreamableCalls {
       [play.odd(1), 'broken'],
       [play.odd(1), 'error'],
       [play.odd(1), 'never'],
+      [play.asks && this.#isModern && this.#inputs.mayAsk(call) ? 12 : 0, 'need'],
+      [play.odd(comesBack ? 3 : 0), 'forgotten'],
     ]);
     this.#judge.count(`answer: ${how}`);
+    if (how === 'need') answer = { ...answer, result: { ...this.#inputs.need(call, chance) } };
     if (how === 'events') await this.#events(exchange, session, call, message, chance);
     else if (how === 'JSON')
       await sendJson(exchange, chance.oneIn(6) ? this.#batch(call, message, chance, answer) : answer, chance, {
         mayPack: !play.isKind,
       });
+    else if (how === 'need') await this.#sayWhatIsNeeded(exchange, answer, chance);
     else if (how === 'cut inside') await sendJson(exchange, answer, chance, { isCut: true, mayPack: !play.isKind });
     else if (how === 'cut') cut(exchange, chance);
     else if (how === 'fail') play.fail(exchange, chance);
@@ -83,12 +93,20 @@ export class StreamableCalls {
     } else if (how === 'page')
       exchange.response.writeHead(200, { 'content-type': 'text/html' }).end('<title>x</title>');
     else if (how === 'broken') exchange.response.writeHead(200, { 'content-type': 'application/json' }).end('{"json');
-    else if (how === 'error') {
-      const error = { code: -32_000, message: 'it went wrong' };
+    else if (how === 'error' || how === 'forgotten') {
+      const error = { code: -32_000, message: how === 'error' ? 'it went wrong' : 'no such state' };
       const status = chance.one([200, 400, 404, 500]);
       await sendJson(exchange, { jsonrpc: '2.0', id: message.id, error }, chance, { status });
     }
     if (how !== 'never') session.open.delete(call);
+  }
+
+  async #sayWhatIsNeeded(exchange: Exchange, answer: Message, chance: Chance): Promise<void> {
+    if (chance.oneIn(2)) return sendJson(exchange, answer, chance);
+    const stream = new EventStream('n', chance, false);
+    stream.open(exchange);
+    stream.send(answer);
+    stream.end();
   }
 
   /** Answers with a stream, in which much else may come. */
@@ -98,7 +116,8 @@ export class StreamableCalls {
     const stream = new EventStream(name, chance, !this.#isModern && !chance.oneIn(4), play.now);
     this.#streams.set(name, stream);
     stream.open(exchange);
-    let progress = 1;
+    // It goes on to rise where the call comes back.
+    let progress = 1 + (call.progress.sent.at(-1) ?? 0);
     for (let left = chance.below(8); left > 0; left -= 1, progress += 1) {
       // Without sessions it cannot know which of them come over one connection.
       const others = session.id === stateless ? [] : [...session.open].filter(([each]) => each !== call);
@@ -108,6 +127,7 @@ export class StreamableCalls {
         [4, 'progress'],
         [this.#isModern ? 0 : 2, 'log'],
         [this.#isModern ? 0 : 2, 'ping'],
+        [play.asks && !this.#isModern ? 2 : 0, 'elicit'],
         [1, 'empty'],
         [play.odd(1), 'nobody'],
         [play.odd(other === undefined ? 0 : 1), 'other'],
@@ -126,6 +146,13 @@ export class StreamableCalls {
       else if (what === 'cut') told === undefined ? stream.cut() : stream.sendAndCut(told);
       else if (what === 'ping') {
         stream.send(ask(session));
+      } else if (what === 'elicit') {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        stream.send(elicit(session, call, resolve));
+        // It goes on all the same where nobody answers, or does not wait for that.
+        if (chance.oneIn(2)) play.later(resolve);
+        else resolve();
+        await promise;
       }
       await play.mayWait(chance, 5);
     }

@@ -6,9 +6,9 @@ import { sendJson } from './json-answer.js';
 import type { Judge } from './judge.js';
 import { Listeners, uris } from './listeners.js';
 import type { Message } from './members.js';
-import { Play } from './play.js';
+import { Play, type Setting } from './play.js';
 import { checkHeaders, headersOfListening, headersOfMessage, ofSession } from './request-check.js';
-import { ask, createSession, type Session, stateless } from './session.js';
+import { ask, createSession, type Session, stateless, takeAnswer } from './session.js';
 import { StreamableCalls } from './streamable-calls.js';
 
 /** A server over Streamable HTTP: with sessions, without, or of the stateless era. */
@@ -24,7 +24,7 @@ export class StreamableServer {
   readonly #streams = new Map<string, EventStream>();
   readonly #calls: StreamableCalls;
 
-  constructor(judge: Judge, setting: number, kind: 'sessions' | 'no sessions' | 'modern') {
+  constructor(judge: Judge, setting: Setting, kind: 'sessions' | 'no sessions' | 'modern') {
     this.#judge = judge;
     this.#kind = kind;
     this.play = new Play(judge, setting, (exchange) => this.#handle(exchange));
@@ -252,8 +252,7 @@ export class StreamableServer {
       if (!session.isAlive) return play.forgotten(exchange, message, chance);
     }
     if (message.method === undefined) {
-      if (!(session ?? this.#stateless).asked.delete(message.id))
-        this.#judge.problem(`an answer to ${JSON.stringify(message.id)}, which is not asked`);
+      takeAnswer(this.#judge, session ?? this.#stateless, message);
       return play.acknowledge(exchange, chance);
     }
     if (message.method === 'notifications/cancelled') {

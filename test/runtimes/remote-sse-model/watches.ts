@@ -37,13 +37,13 @@ export class Watches {
     return [...this.#all.values()].some(({ state, answers }) => state === 'asked' && answers === 0);
   }
 
-  isOn(uri: Uri): boolean {
-    return [...this.#all.values()].some((each) => each.uri === uri && each.state !== 'over');
+  /** How many of them go on. */
+  countOf(uri: Uri): number {
+    return [...this.#all.values()].filter((each) => each.uri === uri && each.state !== 'over').length;
   }
 
   begin(uri: Uri, number: number): void {
-    const before = [...this.#all.values()].filter((each) => each.uri === uri && each.state !== 'over');
-    if (before.length > (this.#listens ? 1 : 0)) return;
+    if (this.countOf(uri) > (this.#listens ? 1 : 0)) return;
     const watch: Watch = { id: `watch ${number}`, uri, state: 'asked', answers: 0, told: 0, isAnew: false };
     this.#all.set(watch.id, watch);
     this.#judge.count('watch');
