@@ -21,7 +21,7 @@ const happenings = [
     'who grants: redirected',
     'who grants: cut',
   ],
-  ...['answer: need', 'comes back', 'input required: at once', 'input required: late', 'question of a call: late'],
+  ...['answer: need', 'comes back', 'input required: at once', 'input required: late'],
   ...['elicited: answered', 'elicited: refused', 'listened to', 'host: page late'],
   ...['said by itself', 'token: renewed', 'host: headers failed', 'host: headers late', 'host: tokens late'],
   ...[
