@@ -130,17 +130,26 @@ export class MergedLists {
     extra: PeerExtra | undefined,
     isShown: boolean,
   ): Promise<DatedList & { readonly missed: readonly string[] }> {
-    const parts = await Promise.all(
-      this.#options.servers().map(async (server) => [server, await this.#part(server, kind, extra, isShown)] as const),
+    const parts = new Map(
+      await Promise.all(
+        this.#options
+          .servers()
+          .map(async (server) => [server.id, await this.#part(server, kind, extra, isShown)] as const),
+      ),
     );
+    // A reload may have taken some from the caller meanwhile, or tools of them.
+    const shown = this.#options.servers().flatMap((server) => {
+      const part = parts.get(server.id);
+      return part === undefined ? [] : [[server, part] as const];
+    });
     const items = this.#merge(
       kind,
-      parts.map(([server, part]) => [server, part === missing ? undefined : part.items]),
+      shown.map(([server, part]) => [server, part === missing ? undefined : part.items]),
       isShown,
     );
     const date = this.#options.clock.date();
-    const freshness = leastFresh(parts.map(([, part]) => freshnessAt(date, part)));
-    const missed = parts.flatMap(([{ id }, part]) => (part === missing ? id : []));
+    const freshness = leastFresh(shown.map(([, part]) => freshnessAt(date, part)));
+    const missed = shown.flatMap(([{ id }, part]) => (part === missing ? id : []));
     return { items, freshness, at: date, missed };
   }
 
