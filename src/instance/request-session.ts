@@ -139,7 +139,8 @@ export class RequestTransport implements Transport, LinkOwner {
     link.open().then(
       ({ result, capabilities }) => {
         this.#fresh = link;
-        this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities: withoutTasks(capabilities) } });
+        const offered = withoutListChanges(withoutTasks(capabilities));
+        this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities: offered } });
       },
       (error: GatewayError) => {
         this.#release(link);
@@ -286,6 +287,16 @@ function forOneRequest(request: JSONRPCRequest): JSONRPCRequest {
         params: { ...params, _meta: { ..._meta, [metaKeys.clientCapabilities]: withoutTasks(capabilities) } },
       }
     : { ...request };
+}
+
+/** An instance that ends with its request tells of none, whatever it promises. */
+function withoutListChanges(capabilities: Params): Params {
+  return Object.fromEntries(
+    Object.entries(capabilities).map(([name, declared]) => {
+      const { listChanged: _, ...rest } = isFields(declared) ? declared : {};
+      return [name, isFields(declared) ? rest : declared];
+    }),
+  );
 }
 
 /** Clients ask for a task where a tool says that it may run as one, whenever another server of the merged peer runs tasks. */

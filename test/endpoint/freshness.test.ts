@@ -47,6 +47,12 @@ describe('how long a merged list is good for a stateless caller, and for whom', 
     expect(await listed(scripts(), { intercept: (_, next) => next() })).toEqual([5_000, 'private']);
   });
 
+  test('is nothing with isolation: request, where nobody could tell of a change', async () => {
+    const entry = { isolation: 'request' };
+    expect(await listed({ a: telling }, { entry })).toEqual([0, 'private']);
+    expect(await listed({ a: fresh(5_000, 'public') }, { entry })).toEqual([5_000, 'public']);
+  });
+
   test('is nothing for a server that is slow, or is known by a snapshot alone', async () => {
     const script: Script = { ...fresh(5_000, 'public') };
     await using setup = setUp({ a: script }, { entry: { isolation: 'shared' } });
