@@ -172,7 +172,8 @@ export class MergedLists {
     const asked = links.list(server, kind, extra, ask).then(
       (list) => {
         const { own } = asking;
-        this.#missing.delete(server.id);
+        // What an interceptor says itself brings no server back.
+        links.isRunning(server.id) && this.#missing.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
           this.#asked.keep(asking);
           // Where only the interceptor takes long, the caller would ask again for ever.

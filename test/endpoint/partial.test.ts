@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { type Handler, hold, type Json, type Script } from './scripted-server.js';
 import { type Setup, setUp } from './setup.js';
@@ -59,6 +60,18 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
     await t.clock.advance(600_000);
     expect(listChanged(caller)).toBe(1);
+  });
+
+  test('is tried again although an interceptor answers another of its lists meanwhile', async () => {
+    const open = (_: unknown, opens: number) => (opens === 1 ? Promise.reject(new Error('no')) : undefined);
+    const intercept: Interceptor = async ({ method }, next) => (method === 'prompts/list' ? { prompts: [] } : next());
+    await using t = setUp({ a: { ...good, open } }, { intercept });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual([]);
+    await caller.list('prompts');
+    await t.clock.advance(60_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(await caller.toolNames()).toEqual(['a__x']);
   });
 
   test('that ends while it is asked for its list is tried again likewise', async () => {
