@@ -182,7 +182,7 @@ export class MergedLists {
         return { ...list, at: own?.at ?? clock.date() };
       },
       (error: unknown) => {
-        this.#miss(server, kind, error);
+        this.#miss(server, kind, error, isAsked);
         return missing;
       },
     );
@@ -216,8 +216,12 @@ export class MergedLists {
     });
   }
 
-  /** A server could not be asked. */
-  #miss(server: EndpointServer, kind: ListKind, error: unknown): void {
+  /**
+   * A server could not be asked.
+   *
+   * @param isAsked - false where an interceptor has not even tried
+   */
+  #miss(server: EndpointServer, kind: ListKind, error: unknown, isAsked: boolean): void {
     if (this.#closed) {
       return;
     }
@@ -227,7 +231,7 @@ export class MergedLists {
     // not be known to have.
     const isDown =
       GatewayError.is(ours) && (ours.code === 'SERVER_EXITED' || !this.#options.links.isRunning(server.id));
-    isDown && this.#missing.add(server);
+    isAsked && isDown && this.#missing.add(server);
   }
 
   /** No reload has replaced it. */

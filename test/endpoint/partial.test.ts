@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Interceptor } from '../../src/index.js';
+import { GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { type Handler, hold, type Json, type Script } from './scripted-server.js';
 import { type Setup, setUp } from './setup.js';
@@ -72,6 +72,18 @@ describe('a server that cannot start', () => {
     await t.clock.advance(60_000);
     expect(listChanged(caller)).toBe(1);
     expect(await caller.toolNames()).toEqual(['a__x']);
+  });
+
+  test.each<[string, Interceptor]>([
+    ['refuses to ask, with an error of ours', () => Promise.reject(new GatewayError('INTERCEPTED', 'not for you'))],
+    ['has no result for', () => Promise.resolve() as never],
+  ])('is not one that an interceptor %s: nothing is started', async (_, intercept) => {
+    await using t = setUp({ a: good }, { intercept });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual([]);
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(0);
+    expect(t.events.map(({ type }) => type)).toContain('list-incomplete');
   });
 
   test('that ends while it is asked for its list is tried again likewise', async () => {
