@@ -4,6 +4,12 @@ import { type DatedList, freshnessAt } from './dated-list.js';
 import type { Freshness } from './freshness.js';
 import type { ListItem, ListKind } from './list-kinds.js';
 
+/** A list of all servers. */
+export interface MergedList extends DatedList {
+  /** In its order: whose the items are up to which. */
+  readonly ends: readonly (readonly [server: string, end: number])[];
+}
+
 /** One page of a merged list. */
 export interface Page {
   readonly items: readonly ListItem[];
@@ -18,29 +24,36 @@ const maxUnfinished = 8;
 /** Gives a caller long lists page by page, each as it was when the first page was asked for. */
 export class ListPages {
   readonly #clock: Clock;
-  readonly #unfinished = new BoundedMap<string, DatedList>(maxUnfinished);
+  readonly #unfinished = new BoundedMap<string, MergedList>(maxUnfinished);
   #nextList = 1;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  first(kind: ListKind, list: DatedList): Page {
+  first(kind: ListKind, list: MergedList): Page {
     return this.#page(`${kind}.${this.#nextList++}`, list, 0);
   }
 
-  /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
-  next(kind: ListKind, cursor: unknown): Page | undefined {
+  /**
+   * A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten.
+   *
+   * @param isShown - a reload may have taken some from the caller since the first page
+   */
+  next(kind: ListKind, cursor: unknown, isShown: (server: string, item: ListItem) => boolean): Page | undefined {
     const [of, number, offset = ''] = typeof cursor === 'string' ? cursor.split('.') : [];
     const name = `${of}.${number}`;
     const whole = of === kind ? this.#unfinished.get(name) : undefined;
     const start = Number(offset);
-    return whole === undefined || !Number.isInteger(start) || start <= 0 || start >= whole.items.length
-      ? undefined
-      : this.#page(name, whole, start);
+    if (whole === undefined || !Number.isInteger(start) || start <= 0 || start >= whole.items.length) {
+      return undefined;
+    }
+    const page = this.#page(name, whole, start);
+    const serverOf = (index: number) => whole.ends.find(([, end]) => index < end)?.[0] ?? '';
+    return { ...page, items: page.items.filter((item, index) => isShown(serverOf(start + index), item)) };
   }
 
-  #page(name: string, whole: DatedList, start: number): Page {
+  #page(name: string, whole: MergedList, start: number): Page {
     const { items } = whole;
     const end = start + pageSize;
     const more = end < items.length;

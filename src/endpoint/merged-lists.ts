@@ -10,7 +10,7 @@ import type { EndpointServer } from './endpoint-server.js';
 import { leastFresh, unknownFreshness } from './freshness.js';
 import { isToolAllowed } from './glob.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
-import { ListPages, type Page } from './list-pages.js';
+import { ListPages, type MergedList, type Page } from './list-pages.js';
 import { MissingServers } from './missing-servers.js';
 import type { CallerNames } from './names.js';
 import type { PeerExtra } from './peer.js';
@@ -61,7 +61,15 @@ export class MergedLists {
 
   /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
   next(kind: ListKind, cursor: unknown): Page | undefined {
-    return this.#pages.next(kind, cursor);
+    const servers = new Map(this.#options.servers().map((server) => [server.id, server]));
+    return this.#pages.next(kind, cursor, (id, { name }) => {
+      const server = servers.get(id);
+      if (server === undefined || kind !== 'tools') {
+        return server !== undefined;
+      }
+      const origin = this.#options.names.resolve('tool', String(name));
+      return origin !== undefined && isToolAllowed(server.tools, origin.name);
+    });
   }
 
   /** A server says that one of its lists has changed. */
@@ -129,7 +137,7 @@ export class MergedLists {
     kind: ListKind,
     extra: PeerExtra | undefined,
     isShown: boolean,
-  ): Promise<DatedList & { readonly missed: readonly string[] }> {
+  ): Promise<MergedList & { readonly missed: readonly string[] }> {
     const parts = new Map(
       await Promise.all(
         this.#options
@@ -142,7 +150,7 @@ export class MergedLists {
       const part = parts.get(server.id);
       return part === undefined ? [] : [[server, part] as const];
     });
-    const items = this.#merge(
+    const lists = this.#merge(
       kind,
       shown.map(([server, part]) => [server, part === missing ? undefined : part.items]),
       isShown,
@@ -150,7 +158,12 @@ export class MergedLists {
     const date = this.#options.clock.date();
     const freshness = leastFresh(shown.map(([, part]) => freshnessAt(date, part)));
     const missed = shown.flatMap(([{ id }, part]) => (part === missing ? id : []));
-    return { items, freshness, at: date, missed };
+    let end = 0;
+    const ends = shown.map(([{ id }], index) => {
+      end += lists[index]?.length ?? 0;
+      return [id, end] as const;
+    });
+    return { items: lists.flat(), ends, freshness, at: date, missed };
   }
 
   async #part(
@@ -256,7 +269,7 @@ export class MergedLists {
     kind: ListKind,
     parts: readonly (readonly [EndpointServer, readonly ListItem[] | undefined])[],
     isShown: boolean,
-  ): readonly ListItem[] {
+  ): readonly (readonly ListItem[])[] {
     const { owners, emit, clock } = this.#options;
     const lists = parts.map(([server, items]) => [server.id, items] as const);
     const onConflict = ({ server, uri }: { server: string; uri: string }) =>
@@ -268,7 +281,7 @@ export class MergedLists {
         return owners.listTemplates(lists, onConflict, isShown);
       default: {
         const named = kind === 'tools' ? 'tool' : 'prompt';
-        const all = parts.flatMap(([server, items = []]) => this.#qualify(named, server, items));
+        const all = parts.map(([server, items = []]) => this.#qualify(named, server, items));
         isShown && this.#options.names.show(named);
         return all;
       }

@@ -91,7 +91,7 @@ export class ResourceOwners {
   }
 
   /**
-   * Takes the resources of all servers, in the order of the catalog.
+   * Takes the resources of all servers, in the order of the catalog, and returns how they show.
    *
    * @param onConflict - told of each URI that shows under an alias
    * @param isShown - the caller gets the list: what it was shown before leads where it did until then
@@ -102,7 +102,7 @@ export class ResourceOwners {
     if (isShown) {
       this.#shown = this.#listed;
     }
-    return lists.flatMap(([server, items]) =>
+    return lists.map(([server, items]) =>
       items === undefined
         ? keep(before, this.#listed, (owner) => owner === server)
         : items.flatMap((item) => {
@@ -128,7 +128,7 @@ export class ResourceOwners {
     if (isShown) {
       this.#shownTemplates = this.#templates;
     }
-    return lists.flatMap(([server, items]) =>
+    return lists.map(([server, items]) =>
       items === undefined
         ? keep(before, this.#templates, (owner) => owner.server === server)
         : items.flatMap((item) => {

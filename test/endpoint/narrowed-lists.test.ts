@@ -5,11 +5,13 @@ import { setUp } from './setup.js';
 
 const runtimeOf = (id: string) => ({ id, runtime: { type: 'scripted' as const, script: id } });
 
-test.each([
+const narrowings = test.each([
   ['denies a tool', [{ ...runtimeOf('a'), tags: ['t'], tools: { deny: ['secret'] } }]],
   ['hides its server from the caller', [runtimeOf('a')]],
   ['takes its server away', []],
-])('a list that is on its way when a reload %s shows none of that', async (_, entries) => {
+]);
+
+narrowings('a list that is on its way when a reload %s shows none of that', async (_, entries) => {
   const b = { ...runtimeOf('b'), tags: ['t'] };
   await using t = setUp(
     { a: { tools: [{ name: 'secret' }] }, b: { tools: [{ name: 'x' }], on: { 'tools/list': () => hold } } },
@@ -22,4 +24,23 @@ test.each([
   await t.gateway.reload({ servers: [...entries, b] });
   instance.answer(request, { tools: [{ name: 'x' }] });
   expect(await listing).toEqual(['b__x']);
+});
+
+narrowings('the later pages of a list show nothing of that, after a reload that %s', async (_, entries) => {
+  const many = Array.from({ length: 1_000 }, (_each, index) => ({ name: `x${index}` }));
+  const a = { tools: [{ name: 'secret' }], resources: [{ uri: 'secret:1' }] };
+  const b = { tools: many, resources: many.map(({ name }) => ({ uri: `b:${name}` })) };
+  await using t = setUp({ b, a }, { entry: { tags: ['t'] } });
+  await using caller = await t.caller({}, { tags: ['t'] });
+  const { nextCursor: tools } = await caller.result('tools/list');
+  const { nextCursor: resources } = await caller.result('resources/list');
+  expect(await caller.result('tools/list', { cursor: tools })).toEqual({
+    tools: [expect.objectContaining({ name: 'a__secret' })],
+  });
+  await t.gateway.reload({ servers: [...entries, { ...runtimeOf('b'), tags: ['t'] }] });
+  expect(await caller.result('tools/list', { cursor: tools })).toEqual({ tools: [] });
+  const hasServer = entries.some((entry) => 'tags' in entry);
+  expect(await caller.result('resources/list', { cursor: resources })).toEqual({
+    resources: hasServer ? [{ uri: 'secret:1' }] : [],
+  });
 });

@@ -46,7 +46,7 @@ describe('list', () => {
       ],
       () => {},
     );
-    expect(listed).toEqual([{ uri: 'a:3' }, { uri: 'mcp-gateway://two/a%3Aboth' }]);
+    expect(listed.flat()).toEqual([{ uri: 'a:3' }, { uri: 'mcp-gateway://two/a%3Aboth' }]);
     const found = ['a:1', 'a:both', 'a:2', 'a:3'].map((uri) => owners.find(uri)?.server);
     expect(found).toEqual(['one', 'one', undefined, 'two']);
   });
@@ -76,7 +76,7 @@ describe('list', () => {
       (origin) => conflicts.push(origin),
     );
     const alias = 'mcp-gateway://two/file%3A%2F%2F%2Fa';
-    expect(listed).toEqual([
+    expect(listed.flat()).toEqual([
       own,
       { uri: 'file:///a', name: 'twice' },
       { uri: alias, name: 'of two' },
@@ -220,7 +220,7 @@ describe('listTemplates', () => {
       ],
       (origin) => conflicts.push(origin),
     );
-    expect(listed).toEqual([template, template, { uriTemplate: 'mcp-gateway://two/a://{x}' }]);
+    expect(listed.flat()).toEqual([template, template, { uriTemplate: 'mcp-gateway://two/a://{x}' }]);
     expect(conflicts).toEqual([{ server: 'two', uri: 'a://{x}' }]);
     expect(owners.find('mcp-gateway://two/a://1%2F2')).toEqual({ server: 'two', uri: 'a://1%2F2' });
     expect(owners.find('a://1')?.server).toBe('one');
