@@ -1,13 +1,18 @@
 import { matchesGlob } from '../../../src/endpoint/glob.js';
 import type { CatalogInput, NamingFunction } from '../../../src/index.js';
 import type { Chance } from '../../gateway/model/chance.js';
-import type { ScriptedServer } from '../scripted-server.js';
 
 /** What a server is started as; the number goes into its environment. */
 export interface Generation {
   readonly number: number;
   readonly era: 'legacy' | 'modern';
-  readonly isolation: 'caller' | 'shared' | 'principal';
+  readonly isolation: 'caller' | 'shared' | 'principal' | 'request';
+}
+
+/** What a caller may see: everything, unless it says otherwise. */
+export interface Sees {
+  readonly servers?: readonly string[] | undefined;
+  readonly tags?: readonly string[] | undefined;
 }
 
 interface Entry {
@@ -17,8 +22,13 @@ interface Entry {
   tags: string[];
   tools: { allow?: string[]; deny?: string[] };
   onReload: 'drain' | 'now' | 'keep';
+  /** It never was away. */
+  isOfOne: boolean;
   title: number;
 }
+
+/** Whether a server may be used, or one of its tools. */
+export type Rules = (id: string, tool: string | undefined) => boolean;
 
 export const serverIds = ['a', 'b', 'c'] as const;
 const filters = [{}, {}, { deny: ['denied'] }, { allow: ['o*', 't*'] }, { allow: ['*'], deny: ['t*'] }];
@@ -46,17 +56,18 @@ export class Catalog {
       tags: chance.oneIn(2) ? ['t'] : [],
       tools: chance.pick(filters) ?? {},
       onReload: 'drain',
+      isOfOne: true,
       title: 0,
     }));
   }
 
-  input(servers: ReadonlyMap<string, ScriptedServer>): CatalogInput {
+  input(): CatalogInput {
     return {
       servers: this.#entries
         .filter(({ isThere }) => isThere)
         .map(({ id, generation, tags, tools, onReload, title }) => ({
           id,
-          runtime: servers.get(id)?.runtime,
+          runtime: { type: 'scripted', script: id },
           display_name: `${id} ${title}`,
           tags,
           tools,
@@ -72,32 +83,41 @@ export class Catalog {
   }
 
   /** Those that a caller may see, in their order. */
-  visible(tags: readonly string[] | undefined): Entry[] {
+  visible({ servers, tags }: Sees): Entry[] {
     return this.#entries.filter(
-      (entry) => entry.isThere && (tags === undefined || tags.some((tag) => entry.tags.includes(tag))),
+      ({ id, isThere, tags: own }) =>
+        isThere &&
+        (servers === undefined || servers.includes(id)) &&
+        (tags === undefined || tags.some((tag) => own.includes(tag))),
     );
   }
 
-  get ids(): string[] {
-    return this.visible(undefined).map(({ id }) => id);
+  get entries(): readonly Entry[] {
+    return this.#entries;
   }
 
-  /** Which tools may be called, as it is now. */
-  rules(): (id: string, tool: string) => boolean {
-    const rules = new Map(this.visible(undefined).map(({ id, tools }) => [id, tools]));
+  get ids(): string[] {
+    return this.visible({}).map(({ id }) => id);
+  }
+
+  /** What a caller may use, as it is now. */
+  rules(sees: Sees): Rules {
+    const rules = new Map(this.visible(sees).map(({ id, tools }) => [id, tools]));
     return (id, tool) => {
       const { allow = ['*'], deny = [] } = rules.get(id) ?? { allow: [] };
-      const hits = (patterns: readonly string[]) => patterns.some((pattern) => matchesGlob(pattern, tool));
-      return hits(allow) && !hits(deny);
+      const hits = (patterns: readonly string[]) => patterns.some((pattern) => matchesGlob(pattern, String(tool)));
+      return rules.has(id) && (tool === undefined || (hits(allow) && !hits(deny)));
     };
-  }
-
-  allows(id: string, tool: string): boolean {
-    return this.rules()(id, tool);
   }
 
   generation(number: unknown): Generation {
     return this.#generations.get(Number(number)) as Generation;
+  }
+
+  /** Whether no other make of a server was there yet. */
+  isFirst(id: string): boolean {
+    const entry = this.#entries.find((each) => each.id === id);
+    return entry?.isOfOne === true && entry.generation.number <= serverIds.length;
   }
 
   /** @returns what becomes another */
@@ -128,6 +148,7 @@ export class Catalog {
         1,
         () => {
           entry.isThere = false;
+          entry.isOfOne = false;
           return `${id} goes`;
         },
       ],
@@ -160,7 +181,15 @@ export class Catalog {
     const generation = {
       number,
       era,
-      isolation: chance.one<Generation['isolation']>(['caller', 'caller', 'shared', 'principal']),
+      isolation: chance.one<Generation['isolation']>([
+        'caller',
+        'caller',
+        'caller',
+        'shared',
+        'shared',
+        'principal',
+        'request',
+      ]),
     };
     this.#generations.set(number, generation);
     return generation;

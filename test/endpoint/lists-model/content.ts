@@ -19,6 +19,10 @@ export interface Mark {
   /** Its name or URI at the server. */
   readonly own: string;
   readonly make: string;
+  /** Of a long list: how many there are. */
+  readonly count?: number;
+  /** The caller for whom the host has made it. */
+  readonly for?: number;
 }
 
 export const keys = { tools: 'name', prompts: 'name', resources: 'uri', resourceTemplates: 'uriTemplate' } as const;
@@ -30,13 +34,28 @@ function names(kind: ListKind, id: string): readonly string[] {
     case 'resources':
       return ['x://common/1', 'x://common/2', `x://${id}/1`, `x://${id}/t/7`];
     case 'resourceTemplates':
-      return ['x://common/t/{n}', `x://${id}/t/{n}`, '{n}'];
+      return ['x://common/t/{n}', `x://${id}/t/{n}`, '{n}', 'x://common/{+n}'];
     default:
       return ['one', 'two', 'three', 'denied', 'odd name!', `${'long'.repeat(17)}`];
   }
 }
 
-function createItems(kind: ListKind, id: string, chance: Chance): Json[] {
+export const longName = 'no';
+
+/** More than come in one page of the merged list. */
+function createLong(kind: ListKind, id: string, chance: Chance): Json[] {
+  const make = `${id}.${chance.below(1_000)}`;
+  const count = 900 + chance.below(1_500);
+  return Array.from({ length: count }, (_, index) => {
+    const own = `${longName}${kind.startsWith('res') ? ':' : ''}${index}`;
+    return { [keys[kind]]: own, name: own, inputSchema: { type: 'object' }, _meta: { from: id, own, make, count } };
+  });
+}
+
+function createItems(kind: ListKind, id: string, chance: Chance, isLong: boolean): Json[] {
+  if (isLong && kind !== 'prompts') {
+    return createLong(kind, id, chance);
+  }
   const items = names(kind, id)
     .filter(() => !chance.oneIn(3))
     .map((own) => createItem(kind, id, own, chance));
@@ -51,7 +70,8 @@ function createItem(kind: ListKind, id: string, own: string, chance: Chance): Js
   return { [keys[kind]]: own, ...more, _meta: { from: id, own, make } };
 }
 
-export function createContent(id: string, chance: Chance): Content {
+/** @param long - the server whose lists are long, if any */
+export function createContent(id: string, chance: Chance, long?: string): Content {
   const listChanged = !chance.oneIn(5);
   const declared = Object.fromEntries(
     capabilities
@@ -61,8 +81,8 @@ export function createContent(id: string, chance: Chance): Content {
   const kinds: ListKind[] = ['tools', 'prompts', 'resources', 'resourceTemplates'];
   return {
     declared,
-    items: Object.fromEntries(kinds.map((kind) => [kind, createItems(kind, id, chance)])) as never,
-    pageSize: chance.one([1, 2, 3, 100]),
+    items: Object.fromEntries(kinds.map((kind) => [kind, createItems(kind, id, chance, id === long)])) as never,
+    pageSize: id === long ? chance.one([400, 5_000]) : chance.one([1, 2, 3, 100]),
     ttlMs: chance.one([0, 1_000, 20_000]),
     cacheScope: chance.one(['public', 'private']),
   };
@@ -70,7 +90,9 @@ export function createContent(id: string, chance: Chance): Content {
 
 /** Another list of one kind. */
 export function withOther(content: Content, kind: ListKind, id: string, chance: Chance): Content {
-  return { ...content, items: { ...content.items, [kind]: createItems(kind, id, chance) } };
+  // One that is long stays so.
+  const isLong = content.pageSize >= 400;
+  return { ...content, items: { ...content.items, [kind]: createItems(kind, id, chance, isLong) } };
 }
 
 export function markOf(item: Json): Mark {

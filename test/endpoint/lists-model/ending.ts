@@ -37,25 +37,29 @@ export class Ending {
   }
 
   async #comeToRest(): Promise<void> {
-    const { played } = this.#schedule;
+    const { played, host } = this.#schedule;
     played.nextOpen = 'at once';
     played.answering.clear();
     for (let round = 0; round < 3; round += 1) {
+      host.comeToRest();
       await this.#schedule.pause();
       played.openDoors();
       await this.#schedule.pause();
       for (const held of played.held.splice(0)) {
         played.release(held);
       }
+      await this.#schedule.pause();
+      host.comeToRest();
       await this.#schedule.passTime(31_000);
     }
+    await this.#passPages();
   }
 
   /** Every caller uses all its servers, and asks for no list. */
   async #useServers(): Promise<void> {
     const { catalog } = this.#schedule;
     for (const member of this.#members) {
-      for (const { id } of catalog.visible(member.tags)) {
+      for (const { id } of catalog.visible(member.sees)) {
         const name =
           catalog.naming === undefined
             ? `${id}__nobody`
@@ -69,7 +73,7 @@ export class Ending {
 
   /** Who holds a list that is another one now was told so since. */
   #checkTold(member: Member, kind: ListKind): void {
-    const { judge, played, catalog } = this.#schedule;
+    const { judge, played, catalog, host } = this.#schedule;
     const held = member.held.get(kind);
     const { changed } = listKinds[kind];
     const way = member.ways.get(changed);
@@ -78,10 +82,13 @@ export class Ending {
     }
     const { marks, unsure } = this.#expected(member, kind);
     const ignored = new Set(unsure);
-    for (const { id } of catalog.visible(undefined)) {
+    for (const { id } of catalog.visible({})) {
       const instance = this.#instanceOf(member, id);
       const silent = instance && played.memory(instance).silent.get(kind);
-      const isLacking = judge.hasFailed(id, kind, held.askedAt) || judge.wasStopping(id, held.askedAt, held.cameAt);
+      const isLacking =
+        host.isUnsure(id, kind, member.index, held.askedAt) ||
+        judge.hasFailed(id, kind, held.askedAt) ||
+        judge.wasStopping(id, held.askedAt, held.cameAt);
       if (isLacking || (silent !== undefined && silent > held.askedAt)) {
         ignored.add(id);
       }
@@ -109,7 +116,7 @@ export class Ending {
           callers.list(member, kind);
         }
       }
-      await this.#schedule.passTime(100);
+      await this.#passPages();
     }
     for (const member of this.#members) {
       for (const kind of allListKinds) {
@@ -127,8 +134,9 @@ export class Ending {
     const { callers } = this.#schedule;
     for (const member of this.#members) {
       for (const kind of allListKinds) {
-        for (const item of member.held.get(kind)?.items ?? []) {
+        for (const item of sampleOf(member.held.get(kind)?.items ?? [])) {
           callers.useItem(member, kind, item);
+          (kind === 'prompts' || kind === 'resourceTemplates') && callers.completeItem(member, kind, item);
         }
       }
       await this.#schedule.pause();
@@ -145,6 +153,7 @@ export class Ending {
         callers.list(member, 'tools');
         callers.list(member, 'resources');
       }
+      await this.#passPages();
       await this.#schedule.passTime(20_000);
     }
     if (this.#told() !== before) {
@@ -159,22 +168,29 @@ export class Ending {
     }
   }
 
+  async #passPages(): Promise<void> {
+    do {
+      await this.#schedule.passTime(100);
+    } while (this.#schedule.callers.goOnWithAll());
+  }
+
   #told(): string {
     return JSON.stringify(this.#members.map(({ told }) => [...told].map(([method, { times }]) => [method, times])));
   }
 
   #expected(member: Member, kind: ListKind): Expected {
-    const { catalog, played } = this.#schedule;
+    const { catalog, played, host } = this.#schedule;
     const unsure = new Set<string>();
-    const marks = catalog.visible(member.tags).flatMap(({ id }) => {
+    const rules = catalog.rules(member.sees);
+    const marks = catalog.visible(member.sees).flatMap(({ id }) => {
       const instance = this.#instanceOf(member, id);
-      if (instance === undefined) {
+      if (instance === undefined && !host.isAlone(id, kind, member.index)) {
         unsure.add(id);
         return [];
       }
-      return shownOf(kind, played.itemsOf(instance, kind)).filter(
-        ({ own }) => kind !== 'tools' || catalog.allows(id, own),
-      );
+      const items = instance === undefined ? [] : played.itemsOf(instance, kind);
+      const shown = host.shown(id, kind, member.index, items) ?? [];
+      return shownOf(kind, shown).filter(({ own }) => kind !== 'tools' || rules(id, own));
     });
     return { marks, unsure };
   }
@@ -182,8 +198,8 @@ export class Ending {
   /** The only instance that a caller may have to do with. */
   #instanceOf(member: Member, id: string): ScriptedInstance | undefined {
     const { catalog, played, gateway } = this.#schedule;
-    const entry = catalog.visible(undefined).find((each) => each.id === id);
-    if (entry === undefined || gateway.status(id).stale) {
+    const entry = catalog.visible({}).find((each) => each.id === id);
+    if (entry === undefined || entry.generation.isolation === 'request' || gateway.status(id).stale) {
       return undefined;
     }
     const group = groupOf(member.caller ?? {}, entry.generation.isolation);
@@ -227,4 +243,10 @@ function textOf(marks: readonly Mark[], ignored: ReadonlySet<string>): string {
     .filter(({ from }) => !ignored.has(from))
     .map(({ own, make }) => `${make}:${own.slice(0, 16)}`)
     .join(' ');
+}
+
+/** All of a short list. */
+function sampleOf(items: readonly Json[]): readonly Json[] {
+  const step = Math.ceil(items.length / 60);
+  return items.filter((_, index) => index % step === 0);
 }

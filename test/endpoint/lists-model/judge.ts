@@ -1,5 +1,6 @@
 import type { ListKind } from '../../../src/endpoint/list-kinds.js';
 import { Notes } from '../../support/play-schedules.js';
+import type { Rules } from './catalog.js';
 import type { Mark } from './content.js';
 import type { Member } from './members.js';
 
@@ -9,12 +10,23 @@ interface Serve {
   readonly isPublic: boolean;
 }
 
+/** Something that a caller uses. */
+interface SentCall {
+  readonly caller: number;
+  /** What the caller might use when it was sent: one that waits for a start may meet a reload. */
+  readonly atFirst: Rules;
+  /** The same as it is when this is called. */
+  now(): Rules;
+  /** By the interceptor. */
+  isSeen: boolean;
+}
+
 /** Writes down what has happened, in its order, and what must not have. */
 export class Judge extends Notes {
   nowMs: () => number = () => 0;
-  allows: (server: string, tool: string) => boolean = () => true;
-  /** By what was allowed when a call was sent: one that waits for a start may meet a reload. */
-  readonly sentUnder = new Map<number, (server: string, tool: string) => boolean>();
+  /** Whether requests go by an interceptor. */
+  isIntercepted = false;
+  readonly #calls = new Map<number, SentCall>();
   readonly #stops: { readonly server: string; readonly from: number; to: number }[] = [];
   /** Of what has changed anything that callers may see. */
   causes = 0;
@@ -44,7 +56,7 @@ export class Judge extends Notes {
 
   served(marks: readonly Mark[], ttlMs: number, isPublic: boolean): void {
     for (const mark of marks) {
-      const key = JSON.stringify(mark);
+      const key = keyOf(mark);
       const serves = this.#serves.get(key) ?? [];
       serves.push({ until: this.nowMs() + ttlMs, isPublic });
       this.#serves.set(key, serves);
@@ -58,11 +70,14 @@ export class Judge extends Notes {
     { ttlMs, cacheScope }: { ttlMs?: unknown; cacheScope?: unknown },
   ): void {
     const until = this.nowMs() + Number(ttlMs);
+    if (this.isIntercepted && cacheScope === 'public' && marks.length > 0) {
+      this.problem(`${member.name} is told that what the host shows it is for everybody`);
+    }
     if (typeof ttlMs !== 'number' || (cacheScope !== 'public' && cacheScope !== 'private')) {
       this.problem(`${member.name} is not told how long a list is good: ${ttlMs}, ${cacheScope}`);
     }
-    for (const mark of marks) {
-      const serves = this.#serves.get(JSON.stringify(mark)) ?? [];
+    for (const mark of marks.filter(({ make }) => make !== 'host')) {
+      const serves = this.#serves.get(keyOf(mark)) ?? [];
       if (Number(ttlMs) > 0 && !serves.some((serve) => serve.until >= until)) {
         this.problem(
           `${member.name} is told that ${JSON.stringify(mark)} is good for ${ttlMs} ms, which its server never said`,
@@ -89,13 +104,42 @@ export class Judge extends Notes {
     return this.#stops.some((stop) => stop.server === server && stop.from <= to && stop.to >= from);
   }
 
+  /** @returns the number by which what is used is known from then on */
+  sends(caller: number, rules: () => Rules): number {
+    const call = this.#calls.size + 1;
+    this.#calls.set(call, { caller, atFirst: rules(), now: rules, isSeen: false });
+    return call;
+  }
+
+  /** The interceptor sees a request. */
+  intercepted(call: unknown, caller: number, server: string): void {
+    const sent = this.#calls.get(Number(call));
+    if (sent !== undefined) {
+      sent.isSeen = true;
+      sent.caller !== caller &&
+        this.problem(`the host sees caller ${caller} in call ${call} to ${server}, which ${sent.caller} has sent`);
+    }
+  }
+
   /** A request has come to a server. */
   arrived(server: string, method: string, own: string, call: unknown): void {
     this.log(`${server} gets ${method} ${own}`);
     this.count(method);
-    const then = this.sentUnder.get(Number(call)) ?? this.allows;
-    if (method === 'tools/call' && !this.allows(server, own) && !then(server, own)) {
-      this.problem(`${server} is called for ${own}, which is not allowed`);
+    const sent = this.#calls.get(Number(call));
+    if (sent === undefined) {
+      return;
+    }
+    const tool = method === 'tools/call' ? own : undefined;
+    if (!sent.atFirst(server, tool) && !sent.now()(server, tool)) {
+      this.problem(`${server} gets ${method} of ${own} from ${sent.caller}, who may not use it`);
+    }
+    if (this.isIntercepted && !sent.isSeen) {
+      this.problem(`${server} gets ${method} of ${own}, which the host has not seen`);
     }
   }
+}
+
+/** As the server has given it. */
+function keyOf({ from, own, make }: Mark): string {
+  return JSON.stringify([from, own, make.replace('!', '')]);
 }

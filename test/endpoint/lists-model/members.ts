@@ -4,6 +4,7 @@ import type { JSONRPCMessage, Transport } from '../../../src/sdk.js';
 import type { Chance } from '../../gateway/model/chance.js';
 import { envelope } from '../modern-caller.js';
 import type { Json } from '../scripted-server.js';
+import { type Sees, serverIds } from './catalog.js';
 import type { Judge } from './judge.js';
 
 /** A list as a caller holds it. */
@@ -25,7 +26,8 @@ interface Sent {
 export class Member {
   readonly name: string;
   readonly caller: Caller | undefined;
-  readonly tags: readonly string[] | undefined;
+  readonly index: number;
+  readonly sees: Sees;
   readonly isModern: boolean;
   readonly held = new Map<ListKind, HeldList>();
   /** By method: how often, and when last. */
@@ -39,21 +41,26 @@ export class Member {
   readonly #transport: Transport;
   #next = 1;
 
-  constructor(index: number, gateway: Gateway, judge: Judge, chance: Chance) {
+  constructor(index: number, gateway: Gateway, judge: Judge, chance: Chance, seesAll: boolean) {
     this.#judge = judge;
+    this.index = index;
     this.isModern = chance.oneIn(2);
     this.name = `${this.isModern ? 'modern' : 'legacy'} caller ${index}`;
     const id = chance.one([undefined, 'same', 'other', `own ${index}`]);
     const principal = id === 'same' ? 'p' : id === 'other' ? undefined : chance.one([undefined, 'p']);
     this.caller = { id, principal, data: { c: index } };
-    this.tags = chance.oneIn(4) ? ['t'] : undefined;
-    this.#transport = gateway.connect({ caller: this.caller, ...(this.tags && { tags: this.tags }) });
+    this.sees = {
+      ...(chance.oneIn(4) && { tags: ['t'] }),
+      // One that the catalog does not have now is refused.
+      ...(!seesAll && chance.oneIn(3) && { servers: serverIds.filter(() => !chance.oneIn(3)) }),
+    };
+    this.#transport = gateway.connect({ caller: this.caller, ...this.sees });
     this.#transport.onmessage = (message) => this.#receive(message as unknown as Json);
     this.#transport.onclose = () => {
       this.closes += 1;
     };
     this.#transport.onerror = () => {};
-    judge.log(`${this.name} joins: ${JSON.stringify([this.caller, this.tags])}`);
+    judge.log(`${this.name} joins: ${JSON.stringify([this.caller, this.sees])}`);
     void this.#transport.start();
     if (!this.isModern) {
       const clientInfo = { name: this.name, version: '1' };
@@ -80,7 +87,7 @@ export class Member {
     const id = `${method} ${this.#next++}`;
     this.sent.push({ id, method, answers: 0, onAnswer });
     this.#judge.log(`${this.name} sends ${id} ${JSON.stringify(params)}`);
-    const own = this.isModern ? { ...params, _meta: envelope() } : params;
+    const own = this.isModern ? { ...params, _meta: { ...(params._meta as Json), ...envelope() } } : params;
     this.#transport.send({ jsonrpc: '2.0', id, method, params: own } as JSONRPCMessage).catch((error: unknown) => {
       this.#judge.problem(`${this.name} could not send ${id}: ${String(error)}`);
     });
@@ -93,7 +100,7 @@ export class Member {
   }
 
   #receive(message: Json): void {
-    const text = JSON.stringify(message);
+    const text = JSON.stringify(message).slice(0, 2_000);
     this.#judge.log(`${this.name} gets ${text}`);
     if (this.hasLeft) {
       return this.#judge.problem(`${this.name} has left, and gets ${text}`);

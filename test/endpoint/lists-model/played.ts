@@ -42,14 +42,16 @@ export class Played {
   readonly answering = new Map<string, Answering>();
   readonly #judge: Judge;
   readonly #catalog: Catalog;
+  readonly #long: string | undefined;
   readonly #next = new Map<string, Content>();
   readonly #memories = new Map<ScriptedInstance, Memory>();
 
   constructor(judge: Judge, catalog: Catalog, ids: readonly string[], chance: Chance) {
     this.#judge = judge;
     this.#catalog = catalog;
+    this.#long = chance.oneIn(15) ? chance.pick(ids) : undefined;
     for (const id of ids) {
-      this.#next.set(id, createContent(id, chance));
+      this.#next.set(id, createContent(id, chance, this.#long));
     }
     this.servers = new Map(ids.map((id) => [id, this.#create(id)]));
   }
@@ -63,13 +65,18 @@ export class Played {
     if (memory === undefined) {
       const { server, env } = instance.context;
       const generation = this.#catalog.generation(env.GENERATION);
-      const content = this.#next.get(server) as Content;
+      const content = this.nextOf(server);
       memory = { number: this.#memories.size + 1, generation, content, stream: undefined, silent: new Map() };
       this.#memories.set(instance, memory);
       this.#judge.caused();
       this.#judge.log(`${this.name(instance)} starts`);
     }
     return memory;
+  }
+
+  /** What the next start of a server has. */
+  nextOf(id: string): Content {
+    return this.#next.get(id) as Content;
   }
 
   /** What a server has of a list, as far as anybody may know of it. */
@@ -80,7 +87,7 @@ export class Played {
 
   /** Starts from now on have something else, and so may what runs. */
   change(id: string, chance: Chance): void {
-    this.#next.set(id, createContent(id, chance));
+    this.#next.set(id, createContent(id, chance, this.#long));
     this.#judge.log(`the next start of ${id} has other lists`);
   }
 
@@ -185,6 +192,7 @@ export class Played {
       'tools/call',
       'prompts/get',
       'resources/read',
+      'completion/complete',
       'resources/subscribe',
       'resources/unsubscribe',
     ]) {
@@ -242,7 +250,11 @@ export class Played {
       this.#judge.served(page.map(markOf), ttlMs, cacheScope === 'public');
     } else {
       const declared = content.declared[listKinds[kind].capability] as { listChanged?: boolean } | undefined;
-      this.#judge.served(page.map(markOf), declared?.listChanged === true ? 60_000 : 0, false);
+      this.#judge.served(
+        page.map(markOf),
+        declared?.listChanged === true && generation.isolation !== 'request' ? 60_000 : 0,
+        false,
+      );
     }
     return {
       [kind]: page,
@@ -253,9 +265,9 @@ export class Played {
 
   #used(instance: ScriptedInstance, request: JSONRPCRequest): Json {
     const { server } = instance.context;
-    const own = String(request.params?.name ?? request.params?.uri);
-    const { call } = (request.params?.arguments ?? {}) as { call?: number };
-    this.#judge.arrived(server, request.method, own, call);
+    const ref = request.params?.ref as Json | undefined;
+    const own = String(request.params?.name ?? request.params?.uri ?? ref?.name ?? ref?.uri);
+    this.#judge.arrived(server, request.method, own, request.params?._meta?.call);
     if (request.method.startsWith('resources/') && request.method !== 'resources/read') {
       return {};
     }
@@ -263,6 +275,7 @@ export class Played {
       'tools/call': { content: [] },
       'prompts/get': { messages: [] },
       'resources/read': { contents: [] },
+      'completion/complete': { completion: { values: [] } },
     }[request.method];
     const isModern = this.memory(instance).generation.era === 'modern';
     return { ...(isModern && { resultType: 'complete' }), ...empty, used: { from: server, own } };

@@ -3,12 +3,15 @@ import { createGateway, type Gateway } from '../../../src/index.js';
 import { type Chance, createChance } from '../../gateway/model/chance.js';
 import { FakeClock, settle } from '../../support/fake-clock.js';
 import type { ScriptedInstance } from '../scripted-server.js';
+import { ScriptedRuntime } from '../setup.js';
 import { Callers } from './callers.js';
 import { Catalog, serverIds } from './catalog.js';
 import { Ending } from './ending.js';
+import { Host } from './host.js';
 import { Judge } from './judge.js';
 import { Member } from './members.js';
 import { type Answering, Played } from './played.js';
+import { createSnapshot } from './snapshots.js';
 
 const mostMembers = 5;
 const kinds = allListKinds as [ListKind, ...ListKind[]];
@@ -19,6 +22,7 @@ export class Schedule {
   readonly clock = new FakeClock();
   readonly catalog: Catalog;
   readonly played: Played;
+  readonly host: Host;
   readonly callers: Callers;
   readonly members: Member[] = [];
   readonly gateway: Gateway;
@@ -29,12 +33,17 @@ export class Schedule {
     const chance = createChance(setting);
     judge.nowMs = () => clock.now();
     this.catalog = new Catalog(chance);
-    judge.allows = (server, tool) => this.catalog.allows(server, tool);
     this.played = new Played(judge, this.catalog, serverIds, chance);
     this.callers = new Callers(judge, this.catalog);
-    const catalog = this.catalog.input(this.played.servers);
-    judge.log(`setting: ${JSON.stringify(catalog)} ${String(this.catalog.naming)}`);
-    this.gateway = createGateway(catalog as never, { clock, names: this.catalog.naming });
+    this.host = new Host(judge, serverIds, chance);
+    const catalog = this.catalog.input();
+    const names = this.catalog.naming;
+    const { intercept } = this.host;
+    judge.isIntercepted = intercept !== undefined;
+    const snapshot = chance.oneIn(3) ? createSnapshot(this.catalog, this.played, chance) : undefined;
+    judge.log(`setting: ${JSON.stringify(catalog)} ${String(names)} ${JSON.stringify(snapshot)}`);
+    const runtimes = [new ScriptedRuntime(Object.fromEntries(this.played.servers))];
+    this.gateway = createGateway(catalog as never, { clock, names, intercept, snapshot, runtimes }) as Gateway;
     for (let count = 0; count < 3; count += 1) {
       this.#join(chance);
     }
@@ -53,6 +62,9 @@ export class Schedule {
       [24, by((who) => callers.list(who, chance.one(kinds)))],
       [20, by((who) => callers.use(who, chance))],
       [2, by((who) => callers.subscribe(who, chance))],
+      [6, by((who) => callers.complete(who, chance))],
+      [5, () => callers.goOn(chance)],
+      [2, by((who) => callers.goOnWithOther(who, chance))],
       [1, by((who) => this.leave(who))],
       [2, () => void (this.members.length < mostMembers && this.#join(chance))],
       [10, at((which) => played.changeRunning(which, chance))],
@@ -68,6 +80,8 @@ export class Schedule {
           ),
       ],
       [8, () => this.#release(chance)],
+      [4, () => this.host.change(id, chance)],
+      [3, () => this.host.release(chance)],
       [3, () => this.#prepareOpen(chance)],
       [4, () => played.openDoors()],
       [4, () => this.#reload(chance)],
@@ -100,7 +114,13 @@ export class Schedule {
   }
 
   #join(chance: Chance): void {
-    const member = new Member(this.members.length, this.gateway, this.judge, chance);
+    const member = new Member(
+      this.members.length,
+      this.gateway,
+      this.judge,
+      chance,
+      this.catalog.ids.length < serverIds.length,
+    );
     this.members.push(member);
     void settle().then(() => member.isModern && member.isThere && chance.oneIn(2) && member.listen());
   }
@@ -122,7 +142,7 @@ export class Schedule {
     this.judge.count('reload');
     this.judge.caused();
     const graceMs = chance.one([0, 5_000]);
-    this.#watch(`reload: ${text}`, this.gateway.reload(this.catalog.input(this.played.servers) as never, { graceMs }));
+    this.#watch(`reload: ${text}`, this.gateway.reload(this.catalog.input() as never, { graceMs }));
   }
 
   #operate(chance: Chance): void {
