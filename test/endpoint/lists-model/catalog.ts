@@ -45,6 +45,7 @@ const namings: readonly (NamingFunction | undefined)[] = [
 export class Catalog {
   readonly naming: NamingFunction | undefined;
   readonly #entries: Entry[];
+  #justBefore: readonly Entry[] | undefined;
   readonly #generations = new Map<number, Generation>();
 
   constructor(chance: Chance) {
@@ -83,8 +84,8 @@ export class Catalog {
   }
 
   /** Those that a caller may see, in their order. */
-  visible({ servers, tags }: Sees): Entry[] {
-    return this.#entries.filter(
+  visible({ servers, tags }: Sees, entries: readonly Entry[] = this.#entries): Entry[] {
+    return entries.filter(
       ({ id, isThere, tags: own }) =>
         isThere &&
         (servers === undefined || servers.includes(id)) &&
@@ -92,17 +93,13 @@ export class Catalog {
     );
   }
 
-  get entries(): readonly Entry[] {
-    return this.#entries;
-  }
-
   get ids(): string[] {
     return this.visible({}).map(({ id }) => id);
   }
 
   /** What a caller may use, as it is now. */
-  rules(sees: Sees): Rules {
-    const rules = new Map(this.visible(sees).map(({ id, tools }) => [id, tools]));
+  rules(sees: Sees, entries?: readonly Entry[]): Rules {
+    const rules = new Map(this.visible(sees, entries).map(({ id, tools }) => [id, tools]));
     return (id, tool) => {
       const { allow = ['*'], deny = [] } = rules.get(id) ?? { allow: [] };
       const hits = (patterns: readonly string[]) => patterns.some((pattern) => matchesGlob(pattern, String(tool)));
@@ -114,6 +111,12 @@ export class Catalog {
     return this.#generations.get(Number(number)) as Generation;
   }
 
+  /** What a caller may be shown: what was merged in the very turn of a reload is on its way. */
+  shownRules(sees: Sees): Rules {
+    const [now, before] = [this.rules(sees), this.#justBefore && this.rules(sees, this.#justBefore)];
+    return (id, tool) => now(id, tool) || before?.(id, tool) === true;
+  }
+
   /** Whether no other make of a server was there yet. */
   isFirst(id: string): boolean {
     const entry = this.#entries.find((each) => each.id === id);
@@ -122,6 +125,11 @@ export class Catalog {
 
   /** @returns what becomes another */
   change(chance: Chance): string {
+    const before = this.#entries.map((each) => ({ ...each }));
+    this.#justBefore = before;
+    setImmediate(() => {
+      this.#justBefore = this.#justBefore === before ? undefined : this.#justBefore;
+    });
     const entry = chance.pick(this.#entries) as Entry;
     const { id } = entry;
     if (!entry.isThere) {

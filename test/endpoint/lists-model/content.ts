@@ -19,7 +19,7 @@ export interface Mark {
   /** Its name or URI at the server. */
   readonly own: string;
   readonly make: string;
-  /** Of a long list: how many there are. */
+  /** Of a long list that its server gives in one page: how many there are. */
   readonly count?: number;
   /** The caller for whom the host has made it. */
   readonly for?: number;
@@ -43,18 +43,23 @@ function names(kind: ListKind, id: string): readonly string[] {
 export const longName = 'no';
 
 /** More than come in one page of the merged list. */
-function createLong(kind: ListKind, id: string, chance: Chance): Json[] {
+function createLong(kind: ListKind, id: string, chance: Chance, pageSize: number): Json[] {
   const make = `${id}.${chance.below(1_000)}`;
   const count = 900 + chance.below(1_500);
   return Array.from({ length: count }, (_, index) => {
     const own = `${longName}${kind.startsWith('res') ? ':' : ''}${index}`;
-    return { [keys[kind]]: own, name: own, inputSchema: { type: 'object' }, _meta: { from: id, own, make, count } };
+    return {
+      [keys[kind]]: own,
+      name: own,
+      inputSchema: { type: 'object' },
+      _meta: { from: id, own, make, ...(count <= pageSize && { count }) },
+    };
   });
 }
 
-function createItems(kind: ListKind, id: string, chance: Chance, isLong: boolean): Json[] {
-  if (isLong && kind !== 'prompts') {
-    return createLong(kind, id, chance);
+function createItems(kind: ListKind, id: string, chance: Chance, pageSize: number): Json[] {
+  if (pageSize > 100 && kind !== 'prompts') {
+    return createLong(kind, id, chance, pageSize);
   }
   const items = names(kind, id)
     .filter(() => !chance.oneIn(3))
@@ -78,11 +83,12 @@ export function createContent(id: string, chance: Chance, long?: string): Conten
       .filter(() => !chance.oneIn(6))
       .map((name) => [name, { listChanged, ...(name === 'resources' && { subscribe: true }) }]),
   );
+  const pageSize = id === long ? chance.one([400, 5_000]) : chance.one([1, 2, 3, 100]);
   const kinds: ListKind[] = ['tools', 'prompts', 'resources', 'resourceTemplates'];
   return {
     declared,
-    items: Object.fromEntries(kinds.map((kind) => [kind, createItems(kind, id, chance, id === long)])) as never,
-    pageSize: id === long ? chance.one([400, 5_000]) : chance.one([1, 2, 3, 100]),
+    items: Object.fromEntries(kinds.map((kind) => [kind, createItems(kind, id, chance, pageSize)])) as never,
+    pageSize,
     ttlMs: chance.one([0, 1_000, 20_000]),
     cacheScope: chance.one(['public', 'private']),
   };
@@ -90,9 +96,7 @@ export function createContent(id: string, chance: Chance, long?: string): Conten
 
 /** Another list of one kind. */
 export function withOther(content: Content, kind: ListKind, id: string, chance: Chance): Content {
-  // One that is long stays so.
-  const isLong = content.pageSize >= 400;
-  return { ...content, items: { ...content.items, [kind]: createItems(kind, id, chance, isLong) } };
+  return { ...content, items: { ...content.items, [kind]: createItems(kind, id, chance, content.pageSize) } };
 }
 
 export function markOf(item: Json): Mark {

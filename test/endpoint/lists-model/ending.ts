@@ -82,7 +82,9 @@ export class Ending {
     }
     const { marks, unsure } = this.#expected(member, kind);
     const ignored = new Set(unsure);
-    for (const { id } of catalog.visible({})) {
+    for (const { id, generation } of catalog.visible({})) {
+      // Nobody can tell of those.
+      generation.isolation === 'request' && ignored.add(id);
       const instance = this.#instanceOf(member, id);
       const silent = instance && played.memory(instance).silent.get(kind);
       const isLacking =
@@ -182,24 +184,32 @@ export class Ending {
     const { catalog, played, host } = this.#schedule;
     const unsure = new Set<string>();
     const rules = catalog.rules(member.sees);
-    const marks = catalog.visible(member.sees).flatMap(({ id }) => {
+    const marks = catalog.visible(member.sees).flatMap(({ id, generation }) => {
       const instance = this.#instanceOf(member, id);
-      if (instance === undefined && !host.isAlone(id, kind, member.index)) {
+      const items =
+        generation.isolation === 'request' && !this.#isStale(id)
+          ? played.itemsOfNext(id, generation, member.index, kind)
+          : instance && played.itemsOf(instance, kind);
+      if (items === undefined && !host.isAlone(id, kind, member.index)) {
         unsure.add(id);
         return [];
       }
-      const items = instance === undefined ? [] : played.itemsOf(instance, kind);
-      const shown = host.shown(id, kind, member.index, items) ?? [];
+      const shown = host.shown(id, kind, member.index, items ?? []) ?? [];
       return shownOf(kind, shown).filter(({ own }) => kind !== 'tools' || rules(id, own));
     });
     return { marks, unsure };
   }
 
+  /** Whether what runs is of an entry of before. */
+  #isStale(id: string): boolean {
+    return this.#schedule.gateway.status(id).stale;
+  }
+
   /** The only instance that a caller may have to do with. */
   #instanceOf(member: Member, id: string): ScriptedInstance | undefined {
-    const { catalog, played, gateway } = this.#schedule;
+    const { catalog, played } = this.#schedule;
     const entry = catalog.visible({}).find((each) => each.id === id);
-    if (entry === undefined || entry.generation.isolation === 'request' || gateway.status(id).stale) {
+    if (entry === undefined || entry.generation.isolation === 'request' || this.#isStale(id)) {
       return undefined;
     }
     const group = groupOf(member.caller ?? {}, entry.generation.isolation);

@@ -64,9 +64,13 @@ export function applyWay(
     case 'add':
       return [...items, extra];
     case 'hide':
-      return items.filter((item) => markOf(item).own.length % 2 === 0);
+      return items.filter((item) => (markOf(item)?.own.length ?? 0) % 2 === 0);
     case 'mark':
-      return items.map((item) => ({ ...item, _meta: { ...markOf(item), make: `${markOf(item).make}!`, for: caller } }));
+      return items.map((item) =>
+        markOf(item) === undefined
+          ? item
+          : { ...item, _meta: { ...markOf(item), make: `${markOf(item).make}!`, for: caller } },
+      );
     case 'rename':
       return kind === 'tools' || kind === 'prompts' ? items.map((item) => renamed(item, caller)) : items;
     default:
@@ -74,7 +78,10 @@ export function applyWay(
   }
 }
 
-// What is denied by its name stays so.
+// What is denied by its name stays so, and what has none has none.
 function renamed(item: Json, caller: number): Json {
-  return item.name === 'denied' ? item : { ...item, name: `${item.name}-r`, _meta: { ...markOf(item), for: caller } };
+  const { name } = item;
+  return typeof name !== 'string' || name === 'denied'
+    ? item
+    : { ...item, name: `${name}-r`, _meta: { ...markOf(item), for: caller } };
 }

@@ -85,6 +85,20 @@ export class Played {
     return content.declared[listKinds[kind].capability] === undefined ? [] : content.items[kind];
   }
 
+  /** Where each request starts a server: what the next one has; undefined where that is not sure. */
+  itemsOfNext(id: string, generation: Generation, caller: number, kind: ListKind): readonly Json[] | undefined {
+    const own = (this.servers.get(id)?.instances ?? []).filter(
+      ({ context }) => Number(context.env.GENERATION) === generation.number && callerOf(context) === caller,
+    );
+    const { items, declared } = this.nextOf(id);
+    const { capability } = listKinds[kind];
+    // What one has declared counts for those that come after it.
+    const isSure = [...own.map((instance) => this.memory(instance).content.declared), declared].every(
+      (each) => each[capability] !== undefined,
+    );
+    return own.length > 0 && isSure ? items[kind] : undefined;
+  }
+
   /** Starts from now on have something else, and so may what runs. */
   change(id: string, chance: Chance): void {
     this.#next.set(id, createContent(id, chance, this.#long));
@@ -284,4 +298,8 @@ export class Played {
 
 export function keyOf(kind: ListKind, item: Json): string {
   return String(item[keys[kind]]);
+}
+
+function callerOf({ caller }: ScriptedInstance['context']): unknown {
+  return (caller?.data as { c?: number } | undefined)?.c;
 }
