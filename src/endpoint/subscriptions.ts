@@ -1,6 +1,6 @@
 import { isPartOf } from '../instance/resource-part.js';
 import type { JSONRPCNotification, RequestId } from '../sdk.js';
-import type { ResourceOrigin } from './resource-owners.js';
+import { aliasUri, type ResourceOrigin } from './resource-owners.js';
 
 /** A `resources/subscribe` or `resources/unsubscribe` of the caller that is not answered yet. */
 export interface SubscriptionWord {
@@ -188,6 +188,19 @@ export class Subscriptions {
     return asked !== undefined;
   }
 
+  #formsOf(server: string, uri: string, formOf: (uri: string) => string): Iterable<string> {
+    const byUri = this.#forms.get(server);
+    const exact = byUri?.get(uri);
+    if (exact !== undefined) {
+      return exact;
+    }
+    // A part of what the caller knows under an alias would lead to another server in its own form.
+    const ofParts = [...(byUri ?? [])].flatMap(([own, forms]) =>
+      isPartOf(uri, own) ? [...forms].map((form) => (form === own ? formOf(uri) : aliasUri(server, uri))) : [],
+    );
+    return ofParts.length > 0 ? new Set(ofParts) : [formOf(uri)];
+  }
+
   /**
    * `notifications/resources/updated` as the caller is to see it: once for each form.
    *
@@ -195,7 +208,7 @@ export class Subscriptions {
    */
   translate(server: string, message: JSONRPCNotification, formOf: (uri: string) => string): JSONRPCNotification[] {
     const uri = message.params?.uri;
-    const forms = this.#forms.get(server)?.get(uri as string) ?? [typeof uri === 'string' ? formOf(uri) : uri];
+    const forms = typeof uri === 'string' ? this.#formsOf(server, uri, formOf) : [uri];
     return [...forms].map((form) =>
       form === uri ? message : { ...message, params: { ...message.params, uri: form } },
     );

@@ -4,6 +4,7 @@ import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.j
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import type { PeerExtra } from '../peer.js';
+import { readAlias } from '../resource-owners.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
@@ -115,7 +116,7 @@ export class Listens {
       const { uri } = notification.params ?? {};
       const wanted =
         notification.method === updated
-          ? [...listen.uris].some((own) => isPartOf(String(uri), own))
+          ? [...listen.uris].some((own) => isPartOf(withoutAlias(String(uri)), withoutAlias(own)))
           : listen.methods.has(notification.method);
       if (listen.session === session && listen.isAcknowledged && wanted) {
         this.#notify(listen, notification);
@@ -188,6 +189,12 @@ export class Listens {
       }
     }
   }
+}
+
+/** An alias holds its URI encoded, whose parts cannot be told by it. */
+function withoutAlias(uri: string): string {
+  const alias = readAlias(uri);
+  return alias === undefined ? uri : `${alias.server} ${alias.uri}`;
 }
 
 function problemOf(filter: unknown): string | undefined {
