@@ -11,7 +11,7 @@ import { MergedTransport } from './endpoint/merged-transport.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';
 import { connectEra } from './endpoint/one-server/connect-era.js';
-import { hasPolicy, PolicyTransport } from './endpoint/policy-transport.js';
+import { PolicyTransport } from './endpoint/policy-transport.js';
 import { serveEndpoint } from './endpoint/serve.js';
 import { everybody, type GatewaySnapshot, SnapshotStore } from './endpoint/snapshot.js';
 import { EntryTable } from './entry-table.js';
@@ -157,13 +157,13 @@ class CatalogGateway implements Gateway {
       const entry = this.#entries.get(idOrOptions);
       const { caller, era } = options;
       const transport = era === undefined ? entry.connect(caller) : this.#connectEra(entry, era, caller);
-      const policy = {
-        server: entry.definition.id,
+      const { id } = entry.definition;
+      return new PolicyTransport(transport, {
+        server: id,
         caller: caller ?? {},
-        tools: entry.definition.tools,
+        tools: () => (this.#entries.has(id) ? this.#entries.get(id) : entry).definition.tools,
         intercept: this.#options.intercept,
-      };
-      return hasPolicy(policy) ? new PolicyTransport(transport, policy) : transport;
+      });
     }
     checkOptions('connect', mergedOptions, idOrOptions);
     const transport: MergedTransport = new MergedTransport(

@@ -130,7 +130,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       owners,
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
-      forwarder: new Forwarder({ caller, intercept, calls, links, owners, tasks: this.#tasks }),
+      forwarder: new Forwarder({ servers, caller, intercept, calls, links, owners, tasks: this.#tasks }),
       isReplaced: (link, hasEnded) => link !== undefined && (hasEnded || !links.has(link)),
       list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),

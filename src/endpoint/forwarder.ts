@@ -1,4 +1,4 @@
-import type { Exchange, Response } from '../instance/exchanges.js';
+import type { Exchange, Response, RpcError } from '../instance/exchanges.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
@@ -6,6 +6,7 @@ import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Call, Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, runInterceptor, senderOf, toResponse } from './intercept.js';
+import { type CalledTool, calledTool, lateRefusal } from './late-refusal.js';
 import type { LatestCaller } from './latest-caller.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -28,6 +29,8 @@ interface Intercepted {
 }
 
 export interface ForwarderOptions {
+  /** By id, as the catalog has them now. */
+  readonly servers: ReadonlyMap<string, EndpointServer>;
   readonly caller: LatestCaller;
   readonly intercept: Interceptor | undefined;
   readonly calls: Calls;
@@ -62,7 +65,7 @@ export class Forwarder {
     }
     if (intercept === undefined) {
       const seen = onAnswer ?? this.#ofTask(request.method, params);
-      const call = new PlainCall(request, links.to(server), this.#options, seen);
+      const call = new PlainCall(request, calledTool(request, params), links.to(server), this.#options, seen);
       calls.add(call);
       call.send({ ...request, params }, partOf(extra));
       return;
@@ -86,8 +89,10 @@ export class Forwarder {
     params: Params,
     extra: PeerExtra | undefined,
   ): Promise<Intercepted> {
-    const { caller, links, tasks } = this.#options;
+    const { caller, servers, links, tasks } = this.#options;
     const { id, method } = request;
+    const tool = calledTool(request, params);
+    const refusal = () => lateRefusal(servers, server.id, tool);
     /** What the interceptor has sent, each with what calls it off and what answers it in place of the server. */
     const open = new Set<{ stop(reason: Params | undefined): unknown; refuse(): void }>();
     call.cancel = (reason) => {
@@ -105,6 +110,11 @@ export class Forwarder {
       new Promise<Fields>((resolve, reject) => {
         if (!this.#options.calls.waits(call)) {
           reject(new ServerError(server.id, method, cancelledResponse(id, server.id).error));
+          return;
+        }
+        const refused = refusal();
+        if (refused !== undefined) {
+          reject(new ServerError(server.id, method, refused));
           return;
         }
         const asked = links.to(server);
@@ -129,7 +139,7 @@ export class Forwarder {
         open.add(exchange);
         linkId = asked.request(
           { ...request, params: changed as Params },
-          { callerId: id, onAnswer, onProgress: (progress) => this.#options.calls.progress(call, progress) },
+          { callerId: id, refusal, onAnswer, onProgress: (progress) => this.#options.calls.progress(call, progress) },
         );
       });
     try {
@@ -165,16 +175,24 @@ class PlainCall implements Call, Exchange {
   readonly progressToken: RequestId | undefined;
   readonly server: string;
   hasProgress = false;
+  readonly #tool: CalledTool | undefined;
   readonly #link: Link;
   readonly #options: ForwarderOptions;
   readonly #onAnswer: OnAnswer | undefined;
   #linkId: RequestId | undefined;
 
-  constructor(request: JSONRPCRequest, link: Link, options: ForwarderOptions, onAnswer: OnAnswer | undefined) {
+  constructor(
+    request: JSONRPCRequest,
+    tool: CalledTool | undefined,
+    link: Link,
+    options: ForwarderOptions,
+    onAnswer: OnAnswer | undefined,
+  ) {
     this.id = request.id;
     this.callerId = request.id;
     this.progressToken = request.params?._meta?.progressToken;
     this.server = link.server;
+    this.#tool = tool;
     this.#link = link;
     this.#options = options;
     this.#onAnswer = onAnswer;
@@ -182,6 +200,10 @@ class PlainCall implements Call, Exchange {
 
   send(message: JSONRPCRequest, part: JsonPart | undefined): void {
     this.#linkId = this.#link.request(message, this, part);
+  }
+
+  refusal(): RpcError | undefined {
+    return lateRefusal(this.#options.servers, this.server, this.#tool);
   }
 
   onAnswer(response: Response, part?: JsonPart): void {

@@ -1,4 +1,5 @@
 import { GatewayError } from '../errors.js';
+import type { RpcError } from '../instance/exchanges.js';
 import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, Transport } from '../sdk.js';
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
@@ -14,6 +15,9 @@ export class MergedTransport implements Transport {
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  /** @internal Why a request that waits for the one server behind it must not go there after all. */
+  refusal: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
 
   readonly #endpoint: Peer;
   readonly #open: () => void | Promise<void>;

@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.js';
-import type { Response } from '../instance/exchanges.js';
+import type { Response, RpcError } from '../instance/exchanges.js';
+import type { LinkTransport } from '../instance/link-transport.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -13,14 +14,18 @@ import {
   type TransportSendOptions,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
+import { handedOver } from '../transport/handed-over.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
+import { unknownTool } from './late-refusal.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
 
 /** A request that an interceptor stands around. */
 interface InterceptedCall {
+  /** As its caller has sent it. */
+  readonly request: JSONRPCRequest;
   /** Nobody waits for it any more. */
   cancel(): void;
   /** Answers it when its connection ends before its interceptor. */
@@ -30,13 +35,9 @@ interface InterceptedCall {
 export interface PolicyOptions {
   readonly server: string;
   readonly caller: Caller;
-  readonly tools: ToolFilter;
+  /** As the catalog says now. */
+  tools(): ToolFilter;
   readonly intercept: Interceptor | undefined;
-}
-
-/** Whether a raw connection needs a {@link PolicyTransport} at all. */
-export function hasPolicy({ tools, intercept }: Pick<PolicyOptions, 'tools' | 'intercept'>): boolean {
-  return intercept !== undefined || tools.allow !== undefined || tools.deny.length > 0;
 }
 
 /** A raw connection to one server, on which the entry's tool filter and the host's interceptor hold too. */
@@ -55,9 +56,11 @@ export class PolicyTransport implements Transport {
   #isClosed = false;
   #hasEnded = false;
 
-  constructor(inner: Transport, options: PolicyOptions) {
+  constructor(inner: LinkTransport, options: PolicyOptions) {
     this.#inner = inner;
     this.#options = options;
+    // What an interceptor makes of a call is its own affair.
+    inner.refusal = (request) => this.#refusalOf(this.#calls.get(request.id)?.request ?? request);
     inner.onclose = () => {
       for (const id of [...this.#waiting.keys()]) {
         this.#stopWaiting(id);
@@ -97,8 +100,9 @@ export class PolicyTransport implements Transport {
     return this.#inner.close();
   }
 
-  async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    if (!this.#hasStarted || this.#isClosed || this.#hasEnded) {
+  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    const isMessage = typeof message === 'object' && message !== null;
+    if (!this.#hasStarted || this.#isClosed || this.#hasEnded || !isMessage) {
       // It says why it takes nothing; an answer of ours would come beside that, or to nobody.
       return this.#inner.send(message, options);
     }
@@ -108,11 +112,11 @@ export class PolicyTransport implements Transport {
       }
       return this.#inner.send(message, options);
     }
-    const { method, params, id } = message;
-    if (method === 'tools/call' && !isToolAllowed(this.#options.tools, String(params?.name))) {
-      const error = { code: -32602, message: `unknown tool: ${String(params?.name)}` };
+    const { method, id } = message;
+    const error = this.#refusalOf(message);
+    if (error !== undefined) {
       this.#deliver({ jsonrpc: '2.0', id, error }, undefined);
-      return;
+      return handedOver;
     }
     if (this.#options.intercept === undefined) {
       if (method === 'tools/list') {
@@ -123,7 +127,9 @@ export class PolicyTransport implements Transport {
     if (this.#calls.has(id)) {
       // The answer to the other one would pass by its interceptor.
       const text = `the request id ${JSON.stringify(id)} is in use by an open request`;
-      throw new GatewayError('MESSAGE_INVALID', text, { server: this.#options.server, delivered: false });
+      return Promise.reject(
+        new GatewayError('MESSAGE_INVALID', text, { server: this.#options.server, delivered: false }),
+      );
     }
     return this.#intercept(this.#options.intercept, message, options);
   }
@@ -141,6 +147,7 @@ export class PolicyTransport implements Transport {
     // From then on nothing is passed on any more.
     let isOver = false;
     const call: InterceptedCall = {
+      request,
       cancel() {
         isOver = true;
         accepted.resolve();
@@ -159,6 +166,10 @@ export class PolicyTransport implements Transport {
           'result' in response ? resolve(response.result) : reject(new ServerError(server, method, response.error));
         if (isOver) {
           return settle();
+        }
+        const error = this.#refusalOf(request);
+        if (error !== undefined) {
+          return settle({ jsonrpc: '2.0', id, error });
         }
         if (this.#waiting.has(id)) {
           return reject(new GatewayError('MESSAGE_INVALID', 'next() was called before it was answered', { server }));
@@ -246,13 +257,18 @@ export class PolicyTransport implements Transport {
   }
 
   #filter(response: Response): Response {
-    if (!('result' in response) || !Array.isArray(response.result.tools)) {
+    const filter = this.#options.tools();
+    const isOpen = filter.allow === undefined && filter.deny.length === 0;
+    if (isOpen || !('result' in response) || !Array.isArray(response.result.tools)) {
       return response;
     }
-    const tools = response.result.tools.filter((tool: Fields) =>
-      isToolAllowed(this.#options.tools, String(tool?.name)),
-    );
+    const tools = response.result.tools.filter((tool: Fields) => isToolAllowed(filter, String(tool?.name)));
     return { ...response, result: { ...response.result, tools } };
+  }
+
+  #refusalOf({ method, params }: JSONRPCRequest): RpcError | undefined {
+    const isDenied = method === 'tools/call' && !isToolAllowed(this.#options.tools(), String(params?.name));
+    return isDenied ? unknownTool(params?.name) : undefined;
   }
 
   #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {

@@ -10,6 +10,7 @@ import type { Forwarder } from './forwarder.js';
 import { isToolAllowed } from './glob.js';
 import { checkParamHeaders } from './http/param-check.js';
 import { toResponse } from './intercept.js';
+import { calledTool, lateRefusal, unknownTool } from './late-refusal.js';
 import type { ListItem } from './list-kinds.js';
 import type { NameKind, Names } from './names.js';
 import type { PeerExtra } from './peer.js';
@@ -89,7 +90,8 @@ export class Router {
   readonly #toNamed: Found = (request, kind, server, own, extra) => {
     const { calls, forwarder } = this.#options;
     if (kind === 'tool' && !isToolAllowed(server.tools, own)) {
-      return calls.refuse(request, -32602, `unknown tool: ${String(request.params?.name)}`);
+      const { code, message } = unknownTool(request.params?.name);
+      return calls.refuse(request, code, message);
     }
     const params = { ...request.params, name: own };
     if (kind === 'prompt' || extra?.headers === undefined) {
@@ -100,11 +102,13 @@ export class Router {
 
   /** A call over HTTP: whoever has read its headers must not have been misled. */
   #checked(request: JSONRPCRequest, server: EndpointServer, params: Params, extra: Extra, headers: Headers): void {
-    const { calls, forwarder, mirrored } = this.#options;
+    const { servers, calls, forwarder, mirrored } = this.#options;
     const call = calls.open(request, server.id);
     mirrored(server, String(params.name)).then(
       (found) => {
-        const mismatch = checkParamHeaders(found, params.arguments, headers);
+        const mismatch =
+          lateRefusal(servers, server.id, calledTool(request, params)) ??
+          checkParamHeaders(found, params.arguments, headers);
         if (!calls.take(call)) {
           return;
         }

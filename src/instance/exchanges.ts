@@ -5,6 +5,7 @@ import { numberOf } from '../transport/json-rpc.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
+export type RpcError = JSONRPCErrorResponse['error'];
 
 /** A request of the caller that waits for a server. */
 export interface Exchange extends ProgressListener {
@@ -14,6 +15,8 @@ export interface Exchange extends ProgressListener {
   readonly isStream?: boolean;
   /** Told in place of an answer, where the link ends with its server, that this one did not take the request. */
   readonly onRefused?: ((error: GatewayError) => void) | undefined;
+  /** Why it must not go to its server after all: asked when it has waited for that, as a reload may have come meanwhile. */
+  refusal?(): RpcError | undefined;
   /** The caller's id; undefined for what the endpoint asks on its own account. */
   readonly callerId?: RequestId | undefined;
   /** Gets the one answer, under the link's own id, and its result with the JSON of that where it is known. */

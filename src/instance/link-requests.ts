@@ -88,9 +88,19 @@ export class LinkRequests {
     this.#link
       .openNext(() => this.#exchanges.has(id))
       .then(
-        () => this.#takeUnsent(id) && this.send(id, message, part, repeats),
+        () => this.#takeUnsent(id) && this.#sendWaiting(id, message, part, repeats),
         (error: GatewayError) => this.#takeUnsent(id) && this.answer(toFailure(id, error)),
       );
+  }
+
+  /** Sends what has waited, unless it must not go any more. */
+  #sendWaiting(id: RequestId, message: JSONRPCRequest, part: JsonPart | undefined, repeats: boolean): void {
+    const error = this.#exchanges.get(id)?.refusal?.();
+    if (error === undefined) {
+      this.send(id, message, part, repeats);
+    } else {
+      this.answer({ jsonrpc: '2.0', id, error });
+    }
   }
 
   /** Nobody waits for it any more. @returns what the server may know of it; undefined when nobody waited for it before */

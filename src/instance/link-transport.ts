@@ -1,5 +1,6 @@
 import type { GatewayError } from '../errors.js';
-import type { JSONRPCMessage, Transport, TransportSendOptions } from '../sdk.js';
+import type { JSONRPCMessage, JSONRPCRequest, Transport, TransportSendOptions } from '../sdk.js';
+import type { RpcError } from './exchanges.js';
 import type { SendOutcome } from './strict-transport.js';
 
 /** What a link sends on. */
@@ -14,6 +15,8 @@ export interface LinkTransport extends Transport {
   readonly waitedMs?: number;
   /** Whose it is: of several connections of one user to one session, one gets what the server says to all. */
   user?: unknown;
+  /** Set by its user: why a request that waits in it must not go to its server after all. */
+  refusal?: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */

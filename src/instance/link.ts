@@ -367,6 +367,7 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   // Apart from the handshake, whose promises these would hold for as long as the session lives.
   #listen(transport: LinkTransport): void {
     this.#lastError = undefined;
+    transport.refusal = ({ id }) => this.#exchanges.get(id)?.refusal?.();
     transport.onmessage = takesPart((message: JSONRPCMessage, extra?: MessageExtraInfo) =>
       this.#inbox.receive(message, extra),
     );

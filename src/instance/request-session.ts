@@ -14,7 +14,7 @@ import { runCallback } from '../transport/callback.js';
 import { isFields, metaKeys } from '../transport/modern.js';
 import { withoutTasks } from '../transport/tasks.js';
 import { once } from '../util/once.js';
-import type { Response } from './exchanges.js';
+import type { Response, RpcError } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { RelatedInfo } from './link-inbox.js';
 import type { LinkActivity } from './link-watch.js';
@@ -32,6 +32,9 @@ export class RequestTransport implements Transport, LinkOwner {
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
   onmessage?: (<T extends JSONRPCMessage>(message: T, extra?: MessageExtraInfo) => void) | undefined;
+
+  /** @internal Why a request that waits for its instance must not go to it after all. */
+  refusal: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
 
   readonly clock: Clock;
   readonly #options: LinkOptions;
@@ -188,6 +191,7 @@ export class RequestTransport implements Transport, LinkOwner {
     const copy = forOneRequest(request);
     open.linkId = link.request(copy, {
       callerId: request.id,
+      refusal: () => this.refusal?.(request),
       onAnswer: finish,
       onProgress: (params) =>
         progressToken !== undefined &&

@@ -202,6 +202,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       from,
       isStream,
       callerId: request.id,
+      refusal: () => from.refusal?.(request),
       onAnswer: (response) => {
         this.#subscriptions.answered(from, request, 'result' in response);
         if (method === 'tasks/result') {

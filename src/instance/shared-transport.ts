@@ -15,7 +15,7 @@ import { runCallback } from '../transport/callback.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { isDeclared } from './declared.js';
-import type { Response } from './exchanges.js';
+import type { Response, RpcError } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
@@ -68,6 +68,8 @@ export class SharedTransport implements Transport {
   readonly subscribing = new Set<JSONRPCRequest>();
   /** @internal Its user may have another connection to the same session. */
   user: unknown = this;
+  /** @internal Why a request that waits for the server must not go to it after all. */
+  refusal: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
   /** From which level on its client wants to read the log. */
   level: unknown;
   /** What its client has said of itself. */

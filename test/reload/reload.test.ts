@@ -1066,19 +1066,20 @@ describe('gateway.reload()', () => {
     expect(t.server('a').only.context.env).toEqual({ V: '2' });
   });
 
-  test('what goes on after its caller may not see the server any more leaves no server behind', async () => {
-    const thought = Promise.withResolvers<void>();
-    const intercept = async (_: unknown, next: () => Promise<Json>) => {
-      await thought.promise;
-      return next();
-    };
-    await using t = setUp({ a: script }, { entry: { tags: ['t'], idle_timeout: '0' }, intercept });
+  test('a start that goes on after its caller may not see the server any more leaves no server behind', async () => {
+    const gate = Promise.withResolvers<void>();
+    await using t = setUp(
+      { a: { ...script, open: () => gate.promise } },
+      { entry: { tags: ['t'], idle_timeout: '0' } },
+    );
     await using caller = await t.caller({}, { tags: ['t'] });
-    const answer = caller.result(...call('a'));
+    const refused = caller.error(...call('a'));
+    await settle();
     await t.gateway.reload({ servers: [entry('a', { idle_timeout: '0' })] });
-    thought.resolve();
-    expect(await answer).toEqual({});
+    gate.resolve();
+    expect((await refused).message).toBe('unknown tool: a__x');
     await t.clock.advance(0);
+    expect(t.server('a').opens).toBe(1);
     expect(t.server('a').live).toEqual([]);
   });
 

@@ -1,4 +1,5 @@
 import type { GatewayError } from '../../errors.js';
+import type { JSONRPCRequest } from '../../sdk.js';
 import { DualPeer } from '../dual-peer.js';
 import { MergedTransport } from '../merged-transport.js';
 import { ModernPeer, type ModernPeerOptions } from '../modern/modern-peer.js';
@@ -8,7 +9,7 @@ import { type OneServerOptions, OneServerSession } from './one-server-session.js
 import { type FirstConnection, StartedAhead } from './started-ahead.js';
 
 export interface ConnectEraOptions
-  extends Omit<OneServerOptions, 'server' | 'startTimeoutMs' | 'connect' | 'onEnd'>,
+  extends Omit<OneServerOptions, 'server' | 'startTimeoutMs' | 'connect' | 'refusal' | 'onEnd'>,
     Pick<ModernPeerOptions, 'states' | 'caller' | 'isForAll'> {
   readonly era: 'legacy' | 'modern';
   readonly connections: FirstConnection;
@@ -23,8 +24,9 @@ export function connectEra(options: ConnectEraOptions): MergedTransport {
   const { server, startTimeoutMs } = connections;
   const onEnd = (reason: GatewayError) => transport.fail(reason);
   const ahead = new StartedAhead(connections, onEnd);
+  const refusal = (request: JSONRPCRequest) => transport.refusal?.(request);
   const session = (send: SendToCaller) =>
-    new OneServerSession({ server, startTimeoutMs, clock, connect: () => ahead.take(), onEnd }, send);
+    new OneServerSession({ server, startTimeoutMs, clock, connect: () => ahead.take(), refusal, onEnd }, send);
   const create = (send: SendToCaller): Peer =>
     era === 'legacy'
       ? new LegacyOnly(session(send), send)

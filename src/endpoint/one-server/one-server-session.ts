@@ -1,5 +1,5 @@
 import type { GatewayError } from '../../errors.js';
-import type { Exchange, Response } from '../../instance/exchanges.js';
+import type { Exchange, Response, RpcError } from '../../instance/exchanges.js';
 import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
 import type { LinkTransport } from '../../instance/link-transport.js';
@@ -30,6 +30,8 @@ export interface OneServerOptions {
   readonly startTimeoutMs: number | undefined;
   /** A connection that speaks to its caller as servers with sessions do. */
   connect(): LinkTransport;
+  /** Why a request that has waited for the server must not go to it after all. */
+  refusal(request: JSONRPCRequest): RpcError | undefined;
   /** The server has ended, or could not be started: so does everything that speaks to it. */
   onEnd(reason: GatewayError): void;
 }
@@ -183,6 +185,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       { ...request },
       {
         callerId: id,
+        refusal: () => this.#options.refusal(request),
         onAnswer: (response) => this.#answer(id, this.#addFreshness(request, response)),
         onProgress: (progress) =>
           progressToken !== undefined &&

@@ -1,0 +1,40 @@
+import { GatewayError } from '../errors.js';
+import type { RpcError } from '../instance/exchanges.js';
+import { toErrorResponse } from '../instance/request-ledger.js';
+import type { JSONRPCRequest } from '../sdk.js';
+import type { EndpointServer } from './endpoint-server.js';
+import { isToolAllowed } from './glob.js';
+
+/** A tool that is called. */
+export interface CalledTool {
+  /** The name that its caller knows. */
+  readonly shown: unknown;
+  /** The server's own. */
+  readonly own: unknown;
+}
+
+/** @param params - as the server is to get them */
+export function calledTool({ method, params: shown }: JSONRPCRequest, params: JSONRPCRequest['params']) {
+  return method === 'tools/call' ? { shown: shown?.name, own: params?.name } : undefined;
+}
+
+export function unknownTool(shown: unknown): RpcError {
+  return { code: -32602, message: `unknown tool: ${String(shown)}` };
+}
+
+/** Why a request must not go to its server: since its caller has sent it, a reload may have come. */
+export function lateRefusal(
+  servers: ReadonlyMap<string, EndpointServer>,
+  server: string,
+  tool: CalledTool | undefined,
+): RpcError | undefined {
+  const now = servers.get(server);
+  if (tool !== undefined) {
+    return now !== undefined && isToolAllowed(now.tools, String(tool.own)) ? undefined : unknownTool(tool.shown);
+  }
+  if (now !== undefined) {
+    return undefined;
+  }
+  const gone = new GatewayError('SERVER_UNKNOWN', 'the server is not there any more', { server });
+  return toErrorResponse('', gone, gone.message, false).error;
+}

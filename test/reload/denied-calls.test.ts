@@ -1,0 +1,139 @@
+import { describe, expect, test } from 'vitest';
+import type { ServerInput } from '../../src/index.js';
+import type { Json } from '../endpoint/scripted-server.js';
+import { type SetupOptions, setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
+import { settle } from '../support/fake-clock.js';
+
+type Entry = ServerInput<{ type: 'scripted'; script: string }>;
+
+/** A gateway with one server, whose next start the test lets go. */
+function start(entry: Json, options: SetupOptions = {}) {
+  let held: PromiseWithResolvers<void> | undefined;
+  const t = setUp({ a: { tools: [{ name: 'x' }], open: () => held?.promise } }, { entry, ...options });
+  return {
+    ...t,
+    hold() {
+      held = Promise.withResolvers();
+    },
+    /** Takes over another catalog, and lets the start go. */
+    async reload(servers: Json[]) {
+      await settle();
+      const reloading = t.gateway.reload({
+        servers: servers.map((more) => ({ id: 'a', runtime: { type: 'scripted', script: 'a' }, ...more }) as Entry),
+      });
+      await settle();
+      held?.resolve();
+      await reloading;
+    },
+    calls: () => t.server('a').instances.flatMap((instance) => instance.requests('tools/call')),
+    [Symbol.asyncDispose]: () => t[Symbol.asyncDispose](),
+  };
+}
+
+const deny = { tools: { deny: ['x'] } };
+const isolations = ['caller', 'shared', 'request'].map((isolation) => ({ isolation }));
+
+describe('a call that a reload denies while it waits for the start of its server', () => {
+  test.each(isolations)('is refused as an unknown tool with $isolation', async (entry) => {
+    await using t = start(entry);
+    await using caller = await t.caller();
+    t.hold();
+    const refused = caller.error('tools/call', { name: 'a__x' });
+    await t.reload([{ ...entry, ...deny }]);
+    expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+    expect(t.calls()).toEqual([]);
+  });
+
+  test.each(isolations)('is refused where its server is started as another one, with $isolation', async (entry) => {
+    await using t = start(entry);
+    await using caller = await t.caller();
+    t.hold();
+    const refused = caller.error('tools/call', { name: 'a__x' });
+    await t.reload([{ ...entry, ...deny, env: { V: '2' } }]);
+    expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+    expect(t.calls()).toEqual([]);
+  });
+
+  test.each(isolations)(
+    'is refused where its caller may not see the server any more, with $isolation',
+    async (entry) => {
+      await using t = start({ ...entry, tags: ['mine'] });
+      await using caller = await t.caller({}, { tags: ['mine'] });
+      t.hold();
+      const refused = caller.error('tools/call', { name: 'a__x' });
+      const other = caller.error('prompts/get', { name: 'a__p' });
+      await t.reload([entry]);
+      expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+      expect(await other).toMatchObject({ data: { code: 'SERVER_UNKNOWN', server: 'a', delivered: false } });
+      expect(t.calls()).toEqual([]);
+    },
+  );
+
+  test.each([{}, { env: { V: '2' } }])(
+    'is refused where its shared server had idled and starts again',
+    async (more) => {
+      const entry = { isolation: 'shared', idle_timeout: '1m' };
+      await using t = start(entry);
+      await using caller = await t.caller();
+      await using other = await t.caller();
+      await caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(60_000);
+      expect(t.server('a').live).toEqual([]);
+      t.hold();
+      const refused = caller.error('tools/call', { name: 'a__x' });
+      await t.reload([{ ...entry, ...deny, ...more }]);
+      expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+      expect(await other.toolNames()).toEqual([]);
+      expect(t.calls()).toHaveLength(1);
+    },
+  );
+
+  test('is refused where an interceptor has held it', async () => {
+    const asked = Promise.withResolvers<void>();
+    await using t = start(
+      {},
+      { intercept: ({ method }, next) => (method === 'tools/call' ? asked.promise.then(() => next()) : next()) },
+    );
+    await using caller = await t.caller();
+    const refused = caller.error('tools/call', { name: 'a__x' });
+    await t.reload([deny]);
+    asked.resolve();
+    expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+    expect(t.calls()).toEqual([]);
+  });
+
+  test.each([undefined, 'legacy'] as const)(
+    'is refused on a connection to a shared server alone (era: %s)',
+    async (era) => {
+      const entry = { isolation: 'shared' };
+      await using t = start(entry);
+      await using caller = new TestCaller(t.gateway.connect('a', { era }));
+      await caller.transport.start();
+      t.hold();
+      const initialized = caller.initialize();
+      const refused = caller.error('tools/call', { name: 'x' });
+      await t.reload([{ ...entry, ...deny }]);
+      await initialized;
+      expect(await refused).toEqual({ code: -32602, message: 'unknown tool: x' });
+      expect(t.calls()).toEqual([]);
+    },
+  );
+});
+
+test('a connection to one server alone follows the tools of a reload, made before it started or not', async () => {
+  await using t = start({});
+  t.hold();
+  const transport = t.gateway.connect('a');
+  const starting = transport.start();
+  await t.reload([deny]);
+  await starting;
+  await using caller = new TestCaller(transport);
+  await caller.initialize();
+  expect(await caller.toolNames()).toEqual([]);
+  expect(await caller.error('tools/call', { name: 'x' })).toEqual({ code: -32602, message: 'unknown tool: x' });
+  await t.reload([{}]);
+  expect(await caller.toolNames()).toEqual(['x']);
+  expect(await caller.result('tools/call', { name: 'x' })).toBeDefined();
+  expect(t.calls()).toHaveLength(1);
+});
