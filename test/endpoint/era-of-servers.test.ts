@@ -416,6 +416,28 @@ describe('the era of a server', () => {
     expect(methods(setup.server('one').only)[0]).toBe('server/discover');
   });
 
+  test('a stateless server that was of sessions, and ends when it is asked again, is said to have ended', async () => {
+    const script: Script = { tools: [{ name: 'go' }] };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    script.on = {
+      ...modern().on,
+      'server/discover': (_, instance) => {
+        instance.die(7);
+        return hold;
+      },
+    };
+    setup.server('one').only.die();
+    await setup.clock.advance(60_000);
+    const { opens } = setup.server('one');
+    expect(await caller.error('tools/call', { name: 'one__go' })).toMatchObject({
+      data: { code: 'SERVER_EXITED', delivered: false, exit: { code: 7 } },
+    });
+    expect(setup.server('one').opens).toBe(opens + 1);
+    expect(setup.gateway.status('one')).toMatchObject({ lastError: { code: 'SERVER_EXITED' }, lastExit: { code: 7 } });
+  });
+
   test.each([
     ['stateless', 'start_timeout', '30s'],
     ['stateless', 'request_timeout', '1s'],

@@ -110,7 +110,14 @@ export class EraHandshake {
     } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
       // It was asked too early, or has changed since.
       const verdict = await this.#discover();
-      return verdict?.era === 'modern' ? this.#begin(verdict) : answer;
+      if (verdict === undefined) {
+        return undefined;
+      }
+      if (verdict.era === 'modern') {
+        return this.#begin(verdict);
+      }
+      const error = 'error' in verdict ? verdict.error : undefined;
+      return error === undefined ? answer : { jsonrpc: '2.0', id: request.id, error };
     } else if (answer !== undefined && !era.isFixed && answer.error.code < 0) {
       // It may not be what it was: the next start asks again.
       era.learn(undefined);
@@ -135,7 +142,8 @@ export class EraHandshake {
       isPatient: era.isFixed || era.known === 'modern',
       probeTimeoutMs,
       silenceTimeoutMs,
-      expectEnd: (expected) => asked.expectEnd?.(expected && !era.isFixed),
+      // One that has refused a session knows the question: its end is a failure.
+      expectEnd: (expected) => asked.expectEnd?.(expected && initialize !== undefined && !era.isFixed),
       forget: (id) => asked.forget?.(id),
     });
     return search.run(this.#createProbe(), initialize);
