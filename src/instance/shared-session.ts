@@ -131,6 +131,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** @internal */
   async leave(transport: SharedTransport): Promise<void> {
+    const before = this.#level;
     this.#connections.delete(transport);
     this.#tasks.forget(transport);
     this.#subscriptions.leave(transport);
@@ -142,6 +143,10 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#options.onUnused(ending);
       await ending;
       return;
+    }
+    if (before?.level !== this.#level?.level) {
+      // Nobody wants to read any more what it was told for the one that has left.
+      tellLogLevel(this.#link, this.#level);
     }
     this.#link.used();
     this.#reportUnused();

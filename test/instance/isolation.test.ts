@@ -518,3 +518,32 @@ test.each([
     expect(t.server('a').opens).toBe(1);
   },
 );
+
+test('a server that connections of one caller share hears of a higher level of the log when who wanted the lowest has left', async () => {
+  await using t = setUp({ a: { tools: [{ name: 'go' }] } });
+  const levels = () =>
+    t
+      .server('a')
+      .only.requests('logging/setLevel')
+      .map(({ params }) => params?.level);
+  const ada = { caller: { id: 'ada' } };
+  await using one = await t.caller({}, ada);
+  await using two = await t.caller({}, ada);
+  for (const [caller, level] of [
+    [one, 'error'],
+    [two, 'debug'],
+  ] as const) {
+    await caller.result('tools/call', { name: 'a__go' });
+    await caller.result('logging/setLevel', { level });
+  }
+  await settle();
+  expect(levels()).toEqual(['error', 'debug']);
+  await two.close();
+  await settle();
+  expect(levels()).toEqual(['error', 'debug', 'error']);
+  await using three = await t.caller({}, ada);
+  await three.result('tools/call', { name: 'a__go' });
+  await three.close();
+  await settle();
+  expect(levels()).toEqual(['error', 'debug', 'error']);
+});
