@@ -625,6 +625,20 @@ describe('resources', () => {
     expect(await caller.error('resources/unsubscribe', { uri: 'x://b' })).toMatchObject({ code: -32002 });
   });
 
+  test('one that a caller was shown leads to no other server before the caller asks for a list again', async () => {
+    await using t = setUp({ a: { resources: [shared], on: read }, b: { resources: [shared], on: read } });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await t.gateway.reload({ servers: [{ id: 'b', runtime: { type: 'scripted', script: 'b' } }] });
+    await t.clock.advance(100);
+    expect(await caller.error('resources/read', { uri: shared.uri })).toMatchObject({ code: -32002 });
+    expect(t.server('b').instances.flatMap((instance) => instance.requests('resources/read'))).toEqual([]);
+    expect(caller.notifications('notifications/resources/list_changed')).toHaveLength(1);
+    await caller.list('resources');
+    await caller.result('resources/read', { uri: shared.uri });
+    expect(t.server('b').only.requests('resources/read')).toHaveLength(1);
+  });
+
   test('an update of the later server without a subscription does not pass for one of the first', async () => {
     await using t = setUp({ a: { resources: [shared], on: read }, b: { resources: [shared], on: read } });
     await using caller = await t.caller();
