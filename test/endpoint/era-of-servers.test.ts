@@ -642,6 +642,75 @@ describe('a session with a stateless server', () => {
     await caller.notification('notifications/tools/list_changed');
   });
 
+  test.each([
+    ['refuses it', -32601, undefined, [15, 30]],
+    ['has no access for it', 1001, { code: 'AUTH_REQUIRED', status: 401 }, [15, 30]],
+    ['fails', 1001, { code: 'HTTP_STATUS', status: 503 }, [120, 130]],
+  ])(
+    'asks ever more rarely for a stream that was open when the server then %s',
+    async (_, code, data, [least, most]) => {
+      let isOpen = true;
+      const script = modern();
+      const listen = script.on?.['subscriptions/listen'] as NonNullable<Script['on']>[string];
+      await using setup = setUp(
+        {
+          one: {
+            ...script,
+            on: {
+              ...script.on,
+              'subscriptions/listen': (...asked) => {
+                if (isOpen) {
+                  return listen(...asked);
+                }
+                throw new RpcError(code, 'no streams', data);
+              },
+            },
+          },
+        },
+        { entry: { idle_timeout: '0' } },
+      );
+      await using caller = await setup.caller();
+      await caller.result('tools/call', { name: 'one__go' });
+      const { request, instance } = await setup.server('one').request('subscriptions/listen');
+      isOpen = false;
+      instance.notify('notifications/cancelled', { requestId: request.id });
+      await setup.clock.advance(3_600_000);
+      const tries = instance.requests('subscriptions/listen').length;
+      expect(tries).toBeGreaterThan(least as number);
+      expect(tries).toBeLessThan(most as number);
+      isOpen = true;
+      await setup.clock.advance(300_000);
+      expect(instance.requests('subscriptions/listen').length).toBeGreaterThan(tries);
+      expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    },
+  );
+
+  test('asks soon again for a stream that is refused once after a long outage', async () => {
+    const answers: RpcError[] = [];
+    const script = modern();
+    const listen = script.on?.['subscriptions/listen'] as NonNullable<Script['on']>[string];
+    const on: Script['on'] = {
+      ...script.on,
+      'subscriptions/listen': (...asked) => {
+        const answer = answers.pop();
+        if (answer === undefined) {
+          return listen(...asked);
+        }
+        throw answer;
+      },
+    };
+    await using setup = setUp({ one: { ...script, on } }, { entry: { idle_timeout: '0' } });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go' });
+    const { request, instance } = await setup.server('one').request('subscriptions/listen');
+    const failure = new RpcError(1001, 'bad gateway', { code: 'HTTP_STATUS', status: 502 });
+    answers.push(new RpcError(-32603, 'the server is being started'), ...Array<RpcError>(20).fill(failure));
+    instance.notify('notifications/cancelled', { requestId: request.id });
+    await setup.clock.advance(600_000);
+    expect(answers).toEqual([]);
+    expect(instance.requests('subscriptions/listen')).toHaveLength(23);
+  });
+
   test('a health check is a question that a stateless server knows', async () => {
     await using setup = setUp({ one: modern() }, { entry: { health: { interval: '10s' } } });
     await using caller = await setup.caller();

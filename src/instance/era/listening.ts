@@ -1,6 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
+import { mayPass } from '../../transport/http/status.js';
 import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
 import type { Response } from '../exchanges.js';
@@ -33,6 +34,8 @@ interface Stream {
   /** Opened before: what happened meanwhile is not known. */
   wasOpen: boolean;
   tries: number;
+  /** How often in a row it was refused: after an outage the server may refuse it for a moment. */
+  refusals: number;
   timer: unknown;
   /** @param honored - what of the filter the server follows; nothing when it refused all of it */
   settle(honored: Fields, refusal?: RpcError): void;
@@ -46,6 +49,8 @@ interface Subscription {
 
 const firstWaitMs = 500;
 const longestWaitMs = 30_000;
+/** For a stream that is refused, perhaps for good. */
+const longestRefusedMs = 5 * 60_000;
 
 /** What the lists of a filter are called when they change. */
 const changes = {
@@ -172,7 +177,7 @@ export class Listening {
       this.#streams.delete(stream.id);
       stream.settle({}, response.error);
     } else {
-      this.#lost(stream);
+      this.#lost(stream, 'error' in response && isRefusal(response.error));
     }
     return true;
   }
@@ -188,7 +193,7 @@ export class Listening {
   }
 
   #create(filter: Fields, settle: Stream['settle']): Stream {
-    return { id: '', filter, isAcknowledged: false, wasOpen: false, tries: 0, timer: undefined, settle };
+    return { id: '', filter, isAcknowledged: false, wasOpen: false, tries: 0, refusals: 0, timer: undefined, settle };
   }
 
   #open(stream: Stream): void {
@@ -228,13 +233,16 @@ export class Listening {
     return toErrorResponse('', error, error.message, 'unknown').error;
   }
 
-  #lost(stream: Stream): void {
+  #lost(stream: Stream, isRefused = false): void {
     this.#streams.delete(stream.id);
     // Asked for after the end, which the caller may not have heard of yet.
     if (this.#closed) {
       return;
     }
-    const wait = Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(stream.tries, 10));
+    const after = (times: number) => firstWaitMs * 2 ** Math.min(times, 10);
+    stream.refusals = isRefused ? stream.refusals + 1 : 0;
+    const longest = Math.min(longestRefusedMs, Math.max(longestWaitMs, after(stream.refusals)));
+    const wait = Math.min(longest, after(stream.tries));
     stream.tries += 1;
     const timer = this.#options.clock.setTimeout(() => {
       this.#timers.delete(timer);
@@ -248,6 +256,12 @@ export class Listening {
 /** Whether a request of ours has this id, or had it. */
 function isOwn(id: unknown): boolean {
   return Number(id) > firstOwnId;
+}
+
+/** Whether there is nothing that passes by itself. */
+function isRefusal(error: RpcError): boolean {
+  const status = isFields(error.data) ? error.data.status : undefined;
+  return !isOurs(error) || (typeof status === 'number' && !mayPass(status));
 }
 
 /** Ours say that the connection broke; a server's that it refuses. */

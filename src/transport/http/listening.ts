@@ -85,7 +85,7 @@ export class ListeningStream {
       this.#trouble(failure);
       // A stream that was open is worth another try: access may come back, as it does for requests.
       const noAccess = failure.code === 'AUTH_REQUIRED' || failure.code === 'AUTH_FAILED';
-      if (failure.code === 'CONNECTION_FAILED' || (noAccess && this.#everOpen)) this.#openAgain(false);
+      if (failure.code === 'CONNECTION_FAILED' || (noAccess && this.#everOpen)) this.#openAgain(false, noAccess);
     }
   }
 
@@ -154,7 +154,7 @@ export class ListeningStream {
     if (isGone) this.#lastEventId = undefined;
     if (isGone || mayPass(status)) {
       this.#backoff.askedOnce(retryAfter(answer.header('retry-after'), clock) ?? 0);
-      this.#openAgain(false);
+      this.#openAgain(false, isGone);
     }
   }
 
@@ -164,8 +164,9 @@ export class ListeningStream {
     this.#options.onTrouble(error);
   }
 
-  #openAgain(clean: boolean): void {
-    this.#timer = this.#options.clock.setTimeout(() => void this.#open(), this.#backoff.next(clean));
+  #openAgain(clean: boolean, isRefused = false): void {
+    const wait = this.#backoff.next(clean, isRefused);
+    this.#timer = this.#options.clock.setTimeout(() => void this.#open(), wait);
   }
 }
 

@@ -681,6 +681,27 @@ describe('the stream for what belongs to no request', () => {
     },
   );
 
+  test.each([
+    ['for want of access', 401, true],
+    ['where there is no session', 404, false],
+  ])('that is refused %s for an hour is asked for ever more rarely', async (_, status, withSession) => {
+    const { script, next } = held(isGet);
+    await using host = await listenScripted(script, { withSession });
+    await using t = await listening(host, { authorizer: refusing('AUTH_REQUIRED') });
+    const { response } = await next();
+    startEvents(response);
+    response.end(': hello\n\n');
+    const asked: number[] = [];
+    const begin = t.clock.now();
+    while (t.clock.now() - begin < 3_600_000) {
+      (await passUntil(t.clock, next())).response.writeHead(status).end();
+      asked.push(t.clock.now());
+    }
+    expect(asked.length).toBeLessThan(40);
+    expect((asked.at(-1) as number) - (asked.at(-2) as number)).toBeGreaterThanOrEqual(300_000);
+    expect(t.peer.closes).toBe(0);
+  });
+
   test('that was never open, and is refused for want of access, is not asked for again', async () => {
     const { script, next } = held(isGet);
     await using host = await listenScripted(script);
