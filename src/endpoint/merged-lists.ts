@@ -45,6 +45,8 @@ export class MergedLists {
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
   readonly #shown = new ShownLists();
+  /** What the caller was shown without a server that was being stopped. */
+  readonly #withoutStopped = new Map<string, Set<ListKind>>();
   #closed = false;
 
   constructor(options: MergedListsOptions) {
@@ -86,12 +88,18 @@ export class MergedLists {
   forget(server: string): void {
     this.#missing.delete(server);
     this.#shown.forget(server);
+    this.#withoutStopped.delete(server);
     this.#asked.outdate(server);
   }
 
-  /** A server has ended: a list that has not come yet may be of two. */
+  /** A server has ended: a list that has not come yet may be of two, and one that it has refused may be asked for again. */
   ended(server: string): void {
     this.#asked.outdate(server, undefined, false);
+    const kinds = this.#withoutStopped.get(server) ?? [];
+    this.#withoutStopped.delete(server);
+    for (const kind of kinds) {
+      this.changed(kind);
+    }
   }
 
   /**
@@ -244,7 +252,16 @@ export class MergedLists {
     // not be known to have.
     const isDown =
       GatewayError.is(ours) && (ours.code === 'SERVER_EXITED' || !this.#options.links.isRunning(server.id));
-    isAsked && isDown && this.#missing.add(server);
+    if (!isAsked) {
+      return;
+    }
+    if (isDown) {
+      this.#missing.add(server);
+    } else if (GatewayError.is(ours) && ours.code === 'SERVER_STOPPED') {
+      // It is tried again when the caller asks again: nobody starts what the host stops.
+      const kinds = this.#withoutStopped.get(server.id) ?? new Set();
+      this.#withoutStopped.set(server.id, kinds.add(kind));
+    }
   }
 
   /** No reload has replaced it. */

@@ -350,6 +350,34 @@ describe('a server that dies', () => {
     expect(t.server('a').opens).toBe(1);
   });
 
+  test.each([
+    ['for itself', {}, {}],
+    ['shared by a principal whom nobody knows', { isolation: 'principal' }, {}],
+    ['for its own caller', {}, { caller: { id: 'ada' } }],
+  ])('costs a list that is asked for while it is stopped nothing for good: %s', async (_, more, options) => {
+    await using t = setUp({ a: { ...script, on: { 'tools/call': () => hold } } }, { entry: more });
+    await using caller = await t.caller({}, options);
+    const call = caller.request('tools/call', { name: 'a__x' });
+    const { instance, request } = await t.server('a').request('tools/call');
+    const stopped = t.gateway.stop('a', { graceMs: 5_000 });
+    await settle();
+    const isKnown = (await caller.toolNames()).length > 0;
+    instance.answer(request, {});
+    await call;
+    await stopped;
+    await t.clock.advance(1_000);
+    // Nothing is started for that.
+    expect(t.server('a').opens).toBe(1);
+    const told = () => caller.notifications('notifications/tools/list_changed').length;
+    expect(told()).toBe(isKnown ? 0 : 1);
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await t.clock.advance(1_000);
+    const before = told();
+    await t.gateway.stop('a');
+    await t.clock.advance(1_000);
+    expect(told()).toBe(before);
+  });
+
   test('starts no other for a health check that comes while it ends', async () => {
     await using t = setUp({ a: script }, { entry: { health: { interval: '2s', timeout: '1s' } } });
     await using caller = await t.caller();
