@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { ServerInput } from '../../src/index.js';
+import type { Interceptor, ServerInput } from '../../src/index.js';
+import { envelope } from '../endpoint/modern-caller.js';
 import type { Json } from '../endpoint/scripted-server.js';
 import { type SetupOptions, setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
@@ -89,17 +90,50 @@ describe('a call that a reload denies while it waits for the start of its server
     },
   );
 
-  test('is refused where an interceptor has held it', async () => {
-    const asked = Promise.withResolvers<void>();
-    await using t = start(
-      {},
-      { intercept: ({ method }, next) => (method === 'tools/call' ? asked.promise.then(() => next()) : next()) },
-    );
+  test('is refused where each request has an instance of its own, and another one had been served', async () => {
+    const entry = { isolation: 'request' };
+    await using t = start(entry);
     await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    t.hold();
     const refused = caller.error('tools/call', { name: 'a__x' });
+    await t.reload([{ ...entry, ...deny }]);
+    expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+    expect(t.calls()).toHaveLength(1);
+  });
+
+  test.each([undefined, 'a'])('is refused where an interceptor has held it (connect(%s))', async (id) => {
+    const asked = Promise.withResolvers<void>();
+    const intercept: Interceptor = async ({ method }, next) => {
+      method === 'tools/call' && (await asked.promise);
+      return next();
+    };
+    await using t = start({}, { intercept });
+    await using caller = await TestCaller.open(id === undefined ? t.gateway.connect() : t.gateway.connect(id));
+    const [name] = await caller.toolNames();
+    const refused = caller.error('tools/call', { name });
     await t.reload([deny]);
     asked.resolve();
-    expect(await refused).toEqual({ code: -32602, message: 'unknown tool: a__x' });
+    expect(await refused).toEqual({ code: -32602, message: `unknown tool: ${name}` });
+    expect(t.calls()).toEqual([]);
+  });
+
+  test('is refused where it has come over HTTP', async () => {
+    await using t = start({});
+    t.hold();
+    const headers = {
+      'content-type': 'application/json',
+      'mcp-protocol-version': '2026-07-28',
+      'mcp-method': 'tools/call',
+      'mcp-name': 'a__x',
+    };
+    const params = { name: 'a__x', _meta: envelope() };
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params });
+    const request = new Request('http://localhost/mcp', { method: 'POST', headers, body });
+    const response = t.gateway.fetch(request, { caller: { id: 'me' } });
+    await t.reload([deny]);
+    const error = { code: -32602, message: 'unknown tool: a__x' };
+    expect(await (await response).json()).toMatchObject({ error });
     expect(t.calls()).toEqual([]);
   });
 
