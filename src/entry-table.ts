@@ -39,6 +39,22 @@ export class EntryTable {
   }
 
   /**
+   * What the catalog has now of a server that somebody is using, who may not be meant to know of the others.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`
+   */
+  find(server: string): CatalogEntry {
+    const entry = this.#current.get(server);
+    if (entry === undefined) {
+      throw new GatewayError('SERVER_UNKNOWN', 'the server is not in the catalog any more', {
+        server,
+        delivered: false,
+      });
+    }
+    return entry;
+  }
+
+  /**
    * Takes over a catalog at once; entries that it does not change stay as they are.
    *
    * @returns what has changed, and the end of what no longer belongs to it

@@ -326,7 +326,7 @@ class CatalogGateway implements Gateway {
       gatewayId: this.#id,
       clock,
       random,
-      find: (id) => this.#entries.get(id),
+      find: (id) => this.#entries.find(id),
       authorizer: new Authorizer(authorize),
       variables: typeof env === 'function' ? new Variables(env) : undefined,
       starting: new Places('limits.starting', starting, clock),

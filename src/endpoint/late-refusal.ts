@@ -35,6 +35,6 @@ export function lateRefusal(
   if (now !== undefined) {
     return undefined;
   }
-  const gone = new GatewayError('SERVER_UNKNOWN', 'the server is not there any more', { server });
+  const gone = new GatewayError('SERVER_UNKNOWN', 'the server is not there for this caller any more', { server });
   return toErrorResponse('', gone, gone.message, false).error;
 }

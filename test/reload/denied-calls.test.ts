@@ -71,6 +71,18 @@ describe('a call that a reload denies while it waits for the start of its server
     },
   );
 
+  test.each(isolations)('is told of no other server where its own is removed, with $isolation', async (entry) => {
+    await using t = start({ ...entry, tags: ['mine'] });
+    await using caller = await t.caller({}, { tags: ['mine'] });
+    t.hold();
+    const refused = [caller.error('tools/call', { name: 'a__x' }), caller.error('prompts/get', { name: 'a__p' })];
+    await t.reload([{ ...entry, id: 'hidden' }]);
+    for (const error of await Promise.all(refused)) {
+      expect(JSON.stringify(error)).not.toContain('hidden');
+    }
+    expect(t.calls()).toEqual([]);
+  });
+
   test.each([{}, { env: { V: '2' } }])(
     'is refused where its shared server had idled and starts again',
     async (more) => {
