@@ -486,6 +486,20 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(setup.server('one').only.notifications('notifications/cancelled')).toEqual([]);
   });
 
+  test.each(['tasks/get', 'tasks/cancel'])(
+    'its server is told of no %s as cancelled, which it got under another id',
+    async (method) => {
+      await using setup = setUp({ one: modernServer([{}], { [method]: () => hold }) });
+      await using caller = await legacy(setup, {});
+      await caller.result('tools/call', { name: `${prefix}go`, task: {} });
+      void caller.send({ id: 'asked', method, params: { taskId: 't1' } });
+      await setup.server('one').request(method);
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'asked' } });
+      await settle();
+      expect(setup.server('one').only.notifications('notifications/cancelled')).toEqual([]);
+    },
+  );
+
   test('is cancelled with its call', async () => {
     await using setup = setUp({ one: modernServer([asking]) });
     await using caller = await legacy(setup, { elicitation: {} });

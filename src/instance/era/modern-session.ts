@@ -207,7 +207,7 @@ export class ModernSession {
     const current = this.#rounds.currentOf(original);
     this.#open.delete(original);
     this.#rounds.end(original);
-    if (this.#tasks?.end(original) !== true) {
+    if (this.#tasks?.end(original, method) !== true) {
       this.#post({ ...message, params: { ...message.params, requestId: current } });
     }
   }

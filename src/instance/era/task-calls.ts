@@ -15,6 +15,8 @@ export interface TaskCallsOptions extends Omit<TaskWaitsOptions, 'request'> {
 }
 
 const mostResults = 1_000;
+/** Requests that the server gets under ids of our own. */
+const ownRequests: ReadonlySet<unknown> = new Set(['tasks/get', 'tasks/result', 'tasks/cancel']);
 
 /**
  * Tasks of a server of 2026-07-28 for a caller of 2025-11-25. A caller that asked for a task gets one, and asks for it as it
@@ -97,9 +99,13 @@ export class TaskCalls {
     return this.#waits.answered(response);
   }
 
-  /** The caller does not wait any more. A task that it knows of goes on. @returns whether it has waited for the end of one */
-  end(original: RequestId): boolean {
-    return this.#waits.end(original);
+  /**
+   * The caller does not wait any more. A task that it knows of goes on.
+   *
+   * @returns whether there is nothing to cancel at the server: it has answered the request, or never got it
+   */
+  end(original: RequestId, method: string | undefined): boolean {
+    return this.#waits.end(original) || ownRequests.has(method);
   }
 
   close(): void {
