@@ -64,9 +64,13 @@ export class InputRounds {
     return this.#byServer.get(id)?.request.id;
   }
 
-  /** The id that the server knows a request of the caller by. */
-  currentOf(original: RequestId): RequestId {
-    return this.#byCaller.get(original)?.current ?? original;
+  /** The id that the server knows a request of the caller by; undefined while it has answered that it needs input. */
+  currentOf(original: RequestId): RequestId | undefined {
+    const round = this.#byCaller.get(original);
+    if (round === undefined) {
+      return original;
+    }
+    return this.#byServer.has(round.current) ? round.current : undefined;
   }
 
   /** A server needs input for a request. */

@@ -207,7 +207,7 @@ export class ModernSession {
     const current = this.#rounds.currentOf(original);
     this.#open.delete(original);
     this.#rounds.end(original);
-    if (this.#tasks?.end(original, method) !== true) {
+    if (this.#tasks?.end(original, method) !== true && current !== undefined) {
       this.#post({ ...message, params: { ...message.params, requestId: current } });
     }
   }
