@@ -167,6 +167,17 @@ describe('access that is not enough', () => {
     expect(await call(client, 'admin')).toBe('ada may');
   });
 
+  test('of which the server names what is missing alone, still after it was granted: the error tells of what is held as well', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada', 'mcp:use mcp:read');
+    const { authorizer } = gated(host, provider);
+    const header = 'Bearer error="insufficient_scope", scope="mcp:admin"';
+    const granted = { status: 403, header, mayAsk: true, chances: new Set<Chance>(['granted']) };
+    expect(
+      await failureOf(authorizer.refused({ ...granted, token: await authorizer.token() }, 'POST a')),
+    ).toMatchObject({ code: 'AUTH_REQUIRED', status: 403, auth: { scope: 'mcp:use mcp:read mcp:admin' } });
+  });
+
   test('and a token that has expired as well: it is renewed, and then a person is asked for more', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');

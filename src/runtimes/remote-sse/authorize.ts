@@ -36,18 +36,17 @@ export class Authorizers {
           throw required(server, `${asked}; ${remedy}`, challenge.status, info);
         }
         const { status, mayAsk, chances } = challenge;
-        if (chances.has('granted')) {
-          throw required(server, `${asked}, still after it was granted`, status, info);
-        }
+        let tokens = await held();
         const wanted = () => (status === 403 ? withHeldScope(info, tokens) : info);
+        if (chances.has('granted')) {
+          throw required(server, `${asked}, still after it was granted`, status, wanted());
+        }
         const consent = (remedy: string) =>
           required(server, `${asked}: a person has to consent; ${remedy}`, status, wanted());
         const unasked = 'the next request of a caller asks for that';
         const reason = status === 403 ? `scope ${info.scope ?? ''}` : 'token';
         const running = this.#runningOf(provider);
-        let tokens: Tokens;
         for (;;) {
-          tokens = await held();
           // Somebody else has got a new one meanwhile.
           if (!chances.has('newer') && toHeader(tokens) !== challenge.token) return 'newer';
           const current = running.get(info.serverUrl);
@@ -56,6 +55,7 @@ export class Authorizers {
             break;
           }
           if (await share(current, reason, mayAsk)) return 'granted';
+          tokens = await held();
         }
         const authorize = async () => {
           const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
