@@ -269,8 +269,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
           return;
         }
         const formOf = (uri: string) => this.#owners.formOf(link.server, uri);
-        for (const translated of this.#subscriptions.translate(link.server, message, formOf)) {
-          this.#send(translated, undefined);
+        for (const { message: update, forms } of this.#subscriptions.translate(link.server, message, formOf)) {
+          this.#send(update, undefined, link.server, undefined, undefined, forms);
         }
         return;
       }

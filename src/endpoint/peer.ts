@@ -44,6 +44,7 @@ export interface SessionPeer extends Peer {
  * @param server - whose it is, if it is one's
  * @param isGuess - nobody knows which request it belongs to; this is the one that was sent last
  * @param part - its result, with the JSON of that
+ * @param forms - of an update: what the caller is subscribed to that it tells of; undefined where its URI says that
  */
 export type SendToCaller = (
   message: JSONRPCMessage,
@@ -51,6 +52,7 @@ export type SendToCaller = (
   server?: string,
   isGuess?: boolean,
   part?: JsonPart,
+  forms?: readonly string[],
 ) => void;
 
 /** Makes the peer whose messages go to `send`. */

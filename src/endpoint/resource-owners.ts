@@ -22,8 +22,7 @@ function aliasTemplate(server: string, template: string): string {
   return `${scheme}${server}/${template}`;
 }
 
-/** What an alias stands for; undefined for any other URI. */
-export function readAlias(uri: string): ResourceOrigin | undefined {
+function readAlias(uri: string): ResourceOrigin | undefined {
   const end = uri.startsWith(scheme) ? uri.indexOf('/', scheme.length) : -1;
   if (end === -1) {
     return undefined;

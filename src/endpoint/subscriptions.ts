@@ -15,6 +15,13 @@ export interface SubscriptionWord {
   readonly isEnd: boolean;
 }
 
+/** What the caller is told of a resource that has changed. */
+interface Update {
+  readonly message: JSONRPCNotification;
+  /** What it is subscribed to that this tells of, as it gave it. */
+  readonly forms: readonly string[];
+}
+
 /** What was said of one subscription. */
 interface Words {
   /** In the order in which they came. */
@@ -188,30 +195,35 @@ export class Subscriptions {
     return asked !== undefined;
   }
 
-  #formsOf(server: string, uri: string, formOf: (uri: string) => string): Iterable<string> {
-    const byUri = this.#forms.get(server);
-    const exact = byUri?.get(uri);
-    if (exact !== undefined) {
-      return exact;
-    }
-    // A part of what the caller knows under an alias would lead to another server in its own form.
-    const ofParts = [...(byUri ?? [])].flatMap(([own, forms]) =>
-      isPartOf(uri, own) ? [...forms].map((form) => (form === own ? formOf(uri) : aliasUri(server, uri))) : [],
-    );
-    return ofParts.length > 0 ? new Set(ofParts) : [formOf(uri)];
-  }
-
   /**
    * `notifications/resources/updated` as the caller is to see it: once for each form.
    *
    * @param formOf - the form of a URI that nobody subscribed to, such as a part of one
    */
-  translate(server: string, message: JSONRPCNotification, formOf: (uri: string) => string): JSONRPCNotification[] {
+  translate(server: string, message: JSONRPCNotification, formOf: (uri: string) => string): Update[] {
     const uri = message.params?.uri;
-    const forms = typeof uri === 'string' ? this.#formsOf(server, uri, formOf) : [uri];
-    return [...forms].map((form) =>
-      form === uri ? message : { ...message, params: { ...message.params, uri: form } },
-    );
+    if (typeof uri !== 'string') {
+      return [{ message, forms: [] }];
+    }
+    return [...this.#tellOf(server, uri, formOf)].map(([shown, forms]) => ({
+      message: shown === uri ? message : { ...message, params: { ...message.params, uri: shown } },
+      forms,
+    }));
+  }
+
+  /** How a URI shows, each time with what the caller is subscribed to of which that tells. */
+  #tellOf(server: string, uri: string, formOf: (uri: string) => string): Map<string, string[]> {
+    const byUri = this.#forms.get(server);
+    const [exact] = byUri?.get(uri) ?? [];
+    const told = new Map<string, string[]>();
+    for (const [own, forms] of byUri ?? []) {
+      for (const form of isPartOf(uri, own) ? forms : []) {
+        // A part of what the caller knows under an alias would lead to another server in its own form.
+        const shown = own === uri ? form : (exact ?? (form === own ? formOf(uri) : aliasUri(server, uri)));
+        told.set(shown, [...(told.get(shown) ?? []), form]);
+      }
+    }
+    return told.size > 0 ? told : new Map([[formOf(uri), []]]);
   }
 }
 

@@ -6,8 +6,8 @@ import { setUp } from './setup.js';
 
 const updated = 'notifications/resources/updated';
 const alias = 'mcp-gateway://b/';
-const server = (): Script => ({
-  resources: [{ uri: 'x://1', name: 'one' }],
+const server = (...uris: string[]): Script => ({
+  resources: (uris.length > 0 ? uris : ['x://1']).map((uri) => ({ uri, name: uri })),
   on: {
     'resources/subscribe': () => ({}),
     'resources/read': ({ params }, { context }) => ({ contents: [{ uri: String(params?.uri), text: context.server }] }),
@@ -38,4 +38,32 @@ test('a stateless caller that listens to a resource under an alias hears of its 
   t.server('b').only.notify(updated, { uri: 'x://1/part' });
   await settle();
   expect(caller.notifications(updated).map(({ uri }) => uri)).toEqual([`${alias}x%3A%2F%2F1%2Fpart`]);
+});
+
+test('a stateless caller that listens to a resource hears of its parts that another server lists, too', async () => {
+  await using t = setUp({ a: server('x://1/part'), b: server() });
+  await using caller = await ModernTestCaller.open(t.gateway.connect());
+  await caller.list('resources');
+  void caller.request('subscriptions/listen', { notifications: { resourceSubscriptions: ['x://1'] } }, 'l');
+  await settle();
+  t.server('b').only.notify(updated, { uri: 'x://1/part' });
+  await settle();
+  expect(caller.notifications(updated).map(({ uri }) => uri)).toEqual([`${alias}x%3A%2F%2F1%2Fpart`]);
+});
+
+test('each stream of a stateless caller hears of what it listens to: one of an aliased resource, another of its part', async () => {
+  await using t = setUp({ a: server(), b: server('x://1', 'x://1/part') });
+  await using caller = await ModernTestCaller.open(t.gateway.connect());
+  const [, other, part] = await caller.list('resources');
+  for (const [id, uri] of Object.entries({ whole: other?.uri, part: part?.uri })) {
+    void caller.request('subscriptions/listen', { notifications: { resourceSubscriptions: [uri] } }, id);
+  }
+  await settle();
+  t.server('b').only.notify(updated, { uri: 'x://1/part' });
+  await settle();
+  const subscription = (id: string) => ({
+    uri: 'x://1/part',
+    _meta: { 'io.modelcontextprotocol/subscriptionId': id },
+  });
+  expect(caller.notifications(updated)).toEqual([subscription('whole'), subscription('part')]);
 });

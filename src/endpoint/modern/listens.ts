@@ -4,7 +4,6 @@ import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.j
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import type { PeerExtra } from '../peer.js';
-import { readAlias } from '../resource-owners.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
@@ -110,13 +109,17 @@ export class Listens {
     return () => this.#end(listen);
   }
 
-  /** Hands a notification of a session to the streams that want it. */
-  dispatch(session: CallerSession, notification: JSONRPCNotification): void {
+  /**
+   * Hands a notification of a session to the streams that want it.
+   *
+   * @param forms - of an update: the URIs that it tells of, where its own does not say that
+   */
+  dispatch(session: CallerSession, notification: JSONRPCNotification, forms?: readonly string[]): void {
     for (const listen of [...this.#open]) {
       const { uri } = notification.params ?? {};
       const wanted =
         notification.method === updated
-          ? [...listen.uris].some((own) => isPartOf(withoutAlias(String(uri)), withoutAlias(own)))
+          ? [...listen.uris].some((own) => forms?.includes(own) ?? isPartOf(String(uri), own))
           : listen.methods.has(notification.method);
       if (listen.session === session && listen.isAcknowledged && wanted) {
         this.#notify(listen, notification);
@@ -189,12 +192,6 @@ export class Listens {
       }
     }
   }
-}
-
-/** An alias holds its URI encoded, whose parts cannot be told by it. */
-function withoutAlias(uri: string): string {
-  const alias = readAlias(uri);
-  return alias === undefined ? uri : `${alias.server} ${alias.uri}`;
 }
 
 function problemOf(filter: unknown): string | undefined {

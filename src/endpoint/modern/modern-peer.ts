@@ -269,7 +269,7 @@ export class ModernPeer {
   }
 
   /** Takes what a session has for its caller. */
-  #receive(session: CallerSession, ...[message, related, server, isGuess]: Parameters<SendToCaller>): void {
+  #receive(session: CallerSession, ...[message, related, server, isGuess, _, forms]: Parameters<SendToCaller>): void {
     if (this.#closed) {
       return;
     }
@@ -296,7 +296,7 @@ export class ModernPeer {
         this.#inputs.ask(call, message, call.id === told ? [] : this.#calls.resumable(session, server));
       }
     } else {
-      this.#notified(session, message, related);
+      this.#notified(session, message, related, forms);
     }
   }
 
@@ -320,14 +320,19 @@ export class ModernPeer {
       : { ...response, result: this.#tasks.created(session, begun, this.#options.clock.date(), isPassed) };
   }
 
-  #notified(session: CallerSession, message: JSONRPCNotification, related: RequestId | undefined): void {
+  #notified(
+    session: CallerSession,
+    message: JSONRPCNotification,
+    related: RequestId | undefined,
+    forms: readonly string[] | undefined,
+  ): void {
     const { method, params } = message;
     switch (method) {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
       case 'notifications/resources/list_changed':
       case 'notifications/resources/updated':
-        return this.#listens.dispatch(session, message);
+        return this.#listens.dispatch(session, message, forms);
       case 'notifications/cancelled':
         this.#tasks.withdraw(session, params?.requestId);
         return this.#inputs.withdraw(session, params?.requestId);
