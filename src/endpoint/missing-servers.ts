@@ -26,25 +26,20 @@ export class MissingServers {
     const { clock, links } = this.#options;
     const state = { attempts: 0 };
     this.#missing.set(server.id, state);
+    // By the end of a try a reload may have put another server in its place, which may be missing as well.
+    const isCurrent = () => !this.#closed && this.#missing.get(server.id) === state;
+    const end = () => {
+      isCurrent() && this.#missing.delete(server.id);
+    };
     const again = () => {
-      if (state.attempts >= max || this.#closed || this.#missing.get(server.id) !== state) {
-        this.#missing.delete(server.id);
-        return;
+      if (!isCurrent() || state.attempts >= max) {
+        return end();
       }
       const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
       state.attempts += 1;
       const timer = clock.setTimeout(() => {
         this.#timers.delete(timer);
-        if (this.#missing.get(server.id) !== state) {
-          return;
-        }
-        links
-          .to(server)
-          .open()
-          .then(
-            () => this.#missing.delete(server.id),
-            () => again(),
-          );
+        isCurrent() && links.to(server).open().then(end, again);
       }, wait);
       this.#timers.add(timer);
     };

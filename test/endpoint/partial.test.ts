@@ -62,6 +62,36 @@ describe('a server that cannot start', () => {
     expect(listChanged(caller)).toBe(1);
   });
 
+  test('is tried again although a try ends that was begun before a reload', async () => {
+    const before = Promise.withResolvers<void>();
+    let isBroken = true;
+    const open = (_: unknown, opens: number) =>
+      opens === 2 ? before.promise : isBroken ? Promise.reject(new Error('no')) : undefined;
+    const entry = { id: 'a', runtime: { type: 'scripted' as const, script: 'a' } };
+    await using t = setUp({ a: { ...good, open } }, { entry: { tags: ['t'] } });
+    await using caller = await t.caller({}, { tags: ['t'] });
+    expect(await caller.toolNames()).toEqual([]);
+    await t.clock.advance(2_000);
+    expect(t.server('a').opens).toBe(2);
+    await t.gateway.reload({ servers: [entry] });
+    await t.gateway.reload({ servers: [{ ...entry, tags: ['t'] }] });
+    let listed: string[] | undefined;
+    void caller.toolNames().then((names) => {
+      listed = names;
+    });
+    // How long it waits for its back-off is left to chance; its next try is a second later.
+    while (listed === undefined) {
+      await t.clock.advance(100);
+    }
+    expect(listed).toEqual([]);
+    const { opens } = t.server('a');
+    isBroken = false;
+    before.reject(new Error('no'));
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(opens + 1);
+    expect(await caller.toolNames()).toEqual(['a__x']);
+  });
+
   test('is tried again although an interceptor answers another of its lists meanwhile', async () => {
     const open = (_: unknown, opens: number) => (opens === 1 ? Promise.reject(new Error('no')) : undefined);
     const intercept: Interceptor = async ({ method }, next) => (method === 'prompts/list' ? { prompts: [] } : next());
