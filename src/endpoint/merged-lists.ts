@@ -30,6 +30,12 @@ export interface MergedListsOptions {
   onChanged(method: string): void;
 }
 
+/** A list of all servers that waits for some of them: whether what the others have said counts no more, by server. */
+interface Unmerged {
+  readonly kind: ListKind;
+  readonly outdated: Map<string, boolean>;
+}
+
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 
@@ -44,6 +50,7 @@ export class MergedLists {
   readonly #changed: ChangedLists;
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
+  readonly #unmerged = new Set<Unmerged>();
   readonly #shown = new ShownLists();
   /** What the caller was shown without a server that was being stopped. */
   readonly #withoutStopped = new Map<string, Set<ListKind>>();
@@ -78,7 +85,7 @@ export class MergedLists {
   changedBy(server: string, method: string): void {
     for (const kind of allListKinds) {
       if (listKinds[kind].changed === method) {
-        this.#asked.outdate(server, kind);
+        this.#outdate(server, kind);
         this.changed(kind);
       }
     }
@@ -89,7 +96,16 @@ export class MergedLists {
     this.#missing.delete(server);
     this.#shown.forget(server);
     this.#withoutStopped.delete(server);
-    this.#asked.outdate(server);
+    this.#outdate(server);
+  }
+
+  #outdate(server: string, only?: ListKind): void {
+    this.#asked.outdate(server, only);
+    for (const { kind, outdated } of this.#unmerged) {
+      if (outdated.has(server) && (only === undefined || kind === only)) {
+        outdated.set(server, true);
+      }
+    }
   }
 
   /** A server has ended: a list that has not come yet may be of two, and one that it has refused may be asked for again. */
@@ -146,13 +162,18 @@ export class MergedLists {
     extra: PeerExtra | undefined,
     isShown: boolean,
   ): Promise<MergedList & { readonly missed: readonly string[] }> {
+    const unmerged: Unmerged = { kind, outdated: new Map() };
+    this.#unmerged.add(unmerged);
     const parts = new Map(
       await Promise.all(
-        this.#options
-          .servers()
-          .map(async (server) => [server.id, await this.#part(server, kind, extra, isShown)] as const),
+        this.#options.servers().map(async (server) => {
+          const part = await this.#part(server, kind, extra, isShown);
+          unmerged.outdated.set(server.id, false);
+          return [server.id, part] as const;
+        }),
       ),
     );
+    this.#unmerged.delete(unmerged);
     // A reload may have taken some from the caller meanwhile, or tools of them.
     const shown = this.#options.servers().flatMap((server) => {
       const part = parts.get(server.id);
@@ -163,6 +184,10 @@ export class MergedLists {
       shown.map(([server, part]) => [server, part === missing ? undefined : part.items]),
       isShown,
     );
+    if (isShown && shown.some(([{ id }]) => unmerged.outdated.get(id))) {
+      // The caller was told of the change before it gets the list.
+      this.changed(kind);
+    }
     const date = this.#options.clock.date();
     const freshness = leastFresh(shown.map(([, part]) => freshnessAt(date, part)));
     const missed = shown.flatMap(([{ id }, part]) => (part === missing ? id : []));

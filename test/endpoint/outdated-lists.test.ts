@@ -123,3 +123,30 @@ test('a list that comes without a server which a reload has replaced meanwhile i
   await t.clock.advance(60_000);
   await reloading;
 });
+
+test.each(['says that it has changed', 'is replaced by a reload'])(
+  'a list is announced when one of its servers %s while it waits for another one: it shows what was before',
+  async (how) => {
+    const b: Script = { ...good, on: { 'tools/list': () => hold } };
+    await using t = setUp({ a: { ...good }, other: { tools: [{ name: 'y' }] }, b });
+    await using caller = await t.caller({}, { servers: ['a', 'b'] });
+    const listing = caller.toolNames();
+    const { instance, request } = await t.server('b').request('tools/list');
+    await settle();
+    const a = t.server('a').only;
+    if (how.startsWith('says')) {
+      a.notify('notifications/tools/list_changed');
+    } else {
+      const servers = Object.entries({ a: 'other', b: 'b' });
+      await t.gateway.reload({
+        servers: servers.map(([id, script]) => ({ id, runtime: { type: 'scripted' as const, script } })),
+      });
+    }
+    await t.clock.advance(1_000);
+    expect(listChanged(caller)).toBe(1);
+    instance.answer(request, { tools: [{ name: 'x' }] });
+    expect(await listing).toEqual(['a__x', 'b__x']);
+    await t.clock.advance(1_000);
+    expect(listChanged(caller)).toBe(2);
+  },
+);
