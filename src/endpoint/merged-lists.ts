@@ -114,6 +114,7 @@ export class MergedLists {
     const kinds = this.#withoutStopped.get(server) ?? [];
     this.#withoutStopped.delete(server);
     for (const kind of kinds) {
+      this.#outdate(server, kind);
       this.changed(kind);
     }
   }

@@ -150,3 +150,25 @@ test.each(['says that it has changed', 'is replaced by a reload'])(
     expect(listChanged(caller)).toBe(2);
   },
 );
+
+test('a list is announced when a server that it lacks, as that was being stopped, is gone while it waits for another one', async () => {
+  const held = (method: string): Script => ({ ...good, on: { [method]: () => hold } });
+  await using t = setUp({ a: held('tools/call'), b: held('tools/list') });
+  await using caller = await t.caller();
+  const call = caller.request('tools/call', { name: 'a__x' });
+  const calling = await t.server('a').request('tools/call');
+  const stopped = t.gateway.stop('a', { graceMs: 60_000 });
+  await settle();
+  const listing = caller.toolNames();
+  const { instance, request } = await t.server('b').request('tools/list');
+  await settle();
+  calling.instance.answer(calling.request, {});
+  await call;
+  await stopped;
+  await t.clock.advance(1_000);
+  const told = listChanged(caller);
+  instance.answer(request, { tools: [{ name: 'x' }] });
+  expect(await listing).toEqual(['b__x']);
+  await t.clock.advance(1_000);
+  expect(listChanged(caller)).toBe(told + 1);
+});
