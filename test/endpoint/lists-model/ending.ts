@@ -57,7 +57,8 @@ export class Ending {
 
   /** Every caller uses all its servers, and asks for no list. */
   async #useServers(): Promise<void> {
-    const { catalog } = this.#schedule;
+    const { catalog, host } = this.#schedule;
+    host.letsCallsPass = true;
     for (const member of this.#members) {
       for (const { id } of catalog.visible(member.sees)) {
         const name =
@@ -69,6 +70,7 @@ export class Ending {
       }
     }
     await this.#schedule.passTime(100);
+    host.letsCallsPass = false;
   }
 
   /** Who holds a list that is another one now was told so since. */
