@@ -3,9 +3,14 @@ import { InProcessRuntime, type InProcessSpec } from '../../src/runtimes/in-proc
 import type { JSONRPCMessage } from '../../src/sdk.js';
 import { createReferenceServer, runtimeContract } from '../../src/testing/index.js';
 
-/** Runs the suite on a runtime and returns the names of its cases and of those that failed. */
+/**
+ * Runs the suite on a runtime and returns the names of its cases and of those that failed.
+ *
+ * @param atOnce - how many cases: the guard of one runs while others have the processor
+ */
 export async function runSuite(
   create: () => RuntimeFactory<InProcessSpec>,
+  atOnce = 8,
 ): Promise<{ names: string[]; failures: Map<string, Error> }> {
   const bodies = new Map<string, () => Promise<void>>();
   runtimeContract((name, body) => bodies.set(name, body), {
@@ -16,12 +21,11 @@ export async function runSuite(
     guardMs: 8000,
   });
   const failures = new Map<string, Error>();
-  // A few at once: the guard of a case runs while others have the processor.
   const waiting = bodies.entries();
   const work = async () => {
     for (const [name, body] of waiting) await body().catch((error: Error) => failures.set(name, error));
   };
-  await Promise.all(Array.from({ length: 8 }, work));
+  await Promise.all(Array.from({ length: atOnce }, work));
   return { names: [...bodies.keys()], failures };
 }
 
