@@ -46,21 +46,21 @@ const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 export class MergedLists {
   readonly #options: MergedListsOptions;
   readonly #pages: ListPages;
-  readonly #missing: MissingServers;
+  #missing: MissingServers | undefined;
   readonly #changed: ChangedLists;
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
-  readonly #unmerged = new Set<Unmerged>();
+  // What most callers never need is made when it is needed: there may be many of them.
+  #unmerged: readonly Unmerged[] = [];
   readonly #shown = new ShownLists();
   /** What the caller was shown without a server that was being stopped. */
-  readonly #withoutStopped = new Map<string, Set<ListKind>>();
+  #withoutStopped: Map<string, Set<ListKind>> | undefined;
   #closed = false;
 
   constructor(options: MergedListsOptions) {
     this.#options = options;
     this.#changed = new ChangedLists(options.clock, options.onChanged);
     this.#pages = new ListPages(options.clock);
-    this.#missing = new MissingServers(options);
   }
 
   /** The first page of a list as it is now. */
@@ -93,9 +93,9 @@ export class MergedLists {
 
   /** A server has gone, or is another one. */
   forget(server: string): void {
-    this.#missing.delete(server);
+    this.#missing?.delete(server);
     this.#shown.forget(server);
-    this.#withoutStopped.delete(server);
+    this.#withoutStopped?.delete(server);
     this.#outdate(server);
   }
 
@@ -111,8 +111,8 @@ export class MergedLists {
   /** A server has ended: a list that has not come yet may be of two, and one that it has refused may be asked for again. */
   ended(server: string): void {
     this.#asked.outdate(server, undefined, false);
-    const kinds = this.#withoutStopped.get(server) ?? [];
-    this.#withoutStopped.delete(server);
+    const kinds = this.#withoutStopped?.get(server) ?? [];
+    this.#withoutStopped?.delete(server);
     for (const kind of kinds) {
       this.#outdate(server, kind);
       this.changed(kind);
@@ -144,7 +144,7 @@ export class MergedLists {
       clock.clearTimeout(timer);
     }
     this.#timers.clear();
-    this.#missing.close();
+    this.#missing?.close();
     this.#asked.close();
   }
 
@@ -164,7 +164,7 @@ export class MergedLists {
     isShown: boolean,
   ): Promise<MergedList & { readonly missed: readonly string[] }> {
     const unmerged: Unmerged = { kind, outdated: new Map() };
-    this.#unmerged.add(unmerged);
+    this.#unmerged = [...this.#unmerged, unmerged];
     const parts = new Map(
       await Promise.all(
         this.#options.servers().map(async (server) => {
@@ -174,7 +174,7 @@ export class MergedLists {
         }),
       ),
     );
-    this.#unmerged.delete(unmerged);
+    this.#unmerged = this.#unmerged.filter((each) => each !== unmerged);
     // A reload may have taken some from the caller meanwhile, or tools of them.
     const shown = this.#options.servers().flatMap((server) => {
       const part = parts.get(server.id);
@@ -220,7 +220,7 @@ export class MergedLists {
       (list) => {
         const { own } = asking;
         // What an interceptor says itself brings no server back.
-        links.isRunning(server.id) && this.#missing.delete(server.id);
+        links.isRunning(server.id) && this.#missing?.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
           this.#asked.keep(asking);
           // Where only the interceptor takes long, the caller would ask again for ever.
@@ -282,9 +282,11 @@ export class MergedLists {
       return;
     }
     if (isDown) {
+      this.#missing ??= new MissingServers(this.#options);
       this.#missing.add(server);
     } else if (GatewayError.is(ours) && ours.code === 'SERVER_STOPPED') {
       // It is tried again when the caller asks again: nobody starts what the host stops.
+      this.#withoutStopped ??= new Map();
       const kinds = this.#withoutStopped.get(server.id) ?? new Set();
       this.#withoutStopped.set(server.id, kinds.add(kind));
     }
