@@ -1,6 +1,5 @@
 import { errorNumbers, GatewayError, type GatewayErrorOptions } from '../errors.js';
-import type { JSONRPCErrorResponse } from '../sdk.js';
-import type { Response } from './exchanges.js';
+import type { Response, RpcError } from './exchanges.js';
 
 /** What a server answered to `initialize`. */
 export interface Handshake {
@@ -37,7 +36,7 @@ function startFailed(server: string, message: string): GatewayError {
 }
 
 /** The `GatewayError` behind an error response of our own; undefined for a server's. */
-export function toGatewayError(server: string, error: JSONRPCErrorResponse['error']): GatewayError | undefined {
+export function toGatewayError(server: string, error: RpcError): GatewayError | undefined {
   const code = (error.data as { code?: unknown } | undefined)?.code;
   if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
     return undefined;

@@ -1,17 +1,7 @@
-import {
-  isResponse,
-  type JSONRPCMessage,
-  type JSONRPCNotification,
-  type JSONRPCRequest,
-  type MessageExtraInfo,
-  type RequestId,
-} from '../sdk.js';
+import { isResponse, type JSONRPCMessage, type JSONRPCNotification, type JSONRPCRequest } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import { streamOf } from '../transport/modern.js';
-import type { Exchange, Exchanges, Response } from './exchanges.js';
-
-/** Tells with which of our requests a message came, where each has a stream of its own. */
-export type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
+import type { Exchange, Exchanges, RelatedInfo, Response } from './exchanges.js';
 
 /** Who gets what a server says. */
 export interface InboxReader {

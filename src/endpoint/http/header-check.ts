@@ -1,7 +1,7 @@
+import type { RpcError } from '../../instance/exchanges.js';
 import type { JSONRPCRequest } from '../../sdk.js';
 import { decodeHeader } from '../../transport/http/mirrored-arguments.js';
 import { metaKeys, modernErrors, namedBy } from '../../transport/modern.js';
-import type { RpcError } from '../modern/envelope.js';
 
 /** Compares the headers of a request of the stateless era with its body: whoever read them must not have been misled. */
 export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcError | undefined {

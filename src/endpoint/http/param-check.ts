@@ -1,3 +1,4 @@
+import type { RpcError } from '../../instance/exchanges.js';
 import {
   decodeHeader,
   findMirrored,
@@ -6,7 +7,6 @@ import {
 } from '../../transport/http/mirrored-arguments.js';
 import { modernErrors } from '../../transport/modern.js';
 import type { ListItem } from '../list-kinds.js';
-import type { RpcError } from '../modern/envelope.js';
 
 const decimal = /^-?\d+(\.\d+)?$/;
 

@@ -1,9 +1,9 @@
+import type { RpcError } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
-import type { JSONRPCErrorResponse, JSONRPCRequest } from '../../sdk.js';
+import type { JSONRPCRequest } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-export type RpcError = JSONRPCErrorResponse['error'];
 
 /** What a request of the stateless era says of its sender. */
 export interface Envelope {

@@ -1,5 +1,5 @@
 import type { GatewayError } from '../../errors.js';
-import type { Response } from '../../instance/exchanges.js';
+import type { Response, RpcError } from '../../instance/exchanges.js';
 import { toErrorResponse } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
 import { isRequest, isResponse, type JSONRPCNotification, type JSONRPCRequest, type RequestId } from '../../sdk.js';
@@ -9,7 +9,7 @@ import { listKindOf } from '../list-kinds.js';
 import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
-import { type Envelope, type RpcError, readEnvelope } from './envelope.js';
+import { type Envelope, readEnvelope } from './envelope.js';
 import { askable, InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
 import { ModernCall, type Reply } from './modern-call.js';

@@ -1,8 +1,6 @@
 import { errorNumbers } from '../../errors.js';
 import { isFields } from '../../transport/modern.js';
-import type { Response } from '../exchanges.js';
-
-type RpcError = Extract<Response, { error: unknown }>['error'];
+import type { RpcError } from '../exchanges.js';
 
 /**
  * The error of a request that goes on with one which the server has got: where it is ours and says that nothing was delivered,

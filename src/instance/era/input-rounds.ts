@@ -2,10 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
-import type { Response } from '../exchanges.js';
+import type { Response, RpcError } from '../exchanges.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface InputRoundsOptions {
   readonly clock: Clock;

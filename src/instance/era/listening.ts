@@ -4,13 +4,12 @@ import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
 import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
-import type { Response } from '../exchanges.js';
+import type { Response, RpcError } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import { toUpdate } from '../resource-part.js';
 import { firstOwnId } from './era-search.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface ListeningOptions {
   readonly server: string;

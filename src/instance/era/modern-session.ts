@@ -11,7 +11,7 @@ import {
 } from '../../sdk.js';
 import { hasEnvelope, isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
-import type { Response } from '../exchanges.js';
+import type { RelatedInfo, Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { deliveredBefore } from './delivered-before.js';
@@ -23,7 +23,6 @@ import { TaskCalls } from './task-calls.js';
 import { translateError } from './translate-error.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
 
 export interface ModernSessionOptions {
   readonly server: string;

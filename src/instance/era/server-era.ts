@@ -1,5 +1,5 @@
 import { isFields, modernErrors, modernRevision } from '../../transport/modern.js';
-import type { Response } from '../exchanges.js';
+import type { Response, RpcError } from '../exchanges.js';
 
 /** The two ways of MCP: with `initialize` and sessions (up to 2025-11-25), or stateless (from 2026-07-28). */
 export type Era = 'legacy' | 'modern';
@@ -21,8 +21,6 @@ export type Verdict =
   | { readonly era: 'legacy'; readonly initialized?: Response }
   | { readonly era: 'ended'; readonly error?: RpcError }
   | { readonly era: 'failed'; readonly error: RpcError };
-
-type RpcError = Extract<Response, { error: unknown }>['error'];
 
 /** The era of one server, found once for its definition. */
 export class ServerEra {

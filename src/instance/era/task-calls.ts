@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
-import type { Response } from '../exchanges.js';
+import type { Response, RpcError } from '../exchanges.js';
 import { TaskWaits, type TaskWaitsOptions } from './task-waits.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface TaskCallsOptions extends Omit<TaskWaitsOptions, 'request'> {
   /** An id that no other request to the server has. */

@@ -2,13 +2,12 @@ import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { withRelatedTask } from '../../transport/tasks.js';
-import type { Response } from '../exchanges.js';
+import type { Response, RpcError } from '../exchanges.js';
 import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
 
 type Fields = Readonly<Record<string, unknown>>;
-type RpcError = Extract<Response, { error: unknown }>['error'];
 
 export interface TaskWaitsOptions {
   readonly clock: Clock;

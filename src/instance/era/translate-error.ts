@@ -1,7 +1,5 @@
 import { isFields, modernErrors } from '../../transport/modern.js';
-import type { Response } from '../exchanges.js';
-
-type RpcError = Extract<Response, { error: unknown }>['error'];
+import type { RpcError } from '../exchanges.js';
 
 /** These codes are of the hop between the gateway and the server, and mean nothing in a session. */
 export function translateError(error: RpcError): RpcError {
