@@ -11,12 +11,20 @@ export interface AskedList {
   isOutdated: boolean;
 }
 
+/** A list of all servers that waits for some of them. */
+export interface GatheredList {
+  readonly kind: ListKind;
+  /** By server whose part has come: whether that counts no more. */
+  readonly outdated: Map<string, boolean>;
+}
+
 /** The lists of servers that are on their way to one caller, or came too late for it, and which of them count no more. */
 export class AskedLists {
   readonly #onTheirWay = new Set<AskedList>();
   // Lists that came after their list_timeout, for the next question: a server may be as slow each time. As the server
   // gave them: what the interceptor shows of them is a matter of who asks.
   readonly #late = new Map<string, DatedList>();
+  #gathered: readonly GatheredList[] = [];
 
   /** A list is asked for; one that came late is there already. */
   ask(server: string, kind: ListKind): AskedList {
@@ -25,6 +33,18 @@ export class AskedLists {
     this.#late.delete(key);
     this.#onTheirWay.add(asked);
     return asked;
+  }
+
+  /** A list of all servers is asked for. */
+  gather(kind: ListKind): GatheredList {
+    const list = { kind, outdated: new Map<string, boolean>() };
+    this.#gathered = [...this.#gathered, list];
+    return list;
+  }
+
+  /** All its parts have come, or will not. */
+  merged(list: GatheredList): void {
+    this.#gathered = this.#gathered.filter((each) => each !== list);
   }
 
   /** It came after its `list_timeout`. */
@@ -55,6 +75,11 @@ export class AskedLists {
         asked.server === server &&
         (only === undefined || kind === only) &&
         (hasCome === undefined || hasCome === (own !== undefined));
+    }
+    for (const { kind, outdated } of hasCome === undefined ? this.#gathered : []) {
+      if (outdated.has(server) && (only === undefined || kind === only)) {
+        outdated.set(server, true);
+      }
     }
   }
 

@@ -30,12 +30,6 @@ export interface MergedListsOptions {
   onChanged(method: string): void;
 }
 
-/** A list of all servers that waits for some of them: whether what the others have said counts no more, by server. */
-interface Unmerged {
-  readonly kind: ListKind;
-  readonly outdated: Map<string, boolean>;
-}
-
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 
@@ -46,12 +40,11 @@ const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
 export class MergedLists {
   readonly #options: MergedListsOptions;
   readonly #pages: ListPages;
+  // Made when it is needed, which for most of many callers it never is.
   #missing: MissingServers | undefined;
   readonly #changed: ChangedLists;
   readonly #timers = new Set<unknown>();
   readonly #asked = new AskedLists();
-  // What most callers never need is made when it is needed: there may be many of them.
-  #unmerged: readonly Unmerged[] = [];
   readonly #shown = new ShownLists();
   /** What the caller was shown without a server that was being stopped. */
   #withoutStopped: Map<string, Set<ListKind>> | undefined;
@@ -85,7 +78,7 @@ export class MergedLists {
   changedBy(server: string, method: string): void {
     for (const kind of allListKinds) {
       if (listKinds[kind].changed === method) {
-        this.#outdate(server, kind);
+        this.#asked.outdate(server, kind);
         this.changed(kind);
       }
     }
@@ -96,16 +89,7 @@ export class MergedLists {
     this.#missing?.delete(server);
     this.#shown.forget(server);
     this.#withoutStopped?.delete(server);
-    this.#outdate(server);
-  }
-
-  #outdate(server: string, only?: ListKind): void {
-    this.#asked.outdate(server, only);
-    for (const { kind, outdated } of this.#unmerged) {
-      if (outdated.has(server) && (only === undefined || kind === only)) {
-        outdated.set(server, true);
-      }
-    }
+    this.#asked.outdate(server);
   }
 
   /** A server has ended: a list that has not come yet may be of two, and one that it has refused may be asked for again. */
@@ -114,7 +98,7 @@ export class MergedLists {
     const kinds = this.#withoutStopped?.get(server) ?? [];
     this.#withoutStopped?.delete(server);
     for (const kind of kinds) {
-      this.#outdate(server, kind);
+      this.#asked.outdate(server, kind);
       this.changed(kind);
     }
   }
@@ -163,18 +147,17 @@ export class MergedLists {
     extra: PeerExtra | undefined,
     isShown: boolean,
   ): Promise<MergedList & { readonly missed: readonly string[] }> {
-    const unmerged: Unmerged = { kind, outdated: new Map() };
-    this.#unmerged = [...this.#unmerged, unmerged];
+    const gathered = this.#asked.gather(kind);
     const parts = new Map(
       await Promise.all(
         this.#options.servers().map(async (server) => {
           const part = await this.#part(server, kind, extra, isShown);
-          unmerged.outdated.set(server.id, false);
+          gathered.outdated.set(server.id, false);
           return [server.id, part] as const;
         }),
       ),
     );
-    this.#unmerged = this.#unmerged.filter((each) => each !== unmerged);
+    this.#asked.merged(gathered);
     // A reload may have taken some from the caller meanwhile, or tools of them.
     const shown = this.#options.servers().flatMap((server) => {
       const part = parts.get(server.id);
@@ -185,7 +168,7 @@ export class MergedLists {
       shown.map(([server, part]) => [server, part === missing ? undefined : part.items]),
       isShown,
     );
-    if (isShown && shown.some(([{ id }]) => unmerged.outdated.get(id))) {
+    if (isShown && shown.some(([{ id }]) => gathered.outdated.get(id))) {
       // The caller was told of the change before it gets the list.
       this.changed(kind);
     }
