@@ -99,6 +99,8 @@ export class MergedLists {
     this.#withoutStopped?.delete(server);
     for (const kind of kinds) {
       this.#asked.outdate(server, kind);
+      // The next start, which may be for that very list, is no second word of it.
+      this.#shown.forget(server, kind);
       this.changed(kind);
     }
   }

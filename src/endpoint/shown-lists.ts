@@ -23,8 +23,13 @@ export class ShownLists {
     return shown !== undefined && shown !== digest(items);
   }
 
-  forget(server: string): void {
-    this.#servers.delete(server);
+  /** @param kind - of which alone it is forgotten what was shown */
+  forget(server: string, kind?: ListKind): void {
+    if (kind === undefined) {
+      this.#servers.delete(server);
+    } else {
+      this.#servers.set(server, { ...this.#servers.get(server), [kind]: undefined });
+    }
   }
 }
 
