@@ -70,7 +70,8 @@ export class MergedLists {
         return server !== undefined;
       }
       const origin = this.#options.names.resolve('tool', String(name));
-      return origin !== undefined && isToolAllowed(server.tools, origin.name);
+      // The name may lead to another server by now.
+      return origin?.server === id && isToolAllowed(server.tools, origin.name);
     });
   }
 

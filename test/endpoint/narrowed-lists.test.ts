@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { GatewayOptions } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { hold } from './scripted-server.js';
 import { setUp } from './setup.js';
@@ -43,4 +44,22 @@ narrowings('the later pages of a list show nothing of that, after a reload that 
   expect(await caller.result('resources/list', { cursor: resources })).toEqual({
     resources: hasServer ? [{ uri: 'secret:1' }] : [],
   });
+});
+
+test('the later pages of a list show nothing under a name that leads to another server by then', async () => {
+  const names: GatewayOptions['names'] = ({ name }) => name.split('_')[0] ?? '';
+  const many = Array.from({ length: 1_000 }, (_, index) => ({ name: `x${index}` }));
+  await using t = setUp(
+    { b: { tools: many }, a: { tools: [{ name: 'do_harm' }] }, c: { tools: [{ name: 'do_good' }] } },
+    { names },
+  );
+  await using caller = await t.caller();
+  const { nextCursor: cursor } = await caller.result('tools/list');
+  const before = await caller.result('tools/list', { cursor });
+  expect(before.tools).toMatchObject([{ name: 'do' }, { name: 'c__do_good' }]);
+  const a = { ...runtimeOf('a'), tools: { deny: ['do_harm'] } };
+  await t.gateway.reload({ servers: [{ ...runtimeOf('c'), tags: ['t'] }, runtimeOf('b'), a] });
+  // Until it lists anew, a name leads where it did.
+  await caller.toolNames();
+  expect((await caller.result('tools/list', { cursor })).tools).toEqual([]);
 });
