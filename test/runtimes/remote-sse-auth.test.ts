@@ -425,6 +425,30 @@ describe('what no caller has asked for', () => {
     expect(provider.asked).toBe(2);
   });
 
+  test('waits for no person whom the host still asks', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    expire(host, provider);
+    const asked = Promise.withResolvers<void>();
+    const clicked = Promise.withResolvers<void>();
+    provider.redirectToAuthorization = async () => {
+      asked.resolve();
+      await clicked.promise;
+    };
+    const authorizer = new Authorizers().create('remote', new URL(host.url), provider, fetch);
+    const challenge = { status: 401, header: undefined, token: await authorizer.token(), chances: new Set<Chance>() };
+    const caller = failureOf(authorizer.refused({ ...challenge, mayAsk: true }, 'POST tools/call'));
+    const before = failureOf(authorizer.refused({ ...challenge, mayAsk: false }, 'POST ping'));
+    await asked.promise;
+    expect(await before).toMatchObject({ code: 'AUTH_REQUIRED' });
+    expect(await failureOf(authorizer.refused({ ...challenge, mayAsk: false }, 'POST ping'))).toMatchObject({
+      code: 'AUTH_REQUIRED',
+      status: 401,
+    });
+    clicked.resolve();
+    expect(await caller).toMatchObject({ code: 'AUTH_REQUIRED' });
+  });
+
   test('the end of a session that is refused is the end', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');

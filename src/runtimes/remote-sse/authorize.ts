@@ -2,7 +2,7 @@ import { type AuthInfo, GatewayError } from '../../errors.js';
 import { loadAuth, type OAuthClientProvider } from '../../sdk.js';
 import type { Authorizer, Challenge } from '../../transport/http/exchange.js';
 import { showUrl } from '../../transport/http/status.js';
-import { NobodyToAsk, needsPerson, type Tokens, withoutPerson, withoutTokens } from './provider-views.js';
+import { NobodyToAsk, needsPerson, type Tokens, telling, withoutPerson, withoutTokens } from './provider-views.js';
 
 type Auth = Awaited<ReturnType<typeof loadAuth>>;
 type AuthFetch = NonNullable<Parameters<Auth['auth']>[1]['fetchFn']>;
@@ -54,11 +54,14 @@ export class Authorizers {
             if (!mayAsk && (status === 403 || needsPerson(provider, tokens))) throw consent(unasked);
             break;
           }
+          if (!mayAsk && (await asksPerson(current))) throw consent(unasked);
           if (await share(current, reason, mayAsk)) return 'granted';
           tokens = await held();
         }
+        const asking = Promise.withResolvers<true>();
         const authorize = async () => {
-          const given = status === 403 ? withoutTokens(provider) : mayAsk ? provider : withoutPerson(provider);
+          const asker = mayAsk ? telling(provider, () => asking.resolve(true)) : withoutPerson(provider);
+          const given = status === 403 ? withoutTokens(asker) : asker;
           let result: string;
           try {
             result = await sdk.auth(given, toAuthOptions(wanted(), fetchFn));
@@ -69,7 +72,7 @@ export class Authorizers {
           if (result !== 'AUTHORIZED') throw consent("finish with the SDK's auth(), then connect again");
         };
         const done = authorize().finally(() => running.delete(info.serverUrl));
-        running.set(info.serverUrl, { reason, mayAsk, done });
+        running.set(info.serverUrl, { reason, mayAsk, asking: asking.promise, done });
         await done;
         return 'granted';
       },
@@ -88,7 +91,15 @@ interface Running {
   /** What it is to mend: a token that is not good any more, or a scope that is missing. */
   readonly reason: string;
   readonly mayAsk: boolean;
+  /** Resolves when a person is asked. */
+  readonly asking: Promise<true>;
   readonly done: Promise<void>;
+}
+
+/** Whether a person is asked before it is over. */
+function asksPerson({ asking, done }: Running): Promise<boolean> {
+  const over = () => false;
+  return Promise.race([asking, done.then(over, over)]);
 }
 
 /** Waits for an authorization. True when it was for the same reason; false when it has to be judged anew what is to be done. */

@@ -24,6 +24,15 @@ export function withoutPerson(provider: OAuthClientProvider): OAuthClientProvide
   return withOther(provider, { state: ask, saveCodeVerifier: ask, redirectToAuthorization: ask });
 }
 
+/** The same provider, which tells when a person is asked: that may take the host as long as the person does. */
+export function telling(provider: OAuthClientProvider, onAsk: () => void): OAuthClientProvider {
+  const redirectToAuthorization = (address: URL) => {
+    onAsk();
+    return provider.redirectToAuthorization(address);
+  };
+  return withOther(provider, { redirectToAuthorization });
+}
+
 function withOther(provider: OAuthClientProvider, other: Partial<OAuthClientProvider>): OAuthClientProvider {
   return new Proxy(provider, {
     get(target, name) {
