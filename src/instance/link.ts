@@ -272,14 +272,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
 
   /** Whoever runs the server has to find it alive, and the server itself has to answer. */
   async probe(signal: AbortSignal): Promise<void> {
-    try {
-      await Promise.all([this.#transport?.health?.(signal), this.#ping()]);
-    } catch (error) {
-      // It has answered, and what it does for others goes on while a person consents.
-      if (!GatewayError.is(error) || error.code !== 'AUTH_REQUIRED') {
-        throw error;
-      }
-    }
+    // Each of the two: a server that wants consent has answered, and what it does for others goes on while a person consents.
+    await Promise.all([this.#transport?.health?.(signal).catch(mayWantConsent), this.#ping().catch(mayWantConsent)]);
   }
 
   fail(failures: number): void {
@@ -408,5 +402,12 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
 
   #error(code: GatewayError['code'], message: string): GatewayError {
     return new GatewayError(code, message, { server: this.server, delivered: false });
+  }
+}
+
+/** @throws any error but of a server that wants a person to consent */
+function mayWantConsent(error: unknown): void {
+  if (!GatewayError.is(error) || error.code !== 'AUTH_REQUIRED') {
+    throw error;
   }
 }

@@ -1,16 +1,27 @@
 import { expect, test } from 'vitest';
+import { GatewayError } from '../../src/errors.js';
 import { Link } from '../../src/instance/link.js';
-import type { JSONRPCMessage, JSONRPCRequest, RequestId, Transport } from '../../src/sdk.js';
+import type { LinkTransport } from '../../src/instance/link-transport.js';
+import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../src/sdk.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 
 const answer = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } };
 
 /** A link to a server that answers `initialize`, and the messages that the server has got. */
-function setUp({ initialized = Promise.resolve(), onOpen = () => {} } = {}) {
+function setUp({
+  initialized = Promise.resolve(),
+  onOpen = () => {},
+  health,
+}: {
+  initialized?: Promise<void>;
+  onOpen?: () => void;
+  health?: LinkTransport['health'];
+} = {}) {
   const received: JSONRPCMessage[] = [];
   const answers: unknown[] = [];
-  const connect = (): Transport => {
-    const transport: Transport = {
+  const connect = (): LinkTransport => {
+    const transport: LinkTransport = {
+      ...(health && { health }),
       start: async () => {},
       async send(message) {
         received.push(message);
@@ -70,4 +81,14 @@ test('nothing is left of a check of ours when its server is sent to rest', async
   link.rest();
   expect(await Promise.race([checking, settle()])).toMatchObject({ code: 'TRANSPORT_CLOSED' });
   expect(methods()).toEqual(['initialize', 'notifications/initialized', 'ping']);
+});
+
+test('a server that does not answer is not found alive because what runs it waits for consent', async () => {
+  const health = () => Promise.reject(new GatewayError('AUTH_REQUIRED', 'a person has to consent'));
+  const { link } = setUp({ health });
+  await link.open();
+  const alive = link.probe(new AbortController().signal).then(() => 'alive');
+  expect(await Promise.race([alive, settle()])).toBeUndefined();
+  link.rest();
+  await expect(alive).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
 });
