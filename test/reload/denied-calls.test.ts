@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Interceptor, ServerInput } from '../../src/index.js';
-import { envelope } from '../endpoint/modern-caller.js';
+import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
 import type { Json } from '../endpoint/scripted-server.js';
 import { type SetupOptions, setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
@@ -183,3 +183,23 @@ test('a connection to one server alone follows the tools of a reload, made befor
   expect(await caller.result('tools/call', { name: 'x' })).toBeDefined();
   expect(t.calls()).toHaveLength(1);
 });
+
+test.each([undefined, 'legacy', 'modern'] as const)(
+  'what an interceptor makes of a call that waits for a shared server is its own affair (era: %s)',
+  async (era) => {
+    const intercept: Interceptor = ({ method, params }, next) =>
+      next(method === 'tools/call' ? { ...params, name: `${params.name}_of_ada` } : params);
+    const entry = { isolation: 'shared', tools: { deny: ['*_of_ada'] } };
+    await using t = start(entry, { intercept });
+    await using caller = new (era === 'modern' ? ModernTestCaller : TestCaller)(t.gateway.connect('a', { era }));
+    await caller.transport.start();
+    t.hold();
+    const initialized = era === 'modern' ? undefined : caller.initialize();
+    // Under ids that its session may well have for the other one.
+    const answers = [caller.request('tools/call', { name: 'x' }, 2), caller.request('tools/call', { name: 'y' }, 1)];
+    await t.reload([{ ...entry, tools: { deny: ['y', '*_of_ada'] } }]);
+    await initialized;
+    expect(await Promise.all(answers)).toMatchObject([{ result: {} }, { error: { message: 'unknown tool: y' } }]);
+    expect(t.calls()).toMatchObject([{ params: { name: 'x_of_ada' } }]);
+  },
+);

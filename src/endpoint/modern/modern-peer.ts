@@ -126,6 +126,11 @@ export class ModernPeer {
     return this.#begin(request, extra, envelope as Envelope, reply, request);
   }
 
+  /** What the caller has sent last of the open request that its session knows under this id. */
+  sentAs(id: RequestId): JSONRPCRequest | undefined {
+    return this.#calls.get(id)?.request;
+  }
+
   /** Answers what is still open, when it is not the caller who ends the connection. */
   failAll(reason: GatewayError): void {
     this.#sessions.failAll(reason);

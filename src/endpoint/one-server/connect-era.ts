@@ -25,18 +25,19 @@ export function connectEra(options: ConnectEraOptions): MergedTransport {
   const onEnd = (reason: GatewayError) => transport.fail(reason);
   const ahead = new StartedAhead(connections, onEnd);
   const refusal = (request: JSONRPCRequest) => transport.refusal?.(request);
-  const session = (send: SendToCaller) =>
-    new OneServerSession({ server, startTimeoutMs, clock, connect: () => ahead.take(), refusal, onEnd }, send);
+  const session = (send: SendToCaller, refused = refusal) =>
+    new OneServerSession({ server, startTimeoutMs, clock, connect: () => ahead.take(), refusal: refused, onEnd }, send);
+  const createModern = () => {
+    // Its sessions have ids of their own for what the caller has sent.
+    const refused = (request: JSONRPCRequest) => refusal(modern.sentAs(request.id) ?? request);
+    const createSession = (send: SendToCaller) => session(send, refused);
+    const modern: ModernPeer = new ModernPeer({ clock, states, caller, isForAll, createSession });
+    return modern;
+  };
   const create = (send: SendToCaller): Peer =>
     era === 'legacy'
       ? new LegacyOnly(session(send), send)
-      : new DualPeer(
-          {
-            createSession: (reply) => new NoSession(reply),
-            createModern: () => new ModernPeer({ clock, states, caller, isForAll, createSession: session }),
-          },
-          send,
-        );
+      : new DualPeer({ createSession: (reply) => new NoSession(reply), createModern }, send);
   const transport: MergedTransport = new MergedTransport(
     (send) => ahead.closeWith(create(send)),
     onClosed,
