@@ -49,6 +49,10 @@ export class CallerServer implements EndpointServer {
     return this.#isWatched ? this.#definition : undefined;
   }
 
+  get stops(): number {
+    return this.entry.supervisor.stops;
+  }
+
   get restart(): ServerDefinition['restart'] {
     return this.#definition.restart;
   }

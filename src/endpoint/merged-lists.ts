@@ -96,14 +96,18 @@ export class MergedLists {
   /** A server has ended: a list that has not come yet may be of two, and one that it has refused may be asked for again. */
   ended(server: string): void {
     this.#asked.outdate(server, undefined, false);
-    const kinds = this.#withoutStopped?.get(server) ?? [];
-    this.#withoutStopped?.delete(server);
+    this.#stopped(server);
+  }
+
+  /** A server that was stopped is gone: what the caller was shown without it may be asked for again. */
+  #stopped(server: string, kinds: Iterable<ListKind> = this.#withoutStopped?.get(server) ?? []): void {
     for (const kind of kinds) {
       this.#asked.outdate(server, kind);
       // The next start, which may be for that very list, is no second word of it.
       this.#shown.forget(server, kind);
       this.changed(kind);
     }
+    this.#withoutStopped?.delete(server);
   }
 
   /**
@@ -156,6 +160,8 @@ export class MergedLists {
         this.#options.servers().map(async (server) => {
           const part = await this.#part(server, kind, extra, isShown);
           gathered.outdated.set(server.id, false);
+          // One that was stopped in its start has had its end.
+          this.#options.links.isRunning(server.id) || this.#stopped(server.id);
           return [server.id, part] as const;
         }),
       ),
@@ -216,6 +222,7 @@ export class MergedLists {
       },
       (error: unknown) => {
         this.#miss(server, kind, error, isAsked);
+        late && !links.isRunning(server.id) && this.#stopped(server.id);
         return missing;
       },
     );
@@ -267,14 +274,17 @@ export class MergedLists {
     if (!isAsked) {
       return;
     }
-    if (isDown) {
-      this.#missing ??= new MissingServers(this.#options);
-      this.#missing.add(server);
-    } else if (GatewayError.is(ours) && ours.code === 'SERVER_STOPPED') {
+    if (GatewayError.is(ours) && ours.code === 'SERVER_STOPPED') {
       // It is tried again when the caller asks again: nobody starts what the host stops.
       this.#withoutStopped ??= new Map();
       const kinds = this.#withoutStopped.get(server.id) ?? new Set();
       this.#withoutStopped.set(server.id, kinds.add(kind));
+    } else if (isDown) {
+      this.#missing ??= new MissingServers({
+        ...this.#options,
+        onStopped: (id) => this.#stopped(id, this.#shown.lacking(id)),
+      });
+      this.#missing.add(server);
     }
   }
 

@@ -5,6 +5,8 @@ import type { ServerLinks } from './server-links.js';
 export interface MissingServersOptions {
   readonly clock: Clock;
   readonly links: ServerLinks;
+  /** One was stopped, and is not tried any more. */
+  onStopped(server: string): void;
 }
 
 /** The servers that could not be asked for their lists: tries each again now and then, as often as its entry allows restarts. */
@@ -23,7 +25,8 @@ export class MissingServers {
       return;
     }
     const { max, backoffMs, maxBackoffMs } = server.restart;
-    const { clock, links } = this.#options;
+    const { clock, links, onStopped } = this.#options;
+    const { stops } = server;
     const state = { attempts: 0 };
     this.#missing.set(server.id, state);
     // By the end of a try a reload may have put another server in its place, which may be missing as well.
@@ -39,7 +42,12 @@ export class MissingServers {
       state.attempts += 1;
       const timer = clock.setTimeout(() => {
         this.#timers.delete(timer);
-        isCurrent() && links.to(server).open().then(end, again);
+        if (isCurrent() && server.stops !== stops) {
+          end();
+          onStopped(server.id);
+        } else if (isCurrent()) {
+          links.to(server).open().then(end, again);
+        }
       }, wait);
       this.#timers.add(timer);
     };

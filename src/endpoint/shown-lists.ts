@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ListItem, ListKind } from './list-kinds.js';
+import { allListKinds, type ListItem, type ListKind } from './list-kinds.js';
 
 type Digests = Partial<Record<ListKind, number>>;
 
@@ -21,6 +21,11 @@ export class ShownLists {
   isOther(server: string, kind: ListKind, items: readonly ListItem[]): boolean {
     const shown = this.#servers.get(server)?.[kind];
     return shown !== undefined && shown !== digest(items);
+  }
+
+  /** The lists that the caller was shown without this server, as none came of it. */
+  lacking(server: string): ListKind[] {
+    return allListKinds.filter((kind) => this.#servers.get(server)?.[kind] === none);
   }
 
   /** @param kind - of which alone it is forgotten what was shown */

@@ -39,6 +39,8 @@ export class Supervisor implements InstanceOwner {
   /** Ends what waits since the last stop and must not go on after the next one. */
   #nextStop: AbortController | undefined;
   #stops: Promise<void>[] = [];
+  /** How often it was stopped. */
+  stops = 0;
   #past: Past;
   readonly #closing = new AbortController();
 
@@ -185,6 +187,7 @@ export class Supervisor implements InstanceOwner {
       }),
     );
     this.#nextStop = undefined;
+    this.stops += 1;
     this.#ahead.stopped();
     const stop = this.#stopAll(graceMs, reason).finally(() => {
       this.#stops = this.#stops.filter((other) => other !== stop);

@@ -150,6 +150,58 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['b__x']);
   });
 
+  test.each(['caller', 'shared'])(
+    'is not tried again when it is stopped in the start that a list waits for; list_changed follows (isolation: %s)',
+    async (isolation) => {
+      const started = Promise.withResolvers<void>();
+      await using t = setUp(
+        { a: { ...good, on: { 'tools/list': () => hold } }, b: { ...good, open: () => started.promise } },
+        { entries: { b: { isolation } } },
+      );
+      await using caller = await t.caller();
+      const listing = caller.toolNames();
+      const { instance, request } = await t.server('a').request('tools/list');
+      await settle();
+      const stopped = t.gateway.stop('b');
+      started.resolve();
+      await stopped;
+      await t.clock.advance(5_000);
+      instance.answer(request, { tools: good.tools });
+      expect(await listing).toEqual(['a__x']);
+      const told = listChanged(caller);
+      await t.clock.advance(60_000);
+      expect(listChanged(caller)).toBe(told + 1);
+      expect(t.server('b').opens).toBe(1);
+      const again = caller.toolNames();
+      const next = await t.server('a').request('tools/list', 1);
+      next.instance.answer(next.request, { tools: good.tools });
+      expect(await again).toEqual(['a__x', 'b__x']);
+      await t.clock.advance(60_000);
+      expect(listChanged(caller)).toBe(told + 1);
+    },
+  );
+
+  test.each([
+    ['between two tries', 1],
+    ['in the midst of a try', 2],
+  ])('is not tried again when it is stopped %s; list_changed follows', async (_, opens) => {
+    const started = Promise.withResolvers<void>();
+    const open: Script['open'] = async (_context, nth) => {
+      await (nth > 1 && started.promise);
+      throw new Error('broken');
+    };
+    await using t = setUp({ a: good, b: { ...good, open } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await t.clock.advance(opens === 1 ? 0 : 5_000);
+    const stopped = t.gateway.stop('b');
+    started.resolve();
+    await stopped;
+    await t.clock.advance(600_000);
+    expect(t.server('b').opens).toBe(opens);
+    expect(listChanged(caller)).toBe(1);
+  });
+
   test('is not tried for ever', async () => {
     await using t = setUp(
       { b: { ...good, open: () => Promise.reject(new Error('broken')) } },
