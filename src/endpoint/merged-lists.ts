@@ -160,8 +160,7 @@ export class MergedLists {
         this.#options.servers().map(async (server) => {
           const part = await this.#part(server, kind, extra, isShown);
           gathered.outdated.set(server.id, false);
-          // One that was stopped in its start has had its end.
-          this.#options.links.isRunning(server.id) || this.#stopped(server.id);
+          this.#runs(server) || this.#stopped(server.id);
           return [server.id, part] as const;
         }),
       ),
@@ -222,7 +221,7 @@ export class MergedLists {
       },
       (error: unknown) => {
         this.#miss(server, kind, error, isAsked);
-        late && !links.isRunning(server.id) && this.#stopped(server.id);
+        late && !this.#runs(server) && this.#stopped(server.id);
         return missing;
       },
     );
@@ -286,6 +285,11 @@ export class MergedLists {
       });
       this.#missing.add(server);
     }
+  }
+
+  /** Its end is yet to come: one that was stopped in its start has had it, and an instance for one request alone has none. */
+  #runs({ id, isPerRequest }: EndpointServer): boolean {
+    return !isPerRequest && this.#options.links.isRunning(id);
   }
 
   /** No reload has replaced it. */

@@ -181,6 +181,24 @@ describe('a server that cannot start', () => {
     },
   );
 
+  test('with an instance for each request, and is stopped as a list waits for one, is announced after the list', async () => {
+    const started = Promise.withResolvers<void>();
+    const open: Script['open'] = (_, nth) => (nth === 2 ? started.promise : undefined);
+    await using t = setUp({ b: { ...good, open } }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['b__x']);
+    const listing = caller.toolNames();
+    await settle();
+    const stopped = t.gateway.stop('b');
+    started.resolve();
+    await stopped;
+    expect(await listing).toEqual([]);
+    await t.clock.advance(60_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(t.server('b').opens).toBe(2);
+    expect(await caller.toolNames()).toEqual(['b__x']);
+  });
+
   test.each([
     ['between two tries', 1],
     ['in the midst of a try', 2],
