@@ -22,7 +22,8 @@ export interface HttpSessionOptions<Incoming> {
    */
   readonly authenticate?: ((request: Incoming) => Caller | undefined | Promise<Caller | undefined>) | undefined;
   /**
-   * The WWW-Authenticate header of a 401.
+   * The WWW-Authenticate header of a 401. Where clients log in by OAuth, it names the metadata of the host:
+   * `Bearer resource_metadata="https://example.com/.well-known/oauth-protected-resource"`.
    *
    * @default 'Bearer'
    */
