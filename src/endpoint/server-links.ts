@@ -1,6 +1,7 @@
 import { toGatewayError } from '../instance/handshake.js';
 import { Link, type LinkOwner } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
+import { copyMessage } from '../transport/copy-message.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import { CurrentServer, type CurrentServerOptions } from './current-server.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -216,7 +217,7 @@ export class ServerLinks {
     const result = await runInterceptor(intercept, request, async () => {
       const list = await ask();
       ({ freshness } = list);
-      return { [kind]: list.items };
+      return { [kind]: toOwn(list.items) };
     });
     return {
       items: Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [],
@@ -267,6 +268,16 @@ export class ServerLinks {
       this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
     }
     return list;
+  }
+}
+
+/** A list for an interceptor, which may change it in place: the list itself may be kept, and for others. */
+function toOwn(items: readonly ListItem[]): readonly ListItem[] {
+  try {
+    return copyMessage(items);
+  } catch {
+    // What an in-process server may give, and JSON cannot hold.
+    return items.map((item) => ({ ...item }));
   }
 }
 

@@ -431,6 +431,30 @@ test('what an interceptor makes of a list that is none is no part of the merged 
   ]);
 });
 
+test('an interceptor that changes a list in place changes it for its own caller, and once', async () => {
+  const intercept: Interceptor = async ({ method, caller }, next) => {
+    const result = await next();
+    if (method === 'tools/list') {
+      const tools = result.tools as Json[];
+      (tools[0] as { inputSchema: Json }).inputSchema.title += '!';
+      caller.id === 'admin' && tools.push({ name: 'drop', inputSchema: {} });
+    }
+    return result;
+  };
+  const tools = [{ name: 'x', inputSchema: { type: 'object', title: 'all' } }];
+  await using t = setUp({ a: { tools } }, { intercept, entry: { isolation: 'shared', idle_timeout: '1s' } });
+  await using admin = await t.caller({}, { caller: { id: 'admin' } });
+  await using other = await t.caller({}, { caller: { id: 'other' } });
+  for (const opens of [1, 0]) {
+    expect(await admin.toolNames()).toEqual(['a__x', 'a__drop']);
+    expect(await other.list('tools')).toEqual([{ name: 'a__x', inputSchema: { type: 'object', title: 'all!' } }]);
+    expect(t.server('a').live).toHaveLength(opens);
+    // The next time it has idled, and what is known of it is shown.
+    await t.clock.advance(10_000);
+  }
+  expect(t.gateway.snapshot().a?.lists.tools).toEqual([{ name: 'x', inputSchema: { type: 'object', title: 'all' } }]);
+});
+
 describe('a raw connection with a filter', () => {
   const tools = [{ name: 'read' }, { name: 'drop' }];
   const entry = { tools: { deny: ['drop'] } };
