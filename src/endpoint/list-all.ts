@@ -12,6 +12,8 @@ const methodNotFound = -32601;
 export interface ServerList {
   readonly items: readonly ListItem[];
   readonly freshness: Freshness;
+  /** It is shown again later, perhaps to others. */
+  readonly isKept?: boolean;
 }
 
 /**

@@ -207,9 +207,11 @@ export class ServerLinks {
     extra: PeerExtra | undefined,
     ask = () => this.ask(server, kind),
   ): Promise<ServerList> {
-    const { intercept, caller } = this.#options;
+    const { intercept, caller, overHttp } = this.#options;
     if (intercept === undefined) {
-      return ask();
+      const list = await ask();
+      // Over HTTP it becomes JSON at once.
+      return list.isKept && !overHttp ? { ...list, items: toOwn(list.items) } : list;
     }
     const { method } = listKinds[kind];
     const request = { ...senderOf(extra, caller.current), server: server.id, method, params: {} };
@@ -249,7 +251,7 @@ export class ServerLinks {
     const link = this.to(server);
     const before = known ? this.snapshot(server) : undefined;
     // The server may have others by now.
-    const then = before && { items: before.lists[kind] ?? [], freshness: unknownFreshness };
+    const then = before && { items: before.lists[kind] ?? [], freshness: unknownFreshness, isKept: true };
     if (then !== undefined && !link.isRunning && !server.isRunning(this.#options.caller.current)) {
       return then;
     }
@@ -264,14 +266,15 @@ export class ServerLinks {
     }
     kind === 'tools' && this.#mirrored?.learn(server.id, list.items);
     const snapshot = this.snapshot(server);
-    if (snapshot?.lists[kind] !== undefined && !this.#closed && !this.#kept.has(link)) {
-      this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
+    if (snapshot?.lists[kind] === undefined || this.#closed || this.#kept.has(link)) {
+      return list;
     }
-    return list;
+    this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
+    return { ...list, isKept: true };
   }
 }
 
-/** A list for an interceptor, which may change it in place: the list itself may be kept, and for others. */
+/** A list for who may change it in place, an interceptor or a client in the same process: the list itself may be shown to others. */
 function toOwn(items: readonly ListItem[]): readonly ListItem[] {
   try {
     return copyMessage(items);

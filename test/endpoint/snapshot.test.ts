@@ -4,6 +4,7 @@ import type { GatewaySnapshot } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
+import type { TestCaller } from './test-caller.js';
 
 const full: Script = {
   tools: [{ name: 'x' }],
@@ -219,6 +220,38 @@ describe('in memory', () => {
     await t.clock.advance(1000);
     await stopping;
     expect(t.events.filter(({ type }) => type === 'list-incomplete')).toEqual([]);
+  });
+
+  test.each([
+    ['runs', 1],
+    ['has idled', 0],
+  ])('of a server that %s is not changed by who is shown it, and changes it in the same process', async (_, live) => {
+    const lists = () => ({
+      tools: [{ name: 'x', inputSchema: { type: 'object', properties: { p: { type: 'string' } } } }],
+      resources: [{ uri: 'x://1', annotations: { audience: ['user'] } }],
+    });
+    // As over a wire: each answer is another object.
+    const on = { 'tools/list': lists, 'resources/list': lists };
+    await using t = setUp({ a: { ...lists(), on } }, { entry: { ...shared, idle_timeout: '1m' } });
+    await using one = await t.caller();
+    await using other = await t.caller();
+    await one.toolNames();
+    await t.clock.advance(live === 1 ? 1_000 : 600_000);
+    const show = async (caller: TestCaller) => ({
+      tools: await caller.list('tools'),
+      resources: await caller.list('resources'),
+    });
+    const { tools, resources } = await show(one);
+    (tools as { inputSchema: { properties: Json } }[]).forEach(({ inputSchema }) => {
+      inputSchema.properties.p = { type: 'number' };
+    });
+    (resources as { annotations: { audience: string[] } }[])[0]?.annotations.audience.push('assistant');
+    expect(t.gateway.snapshot().a?.lists).toMatchObject(lists());
+    expect(await show(other)).toMatchObject({
+      ...lists(),
+      tools: lists().tools.map(({ inputSchema }) => ({ inputSchema })),
+    });
+    expect(t.server('a').live).toHaveLength(live);
   });
 
   test('a server without templates has a snapshot too', async () => {
