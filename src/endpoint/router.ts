@@ -183,6 +183,10 @@ export class Router {
     const origin = isEnd ? subscriptions.endOthers(uri, owner) : owner;
     const server = origin && servers.get(origin.server);
     if (origin !== undefined && server !== undefined) {
+      const tooMany = method === 'resources/subscribe' ? subscriptions.refusal(server.id) : undefined;
+      if (tooMany !== undefined) {
+        return calls.refuse(request, tooMany.code, tooMany.message, tooMany.data);
+      }
       const word =
         method === 'resources/subscribe' || isEnd
           ? subscriptions.say({ id, server: server.id, uri: origin.uri, form: uri as string, isEnd })

@@ -1,3 +1,6 @@
+import { GatewayError } from '../errors.js';
+import type { RpcError } from '../instance/exchanges.js';
+import { toErrorResponse } from '../instance/request-ledger.js';
 import { isPartOf } from '../instance/resource-part.js';
 import type { JSONRPCNotification, RequestId } from '../sdk.js';
 import { aliasUri, type ResourceOrigin } from './resource-owners.js';
@@ -30,18 +33,33 @@ interface Words {
   isOwed: boolean;
 }
 
+// Each is kept for as long as the caller stays, looked at with each update, and told to each next server.
+const mostSubscriptions = 10_000;
+
 /**
  * What one caller is subscribed to, by server: the server's URI, and the forms in which the caller asked for it. A word of the
  * caller counts from its answer on, unless a later one was answered before: a reload may have sent the two to two servers.
  */
 export class Subscriptions {
   readonly #forms = new Map<string, Map<string, Set<string>>>();
+  /** How many forms there are. */
+  #size = 0;
   readonly #words = new Map<string, Words>();
   readonly #onOwed: (server: string, uri: string) => void;
 
   /** @param onOwed - the server that there is now was not told of all that counts of a URI, and nothing more is under way */
   constructor(onOwed: (server: string, uri: string) => void) {
     this.#onOwed = onOwed;
+  }
+
+  /** Why the caller gets no more of them; undefined when it does. */
+  refusal(server: string): RpcError | undefined {
+    if (this.#size + this.#words.size < mostSubscriptions) {
+      return undefined;
+    }
+    const text = `the caller has ${mostSubscriptions} subscriptions, or has asked for so many`;
+    const error = new GatewayError('LIMIT_REACHED', text, { server });
+    return toErrorResponse('', error, error.message, false).error;
   }
 
   /** The caller has asked for a subscription, or for its end. */
@@ -158,13 +176,15 @@ export class Subscriptions {
 
   #add(server: string, uri: string, form: string): void {
     const byUri = this.#forms.get(server) ?? new Map<string, Set<string>>();
-    this.#forms.set(server, byUri.set(uri, (byUri.get(uri) ?? new Set()).add(form)));
+    const forms = byUri.get(uri) ?? new Set();
+    this.#size += forms.has(form) ? 0 : 1;
+    this.#forms.set(server, byUri.set(uri, forms.add(form)));
   }
 
   #remove(server: string, uri: string, form: string): void {
     const byUri = this.#forms.get(server);
     const forms = byUri?.get(uri);
-    forms?.delete(form);
+    this.#size -= forms?.delete(form) ? 1 : 0;
     if (forms?.size === 0) {
       byUri?.delete(uri);
     }

@@ -771,6 +771,22 @@ describe('resources', () => {
     expect(t.server('b').only.requests('resources/unsubscribe')).toHaveLength(times - 1);
   });
 
+  test('a caller may subscribe to ten thousand, and to others instead', async () => {
+    await using t = setUp({ a: { resourceTemplates: [{ uriTemplate: 'x://{n}', name: 'x' }] } });
+    await using caller = await t.caller();
+    await caller.list('resourceTemplates');
+    await Promise.all(
+      Array.from({ length: 9_999 }, (_, n) => caller.result('resources/subscribe', { uri: `x://${n}` })),
+    );
+    // What is not answered yet counts as well.
+    const [last, tooMany] = ['x://last', 'x://more'].map((uri) => caller.request('resources/subscribe', { uri }));
+    expect(await last).toMatchObject({ result: {} });
+    expect(await tooMany).toMatchObject({ error: { data: { code: 'LIMIT_REACHED', server: 'a', delivered: false } } });
+    expect(t.server('a').only.requests('resources/subscribe')).toHaveLength(10_000);
+    await caller.result('resources/unsubscribe', { uri: 'x://1' });
+    expect(await caller.request('resources/subscribe', { uri: 'x://more' })).toMatchObject({ result: {} });
+  });
+
   test('an unsubscription in a form that nobody has asked for leaves the other one', async () => {
     await using t = setUp({ a: { resources: [shared], on: read } });
     await using caller = await t.caller();
