@@ -99,7 +99,8 @@ export class SessionTasks {
       return response;
     }
     if ('error' in response) {
-      task.isRunning = false;
+      // An error of ours, or of the host, says nothing of the task.
+      task.isRunning &&= isOurs(response.error);
       return response;
     }
     task.isRunning = !hasEnded(response.result.status);
@@ -148,7 +149,7 @@ export class SessionTasks {
     const { session, taskId } = task;
     const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra);
     if ('error' in answer) {
-      task.isRunning = false;
+      task.isRunning &&= isOurs(answer.error);
       return answer;
     }
     const fields: Fields = { ...toModernTask(answer.result), taskId: task.shownId };
