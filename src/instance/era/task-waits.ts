@@ -1,5 +1,6 @@
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
+import { mayPass } from '../../transport/http/status.js';
 import { isFields } from '../../transport/modern.js';
 import { withRelatedTask } from '../../transport/tasks.js';
 import type { Response, RpcError } from '../exchanges.js';
@@ -49,11 +50,15 @@ interface Wait {
   news: string | undefined;
   /** How often news have restarted the time-out. */
   extensions: number;
+  /** How often in a row it was asked for in vain. */
+  vain: number;
 }
 
 const shortestPauseMs = 50;
 const usualPauseMs = 1_000;
 const longestPauseMs = 60_000;
+/** As often as the stream of an answer is taken up in vain. */
+const mostVainTries = 5;
 
 /** The caller's requests that wait for the ends of tasks: asks for each task now and then, and the caller for what it needs. */
 export class TaskWaits {
@@ -72,7 +77,7 @@ export class TaskWaits {
    */
   begin(id: RequestId, taskId: string, isHidden: boolean, pauseMs?: unknown): void {
     const asked = [...this.#waits.values()].find((other) => other.taskId === taskId)?.asked ?? new Map();
-    const nothing = { timer: undefined, deadline: undefined, news: undefined, extensions: 0 };
+    const nothing = { timer: undefined, deadline: undefined, news: undefined, extensions: 0, vain: 0 };
     const wait: Wait = { id, taskId, isHidden, asked, waiting: new Map(), ...nothing };
     this.#waits.set(id, wait);
     this.#restartTimeout(wait);
@@ -143,12 +148,27 @@ export class TaskWaits {
         return;
       }
       if ('error' in response) {
-        // What was called has become the task that is asked for.
-        this.#finish(wait, wait.isHidden ? { ...response, error: deliveredBefore(response.error) } : response);
+        this.#failed(wait, response.error);
       } else {
+        wait.vain = 0;
         this.#see(wait, response.result);
       }
     });
+  }
+
+  #failed(wait: Wait, error: RpcError): void {
+    const { data } = error;
+    const code = isFields(data) ? data.code : undefined;
+    const mayComeBack = isFields(data) && typeof data.status === 'number' && mayPass(data.status);
+    wait.vain += 1;
+    if ((code === 'CONNECTION_FAILED' || mayComeBack) && wait.vain < mostVainTries) {
+      return this.#pause(wait, undefined);
+    }
+    const { id, taskId, isHidden } = wait;
+    // An error of ours says nothing of the task, which nobody waits for any more.
+    isHidden && error.code > 0 && this.#options.request('tasks/cancel', { taskId }, () => {});
+    // What was called has become the task that is asked for.
+    this.#finish(wait, { jsonrpc: '2.0', id, error: isHidden ? deliveredBefore(error) : error });
   }
 
   #see(wait: Wait, task: Fields): void {
