@@ -4,8 +4,9 @@ import { ServerError } from '../instance/server-error.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
-// A server that pages for ever must not keep a list open for ever.
+// A server that pages for ever must not keep a list open for ever, nor fill the memory.
 const maxPages = 1_000;
+const maxMebibytes = 64;
 const methodNotFound = -32601;
 
 /** The whole list of a server. */
@@ -32,6 +33,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
   /** Each page until when it is good. */
   const pages: Freshness[] = [];
   const seen = new Set<unknown>();
+  const isTooLarge = countPages();
   let cursor: unknown;
   for (let page = 0; page < maxPages; page += 1) {
     const result = await link.ask(method, cursor === undefined ? undefined : { cursor }).catch((error: unknown) => {
@@ -47,6 +49,9 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     pages.push({ ttlMs: date() + ttlMs, isPublic });
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
+    }
+    if (isTooLarge(part)) {
+      throw new GatewayError('LIMIT_REACHED', `${method} has more than ${maxMebibytes} MiB`, { server });
     }
     // One at a time: a page may hold more items than a call can have arguments.
     for (const item of part) {
@@ -68,14 +73,38 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
 export async function listTasks(link: Link): Promise<unknown[]> {
   const items: unknown[] = [];
   const seen = new Set<unknown>();
+  const isTooLarge = countPages();
   let cursor: unknown;
   do {
     seen.add(cursor);
     const { tasks, nextCursor } = await link.ask('tasks/list', cursor === undefined ? undefined : { cursor });
+    if (isTooLarge(tasks)) {
+      break;
+    }
     for (const task of Array.isArray(tasks) ? tasks : []) {
       items.push(task);
     }
     cursor = nextCursor ?? undefined;
   } while (!seen.has(cursor) && seen.size < maxPages);
   return items;
+}
+
+/** Tells of each page whether the list is too large with it. The first one is a message like any other, and not counted. */
+function countPages(): (part: unknown) => boolean {
+  let isFirst = true;
+  let sum = 0;
+  return (part) => {
+    sum += isFirst ? 0 : sizeOf(part);
+    isFirst = false;
+    return sum > maxMebibytes * 1024 * 1024;
+  };
+}
+
+function sizeOf(part: unknown): number {
+  try {
+    return JSON.stringify(part)?.length ?? 0;
+  } catch {
+    // Only what is in this process gives what cannot be written as JSON.
+    return 0;
+  }
 }

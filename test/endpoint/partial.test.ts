@@ -388,6 +388,19 @@ describe('a server that returns rubbish', () => {
     expect(pages).toBeLessThanOrEqual(1_000);
   });
 
+  test('pages that would fill the memory cost its own part alone', async () => {
+    let pages = 0;
+    const description = 'x'.repeat(1024 * 1024);
+    const endless: Handler = () => ({ tools: [{ name: `t${pages}`, description }], nextCursor: `${++pages}` });
+    await using t = setUp({ a: good, b: { ...good, on: { 'tools/list': endless } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    expect(pages).toBe(65);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { reason: { code: 'LIMIT_REACHED', message: expect.stringContaining('tools/list has more than 64 MiB') } },
+    ]);
+  });
+
   test('a cursor that comes again ends the list', async () => {
     const circle: Handler = ({ params }) => ({
       tools: [{ name: `t${String(params?.cursor)}` }],
