@@ -132,9 +132,10 @@ export class Instance implements StrictTransportListener, PhaseListener {
     return this.user === undefined && this.#stopped === undefined && this.failure === undefined;
   }
 
-  /** True while one that had been ready ends, and nobody who uses it waits for that. */
+  /** True while one that had been ready, or took too long for that, ends, and nobody who uses it waits for that. */
   get isEndingUnused(): boolean {
-    return this.user === undefined && this.phase === 'stopping' && this.#transport !== undefined;
+    const isSomething = this.#transport !== undefined || this.failure !== undefined;
+    return this.user === undefined && this.phase === 'stopping' && isSomething;
   }
 
   /** Rejects when the server has ended since it was started. */

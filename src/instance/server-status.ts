@@ -69,6 +69,8 @@ export function toServerStatus(
   past: Past,
 ): Omit<ServerStatus, 'stale' | 'displayName'> {
   const leading = liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
+  // One that has failed, and is not gone yet, has failed all the same.
+  const error = instances.findLast(({ failure }) => failure)?.failure ?? past.error;
   const resting = policy.phase === 'crash-loop' ? 'crash-loop' : 'failed';
   return {
     id: definition.id,
@@ -79,7 +81,7 @@ export function toServerStatus(
     inFlight: instances.reduce((sum, instance) => sum + (instance.user?.inFlight ?? 0), 0),
     restarts: policy.restarts,
     lastExit: past.exit,
-    lastError: past.error && { code: past.error.code, message: past.error.message },
+    lastError: error && { code: error.code, message: error.message },
     instances: instances.map(toInstanceStatus),
   };
 }

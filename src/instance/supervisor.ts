@@ -140,7 +140,11 @@ export class Supervisor implements InstanceOwner {
       if (instance.hasBegun && signal.aborted && isOverdue(signal.reason)) {
         instance.fail(signal.reason);
       }
-      await instance.stop().catch(() => {});
+      const stopped = instance.stop().catch(() => {});
+      // Whose time is up is told so at once; the end of what was begun is waited for by the next start, and by close().
+      if (!isOverdue(error)) {
+        await stopped;
+      }
       throw error;
     } finally {
       place?.();

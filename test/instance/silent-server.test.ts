@@ -1,6 +1,7 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { createGateway, InProcessRuntime, type RuntimeFactory } from '../../src/index.js';
+import { settle } from '../support/fake-clock.js';
 
 /** A server that says on stderr what it waits for, a secret included. */
 const waiting = "console.error('waiting for the database of ' + process.env.TOKEN);";
@@ -82,3 +83,34 @@ test('a start that takes too long tells the last news of it', async () => {
     message: '"s": the start took longer than start_timeout (100 ms); the last news: ${TOKEN} is not there',
   });
 });
+
+test.each(['the next start', 'close()'])(
+  'a start that takes too long is told at its time-out; %s waits until what it has begun is gone',
+  async (what) => {
+    const clearing = Promise.withResolvers<void>();
+    const onOpen = vi.fn();
+    const slow: RuntimeFactory = {
+      type: 'slow',
+      spec: new InProcessRuntime().spec,
+      open: (_, { signal }) => {
+        onOpen();
+        return new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => void clearing.promise.then(() => reject(signal.reason)));
+        });
+      },
+    };
+    const servers = [{ id: 's', start_timeout: '100ms', runtime: { type: 'slow', server: () => undefined } }];
+    await using gateway = createGateway({ servers }, { runtimes: [slow] });
+    await expect(gateway.start('s')).rejects.toMatchObject({ code: 'START_TIMEOUT' });
+    const failed = { instances: [{ phase: 'stopping' }], lastError: { code: 'START_TIMEOUT' } };
+    expect(gateway.status('s')).toMatchObject(failed);
+    const onNext = vi.fn();
+    const next = (what === 'close()' ? gateway.close() : gateway.start('s')).then(onNext, onNext);
+    await settle();
+    expect(onNext).not.toHaveBeenCalled();
+    expect(onOpen).toHaveBeenCalledOnce();
+    clearing.resolve();
+    await next;
+    expect(onOpen).toHaveBeenCalledTimes(what === 'close()' ? 1 : 2);
+  },
+);
