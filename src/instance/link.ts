@@ -345,7 +345,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
         // Before it is closed: a server that runs and makes no handshake has failed.
         failure = (GatewayError.is(error) && transport.fail?.(error)) || error;
       }
-      await transport.close().catch(() => {});
+      // Whoever waits is told at once: the next one waits for its end, and so does close().
+      this.#rest.begin(transport.close());
       if (this.#givenUp === transport) {
         return this.#opened();
       }

@@ -114,3 +114,32 @@ test.each(['the next start', 'close()'])(
     expect(onOpen).toHaveBeenCalledTimes(what === 'close()' ? 1 : 2);
   },
 );
+
+test.each([
+  ['keeps silent', 'START_TIMEOUT', '1s', ''],
+  [
+    'refuses initialize',
+    'START_FAILED',
+    '1m',
+    `process.stdin.once('data', (line) => {
+      const error = { code: -32000, message: 'not today' };
+      console.log(JSON.stringify({ jsonrpc: '2.0', id: JSON.parse(line).id, error }));
+    });`,
+  ],
+])(
+  'the failure of a server that %s is told at once, however slowly it ends',
+  async (_, code, start_timeout, script) => {
+    // Ends a while after the end of its input.
+    const slowly = `${script} process.on('SIGTERM', () => {}); setInterval(() => {}, 1e6);`;
+    const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', slowly] };
+    await using gateway = createGateway({ servers: [{ id: 's', protocol: 'legacy', start_timeout, runtime }] });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(gateway.connect());
+    await expect(client.callTool({ name: 's__x' })).rejects.toMatchObject({ data: { code } });
+    const ending = { instances: [{ phase: 'stopping' }], lastError: { code } };
+    expect(gateway.status('s')).toMatchObject(ending);
+    await gateway.stop('s');
+    expect(gateway.status('s')).toMatchObject({ phase: 'failed', instances: [] });
+    await client.close();
+  },
+);
