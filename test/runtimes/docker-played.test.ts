@@ -1,7 +1,7 @@
 import { chmod, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
 import { ownerLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -41,6 +41,48 @@ test('docker: a container that runs on without its connection, as after a restar
   );
   await peer.close();
   expect(engine.hasContainer).toBe(false);
+});
+
+describe('docker: a container whose wait and connection are cut at once', () => {
+  const cutBoth = async (engine: PlayedEngine, waitAnswer?: object) => {
+    const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+    await peer.start();
+    engine.isRunning = true;
+    engine.waitAnswer = waitAnswer;
+    engine.cutWait();
+    engine.cut();
+    return peer;
+  };
+
+  test('has not lost its engine, which says that it runs', async () => {
+    await using engine = await PlayedEngine.listen();
+    const peer = await cutBoth(engine);
+    const { exit, message } = await peer.ended();
+    expect(exit).toMatchObject({ reason: 'connection-lost' });
+    expect(message).toContain('connection to the container played was lost, and it runs');
+    await peer.close();
+    expect(engine.hasContainer).toBe(false);
+  });
+
+  test('has ended, though the engine says so a moment later', async () => {
+    await using engine = await PlayedEngine.listen();
+    const peer = await cutBoth(engine, { StatusCode: 7 });
+    expect(await peer.ended()).toMatchObject({ code: 'SERVER_EXITED', exit: { code: 7 } });
+  });
+});
+
+test('docker: a stop whose wait for the end of the container is cut has its grace all the same', async () => {
+  await using engine = await PlayedEngine.listen();
+  const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+  await peer.start();
+  const closed = peer.close();
+  await setImmediate();
+  engine.cutWait();
+  await expect.poll(() => engine.calls.filter((call) => call === 'wait'), { timeout: 20_000 }).toHaveLength(2);
+  await expect.poll(() => engine.calls, { timeout: 20_000 }).toContain('stop');
+  engine.endServer({ StatusCode: 0 });
+  await closed;
+  expect(engine.removals).toBe(0);
 });
 
 test('docker: a removal of what a dead host has left, which the engine never answers, does not hold up close()', async () => {

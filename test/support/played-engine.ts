@@ -14,8 +14,12 @@ export class PlayedEngine implements AsyncDisposable {
   version = '1.44';
   /** Whether the container runs, as far as the engine tells. */
   isRunning = false;
+  /** What who asks from now on for the removal of the container is answered at once. */
+  waitAnswer: object | undefined;
   /** How often the container was to be removed. */
   removals = 0;
+  /** The names of the calls in the order in which they came. */
+  readonly calls: string[] = [];
   /** Whether a removal is ever answered. */
   removes = true;
   /** Containers that others have left. */
@@ -70,6 +74,11 @@ export class PlayedEngine implements AsyncDisposable {
     this.#waiter?.end(JSON.stringify(answer));
   }
 
+  /** Cuts the connection of who waits for the removal of the container. */
+  cutWait(): void {
+    this.#waiter?.socket?.destroy();
+  }
+
   /** Ends the connection to the container. */
   cut(): void {
     this.#attached?.end();
@@ -97,6 +106,7 @@ export class PlayedEngine implements AsyncDisposable {
     const { method, url = '' } = request;
     const { pathname } = new URL(url, 'http://engine');
     const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
+    this.calls.push(call);
     const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
     if (this.page !== undefined && call !== '_ping') {
       response.writeHead(200).end(this.page);
@@ -120,6 +130,7 @@ export class PlayedEngine implements AsyncDisposable {
       case 'wait':
         response.writeHead(200).flushHeaders();
         this.#waiter = response;
+        if (this.waitAnswer !== undefined) this.tellEnd(this.waitAnswer);
         break;
       case 'info':
         tell(200, { DockerRootDir: this.dataFolder });

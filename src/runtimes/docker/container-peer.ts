@@ -68,6 +68,8 @@ export class ContainerPeer implements StreamPeer {
   /** The engine itself said that the container is gone. */
   #removed = false;
   #stopping = false;
+  /** Nothing more is tried to end it by itself: it is removed. */
+  #isGivenUp = false;
 
   constructor(options: ContainerPeerOptions) {
     const { connection, stderrTailBytes } = options;
@@ -133,6 +135,7 @@ export class ContainerPeer implements StreamPeer {
     this.#stopping = true;
     try {
       await end();
+      this.#isGivenUp = true;
       connection.destroy();
       if (!this.#removed) {
         await removeContainer(engine, id, AbortSignal.timeout(removeMs));
@@ -169,7 +172,7 @@ export class ContainerPeer implements StreamPeer {
 
   /**
    * Undefined when the container is gone, and nobody has told how it ended. What cuts a connection that is silent for long, as a
-   * proxy does, has not ended the server: while there is the connection to that, the engine is asked again.
+   * proxy does, has not ended the server: the engine is asked again, while there is one.
    */
   async #awaitRemoval(): Promise<ContainerEnd | undefined> {
     const { engine, id, clock, waitAgain } = this.#options;
@@ -179,12 +182,12 @@ export class ContainerPeer implements StreamPeer {
       try {
         return await ended;
       } catch (error) {
-        if (this.#stopping) throw error;
+        if (this.#isGivenUp) throw error;
         if (clock.now() - since > heldMs) failures = 0;
         const isOver = await settledWithin(this.#connectionEnded, againMs[failures] ?? 0, clock);
-        const state = isOver ? await engine.inspect(id, AbortSignal.timeout(inspectMs)) : { running: false };
-        if (state === undefined) return undefined;
-        if (state.running || this.#stopping || failures === againMs.length) throw error;
+        // Where there is none, the engine may be lost.
+        if (isOver && (await engine.inspect(id, AbortSignal.timeout(inspectMs))) === undefined) return undefined;
+        if (this.#isGivenUp || failures === againMs.length) throw error;
         ended = waitAgain().then((waiting) => waiting.ended);
       }
     }
@@ -227,7 +230,7 @@ export class ContainerPeer implements StreamPeer {
       // The state of one that has just ended may be late on a busy machine.
       if (seenRunning) {
         const name = id.slice(0, 12);
-        const why = 'somebody has restarted it, or its server has closed stdout and stderr';
+        const why = 'somebody has restarted it, or its server has closed stdout and stderr, or a proxy cut it';
         const message = `the connection to the container ${name} was lost, and it runs: ${why}`;
         lose({ reason: 'connection-lost', message });
         break;
