@@ -191,7 +191,8 @@ export class JobRun {
         this.#pods = await cluster.list<Pod>(pods({ namespace }), { labelSelector });
         if (this.#pods.every(hasEnded)) return;
       } catch (error) {
-        if (isFailure(error, 'forbidden', 'unauthorized')) return;
+        // It will not be seen; that its Job is deleted is known.
+        if (isFailure(error, 'forbidden', 'unauthorized', 'foreign')) return;
       }
       await pause(pollMs, signal, this.clock).catch(() => {});
     }
