@@ -9,6 +9,8 @@ import type { Pod } from './objects.js';
 import { Sweeper } from './sweeper.js';
 
 const renewMs = 15_000;
+/** When news that was refused is asked for again. */
+const newsMs = 10_000;
 /** How long an API server may go on with a request after nobody waits for its answer, or after it gave up itself. */
 const lateMs = 60_000;
 
@@ -16,7 +18,7 @@ const lateMs = 60_000;
 export interface PodListener {
   /** All there are, after each change. */
   changed(pods: readonly Pod[]): void;
-  /** There will be no more news. */
+  /** There is no news, unless it may be asked for again some time. */
   failed(error: KubernetesError): void;
 }
 
@@ -39,6 +41,7 @@ export class Claim {
   #watch: Watch | undefined;
   #pods: readonly Pod[] | undefined;
   #timer: unknown;
+  #newsTimer: unknown;
   #clearing: Promise<unknown> | undefined;
   #closed = false;
 
@@ -99,6 +102,7 @@ export class Claim {
   readonly close = once(async (): Promise<readonly string[]> => {
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
+    this.#clock.clearTimeout(this.#newsTimer);
     this.#sweeper.close();
     this.#watch?.close();
     // Whoever waits for the end of a pod gets no more news, and has to ask.
@@ -176,6 +180,7 @@ export class Claim {
   }
 
   #startWatch(): void {
+    this.#clock.clearTimeout(this.#newsTimer);
     this.#watch = this.cluster.watch<Pod>(pods({ namespace: this.namespace }), {
       labelSelector: `${leaseLabel}=${this.lease}`,
       changed: (items) => {
@@ -186,6 +191,10 @@ export class Claim {
         this.#watch = undefined;
         this.#pods = undefined;
         for (const listener of [...this.#listeners.values()]) listener.failed(error);
+        // The servers that run go on without.
+        this.#newsTimer = this.#clock.setTimeout(() => {
+          if (this.#watch === undefined && this.#listeners.size > 0) this.#startWatch();
+        }, newsMs);
       },
     });
   }

@@ -48,6 +48,7 @@ export class JobRun {
     this.#unlisten = claim.listen(names.job, {
       changed: (found) => {
         this.#pods = found;
+        this.#watchFailure = undefined;
         this.#seen ||= found.length > 0;
         this.#wake();
       },
@@ -92,8 +93,12 @@ export class JobRun {
     });
   }
 
-  /** Resolves with what `judge` makes of the pods, as soon as it makes something of them. */
-  until<T>(judge: (pods: readonly Pod[]) => T | undefined, signal?: AbortSignal): Promise<T> {
+  /**
+   * Resolves with what `judge` makes of the pods, as soon as it makes something of them.
+   *
+   * @param isPatient - waits also while there is no news; else that is what it rejects with
+   */
+  until<T>(judge: (pods: readonly Pod[]) => T | undefined, signal?: AbortSignal, isPatient = false): Promise<T> {
     return new Promise((resolve, reject) => {
       const settle = (run: () => void) => {
         this.#waiting.delete(look);
@@ -102,7 +107,7 @@ export class JobRun {
       };
       const abort = () => settle(() => reject(signal?.reason));
       const look = () => {
-        if (this.#watchFailure !== undefined) {
+        if (this.#watchFailure !== undefined && !isPatient) {
           settle(() => reject(this.#watchFailure));
           return;
         }

@@ -124,15 +124,16 @@ export class PodPeer implements StreamPeer {
     return { ...exit, reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };
   }
 
-  /** What Kubernetes says of the container's end. */
+  /** What Kubernetes says of the container's end. While it says nothing, the connection tells that it runs. */
   async #toldExit(): Promise<PeerExit> {
+    const judge = (pods: readonly Pod[]): PeerExit | undefined => {
+      const pod = pods.find(({ metadata }) => metadata.uid === this.#podUid);
+      if (pod === undefined) return { reason: 'deleted', message: 'its pod was deleted' };
+      const state = judgePod(pod, this.#run.names.job);
+      return state.phase === 'ended' ? state.exit : undefined;
+    };
     const exit = await this.#run
-      .until((pods): PeerExit | undefined => {
-        const pod = pods.find(({ metadata }) => metadata.uid === this.#podUid);
-        if (pod === undefined) return { reason: 'deleted', message: 'its pod was deleted' };
-        const state = judgePod(pod, this.#run.names.job);
-        return state.phase === 'ended' ? state.exit : undefined;
-      })
+      .until(judge, undefined, true)
       .catch((error: Error): PeerExit => ({ reason: 'connection-lost', message: error.message }));
     if (this.#stopping || exit.reason !== 'deleted') return exit;
     return exitOfJob(exit, await this.#run.current());

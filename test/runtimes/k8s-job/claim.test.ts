@@ -1,7 +1,9 @@
 import type { ServerResponse } from 'node:http';
+import { PassThrough } from 'node:stream';
 import { expect, test, vi } from 'vitest';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
 import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
+import { PodPeer } from '../../../src/runtimes/k8s-job/pod-peer.js';
 import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs } from '../../../src/runtimes/shared/kubernetes/resources.js';
@@ -289,3 +291,60 @@ test.each(['was aborted', 'failed'])(
     await eventually('the end of the connections', async () => fake.connections === 0 || undefined);
   },
 );
+
+test('a server whose pod may not be watched any more runs on, and its end is told once it may be again', async () => {
+  await using fake = await FakeApiServer.listen();
+  const names = { job: 'mcp-blind', lease: 'mcp-gateway-test', server: 'blind' };
+  const metadata = { ...runningPod.metadata, labels: { 'open-mcp-gateway/job': names.job } };
+  const podIn = (state: object) => ({ metadata, status: { containerStatuses: [{ name: 'mcp', state }] } });
+  let pod = podIn({ running: {} });
+  let isAllowed = true;
+  let refusals = 0;
+  const watches = new Set<ServerResponse>();
+  fake.answer = ({ method, url = '' }, response) => {
+    if (method === 'GET' && url.includes('/pods?') && !isAllowed) {
+      refusals += 1;
+      sendJson(response, 403, { message: 'no pods' });
+    } else if (url.includes('watch=')) {
+      watches.add(response);
+      response.writeHead(200).flushHeaders();
+    } else {
+      const items = url.includes('/pods?') ? [pod] : [];
+      sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items });
+    }
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  const until = (what: string, condition: () => boolean) =>
+    eventually(what, async () => {
+      await clock.advance(2_000);
+      return condition() || undefined;
+    });
+  try {
+    const run = new JobRun(claim, names, { namespace: 'home', image: 'image' }, clock);
+    await run.create({});
+    const found = await run.until(([first]) => first);
+    const closed = Promise.withResolvers<undefined>();
+    const streams = { readable: () => new PassThrough(), writable: () => new PassThrough() };
+    const socket = { protocol: 'v5.channel.k8s.io', closed: closed.promise, close: async () => {}, ...streams };
+    const early = { messages: Buffer.alloc(0), others: '', attached: Buffer.alloc(0) };
+    const peer = new PodPeer({ run, pod: found, socket, early, clock, stderrTailBytes: 1024 });
+    const onExit = vi.fn();
+    void peer.exited.then(onExit);
+    await until('the watch', () => watches.size > 0);
+    isAllowed = false;
+    for (const watch of watches) watch.end();
+    const since = clock.now();
+    const isOver = () => onExit.mock.calls.length > 0 || (clock.now() - since > 200_000 && refusals > 15);
+    await until('refusals for minutes', isOver);
+    expect(onExit).not.toHaveBeenCalled();
+    isAllowed = true;
+    pod = podIn({ terminated: { exitCode: 7 } });
+    await until('the end', () => onExit.mock.calls.length > 0);
+    expect(onExit).toHaveBeenCalledWith({ code: 7 });
+  } finally {
+    await claim.close();
+    await clusters.close();
+  }
+});
