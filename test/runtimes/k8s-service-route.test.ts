@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../src/options.js';
@@ -12,12 +12,12 @@ import { loadUndici } from '../../src/transport/http/load.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../support/kubernetes/fake-api-server.js';
 
-test('a session that is closed while its pod goes does not go on to another one', async () => {
-  // A server without sessions, which never answers.
-  const server = createServer().listen(0, '127.0.0.1');
+async function listen(answer: RequestListener = () => {}) {
+  const server = createServer(answer).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const undici = await loadUndici();
+  /** Named for its pod. */
   const made = (key: string) => {
     const endpoint = { key, pod: key, address: '127.0.0.1', port, ready: true, leaving: false };
     const settings = { tls: undefined, connectTimeoutMs: 5_000, proxy: false, maxConnections: undefined } as const;
@@ -45,15 +45,45 @@ test('a session that is closed while its pod goes does not go on to another one'
     going,
   );
   await session.start();
+  const close = async () => {
+    await Promise.all([going.close(), staying.close()]);
+    server.closeAllConnections();
+    server.close();
+  };
+  return { server, session, going, staying, [Symbol.asyncDispose]: close };
+}
+
+test('a session that is closed while its pod goes does not go on to another one', async () => {
+  // A server without sessions, which never answers.
+  await using scene = await listen();
+  const { server, session, going, staying } = scene;
   const asked = once(server, 'request');
   const sent = session.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
   await asked;
   going.leave();
   await Promise.all([session.close(), sent.catch(() => {})]);
   expect([going.guests, staying.guests]).toEqual([0, 0]);
-  await Promise.all([going.close(), staying.close()]);
-  server.closeAllConnections();
-  server.close();
+});
+
+test('a session whose pod serves the port no more is told that the port may be why', async () => {
+  const result = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } };
+  await using scene = await listen(({ method }, response) => {
+    if (method === 'POST') sendJson(response, 200, { jsonrpc: '2.0', id: 1, result }, { 'mcp-session-id': 'one' });
+    else response.writeHead(405).end();
+  });
+  const { session, going } = scene;
+  const lost = new Promise<Error>((resolve) => {
+    session.onerror = resolve;
+  });
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } };
+  await session.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params });
+  going.leave();
+  expect(await lost).toMatchObject({
+    code: 'SESSION_LOST',
+    message: expect.stringMatching(
+      /pod "going" .* shut down, or serves the port of the service no more; connect again/,
+    ),
+  });
 });
 
 test('the pods of a port that was renamed are found, though a proxy answers the first question for them', async () => {

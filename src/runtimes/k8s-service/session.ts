@@ -74,7 +74,8 @@ export class ServiceSession extends HttpTransport implements Guest {
 
   #lossError(delivered: false | 'unknown'): GatewayError {
     const { name } = this.#route.target;
-    const message = `the session was lost with ${name} of ${this.#service}, which was deleted, replaced or is being shut down; connect again`;
+    const why = 'which was deleted, replaced or is being shut down, or serves the port of the service no more';
+    const message = `the session was lost with ${name} of ${this.#service}, ${why}; connect again`;
     const exit = { reason: 'session-lost', stderrTail: '' };
     return new GatewayError('SESSION_LOST', message, { server: this.#server, exit, delivered });
   }

@@ -39,7 +39,7 @@ export class Target {
     return this.#endpoint.ready && !this.#gone;
   }
 
-  /** It is no longer part of the service: it was deleted, replaced, or is being shut down. */
+  /** It is no longer part of the service: it was deleted, replaced, or is being shut down; or the port has another name now. */
   get gone(): boolean {
     return this.#gone;
   }
