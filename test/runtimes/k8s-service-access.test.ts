@@ -93,11 +93,7 @@ describeWithKubernetes('k8s-service with the rights of a ServiceAccount', () => 
     expect(ok).toBe(false);
     const inNamespace = `in namespace "${namespace.name}"; grant it, as in the Role that gateway.rbac() gives`;
     expect(problems).toEqual([
-      `may not get services ${inNamespace}`,
-      `may not list endpointslices.discovery.k8s.io ${inNamespace}`,
-      `may not watch endpointslices.discovery.k8s.io ${inNamespace}`,
-      `may not get pods/portforward ${inNamespace}`,
-      `may not create pods/portforward ${inNamespace}`,
+      `may not get services, list/watch endpointslices.discovery.k8s.io, get/create pods/portforward ${inNamespace}`,
     ]);
     await expect(runtime.open(spec(), createRuntimeContext({ server: 'orders' }))).rejects.toMatchObject({
       code: 'START_FAILED',

@@ -38,11 +38,9 @@ export class K8sJobServers {
     const problems: string[] = [];
     try {
       const cluster = await abortable(this.#clusters.open(spec.context), signal);
-      problems.push(
-        ...(await findMissingAccess(cluster, accessRules(spec, Object.keys(context.env).length > 0), signal)),
-      );
-      const refusal = await findRefusal(cluster, spec, context);
-      if (refusal !== undefined && problems.length === 0) problems.push(refusal);
+      const missing = await findMissingAccess(cluster, accessRules(spec, Object.keys(context.env).length > 0), signal);
+      const problem = missing ?? (await findRefusal(cluster, spec, context));
+      if (problem !== undefined) problems.push(problem);
     } catch (error) {
       signal.throwIfAborted();
       if (!GatewayError.is(error) && !(error instanceof KubernetesError)) throw error;

@@ -76,7 +76,7 @@ export class K8sServiceServers {
       // In the cluster there is a way without any right.
       if (way === 'port-forward') {
         const missing = await findMissingAccess(cluster, accessRules({ ...spec, reach: way }), signal);
-        if (missing.length > 0) return { ok: false, problems: missing };
+        if (missing !== undefined) return { ok: false, problems: [missing] };
         const problem = await findServiceProblem(cluster, spec, server, signal);
         if (problem !== undefined) return { ok: false, problems: [problem] };
       }
