@@ -11,9 +11,6 @@ import { FaultyEngine } from './engine.js';
 export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
   readonly #foreign: PlayedContainer[] = [];
   #isFar = false;
-  /** Those that have lost a connection: one that loses both looks like one whose engine was started anew. */
-  readonly #cutOff = new Set<PlayedContainer>();
-  readonly #waitCut = new Set<PlayedContainer>();
   /** It stays as good as it is. */
   #isTame = false;
   /** The engine was there all the time, and has done what it was asked. */
@@ -94,9 +91,10 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
   protected override judgeEnd(): void {
     const { judge } = this;
     const { containers, made } = this.#engine;
-    const isCalm = this.#isCalm && [...this.#cutOff].every((one) => !this.#waitCut.has(one));
-    if (isCalm) judge.count('calm');
-    if (isCalm && judge.counts.has('engine-lost')) judge.problem('the engine was lost, and it was there all the time');
+    if (this.#isCalm) judge.count('calm');
+    if (this.#isCalm && judge.counts.has('engine-lost')) {
+      judge.problem('the engine was lost, and it was there all the time');
+    }
     for (const one of this.#foreign) {
       if (containers.get(one.id)?.state !== 'running')
         judge.problem(`the container ${one.name} of others does not run`);
@@ -132,12 +130,10 @@ export class Schedule extends HostSchedule<DockerSpec, PlayedContainer> {
 
   #cut(container: PlayedContainer, clean: boolean): void {
     this.happens('cut', `${container.name} loses its connection`);
-    this.#cutOff.add(container);
     container.cut(clean);
   }
 
   #cutWaits(container: PlayedContainer): void {
-    this.#waitCut.add(container);
     this.happens('wait cut', `the waits for the end of ${container.name} are cut`, this.#engine.cutWaits(container));
   }
 
