@@ -4,6 +4,11 @@ import { defineConfig } from 'tsup';
 // Here and not by `clean`: two builds that run side by side would clean away each other's files.
 rmSync('dist', { recursive: true, force: true });
 
+// These are loaded when they are needed, as are parts of this package; the others have no CommonJS.
+const byRequire = /\bimport\((["'](?:\.[^"']+|undici|ws|yaml|@modelcontextprotocol\/[^"']+)["'])\)/g;
+// Where it is imported from an ES module that a bundler made, it has no names but this one.
+const byDefault = /\bimport\((["']cross-spawn["'])\)/g;
+
 export default defineConfig([
   {
     entry: { index: 'src/index.ts', testing: 'src/testing/index.ts' },
@@ -13,6 +18,19 @@ export default defineConfig([
     splitting: true,
     target: 'node22.19',
     treeshake: true,
+    plugins: [
+      {
+        // CommonJS may run where there is no import(): under Jest, or in what is made of a snapshot.
+        name: 'require-what-can-be',
+        renderChunk(code) {
+          if (this.format !== 'cjs') return undefined;
+          const required = code
+            .replaceAll(byRequire, 'Promise.resolve().then(() => require($1))')
+            .replaceAll(byDefault, 'Promise.resolve().then(() => ({ default: require($1) }))');
+          return { code: required };
+        },
+      },
+    ],
     // The CommonJS build has no `import.meta`; what uses it looks at `__dirname` there.
     esbuildOptions: (options) => {
       options.logOverride = { 'empty-import-meta': 'silent' };

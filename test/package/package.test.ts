@@ -118,6 +118,46 @@ describe('both formats in one process', () => {
   });
 });
 
+// So does Jest run CommonJS, and what is made of a snapshot.
+test('CommonJS starts servers, reaches them and reads YAML where there is no import()', () => {
+  const output = run(
+    'cjs',
+    `
+    const { Module, createRequire } = require('node:module');
+    const { dirname } = require('node:path');
+    const { Script } = require('node:vm');
+    Module.prototype._compile = function (code, filename) {
+      const wrapped = '(function (exports, require, module, __filename, __dirname) {' + code + '\\n})';
+      const load = new Script(wrapped, { filename }).runInThisContext();
+      load.call(this.exports, this.exports, createRequire(filename), this, filename, dirname(filename));
+    };
+    const { createGateway, parseCatalog, DockerRuntime } = require('open-mcp-gateway');
+    const command = process.execPath;
+    const servers = [
+      { id: 'child', runtime: { type: 'local-process', command, args: ['-e', 'process.stdin.resume()'] } },
+      { id: 'url', runtime: { type: 'remote-sse', url: 'http://127.0.0.1:9/mcp' } },
+      { id: 'container', runtime: { type: 'docker', image: 'x' } },
+    ];
+    const env = { DOCKER_HOST: 'unix:///nowhere/docker.sock' };
+    const gateway = createGateway({ servers }, { runtimes: [new DockerRuntime({ env })] });
+    (async () => {
+      console.log((await parseCatalog('servers: []')).servers.length);
+      for (const { id } of servers) {
+        const words = await gateway.connect(id).start().then(() => 'started', ({ message }) => message);
+        console.log(words.slice(0, 40));
+      }
+      await gateway.close();
+    })();
+  `,
+  );
+  expect(output.split('\n')).toEqual([
+    '0',
+    'started',
+    '"url": could not connect to http://127.0',
+    '"container": no container engine answers',
+  ]);
+});
+
 describe('nothing else is importable', () => {
   test.each([
     'open-mcp-gateway/package.json',
