@@ -18,6 +18,7 @@ export default defineConfig([
     splitting: true,
     target: 'node22.19',
     treeshake: true,
+    define: { isPartOfKit: 'true' },
     plugins: [
       {
         // CommonJS may run where there is no import(): under Jest, or in what is made of a snapshot.

@@ -36,9 +36,10 @@ async function main() {
 main();
 `;
 
-test.each(['esm', 'cjs'] as const)('works when esbuild makes one file of it, as %s', async (format) => {
+/** Makes one file of a program. */
+async function bundle(text: string, format: 'esm' | 'cjs'): Promise<string> {
   const entry = join(project.folder, 'program.mjs');
-  writeFileSync(entry, program);
+  writeFileSync(entry, text);
   const outfile = join(elsewhere, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs');
   const { warnings } = await build({
     entryPoints: [entry],
@@ -56,6 +57,34 @@ test.each(['esm', 'cjs'] as const)('works when esbuild makes one file of it, as 
     }),
   });
   expect(warnings.map(({ text, location }) => `${location?.file}: ${text}`)).toEqual([]);
+  return outfile;
+}
+
+test.each(['esm', 'cjs'] as const)('works when esbuild makes one file of it, as %s', async (format) => {
+  const outfile = await bundle(program, format);
   const output = execFileSync(process.execPath, [outfile, serverPath('tools')], { cwd: elsewhere, encoding: 'utf8' });
   expect(output).toBe('{"text":"hello"}\n');
 });
+
+const kit = `
+import { once } from 'node:events';
+import { createTestGateway } from 'open-mcp-gateway/testing';
+
+async function main() {
+  const t = createTestGateway({ a: { tools: [{ name: 'x' }] } });
+  await t.connect().start();
+  // At the end of the input the reference server, as a program, ends.
+  await once(process.stdin.resume(), 'end');
+  await t[Symbol.asyncDispose]();
+  console.log('done');
+}
+main();
+`;
+
+test.each(['esm', 'cjs'] as const)(
+  'the kit for tests leaves the program alone whose file it is in, as %s',
+  async (format) => {
+    const outfile = await bundle(kit, format);
+    expect(execFileSync(process.execPath, [outfile], { cwd: elsewhere, encoding: 'utf8' })).toBe('done\n');
+  },
+);
