@@ -15,6 +15,7 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
+import { setImmediate } from '../util/immediate.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
 import { unknownTool } from './late-refusal.js';

@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
+import { setImmediate } from '../util/immediate.js';
 import { once } from '../util/once.js';
 import { durationProblem, parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';

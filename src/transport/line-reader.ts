@@ -1,5 +1,6 @@
 import type { Clock } from '../options.js';
 import { settledWithin } from '../util/abort.js';
+import { setImmediate } from '../util/immediate.js';
 import { LineBuffer } from './line-buffer.js';
 import { smallestPart } from './message-json.js';
 import { PiecedBytes } from './pieced-bytes.js';

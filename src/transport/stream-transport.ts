@@ -5,6 +5,7 @@ import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
+import { setImmediate } from '../util/immediate.js';
 import { deliver, runCallback } from './callback.js';
 import { partOf, takesPart, withPart } from './json-part.js';
 import { isJsonRpcMessage, isProgress } from './json-rpc.js';

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { setImmediate } from '../../util/immediate.js';
 
 /** What waits for its turn, by connection: one listener for all, of which there may be many. */
 const queues = new WeakMap<Socket, Set<ServerResponse>>();

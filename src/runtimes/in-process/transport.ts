@@ -7,6 +7,7 @@ import { Inbox } from '../../transport/inbox.js';
 import { isJsonRpcMessage, isProgress } from '../../transport/json-rpc.js';
 import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
+import { setImmediate } from '../../util/immediate.js';
 import { once } from '../../util/once.js';
 
 /** How long a server may take to close. It cannot be killed, so after that it is given up. */

@@ -7,6 +7,7 @@ import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
 import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { heldOpen } from '../../util/held-open.js';
+import { setImmediate } from '../../util/immediate.js';
 import { borrowOutput } from './output.js';
 import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
 

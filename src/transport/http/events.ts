@@ -1,3 +1,4 @@
+import { setImmediate } from '../../util/immediate.js';
 import { BodyTooLarge, readBody } from './body.js';
 import type { HttpAnswer } from './call.js';
 import { EventParser } from './event-parser.js';

@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { settledWithin } from '../../util/abort.js';
+import { setImmediate } from '../../util/immediate.js';
 import { answerInvalid } from './answer-error.js';
 import { Exchange } from './exchange.js';
 import type { WireOptions } from './wire.js';

@@ -1,0 +1,7 @@
+import { setImmediate as ofNode } from 'node:timers';
+
+/**
+ * Node's own, also where a test has put fake timers in the place of the global one: a turn of the event loop is no time, and
+ * nobody would let it go by.
+ */
+export const setImmediate = ofNode;
