@@ -152,6 +152,13 @@ describe('a server that cannot start says what is wrong and how to mend it', () 
     }
   });
 
+  test('folders of PATH that cannot be looked into are told where a command is not found', () => {
+    using _ = asNobody();
+    expect(findCommand('tool', '/', folder, `/bin:${folder}/closed/inside:/usr/bin`)).toEqual({
+      problem: expect.stringContaining('(its PATH has 3 folders, 1 of which cannot be looked into: EACCES)'),
+    });
+  });
+
   test('check() finds the same', async () => {
     const runtime = new LocalProcessRuntime();
     for (const [, spec, message, env] of cases.slice(0, 14)) {

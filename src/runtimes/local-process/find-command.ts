@@ -19,11 +19,9 @@ export function findCommand(command: string, workingDir: string, baseDir: string
   }
   const file = command.includes('/') ? resolve(baseDir, command) : searchPath(command, path, workingDir);
   if (file === undefined) {
-    const folders = path.split(delimiter).length;
     const remedy = /\S\s/.test(command) ? 'arguments go into args' : 'install it or give its path in command';
-    const where = path === '' ? 'its PATH is empty' : `its PATH has ${folders} folders`;
     return {
-      problem: `command "${printable(command)}" was not found; ${remedy} (${where})`,
+      problem: `command "${printable(command)}" was not found; ${remedy} (${searched(command, path, workingDir)})`,
     };
   }
   const found = look(file);
@@ -87,6 +85,17 @@ function searchPath(command: string, path: string, workingDir: string): string |
     }
   }
   return forbidden;
+}
+
+/** Where a command was looked for in vain. */
+function searched(command: string, path: string, workingDir: string): string {
+  if (path === '') {
+    return 'its PATH is empty';
+  }
+  const folders = path.split(delimiter).map((folder) => look(join(resolve(workingDir, folder), command)));
+  const unseen = folders.filter((found) => typeof found === 'string');
+  const which = unseen.length === 0 ? '' : `, ${unseen.length} of which cannot be looked into: ${unseen[0]}`;
+  return `its PATH has ${folders.length} folders${which}`;
 }
 
 /** What stands at a path; undefined when nothing does, and the code of the system when it does not tell. */
