@@ -294,6 +294,23 @@ test('a result that was lost with a connection is asked for again', async () => 
   });
 });
 
+test('a task that is complete has not failed when its result cannot be had at the time', async () => {
+  const script = legacyServer({ status: 'completed' }, { 'tasks/result': () => hold });
+  await using setup = setUp({ one: script }, { entry: { request_timeout: '1m' } });
+  await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  await caller.result('tools/list');
+  await caller.call('one__slow');
+  const late = caller.error('tasks/get', { taskId: 't1' });
+  await setup.server('one').request('tasks/result');
+  await setup.clock.advance(60_000);
+  expect(await late).toMatchObject({ data: { code: 'REQUEST_TIMEOUT' } });
+  script.on = { ...script.on, 'tasks/result': () => ({ content: [], structuredContent: { done: true } }) };
+  expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+    status: 'completed',
+    result: { structuredContent: { done: true } },
+  });
+});
+
 test('a request for a task that something holds is answered when the gateway closes', async () => {
   const entered = Promise.withResolvers<void>();
   const intercept: Interceptor = ({ method }, next) => {

@@ -182,6 +182,10 @@ export class SessionTasks {
   /** In this era a task has failed only when there is an error instead of a result. */
   async #ended(task: SessionTask, fields: Fields, extra: PeerExtra | undefined): Promise<Response> {
     const payload = await this.#result(task, extra);
+    if ('error' in payload && fields.status === 'completed' && isOurs(payload.error)) {
+      // A client asks for one that has failed no more, and this one has a result.
+      return payload;
+    }
     return this.#toResponse(
       'error' in payload
         ? { ...fields, status: 'failed', error: payload.error }
