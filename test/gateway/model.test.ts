@@ -22,6 +22,7 @@ const happenings = [
     'task: tasks/list',
     'question of a task',
     'answer to a task',
+    'task played out',
   ],
   ...['reload', 'start', 'stop', 'restart', 'delivered: true', 'delivered: false', 'delivered: unknown'],
   ...['tools/call', 'prompts/get', 'resources/read', 'completion/complete', 'check', 'LIMIT_REACHED', 'CRASH_LOOP'],

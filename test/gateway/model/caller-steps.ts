@@ -2,7 +2,7 @@ import type { RequestId } from '../../../src/sdk.js';
 import type { Json } from '../../endpoint/scripted-server.js';
 import type { Chance } from './chance.js';
 import { serverIds } from './entries.js';
-import type { Call, How } from './judge.js';
+import type { Call, How, Sent } from './judge.js';
 import { levels } from './levels.js';
 import { type Asked, isThere, join, type Member } from './members.js';
 import { foreign, uriOf } from './servers.js';
@@ -91,11 +91,16 @@ export class CallerSteps {
       return;
     }
     const how = chance.one<How>(['pass', 'pass', 'pass', 'wait', 'refuse', 'replace']);
-    const isTask = member.era === 'legacy' && chance.oneIn(this.#world.isAboutTasks ? 2 : 4);
+    const { isAboutTasks } = this.#world;
+    const isTask = member.era === 'legacy' && chance.oneIn(isAboutTasks ? 2 : 4);
+    // Where it is about tasks, few servers have many of them.
+    const isFew = isAboutTasks && !chance.oneIn(4);
     this.#world.call(
       member,
-      member.to ?? chance.one(serverIds),
-      chance.one<What>(['go', 'go', 'go', 'now', 'slow', 'slow', 'ask', 'read', 'complete']),
+      member.to ?? (isFew ? chance.one(['a', 'b']) : chance.one(serverIds)),
+      isFew
+        ? chance.one<What>(['go', 'slow', 'slow'])
+        : chance.one<What>(['go', 'go', 'go', 'now', 'slow', 'slow', 'ask', 'read', 'complete']),
       how,
       id,
       chance.pick(tokens),
@@ -105,9 +110,12 @@ export class CallerSteps {
 
   cancel(member: Member, chance: Chance): void {
     const sent = chance.pick([...member.open.values()].filter(({ method }) => method !== 'initialize'));
-    if (sent === undefined) {
-      return;
-    }
+    sent && this.giveUp(sent);
+  }
+
+  /** Waits no more for an answer. */
+  giveUp(sent: Sent): void {
+    const { member } = sent;
     this.#world.judge.count('cancel');
     this.#world.judge.log(`${this.#world.judge.who(member)} cancels ${sent.number}`);
     sent.cancelled = true;
@@ -211,7 +219,8 @@ export class CallerSteps {
       return;
     }
     const { own, all } = tasks.idsFor(member);
-    const taskId = chance.pick(chance.oneIn(4) ? all : own);
+    // What somebody asks for he asks for again.
+    const taskId = chance.pick(chance.oneIn(4) ? all : own.slice(-2));
     const method = chance.weigh(methods[member.era]);
     const more = method === 'tasks/update' && { inputResponses: { q0: {} } };
     const params = method === 'tasks/list' ? {} : { taskId, ...more };
@@ -248,7 +257,7 @@ export class CallerSteps {
     const { of, task, id, number } = asked;
     this.#world.judge.log(`${this.#world.judge.who(member)} answers question ${String(number)}`);
     if (task !== undefined) {
-      member.asked.splice(member.asked.indexOf(asked), 1);
+      again || member.asked.splice(member.asked.indexOf(asked), 1);
       const inputResponses = { [task.key]: this.answerTo(member, asked) };
       this.#world.request(member, 'tasks/update', { taskId: task.taskId, inputResponses }, {});
       return;

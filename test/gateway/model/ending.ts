@@ -48,11 +48,13 @@ export class Ending {
       }
       await this.#world.pause();
       round === 0 && (await this.#tasks.check());
+      round === 0 && (await this.#tasks.playOut(this.#callers));
       await this.#world.passTime(graceMs);
     }
     this.#world.judge.checkQuestions(true);
     this.checkAnswered();
     this.#world.judge.checkCancellations(this.#world.entries.servers.flatMap(({ instances }) => instances));
+    this.#world.judge.tasks.checkEnds(this.#world.entries.servers.flatMap(({ instances }) => instances));
     for (const what of this.#operations.underWay) {
       this.#world.judge.problem(`${what} does not end`);
     }

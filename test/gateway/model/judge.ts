@@ -6,7 +6,7 @@ import { Causes, hasCause } from './causes.js';
 import type { Entries } from './entries.js';
 import { Healths } from './health.js';
 import { Levels } from './levels.js';
-import { type Asked, groupOf, isForCallers, type Member } from './members.js';
+import { type Asked, groupOf, isForCallers, isThere, type Member } from './members.js';
 import { Roots } from './roots.js';
 import { markOf, type PlayedServers } from './servers.js';
 import { markOfTask, TaskJudge, taskOf } from './task-judge.js';
@@ -25,6 +25,9 @@ export interface Sent {
   readonly isTheft: boolean;
   /** Of the log, for a stateless caller. */
   readonly level: string | undefined;
+  /** What has happened before may be known by then, as causes count; and by the clock. */
+  readonly since: number;
+  readonly sentMs: number;
   answers: number;
   cancelled: boolean;
   result?: Json;
@@ -44,6 +47,7 @@ export interface Call {
   readonly sentMs: number;
   /** Where it came without answers in it: once at most. */
   readonly arrivals: { readonly instance: ScriptedInstance; readonly id: RequestId }[];
+  readonly token: RequestId | undefined;
   /** The latest request for it that a server got. */
   at: { readonly instance: ScriptedInstance; readonly id: RequestId } | undefined;
   /** The server has answered what it got last. */
@@ -55,6 +59,8 @@ export interface Call {
     | {
         readonly instance: ScriptedInstance;
         readonly taskId: unknown;
+        /** Of the request that has become the task. */
+        readonly progressToken: unknown;
         readonly since: number;
         readonly sinceMs: number;
       }
@@ -80,6 +86,8 @@ export interface Question {
   readonly group: string | undefined;
   readonly call: Call | undefined;
   withdrawn: boolean;
+  /** Since when nobody needs the answer any more, as causes count. */
+  over?: number;
 }
 
 /** Sees everything that callers and servers get, and says what none of them should have got. */
@@ -183,7 +191,10 @@ export class Judge extends Notes {
   /** What is asked in a call is for its caller; connections of one caller may answer for each other. */
   #isFor({ instance, group, call }: Question, member: Member): boolean {
     const { isolation } = this.servers.memory(instance).generation;
-    return call?.member === member || (!isForCallers(group) && groupOf(member, isolation) === group);
+    const isOwn =
+      call !== undefined &&
+      (call.member === member || (call.task !== undefined && this.tasks.areOne(call.member, member)));
+    return isOwn || (!isForCallers(group) && groupOf(member, isolation) === group);
   }
 
   /** Stateless callers come back with an answer, or do not; a session over HTTP goes on for a while without its client. */
@@ -194,6 +205,11 @@ export class Judge extends Notes {
         (member.era === 'legacy' && !(member.kind === 'fetch' && member.hasLeft)) ||
         groupOf(member, isolation) !== group,
     );
+  }
+
+  /** A server does not need an answer any more. */
+  over(question: number): void {
+    (this.questions.get(question) as Question).over = this.lines.length;
   }
 
   /** What servers with sessions got for their questions. */
@@ -227,6 +243,28 @@ export class Judge extends Notes {
         if (id !== undefined && !isAnswered && question?.instance.closed) {
           this.problem(`${this.who(member)} is still asked question ${number}, and its server has ended`);
         }
+        if (id !== undefined && !isAnswered && question?.call && question.id === undefined) {
+          const { call } = question;
+          const isWaiting = [...member.open.values()].some(
+            (sent) => sent.call === call || this.tasks.isResultOf(sent, call),
+          );
+          isWaiting || this.problem(`${this.who(member)} is still asked question ${number}, for nothing`);
+        }
+      }
+    }
+  }
+
+  /** An instance of a request ends when nobody waits for that any more. */
+  checkOfRequests(): void {
+    for (const { number, at, member } of this.calls.values()) {
+      const isLeft = at !== undefined && !at.instance.closed && isThere(member);
+      if (isLeft && this.servers.memory(at.instance).generation.isolation === 'request') {
+        // What a stateless caller is asked goes between two requests.
+        const asked = [...this.questions.values()].some((each) => each.instance === at.instance);
+        const isOpen = [...member.open.values()].some(({ call }) => call?.number === number);
+        isOpen ||
+          (asked && member.era === 'modern') ||
+          this.problem(`${this.name(at.instance)} goes on, for call ${number} that is over`);
       }
     }
   }
@@ -399,7 +437,12 @@ export class Judge extends Notes {
     this.count('progress');
     const sent = [...member.open.values(), ...member.crossing.values()].find(({ call }) => call?.number === params.n);
     const call = this.calls.get(params.n as number);
-    if (call?.isTask === true && call.member === member) {
+    if (
+      call?.isTask === true &&
+      call.member === member &&
+      (call.token === params.progressToken || member.kind === 'raw')
+    ) {
+      this.tasks.progressed(call, params);
       return; // it goes on while the task does
     }
     if (member.kind === 'raw' && (call === undefined || call.member === member)) {

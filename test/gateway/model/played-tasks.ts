@@ -3,7 +3,7 @@ import { hold, type Json, RpcError, type ScriptedInstance } from '../../endpoint
 import type { Era } from './entries.js';
 
 export const tasksExtension = 'io.modelcontextprotocol/tasks';
-const relatedTask = 'io.modelcontextprotocol/related-task';
+export const relatedTask = 'io.modelcontextprotocol/related-task';
 const clientCapabilities = 'io.modelcontextprotocol/clientCapabilities';
 
 export const ttlMs = 60_000;
@@ -17,11 +17,15 @@ export interface PlayedTask {
   question: { readonly number: number; readonly json: Json } | undefined;
   /** Requests for its result, with which a server with sessions waits for the end. */
   readonly waiting: JSONRPCRequest[];
+  /** By the clock, once it has ended. */
+  endedMs: number | undefined;
 }
 
 export interface PlayedTasksOptions {
   /** What a server asks in the course of a task. */
   question(instance: ScriptedInstance, task: PlayedTask): { readonly number: number; readonly json: Json };
+  /** What was asked is not needed any more. */
+  dropped(question: number): void;
   /** Somebody has answered a stateless server. */
   updated(instance: ScriptedInstance, task: PlayedTask, key: string, answer: Json): void;
 }
@@ -45,10 +49,15 @@ export class PlayedTasks {
     return [...this.#tasks.values()];
   }
 
+  get(taskId: unknown): PlayedTask | undefined {
+    return this.#tasks.get(String(taskId));
+  }
+
   /** @returns the answer to the call; other servers give out the same ids */
   create(mark: Json): Json {
     const taskId = this.#nextId();
-    const task: PlayedTask = { taskId, mark, status: 'working', question: undefined, waiting: [] };
+    const nothing = { question: undefined, waiting: [], endedMs: undefined };
+    const task: PlayedTask = { taskId, mark, status: 'working', ...nothing };
     this.#tasks.set(taskId, task);
     const shown = this.toJson(task);
     return this.#era === 'legacy' ? { task: shown } : { resultType: 'task', ...shown };
@@ -71,7 +80,7 @@ export class PlayedTasks {
     if (method === 'tasks/list') {
       return { tasks: this.all.map((task) => this.toJson(task)) };
     }
-    const task = this.#tasks.get(String(params?.taskId));
+    const task = this.get(params?.taskId);
     if (task === undefined) {
       throw new RpcError(-32602, 'no such task');
     }
@@ -101,7 +110,15 @@ export class PlayedTasks {
 
   end(task: PlayedTask, status: 'completed' | 'failed' | 'cancelled'): void {
     task.status = status;
+    task.endedMs = this.#instance.context.clock.now();
+    const { question } = task;
     task.question = undefined;
+    if (question !== undefined) {
+      this.#options.dropped(question.number);
+      const { number } = question;
+      const isOpen = this.#era === 'legacy' && this.#instance.answers(number).length === 0;
+      isOpen && this.#instance.notify('notifications/cancelled', { requestId: number, reason: String(number) });
+    }
     this.#tellWaiting(task);
   }
 
@@ -141,10 +158,11 @@ export class PlayedTasks {
     }
   }
 
-  #tellWaiting({ status, mark, waiting }: PlayedTask): void {
+  #tellWaiting({ taskId, status, mark, waiting }: PlayedTask): void {
     for (const { id } of waiting.splice(0)) {
       if (status === 'completed') {
-        this.#instance.answer({ id }, { content: [], structuredContent: mark });
+        const _meta = { [relatedTask]: { taskId } };
+        this.#instance.answer({ id }, { content: [], structuredContent: mark, _meta });
       } else {
         this.#instance.say({ id, error: { code: -32050, message: status, data: mark } });
       }

@@ -50,8 +50,9 @@ export class Schedule {
     const instance = chance.pick(world.entries.servers.flatMap(({ live }) => live));
     const callers = this.#callers;
     const server = this.#server;
-    if (world.isAboutTasks && !chance.oneIn(3)) {
-      return this.#taskStep(chance, member);
+    if (world.isAboutTasks && !chance.oneIn(5)) {
+      await this.#taskStep(chance, member);
+      return this.#taskStep(chance, chance.pick(world.members.filter(isThere)));
     }
     const by = (run: (member: Member) => void) => () => member && run(member);
     const at = (run: (instance: ScriptedInstance) => void) => () => instance && run(instance);
@@ -95,14 +96,14 @@ export class Schedule {
   async #taskStep(chance: Chance, member: Member | undefined): Promise<void> {
     const asked = chance.pick(this.#world.members.filter((each) => isThere(each) && each.asked.length > 0));
     await chance.weigh<() => unknown>([
-      [2, () => this.#world.pause()],
-      [2, () => member && this.#callers.call(member, chance)],
+      [5, () => this.#world.pause()],
+      [5, () => member && this.#callers.call(member, chance)],
       [1, () => member && this.#callers.cancel(member, chance)],
-      [3, () => asked && this.#callers.respond(asked, chance)],
-      [4, () => this.#callers.aboutTask(chance)],
-      [2, () => this.#server.answer(chance)],
-      [3, () => this.#tasks.goOn(chance)],
-      [2, () => this.#world.passTime(600)],
+      [4, () => asked && this.#callers.respond(asked, chance)],
+      [7, () => this.#callers.aboutTask(chance)],
+      [6, () => this.#server.answer(chance)],
+      [4, () => this.#tasks.goOn(chance)],
+      [3, () => this.#world.passTime(600)],
     ])();
   }
 

@@ -38,7 +38,8 @@ export class ServerSteps {
       return;
     }
     const isModern = this.#world.servers.memory(instance).generation.era === 'modern';
-    if (isModern && rounds < 3 && request.method !== 'completion/complete' && chance.oneIn(2)) {
+    const needsInput = chance.oneIn(this.#world.isAboutTasks ? 5 : 2);
+    if (isModern && rounds < 3 && request.method !== 'completion/complete' && needsInput) {
       return this.needInput(one, chance);
     }
     const result = this.#world.complete(one);
@@ -137,7 +138,10 @@ export class ServerSteps {
       return;
     }
     const number = this.#world.number();
-    const id = chance.one<RequestId>([number, String(number), -number]);
+    // Small ones others have, too.
+    const own = new Set([...this.#world.judge.questions.values()].map((each) => each.instance === instance && each.id));
+    const given = chance.one<RequestId>([1, 2, '1', String(number), -number]);
+    const id = own.has(given) ? number : given;
     this.#world.judge.questions.set(number, { number, instance, id, group, call: undefined, withdrawn: false });
     this.#world.judge.log(
       `${this.#world.judge.name(instance)} asks ${group}: question ${number}, id ${JSON.stringify(id)}`,

@@ -1,11 +1,17 @@
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
+import { hasCause } from './causes.js';
 import { createChance } from './chance.js';
 import type { Call, Judge, Sent } from './judge.js';
 import { isThere, type Member } from './members.js';
-import { hasEnded, type PlayedTask, ttlMs } from './played-tasks.js';
+import { hasEnded, type PlayedTask, relatedTask, ttlMs } from './played-tasks.js';
 import { toQuestion } from './questions.js';
 
 const ends = ['death', 'unhealthy', 'stopped', 'replaced', 'shown', 'closing'] as const;
+
+/** Whether its caller does not know of the task that a stateless server makes of it. */
+export function isHidden({ member, isTask }: Call): boolean {
+  return member.era === 'legacy' && !isTask;
+}
 
 /** The task that a call was answered with, of either era. */
 export function taskOf(result: Json | undefined): Json | undefined {
@@ -20,9 +26,14 @@ export function markOfTask({ statusMessage }: Json): Json | undefined {
 /** Which tasks callers know, and what they may get to see of them. */
 export class TaskJudge {
   readonly #judge: Judge;
-  readonly #watched = new Set<Sent>();
+  /** Requests for tasks, with the calls that the tasks were of as far as their caller knew. */
+  readonly #watched = new Map<Sent, Call | undefined>();
+  /** Calls whose tasks somebody may have told their servers to end. */
+  readonly #mayCancel = new Set<Call>();
   /** Of those who share tasks: the call that each was made of, by its id. */
   readonly #known = new Map<string, Map<unknown, Call>>();
+  /** Of what is numbered. */
+  readonly #heard = new Set<string>();
 
   constructor(judge: Judge) {
     this.#judge = judge;
@@ -47,7 +58,8 @@ export class TaskJudge {
     known.set(task.taskId, call);
   }
 
-  #seen(member: Member, { params, method }: Sent, result: Json): void {
+  #seen(sent: Sent, result: Json): void {
+    const { member, params, method } = sent;
     const text = `${this.#judge.who(member)} asks with ${method} for ${params.taskId}: ${JSON.stringify(result)}`;
     const parts =
       method === 'tasks/list'
@@ -68,8 +80,74 @@ export class TaskJudge {
         this.#judge.problem(`another task than that of call ${expected.number}: ${text}`);
       }
     }
+    const known = this.#of(member).get(params.taskId);
+    known && this.#fits(sent, known, result, text);
     if (method === 'tasks/get' && result.inputRequests !== undefined) {
-      this.#needsInput(member, params.taskId, result.inputRequests as Json);
+      this.#needsInput(sent, params.taskId, result.inputRequests as Json);
+    }
+  }
+
+  /** What is said of a task is what its server says. */
+  #fits({ method, params, sentMs }: Sent, call: Call, result: Json, text: string): void {
+    const { instance, taskId } = call.task ?? {};
+    const task = instance && this.#judge.servers.memory(instance).tasks.get(taskId);
+    if (instance === undefined || task === undefined || instance.closed) {
+      // One that the gateway has made of an answer; or what is said may be of the end of its server.
+      return;
+    }
+    const wrong = (why: string) => this.#judge.problem(`${why}, and its server has it ${task.status}: ${text}`);
+    const isOf = (mark: unknown) => (mark as Json | undefined)?.n === call.number;
+    const hasEndedBefore = task.endedMs !== undefined && task.endedMs < sentMs;
+    if (method === 'tasks/cancel' && !instance.requests(method).some((each) => each.params?.taskId === taskId)) {
+      wrong('the cancellation of a task has not come');
+    } else if (method === 'tasks/result') {
+      const related = (result._meta as Json | undefined)?.[relatedTask] as Json | undefined;
+      if (task.status !== 'completed' || !isOf(result.structuredContent) || related?.taskId !== params.taskId) {
+        wrong('a task has a result');
+      }
+    } else if (method === 'tasks/get') {
+      const { status } = result;
+      if (hasEnded(result as never) ? status !== task.status : hasEndedBefore) {
+        wrong(`a task is ${status}`);
+      }
+      const { structuredContent } = (result.result ?? {}) as Json;
+      const { data } = (result.error ?? {}) as Json;
+      if (call.member.era === 'modern' && status === 'completed' && !isOf(structuredContent)) {
+        wrong('a task has no result of its own');
+      }
+      // With what it has failed may not have been heard.
+      const isOfOurs = typeof (data as Json | undefined)?.code === 'string';
+      if (call.member.era === 'modern' && status === 'failed' && !isOf(data) && !isOfOurs) {
+        wrong('a task has no error of its own');
+      }
+    }
+  }
+
+  /** A request for a task has failed. */
+  #refused(sent: Sent, call: Call, error: Json): void {
+    const { member, params, method } = sent;
+    const { instance, taskId, sinceMs = 0 } = call.task ?? {};
+    if (instance === undefined || instance.closed || sent.cancelled) {
+      return;
+    }
+    const task = this.#judge.servers.memory(instance).tasks.get(taskId) as PlayedTask;
+    const text = String(error.message);
+    const data = error.data as Json | undefined;
+    const isOfOurs = typeof data?.code === 'string';
+    const wasRefused = text.startsWith('the client could not answer');
+    wasRefused && this.#mayCancel.add(call);
+    // Callers over HTTP are forgotten after a while.
+    const isForgotten = member.kind.startsWith('fetch') && this.#judge.nowMs() - sinceMs >= ttlMs;
+    const isLate = task.endedMs !== undefined && this.#judge.nowMs() - task.endedMs > 5_000;
+    const isRight =
+      error.code === -32050
+        ? method === 'tasks/result' && task.status !== 'completed' && data?.n === call.number
+        : data?.code === 'REQUEST_TIMEOUT'
+          ? hasCause(this.#judge, sent, { ...call, sentMs: sent.sentMs }, error) && !isLate
+          : hasCause(this.#judge, sent, call, error) || isForgotten;
+    if (!isRight || (text === 'the task was cancelled' && !isOfOurs && task.status !== 'cancelled')) {
+      const asks = `${this.#judge.who(member)} asks with ${method} for ${params.taskId}, which is ${task.status}`;
+      this.#judge.problem(`${asks}, and is told without a cause: ${JSON.stringify(error)}`);
     }
   }
 
@@ -79,18 +157,59 @@ export class TaskJudge {
     if (params.c !== member.index || (member.era === 'modern' && member.kind !== 'raw')) {
       this.#judge.problem(`${this.#judge.who(member)} hears of the task of ${params.c}: ${text}`);
     }
+    const what = `status ${params.number}`;
+    if (this.#heard.has(what)) {
+      this.#judge.problem(`${this.#judge.who(member)} hears it a second time: ${text}`);
+    }
+    this.#heard.add(what);
   }
 
   /** Looks at the answer to a request for a task, or for all of them. */
   watch(sent: Sent): Sent {
-    this.#watched.add(sent);
+    const call = this.#of(sent.member).get(sent.params.taskId);
+    this.#watched.set(sent, call);
+    sent.method === 'tasks/cancel' && call && this.#mayCancel.add(call);
     return sent;
   }
 
   answered(sent: Sent): void {
-    if (this.#watched.delete(sent) && sent.result !== undefined) {
-      this.#seen(sent.member, sent, sent.result);
+    const call = this.#watched.get(sent);
+    if (this.#watched.delete(sent)) {
+      sent.result && this.#seen(sent, sent.result);
+      sent.error && call && this.#refused(sent, call, sent.error);
     }
+  }
+
+  /** Nobody ends a task but those whose it is; one that nobody knows of ends with the call. */
+  checkEnds(instances: readonly ScriptedInstance[]): void {
+    for (const instance of instances) {
+      for (const { params } of instance.requests('tasks/cancel')) {
+        const task = this.#judge.servers.memory(instance).tasks.get(params?.taskId);
+        const call = this.#judge.calls.get(task?.mark.n as number);
+        if (call !== undefined && !isHidden(call) && !this.#mayCancel.has(call)) {
+          this.#judge.problem(`${this.#judge.name(instance)} is told to end the task of call ${call.number} by nobody`);
+        }
+      }
+    }
+  }
+
+  /** Whether two reach the same tasks. */
+  areOne(one: Member, other: Member): boolean {
+    return this.#groupOf(one) === this.#groupOf(other);
+  }
+
+  /** Whether somebody waits with it for the task of a call. */
+  isResultOf({ member, method, params }: Sent, call: Call): boolean {
+    return method === 'tasks/result' && this.#of(member).get(params.taskId) === call;
+  }
+
+  /** A task comes further. */
+  progressed(call: Call, { progress }: Json): void {
+    this.#heard.add(`progress ${progress} of ${call.number}`);
+  }
+
+  hasHeard(what: string): boolean {
+    return this.#heard.has(what);
   }
 
   /** A server that has made a task of a call without a word to its caller hears when that does not wait any more. */
@@ -147,10 +266,14 @@ export class TaskJudge {
   }
 
   /** A stateless caller finds in a task what it needs. */
-  #needsInput(member: Member, taskId: unknown, inputRequests: Json): void {
+  #needsInput({ member, since }: Sent, taskId: unknown, inputRequests: Json): void {
     for (const [key, each] of Object.entries(inputRequests as Record<string, Json>)) {
       const params = (each.params ?? {}) as Json;
       const number = (params._meta as Json | undefined)?.q;
+      const { over = since } = this.#judge.questions.get(number as number) ?? {};
+      if (over < since) {
+        this.#judge.problem(`${this.#judge.who(member)} is asked what nobody needs any more: ${JSON.stringify(each)}`);
+      }
       if (!member.asked.some((asked) => asked.number === number)) {
         const task = { taskId, key };
         this.#judge.asked(

@@ -16,7 +16,7 @@ import { MeasuredRuntime } from './measured.js';
 import { isThere, type Member, withEnvelope } from './members.js';
 import { allowsTask } from './played-tasks.js';
 import { type Held, markOf, type Opening, PlayedServers, uriOf } from './servers.js';
-import { taskOf } from './task-judge.js';
+import { isHidden, taskOf } from './task-judge.js';
 
 export type What = 'slow' | 'go' | 'now' | 'ask' | 'read' | 'complete';
 
@@ -56,6 +56,7 @@ export class World {
       onLevel: (instance, level) => judge.levels.told(instance, level),
       onDeath: ({ context }) => judge.causes.add('death', context.server),
       question: (instance, task) => judge.tasks.question(instance, task, this.number()),
+      dropped: (question) => judge.over(question),
       onClose: (instance) => judge.tasks.closed(instance),
       updated: (...update) => judge.tasks.updated(...update),
     });
@@ -158,6 +159,7 @@ export class World {
         call.task = {
           instance,
           taskId: taskOf(created)?.taskId,
+          progressToken: request.params?._meta?.progressToken,
           since: this.judge.lines.length,
           sinceMs: this.clock.now(),
         };
@@ -185,6 +187,7 @@ export class World {
       isTask: isTask || (what === 'slow' && member.era === 'modern'),
       since: this.#pausedAt,
       sentMs: this.clock.now(),
+      token,
       arrivals: [],
       at: undefined,
       isAnswered: false,
@@ -237,7 +240,8 @@ export class World {
     const number = this.number();
     const own = id ?? `${method} ${number}`;
     const level = member.era === 'modern' ? member.level : undefined;
-    const mark = { number, member, id: own, method, params, token, call, isTheft, level };
+    const when = { since: this.#pausedAt, sentMs: this.clock.now() };
+    const mark = { number, member, id: own, method, params, token, call, isTheft, level, ...when };
     const sent: Sent = { ...mark, answers: 0, cancelled: false };
     this.judge.sent.push(sent);
     if (call !== undefined) {
@@ -291,6 +295,7 @@ export class World {
     }
     this.judge.checkQuestions(false);
     this.judge.checkWithdrawn();
+    this.judge.checkOfRequests();
     this.judge.healths.look();
     this.host.look(this.gateway, this.entries);
     this.#checkLimits(true);
@@ -326,9 +331,4 @@ export class World {
         return next();
     }
   };
-}
-
-/** Whether its caller does not know of the task that a stateless server makes of it. */
-export function isHidden({ member, isTask }: Call): boolean {
-  return member.era === 'legacy' && !isTask;
 }
