@@ -53,7 +53,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   readonly #link: Link;
   readonly #connections = new SharedConnections();
   readonly #subscriptions: SharedSubscriptions;
-  readonly #tasks: SharedTasks<SharedTransport>;
+  /** By their users, who may have several connections. */
+  readonly #tasks: SharedTasks<unknown>;
   readonly #serverRequests: SharedServerRequests;
   #initializeParams: Params | undefined;
   /** Why no other server will take the place of this one. */
@@ -133,7 +134,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async leave(transport: SharedTransport): Promise<void> {
     const before = this.#level;
     this.#connections.delete(transport);
-    this.#tasks.forget(transport);
+    this.#connections.all.some(({ user }) => user === transport.user) || this.#tasks.forget(transport.user);
     this.#subscriptions.leave(transport);
     this.#serverRequests.leave(transport);
     const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
@@ -184,7 +185,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         return undefined;
       }
     }
-    if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from, params?.taskId)) {
+    if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from.user, params?.taskId)) {
       const error = { code: -32602, message: `unknown task: ${String(params?.taskId)}` };
       onAnswer({ jsonrpc: '2.0', id: request.id, error });
       return undefined;
@@ -214,12 +215,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
           this.#tasks.resultAnswered(params?.taskId, response);
         }
         if ('result' in response) {
-          this.#tasks.see(from, response.result);
+          this.#tasks.see(from.user, response.result);
           const { result } = response;
           const shown = isStream
             ? ofStream(request.id, result)
             : method === 'tasks/list'
-              ? this.#tasks.onlyOf(from, result)
+              ? this.#tasks.onlyOf(from.user, result)
               : result;
           onAnswer(shown === result ? response : { ...response, result: shown as typeof result });
         } else {
@@ -322,7 +323,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     if (message.method === 'notifications/tasks/status') {
       const owner = this.#tasks.ownerOf(message.params?.taskId);
       this.#tasks.see(owner, message.params ?? {});
-      return owner === undefined ? [] : [owner];
+      return owner === undefined ? [] : all.filter(({ user }) => user === owner);
     }
     if (this.#options.sharing === 'callers') {
       return listChanges.has(message.method) ? all : [];

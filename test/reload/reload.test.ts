@@ -1301,6 +1301,38 @@ describe('gateway.reload()', () => {
     },
   );
 
+  test.each([
+    ['caller', { id: 'ada' }],
+    ['shared', {}],
+  ])(
+    'a task of a call that a reload met in a start is found by later requests, isolation: %s',
+    async (isolation, caller) => {
+      const more = { isolation, idle_timeout: '1s' };
+      const task = { taskId: 't1', status: 'working', ttl: 60_000 };
+      const on = { 'tools/call': () => ({ task }), 'tasks/get': () => task, 'tasks/list': () => ({ tasks: [task] }) };
+      const capabilities = { tools: {}, tasks: { list: {}, requests: { tools: { call: {} } } } };
+      await using t = setUp({ a: { ...script, capabilities, on } }, { entry: more });
+      await using one = await t.caller({}, { caller });
+      await one.list('tools');
+      await t.clock.advance(1_000);
+      const gate = Promise.withResolvers<void>();
+      t.server('a').script.open = (_context, opens) => (opens === 2 ? gate.promise : undefined);
+      const [method, params] = call('a', {});
+      const begun = one.result(method, { ...params, task: {} });
+      await settle();
+      const reloading = t.gateway.reload({ servers: [entry('a', { ...more, env: { V: '2' } })] });
+      expect(await begun).toMatchObject({ task });
+      expect(await one.result('tasks/get', { taskId: 't1' })).toMatchObject(task);
+      expect(await one.result('tasks/list')).toMatchObject({ tasks: [task] });
+      t.server('a').only.notify('notifications/tasks/status', task);
+      await settle();
+      expect(one.notifications('notifications/tasks/status')).toHaveLength(1);
+      gate.resolve();
+      await reloading;
+      expect(await one.result('tasks/get', { taskId: 't1' })).toMatchObject(task);
+    },
+  );
+
   test('subscriptions go over to the new server', async () => {
     await using t = start();
     t.server('a').script.resources = [{ uri: 'file:///x', name: 'x' }];
