@@ -8,8 +8,15 @@ const runs = count(120, 1_200);
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
   ...['result', 'progress', 'log', 'cancel', 'hang up', 'batch', 'odd', 'upload', 'cut upload', 'listened'],
-  ...['question', 'answer to a question', 'withdrawn question', 'theft of a question', 'resumed', 'theft of events'],
-  ...['input required', 'death', 'reload', 'SERVER_EXITED', 'TRANSPORT_CLOSED'],
+  ...[
+    'question',
+    'answer to a question',
+    'withdrawn question',
+    'theft of a question',
+    'resumed',
+    'event that was missed',
+  ],
+  ...['theft of events', 'swell', 'input required', 'death', 'reload', 'SERVER_EXITED', 'TRANSPORT_CLOSED'],
   ...['stalls', 'is deaf'],
   // How far a request comes is a matter of time: what is rare is looked for by the long form.
   ...count([], ['flood', 'answer to a stateless server']),

@@ -71,6 +71,11 @@ export class BytePeer implements StreamPeer {
     return this.#isStalled;
   }
 
+  /** It does not read. */
+  get isDeaf(): boolean {
+    return this.#unread !== undefined;
+  }
+
   /** Stops to write, in the middle of a line where there is one. */
   stall(): void {
     if (!this.#isStalled) {

@@ -1,11 +1,12 @@
 import type { RequestId } from '../../../src/sdk.js';
 import type { Json } from '../../endpoint/scripted-server.js';
 import type { Chance } from '../../gateway/model/chance.js';
-import { type Client, groupOf, nameOf, type Sent, type User, users } from './clients.js';
+import { type Client, type Exchange, groupOf, nameOf, type Sent, type User, users } from './clients.js';
 import { serverIds } from './played-servers.js';
 import type { World } from './world.js';
 
 const versions = ['2025-11-25', '2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '1999-01-01'] as const;
+const slowStatuses = [200, 400, 404, 408, 503];
 const ids: readonly RequestId[] = [0, 1, 2, '1', 'x'];
 
 /** What clients do that is as it should be, or what may befall it. */
@@ -31,6 +32,7 @@ export class ClientSteps {
       eventIds: new Set(),
       seen: new Set(),
       hasEnded: false,
+      isGone: false,
       quietAt: 0,
       quietMs: 300_000,
     };
@@ -40,10 +42,16 @@ export class ClientSteps {
     }
     const clientInfo = { name: `client ${client.index}`, version: '1' };
     const params = { protocolVersion: chance.one(versions), capabilities: client.capabilities, clientInfo };
-    world.send(client, 'initialize', [world.request(client, 'initialize', params, 'initialize')]);
-    await world.pause();
+    // Some take their time, in which others may come.
+    const other = chance.oneIn(4) ? { upTo: (1 + chance.below(99)) / 100, statuses: slowStatuses } : {};
+    world.send(client, 'initialize', [world.request(client, 'initialize', params, 'initialize')], other);
+    await this.#begin(client, chance);
+  }
+
+  async #begin(client: Client, chance: Chance): Promise<void> {
+    await this.#world.pause();
     if (client.session !== undefined) {
-      world.send(client, 'initialized', [{ method: 'notifications/initialized' }]);
+      this.#world.send(client, 'initialized', [{ method: 'notifications/initialized' }]);
       chance.oneIn(3) || this.listen(client, chance);
     }
   }
@@ -110,11 +118,17 @@ export class ClientSteps {
     this.#world.send(client, `cancel ${sent.number}`, [cancellationOf(sent)]);
   }
 
-  hangUp(client: Client, chance: Chance): void {
+  /** @param miss - makes it miss something */
+  async hangUp(client: Client, chance: Chance, miss: (exchange: Exchange) => void): Promise<void> {
     const line = chance.pick(client.lines.filter((each) => each.isOpen && each.waiting > 0));
     if (line !== undefined) {
       this.#world.judge.count('hang up');
+      const cut = client.exchanges.filter((each) => each.line === line && each.end === undefined);
       this.#world.cut(line, chance.oneIn(2));
+      if (chance.oneIn(2)) {
+        await this.#world.pause();
+        cut.forEach(miss);
+      }
     }
   }
 
@@ -142,15 +156,23 @@ export class ClientSteps {
     world.send(client, 'listen', [], { method: 'GET', statuses: isUnsure ? [200, 409] : isOpen ? [409] : [200] });
   }
 
-  /** Comes back for what it has missed on a stream that it has broken off, or somebody else has. */
-  async resume(client: Client, chance: Chance): Promise<void> {
+  /**
+   * Comes back for what it has missed on a stream that it has broken off, or somebody else has.
+   *
+   * @param miss - makes it miss something
+   */
+  async resume(client: Client, chance: Chance, miss: (exchange: Exchange) => void): Promise<void> {
     const world = this.#world;
     if (!world.host.isResumable) {
       return;
     }
     const known = client.exchanges.filter(({ end, eventId }) => end !== 'clean' && eventId !== undefined);
     const exchange = chance.pick(known);
-    exchange?.end === undefined && exchange && world.cut(exchange.line, chance.oneIn(2));
+    if (exchange !== undefined && exchange.end === undefined) {
+      world.cut(exchange.line, chance.oneIn(2));
+      await world.pause();
+      chance.oneIn(2) && miss(exchange);
+    }
     await world.pause();
     const foreign = chance.pick(world.clients.filter((each) => each !== client).flatMap((each) => [...each.eventIds]));
     const isTheft = foreign !== undefined && chance.oneIn(3);
@@ -162,6 +184,7 @@ export class ClientSteps {
     world.send(client, 'resume', [], {
       method: 'GET',
       headers: { 'last-event-id': id },
+      lastEventId: isTheft ? undefined : id,
       statuses: isTheft ? [400] : [200, 409],
       sent: exchange?.sent ?? [],
     });
@@ -186,15 +209,14 @@ export class ClientSteps {
   /** Begins to send a call, and leaves it at that for now. */
   upload(client: Client, chance: Chance): void {
     const call = this.#world.call(client, chance.one(serverIds), 'now', `u${this.#world.number()}`);
-    const statuses = [200, 400, 404, 408, 503];
     this.#world.send(client, 'upload', [call], {
       upTo: (1 + chance.below(99)) / 100,
       line: this.#world.line(client),
-      statuses,
+      statuses: slowStatuses,
     });
   }
 
-  goOn(chance: Chance): void {
+  async goOn(chance: Chance): Promise<void> {
     const { uploads } = this.#world;
     const upload = chance.pick(uploads);
     if (upload === undefined) {
@@ -204,6 +226,7 @@ export class ClientSteps {
     if (chance.oneIn(2)) {
       this.#world.judge.count('upload');
       upload.exchange.line.write(upload.rest);
+      upload.exchange.what === 'initialize' && (await this.#begin(upload.exchange.client, chance));
     } else {
       this.#world.judge.count('cut upload');
       this.#world.cut(upload.exchange.line, chance.oneIn(2));

@@ -28,6 +28,8 @@ export interface Client {
   readonly seen: Set<unknown>;
   /** It has ended its session. */
   hasEnded: boolean;
+  /** The host has said so too. */
+  isGone: boolean;
   /** When its last response ended; from then on its session is quiet, for so long. */
   quietAt: number;
   quietMs: number;
@@ -54,6 +56,8 @@ export interface Sent {
   isCancelled: boolean;
   /** Its server has to hear that nobody waits. */
   isToldOff: boolean;
+  /** Its server has answered while the host gave it time to. */
+  isInTime: boolean;
   /** It goes on with the call of another: it has to be refused. */
   isTheft: boolean;
   /** With the answer to a question. */

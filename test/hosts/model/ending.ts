@@ -1,7 +1,8 @@
+import type { Json } from '../../endpoint/scripted-server.js';
 import type { Chance } from '../../gateway/model/chance.js';
 import { type ClientSteps, isReady } from './client-steps.js';
 import { nameOf } from './clients.js';
-import { serverIds } from './played-servers.js';
+import { type Held, serverIds } from './played-servers.js';
 import type { World } from './world.js';
 
 /** Lets everything come to its end, looks whether it is as it should be, and closes. */
@@ -111,6 +112,29 @@ export class Ending {
     }
   }
 
+  /** What is open when the host begins to close may come to its end. */
+  #openCalls(): readonly Held[] {
+    const { servers, judge } = this.#world;
+    for (const peer of servers.bytes.live) {
+      peer.goOn();
+    }
+    const open = servers.held.splice(0).filter(({ instance }) => !instance.closed);
+    for (const { request } of open) {
+      const sent = judge.sent.get(Number((request.params?.arguments as Json | undefined)?.n));
+      if (sent !== undefined && sent.exchange?.end === undefined && !sent.client.hasEnded) {
+        judge.count('grace');
+        sent.isInTime = true;
+      }
+    }
+    return open;
+  }
+
+  #answer(calls: readonly Held[]): void {
+    for (const held of calls.filter(({ instance }) => !instance.closed)) {
+      held.instance.answer(held.request, this.#world.complete(held));
+    }
+  }
+
   async #close(): Promise<void> {
     const { clients, clock, gateway, host, judge, servers, uploads } = this.#world;
     judge.log('the host closes');
@@ -120,6 +144,7 @@ export class Ending {
     }
     const graceMs = this.#chance.one([0, 5_000]);
     const gatewayFirst = this.#chance.oneIn(3);
+    const inTime = graceMs > 0 ? this.#openCalls() : [];
     const closing = (async () => {
       await (gatewayFirst ? gateway.close({ graceMs }) : host.closeSessions(graceMs));
       await (gatewayFirst ? host.closeSessions(graceMs) : gateway.close({ graceMs }));
@@ -131,6 +156,8 @@ export class Ending {
       },
       (error: unknown) => judge.problem(`close failed: ${String(error)}`),
     );
+    await this.#world.pause();
+    this.#answer(inTime);
     for (let round = 0; round < 10 && !isDone; round += 1) {
       const client = this.#chance.pick(clients.filter(isReady));
       client && this.#clients.call(client, this.#chance);

@@ -15,12 +15,12 @@ import {
 } from '../../../src/index.js';
 import type { Transport } from '../../../src/sdk.js';
 import type { FakeClock } from '../../support/fake-clock.js';
-import { PlayedEventStore } from './played-event-store.js';
+import type { PlayedEvents } from './played-events.js';
 
 export const hostKinds = ['node', 'fetch', 'SDK for node', 'SDK for the web'] as const;
 export type HostKind = (typeof hostKinds)[number];
 
-export const mostSessions = 6;
+export const mostSessions = 4;
 /** Of a body, where the host may say so. */
 export const mostBytes = 200_000;
 
@@ -66,6 +66,7 @@ export interface PlayedHostOptions {
   readonly kind: HostKind;
   readonly gateway: Gateway;
   readonly clock: FakeClock;
+  readonly events: PlayedEvents;
   /** Who sends a request, by two of its headers. */
   authenticate(authorization: string | null, numbers: string | null): Caller | undefined;
   problem(text: string): void;
@@ -76,6 +77,7 @@ export async function openHost({
   kind,
   gateway,
   clock,
+  events,
   authenticate,
   problem,
 }: PlayedHostOptions): Promise<PlayedHost> {
@@ -132,7 +134,7 @@ export async function openHost({
     kind,
     port: (server.address() as AddressInfo).port,
     isDual: kind === 'fetch',
-    isResumable: kind === 'SDK for node',
+    isResumable: kind.startsWith('SDK'),
     hasAdapter: kind !== 'node',
     isForeign: kind.startsWith('SDK'),
     sockets,
@@ -166,15 +168,19 @@ export async function openHost({
         return { sessions: own, handle: own.handle };
       }
       case 'SDK for node': {
-        const node = createNodeSessions((settings) => withEvents(settings) as never, serve, {
-          ...limits,
-          authenticate: ofNode,
-        });
+        const node = createNodeSessions(
+          (settings) => new StreamableHTTPServerTransport(withEvents(settings)) as never,
+          serve,
+          {
+            ...limits,
+            authenticate: ofNode,
+          },
+        );
         return { sessions: node, handle: node.handle };
       }
       case 'SDK for the web': {
         const web = createWebSessions(
-          (settings) => new WebStandardStreamableHTTPServerTransport(settings) as never,
+          (settings) => new WebStandardStreamableHTTPServerTransport(withEvents(settings)) as never,
           serve,
           { ...limits, authenticate: ofWeb },
         );
@@ -191,7 +197,7 @@ export async function openHost({
   }
 
   function withEvents(settings: SessionTransportSettings) {
-    return new StreamableHTTPServerTransport({ ...settings, eventStore: new PlayedEventStore() });
+    return { ...settings, eventStore: events.createStore() };
   }
 
   function toNode(answer: (request: Request) => Response | Promise<Response>) {

@@ -2,8 +2,9 @@ import type { JSONRPCRequest, RequestId } from '../../../src/sdk.js';
 import type { Json, ScriptedInstance } from '../../endpoint/scripted-server.js';
 import { Notes } from '../../support/play-schedules.js';
 import { type Client, type Exchange, groupOf, nameOf, type Sent } from './clients.js';
-import { ExpectedLogs } from './expected-logs.js';
+import { ExpectedMessages } from './expected-messages.js';
 import { textOf } from './odd-texts.js';
+import { PlayedEvents } from './played-events.js';
 
 /** What a server with sessions has asked. */
 export interface Question {
@@ -20,7 +21,8 @@ export class Judge extends Notes {
   readonly sent = new Map<number, Sent>();
   readonly exchanges: Exchange[] = [];
   readonly questions = new Map<number, Question>();
-  readonly logs = new ExpectedLogs(this);
+  readonly expected = new ExpectedMessages(this);
+  readonly events = new PlayedEvents();
   readonly #owners = new Map<ScriptedInstance, string>();
   /** Transports of somebody else end the responses of a session without the answers. */
   isForeign = false;
@@ -36,6 +38,11 @@ export class Judge extends Notes {
   /** The responses that come before one on its connection, as far as they have not ended. */
   before({ line, number }: Pick<Exchange, 'line' | 'number'>): readonly Exchange[] {
     return this.exchanges.filter((each) => each.line === line && each.end === undefined && each.number < number);
+  }
+
+  /** What comes in a response comes to its client. */
+  isRead(exchange: Exchange): boolean {
+    return !exchange.line.isPaused && this.before(exchange).length === 0;
   }
 
   // --- at a server ---
@@ -141,6 +148,44 @@ export class Judge extends Notes {
     }
   }
 
+  /** What is kept for clients that come back comes in order, with nothing left out. */
+  gotEvent(exchange: Exchange, id: string): void {
+    const { client, number, what, eventId } = exchange;
+    if (client.eventIds.has(id)) {
+      this.problem(`the event ${id} comes a second time in ${number}`);
+    }
+    client.eventIds.add(id);
+    const next = eventId === undefined ? id : this.events.after(eventId)[0];
+    if (id !== next) {
+      this.problem(`the event ${id} comes in ${number} behind ${eventId}, and not ${next}`);
+    }
+    what === 'resume' && this.count('event that was missed');
+    exchange.eventId = id;
+  }
+
+  /** Every event has come to who reads its stream. */
+  checkEvents(): void {
+    for (const exchange of this.exchanges) {
+      const { client, number, eventId, end, status, mayBeCut } = exchange;
+      const isOpen = end === undefined && status === 200 && !mayBeCut && !client.hasEnded && !this.isClosing;
+      if (isOpen && eventId !== undefined && this.isRead(exchange)) {
+        const missing = this.events.after(eventId);
+        if (missing.length > 0) {
+          this.problem(`${nameOf(client)} has not read the events ${missing} in ${number}`);
+        }
+      }
+    }
+  }
+
+  /** What has not begun, or has ended, is no session. */
+  checkSessions(count: number, limit: number): void {
+    const begun = this.exchanges.filter(({ sent, status = 200 }) => sent[0]?.method === 'initialize' && status === 200);
+    const most = Math.min(limit, begun.length - this.clients.filter(({ isGone }) => isGone).length);
+    if (count > most) {
+      this.problem(`there are ${count} sessions, of ${most} at most`);
+    }
+  }
+
   /** Requests of stateless callers stand for themselves, and each may hear the same. */
   #once({ client, number }: Exchange, what: unknown, text: string): void {
     const key = client.era === 'modern' ? `${number} ${what}` : what;
@@ -161,6 +206,10 @@ export class Judge extends Notes {
     data?.code !== undefined && this.count(String(data.code));
     if (data?.delivered === false && sent.at !== undefined) {
       this.problem(`not delivered, it says, and was: ${text}`);
+    }
+    const isOfClose = data?.code === 'TRANSPORT_CLOSED' || data?.code === 'GATEWAY_CLOSED';
+    if (sent.isInTime && isOfClose && !sent.isCancelled) {
+      this.problem(`answered in time, and refused: ${text}`);
     }
     const result = message.result as Json | undefined;
     if (sent.isTheft && result !== undefined) {
@@ -211,6 +260,7 @@ export class Judge extends Notes {
       this.problem(`two open questions have one id: ${text}`);
     }
     client.asked.push(asked);
+    client.seen.add(asked.number);
   }
 
   /** What a stateless server needs for a call is asked under the number of the call. */
@@ -254,7 +304,7 @@ export class Judge extends Notes {
     }
     this.count(`status ${status}`);
     for (const each of sent) {
-      const isSilent = each.isCancelled || (this.isForeign && (client.hasEnded || this.isClosing));
+      const isSilent = each.isCancelled || (this.isForeign && !each.isInTime && (client.hasEnded || this.isClosing));
       if (status === 200 && each.answers === 0 && !isSilent && !exchange.isStream) {
         this.problem(`no answer to ${each.number}: ${text}`);
       }

@@ -82,6 +82,10 @@ function oddOfLegacy(world: World, client: Client, chance: Chance): readonly [st
     ['a stream without a session', { method: 'GET', ...headers(400, { 'mcp-session-id': undefined }) }],
     ['the end of no session', { method: 'DELETE', ...headers(400, { 'mcp-session-id': undefined }) }],
     ['no such revision', headers(400, { 'mcp-protocol-version': '1999-01-01' })],
+    [
+      'a beginning without events',
+      { ...body(406, JSON.stringify(initialize)), ...headers(406, { accept: json, 'mcp-session-id': undefined }) },
+    ],
     ['too many', body(400, JSON.stringify(many))],
     ...(host.kind === 'node' ? ([['initialize again', body(400, JSON.stringify(initialize))]] as const) : []),
     ...(open && !host.isForeign && groupOf(client)

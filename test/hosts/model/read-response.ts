@@ -25,11 +25,7 @@ export function readResponse(exchange: Exchange, { judge, ended }: ResponseOptio
   const event = (text: string) => {
     const lines = text.split('\n');
     const id = lines.find((line) => line.startsWith('id: '))?.slice('id: '.length);
-    if (id !== undefined) {
-      exchange.eventId = id;
-      exchange.client.eventIds.has(id) && judge.problem(`the event ${id} comes a second time in ${exchange.number}`);
-      exchange.client.eventIds.add(id);
-    }
+    id !== undefined && judge.gotEvent(exchange, id);
     const data = lines.find((line) => line.startsWith('data:'))?.slice('data:'.length) ?? '';
     // Comments keep a stream alive, and the first event may hold nothing but its id.
     data.trim() !== '' && take(data);

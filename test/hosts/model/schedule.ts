@@ -1,7 +1,7 @@
 import type { ScriptedInstance } from '../../endpoint/scripted-server.js';
-import { createChance } from '../../gateway/model/chance.js';
-import { ClientSteps, hasBegun } from './client-steps.js';
-import type { Client } from './clients.js';
+import { type Chance, createChance } from '../../gateway/model/chance.js';
+import { ClientSteps, hasBegun, isReady } from './client-steps.js';
+import { type Client, type Exchange, groupOf } from './clients.js';
 import { Ending } from './ending.js';
 import { hostKinds } from './hosts.js';
 import type { Judge } from './judge.js';
@@ -46,6 +46,7 @@ export class Schedule {
     const clients = this.#clients;
     const servers = this.#servers;
     const by = (run: (client: Client) => void) => () => ready && run(ready);
+    const say = (exchange: Exchange) => servers.sayIn(exchange, chance);
     const at = (run: (instance: ScriptedInstance) => void) => () => own && run(own);
     await chance.weigh<() => unknown>([
       [20, () => world.pause()],
@@ -53,9 +54,9 @@ export class Schedule {
       [3, by((client) => clients.batch(client, chance))],
       [3, by((client) => clients.ask(client, chance))],
       [5, by((client) => clients.cancel(client, chance))],
-      [5, by((client) => clients.hangUp(client, chance))],
+      [5, by((client) => clients.hangUp(client, chance, say))],
       [4, by((client) => clients.listen(client, chance))],
-      [4, by((client) => clients.resume(client, chance))],
+      [8, by((client) => clients.resume(client, chance, say))],
       [3, by((client) => clients.upload(client, chance))],
       [4, () => clients.goOn(chance)],
       [3, by((client) => clients.read(client, chance))],
@@ -66,9 +67,11 @@ export class Schedule {
       [18, () => servers.answer(chance)],
       [8, () => servers.progress(chance)],
       [4, at((instance) => servers.log(instance, chance.oneIn(4) ? 300_000 : 0))],
-      [7, at((instance) => servers.question(instance, chance))],
+      [6, at((instance) => servers.question(instance, chance))],
+      [2, at((instance) => this.#askBeforeItListens(instance, chance))],
       [1, () => servers.withdraw(chance)],
       [1, at((instance) => (chance.oneIn(6) ? servers.flood(instance) : undefined))],
+      [1, () => servers.swell(chance)],
       [1, () => chance.pick(world.servers.live)?.notify('notifications/tools/list_changed')],
       [1, at((instance) => servers.die(chance.pick(world.servers.live) ?? instance))],
       [3, () => servers.hold(chance)],
@@ -76,6 +79,15 @@ export class Schedule {
       [1, () => servers.reload()],
       [3, () => world.passTime(chance.one([100, 6_000, 16_000, 31_000, 130_000, 310_000]))],
     ])();
+  }
+
+  async #askBeforeItListens(instance: ScriptedInstance, chance: Chance): Promise<void> {
+    const owner = this.judge.ownerOf(instance);
+    const client = chance.pick(this.#world.clients.filter((each) => isReady(each) && groupOf(each) === owner));
+    this.#servers.question(instance, chance);
+    await this.#world.pause();
+    client?.era === 'legacy' && this.#clients.listen(client, chance);
+    await this.#world.pause();
   }
 
   /** Lets everything come to its end, looks whether it is as it should be, and closes. */

@@ -1,10 +1,12 @@
 import type { RequestId } from '../../../src/sdk.js';
 import type { ScriptedInstance } from '../../endpoint/scripted-server.js';
 import type { Chance } from '../../gateway/model/chance.js';
+import { type Exchange, groupOf, nameOf, type Sent } from './clients.js';
 import { nameOfInstance } from './judge.js';
 import type { Held } from './played-servers.js';
 import type { World } from './world.js';
 
+const swellLength = 4 * 1024 * 1024;
 const schema = { type: 'object', properties: {} };
 
 /** What servers do. */
@@ -54,20 +56,30 @@ export class ServerSteps {
   }
 
   progress(chance: Chance): void {
-    const { judge, servers } = this.#world;
-    const held = chance.pick(servers.held);
-    const progressToken = held?.request.params?._meta?.progressToken;
-    const sent = judge.sent.get(Number((held?.request.params?.arguments as { n?: number } | undefined)?.n));
-    if (held === undefined || progressToken === undefined || sent === undefined || held.instance.closed) {
+    const held = chance.pick(this.#world.servers.held);
+    held && this.#say(held, chance.oneIn(4) ? 100_000 : 0);
+  }
+
+  /** Says how far it is with a call. */
+  #say(held: Held, length: number): void {
+    const progressToken = held.request.params?._meta?.progressToken;
+    const sent = this.#sentOf(held);
+    const { judge, turn } = this.#world;
+    if (progressToken === undefined || sent === undefined || held.instance.closed) {
       return;
     }
     const progress = this.#world.number();
-    const padding = 'x'.repeat(chance.oneIn(4) ? 100_000 : 0);
+    const padding = 'x'.repeat(length);
     // Until the answer to a question has come to the gateway, nobody listens.
     if (sent.exchange?.end === undefined && !sent.isCancelled && !sent.isAgain) {
       sent.progress.push(progress);
     }
+    judge.expected.progressed(sent, progress, turn);
     held.instance.notify('notifications/progress', { progressToken, progress, n: sent.number, padding });
+  }
+
+  #sentOf({ request }: Held): Sent | undefined {
+    return this.#world.judge.sent.get(Number((request.params?.arguments as { n?: number } | undefined)?.n));
   }
 
   log(instance: ScriptedInstance, length = 0): void {
@@ -75,7 +87,7 @@ export class ServerSteps {
     if (group !== undefined) {
       const data = { group, number: this.#world.number(), padding: 'x'.repeat(length) };
       this.#world.judge.log(`${nameOfInstance(instance)} writes log ${data.number}`);
-      this.#world.judge.logs.written(instance, data.number, this.#world.turn);
+      this.#world.judge.expected.written(instance, data.number, this.#world.turn);
       instance.notify('notifications/message', { level: 'info', data });
     }
   }
@@ -88,9 +100,7 @@ export class ServerSteps {
       judge.log('a flood');
       // All at once it would be more than any client can read in time.
       this.#world.servers.bytes.peers.get(instance)?.goOn();
-      for (const exchange of judge.exchanges) {
-        exchange.mayBeCut ||= exchange.line.isPaused || judge.before(exchange).length > 0;
-      }
+      this.#overwhelm();
       for (let times = 0; times < 8; times += 1) {
         this.log(instance, 4 * 1024 * 1024);
         await this.#world.pause();
@@ -98,15 +108,83 @@ export class ServerSteps {
     }
   }
 
-  question(instance: ScriptedInstance, chance: Chance): void {
+  /** Who does not read, or reads another response before, may be given up. */
+  #overwhelm(): void {
     const { judge } = this.#world;
+    for (const exchange of judge.exchanges) {
+      exchange.mayBeCut ||= exchange.line.isPaused || judge.before(exchange).length > 0;
+    }
+  }
+
+  /** Says more than a connection holds to a client that does not read for a while, and less than it is given up for. */
+  async swell(chance: Chance): Promise<void> {
+    const { host, judge } = this.#world;
+    const reading = judge.exchanges.filter(
+      ({ end, status, isStream, line }) =>
+        end === undefined && !line.isPaused && line.waiting === 1 && (!isStream || status === 200),
+    );
+    const [exchange, say] =
+      chance.pick(reading.flatMap((each) => this.#wordsIn(each).map((say) => [each, say] as const))) ?? [];
+    if (exchange === undefined || say === undefined) {
+      return;
+    }
+    judge.log(`${nameOf(exchange.client)} does not read a swell`);
+    this.goOn();
+    this.#overwhelm();
+    const { line } = exchange;
+    line.pause();
+    const whole = line.socket.bytesRead + 3 * swellLength;
+    for (let times = 0; times < 3; times += 1) {
+      say(swellLength);
+      await this.#world.pause();
+    }
+    host.unreadBytes > 1024 * 1024 && judge.count('swell');
+    line.resume();
+    // Of so much some comes when all has seemed quiet.
+    for (let turn = 0; turn < 10_000 && exchange.end === undefined && line.socket.bytesRead < whole; turn += 1) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    await this.#world.pause();
+  }
+
+  /** Says some of what comes in a response, and answers perhaps. */
+  sayIn(exchange: Exchange, chance: Chance): void {
+    this.goOn();
+    for (const say of this.#wordsIn(exchange)) {
+      for (let left = 1 + chance.below(3); left > 0; left -= 1) {
+        say(0);
+      }
+    }
+    chance.oneIn(2) && this.answer(chance);
+  }
+
+  /** What servers may say that comes in a response. */
+  #wordsIn({ client, isStream, sent }: Exchange): ((length: number) => void)[] {
+    const { judge, servers } = this.#world;
+    const instances = servers.servers.own.live.filter((each) => isStream && judge.ownerOf(each) === groupOf(client));
+    const held = servers.held.filter((each) => {
+      const own = this.#sentOf(each);
+      return own !== undefined && sent.includes(own) && !own.isCancelled && !own.isAgain;
+    });
+    return [
+      ...instances.map((instance) => (length: number) => this.log(instance, length)),
+      ...held
+        .filter(({ request }) => request.params?._meta?.progressToken !== undefined)
+        .map((each) => (length: number) => this.#say(each, length)),
+    ];
+  }
+
+  question(instance: ScriptedInstance, chance: Chance): void {
+    const { clock, judge, turn } = this.#world;
     const group = judge.ownerOf(instance);
     if (group === undefined) {
       return;
     }
     const number = this.#world.number();
     const id = chance.one<RequestId>([number, String(number), -number]);
-    judge.questions.set(number, { number, instance, id, group, isWithdrawn: false });
+    const question = { number, instance, id, group, isWithdrawn: false };
+    judge.questions.set(number, question);
+    judge.expected.asked(question, turn, clock.now());
     judge.log(`own asks ${group}: question ${number}`);
     instance.say({
       id,

@@ -26,6 +26,8 @@ export interface Other {
   /** How much of the text is sent. */
   readonly upTo?: number;
   readonly line?: HttpLine;
+  /** Of the event behind which the response begins. */
+  readonly lastEventId?: string | undefined;
   /** Of which the answers may come in the response. */
   readonly sent?: readonly Sent[];
 }
@@ -52,7 +54,7 @@ export class World {
       const caller = users[authorization as User];
       return caller && { ...caller, data: { numbers }, authInfo: { token: numbers, clientId: 'x', scopes: [] } };
     };
-    world.host = await openHost({ kind, gateway, clock, authenticate, problem });
+    world.host = await openHost({ kind, gateway, clock, events: judge.events, authenticate, problem });
     judge.log(`a host of the kind ${kind}`);
     return world;
   }
@@ -123,6 +125,7 @@ export class World {
       answers: 0,
       isCancelled: false,
       isToldOff: false,
+      isInTime: false,
       isTheft: false,
       isAgain: false,
     };
@@ -149,6 +152,8 @@ export class World {
     const line = other.line ?? this.line(client);
     const good = sent.length > 0 || method !== 'POST' ? 200 : 202;
     const number = this.number();
+    const isOfOtherSession = other.headers !== undefined && 'mcp-session-id' in other.headers;
+    const isPossible = (status: number) => status >= 400 || !client.isGone || isOfOtherSession;
     const exchange: Exchange = {
       number,
       client,
@@ -156,11 +161,11 @@ export class World {
       what,
       sent: other.sent ?? sent,
       isStream: method === 'GET',
-      statuses: [...(statuses ?? [good]), ...this.#excuses(client, sent, other)],
-      eventId: undefined,
+      statuses: [...(statuses ?? [good]), ...this.#excuses(client, sent, other)].filter(isPossible),
+      eventId: other.lastEventId,
       status: undefined,
       end: undefined,
-      isOfOtherSession: other.headers !== undefined && 'mcp-session-id' in other.headers,
+      isOfOtherSession,
       // With one that is given up goes its connection.
       mayBeCut: (other.upTo ?? 1) < 1 || this.judge.before({ line, number }).some(({ mayBeCut }) => mayBeCut),
       sentAt: this.turn,
@@ -289,6 +294,7 @@ export class World {
       client.quietAt = this.clock.now();
     }
     this.judge.ended(exchange);
+    client.isGone ||= exchange.what === 'end' && status === 200;
     // It was its own session, of which it learns so that it has ended.
     client.hasEnded ||= status === 404 && client.era === 'legacy' && !exchange.isOfOtherSession;
   }
@@ -310,7 +316,12 @@ export class World {
       quiet = now === before ? quiet + 1 : 0;
       before = now;
     }
-    this.judge.logs.check((instance) => this.servers.bytes.peers.get(instance)?.isHeld === true);
+    this.judge.checkEvents();
+    this.judge.checkSessions(this.host.sessionCount, mostSessions);
+    this.judge.expected.check(this.clock.now(), (instance) => {
+      const peer = this.servers.bytes.peers.get(instance);
+      return peer !== undefined && (peer.isHeld || peer.isDeaf);
+    });
     if (this.host.unreadBytes > mostUnreadBytes) {
       this.judge.problem(`${this.host.unreadBytes} bytes are kept for one client`);
     }
