@@ -86,7 +86,7 @@ export class SessionTable<T extends Transport, Original> {
     try {
       const body = post ? await request.readBody() : undefined;
       if (session !== undefined) {
-        if (this.#closing && post && isRequest(body)) {
+        if (this.#closing && post && [body].flat().some(isRequest)) {
           throw closing();
         }
         return { transport: session.transport, caller, body, end };
@@ -221,6 +221,6 @@ function isInitialize(body: unknown): boolean {
   return isRequest(body) && body.method === 'initialize';
 }
 
-function isRequest(body: unknown): body is { readonly method: unknown } {
-  return typeof body === 'object' && body !== null && 'method' in body && 'id' in body;
+function isRequest(message: unknown): message is { readonly method: unknown } {
+  return typeof message === 'object' && message !== null && 'method' in message && 'id' in message;
 }

@@ -507,11 +507,12 @@ describe.each(transportKinds)('sessions with the transport %s', (kind) => {
     agent.end(JSON.stringify(callSlow));
     await until(() => started > 0);
     // Connections that were there before the server stopped to listen.
-    const early = [open(host.url, 'POST'), open(host.url, 'POST', { 'mcp-session-id': id })].map((outgoing, index) => {
+    const early = [initialize, ping, [{ jsonrpc: '2.0', method: 'notifications/initialized' }, ping]].map((body) => {
+      const outgoing = open(host.url, 'POST', body === initialize ? {} : { 'mcp-session-id': id });
       outgoing.flushHeaders();
-      return { outgoing, answer: answerTo(outgoing), body: index === 0 ? initialize : ping };
+      return { outgoing, answer: answerTo(outgoing), body };
     });
-    await until(() => host.openRequests === 3);
+    await until(() => host.openRequests === 4);
     const closed = host.close({ graceMs: 60_000 });
     for (const { outgoing, answer, body } of early) {
       outgoing.end(JSON.stringify(body));
