@@ -1,7 +1,17 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:http2';
+import { text } from 'node:stream/consumers';
+import { getRequestListener } from '@hono/node-server';
 import { type Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type FetchOptions, type Gateway, type Interceptor } from '../../src/index.js';
+import {
+  createGateway,
+  createNodeSessions,
+  type FetchOptions,
+  type Gateway,
+  type Interceptor,
+} from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
 import { envelope } from '../endpoint/modern-caller.js';
@@ -9,6 +19,7 @@ import { statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { createLegacyServer } from '../fixtures/eras/legacy-server.js';
+import { listen } from '../fixtures/http/listen.js';
 import { settle } from '../support/fake-clock.js';
 import { settledHeap } from '../support/heap.js';
 import { createFetchHost } from './fetch-host.js';
@@ -442,6 +453,27 @@ async function begin(gateway: Gateway) {
 function readText({ body }: Response) {
   return (body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as never).getReader();
 }
+
+test('gateway.fetch answers over HTTP/2, by an adapter that takes it, and sessions for node refuse it', async () => {
+  await using gateway = createLegacyGateway();
+  await using sessions = createNodeSessions(() => expect.unreachable());
+  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+  const status = async (handle: (request: never, response: never) => unknown) => {
+    const server = createServer(handle as never);
+    await using listening = await listen(Object.assign(server, { closeAllConnections: () => {} }) as never);
+    const connection = connect(listening.origin);
+    const stream = connection.request({ ':method': 'POST', ':path': '/mcp', ...headers });
+    const response = once(stream, 'response');
+    stream.end(JSON.stringify(initialize));
+    const [answer] = await response;
+    await text(stream);
+    connection.close();
+    return answer[':status'];
+  };
+  const listener = getRequestListener((request) => gateway.fetch(request, me), { overrideGlobalObjects: false });
+  expect(await status(listener)).toBe(200);
+  expect(await status(sessions.handle)).toBe(403);
+});
 
 describe('a session of gateway.fetch', () => {
   const script: Script = {
