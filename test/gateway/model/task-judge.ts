@@ -182,6 +182,10 @@ export class TaskJudge {
 
   /** Nobody ends a task but those whose it is; one that nobody knows of ends with the call. */
   checkEnds(instances: readonly ScriptedInstance[]): void {
+    for (const [{ method, cancelled }, call] of this.#watched) {
+      // Perhaps it was just refused, as its caller cannot answer what the server asks: the refusal is not heard.
+      cancelled && method === 'tasks/result' && call && this.#mayCancel.add(call);
+    }
     for (const instance of instances) {
       for (const { params } of instance.requests('tasks/cancel')) {
         const task = this.#judge.servers.memory(instance).tasks.get(params?.taskId);
