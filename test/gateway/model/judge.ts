@@ -243,7 +243,8 @@ export class Judge extends Notes {
         if (id !== undefined && !isAnswered && question?.instance.closed) {
           this.problem(`${this.who(member)} is still asked question ${number}, and its server has ended`);
         }
-        if (id !== undefined && !isAnswered && question?.call && question.id === undefined) {
+        // In the call of another connection of the caller it may be asked for as long as the gateway remembers that.
+        if (id !== undefined && !isAnswered && question?.call?.member === member && question.id === undefined) {
           const { call } = question;
           const isWaiting = [...member.open.values()].some(
             (sent) => sent.call === call || this.tasks.isResultOf(sent, call),

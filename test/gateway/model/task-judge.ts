@@ -30,6 +30,8 @@ export class TaskJudge {
   readonly #watched = new Map<Sent, Call | undefined>();
   /** Calls whose tasks somebody may have told their servers to end. */
   readonly #mayCancel = new Set<Call>();
+  /** The same by group and id, of tasks of which no answer told, as their calls had been cancelled. */
+  readonly #mayCancelUntold = new Set<string>();
   /** Of those who share tasks: the call that each was made of, by its id. */
   readonly #known = new Map<string, Map<unknown, Call>>();
   /** Of what is numbered. */
@@ -168,7 +170,10 @@ export class TaskJudge {
   watch(sent: Sent): Sent {
     const call = this.#of(sent.member).get(sent.params.taskId);
     this.#watched.set(sent, call);
-    sent.method === 'tasks/cancel' && call && this.#mayCancel.add(call);
+    if (sent.method === 'tasks/cancel') {
+      call && this.#mayCancel.add(call);
+      this.#mayCancelUntold.add(JSON.stringify([this.#groupOf(sent.member), sent.params.taskId]));
+    }
     return sent;
   }
 
@@ -190,7 +195,11 @@ export class TaskJudge {
       for (const { params } of instance.requests('tasks/cancel')) {
         const task = this.#judge.servers.memory(instance).tasks.get(params?.taskId);
         const call = this.#judge.calls.get(task?.mark.n as number);
-        if (call !== undefined && !isHidden(call) && !this.#mayCancel.has(call)) {
+        const mayCancel =
+          call === undefined ||
+          this.#mayCancel.has(call) ||
+          this.#mayCancelUntold.has(JSON.stringify([this.#groupOf(call.member), params?.taskId]));
+        if (!mayCancel && !isHidden(call)) {
           this.#judge.problem(`${this.#judge.name(instance)} is told to end the task of call ${call.number} by nobody`);
         }
       }
