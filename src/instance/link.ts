@@ -338,15 +338,16 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     } catch (error) {
       let failure = error;
       // It may have ended by itself, and another one may be under way already.
-      if (this.#transport === transport) {
+      const isCurrent = this.#transport === transport;
+      if (isCurrent) {
         this.#forget();
-        // It may have asked something in its handshake, and the next one may ask under the same id.
-        this.#owner.onEnd(this, undefined);
         // Before it is closed: a server that runs and makes no handshake has failed.
         failure = (GatewayError.is(error) && transport.fail?.(error)) || error;
       }
       // Whoever waits is told at once: the next one waits for its end, and so does close().
       this.#rest.begin(transport.close());
+      // It may have asked something in its handshake, and the next one may ask under the same id.
+      isCurrent && this.#owner.onEnd(this, undefined);
       if (this.#givenUp === transport) {
         return this.#opened();
       }

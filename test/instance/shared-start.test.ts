@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { hold, type Script } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
 import { settle } from '../support/fake-clock.js';
 
@@ -65,4 +66,26 @@ test('one whose start fails meanwhile leaves nothing, and the next caller gets a
   await t.clock.advance(2_000);
   await answer;
   expect(t.server('a').opens).toBe(2);
+});
+
+test('one whose handshake fails meanwhile is waited for until it has ended', async () => {
+  const script: Script = { tools: [{ name: 'x' }], on: { initialize: () => hold } };
+  const entry = { isolation: 'shared', protocol: 'legacy', start_timeout: '1s' };
+  await using t = setUp({ a: script }, { entry, random: () => 0 });
+  const impatient = await t.caller();
+  void impatient.request(...call);
+  const { instance } = await t.server('a').request('initialize');
+  const ended = Promise.withResolvers<void>();
+  const close = instance.close.bind(instance);
+  instance.close = () => ended.promise.then(close);
+  await impatient[Symbol.asyncDispose]();
+  await t.clock.advance(1_000);
+  delete script.on;
+  await using next = await t.caller();
+  const answer = next.result(...call);
+  await t.clock.advance(800);
+  const { opens } = t.server('a');
+  ended.resolve();
+  await answer;
+  expect([opens, t.server('a').opens]).toEqual([1, 2]);
 });
