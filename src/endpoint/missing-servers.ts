@@ -34,20 +34,28 @@ export class MissingServers {
     const end = () => {
       isCurrent() && this.#missing.delete(server.id);
     };
+    const isWanted = () => {
+      if (isCurrent() && server.stops !== stops) {
+        end();
+        onStopped(server.id);
+      }
+      return isCurrent();
+    };
+    const tryOnce = async () => {
+      const link = links.to(server);
+      // It may be stopped while the one before ends.
+      await link.resting;
+      isWanted() && (await link.open());
+    };
     const again = () => {
-      if (!isCurrent() || state.attempts >= max) {
+      if (!isWanted() || state.attempts >= max) {
         return end();
       }
       const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
       state.attempts += 1;
       const timer = clock.setTimeout(() => {
         this.#timers.delete(timer);
-        if (isCurrent() && server.stops !== stops) {
-          end();
-          onStopped(server.id);
-        } else if (isCurrent()) {
-          links.to(server).open().then(end, again);
-        }
+        isWanted() && tryOnce().then(end, again);
       }, wait);
       this.#timers.add(timer);
     };

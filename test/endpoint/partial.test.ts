@@ -220,6 +220,44 @@ describe('a server that cannot start', () => {
     expect(listChanged(caller)).toBe(1);
   });
 
+  test('is not tried again when the last try is ended by a stop; list_changed follows', async () => {
+    const started = Promise.withResolvers<void>();
+    const open: Script['open'] = async (_context, nth) => {
+      await (nth > 1 && started.promise);
+      throw new Error('broken');
+    };
+    await using t = setUp({ a: good, b: { ...good, open } }, { entry: { restart: { max: 1 } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await t.clock.advance(5_000);
+    const stopped = t.gateway.stop('b');
+    started.resolve();
+    await stopped;
+    await t.clock.advance(20);
+    expect(t.server('b').opens).toBe(2);
+    expect(listChanged(caller)).toBe(1);
+  });
+
+  test('is not tried again when it is stopped while its failed start still ends; list_changed follows', async () => {
+    const ended = Promise.withResolvers<void>();
+    const silent: Script = { ...good, on: { initialize: () => hold } };
+    await using t = setUp({ a: good, b: silent }, { entry: { protocol: 'legacy', start_timeout: '1s' } });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance } = await t.server('b').request('initialize');
+    const close = instance.close.bind(instance);
+    instance.close = () => ended.promise.then(close);
+    await t.clock.advance(1_000);
+    expect(await listing).toEqual(['a__x']);
+    await t.clock.advance(1_500);
+    const stopped = t.gateway.stop('b');
+    ended.resolve();
+    await stopped;
+    await t.clock.advance(600_000);
+    expect(t.server('b').opens).toBe(1);
+    expect(listChanged(caller)).toBe(1);
+  });
+
   test('is not tried for ever', async () => {
     await using t = setUp(
       { b: { ...good, open: () => Promise.reject(new Error('broken')) } },
