@@ -107,6 +107,19 @@ describe('a person must consent', () => {
     expectNoSecret(host, failure, gateway.status());
   });
 
+  test('of a provider that is frozen, too', async () => {
+    await using host = await listenOAuth();
+    const own = new MemoryProvider();
+    const { redirectUrl, clientMetadata } = own;
+    const redirectToAuthorization = (address: URL) => own.redirectToAuthorization(address);
+    const methods = ['clientInformation', 'saveClientInformation', 'tokens', 'saveTokens', 'saveCodeVerifier'] as const;
+    const bound = Object.fromEntries(methods.map((name) => [name, own[name].bind(own)]));
+    const provider = Object.freeze({ redirectUrl, clientMetadata, redirectToAuthorization, ...bound });
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider as unknown as MemoryProvider });
+    expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_REQUIRED' } });
+    expect(own.asked).toBe(1);
+  });
+
   test('without a provider the remedy is named, and where to ask', async () => {
     await using host = await listenOAuth();
     await using gateway = createRemoteGateway(host.url, {});

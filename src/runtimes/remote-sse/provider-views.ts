@@ -34,11 +34,12 @@ export function telling(provider: OAuthClientProvider, onAsk: () => void): OAuth
 }
 
 function withOther(provider: OAuthClientProvider, other: Partial<OAuthClientProvider>): OAuthClientProvider {
-  return new Proxy(provider, {
-    get(target, name) {
+  // Of a child: the methods of a frozen object could not be replaced, nor bound.
+  return new Proxy<OAuthClientProvider>(Object.create(provider), {
+    get(_child, name) {
       if (Object.hasOwn(other, name)) return Reflect.get(other, name);
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? value.bind(target) : value;
+      const value: unknown = Reflect.get(provider, name, provider);
+      return typeof value === 'function' ? value.bind(provider) : value;
     },
   });
 }
