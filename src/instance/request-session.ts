@@ -41,6 +41,8 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly #links = new Map<Link, RequestId | undefined>();
   readonly #open = new Map<RequestId, { link: Link; linkId?: RequestId | undefined }>();
   readonly #serverRequests = new Map<RequestId, { link: Link; id: RequestId; progressToken: RequestId | undefined }>();
+  /** The ends of instances that nobody waits for any more. */
+  readonly #endings = new Set<Promise<void>>();
   #fresh: Link | undefined;
   #initializeParams: Params = {};
   /** From which level on the caller wants to read the log, of every instance. */
@@ -86,7 +88,7 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly close = once(async () => {
     this.#state = 'closed';
     this.#open.clear();
-    await Promise.all([...this.#links.keys()].map((link) => link.close()));
+    await Promise.all([...[...this.#links.keys()].map((link) => link.close()), ...this.#endings]);
     runCallback({}, () => this.onclose?.());
   });
 
@@ -145,7 +147,7 @@ export class RequestTransport implements Transport, LinkOwner {
         this.#deliver({ jsonrpc: '2.0', id, result: { ...result, capabilities: offered } });
       },
       (error: GatewayError) => {
-        this.#release(link);
+        this.#end(link);
         this.#deliver(toErrorResponse(id, error, error.message, error.delivered ?? false));
       },
     );
@@ -182,8 +184,7 @@ export class RequestTransport implements Transport, LinkOwner {
         const shown = request.method === 'tools/list' ? withoutOptionalTasks(response) : response;
         this.#deliver({ ...shown, id: request.id });
       }
-      this.#release(link);
-      link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+      this.#end(link);
     };
     const progressToken = request.params?._meta?.progressToken;
     // The link changes what it is given.
@@ -223,9 +224,8 @@ export class RequestTransport implements Transport, LinkOwner {
     if (open?.linkId !== undefined) {
       this.#open.delete(params?.requestId as RequestId);
       open.link.cancel(open.linkId, params);
-      this.#release(open.link);
       // Nobody waits for what it does: it ends at once.
-      open.link.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+      this.#end(open.link);
     }
   }
 
@@ -240,9 +240,14 @@ export class RequestTransport implements Transport, LinkOwner {
     return link;
   }
 
-  #release(link: Link): void {
+  #end(link: Link): void {
     this.#links.delete(link);
     this.#takeBackAll(link);
+    const ending = link
+      .close()
+      .catch((error) => runCallback({}, () => this.onerror?.(error)))
+      .finally(() => this.#endings.delete(ending));
+    this.#endings.add(ending);
   }
 
   #takeBackAll(link: Link): void {

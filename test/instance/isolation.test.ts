@@ -386,6 +386,38 @@ describe('isolation: request', () => {
     expect(answer.error).toMatchObject({ data: { code: 'SERVER_STOPPED', delivered: false } });
     await stopping;
   });
+
+  test.each([
+    ['answered', {}],
+    ['cancelled', { on: { 'tools/call': () => hold } }],
+    ['refused in its handshake', { on: { initialize: () => hold } }],
+  ])('a caller that leaves waits for the end of an instance whose request was %s', async (what, on) => {
+    const entry = { isolation: 'request', protocol: 'legacy', start_timeout: '1s' };
+    await using t = setUp({ a: { tools: [{ name: 'x' }], ...on } }, { entry });
+    const caller = await t.caller();
+    const answer = caller.request('tools/call', { name: 'a__x' }, 'call');
+    const { instance } = await t.server('a').request('initialize');
+    const ended = Promise.withResolvers<void>();
+    const close = instance.close.bind(instance);
+    instance.close = () => ended.promise.then(close);
+    await settle();
+    if (what === 'cancelled') {
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'call' } });
+    } else {
+      await t.clock.advance(what === 'answered' ? 0 : 1_000);
+      await answer;
+    }
+    let hasLeft = false;
+    const leaving = caller[Symbol.asyncDispose]().then(() => {
+      hasLeft = true;
+    });
+    await settle();
+    const hadLeft = hasLeft;
+    ended.resolve();
+    await leaving;
+    expect(hadLeft).toBe(false);
+    expect(instance.closed).toBe(true);
+  });
 });
 
 describe('isolation: caller', () => {
