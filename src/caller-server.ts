@@ -49,8 +49,8 @@ export class CallerServer implements EndpointServer {
     return this.#isWatched ? this.#definition : undefined;
   }
 
-  get stops(): number {
-    return this.entry.supervisor.stops;
+  get timesStopped(): number {
+    return this.entry.supervisor.timesStopped;
   }
 
   get restart(): ServerDefinition['restart'] {

@@ -20,7 +20,7 @@ export interface EndpointServer {
   /** Undefined where callers share what watches over itself. */
   readonly watch: LinkWatchSettings | undefined;
   /** How often it was stopped: who stops it wants nothing to go on that was begun before. */
-  readonly stops: number;
+  readonly timesStopped: number;
   readonly restart: { readonly max: number; readonly backoffMs: number; readonly maxBackoffMs: number };
   readonly tools: ToolFilter;
   /** For whom a snapshot of its lists is good; undefined: for nobody but the caller of this one connection. */

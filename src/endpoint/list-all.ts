@@ -33,7 +33,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
   /** Each page until when it is good. */
   const pages: Freshness[] = [];
   const seen = new Set<unknown>();
-  const isTooLarge = countPages();
+  const isTooLarge = sumPages();
   let cursor: unknown;
   for (let page = 0; page < maxPages; page += 1) {
     const result = await link.ask(method, cursor === undefined ? undefined : { cursor }).catch((error: unknown) => {
@@ -73,7 +73,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
 export async function listTasks(link: Link): Promise<unknown[]> {
   const items: unknown[] = [];
   const seen = new Set<unknown>();
-  const isTooLarge = countPages();
+  const isTooLarge = sumPages();
   let cursor: unknown;
   do {
     seen.add(cursor);
@@ -90,7 +90,7 @@ export async function listTasks(link: Link): Promise<unknown[]> {
 }
 
 /** Tells of each page whether the list is too large with it. The first one is a message like any other, and not counted. */
-function countPages(): (part: unknown) => boolean {
+function sumPages(): (part: unknown) => boolean {
   let isFirst = true;
   let sum = 0;
   return (part) => {

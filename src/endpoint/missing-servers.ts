@@ -26,7 +26,7 @@ export class MissingServers {
     }
     const { max, backoffMs, maxBackoffMs } = server.restart;
     const { clock, links, onStopped } = this.#options;
-    const { stops } = server;
+    const { timesStopped } = server;
     const state = { attempts: 0 };
     this.#missing.set(server.id, state);
     // By the end of a try a reload may have put another server in its place, which may be missing as well.
@@ -35,7 +35,7 @@ export class MissingServers {
       isCurrent() && this.#missing.delete(server.id);
     };
     const isWanted = () => {
-      if (isCurrent() && server.stops !== stops) {
+      if (isCurrent() && server.timesStopped !== timesStopped) {
         end();
         onStopped(server.id);
       }

@@ -40,7 +40,7 @@ export class Supervisor implements InstanceOwner {
   #nextStop: AbortController | undefined;
   #stops: Promise<void>[] = [];
   /** How often it was stopped. */
-  stops = 0;
+  timesStopped = 0;
   #past: Past;
   readonly #closing = new AbortController();
 
@@ -191,7 +191,7 @@ export class Supervisor implements InstanceOwner {
       }),
     );
     this.#nextStop = undefined;
-    this.stops += 1;
+    this.timesStopped += 1;
     this.#ahead.stopped();
     const stop = this.#stopAll(graceMs, reason).finally(() => {
       this.#stops = this.#stops.filter((other) => other !== stop);
