@@ -220,7 +220,7 @@ export class MergedLists {
         return { ...list, at: own?.at ?? clock.date() };
       },
       (error: unknown) => {
-        this.#miss(server, kind, error, isAsked);
+        this.#miss(server, kind, error, isAsked, isShown);
         late && !this.#runs(server) && this.#stopped(server.id);
         return missing;
       },
@@ -259,8 +259,9 @@ export class MergedLists {
    * A server could not be asked.
    *
    * @param isAsked - false where an interceptor has not even tried
+   * @param isShown - the caller gets the list without it
    */
-  #miss(server: EndpointServer, kind: ListKind, error: unknown, isAsked: boolean): void {
+  #miss(server: EndpointServer, kind: ListKind, error: unknown, isAsked: boolean, isShown: boolean): void {
     if (this.#closed) {
       return;
     }
@@ -274,6 +275,9 @@ export class MergedLists {
       return;
     }
     if (GatewayError.is(ours) && ours.code === 'SERVER_STOPPED') {
+      if (!isShown) {
+        return;
+      }
       // It is tried again when the caller asks again: nobody starts what the host stops.
       this.#withoutStopped ??= new Map();
       const kinds = this.#withoutStopped.get(server.id) ?? new Set();

@@ -220,6 +220,21 @@ describe('a server that cannot start', () => {
     expect(listChanged(caller)).toBe(1);
   });
 
+  test('is not announced when it is stopped as only the owner of a URI is looked for: no list was shown', async () => {
+    const started = Promise.withResolvers<void>();
+    await using t = setUp({ b: { resources: [{ uri: 'x://1', name: 'x' }], open: () => started.promise } });
+    await using caller = await t.caller();
+    const answer = caller.request('resources/read', { uri: 'x://1' });
+    await settle();
+    const stopped = t.gateway.stop('b');
+    started.resolve();
+    await stopped;
+    expect(await answer).toMatchObject({ error: { code: -32002 } });
+    await t.clock.advance(60_000);
+    expect(caller.notifications('notifications/resources/list_changed')).toEqual([]);
+    expect(t.server('b').opens).toBe(1);
+  });
+
   test('is not tried again when the last try is ended by a stop; list_changed follows', async () => {
     const started = Promise.withResolvers<void>();
     const open: Script['open'] = async (_context, nth) => {
