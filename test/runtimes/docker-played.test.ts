@@ -64,6 +64,15 @@ describe('docker: a container whose wait and connection are cut at once', () => 
     expect(engine.hasContainer).toBe(false);
   });
 
+  test('has not lost its engine either where each later wait is cut, too', async () => {
+    await using engine = await PlayedEngine.listen();
+    engine.cutsWaits = true;
+    const peer = await cutBoth(engine);
+    expect((await peer.ended()).exit).toMatchObject({ reason: 'connection-lost' });
+    await peer.close();
+    expect(engine.hasContainer).toBe(false);
+  });
+
   test('has ended, though the engine says so a moment later', async () => {
     await using engine = await PlayedEngine.listen();
     const peer = await cutBoth(engine, { StatusCode: 7 });

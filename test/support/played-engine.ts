@@ -16,6 +16,8 @@ export class PlayedEngine implements AsyncDisposable {
   isRunning = false;
   /** What who asks from now on for the removal of the container is answered at once. */
   waitAnswer: object | undefined;
+  /** Cuts the connection of who asks from now on. */
+  cutsWaits = false;
   /** How often the container was to be removed. */
   removals = 0;
   /** The names of the calls in the order in which they came. */
@@ -131,6 +133,7 @@ export class PlayedEngine implements AsyncDisposable {
         response.writeHead(200).flushHeaders();
         this.#waiter = response;
         if (this.waitAnswer !== undefined) this.tellEnd(this.waitAnswer);
+        if (this.cutsWaits) this.cutWait();
         break;
       case 'info':
         tell(200, { DockerRootDir: this.dataFolder });

@@ -177,6 +177,7 @@ export class ContainerPeer implements StreamPeer {
   async #awaitRemoval(): Promise<ContainerEnd | undefined> {
     const { engine, id, clock, waitAgain } = this.#options;
     let ended = this.#options.waiting.ended;
+    let isOver = false;
     for (let failures = 0; ; failures += 1) {
       const since = clock.now();
       try {
@@ -184,7 +185,9 @@ export class ContainerPeer implements StreamPeer {
       } catch (error) {
         if (this.#isGivenUp) throw error;
         if (clock.now() - since > heldMs) failures = 0;
-        const isOver = await settledWithin(this.#connectionEnded, againMs[failures] ?? 0, clock);
+        // At once when it ends, and else not: all tries would be over in a moment.
+        const news: Promise<void> = isOver ? new Promise(() => {}) : this.#connectionEnded;
+        isOver = (await settledWithin(news, againMs[failures] ?? 0, clock)) || isOver;
         // Where there is none, the engine may be lost.
         if (isOver && (await engine.inspect(id, AbortSignal.timeout(inspectMs))) === undefined) return undefined;
         if (this.#isGivenUp || failures === againMs.length) throw error;
