@@ -14,8 +14,8 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 180_000,
     setupFiles: ['test/support/repeat-seed.ts'],
-    // Two cores: more workers only disturb the tests that start processes.
-    maxWorkers: 2,
+    // For two cores: tests that wait for an engine or a cluster leave room for a third.
+    maxWorkers: 3,
     reporters: ['default', new ProofReporter(), new CountsReporter()],
   },
 });
