@@ -89,7 +89,7 @@ export function hasCause(judge: Judge, { member, params }: Sent, call: Call, err
     case 'SERVER_DISABLED':
       return by('replaced') || !entries.of(server).enabled;
     case 'SERVER_UNKNOWN':
-      return by('replaced') || !entries.ids.includes(server);
+      return by('replaced', 'shown') || !entries.ids.includes(server);
     case 'NOT_AUTHORIZED':
       return by('refused');
     case 'LIMIT_REACHED':

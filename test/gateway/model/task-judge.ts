@@ -109,6 +109,10 @@ export class TaskJudge {
       }
     } else if (method === 'tasks/get') {
       const { status } = result;
+      const { message } = (result.error ?? {}) as Json;
+      if (String(message).startsWith('unknown task')) {
+        return; // A reload took its server away just before it was asked for the result.
+      }
       if (hasEnded(result as never) ? status !== task.status : hasEndedBefore) {
         wrong(`a task is ${status}`);
       }
