@@ -49,7 +49,9 @@ export interface Call {
   readonly arrivals: { readonly instance: ScriptedInstance; readonly id: RequestId }[];
   readonly token: RequestId | undefined;
   /** The latest request for it that a server got. */
-  at: { readonly instance: ScriptedInstance; readonly id: RequestId } | undefined;
+  at:
+    | { readonly instance: ScriptedInstance; readonly id: RequestId; readonly before?: RequestId | undefined }
+    | undefined;
   /** The server has answered what it got last. */
   isAnswered: boolean;
   /** Its server has to hear that nobody waits any more. */
@@ -146,10 +148,13 @@ export class Judge extends Notes {
       this.problem(`${text}: it was refused`);
     }
     this.levels.arrived(instance, request, call);
-    call.at = { instance, id: request.id };
+    // Of a round with input, the id of the one before is in a cancellation that has crossed its answer.
+    const before = call.at?.instance === instance ? call.at.id : undefined;
+    const at = { instance, id: request.id, before };
+    call.at = at;
     call.isAnswered = false;
     if (request.params?.inputResponses === undefined) {
-      call.arrivals.push(call.at);
+      call.arrivals.push(at);
       if (call.arrivals.length > call.requests) {
         this.problem(`${text}: it comes a second time`);
       }
@@ -505,7 +510,8 @@ export class Judge extends Notes {
     for (const instance of instances) {
       for (const { params } of instance.notifications('notifications/cancelled')) {
         const call = /^\d+$/.test(String(params?.reason)) ? this.calls.get(Number(params?.reason)) : undefined;
-        if (call?.at !== undefined && (call.at.instance !== instance || call.at.id !== params?.requestId)) {
+        const { at } = call ?? {};
+        if (call && at && (at.instance !== instance || ![at.id, at.before].includes(params?.requestId as RequestId))) {
           this.problem(`the cancellation of call ${call.number} is of another request: ${JSON.stringify(params)}`);
         }
       }
