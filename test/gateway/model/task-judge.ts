@@ -90,7 +90,7 @@ export class TaskJudge {
   }
 
   /** What is said of a task is what its server says. */
-  #fits({ method, params, sentMs }: Sent, call: Call, result: Json, text: string): void {
+  #fits({ method, params, since, sentMs }: Sent, call: Call, result: Json, text: string): void {
     const { instance, taskId } = call.task ?? {};
     const task = instance && this.#judge.servers.memory(instance).tasks.get(taskId);
     if (instance === undefined || task === undefined || instance.closed) {
@@ -110,7 +110,10 @@ export class TaskJudge {
     } else if (method === 'tasks/get') {
       const { status } = result;
       const { message } = (result.error ?? {}) as Json;
-      if (String(message).startsWith('unknown task')) {
+      if (
+        String(message).startsWith('unknown task') &&
+        this.#judge.causes.since(since, call.server, ['replaced', 'shown'])
+      ) {
         return; // A reload took its server away just before it was asked for the result.
       }
       if (hasEnded(result as never) ? status !== task.status : hasEndedBefore) {
