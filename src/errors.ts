@@ -74,9 +74,13 @@ export interface AuthInfo {
 
 /** What a {@link GatewayError} carries besides its code and message. */
 export interface GatewayErrorOptions {
+  /** The id of the catalog entry concerned; the message then begins with it. */
   readonly server?: string | undefined;
+  /** The error that this one comes from. */
   readonly cause?: unknown;
+  /** How the server ended, when it did. */
   readonly exit?: ExitInfo | undefined;
+  /** Every problem of the catalog, for `CATALOG_INVALID`. */
   readonly issues?: readonly CatalogIssue[] | undefined;
   /** Had the request been handed to the server? `false` is safe to retry. */
   readonly delivered?: boolean | 'unknown' | undefined;
@@ -98,6 +102,7 @@ const brand = Symbol.for('open-mcp-gateway.error');
  * MCP errors that a server answers are not turned into this class: they pass through as they are.
  */
 export class GatewayError extends Error {
+  /** What went wrong, for programs. docs/errors.md says of each what to do. */
   readonly code: GatewayErrorCode;
   /** The id of the catalog entry concerned. */
   declare readonly server: string | undefined;

@@ -14,7 +14,9 @@ export interface PhaseEvent {
   readonly server: string;
   /** Id of the instance, as in the status. */
   readonly instance: string;
+  /** The phase that it has left. */
   readonly from: Phase;
+  /** The phase that it is in now. */
   readonly to: Phase;
   /** Why, when the reason is a failure; secrets of the catalog are replaced. */
   readonly reason?: { readonly code: GatewayErrorCode; readonly message: string } | undefined;
@@ -29,6 +31,7 @@ export interface ProgressEvent {
   readonly server: string;
   /** Id of the instance, as in the status. */
   readonly instance: string;
+  /** What the instance is doing. */
   readonly phase: 'pulling' | 'starting';
   /** How far it has come; secrets of the catalog are replaced. */
   readonly progress: RuntimeProgress;
@@ -56,6 +59,7 @@ export interface ListIncompleteEvent {
   readonly type: 'list-incomplete';
   /** Id of the catalog entry. */
   readonly server: string;
+  /** Which of the lists. */
   readonly list: 'tools' | 'prompts' | 'resources' | 'resourceTemplates';
   /** Why it is missing; secrets of the catalog are replaced. */
   readonly reason: { readonly code: GatewayErrorCode | 'UNKNOWN'; readonly message: string };

@@ -191,10 +191,13 @@ export interface StopOptions {
 
 /** What a reload has done, by id. An entry whose runtime is of another type now is both removed and added. */
 export interface ReloadResult {
+  /** Those that the catalog did not have before. */
   readonly added: readonly string[];
+  /** Those that it has no more; their servers have ended. */
   readonly removed: readonly string[];
   /** Those of which what is started has changed, or what callers see. */
   readonly changed: readonly string[];
+  /** Those that go on as if nothing had happened. */
   readonly unchanged: readonly string[];
 }
 

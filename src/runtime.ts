@@ -102,6 +102,7 @@ export interface CheckResult {
 export interface AccessRule {
   /** A context of the kubeconfig; its current one when undefined. */
   readonly context: string | undefined;
+  /** Where the resources are. */
   readonly namespace: string;
   /** Empty for the core API. */
   readonly apiGroup: string;

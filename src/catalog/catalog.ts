@@ -5,6 +5,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
  * `GatewayCatalog`, which is one whose entries the compiler has checked.
  */
 export interface CatalogInput<Runtime = RuntimeInput> {
+  /** In the order in which the merged peer lists them. */
   readonly servers: readonly ServerInput<Runtime>[];
 }
 
@@ -15,6 +16,7 @@ export interface CatalogInput<Runtime = RuntimeInput> {
  * `{ servers: [...catalog.servers, mine] }` or `{ ...entry, tags: [] }`. The data are frozen; spread them to change them.
  */
 export interface Catalog {
+  /** In the order of the text, which is that of the merged peer's lists. */
   readonly servers: readonly ServerInput<ParsedRuntime>[];
 }
 
@@ -31,6 +33,7 @@ export type ParsedRuntime = { readonly type: string & { readonly [parsed]: true 
 export interface RuntimeInput {
   /** Which runtime: the `type` of a registered factory. */
   readonly type: string;
+  /** What the `spec` of that factory takes. */
   readonly [key: string]: unknown;
 }
 

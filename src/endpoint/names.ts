@@ -6,6 +6,7 @@ export type NameKind = 'tool' | 'prompt';
 
 /** Where a name of the merged peer comes from. */
 export interface NameOrigin {
+  /** Id of the catalog entry. */
   readonly server: string;
   /** The server's own name. */
   readonly name: string;

@@ -18,6 +18,7 @@ import { type ServeSession, SessionTable } from './session-table.js';
 
 /** A server-side transport for `node:http`, as SDK v1's `StreamableHTTPServerTransport`. */
 export interface NodeServerTransport extends Transport {
+  /** Answers a request of its session. `body` is the JSON of a POST; undefined for other methods. */
   handleRequest(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
 }
 

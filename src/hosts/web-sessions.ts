@@ -14,6 +14,7 @@ import { readBody, toResponse, watch } from './web-body.js';
 
 /** A server-side transport for `Request` and `Response`, as the `WebStandardStreamableHTTPServerTransport` of both SDKs. */
 export interface WebServerTransport extends Transport {
+  /** Answers a request of its session. `parsedBody` is the JSON of a POST; undefined for other methods. */
   handleRequest(
     request: Request,
     options?: { readonly parsedBody?: unknown; readonly authInfo?: unknown },

@@ -9,6 +9,7 @@ import type { RestartPolicy } from './restart-policy.js';
 export interface InstanceStatus {
   /** Unique among the instances of the gateway; events name it too. */
   readonly id: string;
+  /** What it is doing. */
   readonly phase: Phase;
   /** When it entered its phase, in milliseconds since the epoch. */
   readonly since: number;
@@ -30,6 +31,7 @@ export interface ServerStatus {
   readonly displayName: string;
   /** The runtime's. */
   readonly type: string;
+  /** `enabled` of the entry: what is disabled is in no list and cannot be started. */
   readonly enabled: boolean;
   /** The phase of its liveliest instance; without one, `failed` or `crash-loop` after failures, and else `idle`. */
   readonly phase: Phase;

@@ -10,7 +10,9 @@ import { inPlaceOf } from './in-process/unwritable-answers.js';
 
 /** What a server function may return, as far as it is used here: `Server` and `McpServer` of SDK v1 and v2 fit. */
 export interface InProcessServer {
+  /** Called once, with the server's end of the line; resolves when messages may come. */
   connect(transport: Transport): Promise<void>;
+  /** Called when the instance ends; nothing of the server should be left when it resolves. */
   close(): Promise<void>;
 }
 

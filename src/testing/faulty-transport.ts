@@ -8,7 +8,9 @@ export type Fault = 'drop' | 'delay' | 'duplicate' | 'cut' | 'corrupt';
 
 /** A fault that came about. */
 export interface InjectedFault {
+  /** What happened to the message. */
   readonly fault: Fault;
+  /** Which way the message went. */
   readonly direction: 'to-server' | 'from-server';
   /** Id of the catalog entry. */
   readonly server: string;

@@ -5,7 +5,9 @@ import { Waiters } from './guard.js';
 
 /** A message that passed a {@link RecordingTransport}. */
 export interface RecordedMessage {
+  /** Which way it went, as the client sees it. */
   readonly direction: 'sent' | 'received';
+  /** As it passed. */
   readonly message: JSONRPCMessage;
 }
 

@@ -223,7 +223,9 @@ interface AnyTransport {
 
 /** A reference server inside this process. */
 export interface ReferenceServer {
+  /** Begins to answer over the server's end of a transport. */
   connect(transport: AnyTransport): Promise<void>;
+  /** Ends the conversation, and closes the transport. */
   close(): Promise<void>;
 }
 

@@ -18,7 +18,9 @@ export class ScriptedInstance implements Transport {
   onclose?: () => void;
   onerror?: (error: Error) => void;
   onmessage?: NonNullable<Transport['onmessage']>;
+  /** Whether it has ended. */
   closed = false;
+  /** The server that it is an instance of. */
   readonly server: ScriptedServer;
   /** What the runtime was told: caller, environment, clock. */
   readonly context: RuntimeContext;
@@ -71,10 +73,12 @@ export class ScriptedInstance implements Transport {
     this.onmessage?.({ jsonrpc: '2.0', ...message } as JSONRPCMessage);
   }
 
+  /** Answers a request that a handler held. */
   answer(request: { readonly id: RequestId }, result: Json): void {
     this.say({ id: request.id, result });
   }
 
+  /** Sends a notification. */
   notify(method: string, params?: Json): void {
     this.say({ method, ...(params && { params }) });
   }

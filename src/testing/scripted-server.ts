@@ -11,6 +11,7 @@ export const hold: unique symbol = Symbol('hold');
 
 /** What a handler throws to have a request answered with exactly this error. */
 export class ScriptedError extends Error {
+  /** The `error` of the answer. */
   readonly error: { readonly code: number; readonly message: string; readonly data?: unknown };
 
   constructor(code: number, message: string, data?: unknown) {
@@ -28,7 +29,9 @@ export type ScriptedHandler = (
 
 /** A tool of a scripted server: what lists show of it, as it is, and what it does. SDK clients want an `inputSchema` in a list. */
 export interface ScriptedTool {
+  /** Under which it is listed and called. */
   readonly name: string;
+  /** Shown in the list as it is. */
   readonly [field: string]: unknown;
   /**
    * What a call returns: a text, a whole result, or {@link hold}.
@@ -50,10 +53,15 @@ export interface ServerScript {
    * @default what follows from the lists, with list changes and subscriptions; besides logging and completions
    */
   capabilities?: Json;
+  /** What `initialize` says of how to use it. */
   instructions?: string;
+  /** What lists show; undefined for a server that has no tools. */
   tools?: readonly ScriptedTool[];
+  /** Prompts as lists show them. */
   prompts?: readonly Json[];
+  /** Resources as lists show them. */
   resources?: readonly Json[];
+  /** Resource templates as lists show them. */
   resourceTemplates?: readonly Json[];
   /** More methods, or other answers to those that are there. */
   on?: Record<string, ScriptedHandler>;
@@ -82,6 +90,7 @@ export class ScriptedServer {
   readonly instances: ScriptedInstance[] = [];
   /** What went wrong in handlers that threw something else than a {@link ScriptedError}. */
   readonly problems: unknown[] = [];
+  /** What it has, and how it behaves; may be changed while it runs. */
   readonly script: ServerScript;
   /** How often a start was tried. */
   opens = 0;

@@ -43,6 +43,7 @@ export interface TestGatewayOptions extends Omit<GatewayOptions, 'clock'> {
 
 /** A gateway for one test. Its disposal closes it, and fails when anything is left open. */
 export interface TestGateway extends AsyncDisposable {
+  /** The gateway itself. */
   readonly gateway: Gateway;
   /** The gateway's time, unless it is the real one. */
   readonly clock: FakeClock;
