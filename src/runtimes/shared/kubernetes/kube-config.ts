@@ -2,6 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { GatewayError } from '../../../errors.js';
+import { failed, loadFiles, unreadable } from './kubeconfig-files.js';
 
 /** The part of `KubeConfig` of `@kubernetes/client-node` that we call. */
 export interface KubeConfigLike {
@@ -48,21 +49,18 @@ export async function loadKubeConfig(
       config = await kubeconfig();
     } else {
       const KubeConfig = await importKubeConfig();
-      const made = new KubeConfig();
-      const found = kubeconfig ?? (await findKubeConfig());
-      if (found === undefined) {
+      const files = kubeconfig === undefined ? await findFiles() : [kubeconfig];
+      if (files === undefined) {
+        const made = new KubeConfig();
         made.loadFromCluster();
+        config = made;
         inPod = true;
-      } else if (found === 'default') {
-        made.loadFromDefault();
       } else {
-        made.loadFromFile(found);
+        config = await loadFiles(KubeConfig, files);
       }
-      config = made;
     }
   } catch (cause) {
-    if (GatewayError.is(cause)) throw cause;
-    throw unreadable(kubeconfig, cause);
+    throw GatewayError.is(cause) ? cause : unreadable('the kubeconfig', cause);
   }
   select(config, context);
   const name = config.getCurrentContext();
@@ -72,26 +70,6 @@ export async function loadKubeConfig(
     ?.namespace?.trim();
   const pod = inPod ? await ownPod() : undefined;
   return { config, namespace: namespace || 'default', pod };
-}
-
-/** Says what is wrong with it and nothing of what stands in it, which may be a token in a wrong place. */
-function unreadable(kubeconfig: KubernetesOptions['kubeconfig'], cause: unknown): GatewayError {
-  const file = kubeconfig ?? process.env.KUBECONFIG;
-  const what = typeof file === 'string' && file !== '' ? `the kubeconfig ${file}` : 'the kubeconfig';
-  const { name, mark, code, message } = Object(cause) as Partial<NodeJS.ErrnoException & { mark: YamlMark }>;
-  // A parser quotes the lines around a fault, and what is no path may have been taken for one.
-  if (name === 'YAMLException') {
-    return failed(`${what} is not valid YAML${mark === undefined ? '' : ` (${mark.line + 1}:${mark.column + 1})`}`);
-  }
-  if (cause instanceof SyntaxError) return failed(`${what} cannot be parsed`);
-  if (code !== undefined) return failed(`${what} cannot be read (${code})`);
-  return failed(`${what} cannot be read: ${message ?? String(cause)}`, cause);
-}
-
-/** Where the parser of client-node stood, counted from 0. */
-interface YamlMark {
-  readonly line: number;
-  readonly column: number;
 }
 
 function select(config: KubeConfigLike, context: string | undefined): void {
@@ -122,10 +100,12 @@ async function importKubeConfig() {
   }
 }
 
-/** `default` for what client-node finds by itself, undefined for a pod's own. */
-async function findKubeConfig(): Promise<'default' | undefined> {
-  const files = (process.env.KUBECONFIG ?? '').split(delimiter).filter((file) => file !== '');
-  if (files.length > 0 || (await exists(join(homedir(), '.kube', 'config')))) return 'default';
+/** Where kubectl looks for it; undefined for a pod's own. */
+async function findFiles(): Promise<readonly string[] | undefined> {
+  const named = (process.env.KUBECONFIG ?? '').split(delimiter).filter((file) => file !== '');
+  if (named.length > 0) return named;
+  const usual = join(homedir(), '.kube', 'config');
+  if (await exists(usual)) return [usual];
   if (process.env.KUBERNETES_SERVICE_HOST !== undefined && (await exists(join(accountDir, 'token')))) return undefined;
   throw failed(
     'there is no kubeconfig: set KUBECONFIG, write ~/.kube/config, or run in a pod that has a service account token',
@@ -144,8 +124,4 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function failed(message: string, cause?: unknown): GatewayError {
-  return new GatewayError('START_FAILED', message, { cause, delivered: false });
 }

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { GatewayError } from '../../../errors.js';
+
+/**
+ * Reads kubeconfigs as kubectl does: of several, those that are missing are left out, and of what stands in more than one the
+ * first counts, as does the first current context.
+ *
+ * @throws `GatewayError` `START_FAILED` that names the file
+ */
+export async function loadFiles(Config: typeof KubeConfig, files: readonly string[]): Promise<KubeConfig> {
+  const read = await Promise.allSettled(files.map((file) => readFile(file, 'utf8')));
+  const allMissing = read.every(isMissing);
+  const parts: KubeConfig[] = [];
+  for (const [index, file] of files.entries()) {
+    const part = new Config();
+    try {
+      const found = read[index] as PromiseSettledResult<string>;
+      if (found.status === 'fulfilled') {
+        // An empty one is one as well.
+        part.loadFromString(found.value.trim() === '' ? '{}' : found.value);
+        part.makePathsAbsolute(dirname(file));
+        parts.push(part);
+      } else if (allMissing || !isMissing(found)) {
+        throw found.reason;
+      }
+    } catch (cause) {
+      throw unreadable(`the kubeconfig ${file}`, cause);
+    }
+  }
+  const merged = new Config();
+  merged.loadFromOptions({
+    clusters: firstOfEach(parts.flatMap((part) => part.getClusters())),
+    contexts: firstOfEach(parts.flatMap((part) => part.getContexts())),
+    users: firstOfEach(parts.flatMap((part) => part.getUsers())),
+    currentContext: parts.map((part) => part.getCurrentContext()).find(Boolean),
+  });
+  return merged;
+}
+
+function isMissing(found: PromiseSettledResult<string>): boolean {
+  return found.status === 'rejected' && (found.reason as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+function firstOfEach<T extends { readonly name: string }>(all: readonly T[]): T[] {
+  return all.filter(({ name }, index) => all.findIndex((other) => other.name === name) === index);
+}
+
+/** Says what is wrong with it and nothing of what stands in it, which may be a token in a wrong place. */
+export function unreadable(what: string, cause: unknown): GatewayError {
+  const { name, mark, code, message } = Object(cause) as Partial<NodeJS.ErrnoException & { mark: YamlMark }>;
+  // A parser quotes the lines around a fault, and what is no path may have been taken for one.
+  if (name === 'YAMLException') {
+    return failed(`${what} is not valid YAML${mark === undefined ? '' : ` (${mark.line + 1}:${mark.column + 1})`}`);
+  }
+  if (cause instanceof SyntaxError) return failed(`${what} cannot be parsed`);
+  if (code !== undefined) return failed(`${what} cannot be read (${code})`);
+  return failed(`${what} cannot be read: ${message ?? String(cause)}`, cause);
+}
+
+/** Where the parser of client-node stood, counted from 0. */
+interface YamlMark {
+  readonly line: number;
+  readonly column: number;
+}
+
+export function failed(message: string, cause?: unknown): GatewayError {
+  return new GatewayError('START_FAILED', message, { cause, delivered: false });
+}

@@ -1,0 +1,75 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { delimiter, dirname, join } from 'node:path';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { temporaryFolder } from '../../support/docker.js';
+
+/** A kubeconfig with one cluster, its user and its context, all of one name. */
+function kubeconfig(name: string, server: string, more: object = {}): string {
+  return JSON.stringify({
+    clusters: [{ name, cluster: { server, 'insecure-skip-tls-verify': true } }],
+    contexts: [{ name, context: { cluster: name, user: name, namespace: name } }],
+    users: [{ name, user: {} }],
+    ...more,
+  });
+}
+
+/** Writes files, and has KUBECONFIG name them, in that order. */
+async function setKubeconfig(names: readonly string[], files: Readonly<Record<string, string>>): Promise<string> {
+  const folder = await temporaryFolder();
+  onTestFinished(() => folder[Symbol.asyncDispose]());
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(join(folder.path, name)), { recursive: true });
+    await writeFile(join(folder.path, name), text);
+  }
+  vi.stubEnv('KUBECONFIG', names.map((name) => name && join(folder.path, name)).join(delimiter));
+  onTestFinished(() => void vi.unstubAllEnvs());
+  return folder.path;
+}
+
+async function open(context?: string): Promise<{ readonly server: string; readonly namespace: string }> {
+  const clusters = new Clusters();
+  const { server, namespace } = await clusters.open(context);
+  await clusters.close();
+  return { server, namespace };
+}
+
+const one = 'http://one.invalid';
+const two = 'http://two.invalid';
+const other = 'http://other.invalid';
+
+describe('several files in KUBECONFIG', () => {
+  test('the current context is that of the first file that names one', async () => {
+    await setKubeconfig(['none', 'one', 'two'], {
+      none: kubeconfig('none', other),
+      one: kubeconfig('one', one, { 'current-context': 'one' }),
+      two: kubeconfig('two', two, { 'current-context': 'two' }),
+    });
+    expect(await open()).toEqual({ server: one, namespace: 'one' });
+    expect(await open('two')).toEqual({ server: two, namespace: 'two' });
+    expect(await open('none')).toEqual({ server: other, namespace: 'none' });
+  });
+
+  test('of what stands in several the first counts', async () => {
+    await setKubeconfig(['one', 'two', 'one'], {
+      one: kubeconfig('one', one, { 'current-context': 'one' }),
+      two: kubeconfig('one', other),
+    });
+    expect(await open()).toEqual({ server: one, namespace: 'one' });
+  });
+
+  test('those that are missing or empty are left out', async () => {
+    await setKubeconfig(['missing', '', 'empty', 'one', 'gone'], {
+      empty: '\n',
+      one: kubeconfig('one', one, { 'current-context': 'one' }),
+    });
+    expect(await open()).toEqual({ server: one, namespace: 'one' });
+  });
+
+  test('the one that cannot be read is named, and so is the first where all are missing', async () => {
+    const folder = await setKubeconfig(['one', 'spoilt'], { one: kubeconfig('one', one), spoilt: 'a: b: c' });
+    await expect(open()).rejects.toThrow(`the kubeconfig ${join(folder, 'spoilt')} is not valid YAML (1:5)`);
+    const empty = await setKubeconfig(['one', 'two'], {});
+    await expect(open()).rejects.toThrow(`the kubeconfig ${join(empty, 'one')} cannot be read (ENOENT)`);
+  });
+});
