@@ -2,7 +2,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
+import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { temporaryFolder } from '../../support/docker.js';
+import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 
 /** A kubeconfig with one cluster, its user and its context, all of one name. */
 function kubeconfig(name: string, server: string, more: object = {}): string {
@@ -71,5 +73,47 @@ describe('several files in KUBECONFIG', () => {
     await expect(open()).rejects.toThrow(`the kubeconfig ${join(folder, 'spoilt')} is not valid YAML (1:5)`);
     const empty = await setKubeconfig(['one', 'two'], {});
     await expect(open()).rejects.toThrow(`the kubeconfig ${join(empty, 'one')} cannot be read (ENOENT)`);
+  });
+});
+
+describe('a user with a tokenFile', () => {
+  test('has what it holds, which stands beside the kubeconfig and may be renewed', async () => {
+    await using fake = await FakeApiServer.listen();
+    const status = [401, 200];
+    fake.answer = (_request, response) => sendJson(response, status.shift() ?? 200, { metadata: { name: 'a' } });
+    const user = { token: 'old', tokenFile: 'tokens/a' };
+    const users = [{ name: 'b' }, { name: 'one', user }];
+    const folder = await setKubeconfig(['one'], {
+      one: kubeconfig('one', fake.url, { 'current-context': 'one', users }),
+      'tokens/a': 'first\n',
+    });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    const cluster = await clusters.open();
+    await writeFile(join(folder, 'tokens/a'), 'second\n');
+    await cluster.get(pods({ namespace: 'home', name: 'a' }));
+    expect(fake.tokens).toEqual(['Bearer second', 'Bearer second']);
+    await writeFile(join(folder, 'tokens/a'), 'third\n');
+    status.unshift(401);
+    await cluster.get(pods({ namespace: 'home', name: 'a' }));
+    expect(fake.tokens.slice(2)).toEqual(['Bearer second', 'Bearer third']);
+  });
+
+  test('that is missing fails what needs it, and no other context', async () => {
+    const users = [
+      { name: 'one', user: { token: 'x' } },
+      { name: 'two', user: { tokenFile: 'missing' } },
+    ];
+    const folder = await setKubeconfig(['one', 'two'], {
+      one: kubeconfig('one', one, { 'current-context': 'one', users }),
+      two: kubeconfig('two', two),
+    });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    expect(await open()).toEqual({ server: one, namespace: 'one' });
+    const cluster = await clusters.open('two');
+    await expect(cluster.get(pods({ namespace: 'home', name: 'a' }))).rejects.toThrow(
+      `the kubeconfig gives no credentials: ENOENT: no such file or directory, open '${join(folder, 'missing')}'`,
+    );
   });
 });

@@ -81,7 +81,7 @@ export class Connection {
 
   async #ask(): Promise<RequestOptions> {
     const { config } = this.#loaded;
-    const settings: RequestOptions = {};
+    const settings: RequestOptions & { headers?: { Authorization?: string } } = {};
     try {
       await config.applyToHTTPSOptions(settings);
     } catch (cause) {
@@ -90,6 +90,9 @@ export class Connection {
       const why = isNonsense ? 'its exec plugin answered with what is no ExecCredential' : messageOf(cause);
       throw noCredentials(why, isNonsense ? undefined : cause);
     }
+    const { headers } = settings;
+    // A file that holds a token ends with a newline, which no header may hold.
+    if (headers?.Authorization !== undefined) headers.Authorization = headers.Authorization.trim();
     // client-node makes an agent that opens a connection for each request; through a proxy only its own knows the way.
     if (config.getCurrentCluster()?.proxyUrl === undefined) settings.agent = this.#agentFor(settings);
     return settings;

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import type { KubeConfig } from '@kubernetes/client-node';
+import { dirname, resolve } from 'node:path';
+import type { KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
+import type { Fields } from '../../../transport/modern.js';
 
 /**
  * Reads kubeconfigs as kubectl does: of several, those that are missing are left out, and of what stands in more than one the
@@ -21,6 +22,7 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
         // An empty one is one as well.
         part.loadFromString(found.value.trim() === '' ? '{}' : found.value);
         part.makePathsAbsolute(dirname(file));
+        part.users = await completeUsers(part.getUsers(), found.value, dirname(file));
         parts.push(part);
       } else if (allMissing || !isMissing(found)) {
         throw found.reason;
@@ -37,6 +39,28 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
     currentContext: parts.map((part) => part.getCurrentContext()).find(Boolean),
   });
   return merged;
+}
+
+/** client-node does not know a `tokenFile`, and would ask as nobody. */
+async function completeUsers(users: readonly User[], text: string, folder: string): Promise<User[]> {
+  const tokenFiles = text.includes('tokenFile') ? await findTokenFiles(text) : [];
+  return users.map((user, index) => {
+    const tokenFile = tokenFiles[index];
+    return {
+      ...user,
+      ...(tokenFile !== undefined && {
+        token: undefined,
+        authProvider: { name: 'tokenFile', config: { tokenFile: resolve(folder, tokenFile) } },
+      }),
+    } as User;
+  });
+}
+
+/** Of each user, in their order. */
+async function findTokenFiles(text: string): Promise<(string | undefined)[]> {
+  const { parseDocument } = await import('yaml');
+  const { users } = parseDocument(text).toJS() as { readonly users?: readonly { readonly user?: Fields | null }[] };
+  return (users ?? []).map(({ user }) => (typeof user?.tokenFile === 'string' && user.tokenFile) || undefined);
 }
 
 function isMissing(found: PromiseSettledResult<string>): boolean {
