@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
@@ -116,4 +116,24 @@ describe('a user with a tokenFile', () => {
       `the kubeconfig gives no credentials: ENOENT: no such file or directory, open '${join(folder, 'missing')}'`,
     );
   });
+});
+
+test('a plugin whose command is a path is looked for beside the kubeconfig', async () => {
+  await using fake = await FakeApiServer.listen();
+  fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });
+  const credential = {
+    apiVersion: 'client.authentication.k8s.io/v1',
+    kind: 'ExecCredential',
+    status: { token: 'own' },
+  };
+  const exec = { apiVersion: credential.apiVersion, command: './bin/plugin', interactiveMode: 'Never' };
+  const folder = await setKubeconfig(['one'], {
+    one: kubeconfig('one', fake.url, { 'current-context': 'one', users: [{ name: 'one', user: { exec } }] }),
+    'bin/plugin': `#!/bin/sh\necho '${JSON.stringify(credential)}'\n`,
+  });
+  await chmod(join(folder, 'bin/plugin'), 0o755);
+  const clusters = new Clusters();
+  onTestFinished(() => clusters.close());
+  await (await clusters.open()).get(pods({ namespace: 'home', name: 'a' }));
+  expect(fake.tokens).toEqual(['Bearer own']);
 });

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, resolve, sep } from 'node:path';
 import type { KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
 import type { Fields } from '../../../transport/modern.js';
@@ -41,13 +41,16 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
   return merged;
 }
 
-/** client-node does not know a `tokenFile`, and would ask as nobody. */
+/** client-node leaves out what kubectl knows of a user: a `tokenFile`, and that a plugin may stand beside the kubeconfig. */
 async function completeUsers(users: readonly User[], text: string, folder: string): Promise<User[]> {
   const tokenFiles = text.includes('tokenFile') ? await findTokenFiles(text) : [];
   return users.map((user, index) => {
+    const { exec } = user;
     const tokenFile = tokenFiles[index];
+    const hasPath = typeof exec?.command === 'string' && exec.command.includes(sep);
     return {
       ...user,
+      ...(hasPath && { exec: { ...exec, command: resolve(folder, exec.command) } }),
       ...(tokenFile !== undefined && {
         token: undefined,
         authProvider: { name: 'tokenFile', config: { tokenFile: resolve(folder, tokenFile) } },
