@@ -64,6 +64,28 @@ describe('docker: where the engine is', () => {
     expect((await findAddresses(options({ DOCKER_HOST: text }))).addresses).toMatchObject([expected]);
   });
 
+  test('certificates are those of DOCKER_CERT_PATH, or those beside the settings of the user', async () => {
+    await using folder = await temporaryFolder();
+    const folders = { own: join(folder.path, 'own'), settings: join(folder.path, '.docker') };
+    for (const [name, path] of Object.entries(folders)) {
+      await mkdir(path);
+      for (const file of ['ca', 'cert', 'key']) await writeFile(join(path, `${file}.pem`), `${file} ${name}`);
+    }
+    const tlsOf = async (env: Record<string, string>) => {
+      const { addresses } = await findAddresses(options({ DOCKER_HOST: 'tcp://h', HOME: folder.path, ...env }));
+      const { ca, cert, key, rejectUnauthorized } = addresses[0]?.tls ?? {};
+      return [ca, cert, key, rejectUnauthorized].map(String);
+    };
+    const settings = ['ca settings', 'cert settings', 'key settings', 'true'];
+    expect(await tlsOf({ DOCKER_TLS_VERIFY: '1' })).toEqual(settings);
+    expect(await tlsOf({ DOCKER_TLS_VERIFY: '1', HOME: '/none', DOCKER_CONFIG: folders.settings })).toEqual(settings);
+    const own = ['ca own', 'cert own', 'key own', 'true'];
+    expect(await tlsOf({ DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: folders.own })).toEqual(own);
+    const none = ['undefined', 'undefined', 'undefined'];
+    expect(await tlsOf({ DOCKER_TLS_VERIFY: '1', HOME: '/none' })).toEqual([...none, 'true']);
+    expect(await tlsOf({})).toEqual([...none, 'undefined']);
+  });
+
   test.each([
     [{ DOCKER_HOST: 'ftp://x' }, /must begin with unix:\/\/, npipe:\/\/, tcp:\/\/ or ssh:\/\//],
     [{ DOCKER_HOST: 'unix://' }, /names no socket/],

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { hostOf } from '../../../util/host-of.js';
-import { type Environment, homeOf, readContext, readDockerConfig, readTls } from './docker-config.js';
+import { configFolder, type Environment, homeOf, readContext, readDockerConfig, readTls } from './docker-config.js';
 import type { Address, TlsFiles } from './http.js';
 import { connectOverSsh } from './ssh.js';
 
@@ -95,16 +95,16 @@ function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address 
   return { name: withoutPassword(url), host, port, tls };
 }
 
-/** As the docker command does: certificates of DOCKER_CERT_PATH, once TLS is asked for. */
+/** As the docker command does: certificates of DOCKER_CERT_PATH, else those beside the user's settings, once TLS is asked for. */
 async function tlsOfEnvironment(url: URL, env: Environment): Promise<TlsFiles | undefined> {
-  const folder = env.DOCKER_CERT_PATH ?? '';
+  const named = env.DOCKER_CERT_PATH ?? '';
   const verify = (env.DOCKER_TLS_VERIFY ?? '') !== '';
   const asked = verify || (env.DOCKER_TLS ?? '') !== '' || url.protocol === 'https:';
   if (!asked) {
     return undefined;
   }
-  const found = folder === '' ? undefined : await readTls(folder, verify || url.protocol === 'https:');
-  if (folder !== '' && found === undefined) {
+  const found = await readTls(named || configFolder(env), verify || url.protocol === 'https:');
+  if (named !== '' && found === undefined) {
     throw new Error('DOCKER_CERT_PATH names a folder without ca.pem, cert.pem and key.pem');
   }
   return found ?? { rejectUnauthorized: true };
