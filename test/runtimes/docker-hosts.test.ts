@@ -109,6 +109,18 @@ describeWithDocker('docker: the sweep leaves alone', () => {
     await docker('rm', id);
   });
 
+  test('what somebody runs from an image that was made of a container of ours, and has its labels', async () => {
+    const owner = formatOwner({ ...(await findOwner()), startTime: '1' });
+    const ours = await docker('create', '--label', `${ownerLabel}=${owner}`, baseImage, 'cat');
+    const image = await docker('commit', ours);
+    const theirs = await docker('create', image);
+    await nextGateway();
+    await expect(docker('inspect', ours)).rejects.toThrow(/no such object/i);
+    expect(await docker('inspect', '--format', `{{index .Config.Labels "${ownerLabel}"}}`, theirs)).toBe(owner);
+    await docker('rm', theirs);
+    await docker('rmi', image);
+  });
+
   test('what has a label that nobody of us wrote', async () => {
     const id = await docker('create', '--label', `${ownerLabel}=somebody`, baseImage, 'cat');
     await nextGateway();

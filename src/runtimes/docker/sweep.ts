@@ -13,9 +13,13 @@ export async function sweep(engine: Engine, signal: AbortSignal): Promise<string
   const judge = await findOwner();
   const containers = await engine.list(ownerLabel, signal);
   const judged = await Promise.all(
-    containers.map(async ({ id, labels }) => {
-      const owner = parseOwner(labels[ownerLabel] ?? '');
-      return owner !== undefined && (await isDead(owner, judge)) ? id : undefined;
+    containers.map(async ({ id, image, labels }) => {
+      const label = labels[ownerLabel] ?? '';
+      const owner = parseOwner(label);
+      if (owner === undefined || !(await isDead(owner, judge))) return undefined;
+      // An image that was made of a container of ours has its labels, and gives them to whatever is run of it.
+      const origin = await engine.inspectImage(image, signal).catch(() => undefined);
+      return origin?.labels[ownerLabel] === label ? undefined : id;
     }),
   );
   const dead = judged.filter((id) => id !== undefined);

@@ -39,9 +39,7 @@ export interface Engine {
 }
 
 export interface ImageState {
-  readonly id: string;
-  readonly entrypoint: readonly string[];
-  readonly command: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export interface PullOptions {
@@ -86,6 +84,8 @@ export interface ContainerState {
 
 export interface ListedContainer {
   readonly id: string;
+  /** The id of its image. */
+  readonly image: string;
   readonly names: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }

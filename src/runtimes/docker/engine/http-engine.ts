@@ -47,7 +47,7 @@ export class HttpEngine implements Engine {
 
   async inspectImage(image: string, signal: AbortSignal): Promise<ImageState | undefined> {
     const found = await this.#find<ImageAnswer>(`/images/${path(image)}/json`, signal);
-    return found && { id: found.Id, entrypoint: found.Config?.Entrypoint ?? [], command: found.Config?.Cmd ?? [] };
+    return found && { labels: found.Config?.Labels ?? {} };
   }
 
   async pull({ image, tag, platform, auth, onProgress }: PullOptions, signal: AbortSignal): Promise<void> {
@@ -137,8 +137,9 @@ export class HttpEngine implements Engine {
     const query = { all: 1, filters: JSON.stringify({ label: [label] }) };
     const call = { method: 'GET', path: '/containers/json', query, signal } as const;
     const found = await this.#json<ListAnswer[]>(call, isList);
-    return found.map(({ Id, Names, Labels }) => ({
+    return found.map(({ Id, ImageID, Names, Labels }) => ({
       id: Id,
+      image: ImageID ?? '',
       names: (Names ?? []).map((name) => name.replace(/^\//, '')),
       labels: Labels ?? {},
     }));
@@ -247,8 +248,7 @@ function isList(answer: unknown): boolean {
 }
 
 interface ImageAnswer {
-  readonly Id: string;
-  readonly Config?: { readonly Entrypoint?: string[] | null; readonly Cmd?: string[] | null } | null;
+  readonly Config?: { readonly Labels?: Record<string, string> | null } | null;
 }
 
 interface WaitAnswer {
@@ -263,6 +263,7 @@ interface ContainerAnswer {
 
 interface ListAnswer {
   readonly Id: string;
+  readonly ImageID?: string;
   readonly Names?: string[] | null;
   readonly Labels?: Record<string, string> | null;
 }
