@@ -110,6 +110,9 @@ async function lookForPod(run: JobRun, context: RuntimeContext, signal: AbortSig
     if (mayPass(error)) return undefined;
     throw error;
   });
+  if (job?.spec?.suspend === true) {
+    context.report('starting', { message: 'its Job is suspended: a queue, such as Kueue, or somebody holds it back' });
+  }
   const failed = job?.status?.conditions?.find(({ type, status }) => type === 'Failed' && status === 'True');
   if (failed !== undefined) {
     const { reason = 'no reason given', message = '' } = failed;

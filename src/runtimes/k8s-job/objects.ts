@@ -43,6 +43,7 @@ export interface TerminatedState {
 
 /** What we read of a Job. */
 export interface Job extends KubernetesObject {
+  readonly spec?: { readonly suspend?: boolean | null };
   readonly status?: { readonly conditions?: readonly Condition[] | null };
 }
 

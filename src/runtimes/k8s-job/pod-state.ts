@@ -47,8 +47,11 @@ export function judgePod(pod: Pod, secret: string): PodState {
     if (message !== undefined) return { phase: 'failed', message };
   }
   const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
-  if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
-    const unschedulable = `no node can take the pod: ${scheduled.message ?? 'the scheduler gave no reason'}`;
+  if (scheduled?.status === 'False') {
+    const why = scheduled.message ?? 'the scheduler gave no reason';
+    // A gate is nobody's want of nodes: who has set it takes it away.
+    if (scheduled.reason !== 'Unschedulable') return { phase: 'waiting', message: `the pod gets no node yet: ${why}` };
+    const unschedulable = `no node can take the pod: ${why}`;
     return { phase: 'waiting', message: unschedulable, unschedulable };
   }
   return { phase: 'waiting', message: container?.state?.waiting?.message };
@@ -140,8 +143,10 @@ export function exitOfJob(exit: PeerExit, job: Job | undefined): PeerExit {
       (type === 'Failed' || type === 'FailureTarget') && status === 'True' && reason === 'DeadlineExceeded',
   );
   if (failed !== undefined) return deadlineExit(exit.code);
-  const gone = job === undefined || job.metadata.deletionTimestamp !== undefined;
-  return gone && exit.reason === 'deleted' ? { ...exit, message: 'its Job was deleted' } : exit;
+  if (exit.reason !== 'deleted') return exit;
+  if (job === undefined || job.metadata.deletionTimestamp !== undefined)
+    return { ...exit, message: 'its Job was deleted' };
+  return job.spec?.suspend === true ? { ...exit, message: 'its Job was suspended' } : exit;
 }
 
 function deadlineExit(code: number | undefined): PeerExit {

@@ -55,6 +55,15 @@ describe('judgePod', () => {
     expect(judgePod({ metadata }, 'own').phase).toBe('waiting');
   });
 
+  test('says what holds a pod back from the scheduler, which is no want of nodes', () => {
+    const message = 'Scheduling is blocked due to non-empty scheduling gates';
+    const conditions = [{ type: 'PodScheduled', status: 'False', reason: 'SchedulingGated', message }];
+    expect(judgePod({ metadata, status: { phase: 'Pending', conditions } }, 'own')).toEqual({
+      phase: 'waiting',
+      message: `the pod gets no node yet: ${message}`,
+    });
+  });
+
   test('a failing init container is named', () => {
     const initContainerStatuses = [{ name: 'prepare', state: { waiting: { reason: 'ErrImagePull' } } }];
     const state = judgePod({ metadata, status: { phase: 'Pending', initContainerStatuses } }, 'own');
@@ -100,6 +109,14 @@ describe('judgePod', () => {
     ],
   ])('ended: %s', (_, pod, exit) => {
     expect(judgePod(pod, 'own')).toMatchObject({ phase: 'ended', exit });
+  });
+
+  test('the Job knows whether a deleted pod went because it was suspended', () => {
+    const deleted = { code: 143, reason: 'deleted', message: 'the pod was deleted' };
+    const job = (suspend: boolean) => ({ metadata, spec: { suspend } });
+    expect(exitOfJob(deleted, job(true))).toEqual({ ...deleted, message: 'its Job was suspended' });
+    expect(exitOfJob(deleted, job(false))).toEqual(deleted);
+    expect(exitOfJob({ code: 1 }, job(true))).toEqual({ code: 1 });
   });
 
   test('the Job knows whether a deleted pod had passed its deadline', () => {
