@@ -83,6 +83,19 @@ test('sessions for node say that the host has read a body, and do not wait for o
   expect(onError).toHaveBeenCalledOnce();
 });
 
+test('an answer is 200 although a framework has set another status before, as Koa and NestJS do', async () => {
+  await using sessions = createNodeSessions(serveFixture);
+  await using listening = await listen(
+    createServer((request, response) => {
+      response.statusCode = 404;
+      void sessions.handle(request, response);
+    }),
+  );
+  const url = `${listening.origin}/mcp`;
+  const session = await begin(url);
+  expect(await send(url, ping, { 'mcp-session-id': session })).toMatchObject({ status: 200 });
+});
+
 test.each(['at once', 'late'])(
   'a request that waits for its turn on a connection leaves with it, handed over %s',
   async (when) => {

@@ -60,6 +60,8 @@ export class Answer {
     }
     // Head and body leave in one write this way, with a Content-Length.
     const response = this.#response;
+    // A framework may have set another one before, as Koa does.
+    response.statusCode = 200;
     response.setHeader('content-type', 'application/json');
     if (typeof json === 'string') {
       response.end(json);
