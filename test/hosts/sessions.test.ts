@@ -96,6 +96,26 @@ test('an answer is 200 although a framework has set another status before, as Ko
   expect(await send(url, ping, { 'mcp-session-id': session })).toMatchObject({ status: 200 });
 });
 
+test('a session goes on where a framework has put in place a writeHead that returns nothing, as restify does', async () => {
+  await using sessions = createNodeSessions(serveFixture);
+  await using listening = await listen(
+    createServer((request, response) => {
+      const { writeHead } = response;
+      response.writeHead = (...head) => void writeHead.apply(response, head as never) as never;
+      void sessions.handle(request, response);
+    }),
+  );
+  const url = `${listening.origin}/mcp`;
+  const session = { 'mcp-session-id': await begin(url) };
+  const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' };
+  expect(await send(url, initialized, session)).toMatchObject({ status: 202 });
+  const stream = open(url, 'GET', session).end();
+  const [head] = (await once(stream, 'response')) as [IncomingMessage];
+  expect(head.headers['content-type']).toBe('text/event-stream');
+  expect(await send(url, undefined, { ...session, method: 'DELETE' })).toMatchObject({ status: 200 });
+  expect(await text(head)).toBe('');
+});
+
 test.each(['at once', 'late'])(
   'a request that waits for its turn on a connection leaves with it, handed over %s',
   async (when) => {

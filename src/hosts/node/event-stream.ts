@@ -23,7 +23,9 @@ export class EventStream {
   constructor(response: ServerResponse, clock: Clock) {
     this.#response = response;
     this.#clock = clock;
-    response.writeHead(200, eventHeaders).flushHeaders();
+    // Not in a chain: a `writeHead` that a framework has put in place, as restify does, may return nothing.
+    response.writeHead(200, eventHeaders);
+    response.flushHeaders();
     response.once('close', () => clock.clearTimeout(this.#timer));
     this.#keepAlive();
   }

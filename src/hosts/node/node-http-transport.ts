@@ -90,7 +90,7 @@ export class NodeHttpTransport implements NodeServerTransport {
       default:
         checkRevision(request);
         await this.close();
-        response.writeHead(200).end();
+        end(response, 200);
     }
   }
 
@@ -177,7 +177,7 @@ export class NodeHttpTransport implements NodeServerTransport {
       this.#cancel(id);
     }
     if (begun === undefined) {
-      response.writeHead(202).end();
+      end(response, 202);
     }
     return begun;
   }
@@ -240,6 +240,12 @@ export class NodeHttpTransport implements NodeServerTransport {
       response.setHeader('mcp-session-id', this.sessionId);
     }
   }
+}
+
+/** Not in a chain: a `writeHead` that a framework has put in place, as restify does, may return nothing. */
+function end(response: ServerResponse, status: number): void {
+  response.writeHead(status);
+  response.end();
 }
 
 function sizeOf(json: MessageJson): number {
