@@ -32,7 +32,7 @@ export interface NodeSessions extends AsyncDisposable {
   readonly size: number;
   /**
    * Answers a request to the MCP endpoint: from the session that it names, from a new one, or with a refusal. Resolves when
-   * the answer has begun or the client has gone; never rejects.
+   * the response has ended or the client has gone; never rejects.
    *
    * @param body - what a body parser of the host has read already; then the host limits its size
    */
@@ -106,6 +106,7 @@ export function createNodeSessions(
     if (response.socket === null) {
       closeWithConnection(response, request.socket);
     }
+    const ended = new Promise<void>((resolve) => response.once('close', resolve));
     try {
       // In two steps, so that nothing holds the message while its answer is made.
       const { answered } = await begin(request, response, body);
@@ -113,6 +114,8 @@ export function createNodeSessions(
     } catch (error) {
       refuse(request, response, table.refusalOf(error), resolved);
     }
+    // A framework may end the response of a handler that has resolved, as h3 does.
+    response.destroyed || (await ended);
   }
 
   /** Hands a request to its session. @throws Refusal */

@@ -116,6 +116,27 @@ test('a session goes on where a framework has put in place a writeHead that retu
   expect(await text(head)).toBe('');
 });
 
+test('a request is handled when its response has ended, and not before: h3 ends it then', async () => {
+  const handled: string[] = [];
+  await using sessions = createNodeSessions(serveFixture);
+  await using listening = await listen(
+    createServer(async (request, response) => {
+      await sessions.handle(request, response);
+      handled.push(`${request.method} ${response.writableFinished}`);
+      response.end();
+    }),
+  );
+  const url = `${listening.origin}/mcp`;
+  const session = { 'mcp-session-id': await begin(url) };
+  const stream = open(url, 'GET', session).end();
+  const [head] = (await once(stream, 'response')) as [IncomingMessage];
+  expect(await send(url, ping, session)).toMatchObject({ status: 200 });
+  expect(await send(url, undefined, { ...session, method: 'DELETE' })).toMatchObject({ status: 200 });
+  await text(head);
+  await until(() => handled.length === 4);
+  expect(handled.toSorted()).toEqual(['DELETE true', 'GET true', 'POST true', 'POST true']);
+});
+
 test.each(['at once', 'late'])(
   'a request that waits for its turn on a connection leaves with it, handed over %s',
   async (when) => {

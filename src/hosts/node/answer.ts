@@ -17,22 +17,18 @@ export class Answer {
   readonly #clock: Clock;
   readonly #waiting: Set<RequestId>;
   readonly #patience: unknown;
-  readonly #onBegun: () => void;
   /** The client has left. */
   #isLost = false;
   #events: EventStream | undefined;
 
-  /** @param onBegun - called once, when the head of the response is sent or the client has left */
-  constructor(response: ServerResponse, ids: readonly RequestId[], clock: Clock, onBegun: () => void) {
+  constructor(response: ServerResponse, ids: readonly RequestId[], clock: Clock) {
     this.#response = response;
     this.#clock = clock;
     this.#waiting = new Set(ids);
     this.#patience = clock.setTimeout(() => this.#begin(), patienceMs);
-    this.#onBegun = onBegun;
     response.once('close', () => {
       this.#isLost = true;
       clock.clearTimeout(this.#patience);
-      onBegun();
     });
   }
 
@@ -74,7 +70,6 @@ export class Answer {
       response.end(behind);
       response.uncork();
     }
-    this.#onBegun();
   }
 
   /** One of the requests gets no answer. */
@@ -89,7 +84,6 @@ export class Answer {
     if (this.#events === undefined) {
       this.#clock.clearTimeout(this.#patience);
       this.#events = new EventStream(this.#response, this.#clock);
-      this.#onBegun();
     }
     return this.#events;
   }

@@ -67,7 +67,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   }
 
   /**
-   * Resolves when the response has begun or the client has left.
+   * Takes a request. Its answer may come later.
    *
    * @param caller - who sends this request
    * @throws Refusal
@@ -150,14 +150,13 @@ export class NodeHttpTransport implements NodeServerTransport {
     }
   }
 
-  /** Not an async function: that would hold the message for as long as its answer takes. */
   #post(
     request: IncomingMessage,
     response: ServerResponse,
     body: unknown,
     part: JsonPart | undefined,
     caller: Caller | undefined,
-  ): Promise<void> | undefined {
+  ): void {
     checkPost(request);
     const messages = readMessages(body);
     if (isInitialize(messages[0] as JSONRPCMessage)) {
@@ -167,7 +166,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     }
     const ids = this.#idsOf(messages);
     this.#setSessionId(response);
-    const begun = ids.length === 0 ? undefined : this.#await(response, ids);
+    ids.length > 0 && this.#await(response, ids);
     const own = toExtra(request, caller);
     const extra = part === undefined ? own : withPart(own, part);
     for (const message of messages) {
@@ -176,10 +175,9 @@ export class NodeHttpTransport implements NodeServerTransport {
     for (const id of cancelledIn(messages)) {
       this.#cancel(id);
     }
-    if (begun === undefined) {
+    if (ids.length === 0) {
       end(response, 202);
     }
-    return begun;
   }
 
   /** Whoever cancels a request gets no answer to it, and is not to hold a response for it. */
@@ -209,13 +207,11 @@ export class NodeHttpTransport implements NodeServerTransport {
     return ids;
   }
 
-  #await(response: ServerResponse, ids: readonly RequestId[]): Promise<void> {
-    return new Promise((resolve) => {
-      const answer = new Answer(response, ids, this.#clock, resolve);
-      for (const id of ids) {
-        this.#open.set(id, answer);
-      }
-    });
+  #await(response: ServerResponse, ids: readonly RequestId[]): void {
+    const answer = new Answer(response, ids, this.#clock);
+    for (const id of ids) {
+      this.#open.set(id, answer);
+    }
   }
 
   #listen(request: IncomingMessage, response: ServerResponse): void {
