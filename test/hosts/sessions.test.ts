@@ -137,6 +137,30 @@ test('a request is handled when its response has ended, and not before: h3 ends 
   expect(handled.toSorted()).toEqual(['DELETE true', 'GET true', 'POST true', 'POST true']);
 });
 
+test('what a host has set on a response comes with it: pages of other sites read nothing without', async () => {
+  const origin = 'https://app.example.com';
+  await using sessions = createNodeSessions(serveFixture, { origins: [origin] });
+  await using listening = await listen(
+    createServer((request, response) => {
+      response.setHeader('access-control-allow-origin', origin);
+      void sessions.handle(request, response);
+    }),
+  );
+  const url = `${listening.origin}/mcp`;
+  const session = { origin, 'mcp-session-id': await begin(url, { origin }) };
+  const stream = open(url, 'GET', session).end();
+  const [head] = (await once(stream, 'response')) as [IncomingMessage];
+  const answers = [
+    { status: head.statusCode, headers: head.headers },
+    await send(url, ping, session),
+    await send(url, { jsonrpc: '2.0', method: 'notifications/initialized' }, session),
+    await send(url, ping, { ...session, 'mcp-session-id': 'unknown' }),
+    await send(url, undefined, { ...session, method: 'DELETE' }),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 202, 404, 200]);
+  for (const { headers } of answers) expect(headers['access-control-allow-origin']).toBe(origin);
+});
+
 test.each(['at once', 'late'])(
   'a request that waits for its turn on a connection leaves with it, handed over %s',
   async (when) => {
