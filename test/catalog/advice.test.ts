@@ -154,10 +154,12 @@ describe('what is easily written wrong gets one answer that helps', () => {
     ]);
   });
 
-  test('a command with its arguments', async () => {
-    const command = 'node server.js --x';
+  test.each([
+    ['node server.js --x', 'was not found; arguments go into args'],
+    ['npx -y @scope/server', 'does not exist; install it or change command, arguments go into args'],
+  ])('a command with its arguments: %s', async (command, advice) => {
     await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'local-process', command } }] });
     const [check] = await gateway.check();
-    expect(check?.problems).toEqual([expect.stringContaining('was not found; arguments go into args')]);
+    expect(check?.problems).toEqual([expect.stringContaining(advice)]);
   });
 });

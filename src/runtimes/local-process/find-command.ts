@@ -26,7 +26,8 @@ export function findCommand(command: string, workingDir: string, baseDir: string
   }
   const found = look(file);
   if (found === undefined) {
-    return { problem: `command ${file} does not exist; install it or change command` };
+    const hint = /\s/.test(command) ? ', arguments go into args' : '';
+    return { problem: `command ${file} does not exist; install it or change command${hint}` };
   }
   if (typeof found === 'string') {
     return { problem: `command ${file} ${hidden(found)}change command` };
