@@ -44,7 +44,10 @@ export interface ExitInfo {
   readonly signal?: string | undefined;
   /** Why, when the runtime knows more than code and signal: `oom`, `evicted`, `stdout-closed`, … */
   readonly reason?: string | undefined;
-  /** The last part of what the server wrote to stderr, bounded; secrets of the catalog are replaced. */
+  /**
+   * The last part of what the server wrote to stderr, bounded; secrets of the catalog are replaced. Where that is nothing, of
+   * what stood on stdout in place of its first message.
+   */
   readonly stderrTail: string;
 }
 
@@ -141,8 +144,8 @@ export class GatewayError extends Error {
   }
 }
 
-/** `"; stderr: …"` for a message, or nothing when the server wrote nothing. */
-export function stderrSuffix(tail: string): string {
+/** How a message goes on with the tail of an exit; nothing when the server wrote nothing. */
+export function tailSuffix(tail: string): string {
   const text = tail.trim();
-  return text === '' ? '' : `; stderr ends with: ${text.length > 2000 ? `…${text.slice(-2000)}` : text}`;
+  return text === '' ? '' : `; its output ends with: ${text.length > 2000 ? `…${text.slice(-2000)}` : text}`;
 }

@@ -1,4 +1,4 @@
-import { type ExitInfo, GatewayError, stderrSuffix } from '../errors.js';
+import { type ExitInfo, GatewayError, tailSuffix } from '../errors.js';
 import type { GatewayEvent, Phase } from '../events.js';
 import type { Clock } from '../options.js';
 import type { Caller, RuntimeFactory, RuntimeProgress } from '../runtime.js';
@@ -371,5 +371,5 @@ export class Instance implements StrictTransportListener, PhaseListener {
 function withStderr(reason: GatewayError, stderrTail: string): GatewayError {
   return reason.exit !== undefined || stderrTail.trim() === ''
     ? reason
-    : copyError(reason, { message: messageOf(reason) + stderrSuffix(stderrTail), exit: { stderrTail } });
+    : copyError(reason, { message: messageOf(reason) + tailSuffix(stderrTail), exit: { stderrTail } });
 }

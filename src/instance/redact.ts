@@ -1,4 +1,4 @@
-import { type GatewayError, stderrSuffix } from '../errors.js';
+import { type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/stderr-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { redact } from '../util/redact.js';
@@ -39,13 +39,13 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
   const redactError = (error: GatewayError): GatewayError => {
     const { exit, cause, auth } = error;
     // The message may end with a part of the tail, cut off anywhere: that part is made anew.
-    const suffix = exit === undefined ? '' : stderrSuffix(exit.stderrTail);
+    const suffix = exit === undefined ? '' : tailSuffix(exit.stderrTail);
     const message = messageOf(error);
     const tail = exit === undefined ? '' : cut(exit.stderrTail);
     return copyError(error, {
       message:
         suffix !== '' && message.endsWith(suffix)
-          ? text(message.slice(0, -suffix.length)) + stderrSuffix(tail)
+          ? text(message.slice(0, -suffix.length)) + tailSuffix(tail)
           : cut(message),
       exit: exit && { ...exit, stderrTail: tail },
       // The path of a URL may be a secret.

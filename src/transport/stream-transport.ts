@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { type ExitInfo, GatewayError, stderrSuffix } from '../errors.js';
+import { type ExitInfo, GatewayError, tailSuffix } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
@@ -13,6 +13,7 @@ import { LineReader } from './line-reader.js';
 import { LineWriter } from './line-writer.js';
 import { parseLine } from './message-json.js';
 import type { PiecedBytes } from './pieced-bytes.js';
+import { StderrTail } from './stderr-tail.js';
 import { describeExit, type StreamPeer } from './stream-peer.js';
 
 export interface StreamTransportOptions {
@@ -25,6 +26,8 @@ export interface StreamTransportOptions {
 const pipePatience = { silenceMs: 250, totalMs: 2_000 };
 // How long the end of stdout may precede the end of the server before it counts as an end of its own.
 const exitGraceMs = 250;
+// How much is kept of what a server writes to stdout in place of its first message: what an error shows.
+const firstWordsBytes = 2_000;
 
 /**
  * JSON-RPC over byte streams: one message a line, as the stdio transport of the MCP specification frames it
@@ -47,6 +50,8 @@ export class StreamTransport implements RuntimeTransport {
   readonly #reader: LineReader;
   readonly #writer: LineWriter;
   #noise = { lines: 0, characters: 0 };
+  /** Until the first message. */
+  #firstWords: StderrTail | undefined = new StderrTail(firstWordsBytes);
   #started = false;
   #ending: Promise<void> | undefined;
   #endReason: GatewayError | undefined;
@@ -73,8 +78,10 @@ export class StreamTransport implements RuntimeTransport {
     return this.#peer.stderr;
   }
 
+  /** Where stderr is silent, what was written to stdout in place of a first message: some say there what they miss. */
   stderrTail(): string {
-    return this.#peer.stderrTail();
+    const tail = this.#peer.stderrTail();
+    return tail.trim() === '' ? (this.#firstWords?.toString() ?? tail) : tail;
   }
 
   async start(): Promise<void> {
@@ -139,6 +146,7 @@ export class StreamTransport implements RuntimeTransport {
     }
     const { value, part } = parseLine(text, text.length === line.length ? bytes : undefined);
     if (isJsonRpcMessage(value)) {
+      this.#firstWords = undefined;
       deliver(this, value, part && withPart(undefined, part));
       return isProgress(value);
     }
@@ -149,6 +157,7 @@ export class StreamTransport implements RuntimeTransport {
       if (!isJsonRpcMessage(message)) {
         clean = false;
       } else if (this.#ending === undefined) {
+        this.#firstWords = undefined;
         deliver(this, message);
         told ||= isProgress(message);
       }
@@ -156,6 +165,7 @@ export class StreamTransport implements RuntimeTransport {
     if (!clean) {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
+      this.#firstWords?.push(Buffer.from(`${text.slice(-firstWordsBytes)}\n`));
     }
     return told;
   };
@@ -242,8 +252,8 @@ export class StreamTransport implements RuntimeTransport {
     reason?: string,
     exit?: Omit<ExitInfo, 'stderrTail'>,
   ): GatewayError {
-    const stderrTail = this.#peer.stderrTail();
-    return new GatewayError(code, `${message}${stderrSuffix(stderrTail)}`, {
+    const stderrTail = this.stderrTail();
+    return new GatewayError(code, `${message}${tailSuffix(stderrTail)}`, {
       server: this.#options.server,
       exit: { ...exit, reason, stderrTail },
     });

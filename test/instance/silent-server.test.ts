@@ -6,6 +6,8 @@ import { settle } from '../support/fake-clock.js';
 /** A server that says on stderr what it waits for, a secret included. */
 const waiting = "console.error('waiting for the database of ' + process.env.TOKEN);";
 const silent = `${waiting} process.stdin.resume();`;
+/** So do servers that log to stdout, or listen for HTTP. */
+const onStdout = silent.replace('console.error', 'console.log');
 /** It makes its handshake and answers nothing after it. */
 const mute = `${waiting} process.stdin.once('data', (line) => {
   const { id, params } = JSON.parse(String(line).split('\\n')[0]);
@@ -14,9 +16,10 @@ const mute = `${waiting} process.stdin.once('data', (line) => {
 });`;
 
 test.each([
-  ['START_TIMEOUT', silent, { start_timeout: '1s' }],
-  ['SERVER_UNHEALTHY', mute, { health: { interval: '100ms', timeout: '500ms', failures: 1 } }],
-])('%s tells what the server wrote to stderr', async (code, script, settings) => {
+  ['START_TIMEOUT', 'stderr', silent, { start_timeout: '1s' }],
+  ['START_TIMEOUT', 'stdout', onStdout, { start_timeout: '1s' }],
+  ['SERVER_UNHEALTHY', 'stderr', mute, { health: { interval: '100ms', timeout: '500ms', failures: 1 } }],
+])('%s tells what the server wrote to %s', async (code, _stream, script, settings) => {
   const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', script] };
   const env = { TOKEN: '${TOKEN}' };
   await using gateway = createGateway(
@@ -26,12 +29,12 @@ test.each([
   const client = new Client({ name: 'test', version: '1' });
   await client.connect(gateway.connect());
   await expect(client.callTool({ name: 's__x' })).rejects.toMatchObject({
-    message: expect.stringContaining('; stderr ends with: waiting for the database of ${TOKEN}'),
+    message: expect.stringContaining('; its output ends with: waiting for the database of ${TOKEN}'),
     data: { code, exit: { stderrTail: 'waiting for the database of ${TOKEN}\n' } },
   });
   await expect
     .poll(() => gateway.status('s').lastError?.message)
-    .toContain('; stderr ends with: waiting for the database of ${TOKEN}');
+    .toContain('; its output ends with: waiting for the database of ${TOKEN}');
   await client.close();
 });
 

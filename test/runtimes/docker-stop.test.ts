@@ -75,7 +75,7 @@ describeWithDocker('docker: why a server ended', () => {
     await using scene = new DockerScene();
     const error = await endOf(scene, shell('echo out of cheese >&2; exit 3'));
     expect(error.exit).toMatchObject({ code: 3, stderrTail: 'out of cheese\n' });
-    expect(error.message).toContain('the server ended with code 3; stderr ends with: out of cheese');
+    expect(error.message).toContain('the server ended with code 3; its output ends with: out of cheese');
   });
 
   test.concurrent('by a signal from outside', async () => {

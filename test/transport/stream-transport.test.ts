@@ -30,8 +30,10 @@ class TestPeer implements StreamPeer {
   readonly stderrEnded = Promise.resolve();
   stops = 0;
 
+  tail = 'last words\n';
+
   stderrTail(): string {
-    return 'last words\n';
+    return this.tail;
   }
 
   /** @param more - a reason; or somebody else holds stdout open */
@@ -258,6 +260,35 @@ describe('receiving', () => {
         message: '"test": skipped 3 lines (16 characters) on stdout that are not JSON-RPC',
       },
     ]);
+  });
+
+  test.each([
+    ['the reason of its end, where stderr is silent', '', '', 'a key is\nmissing\n'],
+    ['nothing, where stderr tells the reason', 'last words\n', '', 'last words\n'],
+    ['nothing, once it has sent a message', '', `${JSON.stringify(notify(1))}\nnoise\n`, ''],
+    ['nothing, once it has sent a batch', '', `${JSON.stringify([notify(1)])}\nnoise\n`, ''],
+  ])('what a server writes in place of its first message: %s', async (_what, tail, more, told) => {
+    const { peer, errors, closed } = await start();
+    peer.tail = tail;
+    peer.stdout.write(`a key is\n\u001b[1mmissing\n${more}`);
+    await turn();
+    peer.exit(3);
+    await closed;
+    const words = told === '' ? '' : `; its output ends with: ${told.trim()}`;
+    const message = `"test": the server ended with code 3${words}`;
+    expect(errors.at(-1)).toMatchObject({ message, exit: { code: 3, stderrTail: told } });
+  });
+
+  test('of much that a server writes in place of its first message the end is kept', async () => {
+    const { peer, errors, closed } = await start();
+    peer.tail = '';
+    peer.stdout.write(`${'x'.repeat(5_000)}\n${Array.from({ length: 3_000 }, (_, n) => `line ${n}\n`).join('')}`);
+    await turn();
+    peer.exit(3);
+    await closed;
+    const tail = errors.at(-1)?.exit?.stderrTail ?? '';
+    expect(tail.length).toBeLessThanOrEqual(2_000);
+    expect(tail).toMatch(/^line \d+\n[^x]*line 2999\n$/);
   });
 
   test('pause() stops delivery within a chunk, resume() goes on in order, and an end delivers the rest', async () => {

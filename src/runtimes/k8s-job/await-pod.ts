@@ -1,4 +1,4 @@
-import { GatewayError, stderrSuffix } from '../../errors.js';
+import { GatewayError, tailSuffix } from '../../errors.js';
 import type { RuntimeContext } from '../../runtime.js';
 import type { PeerExit } from '../../transport/stream-peer.js';
 import { parseDuration } from '../../util/quantity.js';
@@ -52,7 +52,7 @@ export async function endedError(
     exit,
     exit.reason === 'deleted' ? await run.current() : run.job,
   );
-  return new GatewayError('START_FAILED', `${message}${stderrSuffix(tail)}`, {
+  return new GatewayError('START_FAILED', `${message}${tailSuffix(tail)}`, {
     server: context.server,
     exit: { ...rest, stderrTail: tail },
     delivered: false,
