@@ -1,3 +1,4 @@
+import { toSessionTools } from '../instance/era/structured-content.js';
 import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import { hasEnvelope } from '../transport/modern.js';
@@ -64,10 +65,11 @@ export class ListAnswers {
 
 function toListResult(request: JSONRPCRequest, kind: ListKind, page: Page): Record<string, unknown> {
   const { items, nextCursor, freshness } = page;
+  const isStateless = hasEnvelope(request);
   return {
-    [kind]: items,
+    [kind]: kind === 'tools' && !isStateless ? toSessionTools(items) : items,
     ...(nextCursor !== undefined && { nextCursor }),
     // Sessions have no word for it.
-    ...(hasEnvelope(request) && toCacheFields(freshness)),
+    ...(isStateless && toCacheFields(freshness)),
   };
 }

@@ -12,9 +12,11 @@ import {
   type TransportSendOptions,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
+import { hasEnvelope } from '../transport/modern.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { isDeclared } from './declared.js';
+import { toSessionToolsResult } from './era/structured-content.js';
 import type { Response, RpcError } from './exchanges.js';
 import { toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
@@ -276,7 +278,7 @@ export class SharedTransport implements Transport {
     const finish = (response: Response) => {
       if (this.#open.get(id) === open) {
         this.#open.delete(id);
-        this.deliver({ ...response, id });
+        this.deliver({ ...this.#toShown(request, response), id });
       }
     };
     const refuse = (error?: GatewayError) => {
@@ -302,6 +304,14 @@ export class SharedTransport implements Transport {
         }
       });
     }
+  }
+
+  /** Whoever has the server by itself has a session, unless it says otherwise. */
+  #toShown(request: JSONRPCRequest, response: Response): Response {
+    const isForSession = this.#staysWith === 'server' && request.method === 'tools/list' && !hasEnvelope(request);
+    return isForSession && 'result' in response
+      ? { ...response, result: toSessionToolsResult(response.result) }
+      : response;
   }
 
   #notify(session: SharedTransportOwner, message: JSONRPCNotification): void {

@@ -3,7 +3,7 @@ import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { discovery, statelessServer } from './modern-servers.js';
 import { hold, type Json, RpcError, type Script } from './scripted-server.js';
-import { setUp } from './setup.js';
+import { type Setup, setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
 // What stands in the tables of the page on the protocol, and in no other test.
@@ -96,6 +96,59 @@ describe('a caller with a session, before a stateless server', () => {
     expect(methods(caller as never)).toEqual([]);
   });
 
+  describe.each([
+    ['among all', 'caller', (gateway: Setup['gateway']) => gateway.connect(), 'one__'],
+    ['alone', 'caller', (gateway: Setup['gateway']) => gateway.connect('one', { era: 'legacy' }), ''],
+    ['shared', 'shared', (gateway: Setup['gateway']) => gateway.connect('one'), ''],
+  ] as const)('that has it %s', (_, isolation, connect, prefix) => {
+    const name = `${prefix}go`;
+
+    test('is shown no schema of results that are no objects, since clients refuse the whole list for it', async () => {
+      const object = { type: 'object', properties: { n: { type: 'number' } } };
+      const tools = [
+        { name: 'go', outputSchema: { type: 'array', items: { type: 'string' } } },
+        { name: 'any', outputSchema: { anyOf: [object, { type: 'null' }] } },
+        { name: 'object', outputSchema: object },
+        { name: 'none' },
+      ];
+      await using setup = setUp({ one: { ...statelessServer(), tools } }, { entry: { isolation } });
+      await using caller = await TestCaller.open(connect(setup.gateway));
+      expect(await caller.list('tools')).toEqual(
+        ['go', 'any', 'object', 'none'].map((own) =>
+          expect.objectContaining({ name: `${prefix}${own}`, ...(own === 'object' && { outputSchema: object }) }),
+        ),
+      );
+      expect((await caller.list('tools')).filter((tool) => 'outputSchema' in tool)).toHaveLength(1);
+    });
+
+    test('gets structured content that is no object in one, and as text', async () => {
+      const text = (value: string) => ({ type: 'text', text: value });
+      const results: [Json, Json[]][] = [
+        [{ structuredContent: ['a', 1] }, [text('["a",1]')]],
+        [{ structuredContent: null, content: [{ type: 'image' }] }, [{ type: 'image' }, text('null')]],
+        [{ structuredContent: 'b', content: [text('own')] }, [text('own')]],
+      ];
+      let result: Json = {};
+      const script = statelessServer({ 'tools/call': () => ({ resultType: 'complete', ...result }) });
+      await using setup = setUp({ one: script }, { entry: { isolation } });
+      await using caller = await TestCaller.open(connect(setup.gateway));
+      for (const [given, content] of results) {
+        result = given;
+        const structuredContent = { result: given.structuredContent };
+        expect(await caller.result('tools/call', { name })).toEqual({ structuredContent, content });
+      }
+    });
+  });
+
+  test('gets structured content that is an object as it is', async () => {
+    const result = { structuredContent: { result: ['a'] }, content: [] };
+    await using setup = setUp({
+      one: statelessServer({ 'tools/call': () => ({ resultType: 'complete', ...result }) }),
+    });
+    await using caller = await setup.caller();
+    expect(await caller.result('tools/call', { name: 'one__go' })).toEqual(result);
+  });
+
   test.each([-32020, -32022])('is told of %i as of a fault between gateway and server', async (code) => {
     const script = statelessServer({
       'tools/call': () => {
@@ -109,6 +162,23 @@ describe('a caller with a session, before a stateless server', () => {
       message: expect.stringContaining('do not understand each other'),
     });
   });
+});
+
+test('a stateless caller gets schemas and structured content of any kind', async () => {
+  const outputSchema = { type: 'array' };
+  const script: Script = {
+    ...statelessServer({ 'tools/call': () => ({ resultType: 'complete', content: [], structuredContent: [1] }) }),
+    tools: [{ name: 'go', outputSchema }],
+  };
+  await using setup = setUp({ one: script });
+  for (const [transport, name] of [
+    [setup.gateway.connect(), 'one__go'],
+    [setup.gateway.connect('one', { era: 'modern' }), 'go'],
+  ] as const) {
+    await using caller = await ModernTestCaller.open(transport);
+    expect(await caller.list('tools')).toMatchObject([{ name, outputSchema }]);
+    expect(await caller.call(name)).toMatchObject({ structuredContent: [1], content: [] });
+  }
 });
 
 describe('a stateless caller, before a server with sessions', () => {

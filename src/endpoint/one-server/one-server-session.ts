@@ -1,4 +1,5 @@
 import type { GatewayError } from '../../errors.js';
+import { toSessionToolsResult } from '../../instance/era/structured-content.js';
 import type { Exchange, Response, RpcError } from '../../instance/exchanges.js';
 import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
@@ -186,7 +187,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
       {
         callerId: id,
         refusal: () => this.#options.refusal(request),
-        onAnswer: (response) => this.#answer(id, this.#addFreshness(request, response)),
+        onAnswer: (response) => this.#answer(id, this.#toListResponse(request, response)),
         onProgress: (progress) =>
           progressToken !== undefined &&
           this.#send(
@@ -222,16 +223,17 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     }
   }
 
-  /** Says for how long a list is good, to those who have a word for it. */
-  #addFreshness(request: JSONRPCRequest, response: Response): Response {
+  /** Says for how long a list is good, to those who have a word for it; others get the tools that they have words for. */
+  #toListResponse(request: JSONRPCRequest, response: Response): Response {
     const kind = listKindOf(request.method);
     const { capabilities } = this.#link.handshake ?? {};
-    return kind === undefined || capabilities === undefined || !hasEnvelope(request) || !('result' in response)
-      ? response
-      : {
-          ...response,
-          result: { ...response.result, ...toCacheFields(readFreshness(kind, response.result, capabilities)) },
-        };
+    if (kind === undefined || capabilities === undefined || !('result' in response)) {
+      return response;
+    }
+    const { result } = response;
+    return hasEnvelope(request)
+      ? { ...response, result: { ...result, ...toCacheFields(readFreshness(kind, result, capabilities)) } }
+      : { ...response, result: kind === 'tools' ? toSessionToolsResult(result) : result };
   }
 
   #answer(id: RequestId, response: Response): void {

@@ -19,6 +19,7 @@ import { InputRounds } from './input-rounds.js';
 import { addTasks, createEnvelope, toModernCapabilities } from './introductions.js';
 import { Listening } from './listening.js';
 import type { Discovery } from './server-era.js';
+import { toSessionResult } from './structured-content.js';
 import { TaskCalls } from './task-calls.js';
 import { translateError } from './translate-error.js';
 
@@ -257,7 +258,8 @@ export class ModernSession {
 
   #answer(response: Response): void {
     this.#open.delete(response.id as RequestId);
-    this.#options.deliver(response, undefined);
+    const own = 'result' in response ? { ...response, result: toSessionResult(response.result) } : response;
+    this.#options.deliver(own, undefined);
   }
 
   /** Never inside the caller's own `send`. */
