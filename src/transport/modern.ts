@@ -66,6 +66,12 @@ export function streamOf({ params }: JSONRPCNotification): unknown {
   return (params?._meta as Fields | undefined)?.[metaKeys.subscriptionId];
 }
 
+/** Of `_meta` what says who asks, and in which revision. */
+export function onlyEnvelope(meta: Fields | undefined): Record<string, unknown> {
+  const keys = [metaKeys.protocolVersion, metaKeys.clientCapabilities, metaKeys.clientInfo];
+  return Object.fromEntries(keys.filter((key) => meta?.[key] !== undefined).map((key) => [key, meta?.[key]]));
+}
+
 /** `_meta` without what belongs to the envelope of one request; undefined when nothing is left. */
 export function withoutEnvelope(meta: Fields | undefined): Record<string, unknown> | undefined {
   if (meta === undefined) return undefined;

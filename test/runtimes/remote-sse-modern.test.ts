@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, RemoteSseRuntime } from '../../src/index.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import { ModernTestCaller } from '../endpoint/modern-caller.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { event, listen, readJson, sendJson, startEvents, textResult } from '../fixtures/http/listen.js';
 import { listenModern, oddName } from '../fixtures/http/modern-host.js';
 import { listenScripted } from '../fixtures/http/scripted-host.js';
@@ -379,4 +381,70 @@ test('health asks a server of the stateless era with server/discover', async () 
   expect(asked).toEqual(['tools/list', 'server/discover']);
   // Its answer is nobody's business.
   expect(answers).toMatchObject([{ id: 1 }]);
+});
+
+describe('a call that is refused for its headers', () => {
+  const refusal = { code: -32020, message: 'the headers and the body disagree' };
+  const region = { type: 'object', properties: { region: { type: 'string', 'x-mcp-header': 'Region' } } };
+
+  /** A server whose tool `place` stands on the second page of its list, which comes as events; `other` is never right. */
+  async function listenStrict(heard: string[]) {
+    return await listen(async (request, response) => {
+      const { id, method, params } = await readJson(request);
+      heard.push(`${method} ${params?.cursor ?? params?.name ?? ''}`.trim());
+      const answer = (result: object) => ({ jsonrpc: '2.0', id, result: { resultType: 'complete', ...result } });
+      switch (method) {
+        case 'tools/list': {
+          expect(params?._meta).toEqual(meta);
+          if (params?.cursor === undefined) {
+            return sendJson(response, answer({ tools: [], nextCursor: 'two' }));
+          }
+          startEvents(response);
+          return response.end(event(answer({ tools: [{ name: 'place', inputSchema: region }] })));
+        }
+        default:
+          return params?.name === 'place' && request.headers['mcp-param-region'] === 'eu'
+            ? sendJson(response, answer({ content: [{ type: 'text', text: 'eu' }] }))
+            : sendJson(response, { jsonrpc: '2.0', id, error: refusal }, 400);
+      }
+    });
+  }
+
+  async function ask(url: string, names: readonly string[]) {
+    await using gateway = createGateway({ servers: [{ id: 'vendor', runtime: { type: 'remote-sse', url } }] });
+    await using caller = await ModernTestCaller.open(gateway.connect('vendor'));
+    const answers = [];
+    for (const name of names) {
+      const _meta = { 'io.modelcontextprotocol/logLevel': 'info', progressToken: 1 };
+      answers.push(await caller.request('tools/call', { name, arguments: { region: 'eu' }, _meta }));
+    }
+    return answers;
+  }
+
+  test('goes again, once, with those that the list of tools asks for by now', async () => {
+    const heard: string[] = [];
+    await using host = await listenStrict(heard);
+    expect(await ask(host.origin, ['place', 'place'])).toMatchObject([
+      { result: { content: [{ text: 'eu' }] } },
+      { result: { content: [{ text: 'eu' }] } },
+    ]);
+    const once = ['tools/call place', 'tools/list', 'tools/list two', 'tools/call place'];
+    expect(heard).toEqual([...once, 'tools/call place']);
+  });
+
+  test('does not go again where the list gives it no others', async () => {
+    const heard: string[] = [];
+    await using host = await listenStrict(heard);
+    expect(await ask(host.origin, ['other'])).toMatchObject([{ error: refusal }]);
+    expect(heard).toEqual(['tools/call other', 'tools/list', 'tools/list two']);
+  });
+
+  test('finds its headers where each request has an instance of its own', async () => {
+    await using host = await listenModern();
+    const vendor = { id: 'vendor', isolation: 'request', runtime: { type: 'remote-sse', url: host.url } } as const;
+    await using gateway = createGateway({ servers: [vendor] });
+    await using caller = await TestCaller.open(gateway.connect());
+    const answer = await caller.result('tools/call', { name: 'vendor__place', arguments: { region: 'eu' } });
+    expect(textOf(answer)).toBe('eu nowhere');
+  });
 });

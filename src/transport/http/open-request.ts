@@ -1,5 +1,5 @@
 import type { Clock } from '../../options.js';
-import type { JSONRPCRequest } from '../../sdk.js';
+import type { JSONRPCErrorResponse, JSONRPCRequest, JSONRPCResultResponse } from '../../sdk.js';
 import type { Exchange } from './exchange.js';
 
 /** A request over Streamable HTTP that waits for its answer. */
@@ -9,6 +9,10 @@ export class OpenRequest {
   readonly modern: boolean;
   /** Its answer is the rest of a stream of an earlier request, and bears that one's id. */
   readonly replay: boolean;
+  /** Sends it once more if it has other headers by now; undefined for what is sent once alone. */
+  again: (() => Exchange | undefined) | undefined;
+  /** Gets its answer, where it was asked on our own account. */
+  onAnswer: ((response: JSONRPCResultResponse | JSONRPCErrorResponse) => void) | undefined;
   /** Its answer has come. */
   answered = false;
   #exchange: Exchange;
@@ -37,7 +41,7 @@ export class OpenRequest {
     return this.#over;
   }
 
-  /** Goes on with another exchange, which asks for the rest of the answer. */
+  /** Goes on with another exchange, which asks for the rest of the answer, or once more for all of it. */
   goOn(exchange: Exchange): void {
     this.#exchange = exchange;
     if (this.#over) exchange.abort();

@@ -1,9 +1,16 @@
 import { GatewayError } from '../../errors.js';
-import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+import {
+  isNotification,
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCRequest,
+  type RequestId,
+} from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
 import { findNamed, isAnswerTo } from '../json-rpc.js';
-import { modernVersion } from '../modern.js';
+import { modernErrors, modernVersion, onlyEnvelope } from '../modern.js';
 import { noAnswer, pageOf, readRefusal, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
@@ -27,12 +34,16 @@ import {
   type WireOptions,
 } from './wire.js';
 
+/** A server that pages for ever must not keep a call for ever. */
+const mostPages = 1_000;
+
 /**
  * MCP over Streamable HTTP, of the revisions from 2025-03-26 to 2025-11-25 with its sessions, and of 2026-07-28 without:
  * which of them a message belongs to stands in the message.
  *
- * Nothing is sent twice, except after a redirect or a refusal for want of access. A stream that breaks before its answer
- * is taken up from its last event where the server gave events ids; that asks for the answer, it does not send again.
+ * Nothing is sent twice, except after a redirect, or a refusal for want of access or of headers. A stream that breaks before
+ * its answer is taken up from its last event where the server gave events ids; that asks for the answer, it does not send
+ * again.
  */
 export class StreamableWire implements Wire {
   readonly #options: WireOptions;
@@ -153,25 +164,20 @@ export class StreamableWire implements Wire {
     const token = request === undefined ? undefined : options.resumptionToken;
     // Before the server has spoken, the same finds out how to speak with it, for somebody who waits.
     const onNoAccess = this.#spoken && asksForLife(message) ? 'renew' : 'ask';
-    const exchange =
-      token !== undefined
-        ? this.#rest(name, token, onNoAccess)
-        : new Exchange(this.#options, {
-            url,
-            method: 'POST',
-            step: name,
-            onNoAccess,
-            body,
-            headers: {
-              ...paramHeaders(options.headers),
-              ...(version === undefined ? this.#session.headers() : this.#era.write(message, version)),
-              'content-type': 'application/json',
-              accept: 'application/json, text/event-stream',
-              'accept-encoding': 'gzip, br',
-            },
-            // The answer to a request takes as long as its work does, and headers may wait for it.
-            headersTimeoutMs: request === undefined || request.method === 'initialize' ? headersTimeoutMs : 0,
-          });
+    const write = () => (version === undefined ? this.#session.headers() : this.#era.write(message, version));
+    const send = (written: Headers) =>
+      new Exchange(this.#options, {
+        url,
+        method: 'POST',
+        step: name,
+        onNoAccess,
+        body,
+        headers: { ...paramHeaders(options.headers), ...written, ...postHeaders },
+        // The answer to a request takes as long as its work does, and headers may wait for it.
+        headersTimeoutMs: request === undefined || request.method === 'initialize' ? headersTimeoutMs : 0,
+      });
+    const written = write();
+    const exchange = token !== undefined ? this.#rest(name, token, onNoAccess) : send(written);
     if (request === undefined) {
       this.#posts.add(exchange);
       try {
@@ -185,6 +191,7 @@ export class StreamableWire implements Wire {
     }
     const modern = version !== undefined;
     const open = new OpenRequest(request, exchange, { modern, replay: token !== undefined });
+    if (request.method === 'tools/call') open.again = () => differing(written, write(), send);
     this.#open.set(request.id, open);
     const cancel = () => open.cancel();
     options.requestSignal?.addEventListener('abort', cancel, { once: true });
@@ -229,16 +236,18 @@ export class StreamableWire implements Wire {
   async #answered(open: OpenRequest, step: Step, onNoAccess: AccessRemedy, options: HttpSendOptions): Promise<void> {
     const { exchange, request } = open;
     let answer: HttpAnswer;
+    let isSentAgain = false;
     this.#undecided += 1;
     try {
       answer = await exchange.answer;
       if (answer.status >= 300) {
-        await this.#refused(exchange, answer, step, open);
-        return;
+        isSentAgain = await this.#refused(exchange, answer, step, open, onNoAccess);
+        if (!isSentAgain) return;
       }
     } finally {
       this.#decide();
     }
+    if (isSentAgain) return this.#answered(open, step, onNoAccess, options);
     this.#spoken = true;
     if (request.method === 'initialize') this.#session.begin(answer.header('mcp-session-id'));
     const type = mediaType(answer.header('content-type'));
@@ -304,12 +313,22 @@ export class StreamableWire implements Wire {
         this.#session.protocolVersion = message.result.protocolVersion;
       }
     }
-    this.#options.onMessage(message, undefined);
+    open.onAnswer === undefined ? this.#options.onMessage(message, undefined) : open.onAnswer(message);
     return true;
   }
 
-  /** Makes of an answer that is no success what it means; throws, unless it is the server's own answer to the request. */
-  async #refused(exchange: Exchange, answer: HttpAnswer, step: Step, open: OpenRequest | undefined): Promise<void> {
+  /**
+   * Makes of an answer that is no success what it means; throws, unless it is the server's own answer to the request.
+   *
+   * @returns whether the request was sent again
+   */
+  async #refused(
+    exchange: Exchange,
+    answer: HttpAnswer,
+    step: Step,
+    open: OpenRequest | undefined,
+    onNoAccess: AccessRemedy = 'ask',
+  ): Promise<boolean> {
     const { clock, maxMessageBytes } = this.#options;
     // A server may give its answer to a request with such a status.
     const mayAnswer = open !== undefined && mediaType(answer.header('content-type')) === 'application/json';
@@ -325,14 +344,82 @@ export class StreamableWire implements Wire {
     }
     // A server of the stateless era says with the status what kind of error the body holds.
     if (body !== undefined && open !== undefined && (isAnswerTo(id, body.id) || (open.modern && body.id == null))) {
-      if (!open.cancelled && !exchange.aborted) {
-        this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: body.error }, open);
-      }
-      return;
+      const isOfHeaders = open.modern && body.error.code === modernErrors.headerMismatch;
+      if (isOfHeaders && (await this.#sendAgain(open, step, onNoAccess))) return true;
+      if (!open.over) this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: body.error }, open);
+      return false;
     }
     throw error;
   }
+
+  /**
+   * A call was refused for its headers: the tools of the server are not known yet, or others by now. Asks for them, and sends
+   * the call once more if that gives it other headers.
+   */
+  async #sendAgain(open: OpenRequest, step: Step, onNoAccess: AccessRemedy): Promise<boolean> {
+    const { request, again } = open;
+    const version = modernVersion(request);
+    // A server that refuses the second one means something else.
+    open.again = undefined;
+    if (again === undefined || version === undefined) return false;
+    // A list may have come since it was sent.
+    let next = again();
+    let cursor: unknown;
+    for (let page = 0; next === undefined && page < mostPages && !open.over; page += 1) {
+      cursor = await this.#learnTools(open, version, cursor, step, onNoAccess);
+      next = again();
+      if (cursor === undefined) break;
+    }
+    if (next === undefined) return false;
+    open.goOn(next);
+    return true;
+  }
+
+  /** @returns the cursor of the next page of tools; undefined where there is none, or no answer came */
+  async #learnTools(
+    open: OpenRequest,
+    version: string,
+    cursor: unknown,
+    step: Step,
+    onNoAccess: AccessRemedy,
+  ): Promise<unknown> {
+    // The call has been answered, and its id is free.
+    const params = { ...(cursor !== undefined && { cursor }), _meta: onlyEnvelope(open.request.params?._meta) };
+    const request = { jsonrpc: '2.0', id: open.request.id, method: 'tools/list', params } as JSONRPCRequest;
+    const name = `POST ${request.method}`;
+    const exchange = new Exchange(this.#options, {
+      url: this.#options.url,
+      method: 'POST',
+      step: name,
+      onNoAccess,
+      body: JSON.stringify(request),
+      headers: { ...this.#era.write(request, version), ...postHeaders },
+      headersTimeoutMs: 0,
+    });
+    open.goOn(exchange);
+    const list = new OpenRequest(request, exchange, { modern: true, replay: false });
+    let next: unknown;
+    list.onAnswer = (response) => {
+      next = 'result' in response ? response.result.nextCursor : undefined;
+    };
+    // Why no list comes is no matter of the call, which has an answer.
+    await this.#answered(list, { ...step, name }, onNoAccess, {}).catch(() => {});
+    return next;
+  }
 }
+
+type Headers = Readonly<Record<string, string>>;
+
+/** Sends what has other headers now than before. */
+function differing(before: Headers, now: Headers, send: (now: Headers) => Exchange): Exchange | undefined {
+  return JSON.stringify(before) === JSON.stringify(now) ? undefined : send(now);
+}
+
+const postHeaders = {
+  'content-type': 'application/json',
+  accept: 'application/json, text/event-stream',
+  'accept-encoding': 'gzip, br',
+};
 
 /** Of the headers that a caller gives, those that mirror arguments. */
 function paramHeaders(headers: Readonly<Record<string, string>> = {}): Record<string, string> {
