@@ -23,6 +23,12 @@ export async function createRemotePart({ tag, logFolder }: Scene): Promise<Part>
     // Somebody else may have its port by now: nobody listens on this one.
     port = 0;
   };
+  let last: Promise<void> = Promise.resolve();
+  // Of two at once each would begin a server, and nobody would end one of them.
+  const inTurn = (step: () => Promise<void>) => {
+    last = last.then(step, step);
+    return last;
+  };
   return {
     runtime: 'remote-sse',
     env: {},
@@ -30,16 +36,13 @@ export async function createRemotePart({ tag, logFolder }: Scene): Promise<Part>
       { ...patience, id: 'remote', runtime: { type: 'remote-sse', url: `http://127.0.0.1:${proxy.port}/mcp` } },
     ],
     faults: {
-      'HTTP server killed': async () => {
-        await end();
-        await begin();
-      },
+      'HTTP server killed': () => inTurn(() => end().then(begin)),
       'HTTP connections cut': (random) => proxy.cut(random, 0.7),
       'HTTP refused': (random) => proxy.refuse(random() * 1_000),
     },
     left: async () => ({ sockets: Array.from({ length: proxy.connections }, () => 'to the HTTP server') }),
     async [Symbol.asyncDispose]() {
-      await end();
+      await inTurn(end);
       await proxy.close();
     },
   };
