@@ -106,7 +106,8 @@ export function createNodeSessions(
     if (response.socket === null) {
       closeWithConnection(response, request.socket);
     }
-    const ended = new Promise<void>((resolve) => response.once('close', resolve));
+    // A response that is played, as by a framework's `inject`, need not close.
+    const ended = new Promise<void>((resolve) => response.once('finish', resolve).once('close', resolve));
     try {
       // In two steps, so that nothing holds the message while its answer is made.
       const { answered } = await begin(request, response, body);
@@ -115,7 +116,7 @@ export function createNodeSessions(
       refuse(request, response, table.refusalOf(error), resolved);
     }
     // A framework may end the response of a handler that has resolved, as h3 does.
-    response.destroyed || (await ended);
+    response.writableFinished || response.destroyed || (await ended);
   }
 
   /** Hands a request to its session. @throws Refusal */
