@@ -178,6 +178,11 @@ describeWithDocker('docker: what cannot start', () => {
       () => shell('', { command: '/etc/passwd', init: false }),
       /the program \/etc\/passwd may not be executed/,
     ],
+    [
+      'a program with its arguments, without init',
+      () => shell('', { command: 'sh -c cat', init: false }),
+      /the program sh -c cat, or the interpreter it names, is not in the image; arguments go into args/,
+    ],
     ['a user that is not there', () => shell('cat', { user: 'nobody-here' }), /the image knows no user "nobody-here"/],
     [
       'an env_file that is not there',
@@ -185,6 +190,12 @@ describeWithDocker('docker: what cannot start', () => {
       /env_file \/no\/such.env does not exist/,
     ],
   ];
+  test('an image that does not say what to run', async () => {
+    await using image = await buildImage(['ENTRYPOINT []', 'CMD []']);
+    await using scene = new DockerScene();
+    expect(await scene.failure({ image: image.tag })).toContain('the image does not say what to run; give command');
+  });
+
   test.each(cases)('%s', async (_, spec, expected) => {
     await using scene = new DockerScene();
     expect(await scene.failure(spec())).toMatch(expected);

@@ -133,6 +133,7 @@ describeWithDocker('docker: why a server ended', () => {
       'a larger size in tmpfs',
     ],
     ['a missing program', { command: '/no/such/program' }, 'entrypoint-missing', 'the program /no/such/program'],
+    ['a program with its arguments', { command: 'sh -c cat' }, 'entrypoint-missing', 'arguments go into args'],
     [
       'a program that may not be executed',
       { command: '/etc/passwd' },

@@ -48,7 +48,7 @@ function explainExit(code: number, oom: boolean, stderrTail: string, spec: Docke
 
 /** What the init of the container, or the engine's last step before it, says when it cannot run the program. */
 function explainEntry(tail: string, { command }: DockerSpec): Explanation | undefined {
-  const [, program, why = ''] = /\bexec (\S+?)(?: failed)?: ([^\n]+)/.exec(tail) ?? [];
+  const [, program, why = ''] = /\bexec (\S+?|(?<=tini \(\d+\)\] exec ).+?)(?: failed)?: ([^\n]+)/.exec(tail) ?? [];
   if (program !== undefined) {
     return explainProgram(why, command ?? program);
   }
@@ -61,9 +61,10 @@ function explainEntry(tail: string, { command }: DockerSpec): Explanation | unde
 export function explainProgram(why: string, program: string | undefined): Explanation | undefined {
   const what = program === undefined ? 'the program' : `the program ${program}`;
   if (/no such file or directory|executable file not found|could not be found/i.test(why)) {
+    const remedy = /\S\s/.test(program ?? '') ? 'arguments go into args' : 'change command, or the image';
     return {
       reason: 'entrypoint-missing',
-      advice: `${what}, or the interpreter it names, is not in the image; change command, or the image`,
+      advice: `${what}, or the interpreter it names, is not in the image; ${remedy}`,
     };
   }
   if (/exec format error/i.test(why)) {

@@ -42,6 +42,9 @@ function adviseOn(said: string, spec: DockerSpec): string | undefined {
   if (/no such image/i.test(said)) {
     return `the engine does not have the image; pull it (docker pull ${image}) or change pull`;
   }
+  if (/no command specified/i.test(said)) {
+    return 'the image does not say what to run; give command';
+  }
   if (/exec|entrypoint|command/i.test(said)) {
     return explainProgram(said, command)?.advice;
   }
