@@ -241,6 +241,16 @@ describeWithKubernetes('k8s-service on a cluster', () => {
     expect(await failure({ service_name: 'empty' })).toContain(
       `"orders": service "empty" in namespace "${ns}" has no pods: does its selector match some, and do they run?`,
     );
+    await namespace.create({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'outside' },
+      spec: { type: 'ExternalName', externalName: 'mcp.example.com', ports: [{ port: 80 }] },
+    });
+    expect(await failure({ service_name: 'outside' })).toBe(
+      `"orders": service "outside" in namespace "${ns}" has no pods: it is a name for mcp.example.com; ` +
+        'give its URL to a runtime of type remote-sse',
+    );
   });
 
   test('a port where no pod listens is said at the first message, which was not delivered', async () => {

@@ -200,8 +200,14 @@ export async function readPort(
 ): Promise<{ name: string; port: number }> {
   const { namespace, service_name, port } = spec;
   const service = await cluster.get<Service>(services({ namespace, name: service_name }), { signal });
+  const what = `service "${service_name}" in namespace "${namespace}"`;
+  const { type, externalName } = service.spec ?? {};
+  if (type === 'ExternalName') {
+    const message = `${what} has no pods: it is a name for ${externalName}; give its URL to a runtime of type remote-sse`;
+    throw new GatewayError('START_FAILED', message, { server, delivered: false });
+  }
   const found = findPort(service, port);
   if (found !== undefined) return found;
-  const what = `service "${service_name}" in namespace "${namespace}" has no port ${port}; it has ${showPorts(service)}`;
-  throw new GatewayError('START_FAILED', what, { server, delivered: false });
+  const message = `${what} has no port ${port}; it has ${showPorts(service)}`;
+  throw new GatewayError('START_FAILED', message, { server, delivered: false });
 }

@@ -31,6 +31,8 @@ interface TargetRef {
 export interface Service extends KubernetesObject {
   readonly spec?: {
     readonly type?: string;
+    /** What an `ExternalName` stands for. */
+    readonly externalName?: string;
     readonly ports?: readonly (Port & { readonly port: number })[] | null;
   };
 }
