@@ -233,6 +233,23 @@ describe('headers of revision 2026-07-28', () => {
     });
   });
 
+  test('a tool that asks for some that nobody may write is left out of the list, and told of', async () => {
+    await using host = await listen(async (request, response) => {
+      const { id } = await readJson(request);
+      sendJson(response, { jsonrpc: '2.0', id, result: { resultType: 'complete', tools: [tool, { name: 'plain' }] } });
+    });
+    const runtime = { type: 'remote-sse', url: host.origin } as const;
+    await using gateway = createGateway({ servers: [{ id: 'vendor', runtime }] });
+    const transport = gateway.connect('vendor');
+    const errors: Error[] = [];
+    transport.onerror = (error) => errors.push(error);
+    await using caller = await ModernTestCaller.open(transport);
+    expect(await caller.toolNames()).toEqual(['plain']);
+    expect(errors).toMatchObject([
+      { code: 'MESSAGE_INVALID', message: expect.stringContaining('"place" is left out') },
+    ]);
+  });
+
   test('what is not given, or null, is not mirrored; what no header holds goes as base64', async () => {
     const args = { region: 'Zürich', count: null, at: 'nowhere' };
     expect(

@@ -1,6 +1,12 @@
 import type { JSONRPCMessage, JSONRPCResultResponse } from '../../sdk.js';
 import { namedBy } from '../modern.js';
-import { encodeHeader, findMirrored, type MirroredArgument, toHeaderText } from './mirrored-arguments.js';
+import {
+  encodeHeader,
+  findMirrored,
+  findMirroringProblem,
+  type MirroredArgument,
+  toHeaderText,
+} from './mirrored-arguments.js';
 
 const mostTools = 10_000;
 
@@ -30,11 +36,17 @@ export class EraHeaders {
     return headers;
   }
 
-  /** Remembers what the tools of a list want mirrored. */
-  learn({ result }: JSONRPCResultResponse): void {
-    const { tools } = result as { tools?: unknown };
-    if (!Array.isArray(tools)) return;
-    for (const tool of tools as { name?: unknown; inputSchema?: unknown }[]) {
+  /**
+   * Remembers what the tools of a list want mirrored. Those that want it in a way in which nobody may do it are taken out of
+   * the list, as the specification has it.
+   *
+   * @returns for each what is wrong with it
+   */
+  learn({ result }: JSONRPCResultResponse): string[] {
+    const problems: string[] = [];
+    if (!Array.isArray(result.tools)) return problems;
+    const tools = result.tools as { name?: unknown; inputSchema?: unknown }[];
+    for (const tool of tools) {
       if (typeof tool?.name !== 'string') continue;
       const found = findMirrored(tool.inputSchema);
       this.#tools.delete(tool.name);
@@ -44,5 +56,11 @@ export class EraHeaders {
       if (this.#tools.size <= mostTools) break;
       this.#tools.delete(name);
     }
+    result.tools = tools.filter((tool) => {
+      const problem = findMirroringProblem(tool?.inputSchema);
+      if (problem !== undefined) problems.push(`the tool ${JSON.stringify(tool.name)} is left out: ${problem}`);
+      return problem === undefined;
+    });
+    return problems;
   }
 }

@@ -5,24 +5,77 @@ export interface MirroredArgument {
   readonly isInteger: boolean;
 }
 
+const annotationKey = 'x-mcp-header';
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const deepest = 32;
 const mirrorable: ReadonlySet<unknown> = new Set(['string', 'integer', 'boolean']);
 
 /** The arguments that a tool asks for in headers (`x-mcp-header` in its schema); what is not written as it must be is none. */
 export function findMirrored(inputSchema: unknown): MirroredArgument[] {
-  return [...walk(inputSchema, [])];
+  return [...annotations(inputSchema, [], 0)].flatMap(({ path, header, type }) =>
+    path === undefined || problemOf({ path, header, type }) !== undefined
+      ? []
+      : { path, header: header as string, isInteger: type === 'integer' },
+  );
 }
 
-function* walk(schema: unknown, path: readonly string[]): Generator<MirroredArgument> {
-  if (typeof schema !== 'object' || schema === null || path.length > deepest) return;
-  const { type, properties } = schema as { type?: unknown; properties?: unknown };
-  const header = (schema as Record<string, unknown>)['x-mcp-header'];
-  if (path.length > 0 && typeof header === 'string' && token.test(header) && mirrorable.has(type)) {
-    yield { path, header, isInteger: type === 'integer' };
+/** What is wrong with the way in which a tool asks for arguments in headers; undefined where that is as it must be. */
+export function findMirroringProblem(inputSchema: unknown): string | undefined {
+  const seen = new Set<string>();
+  for (const annotation of annotations(inputSchema, [], 0)) {
+    const problem = problemOf(annotation);
+    const name = String(annotation.header).toLowerCase();
+    if (problem !== undefined || seen.has(name)) {
+      return `x-mcp-header ${JSON.stringify(annotation.header)} ${problem ?? 'stands there twice'}`;
+    }
+    seen.add(name);
   }
-  if (typeof properties !== 'object' || properties === null) return;
-  for (const [key, child] of Object.entries(properties)) yield* walk(child, [...path, key]);
+  return undefined;
+}
+
+/** A place in a schema where a header is asked for. */
+interface Annotation {
+  /** Undefined where a value does not lie by this path alone, as in an array. */
+  readonly path: readonly string[] | undefined;
+  readonly header: unknown;
+  readonly type: unknown;
+}
+
+function problemOf({ path, header, type }: Annotation): string | undefined {
+  if (typeof header !== 'string' || !token.test(header)) return 'is no name of a header';
+  if (path === undefined || path.length === 0) return 'is not of a property that is reached through properties alone';
+  return mirrorable.has(type) ? undefined : 'is not of a string, an integer or a boolean';
+}
+
+/** Keywords that hold schemas by names, and those that hold no schemas. */
+const named: ReadonlySet<string> = new Set([
+  'properties',
+  'patternProperties',
+  '$defs',
+  'definitions',
+  'dependentSchemas',
+]);
+const values: ReadonlySet<string> = new Set(['const', 'enum', 'default', 'examples', annotationKey]);
+
+function* annotations(schema: unknown, path: readonly string[] | undefined, depth: number): Generator<Annotation> {
+  if (typeof schema !== 'object' || schema === null || depth > deepest) return;
+  if (Array.isArray(schema)) {
+    for (const item of schema) yield* annotations(item, undefined, depth + 1);
+    return;
+  }
+  const fields = schema as Readonly<Record<string, unknown>>;
+  if (Object.hasOwn(fields, annotationKey)) yield { path, header: fields[annotationKey], type: fields.type };
+  for (const [keyword, value] of Object.entries(fields)) {
+    if (values.has(keyword)) continue;
+    if (!named.has(keyword)) {
+      yield* annotations(value, undefined, depth + 1);
+    } else if (typeof value === 'object' && value !== null) {
+      for (const [key, child] of Object.entries(value)) {
+        const own = keyword === 'properties' && path !== undefined ? [...path, key] : undefined;
+        yield* annotations(child, own, depth + 1);
+      }
+    }
+  }
 }
 
 /** The argument as its header has to say it; undefined for one that needs no header. */

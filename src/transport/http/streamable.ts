@@ -308,7 +308,11 @@ export class StreamableWire implements Wire {
     if (open.answered) return true;
     open.answered = true;
     if ('result' in message) {
-      if (request.method === 'tools/list') this.#era.learn(message);
+      if (request.method === 'tools/list' && open.modern) {
+        const { server, onTrouble } = this.#options;
+        for (const problem of this.#era.learn(message))
+          onTrouble(new GatewayError('MESSAGE_INVALID', problem, { server }));
+      }
       if (request.method === 'initialize' && typeof message.result.protocolVersion === 'string') {
         this.#session.protocolVersion = message.result.protocolVersion;
       }

@@ -168,6 +168,31 @@ describe('headers of the stateless era', () => {
     expect(headers.write(call('7'), '2026-07-28')).not.toHaveProperty('mcp-param-region');
   });
 
+  const asks = (type: unknown, header: unknown = 'Region') => ({ type, 'x-mcp-header': header });
+
+  test.each<[string, unknown, string | undefined]>([
+    ['a string', { properties: { region: asks('string') } }, undefined],
+    ['a property of a property', { properties: { at: { properties: { floor: asks('integer') } } } }, undefined],
+    ['a property of that name', { properties: { 'x-mcp-header': { type: 'string' } } }, undefined],
+    ['a value of that name', { properties: { at: { default: asks('string', '') } } }, undefined],
+    ['no schema', undefined, undefined],
+    ['no name', { properties: { region: asks('string', '') } }, 'is no name of a header'],
+    ['no text', { properties: { region: asks('string', 7) } }, 'is no name of a header'],
+    ['a line break', { properties: { region: asks('string', 'a\r\nb') } }, 'is no name of a header'],
+    ['a number', { properties: { region: asks('number') } }, 'is not of a string'],
+    ['several types', { properties: { region: asks(['string', 'null']) } }, 'is not of a string'],
+    ['the root', asks('string'), 'reached through properties alone'],
+    ['an item', { properties: { all: { items: asks('string') } } }, 'reached through properties alone'],
+    ['an alternative', { anyOf: [{ properties: { region: asks('string') } }] }, 'reached through properties alone'],
+    ['a definition', { $defs: { region: asks('string') } }, 'reached through properties alone'],
+    ['a name that is there twice', { properties: { a: asks('string'), b: asks('string', 'REGION') } }, 'twice'],
+  ])('a tool that wants %s mirrored is in the list, or left out and told of', (_, inputSchema, problem) => {
+    const listed = list([{ name: 'go', inputSchema }, { name: 'other' }]) as { result: { tools: object[] } };
+    const problems = new EraHeaders().learn(listed as never);
+    expect(listed.result.tools).toHaveLength(problem === undefined ? 2 : 1);
+    expect(problems).toEqual(problem === undefined ? [] : [expect.stringMatching(`"go" is left out: .*${problem}`)]);
+  });
+
   test('ten thousand tools are remembered, the last ones', () => {
     const headers = new EraHeaders();
     headers.learn(list(Array.from({ length: 10_001 }, (_, n) => tool(`t${n}`))));
