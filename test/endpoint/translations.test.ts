@@ -96,6 +96,18 @@ describe('a caller with a session, before a stateless server', () => {
     expect(methods(caller as never)).toEqual([]);
   });
 
+  test('is refused a level that there is not, and its later calls go on', async () => {
+    await using setup = setUp({ one: statelessServer() });
+    for (const transport of [setup.gateway.connect(), setup.gateway.connect('one', { era: 'legacy' })]) {
+      await using caller = await TestCaller.open(transport);
+      expect(await caller.error('logging/setLevel', { level: 'loud' })).toMatchObject({ code: -32602 });
+      await caller.result('tools/list');
+    }
+    const said = setup.server('one').instances.flatMap(({ received }) => received);
+    expect(said.length).toBeGreaterThan(2);
+    expect(JSON.stringify(said)).not.toContain('loud');
+  });
+
   describe.each([
     ['among all', 'caller', (gateway: Setup['gateway']) => gateway.connect(), 'one__'],
     ['alone', 'caller', (gateway: Setup['gateway']) => gateway.connect('one', { era: 'legacy' }), ''],

@@ -14,6 +14,7 @@ import { hasTasksExtension } from '../../transport/tasks.js';
 import type { RelatedInfo, Response } from '../exchanges.js';
 import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
+import { logLevels } from '../tell-log-level.js';
 import { deliveredBefore } from './delivered-before.js';
 import { InputRounds } from './input-rounds.js';
 import { addTasks, createEnvelope, toModernCapabilities } from './introductions.js';
@@ -162,6 +163,11 @@ export class ModernSession {
         this.#open.set(id, request);
         return this.#post(this.#addEnvelope({ jsonrpc: '2.0', id, method: 'server/discover' }));
       case 'logging/setLevel':
+        if (!logLevels.includes(params?.level)) {
+          // In the envelope it would have every later request refused.
+          const message = `params.level must be one of ${logLevels.join(', ')}`;
+          return this.#deliverLater({ jsonrpc: '2.0', id, error: { code: -32602, message } });
+        }
         this.#envelope = createEnvelope(this.#capabilities, this.#options.caller.clientInfo, params?.level);
         return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
       case 'resources/subscribe':
