@@ -194,6 +194,35 @@ test('a stateless caller gets schemas and structured content of any kind', async
 });
 
 describe('a stateless caller, before a server with sessions', () => {
+  test.each([
+    [-32002, -32602],
+    [-32042, -32603],
+  ])('gets error %i, which its era has given up, as %i wherever a server says it', async (code, shown) => {
+    const refuse = () => {
+      throw new RpcError(code, 'no', { elicitations: [{ mode: 'url', url: 'https://a.example', elicitationId: 'e' }] });
+    };
+    const task = { taskId: 't', status: 'completed', ttl: null, createdAt: '', lastUpdatedAt: '' };
+    const script: Script = {
+      capabilities: { tools: {}, prompts: {}, completions: {}, tasks: { requests: { tools: { call: {} } } } },
+      tools: [{ name: 'go', execution: { taskSupport: 'required' } }],
+      prompts: [{ name: 'p' }],
+      on: {
+        'completion/complete': refuse,
+        'tools/call': () => ({ task }),
+        'tasks/get': () => task,
+        'tasks/result': refuse,
+      },
+    };
+    await using setup = setUp({ one: script });
+    const capabilities = { elicitation: { url: {} }, extensions: { 'io.modelcontextprotocol/tasks': {} } };
+    await using caller = await ModernTestCaller.open(setup.gateway.connect(), capabilities);
+    const reference = { type: 'ref/prompt', name: 'one__p' };
+    expect(await caller.error('completion/complete', { ref: reference })).toMatchObject({ code: shown, message: 'no' });
+    await caller.result('tools/list');
+    const { taskId } = await caller.call('one__go');
+    expect(await caller.result('tasks/get', { taskId })).toMatchObject({ status: 'failed', error: { code: shown } });
+  });
+
   test('gets all four lists', async () => {
     const script: Script = {
       tools: [{ name: 'go' }],

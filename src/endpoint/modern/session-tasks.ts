@@ -8,6 +8,7 @@ import { BoundedMap } from '../bounded-map.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
 import { askable, toInputRequest } from './input-requests.js';
+import { withoutGivenUpCode } from './translate-response.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -188,7 +189,7 @@ export class SessionTasks {
     }
     return this.#toResponse(
       'error' in payload
-        ? { ...fields, status: 'failed', error: payload.error }
+        ? { ...fields, status: 'failed', error: withoutGivenUpCode(payload.error) }
         : { ...fields, status: 'completed', result: withRelatedTask(payload.result) },
     );
   }

@@ -1,4 +1,4 @@
-import type { Response } from '../../instance/exchanges.js';
+import type { Response, RpcError } from '../../instance/exchanges.js';
 import type { JSONRPCRequest } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
 import { listKindOf } from '../list-kinds.js';
@@ -39,15 +39,23 @@ export function toModernResponse(request: JSONRPCRequest, response: Response, op
   return { ...response, result: toModernResult(method, scoped) };
 }
 
+/** Codes of earlier revisions that the stateless one forbids: of a resource that is not there, and of pages to be seen. */
+const givenUp: ReadonlyMap<number, number> = new Map([
+  [-32002, -32602],
+  [-32042, -32603],
+]);
+
+/** An error under a code that the stateless era has. */
+export function withoutGivenUpCode(error: RpcError): RpcError {
+  return { ...error, code: givenUp.get(error.code) ?? error.code };
+}
+
 function toModernError(
   request: JSONRPCRequest,
   response: Extract<Response, { error: unknown }>,
   options: TranslationOptions,
 ): Response {
   const { code, data, message } = response.error;
-  if (code === -32002) {
-    return { ...response, error: { ...response.error, code: -32602 } };
-  }
   const isOfHop = code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion;
   if (isOfHop && options.server !== undefined) {
     // Of the hop between the gateway and the server.
@@ -56,7 +64,7 @@ function toModernError(
   }
   const pages = code === -32042 && isFields(data) && Array.isArray(data.elicitations) ? data.elicitations : undefined;
   return pages === undefined || !resumable.has(request.method)
-    ? response
+    ? { ...response, error: withoutGivenUpCode(response.error) }
     : toPages(request, response, pages as Fields[], options);
 }
 
