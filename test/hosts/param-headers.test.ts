@@ -81,6 +81,7 @@ describe.each(eras)('headers that mirror arguments, before a server that is %s',
     ['no number', { count: 3 }, { count: 'three' }, 'Count'],
     ['another truth', { dry: true }, { dry: 'True' }, 'Dry'],
     ['what is badly encoded', { region: 'eu' }, { region: '=?base64?ZXU?=' }, 'Region'],
+    ['what no header may hold', { region: 'Zürich' }, { region: 'Zürich' }, 'Region'],
     ['two values', { region: 'eu' }, { region: 'eu, us' }, 'Region'],
     ['one of several', { region: 'eu', deep: { er: 'x' } }, { region: 'eu', deeper: 'y' }, 'Deeper'],
   ])('are refused with %s, and the server is not called', async (_what, args, headers, name) => {

@@ -101,7 +101,7 @@ export function encodeHeader(value: string): string {
 export function decodeHeader(value: string): string | undefined {
   const encoded = /^=\?base64\?(.*)\?=$/.exec(value)?.[1];
   if (encoded === undefined) {
-    return value;
+    return /^[\t\x20-\x7e]*$/.test(value) ? value : undefined;
   }
   const bytes = Buffer.from(encoded, 'base64');
   if (bytes.toString('base64') !== encoded) {

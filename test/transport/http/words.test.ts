@@ -203,6 +203,9 @@ describe('headers of the stateless era', () => {
   test.each<[string, string | undefined]>([
     ['plain', 'plain'],
     [encodeHeader('漢字 '), '漢字 '],
+    ['a\tb', 'a\tb'],
+    ['Zürich', undefined],
+    ['a\u0001b', undefined],
     ['=?base64?not base64?=', undefined],
     [`=?base64?${Buffer.of(0xff, 0xfe).toString('base64')}?=`, undefined],
   ])('%s is read as it was meant', (header, value) => {
