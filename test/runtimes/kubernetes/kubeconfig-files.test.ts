@@ -1,5 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
+import { inspect } from 'node:util';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
@@ -104,7 +105,7 @@ describe('a user with a tokenFile', () => {
       { name: 'one', user: { token: 'x' } },
       { name: 'two', user: { tokenFile: 'missing' } },
     ];
-    const folder = await setKubeconfig(['one', 'two'], {
+    await setKubeconfig(['one', 'two'], {
       one: kubeconfig('one', one, { 'current-context': 'one', users }),
       two: kubeconfig('two', two),
     });
@@ -113,10 +114,25 @@ describe('a user with a tokenFile', () => {
     expect(await open()).toEqual({ server: one, namespace: 'one' });
     const cluster = await clusters.open('two');
     await expect(cluster.get(pods({ namespace: 'home', name: 'a' }))).rejects.toThrow(
-      `the kubeconfig gives no credentials: ENOENT: no such file or directory, open '${join(folder, 'missing')}'`,
+      'the kubeconfig gives no credentials: a file that it names cannot be read (ENOENT): check its certificate-authority, ' +
+        'client-certificate, client-key and tokenFile',
     );
   });
 });
+
+test.each(['tokenFile', 'client-key', 'client-certificate'])(
+  'a secret in %s, where a path belongs, is not told',
+  async (field) => {
+    const users = [{ name: 'one', user: { [field]: 'top-secret' } }];
+    await setKubeconfig(['one'], { one: kubeconfig('one', one, { 'current-context': 'one', users }) });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    const cluster = await clusters.open();
+    const error = await cluster.get(pods({ namespace: 'home', name: 'a' })).catch((reason: unknown) => reason);
+    expect(inspect(error)).toContain('cannot be read (ENOENT)');
+    expect(inspect(error)).not.toContain('top-secret');
+  },
+);
 
 test('a plugin whose command is a path is looked for beside the kubeconfig', async () => {
   await using fake = await FakeApiServer.listen();

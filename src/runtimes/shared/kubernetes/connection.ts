@@ -85,10 +85,8 @@ export class Connection {
     try {
       await config.applyToHTTPSOptions(settings);
     } catch (cause) {
-      // What could not be parsed may hold the secret, and the parser's message quotes it.
-      const isNonsense = cause instanceof SyntaxError || cause instanceof TypeError;
-      const why = isNonsense ? 'its exec plugin answered with what is no ExecCredential' : messageOf(cause);
-      throw noCredentials(why, isNonsense ? undefined : cause);
+      const secret = explainSecretly(cause);
+      throw secret === undefined ? noCredentials(messageOf(cause), cause) : noCredentials(secret);
     }
     const { headers } = settings;
     // A file that holds a token ends with a newline, which no header may hold.
@@ -151,6 +149,17 @@ export class Connection {
 function retire(agent: Agent): void {
   agent.maxFreeSockets = 0;
   for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+}
+
+/** Of an error that may quote a secret: what could not be parsed, or what was put where a path belongs. */
+function explainSecretly(cause: unknown): string | undefined {
+  if (cause instanceof SyntaxError || cause instanceof TypeError) {
+    return 'its exec plugin answered with what is no ExecCredential';
+  }
+  const { code, syscall } = Object(cause) as Partial<NodeJS.ErrnoException>;
+  return syscall === 'open' || syscall === 'read'
+    ? `a file that it names cannot be read (${code}): check its certificate-authority, client-certificate, client-key and tokenFile`
+    : undefined;
 }
 
 function noCredentials(why: string, cause?: unknown): KubernetesError {
