@@ -9,6 +9,7 @@ import type { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { describe, expect, test, vi } from 'vitest';
 import { createNodeSessions, createWebSessions, GatewayError } from '../../src/index.js';
+import type { Transport } from '../../src/sdk.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
 import { listen } from '../fixtures/http/listen.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
@@ -159,6 +160,66 @@ test('what a host has set on a response comes with it: pages of other sites read
   ];
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 202, 404, 200]);
   for (const { headers } of answers) expect(headers['access-control-allow-origin']).toBe(origin);
+});
+
+test('a response that the host begins or ends itself costs its request alone', async () => {
+  const clock = new FakeClock();
+  let session: Transport | undefined;
+  await using sessions = createNodeSessions(
+    async (transport, caller) => {
+      await serveFixture(transport, caller);
+      session = transport;
+    },
+    { clock },
+  );
+  const responses = new Map<unknown, ServerResponse>();
+  await using listening = await listen(
+    createServer((request, response) => {
+      responses.set(request.headers['x-name'], response);
+      void sessions.handle(request, response);
+    }),
+  );
+  const url = `${listening.origin}/mcp`;
+  const headers = { 'mcp-session-id': await begin(url) };
+  const transport = session as unknown as Transport;
+  const taken: unknown[] = [];
+  transport.onmessage = (message) => void taken.push(message);
+  const ask = async (id: string) => {
+    const outgoing = open(url, 'POST', { ...headers, 'x-name': id });
+    outgoing.on('response', (incoming) => incoming.resume());
+    const ended = new Promise((resolve) => outgoing.on('close', resolve));
+    outgoing.end(JSON.stringify({ ...ping, id }));
+    const count = taken.length;
+    await until(() => taken.length > count);
+    return { response: responses.get(id) as ServerResponse, ended };
+  };
+  const progress = {
+    jsonrpc: '2.0',
+    method: 'notifications/progress',
+    params: { progressToken: 1, progress: 1 },
+  } as const;
+  const answer = (id: string) => transport.send({ jsonrpc: '2.0', id, result: {} });
+
+  const begun = await ask('begun');
+  begun.response.write(' ');
+  await answer('begun');
+  await begun.ended;
+
+  const late = await ask('late');
+  late.response.write(' ');
+  await clock.advance(5_000);
+  await late.ended;
+
+  const ended = await ask('ended');
+  ended.response.end();
+  await answer('ended');
+  await ended.ended;
+
+  const events = await ask('events');
+  await transport.send(progress, { relatedRequestId: 'events' });
+  events.response.end();
+  await answer('events');
+  await events.ended;
 });
 
 test.each(['at once', 'late'])(

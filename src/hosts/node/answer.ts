@@ -4,6 +4,7 @@ import type { RequestId } from '../../sdk.js';
 import { lengthOf, writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
 import { EventStream } from './event-stream.js';
+import { giveUp } from './queued-responses.js';
 
 /** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
 const patienceMs = 5_000;
@@ -39,19 +40,22 @@ export class Answer {
 
   /** Sends what belongs to a request and is not its answer. */
   send(json: MessageJson): void {
-    this.#begin().send(json);
+    this.#begin()?.send(json);
   }
 
   /** Sends the answer to one of the requests; the last one ends the response. */
   finish(id: RequestId, json: MessageJson): void {
     this.#waiting.delete(id);
     if (this.#waiting.size > 0) {
-      this.#begin().send(json);
+      this.#begin()?.send(json);
       return;
     }
     this.#clock.clearTimeout(this.#patience);
     if (this.#events !== undefined) {
       this.#events.end(json);
+      return;
+    }
+    if (this.#isTaken()) {
       return;
     }
     // Head and body leave in one write this way, with a Content-Length.
@@ -76,15 +80,24 @@ export class Answer {
   drop(id: RequestId): void {
     this.#waiting.delete(id);
     if (this.#waiting.size === 0) {
-      this.#begin().end();
+      this.#begin()?.end();
     }
   }
 
-  #begin(): EventStream {
-    if (this.#events === undefined) {
+  #begin(): EventStream | undefined {
+    if (this.#events === undefined && !this.#isTaken()) {
       this.#clock.clearTimeout(this.#patience);
       this.#events = new EventStream(this.#response, this.#clock);
     }
     return this.#events;
+  }
+
+  /** Whether the host has begun the response itself. Unless it has ended that too, it is given up: no answer can follow. */
+  #isTaken(): boolean {
+    const response = this.#response;
+    if (response.headersSent && !response.writableEnded) {
+      giveUp(response);
+    }
+    return response.headersSent;
   }
 }

@@ -27,6 +27,8 @@ export class EventStream {
     response.writeHead(200, eventHeaders);
     response.flushHeaders();
     response.once('close', () => clock.clearTimeout(this.#timer));
+    // The host may end it itself: what is written then until it is closed would end the process with an error.
+    response.on('error', () => {});
     this.#keepAlive();
   }
 
