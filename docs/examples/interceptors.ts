@@ -69,6 +69,18 @@ export const withoutCardNumbers: Interceptor = async (_request, next) => {
 };
 // #endregion filter
 
+// #region consent
+/** Has a person say yes to each call, and takes the question back when nobody waits for the answer any more. */
+export const withConsent = (ask: (question: string, signal: AbortSignal) => Promise<boolean>): Interceptor => {
+  return async ({ caller, server, method, params, signal }, next) => {
+    if (method === 'tools/call' && !(await ask(`${caller.principal} wants ${server} to ${params.name}`, signal))) {
+      throw Object.assign(new Error('a person has said no'), { code: 4031 });
+    }
+    return next();
+  };
+};
+// #endregion consent
+
 // #region chain
 /** One interceptor made of several: the first stands outermost. */
 export const chain = (...interceptors: Interceptor[]): Interceptor => {

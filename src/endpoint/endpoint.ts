@@ -132,12 +132,13 @@ export class Endpoint implements LinkOwner, SessionPeer {
       subscriptions: this.#subscriptions,
       forwarder: new Forwarder({ servers, caller, intercept, calls, links, owners, tasks: this.#tasks }),
       isReplaced: (link, hasEnded) => link !== undefined && (hasEnded || !links.has(link)),
-      list: async (server, kind, extra) => (await links.list(server, kind, extra)).items,
+      list: async (server, kind, extra, call) =>
+        (await links.list(server, kind, extra, call.begin(server.id).signal)).items,
       mirrored: (server, tool) => links.mirrored(server, tool),
-      learnNames: (kind, extra) => this.#lists.learn(kind, extra),
-      listResources: async (extra) => {
+      learnNames: (kind, extra, call) => this.#lists.learn(kind, extra, call),
+      listResources: async (extra, call) => {
         const kinds = ['resources', 'resourceTemplates'] as const;
-        const settled = await Promise.allSettled(kinds.map((kind) => this.#lists.learn(kind, extra)));
+        const settled = await Promise.allSettled(kinds.map((kind) => this.#lists.learn(kind, extra, call)));
         return [...new Set(settled.flatMap((each) => (each.status === 'fulfilled' ? each.value : [])))];
       },
     });
@@ -197,6 +198,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
         this.#told.takeOver(id);
       }
     }
+    this.#calls.reloaded(this.#servers);
     const shown = (all: readonly EndpointServer[]) => all.map(({ id, tools }) => [id, tools]);
     const isReplaced = before.some(({ id, entry }) => this.#servers.get(id)?.entry !== entry);
     if (isReplaced || JSON.stringify(shown(before)) !== JSON.stringify(shown(servers))) {

@@ -3,10 +3,10 @@ import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
-import type { Call, Calls } from './calls.js';
+import type { Call, Calls, OpenCall } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, runInterceptor, senderOf, toResponse } from './intercept.js';
-import { type CalledTool, calledTool, lateRefusal } from './late-refusal.js';
+import { type CalledTool, calledTool, lateRefusal, serverGone } from './late-refusal.js';
 import type { LatestCaller } from './latest-caller.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
@@ -83,14 +83,15 @@ export class Forwarder {
 
   async #intercepted(
     intercept: Interceptor,
-    call: Call,
+    call: OpenCall,
     request: JSONRPCRequest,
     server: EndpointServer,
     params: Params,
     extra: PeerExtra | undefined,
   ): Promise<Intercepted> {
-    const { caller, servers, links, tasks } = this.#options;
+    const { caller, servers, calls, links, tasks } = this.#options;
     const { id, method } = request;
+    const { signal } = call.begin(server.id);
     const tool = calledTool(request, params);
     const refusal = () => lateRefusal(servers, server.id, tool);
     /** What the interceptor has sent, each with what calls it off and what answers it in place of the server. */
@@ -102,13 +103,22 @@ export class Forwarder {
         refuse();
       }
     };
+    let isPassedOn = false;
+    call.onReload = () => {
+      const refused = isPassedOn || servers.has(server.id) ? undefined : refusal();
+      if (refused !== undefined) {
+        // Whatever an interceptor waits for, the request can go nowhere.
+        calls.finish(call, { jsonrpc: '2.0', id, error: refused });
+        call.abandon(serverGone(server.id));
+      }
+    };
     // Who answered last, the server behind it then, and the task that has begun with it.
     let link: Link | undefined;
     let handshake: Link['handshake'];
     let begun: unknown;
     const next = (changed: Fields = params) =>
       new Promise<Fields>((resolve, reject) => {
-        if (!this.#options.calls.waits(call)) {
+        if (!calls.waits(call)) {
           reject(new ServerError(server.id, method, cancelledResponse(id, server.id).error));
           return;
         }
@@ -117,6 +127,7 @@ export class Forwarder {
           reject(new ServerError(server.id, method, refused));
           return;
         }
+        isPassedOn = true;
         const asked = links.to(server);
         const see = this.#ofTask(method, changed);
         const onAnswer = (response: Response) => {
@@ -139,11 +150,11 @@ export class Forwarder {
         open.add(exchange);
         linkId = asked.request(
           { ...request, params: changed as Params },
-          { callerId: id, refusal, onAnswer, onProgress: (progress) => this.#options.calls.progress(call, progress) },
+          { callerId: id, refusal, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
         );
       });
     try {
-      const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params };
+      const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params, signal };
       const result = await runInterceptor(intercept, intercepted, next);
       return { response: { jsonrpc: '2.0', id, result }, link, begun, hasEnded: link?.handshake !== handshake };
     } catch (error) {

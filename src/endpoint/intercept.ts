@@ -17,6 +17,23 @@ export interface InterceptedRequest {
   readonly method: string;
   /** As the server will get them: with the server's own names. */
   readonly params: Readonly<Record<string, unknown>>;
+  /**
+   * Aborted as soon as nobody waits any more for what the interceptor makes of the request: what it returns or throws from then
+   * on goes nowhere. The reason is a `GatewayError`:
+   *
+   * - `REQUEST_CANCELLED`: the caller has cancelled the request, a client of `gateway.fetch` has left, or a stateless caller did
+   *   not come back in time with the input that it was asked for;
+   * - `TRANSPORT_CLOSED`: the caller has closed its connection;
+   * - `GATEWAY_CLOSED`: `gateway.close()` has answered the request, when the grace was over;
+   * - `REQUEST_TIMEOUT`: the caller got a list without the part of this server, within `list_timeout`;
+   * - `SERVER_UNKNOWN`: a reload has taken the server away before `next` was called, and the request is answered;
+   * - on `connect(id)` what the connection has ended with, such as `SERVER_STOPPED` or `SERVER_EXITED`.
+   *
+   * The end, a stop or a time-out of a server behind the merged peer aborts nothing: `next` rejects with it, and the
+   * interceptor has the last word; one that has not called `next` yet reaches the next start of the server. Not aborted once
+   * the interceptor has come to its end.
+   */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -50,6 +67,16 @@ export async function runInterceptor(
     });
   }
   return result;
+}
+
+/** Why an interceptor need not go on. */
+export function callerCancelled(server: string | undefined): GatewayError {
+  return new GatewayError('REQUEST_CANCELLED', 'the caller cancelled the request', { server });
+}
+
+/** The same. */
+export function callerLeft(server: string | undefined): GatewayError {
+  return new GatewayError('TRANSPORT_CLOSED', 'the caller has closed its connection', { server });
 }
 
 /** The error response for what an interceptor, or the server behind it, has thrown. */
@@ -89,5 +116,5 @@ export function toResponse(
 
 /** What an interceptor gets from `next` when the caller has cancelled the request. */
 export function cancelledResponse(id: RequestId, server: string): JSONRPCErrorResponse {
-  return toResponse(id, server, new GatewayError('REQUEST_CANCELLED', 'the caller cancelled the request', { server }));
+  return toResponse(id, server, callerCancelled(server));
 }

@@ -22,6 +22,11 @@ export function unknownTool(shown: unknown): RpcError {
   return { code: -32602, message: `unknown tool: ${String(shown)}` };
 }
 
+/** A reload has taken it away from the catalog, or from the caller. */
+export function serverGone(server: string): GatewayError {
+  return new GatewayError('SERVER_UNKNOWN', 'the server is not there for this caller any more', { server });
+}
+
 /** Why a request must not go to its server: since its caller has sent it, a reload may have come. */
 export function lateRefusal(
   servers: ReadonlyMap<string, EndpointServer>,
@@ -35,6 +40,6 @@ export function lateRefusal(
   if (now !== undefined) {
     return undefined;
   }
-  const gone = new GatewayError('SERVER_UNKNOWN', 'the server is not there for this caller any more', { server });
+  const gone = serverGone(server);
   return toErrorResponse('', gone, gone.message, false).error;
 }

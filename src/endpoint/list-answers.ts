@@ -38,7 +38,7 @@ export class ListAnswers {
         : calls.answer(request, toListResult(request, kind, page));
     }
     const call = calls.open(request);
-    lists.first(kind, extra).then(
+    lists.first(kind, extra, call).then(
       (page) => calls.finish(call, { jsonrpc: '2.0', id: call.id, result: toListResult(request, kind, page) }),
       (error: unknown) => calls.finish(call, toResponse(call.id, 'gateway', error)),
     );

@@ -4,6 +4,7 @@ import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { AskedLists } from './asked-lists.js';
+import type { OpenCall } from './calls.js';
 import { ChangedLists } from './changed-lists.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -56,9 +57,13 @@ export class MergedLists {
     this.#pages = new ListPages(options.clock);
   }
 
-  /** The first page of a list as it is now. */
-  async first(kind: ListKind, extra: PeerExtra | undefined): Promise<Page> {
-    return this.#pages.first(kind, await this.#all(kind, extra, true));
+  /**
+   * The first page of a list as it is now.
+   *
+   * @param call - the caller's request for it
+   */
+  async first(kind: ListKind, extra: PeerExtra | undefined, call: OpenCall): Promise<Page> {
+    return this.#pages.first(kind, await this.#all(kind, extra, call, true));
   }
 
   /** A later page; undefined for a cursor that is not ours, of another list, or of one that was forgotten. */
@@ -142,23 +147,25 @@ export class MergedLists {
   /**
    * Makes the names or URIs of all servers known that answer within their `list_timeout`.
    *
+   * @param call - the caller's request that needs them
    * @returns the ids of those that did not
    */
-  async learn(kind: ListKind, extra: PeerExtra | undefined): Promise<readonly string[]> {
-    return (await this.#all(kind, extra, false)).missed;
+  async learn(kind: ListKind, extra: PeerExtra | undefined, call: OpenCall): Promise<readonly string[]> {
+    return (await this.#all(kind, extra, call, false)).missed;
   }
 
   /** @param isShown - the caller gets it */
   async #all(
     kind: ListKind,
     extra: PeerExtra | undefined,
+    call: OpenCall,
     isShown: boolean,
   ): Promise<MergedList & { readonly missed: readonly string[] }> {
     const gathered = this.#asked.gather(kind);
     const parts = new Map(
       await Promise.all(
         this.#options.servers().map(async (server) => {
-          const part = await this.#part(server, kind, extra, isShown);
+          const part = await this.#part(server, kind, extra, call, isShown);
           gathered.outdated.set(server.id, false);
           this.#runs(server) || this.#stopped(server.id);
           return [server.id, part] as const;
@@ -195,9 +202,12 @@ export class MergedLists {
     server: EndpointServer,
     kind: ListKind,
     extra: PeerExtra | undefined,
+    call: OpenCall,
     isShown: boolean,
   ): Promise<DatedList> {
     const { clock, links } = this.#options;
+    const run = call.begin(server.id);
+    const { signal } = run;
     const asking = this.#asked.ask(server.id, kind);
     const isKept = asking.own !== undefined;
     let isAsked = false;
@@ -207,7 +217,7 @@ export class MergedLists {
       return asking.own;
     };
     let late = false;
-    const asked = links.list(server, kind, extra, ask).then(
+    const asked = links.list(server, kind, extra, signal, ask).then(
       (list) => {
         const { own } = asking;
         // What an interceptor says itself brings no server back.
@@ -220,7 +230,9 @@ export class MergedLists {
         return { ...list, at: own?.at ?? clock.date() };
       },
       (error: unknown) => {
-        this.#miss(server, kind, error, isAsked, isShown);
+        // An interceptor that is done with what nobody waits for says nothing of its server.
+        const isGivenUp = signal.aborted && error === signal.reason && !(late && isAsked);
+        isGivenUp || this.#miss(server, kind, error, isAsked, isShown);
         late && !this.#runs(server) && this.#stopped(server.id);
         return missing;
       },
@@ -244,10 +256,12 @@ export class MergedLists {
         });
         this.#report(server, kind, error);
         show(missing);
+        run.abort(error);
       }, server.listTimeoutMs);
       this.#timers.add(timer);
       void asked.then((part) => {
         this.#asked.end(asking);
+        call.done(run);
         this.#timers.delete(timer);
         clock.clearTimeout(timer);
         late || show(part);

@@ -17,7 +17,14 @@ import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { setImmediate } from '../util/immediate.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
-import { cancelledResponse, type Interceptor, runInterceptor, toResponse } from './intercept.js';
+import {
+  callerCancelled,
+  callerLeft,
+  cancelledResponse,
+  type Interceptor,
+  runInterceptor,
+  toResponse,
+} from './intercept.js';
 import { unknownTool } from './late-refusal.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -27,10 +34,12 @@ type Fields = Readonly<Record<string, unknown>>;
 interface InterceptedCall {
   /** As its caller has sent it. */
   readonly request: JSONRPCRequest;
-  /** Nobody waits for it any more. */
+  /** The caller has cancelled it. */
   cancel(): void;
+  /** The caller has closed its connection. */
+  leave(): void;
   /** Answers it when its connection ends before its interceptor. */
-  end(): void;
+  end(reason: GatewayError | undefined): void;
 }
 
 export interface PolicyOptions {
@@ -53,6 +62,8 @@ export class PolicyTransport implements Transport {
   readonly #waiting = new Map<RequestId, (response: Response | undefined, extra?: MessageExtraInfo) => void>();
   /** Requests that an interceptor stands around, until they are over: it may never come to an end itself. */
   readonly #calls = new Map<RequestId, InterceptedCall>();
+  /** What the connection may have ended with. */
+  #reason: GatewayError | undefined;
   #hasStarted = false;
   #isClosed = false;
   #hasEnded = false;
@@ -73,7 +84,11 @@ export class PolicyTransport implements Transport {
         setImmediate(() => this.#end());
       }
     };
-    inner.onerror = (error) => this.onerror?.(error);
+    inner.onerror = (error) => {
+      // A line that was skipped ends nothing.
+      this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
+      this.onerror?.(error);
+    };
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     for (const name of ['pid', 'stderr'] as const) {
       // SDK v2 knows stdio by the presence of these two.
@@ -98,6 +113,9 @@ export class PolicyTransport implements Transport {
 
   close(): Promise<void> {
     this.#isClosed = true;
+    for (const call of [...this.#calls.values()]) {
+      call.leave();
+    }
     return this.#inner.close();
   }
 
@@ -144,6 +162,7 @@ export class PolicyTransport implements Transport {
     const { caller, server } = this.#options;
     const { id, method } = request;
     const accepted = Promise.withResolvers<void>();
+    const run = new AbortController();
     let isPassedOn = false;
     // From then on nothing is passed on any more.
     let isOver = false;
@@ -152,11 +171,15 @@ export class PolicyTransport implements Transport {
       cancel() {
         isOver = true;
         accepted.resolve();
+        run.abort(callerCancelled(server));
       },
-      end() {
+      leave: () => run.abort(callerLeft(server)),
+      end(reason) {
         const text = `${method} got no answer: the connection has ended before its interceptor has`;
         const delivered = isPassedOn ? 'unknown' : false;
-        answer(toResponse(id, server, new GatewayError('TRANSPORT_CLOSED', text, { server, delivered })));
+        const error = new GatewayError('TRANSPORT_CLOSED', text, { server, delivered });
+        answer(toResponse(id, server, error));
+        run.abort(reason ?? error);
       },
     };
     this.#calls.set(id, call);
@@ -208,7 +231,8 @@ export class PolicyTransport implements Transport {
         this.#deliver(method === 'tools/list' ? this.#filter(response) : response, undefined);
       }
     };
-    const intercepted = { caller, authInfo: caller.authInfo, server, method, params: request.params ?? {} };
+    const { params = {} } = request;
+    const intercepted = { caller, authInfo: caller.authInfo, server, method, params, signal: run.signal };
     runInterceptor(intercept, intercepted, next).then(
       (result) => answer({ jsonrpc: '2.0', id, result }),
       (error: unknown) => answer(toResponse(id, server, error)),
@@ -223,7 +247,7 @@ export class PolicyTransport implements Transport {
     }
     this.#hasEnded = true;
     for (const call of [...this.#calls.values()]) {
-      call.end();
+      call.end(this.#reason);
     }
     runCallback(this, () => this.onclose?.());
   }

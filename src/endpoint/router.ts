@@ -4,7 +4,7 @@ import { toGatewayError } from '../instance/handshake.js';
 import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
-import type { Calls } from './calls.js';
+import type { Calls, OpenCall } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
 import { isToolAllowed } from './glob.js';
@@ -43,13 +43,13 @@ export interface RouterOptions {
    */
   isReplaced(link: Link | undefined, hasEnded: boolean): boolean;
   /** All of one server's list. */
-  list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra): Promise<readonly ListItem[]>;
+  list(server: EndpointServer, kind: 'tools' | 'prompts', extra: Extra, call: OpenCall): Promise<readonly ListItem[]>;
   /** What a tool asks for in headers. */
   mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]>;
   /** Asks all servers for a list, so that their names are known. Gives the ids of those that did not answer. */
-  learnNames(kind: 'tools' | 'prompts', extra: Extra): Promise<readonly string[]>;
+  learnNames(kind: 'tools' | 'prompts', extra: Extra, call: OpenCall): Promise<readonly string[]>;
   /** The same for their resources and templates, so that their owners are known. */
-  listResources(extra: Extra): Promise<readonly string[]>;
+  listResources(extra: Extra, call: OpenCall): Promise<readonly string[]>;
 }
 
 /** Finds the server of a request by the name, URI or task in it, and hands it on under the server's own. */
@@ -146,19 +146,24 @@ export class Router {
       return calls.refuse(request, -32602, `unknown ${kind}: ${name}`);
     }
     const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
-    this.#learnNames(asked, kind, extra).then(
+    this.#learnNames(asked, kind, extra, call).then(
       (without) => calls.take(call) && this.#resolveName(request, kind, name, found, extra, without),
       (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
     );
   }
 
-  async #learnNames(asked: EndpointServer | 'anybody', kind: NameKind, extra: Extra): Promise<readonly string[]> {
+  async #learnNames(
+    asked: EndpointServer | 'anybody',
+    kind: NameKind,
+    extra: Extra,
+    call: OpenCall,
+  ): Promise<readonly string[]> {
     const { names, list, learnNames } = this.#options;
     const lists = kind === 'tool' ? 'tools' : 'prompts';
     if (asked === 'anybody') {
-      return learnNames(lists, extra);
+      return learnNames(lists, extra, call);
     }
-    for (const { name } of await list(asked, lists, extra)) {
+    for (const { name } of await list(asked, lists, extra, call)) {
       if (typeof name === 'string') {
         names.qualify(kind, asked.id, name);
       }
@@ -208,7 +213,7 @@ export class Router {
     }
     // Nobody has listed yet, or the resource is new: ask, then look again.
     const call = calls.open(request);
-    void this.#options.listResources(extra).then((without) => {
+    void this.#options.listResources(extra, call).then((without) => {
       if (calls.take(call)) {
         this.#byUri(request, uri, toParams, extra, without);
       }

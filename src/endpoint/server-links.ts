@@ -199,12 +199,14 @@ export class ServerLinks {
    * All of one server's list, by way of the interceptor.
    *
    * @param extra - of the request that needs it
+   * @param signal - aborted when nobody waits for it any more
    * @param ask - what the interceptor stands around
    */
   async list(
     server: EndpointServer,
     kind: ListKind,
     extra: PeerExtra | undefined,
+    signal: AbortSignal,
     ask = () => this.ask(server, kind),
   ): Promise<ServerList> {
     const { intercept, caller, overHttp } = this.#options;
@@ -214,7 +216,7 @@ export class ServerLinks {
       return list.isKept && !overHttp ? { ...list, items: toOwn(list.items) } : list;
     }
     const { method } = listKinds[kind];
-    const request = { ...senderOf(extra, caller.current), server: server.id, method, params: {} };
+    const request = { ...senderOf(extra, caller.current), server: server.id, method, params: {}, signal };
     let freshness = unknownFreshness;
     const result = await runInterceptor(intercept, request, async () => {
       const list = await ask();

@@ -1,7 +1,14 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { expect, test } from 'vitest';
-import { audit, chain, limitCalls, onlyTeam, withoutCardNumbers } from '../../docs/examples/interceptors.js';
+import {
+  audit,
+  chain,
+  limitCalls,
+  onlyTeam,
+  withConsent,
+  withoutCardNumbers,
+} from '../../docs/examples/interceptors.js';
 import { type Caller, createGateway, type Interceptor } from '../../src/index.js';
 import { runExample } from './run-example.js';
 
@@ -58,6 +65,30 @@ test('so many calls at once, and a cancelled call makes room', async () => {
   await expect(slow).rejects.toThrow('enough');
   await left.promise;
   expect(await session.client.callTool({ name: 'shop__card' })).toHaveProperty('content');
+});
+
+test('a person is asked, and asked no more when the caller has cancelled', async () => {
+  const answers = [true, false];
+  const asked: string[] = [];
+  const hears = Promise.withResolvers<AbortSignal>();
+  const ask = (question: string, signal: AbortSignal) => {
+    asked.push(question);
+    const answer = answers.shift();
+    answer === undefined && hears.resolve(signal);
+    return answer === undefined ? new Promise<never>(() => {}) : Promise.resolve(answer);
+  };
+  await using session = await connect(chain(withConsent(ask)), { principal: 'ada' });
+  expect(await session.client.callTool({ name: 'shop__card' })).toHaveProperty('content');
+  await expect(session.client.callTool({ name: 'shop__card' })).rejects.toMatchObject({ code: 4031 });
+  const abort = new AbortController();
+  const call = session.client.callTool({ name: 'shop__card' }, undefined, { signal: abort.signal });
+  const signal = await hears.promise;
+  const told = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+  abort.abort('enough');
+  await expect(call).rejects.toThrow('enough');
+  await told;
+  expect(signal.reason).toMatchObject({ code: 'REQUEST_CANCELLED' });
+  expect(asked).toEqual(Array(3).fill('ada wants shop to card'));
 });
 
 test('card numbers are taken out of results', async () => {

@@ -142,6 +142,10 @@ export class ModernPeer {
       reply(toErrorResponse(id, reason, reason.message, 'unknown'));
     }
     this.#taskRequests.clear();
+    // Whatever works on what is answered now.
+    for (const { peer } of this.#sessions.all) {
+      peer.failAll(reason);
+    }
   }
 
   async close(): Promise<void> {
