@@ -38,6 +38,8 @@ export class Supervisor implements InstanceOwner {
   readonly #ahead: StartsAhead;
   /** Ends what waits since the last stop and must not go on after the next one. */
   #nextStop: AbortController | undefined;
+  /** Likewise, of what goes on after a restart: nothing has been made for it yet. */
+  #nextHalt = new AbortController();
   #stops: Promise<void>[] = [];
   /** How often it was stopped. */
   timesStopped = 0;
@@ -83,32 +85,38 @@ export class Supervisor implements InstanceOwner {
    */
   async acquire(
     caller: Caller | undefined,
-    signal: AbortSignal,
+    given: AbortSignal,
     onProgress?: (progress: RuntimeProgress) => void,
     onTurn?: () => void,
     since?: number,
   ): Promise<Instance> {
-    await abortable(this.#permit(), signal);
-    await this.#settleStops(signal);
-    const { clock } = this.#options;
-    let waitedMs = 0;
-    const beginning = isKnown(caller) ? undefined : this.#ahead.beginning;
-    if (beginning !== undefined) {
-      const asked = clock.now();
-      // Once: whoever asks for another start again and again must not hold it up for ever.
-      await abortable(abortable(beginning, signal), this.#closing.signal);
-      waitedMs = clock.now() - asked;
+    const { signal, release } = eitherSignal(given, this.untilHalted);
+    let instance: Instance;
+    try {
+      await abortable(this.#permit(), signal);
       await this.#settleStops(signal);
-    }
-    for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
-      if (await this.#ahead.join(spare, signal, onProgress)) {
-        onTurn?.();
-        return spare;
+      const { clock } = this.#options;
+      let waitedMs = 0;
+      const beginning = isKnown(caller) ? undefined : this.#ahead.beginning;
+      if (beginning !== undefined) {
+        const asked = clock.now();
+        // Once: whoever asks for another start again and again must not hold it up for ever.
+        await abortable(abortable(beginning, signal), this.#closing.signal);
+        waitedMs = clock.now() - asked;
+        await this.#settleStops(signal);
       }
+      for (let spare = this.#takeSpare(caller); spare !== undefined; spare = this.#takeSpare(caller)) {
+        if (await this.#ahead.join(spare, signal, onProgress)) {
+          onTurn?.();
+          return spare;
+        }
+      }
+      instance = await this.#create(caller, signal, since, waitedMs);
+    } finally {
+      release();
     }
-    const instance = await this.#create(caller, signal, since, waitedMs);
     instance.onProgress = onProgress;
-    await this.#open(instance, signal, onTurn, since);
+    await this.#open(instance, given, onTurn, since);
     return instance;
   }
 
@@ -169,6 +177,11 @@ export class Supervisor implements InstanceOwner {
     return this.#ahead.start();
   }
 
+  /** Aborted by the next stop, and by no restart: nothing is started any more for who has asked before. */
+  get untilHalted(): AbortSignal {
+    return this.#nextHalt.signal;
+  }
+
   #untilStopped(): AbortSignal {
     this.#nextStop ??= new AbortController();
     return this.#nextStop.signal;
@@ -176,20 +189,21 @@ export class Supervisor implements InstanceOwner {
 
   /** Stops every instance, forgets earlier failures and starts one ahead. Calls at the same time share one restart. */
   restart(graceMs: number): Promise<void> {
-    return this.#ahead.restart(() => this.stop(graceMs));
+    return this.#ahead.restart(() => this.#stop(graceMs));
   }
 
   /**
    * Lets open requests end within `graceMs`, then stops every instance. Calls at the same time share the end of each, which
    * comes with the shortest grace.
    */
-  stop(graceMs: number, reason?: GatewayError): Promise<void> {
-    this.#nextStop?.abort(
-      new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
-        server: this.#options.definition.id,
-        delivered: false,
-      }),
-    );
+  stop(graceMs: number): Promise<void> {
+    this.#nextHalt.abort(this.#stoppedError());
+    this.#nextHalt = new AbortController();
+    return this.#stop(graceMs);
+  }
+
+  #stop(graceMs: number, reason?: GatewayError): Promise<void> {
+    this.#nextStop?.abort(this.#stoppedError());
     this.#nextStop = undefined;
     this.timesStopped += 1;
     this.#ahead.stopped();
@@ -198,6 +212,13 @@ export class Supervisor implements InstanceOwner {
     });
     this.#stops.push(stop);
     return stop;
+  }
+
+  #stoppedError(): GatewayError {
+    return new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
+      server: this.#options.definition.id,
+      delivered: false,
+    });
   }
 
   async #stopAll(graceMs: number, reason: GatewayError | undefined): Promise<void> {
@@ -219,7 +240,7 @@ export class Supervisor implements InstanceOwner {
     this.#closing.abort(reason);
     // Who waits for a turn is told of the gateway, as who waits for room is.
     this.#nextStop?.abort(reason);
-    return this.stop(graceMs);
+    return this.#stop(graceMs);
   }
 
   /**
@@ -231,7 +252,7 @@ export class Supervisor implements InstanceOwner {
   async retire(graceMs: number | 'keep', reason: GatewayError): Promise<void> {
     this.#closing.abort(reason);
     if (graceMs !== 'keep') {
-      return this.stop(graceMs, reason);
+      return this.#stop(graceMs, reason);
     }
     // Who waits for a turn waits for one of the entry that there is now, where a stop finds it.
     this.#nextStop?.abort(reason);

@@ -1,0 +1,137 @@
+import { describe, expect, test } from 'vitest';
+import type { Json, Script } from '../endpoint/scripted-server.js';
+import { type Setup, setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
+import { settle } from '../support/fake-clock.js';
+
+const good: Script = { tools: [{ name: 'x' }] };
+/** Fails its first start. */
+const failsOnce: Script = {
+  ...good,
+  open(_, opens) {
+    if (opens === 1) {
+      throw new Error('not yet');
+    }
+  },
+};
+const entry = { restart: { backoff: '10s', max_backoff: '10s' }, idle_timeout: 0 };
+
+/** What a start of "a" may have to wait for: how that begins, and how it ends. */
+const waits = {
+  'the back-off': {
+    scripts: { a: failsOnce },
+    limits: {},
+    async begin(_t: Setup, caller: TestCaller) {
+      expect(await caller.request('tools/call', { name: 'a__x' })).toHaveProperty('error');
+    },
+    end: (t: Setup) => t.clock.advance(60_000),
+    before: 1,
+  },
+  room: {
+    scripts: { a: good, b: good },
+    limits: { instances: 1 },
+    begin: (_t: Setup, caller: TestCaller) => caller.result('tools/call', { name: 'b__x' }),
+    end: (t: Setup) => t.gateway.stop('b'),
+    before: 0,
+  },
+};
+
+const cases = Object.keys(waits).flatMap((what) =>
+  ['caller', 'shared', 'request'].map((isolation) => ({ what: what as keyof typeof waits, isolation })),
+);
+
+async function waiting({ what, isolation }: (typeof cases)[number]) {
+  const { scripts, limits, begin, end, before } = waits[what];
+  const t = setUp(scripts, { limits, entry, entries: { a: { isolation } } });
+  const caller = await t.caller();
+  await begin(t, caller);
+  await caller.send({ id: 'waits', method: 'tools/call', params: { name: 'a__x' } });
+  await settle();
+  expect(t.server('a').opens).toBe(before);
+  expect(caller.answers('waits')).toEqual([]);
+  return { t, caller, end: () => end(t), before, [Symbol.asyncDispose]: () => t[Symbol.asyncDispose]() };
+}
+
+describe.each(cases)('a call that waits for $what, isolation: $isolation,', (given) => {
+  test('is answered by a stop, and its server is started by the next call alone', async () => {
+    await using call = await waiting(given);
+    await call.t.gateway.stop('a');
+    await settle();
+    expect(call.caller.answers('waits')).toMatchObject([
+      { error: { data: { code: 'SERVER_STOPPED', server: 'a', delivered: false } } },
+    ]);
+    await call.end();
+    await settle();
+    expect(call.t.server('a').opens).toBe(call.before);
+    expect(await call.caller.result('tools/call', { name: 'a__x' })).toBeDefined();
+  });
+
+  test('goes on after a restart', async () => {
+    await using call = await waiting(given);
+    // The call may have taken the only place.
+    call.t.gateway.restart('a').catch(() => {});
+    await call.end();
+    expect((await call.caller.until(() => call.caller.answers('waits')[0])).result).toBeDefined();
+  });
+});
+
+test('a raw connection that waits for the back-off is told of a stop, and starts nothing', async () => {
+  await using t = setUp({ a: failsOnce }, { entry });
+  await expect(new TestCaller(t.gateway.connect('a')).transport.start()).rejects.toMatchObject({
+    code: 'START_FAILED',
+  });
+  const caller = new TestCaller(t.gateway.connect('a'));
+  const starting = caller.transport.start();
+  starting.catch(() => {});
+  await settle();
+  await t.gateway.stop('a');
+  await expect(starting).rejects.toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
+  expect(caller.closed).toBe(1);
+  await t.clock.advance(60_000);
+  expect(t.server('a').opens).toBe(1);
+});
+
+test('a list that waits for the back-off comes without a server that is stopped, and the next one starts that', async () => {
+  await using t = setUp({ a: failsOnce, b: good }, { entry });
+  await using caller = await t.caller();
+  expect(await caller.request('tools/call', { name: 'a__x' })).toHaveProperty('error');
+  const listing = caller.toolNames();
+  await settle();
+  await t.gateway.stop('a');
+  expect(await listing).toEqual(['b__x']);
+  await t.clock.advance(60_000);
+  expect(t.server('a').opens).toBe(1);
+  expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+  expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+});
+
+test('a call that waits for the host to allow its server is told of a stop', async () => {
+  const asked = Promise.withResolvers<void>();
+  const allowed = Promise.withResolvers<boolean>();
+  const authorize = () => {
+    asked.resolve();
+    return allowed.promise;
+  };
+  await using t = setUp({ a: good }, { authorize });
+  await using caller = await t.caller();
+  await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+  await asked.promise;
+  await t.gateway.stop('a');
+  await settle();
+  expect(caller.answers(1)).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } as Json }]);
+  allowed.resolve(true);
+  await settle();
+  expect(t.server('a').opens).toBe(0);
+  expect(await caller.result('tools/call', { name: 'a__x' })).toBeDefined();
+});
+
+test('one who comes while a stop is under way waits for its end, and starts the next server', async () => {
+  await using t = setUp({ a: good }, { entry });
+  await using caller = await t.caller();
+  await caller.result('tools/call', { name: 'a__x' });
+  const stopping = t.gateway.stop('a');
+  await using next = await TestCaller.open(t.gateway.connect('a'));
+  await stopping;
+  expect(await next.result('tools/call', { name: 'x' })).toBeDefined();
+  expect(t.server('a').opens).toBe(2);
+});
