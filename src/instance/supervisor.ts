@@ -141,6 +141,8 @@ export class Supervisor implements InstanceOwner {
     let place: Place | undefined;
     try {
       place = await this.#takeTurn(signal, since);
+      // Whoever waits may have left since the turn came.
+      signal.throwIfAborted();
       onTurn?.();
       await abortable(instance.open(), signal);
     } catch (error) {
