@@ -113,8 +113,13 @@ export class CatalogEntry implements SessionOwner {
     const { id, protocol, startTimeoutMs, requestTimeoutMs } = this.#definition;
     const probeTimeoutMs = Math.min(longestProbeMs, startTimeoutMs / 4);
     this.#era ??= new ServerEra(protocol);
+    const { supervisor } = this;
     return new EraTransport({
       server: id,
+      // As it is when the connection starts.
+      get untilStopped() {
+        return supervisor.untilHalted;
+      },
       era: this.#era,
       clock: this.#env.clock,
       requestTimeoutMs,

@@ -27,6 +27,8 @@ export interface EraConnection extends LinkTransport, ShakenServer {}
 export interface EraTransportOptions extends EraHandshakeSettings {
   /** For what no request of the connection is sent for, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** Aborted by a stop: what it has ended is not started afresh. */
+  readonly untilStopped: AbortSignal;
   /** @param since - from when on the time counts in which the server has to find a place, where not from now on */
   connect(since?: number): EraConnection;
 }
@@ -61,6 +63,8 @@ export class EraTransport implements LinkTransport {
   #reason: GatewayError | undefined;
   #closed = false;
   #starting: Promise<void> | undefined;
+  /** Of what is started here. */
+  #stopped: AbortSignal | undefined;
   #closing: Promise<void> | undefined;
   #isTold = false;
 
@@ -94,6 +98,7 @@ export class EraTransport implements LinkTransport {
 
   /** May be called again by whoever takes over a connection that was started ahead, and hears now what has come since. */
   start(): Promise<void> {
+    this.#stopped ??= this.#options.untilStopped;
     this.#starting ??= this.#inner.start();
     if (this.onmessage !== undefined) {
       for (let next = this.#unheard?.take(); next !== undefined; next = this.#unheard?.take()) {
@@ -261,6 +266,7 @@ export class EraTransport implements LinkTransport {
     if (this.#closed) {
       return;
     }
+    this.#stopped?.throwIfAborted();
     for (const requestId of this.#early?.splice(0) ?? []) {
       const params = { requestId, reason: 'the server has ended' };
       deliver(this, { jsonrpc: '2.0', method: 'notifications/cancelled', params });
