@@ -53,6 +53,10 @@ export class CallerServer implements EndpointServer {
     return this.entry.supervisor.timesStopped;
   }
 
+  get untilStopped(): AbortSignal {
+    return this.entry.supervisor.untilHalted;
+  }
+
   get restart(): ServerDefinition['restart'] {
     return this.#definition.restart;
   }

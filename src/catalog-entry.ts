@@ -247,11 +247,15 @@ export class CatalogEntry implements SessionOwner {
     onQueued: (isQueued: boolean) => void,
     since: number | undefined,
   ): Promise<Instance> {
-    for (;;) {
+    for (let isNext = false; ; isNext = true) {
       const entry = this.#env.find(this.definition.id);
       if (this.definition.isolation !== 'request') {
         // Several requests may wait for this one connection.
         entry.#sharing();
+      }
+      if (isNext && entry.supervisor.wasHalted) {
+        // It was stopped since it took the place of the one that was asked.
+        throw entry.supervisor.stoppedError();
       }
       try {
         onQueued(true);

@@ -32,6 +32,10 @@ export class CurrentServer implements LinkOptions {
     return this.#now.startTimeoutMs;
   }
 
+  get untilStopped(): AbortSignal {
+    return this.#now.untilStopped;
+  }
+
   get watch(): LinkWatchSettings | undefined {
     return this.#now.watch;
   }

@@ -21,6 +21,8 @@ export interface EndpointServer {
   readonly watch: LinkWatchSettings | undefined;
   /** How often it was stopped: who stops it wants nothing to go on that was begun before. */
   readonly timesStopped: number;
+  /** Aborted by the next stop of it. */
+  readonly untilStopped: AbortSignal;
   readonly restart: { readonly max: number; readonly backoffMs: number; readonly maxBackoffMs: number };
   readonly tools: ToolFilter;
   /** For whom a snapshot of its lists is good; undefined: for nobody but the caller of this one connection. */

@@ -46,6 +46,8 @@ export interface LinkOptions {
   readonly watch: LinkWatchSettings | undefined;
   /** Whoever waits for an answer goes with the server: the next one has nobody to answer. */
   readonly isBound?: boolean;
+  /** Aborted by a stop that comes from now on; undefined where somebody below sees to that. */
+  readonly untilStopped?: AbortSignal | undefined;
   /** The end of a server that this one takes the place of. */
   readonly after?: Promise<void> | undefined;
   connect(): LinkTransport;
@@ -67,6 +69,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   #transport: LinkTransport | undefined;
   /** What was given up while it started: who waited for that waits for the next one. */
   #givenUp: LinkTransport | undefined;
+  /** Aborted by a stop since then. */
+  #stopped: AbortSignal | undefined;
   /** Somebody waits for the session itself, such as for what the server offers, and not for an answer alone. */
   #isAwaited = false;
   #isClosed = false;
@@ -235,6 +239,7 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     if (this.#handshake === undefined && this.#transport !== undefined) {
       const isAwaited = this.#isAwaited;
       this.#givenUp = this.#transport;
+      this.#stopped = this.#options.untilStopped;
       this.#endServer();
       this.#isAwaited = isAwaited;
     }
@@ -317,6 +322,12 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     await this.#rest.end;
     if (this.#isClosed) {
       throw this.#closedError();
+    }
+    const stopped = this.#stopped;
+    this.#stopped = undefined;
+    if (stopped?.aborted) {
+      this.#opening = undefined;
+      throw stopped.reason;
     }
     // As they are now: a reload of the catalog may change what the next connection needs.
     const { startTimeoutMs, watch } = this.#options;

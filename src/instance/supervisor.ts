@@ -41,6 +41,8 @@ export class Supervisor implements InstanceOwner {
   /** Likewise, of what goes on after a restart: nothing has been made for it yet. */
   #nextHalt = new AbortController();
   #stops: Promise<void>[] = [];
+  /** A stop has come since it came into being. */
+  wasHalted = false;
   /** How often it was stopped. */
   timesStopped = 0;
   #past: Past;
@@ -199,13 +201,14 @@ export class Supervisor implements InstanceOwner {
    * comes with the shortest grace.
    */
   stop(graceMs: number): Promise<void> {
-    this.#nextHalt.abort(this.#stoppedError());
+    this.wasHalted = true;
+    this.#nextHalt.abort(this.stoppedError());
     this.#nextHalt = new AbortController();
     return this.#stop(graceMs);
   }
 
   #stop(graceMs: number, reason?: GatewayError): Promise<void> {
-    this.#nextStop?.abort(this.#stoppedError());
+    this.#nextStop?.abort(this.stoppedError());
     this.#nextStop = undefined;
     this.timesStopped += 1;
     this.#ahead.stopped();
@@ -216,7 +219,8 @@ export class Supervisor implements InstanceOwner {
     return stop;
   }
 
-  #stoppedError(): GatewayError {
+  /** What a start ends with that a stop has come before. */
+  stoppedError(): GatewayError {
     return new GatewayError('SERVER_STOPPED', 'the server was stopped before it had started', {
       server: this.#options.definition.id,
       delivered: false,

@@ -14,7 +14,7 @@ const failsOnce: Script = {
     }
   },
 };
-const entry = { restart: { backoff: '10s', max_backoff: '10s' }, idle_timeout: 0 };
+const entry = { restart: { backoff: '10s', max_backoff: '10s' }, idle_timeout: '0s' };
 
 /** What a start of "a" may have to wait for: how that begins, and how it ends. */
 const waits = {
@@ -175,4 +175,46 @@ test.each([
     expect(caller.answers(1)).toHaveLength(1);
   }
   expect(runs).toEqual([]);
+});
+
+describe.each(['drain', 'keep'] as const)('a start that waits as its entry is replaced, on_reload: %s,', (mode) => {
+  /** Both at once: what waits has not come to the new entry yet. */
+  async function reloadAndStop(t: Setup) {
+    const a = {
+      id: 'a',
+      ...entry,
+      on_reload: mode,
+      env: { A: 'b' },
+      runtime: { type: 'scripted' as const, script: 'a' },
+    };
+    const reloading = t.gateway.reload({ servers: [a] });
+    await t.gateway.stop('a');
+    await reloading;
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(1);
+  }
+
+  test('is none any more after a stop of the new one, for a call', async () => {
+    await using t = setUp({ a: failsOnce }, { entry });
+    await using caller = await t.caller();
+    expect(await caller.request('tools/call', { name: 'a__x' })).toHaveProperty('error');
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    await reloadAndStop(t);
+    expect(caller.answers(1)).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } }]);
+    expect(await caller.result('tools/call', { name: 'a__x' })).toBeDefined();
+  });
+
+  test('is none any more after a stop of the new one, for a raw connection', async () => {
+    await using t = setUp({ a: failsOnce }, { entry });
+    const start = () => new TestCaller(t.gateway.connect('a')).transport.start();
+    await expect(start()).rejects.toMatchObject({ code: 'START_FAILED' });
+    const starting = start();
+    starting.catch(() => {});
+    await settle();
+    await reloadAndStop(t);
+    await expect(starting).rejects.toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
+    await start();
+    expect(t.server('a').opens).toBe(2);
+  });
 });
