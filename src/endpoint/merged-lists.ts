@@ -18,6 +18,7 @@ import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
 import { ShownLists } from './shown-lists.js';
+import { toWholeItem } from './whole-item.js';
 
 export interface MergedListsOptions {
   /** In the order of the catalog, as it is now. */
@@ -180,7 +181,10 @@ export class MergedLists {
     });
     const lists = this.#merge(
       kind,
-      shown.map(([server, part]) => [server, part === missing ? undefined : part.items]),
+      shown.map(([server, part]) => [
+        server,
+        part === missing ? undefined : part.items.map((item) => toWholeItem(kind, item)),
+      ]),
       isShown,
     );
     if (isShown && shown.some(([{ id }]) => gathered.outdated.get(id))) {

@@ -152,7 +152,7 @@ describe('a request of the stateless era', () => {
     const { request } = await setup.server('one').request('initialize');
     expect(request.params).toMatchObject({ capabilities: { roots: {} }, clientInfo: { name: 'test' } });
     const { tools } = await caller.result('tools/list');
-    expect(tools).toEqual([{ name: 'one__go' }]);
+    expect(tools).toEqual([{ name: 'one__go', inputSchema: { type: 'object' } }]);
   });
 
   test('has a session of its own for each set of capabilities', async () => {

@@ -42,7 +42,7 @@ narrowings('the later pages of a list show nothing of that, after a reload that 
   expect(await caller.result('tools/list', { cursor: tools })).toEqual({ tools: [] });
   const hasServer = entries.some((entry) => 'tags' in entry);
   expect(await caller.result('resources/list', { cursor: resources })).toEqual({
-    resources: hasServer ? [{ uri: 'secret:1' }] : [],
+    resources: hasServer ? [{ uri: 'secret:1', name: 'secret:1' }] : [],
   });
 });
 

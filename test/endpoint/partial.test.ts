@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { type Handler, hold, type Json, type Script } from './scripted-server.js';
+import { SdkPeer, sdks } from './sdk-clients.js';
 import { type Setup, setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';
 
@@ -425,6 +426,70 @@ describe('a server that returns rubbish', () => {
     expect((await caller.list('prompts')).map(({ name }) => name)).toContain('a__ok');
     expect((await caller.list('resources')).map(({ uri }) => uri)).toEqual(['x://ok', 'undefined']);
     expect((await caller.list('resourceTemplates')).map(({ uriTemplate }) => uriTemplate)).toEqual(['x://{ok}']);
+  });
+
+  describe.each(sdks)('a client of SDK %s', (sdk) => {
+    const uri = 'x://1';
+    const uriTemplate = 'x://{id}';
+    test.each<[string, Script, string, Json]>([
+      // As `zod-to-json-schema` writes it of a schema that another version of zod has made.
+      [
+        'an inputSchema without a type',
+        { tools: [{ name: 'y', inputSchema: { $schema: 'https://x' } }] },
+        'tools',
+        {
+          name: 'b__y',
+          inputSchema: { $schema: 'https://x', type: 'object' },
+        },
+      ],
+      [
+        'an inputSchema of another type',
+        { tools: [{ name: 'y', inputSchema: { type: ['object', 'null'], title: 't' } }] },
+        'tools',
+        {
+          name: 'b__y',
+          inputSchema: { type: 'object', title: 't' },
+        },
+      ],
+      ['no inputSchema', { tools: [{ name: 'y' }] }, 'tools', { name: 'b__y', inputSchema: { type: 'object' } }],
+      [
+        'an inputSchema that is none',
+        { tools: [{ name: 'y', inputSchema: true }] },
+        'tools',
+        {
+          name: 'b__y',
+          inputSchema: { type: 'object' },
+        },
+      ],
+      ['a resource without a name', { resources: [{ uri }] }, 'resources', { uri, name: uri }],
+      [
+        'a template without a name',
+        { resourceTemplates: [{ uriTemplate }] },
+        'resourceTemplates',
+        {
+          uriTemplate,
+          name: uriTemplate,
+        },
+      ],
+    ])('gets what all servers have where one writes %s', async (_what, script, kind, shown) => {
+      const a: Script = {
+        tools: [{ name: 'x', inputSchema: { type: 'object' } }],
+        resources: [{ uri: 'x://0', name: 'zero' }],
+        resourceTemplates: [{ uriTemplate: 'x://0/{id}', name: 'zero' }],
+      };
+      await using t = setUp({ a, b: script });
+      const peer = await SdkPeer.open(sdk, t.gateway.connect());
+      const { client } = peer;
+      const lists = {
+        ...(await client.listTools()),
+        ...(await client.listResources()),
+        ...(await client.listResourceTemplates()),
+      };
+      const items = (lists as Json)[kind] as Json[];
+      expect(items).toHaveLength(2);
+      expect(items).toContainEqual(shown);
+      await peer.close();
+    });
   });
 
   test('5,000 pages cost its own part alone', async () => {

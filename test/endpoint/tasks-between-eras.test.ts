@@ -18,12 +18,16 @@ const extension = 'io.modelcontextprotocol/tasks';
 const relatedTask = 'io.modelcontextprotocol/related-task';
 const times = { createdAt: '2026-07-28T10:00:00Z', lastUpdatedAt: '2026-07-28T10:00:01Z' };
 const withTasks = { extensions: { [extension]: {} } };
+const inputSchema = { type: 'object' };
 
 /** A server of 2025-11-25 with a tool that runs as a task alone. */
 function legacyServer(state: { status: string }, more: NonNullable<Script['on']> = {}): Script {
   const task = () => ({ taskId: 't1', status: state.status, ...times, ttl: 60_000, pollInterval: 500 });
   return {
-    tools: [{ name: 'slow', execution: { taskSupport: 'required' } }, { name: 'quick' }],
+    tools: [
+      { name: 'slow', inputSchema, execution: { taskSupport: 'required' } },
+      { name: 'quick', inputSchema },
+    ],
     capabilities: { tools: {}, tasks: { cancel: {}, list: {}, requests: { tools: { call: {} } } } },
     on: {
       'tools/call': ({ params }) => (params?.task === undefined ? { content: [], plain: true } : { task: task() }),
@@ -57,7 +61,9 @@ const ways = [
 
 describe.each(ways)('$way: tasks of a server with sessions, for a stateless caller', ({ prefix, modern }) => {
   const start = async (caller: ModernTestCaller) => {
-    expect((await caller.result('tools/list')).tools).toEqual([{ name: `${prefix}slow` }, { name: `${prefix}quick` }]);
+    expect((await caller.result('tools/list')).tools).toEqual(
+      ['slow', 'quick'].map((name) => ({ name: prefix + name, inputSchema })),
+    );
     return caller.call(`${prefix}slow`, { arguments: { a: 1 } });
   };
 
@@ -547,7 +553,7 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     await using setup = setUp({ one: modernServer([{}, {}, ended()]) });
     await using caller = await legacy(setup, {});
     const { tools } = await caller.result('tools/list');
-    expect(tools).toEqual([{ name: `${prefix}go`, execution: { taskSupport: 'optional' } }]);
+    expect(tools).toMatchObject([{ name: `${prefix}go`, execution: { taskSupport: 'optional' } }]);
     const task = { taskId: 't1', status: 'working', ...times, ttl: null, pollInterval: 100 };
     expect(await caller.result('tools/call', { name: `${prefix}go`, task: { ttl: 1 } })).toEqual({ task });
     expect((await setup.server('one').request('tools/call')).request.params).not.toHaveProperty('task');
