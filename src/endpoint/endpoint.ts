@@ -18,7 +18,7 @@ import { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import type { Interceptor } from './intercept.js';
-import { LatestCaller, type SeenCaller } from './latest-caller.js';
+import { LatestCaller, type SeenCaller, sentBy } from './latest-caller.js';
 import { type CallerHandshake, initializeResult, readInitialize } from './legacy-initialize.js';
 import { ListAnswers } from './list-answers.js';
 import { allListKinds, listKindOf } from './list-kinds.js';
@@ -145,10 +145,11 @@ export class Endpoint implements LinkOwner, SessionPeer {
   }
 
   /** Takes a message of the caller; false for a request whose id is in use. Never throws. */
-  receive(message: JSONRPCMessage, extra?: PeerExtra): boolean {
+  receive(message: JSONRPCMessage, given?: PeerExtra): boolean {
     if (this.#closed) {
       return true;
     }
+    const extra = sentBy(this.#options.caller, given);
     this.#caller.see(extra?.caller);
     if (isResponse(message)) {
       this.#serverRequests.answer(message, (server, result) => this.#tasks.restore(server, result));

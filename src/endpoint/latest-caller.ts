@@ -1,4 +1,5 @@
 import type { Caller } from '../runtime.js';
+import type { PeerExtra } from './peer.js';
 
 /** What is known of a caller by its latest message. */
 export type SeenCaller = { -readonly [Key in keyof Caller]: Caller[Key] };
@@ -37,4 +38,16 @@ export class LatestCaller {
     Object.assign(this.#seen, caller, { id, principal, authInfo, data });
     this.#current = this.#seen;
   }
+}
+
+/** What came with a message: it tells more of its sender, and makes nobody else of whom the host has given the connection to. */
+export function sentBy({ id, principal }: Caller, extra: PeerExtra | undefined): PeerExtra | undefined {
+  const caller = extra?.caller;
+  const own = { id: id ?? caller?.id, principal: principal ?? caller?.principal };
+  if (caller === undefined || (caller.id === own.id && caller.principal === own.principal)) {
+    return extra;
+  }
+  // One by one: a host's own class may have getters.
+  const { authInfo, data } = caller;
+  return { ...extra, caller: { ...caller, ...own, authInfo, data } };
 }

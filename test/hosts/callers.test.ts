@@ -1,5 +1,8 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { describe, expect, test } from 'vitest';
 import type { Caller, InterceptedRequest, Interceptor } from '../../src/index.js';
+import type { Transport } from '../../src/sdk.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { hold, type Json, type Script } from '../endpoint/scripted-server.js';
 import { type Setup, setUp } from '../endpoint/setup.js';
@@ -254,3 +257,45 @@ describe.each(['gateway.fetch', 'createNodeSessions'])('in a session of %s', (wa
     await host.end('weak', second);
   });
 });
+
+describe('whom the host has given a connection to', () => {
+  const host = (setup: Setup, served: Caller) =>
+    createHttpHost((transport, caller) => setup.gateway.serve(transport, { caller: { ...caller, ...served } }), {
+      authenticate: () => ({ id: 'session', data: { teams: ['ops'] } }),
+      clock: setup.clock,
+    });
+
+  test('stays who it is, whatever comes with its requests', async () => {
+    const seen: Caller[] = [];
+    const intercept: Interceptor = ({ caller }, next) => {
+      seen.push(caller);
+      return onlyOps({ caller } as InterceptedRequest, next);
+    };
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } }, { intercept });
+    await using sessions = await host(setup, { id: 'ada', principal: 'team' });
+    for (const _ of ['first', 'second']) {
+      const client = await connect(sessions.url);
+      await client.callTool({ name: 'one__a' });
+      await client.close();
+    }
+    expect(setup.server('one').opens).toBe(1);
+    const known = { id: 'ada', principal: 'team', data: { teams: ['ops'] } };
+    expect(setup.server('one').only.context.caller).toMatchObject(known);
+    for (const caller of seen) expect(caller).toMatchObject(known);
+  });
+
+  test('is who its requests say where the host has not said it', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
+    await using sessions = await host(setup, { id: undefined });
+    const client = await connect(sessions.url);
+    await client.callTool({ name: 'one__a' });
+    expect(setup.server('one').only.context.caller).toMatchObject({ id: 'session' });
+    await client.close();
+  });
+});
+
+async function connect(url: string): Promise<Client> {
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)) as Transport);
+  return client;
+}
