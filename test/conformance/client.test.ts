@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { runClientConformance } from './run-conformance.js';
+import { runClientConformance, runStatelessClientConformance } from './run-conformance.js';
 
 const scenarios = [
   'initialize',
@@ -29,15 +29,15 @@ const scenarios = [
   'auth/cross-app-access-complete-flow',
 ];
 
-async function expectPass(scenario: string): Promise<void> {
-  const result = await runClientConformance(scenario);
+async function expectPass(scenario: string, run = runClientConformance): Promise<void> {
+  const result = await run(scenario);
   expect(result.problems, result.output).toEqual([]);
   expect(result.scenarios).toMatchObject([{ name: scenario, ok: true }]);
   expect(result.exitCode).toBe(0);
 }
 
 describe('client scenarios of the conformance tool, through remote-sse', () => {
-  test.each(scenarios)('%s', expectPass);
+  test.each(scenarios)('%s', (scenario) => expectPass(scenario));
 
   // The scenario warns of a reconnection 200 ms late, which a busy machine alone can bring about.
   test('sse-retry', { retry: 3 }, () => expectPass('sse-retry'));
@@ -48,4 +48,16 @@ describe('client scenarios of the conformance tool, through remote-sse', () => {
     expect(result.scenarios).toMatchObject([{ name: 'tools_call', ok: false }]);
     expect(result.problems).not.toEqual([]);
   });
+});
+
+describe('client scenarios of the later conformance tool, through the merged peer', () => {
+  test.each([
+    'request-metadata',
+    'sep-2322-client-request-state',
+    'http-standard-headers',
+    'http-custom-headers',
+    'http-invalid-tool-headers',
+    'json-schema-ref-no-deref',
+    'json-schema-2020-12-preservation',
+  ])('%s', (scenario) => expectPass(scenario, runStatelessClientConformance));
 });

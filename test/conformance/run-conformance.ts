@@ -73,9 +73,25 @@ export function runClientConformance(
   scenario: string,
   options: ConformanceOptions & { readonly command?: string } = {},
 ): Promise<ConformanceResult> {
-  const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
+  return runClient(scenario, programOf('client.ts'), options);
+}
+
+/** The same for a scenario of the later tool, with `test/fixtures/conformance/stateless-client.ts`. */
+export function runStatelessClientConformance(scenario: string): Promise<ConformanceResult> {
+  return runClient(scenario, programOf('stateless-client.ts'), { requirements: '2026-07-28' });
+}
+
+function programOf(name: string): string {
+  const path = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url));
   const flags = ['--no-warnings', '--experimental-transform-types', '--import', path('support/resolve-sources.mjs')];
-  const command = [process.execPath, ...flags, path('fixtures/conformance/client.ts')].join(' ');
+  return [process.execPath, ...flags, path(`fixtures/conformance/${name}`)].join(' ');
+}
+
+function runClient(
+  scenario: string,
+  command: string,
+  options: ConformanceOptions & { readonly command?: string },
+): Promise<ConformanceResult> {
   // Its own limit of 30 s is not enough for a client on a busy machine.
   const args = ['--command', options.command ?? command, '--scenario', scenario, '--timeout', '90000'];
   return run(['client', ...args], '', options);

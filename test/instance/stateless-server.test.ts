@@ -119,6 +119,25 @@ describe('how a server is asked for its era', () => {
     expect(t.server.of('server/discover')).toHaveLength(2);
   });
 
+  test.each([1, 2])(
+    'one that refuses our revision and names it is asked once more, and no oftener (%i)',
+    async (refusals) => {
+      let asked = 0;
+      const refusal = { error: { code: -32022, message: 'what?', data: { supported: ['2026-07-28'] } } };
+      const t = await begin({
+        protocol: 'auto',
+        play: {
+          'server/discover': () =>
+            ++asked <= refusals ? refusal : { result: { supportedVersions: ['2026-07-28'], capabilities: {} } },
+          initialize: () => ({ result: { protocolVersion: '2025-11-25', capabilities: {} } }),
+        },
+      });
+      expect(await t.answer('initialize')).toHaveProperty('result');
+      expect(asked).toBe(2);
+      expect(t.server.of('initialize')).toHaveLength(refusals - 1);
+    },
+  );
+
   test('the end of a server that was replaced ends nothing, however late it is told', async () => {
     let ends = 0;
     const t = await begin({

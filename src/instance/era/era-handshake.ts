@@ -7,7 +7,7 @@ import type { SendOutcome } from '../strict-transport.js';
 import { EraSearch } from './era-search.js';
 import { createEnvelope, toInitializeResult, toModernCapabilities } from './introductions.js';
 import { Questions } from './questions.js';
-import { type Discovery, refusesLegacy, type ServerEra, type Verdict } from './server-era.js';
+import { type Discovery, offersModern, type ServerEra, type Verdict } from './server-era.js';
 
 export interface EraHandshakeSettings {
   readonly server: string;
@@ -107,7 +107,7 @@ export class EraHandshake {
     const answer = early ?? (await this.#questions.ask(request));
     if (answer !== undefined && 'result' in answer) {
       era.learn('legacy');
-    } else if (answer !== undefined && !era.isFixed && refusesLegacy(answer)) {
+    } else if (answer !== undefined && !era.isFixed && offersModern(answer)) {
       // It was asked too early, or has changed since.
       const verdict = await this.#discover();
       if (verdict === undefined) {
@@ -146,7 +146,7 @@ export class EraHandshake {
       expectEnd: (expected) => asked.expectEnd?.(expected && initialize !== undefined && !era.isFixed),
       forget: (id) => asked.forget?.(id),
     });
-    return search.run(this.#createProbe(), initialize);
+    return search.run(() => this.#createProbe(), initialize);
   }
 
   #createProbe(): JSONRPCRequest {

@@ -2,7 +2,7 @@ import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import type { Response } from '../exchanges.js';
 import type { Questions } from './questions.js';
-import { judge, type Verdict } from './server-era.js';
+import { judge, offersModern, type Verdict } from './server-era.js';
 
 export interface EraSearchOptions {
   readonly clock: Clock;
@@ -39,17 +39,18 @@ export class EraSearch {
   }
 
   /**
+   * @param probe - makes a question for its era
    * @param initialize - what a server gets as well when it keeps silent: it may be slow to start, and then answers both in
    * turn, or be one that waits for nothing else
    * @returns undefined when the connection has ended, which is told on its own
    */
-  async run(discover: JSONRPCRequest, initialize: JSONRPCRequest | undefined): Promise<Verdict | undefined> {
+  async run(probe: () => JSONRPCRequest, initialize: JSONRPCRequest | undefined): Promise<Verdict | undefined> {
     const { clock, questions, isPatient, probeTimeoutMs, expectEnd, forget } = this.#options;
     const late = () => (initialize === undefined ? this.#giveUp() : this.#askOtherwise(initialize));
     this.#timer = isPatient ? undefined : clock.setTimeout(late, probeTimeoutMs);
     expectEnd(true);
     try {
-      const discovered = questions.ask(discover);
+      const discovered = this.#discover(probe);
       const first = await Promise.race([discovered, this.#initialized.promise]);
       const verdict = first && (this.#isAskedTwice ? await this.#readBoth(first, discovered) : judge(first, isPatient));
       return verdict ?? (this.#isLate ? { era: 'ended' } : undefined);
@@ -58,6 +59,13 @@ export class EraSearch {
       expectEnd(false);
       questions.giveUp().forEach(forget);
     }
+  }
+
+  async #discover(probe: () => JSONRPCRequest): Promise<Response | undefined> {
+    const { questions } = this.#options;
+    const answer = await questions.ask(probe());
+    // One that refuses our revision and names it speaks it all the same: another of its instances may have been asked.
+    return answer !== undefined && offersModern(answer) ? questions.ask(probe()) : answer;
   }
 
   #askOtherwise(initialize: JSONRPCRequest): void {

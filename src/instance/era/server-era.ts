@@ -82,8 +82,8 @@ export function judge(answer: Response, isModern: boolean): Verdict {
   return refused || data.code === 'ANSWER_INVALID' ? { era: 'legacy' } : { era: 'failed', error };
 }
 
-/** Whether a server refused `initialize` as only one of the stateless era does. */
-export function refusesLegacy(answer: Response): boolean {
+/** Whether a server has refused the revision of a request, and speaks ours of the stateless era. */
+export function offersModern(answer: Response): boolean {
   if (!('error' in answer) || answer.error.code !== modernErrors.unsupportedVersion) {
     return false;
   }
