@@ -429,6 +429,13 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(await until(setup, called)).toMatchObject({ structuredContent: { done: true } });
   });
 
+  test('fails with a code that its caller knows where the task lacks a capability', async () => {
+    const error = { code: -32021, message: 'no', data: { requiredCapabilities: { sampling: {} } } };
+    await using setup = setUp({ one: modernServer([{ status: 'failed', error }]) });
+    await using caller = await legacy(setup, {});
+    expect(await until(setup, caller.error('tools/call', { name: `${prefix}go` }))).toMatchObject({ code: -32602 });
+  });
+
   test('fails as the task does, and with what the caller will not answer', async () => {
     await using setup = setUp({
       one: modernServer([{ status: 'failed', error: { code: -32001, message: 'broken' } }]),

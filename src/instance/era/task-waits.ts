@@ -7,6 +7,7 @@ import type { Response, RpcError } from '../exchanges.js';
 import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
+import { translateError } from './translate-error.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -184,7 +185,7 @@ export class TaskWaits {
         return this.#finish(wait, {
           jsonrpc: '2.0',
           id,
-          error: isFields(task.error) ? (task.error as RpcError) : unknown,
+          error: isFields(task.error) ? translateError(task.error as RpcError) : unknown,
         });
       }
       case 'cancelled':
