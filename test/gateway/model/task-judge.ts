@@ -185,18 +185,24 @@ export class TaskJudge {
   }
 
   answered(sent: Sent): void {
-    const call = this.#watched.get(sent);
+    const call = this.#watchedCall(sent);
     if (this.#watched.delete(sent)) {
       sent.result && this.#seen(sent, sent.result);
       sent.error && call && this.#refused(sent, call, sent.error);
     }
   }
 
+  /** The call whose task a request is for: it may have told of the task since. */
+  #watchedCall(sent: Sent): Call | undefined {
+    return this.#watched.get(sent) ?? this.#of(sent.member).get(sent.params.taskId);
+  }
+
   /** Nobody ends a task but those whose it is; one that nobody knows of ends with the call. */
   checkEnds(instances: readonly ScriptedInstance[]): void {
-    for (const [{ method, cancelled }, call] of this.#watched) {
+    for (const sent of this.#watched.keys()) {
+      const call = this.#watchedCall(sent);
       // Perhaps it was just refused, as its caller cannot answer what the server asks: the refusal is not heard.
-      cancelled && method === 'tasks/result' && call && this.#mayCancel.add(call);
+      sent.cancelled && sent.method === 'tasks/result' && call && this.#mayCancel.add(call);
     }
     for (const instance of instances) {
       for (const { params } of instance.requests('tasks/cancel')) {
