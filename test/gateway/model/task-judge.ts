@@ -143,8 +143,6 @@ export class TaskJudge {
     const text = String(error.message);
     const data = error.data as Json | undefined;
     const isOfOurs = typeof data?.code === 'string';
-    const wasRefused = text.startsWith('the client could not answer');
-    wasRefused && this.#mayCancel.add(call);
     // Callers over HTTP are forgotten after a while.
     const isForgotten = member.kind.startsWith('fetch') && this.#judge.nowMs() - sinceMs >= ttlMs;
     const isLate = task.endedMs !== undefined && this.#judge.nowMs() - task.endedMs > 5_000;
@@ -185,10 +183,12 @@ export class TaskJudge {
   }
 
   answered(sent: Sent): void {
+    const known = this.#watched.get(sent);
     const call = this.#watchedCall(sent);
     if (this.#watched.delete(sent)) {
       sent.result && this.#seen(sent, sent.result);
-      sent.error && call && this.#refused(sent, call, sent.error);
+      sent.error && known && this.#refused(sent, known, sent.error);
+      sent.error && call && couldNotAnswer(sent.error) && this.#mayCancel.add(call);
     }
   }
 
@@ -324,4 +324,9 @@ export class TaskJudge {
       ? JSON.stringify([caller?.id, caller?.principal, seen.servers, seen.tags])
       : `connection ${index}`;
   }
+}
+
+/** The task needed what its caller could not be asked: it is cancelled. */
+function couldNotAnswer({ message }: Json): boolean {
+  return String(message).startsWith('the client could not answer');
 }

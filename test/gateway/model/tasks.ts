@@ -219,7 +219,8 @@ export class TaskSteps {
       return false;
     }
     const isCurrent = generation === entries.of(server).generation;
-    const isAsked = judge.limits === undefined && !this.#world.gateway.status(server).stale;
+    const status = this.#world.gateway.status().find(({ id }) => id === server);
+    const isAsked = judge.limits === undefined && status?.stale === false;
     return isCurrent && isAsked && entries.visible(member.seen).some(({ id }) => id === server);
   }
 }
