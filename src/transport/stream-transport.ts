@@ -142,6 +142,7 @@ export class StreamTransport implements RuntimeTransport {
   readonly #receive = (line: string, bytes: PiecedBytes | undefined): boolean => {
     const text = line.trim();
     if (text === '') {
+      this.#keepWords(line);
       return false;
     }
     const { value, part } = parseLine(text, text.length === line.length ? bytes : undefined);
@@ -165,10 +166,15 @@ export class StreamTransport implements RuntimeTransport {
     if (!clean) {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
-      this.#firstWords?.push(Buffer.from(`${text.slice(-firstWordsBytes)}\n`));
+      this.#keepWords(line);
     }
     return told;
   };
+
+  /** As it came: a secret of several lines is found by them all. */
+  #keepWords(line: string): void {
+    this.#firstWords?.push(Buffer.from(`${line.slice(-firstWordsBytes)}\n`));
+  }
 
   #report(error: Error): void {
     runCallback({}, () => this.onerror?.(error));

@@ -15,6 +15,7 @@ const canaries = {
   LINES: '-----BEGIN CANARY-----\nQ2FuYXJ5TGluZU9uZTAxMjM0\nQ2FuYXJ5TGluZVR3bzAxMjM0\n-----END CANARY-----',
   UNICODE: 'Känärie-漢字-ß-0123456789',
   CONTROL: 'Canary\u0007Control\u001b[1m-0123456789',
+  INDENTED: '{\n  "CanaryKey": "Q2FuYXJ5S2V5MDEyMzQ1",\n\n  "Canary": "short"\n}\n',
   LONG: `CanaryLong${'0123456789'.repeat(400)}`,
 };
 const frames = ['-----BEGIN CANARY-----', '-----END CANARY-----'];
@@ -38,15 +39,15 @@ function expectNone(shown: string, secrets: readonly string[]): void {
   }
 }
 
-// Writes what it got to stderr, in the way its first argument says, and dies.
+// Writes what it got to stderr, or to stdout in place of a message, in the way its first argument says, and dies.
 const tell = `
 const all = [...process.argv.slice(2), process.env.SECRET ?? '', process.cwd()].join('\\n');
-const how = process.argv[1];
-const out = (text, then) => process.stderr.write(text, then);
+const [how, stream = 'stderr'] = process.argv[1].split(' to ');
+const out = (text, then) => process[stream].write(text, then);
 if (how === 'whole') out(all + '\\n', () => process.exit(3));
 if (how === 'split') { let n = 0; const bytes = Buffer.from(all); const next = () => n < bytes.length ? out(bytes.subarray(n, n += 7), () => setTimeout(next, 1)) : process.exit(3); next(); }
 if (how === 'cut-by-death') { const bytes = Buffer.from(process.env.SECRET); out('last words: ' + '', () => out(bytes.subarray(0, bytes.length - 5), () => process.exit(3))); }
-if (how.startsWith('cut-by-tail')) { const fill = Number(how.split('-')[3]); out(process.env.SECRET + 'x'.repeat(fill), () => process.exit(3)); }
+if (how.startsWith('cut-by-tail')) { const fill = Number(how.split('-')[3]); out(process.env.SECRET + 'x'.repeat(fill) + '\\n'.repeat(stream === 'stdout'), () => process.exit(3)); }
 if (how === 'coloured') out(all.split('').join('\\u001b[0m'), () => process.exit(3));
 process.stdin.resume();
 `;
@@ -100,11 +101,14 @@ async function provoke(
 }
 
 describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
-  test.each(['whole', 'split', 'coloured'])('that a server echoes (%s) shows nowhere', async (how) => {
-    const { shown } = await provoke(how, secret);
-    expect(shown).toContain('${CANARY}');
-    expectNone(shown, [secret]);
-  });
+  test.each(['whole', 'split', 'coloured', 'whole to stdout', 'split to stdout'])(
+    'that a server echoes (%s) shows nowhere',
+    async (how) => {
+      const { shown } = await provoke(how, secret);
+      expect(shown).toContain('${CANARY}');
+      expectNone(shown, [secret]);
+    },
+  );
 
   test('that a server had written in part when it died shows nowhere', async () => {
     const { shown } = await provoke('cut-by-death', secret);
@@ -121,6 +125,11 @@ describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
       2000 - Math.floor(secret.length / 2),
     ]) {
       const { shown } = await provoke(`cut-by-tail-${Math.max(0, kept)}`, secret);
+      expectNone(shown, [secret]);
+    }
+    // Of stdout 2000 bytes are kept, the newline among them.
+    for (const kept of [1999 - Math.floor(bytes / 2), 1999 - bytes + 1]) {
+      const { shown } = await provoke(`cut-by-tail-${Math.max(0, kept)} to stdout`, secret);
       expectNone(shown, [secret]);
     }
   });
