@@ -94,6 +94,20 @@ test('docker: a stop whose wait for the end of the container is cut has its grac
   expect(engine.removals).toBe(0);
 });
 
+test('docker: what a dead host seems to have left stays while the engine does not tell whether its image has the label', async () => {
+  await using engine = await PlayedEngine.listen();
+  // More than any pid.
+  const dead = { ...(await findOwner()), pid: 4_194_305 };
+  engine.left = [{ Id: 'left', Labels: { [ownerLabel]: formatOwner(dead) } }];
+  engine.knowsImages = false;
+  const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);
+  await peer.start();
+  expect(engine.removals).toBe(0);
+  engine.endServer({ StatusCode: 0 });
+  await peer.close();
+  expect(engine.removals).toBe(0);
+});
+
 test('docker: a removal of what a dead host has left, which the engine never answers, does not hold up close()', async () => {
   await using engine = await PlayedEngine.listen();
   // More than any pid.

@@ -26,6 +26,8 @@ export class PlayedEngine implements AsyncDisposable {
   removes = true;
   /** Containers that others have left. */
   left: readonly { readonly Id: string; readonly Labels: Readonly<Record<string, string>> }[] = [];
+  /** Whether it knows what it has to say of an image. */
+  knowsImages = true;
   /** Comes in place of each answer. */
   page: string | undefined;
   /** The folder of the engine's data, when it tells. */
@@ -146,6 +148,7 @@ export class PlayedEngine implements AsyncDisposable {
         break;
       case 'json':
         if (pathname.endsWith('/containers/json')) tell(200, this.left);
+        else if (pathname.includes('/images/') && !this.knowsImages) tell(500, { message: 'database is locked' });
         else if (this.hasContainer) tell(200, { State: { Running: this.isRunning, Paused: false, ExitCode: 1 } });
         else tell(404, { message: 'No such container' });
         break;

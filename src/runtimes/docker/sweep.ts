@@ -18,8 +18,12 @@ export async function sweep(engine: Engine, signal: AbortSignal): Promise<string
       const owner = parseOwner(label);
       if (owner === undefined || !(await isDead(owner, judge))) return undefined;
       // An image that was made of a container of ours has its labels, and gives them to whatever is run of it.
-      const origin = await engine.inspectImage(image, signal).catch(() => undefined);
-      return origin?.labels[ownerLabel] === label ? undefined : id;
+      const isOfOthers = await engine.inspectImage(image, signal).then(
+        (origin) => origin?.labels[ownerLabel] === label,
+        // Rather left for the sweep of the next gateway than taken from somebody.
+        () => true,
+      );
+      return isOfOthers ? undefined : id;
     }),
   );
   const dead = judged.filter((id) => id !== undefined);
