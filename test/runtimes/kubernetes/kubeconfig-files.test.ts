@@ -62,8 +62,9 @@ describe('several files in KUBECONFIG', () => {
   });
 
   test('those that are missing or empty are left out', async () => {
-    await setKubeconfig(['missing', '', 'empty', 'one', 'gone'], {
+    await setKubeconfig(['missing', '', 'empty', 'comment', 'one', 'gone'], {
       empty: '\n',
+      comment: '# nothing yet, and no tokenFile\n',
       one: kubeconfig('one', one, { 'current-context': 'one' }),
     });
     expect(await open()).toEqual({ server: one, namespace: 'one' });
@@ -98,6 +99,32 @@ describe('a user with a tokenFile', () => {
     status.unshift(401);
     await cluster.get(pods({ namespace: 'home', name: 'a' }));
     expect(fake.tokens.slice(2)).toEqual(['Bearer second', 'Bearer third']);
+  });
+
+  test('has it also from a merge key of YAML', async () => {
+    await using fake = await FakeApiServer.listen();
+    fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });
+    const { users: _, ...rest } = JSON.parse(kubeconfig('one', fake.url, { 'current-context': 'one' }));
+    const lines = Object.entries(rest).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
+    await setKubeconfig(['one'], {
+      one: `common: &common {tokenFile: a}\nusers: [{name: one, user: {<<: *common}}]\n${lines.join('')}`,
+      a: 'own',
+    });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    await (await clusters.open()).get(pods({ namespace: 'home', name: 'a' }));
+    expect(fake.tokens).toEqual(['Bearer own']);
+  });
+
+  test('that is missing leaves the token that stands beside it', async () => {
+    await using fake = await FakeApiServer.listen();
+    fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });
+    const users = [{ name: 'one', user: { token: 'beside', tokenFile: 'missing' } }];
+    await setKubeconfig(['one'], { one: kubeconfig('one', fake.url, { 'current-context': 'one', users }) });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    await (await clusters.open()).get(pods({ namespace: 'home', name: 'a' }));
+    expect(fake.tokens).toEqual(['Bearer beside']);
   });
 
   test('that is missing fails what needs it, and no other context', async () => {

@@ -1,8 +1,13 @@
-import { readFile } from 'node:fs/promises';
+import { access, constants, readFile } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import type { KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
 import type { Fields } from '../../../transport/modern.js';
+
+/** What stands in a kubeconfig of each user, in their order, as far as client-node leaves it out. */
+interface Written {
+  readonly users?: readonly { readonly user?: Fields | null }[] | null;
+}
 
 /**
  * Reads kubeconfigs as kubectl does: of several, those that are missing are left out, and of what stands in more than one the
@@ -11,6 +16,7 @@ import type { Fields } from '../../../transport/modern.js';
  * @throws `GatewayError` `START_FAILED` that names the file
  */
 export async function loadFiles(Config: typeof KubeConfig, files: readonly string[]): Promise<KubeConfig> {
+  const { parseDocument } = await import('yaml');
   const read = await Promise.allSettled(files.map((file) => readFile(file, 'utf8')));
   const allMissing = read.every(isMissing);
   const parts: KubeConfig[] = [];
@@ -19,10 +25,14 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
     try {
       const found = read[index] as PromiseSettledResult<string>;
       if (found.status === 'fulfilled') {
-        // An empty one is one as well.
-        part.loadFromString(found.value.trim() === '' ? '{}' : found.value);
+        const document = parseDocument(found.value, { merge: true });
+        // One that holds nothing, or comments alone, is one as well.
+        part.loadFromString(document.contents === null ? '{}' : found.value);
         part.makePathsAbsolute(dirname(file));
-        part.users = await completeUsers(part.getUsers(), found.value, dirname(file));
+        const written = found.value.includes('tokenFile') ? (document.toJS() as Written) : undefined;
+        part.users = await Promise.all(
+          part.getUsers().map((user, index) => complete(user, written?.users?.[index]?.user, dirname(file))),
+        );
         parts.push(part);
       } else if (allMissing || !isMissing(found)) {
         throw found.reason;
@@ -42,28 +52,25 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
 }
 
 /** client-node leaves out what kubectl knows of a user: a `tokenFile`, and that a plugin may stand beside the kubeconfig. */
-async function completeUsers(users: readonly User[], text: string, folder: string): Promise<User[]> {
-  const tokenFiles = text.includes('tokenFile') ? await findTokenFiles(text) : [];
-  return users.map((user, index) => {
-    const { exec } = user;
-    const tokenFile = tokenFiles[index];
-    const hasPath = typeof exec?.command === 'string' && exec.command.includes(sep);
-    return {
-      ...user,
-      ...(hasPath && { exec: { ...exec, command: resolve(folder, exec.command) } }),
-      ...(tokenFile !== undefined && {
-        token: undefined,
-        authProvider: { name: 'tokenFile', config: { tokenFile: resolve(folder, tokenFile) } },
-      }),
-    } as User;
-  });
+async function complete(user: User, written: Fields | null | undefined, folder: string): Promise<User> {
+  const { exec } = user;
+  const hasPath = typeof exec?.command === 'string' && exec.command.includes(sep);
+  const named = written?.tokenFile;
+  const tokenFile = typeof named === 'string' && named !== '' ? resolve(folder, named) : undefined;
+  // It comes before a token, which is for when it cannot be read.
+  const usesFile = tokenFile !== undefined && (!user.token || (await isReadable(tokenFile)));
+  return {
+    ...user,
+    ...(hasPath && { exec: { ...exec, command: resolve(folder, exec.command) } }),
+    ...(usesFile && { token: undefined, authProvider: { name: 'tokenFile', config: { tokenFile } } }),
+  } as User;
 }
 
-/** Of each user, in their order. */
-async function findTokenFiles(text: string): Promise<(string | undefined)[]> {
-  const { parseDocument } = await import('yaml');
-  const { users } = parseDocument(text).toJS() as { readonly users?: readonly { readonly user?: Fields | null }[] };
-  return (users ?? []).map(({ user }) => (typeof user?.tokenFile === 'string' && user.tokenFile) || undefined);
+function isReadable(file: string): Promise<boolean> {
+  return access(file, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 function isMissing(found: PromiseSettledResult<string>): boolean {
