@@ -180,3 +180,14 @@ test('a plugin whose command is a path is looked for beside the kubeconfig', asy
   await (await clusters.open()).get(pods({ namespace: 'home', name: 'a' }));
   expect(fake.tokens).toEqual(['Bearer own']);
 });
+
+test.each([
+  ['YAML', 'users:\n- name: one\n  user:\n    token: top-secret\n'],
+  ['JSON', JSON.stringify({ users: [{ name: 'one', user: { token: 'top-secret' } }] })],
+  ['base64', Buffer.from(`{"a":"${'top-secret'.repeat(500)}"}`).toString('base64')],
+])('a kubeconfig itself (%s) where its path belongs is not told', async (_, kubeconfig) => {
+  const error = await new Clusters({ kubeconfig }).open().catch((reason: unknown) => reason);
+  expect(inspect(error)).toContain('a kubeconfig itself stands where its path belongs');
+  expect(inspect(error)).not.toContain(kubeconfig.slice(-20));
+  expect(inspect(error)).not.toContain('top-secret');
+});

@@ -9,6 +9,9 @@ interface Written {
   readonly users?: readonly { readonly user?: Fields | null }[] | null;
 }
 
+/** What somebody writes into an environment: YAML, JSON or base64. */
+const isNoPath = /\n|^\s*\{\s*"|^.{1000}/;
+
 /**
  * Reads kubeconfigs as kubectl does: of several, those that are missing are left out, and of what stands in more than one the
  * first counts, as does the first current context.
@@ -38,7 +41,9 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
         throw found.reason;
       }
     } catch (cause) {
-      throw unreadable(`the kubeconfig ${file}`, cause);
+      throw isNoPath.test(file)
+        ? failed('a kubeconfig itself stands where its path belongs; write it into a file, or give a function')
+        : unreadable(`the kubeconfig ${file}`, cause);
     }
   }
   const merged = new Config();
