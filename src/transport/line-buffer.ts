@@ -85,6 +85,11 @@ export class LineBuffer {
     return new PiecedBytes([last.subarray(this.#lastStart, this.#lastEnd)], last === this.#borrowed);
   }
 
+  /** The end of a line that has not ended yet, of which more may come. */
+  unfinished(maxBytes: number): Buffer {
+    return this.#line.last(maxBytes);
+  }
+
   /** True while nothing waits, neither whole lines nor a part of one. */
   get isEmpty(): boolean {
     return this.#input.length === 0 && this.#line.bytes === 0;

@@ -111,6 +111,11 @@ export class LineReader {
     }
   }
 
+  /** The end of a line that has not ended yet. */
+  unfinished(maxBytes: number): Buffer {
+    return this.#lines.unfinished(maxBytes);
+  }
+
   /** No line is handed on any more. */
   stop(): void {
     this.#stopped = true;

@@ -54,6 +54,12 @@ export class Pieces {
     return pieces;
   }
 
+  /** So many bytes of its end, which stay here. */
+  last(maxBytes: number): Buffer {
+    this.#closeBlock();
+    return Buffer.concat(this.#pieces).subarray(-maxBytes);
+  }
+
   clear(): void {
     this.#pieces = [];
     this.#block = undefined;

@@ -31,11 +31,15 @@ export class StderrTail {
     }
   }
 
-  /** The tail as text without control characters; begins at a line's start when something was cut off before it. */
-  toString(): string {
-    this.#trim();
-    const text = withoutControls(Buffer.concat(this.#chunks).toString('utf8'));
-    if (!this.#cut) {
+  /**
+   * The tail as text without control characters; begins at a line's start when something was cut off before it.
+   *
+   * @param behind - what comes after it, and is not kept
+   */
+  toString(behind: Buffer = Buffer.alloc(0)): string {
+    const all = Buffer.concat([...this.#chunks, behind]);
+    const text = withoutControls(all.subarray(-this.#maxBytes).toString('utf8'));
+    if (!this.#cut && all.length <= this.#maxBytes) {
       return text;
     }
     const lineStart = text.indexOf('\n') + 1;

@@ -81,7 +81,7 @@ export class StreamTransport implements RuntimeTransport {
   /** Where stderr is silent, what was written to stdout in place of a first message: some say there what they miss. */
   stderrTail(): string {
     const tail = this.#peer.stderrTail();
-    return tail.trim() === '' ? (this.#firstWords?.toString() ?? tail) : tail;
+    return tail.trim() === '' ? (this.#firstWords?.toString(this.#reader.unfinished(firstWordsBytes)) ?? tail) : tail;
   }
 
   async start(): Promise<void> {

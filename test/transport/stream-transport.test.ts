@@ -264,6 +264,7 @@ describe('receiving', () => {
 
   test.each([
     ['the reason of its end, where stderr is silent', '', '', 'a key is\nmissing\n'],
+    ['a line that has not ended, too', '', 'Enter it: ', 'a key is\nmissing\nEnter it: '],
     ['nothing, where stderr tells the reason', 'last words\n', '', 'last words\n'],
     ['nothing, once it has sent a message', '', `${JSON.stringify(notify(1))}\nnoise\n`, ''],
     ['nothing, once it has sent a batch', '', `${JSON.stringify([notify(1)])}\nnoise\n`, ''],
@@ -278,6 +279,21 @@ describe('receiving', () => {
     const message = `"test": the server ended with code 3${words}`;
     expect(errors.at(-1)).toMatchObject({ message, exit: { code: 3, stderrTail: told } });
   });
+
+  test.each([5, 5_000])(
+    'of a line that has not ended the end is kept, and %i characters before it count',
+    async (n) => {
+      const { peer, errors, closed } = await start();
+      peer.tail = '';
+      peer.stdout.write(`${'x'.repeat(n)}\n${'y'.repeat(500)}`);
+      await turn();
+      peer.stdout.write('z'.repeat(1_400));
+      await turn();
+      peer.exit(3);
+      await closed;
+      expect(errors.at(-1)?.exit?.stderrTail).toBe(`${n === 5 ? 'xxxxx\n' : ''}${'y'.repeat(500)}${'z'.repeat(1_400)}`);
+    },
+  );
 
   test('of much that a server writes in place of its first message the end is kept', async () => {
     const { peer, errors, closed } = await start();
