@@ -222,6 +222,18 @@ test('a response that the host begins or ends itself costs its request alone', a
   await events.ended;
 });
 
+test('no session is left of an initialize whose response the host has begun itself', async () => {
+  await using sessions = createNodeSessions(serveFixture, { onError: () => {} });
+  await using listening = await listen(
+    createServer((request, response) => {
+      response.write(' ');
+      void sessions.handle(request, response);
+    }),
+  );
+  await expect(begin(`${listening.origin}/mcp`)).rejects.toThrow();
+  await until(() => sessions.size === 0);
+});
+
 test.each(['at once', 'late'])(
   'a request that waits for its turn on a connection leaves with it, handed over %s',
   async (when) => {

@@ -160,7 +160,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     checkPost(request);
     const messages = readMessages(body);
     if (isInitialize(messages[0] as JSONRPCMessage)) {
-      this.#begin();
+      this.#begin(response);
     } else {
       checkRevision(request);
     }
@@ -189,9 +189,12 @@ export class NodeHttpTransport implements NodeServerTransport {
     }
   }
 
-  #begin(): void {
+  #begin(response: ServerResponse): void {
     if (this.sessionId !== undefined) {
       throw new Refusal('message', 'The session is initialized already');
+    }
+    if (response.headersSent) {
+      throw new GatewayError('OPTION_INVALID', 'the host has begun the response: no session id fits in');
     }
     this.sessionId = this.#settings.sessionIdGenerator();
   }
