@@ -54,7 +54,7 @@ export class CallerServer implements EndpointServer {
   }
 
   get untilStopped(): AbortSignal {
-    return this.entry.supervisor.untilHalted;
+    return this.entry.untilStopped;
   }
 
   get restart(): ServerDefinition['restart'] {

@@ -109,17 +109,17 @@ export class CatalogEntry implements SessionOwner {
     return this.#env.find(this.#definition.id).sessions;
   }
 
+  get untilStopped(): AbortSignal {
+    return this.supervisor.untilHalted;
+  }
+
   connectAlone(caller: Caller | undefined, onProgress?: (progress: RuntimeProgress) => void): LinkTransport {
     const { id, protocol, startTimeoutMs, requestTimeoutMs } = this.#definition;
     const probeTimeoutMs = Math.min(longestProbeMs, startTimeoutMs / 4);
     this.#era ??= new ServerEra(protocol);
-    const { supervisor } = this;
     return new EraTransport({
       server: id,
-      // As it is when the connection starts.
-      get untilStopped() {
-        return supervisor.untilHalted;
-      },
+      untilStopped: () => this.untilStopped,
       era: this.#era,
       clock: this.#env.clock,
       requestTimeoutMs,

@@ -32,7 +32,7 @@ export class CurrentServer implements LinkOptions {
     return this.#now.startTimeoutMs;
   }
 
-  get untilStopped(): AbortSignal {
+  untilStopped(): AbortSignal {
     return this.#now.untilStopped;
   }
 

@@ -10,6 +10,7 @@ import {
   type Transport,
 } from '../sdk.js';
 import { type JsonPart, takesPart } from '../transport/json-part.js';
+import { abortable } from '../util/abort.js';
 import { type Exchange, Exchanges, type Response } from './exchanges.js';
 import { type Handshake, toGatewayError } from './handshake.js';
 import { type InboxReader, LinkInbox } from './link-inbox.js';
@@ -46,10 +47,10 @@ export interface LinkOptions {
   readonly watch: LinkWatchSettings | undefined;
   /** Whoever waits for an answer goes with the server: the next one has nobody to answer. */
   readonly isBound?: boolean;
-  /** Aborted by a stop that comes from now on; undefined where somebody below sees to that. */
-  readonly untilStopped?: AbortSignal | undefined;
   /** The end of a server that this one takes the place of. */
   readonly after?: Promise<void> | undefined;
+  /** Aborted by a stop that comes from now on. Undefined where nobody waits here: each connection is asked for at once. */
+  untilStopped?(): AbortSignal;
   connect(): LinkTransport;
 }
 
@@ -67,10 +68,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   #watch: LinkWatch | undefined;
   readonly #rest: LinkRest;
   #transport: LinkTransport | undefined;
-  /** What was given up while it started: who waited for that waits for the next one. */
-  #givenUp: LinkTransport | undefined;
-  /** Aborted by a stop since then. */
-  #stopped: AbortSignal | undefined;
+  /** What was given up while it started, and what those who waited for that wait for. */
+  #givenUp: { readonly transport: LinkTransport; readonly next: Promise<Handshake> } | undefined;
   /** Somebody waits for the session itself, such as for what the server offers, and not for an answer alone. */
   #isAwaited = false;
   #isClosed = false;
@@ -144,11 +143,12 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
 
   /** @internal */
   async openNext(isWanted: () => boolean): Promise<void> {
+    const stopped = this.#options.untilStopped?.();
     if (this.isEnding || this.#requests.isLost) {
-      await this.#rest.whenGone();
+      await unlessStopped(this.#rest.whenGone(), stopped);
     }
     if (this.#rest.end !== undefined) {
-      await this.#rest.end;
+      await unlessStopped(this.#rest.end, stopped);
     }
     if (isWanted()) {
       await this.#opened();
@@ -236,12 +236,15 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
 
   /** Whoever waits for a start that is under way waits for one of what `connect` gives now. */
   startOver(): void {
-    if (this.#handshake === undefined && this.#transport !== undefined) {
+    const transport = this.#transport;
+    if (this.#handshake === undefined && transport !== undefined) {
       const isAwaited = this.#isAwaited;
-      this.#givenUp = this.#transport;
-      this.#stopped = this.#options.untilStopped;
       this.#endServer();
       this.#isAwaited = isAwaited;
+      // At once: a stop that comes before the end of what was given up is one of the next one.
+      const next = this.#opened();
+      next.catch(() => {});
+      this.#givenUp = { transport, next };
     }
   }
 
@@ -318,16 +321,16 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   }
 
   async #open(): Promise<Handshake> {
-    // One that ends now may hold what the next one needs: a file, a port, a container's name.
-    await this.#rest.end;
+    try {
+      // One that ends now may hold what the next one needs: a file, a port, a container's name.
+      await unlessStopped(this.#rest.end, this.#options.untilStopped?.());
+    } catch (error) {
+      // Who comes after the stop waits for a start of its own.
+      this.#opening = undefined;
+      throw error;
+    }
     if (this.#isClosed) {
       throw this.#closedError();
-    }
-    const stopped = this.#stopped;
-    this.#stopped = undefined;
-    if (stopped?.aborted) {
-      this.#opening = undefined;
-      throw stopped.reason;
     }
     // As they are now: a reload of the catalog may change what the next connection needs.
     const { startTimeoutMs, watch } = this.#options;
@@ -359,8 +362,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
       this.#rest.begin(transport.close());
       // It may have asked something in its handshake, and the next one may ask under the same id.
       isCurrent && this.#owner.onEnd(this, undefined);
-      if (this.#givenUp === transport) {
-        return this.#opened();
+      if (this.#givenUp?.transport === transport) {
+        return this.#givenUp.next;
       }
       throw failure;
     }
@@ -416,6 +419,12 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   #error(code: GatewayError['code'], message: string): GatewayError {
     return new GatewayError(code, message, { server: this.server, delivered: false });
   }
+}
+
+/** Waits for the end of a server; rejects as soon as a stop comes that the start of the next one is not to outlive. */
+async function unlessStopped(end: Promise<void> | undefined, stopped: AbortSignal | undefined): Promise<void> {
+  await (end === undefined || stopped === undefined ? end : abortable(end, stopped));
+  stopped?.throwIfAborted();
 }
 
 /** @throws any error but of a server that wants a person to consent */

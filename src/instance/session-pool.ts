@@ -20,6 +20,8 @@ export interface SessionSettings extends LinkWatchSettings {
 export interface SessionOwner {
   /** The pool of the entry that the catalog has now. Throws when there is none. */
   readonly currentSessions: SessionPool;
+  /** Aborted by the next stop. */
+  readonly untilStopped: AbortSignal;
   /** A connection with an instance of its own. */
   connectAlone(caller: Caller | undefined, onProgress?: OnProgress): LinkTransport;
 }
@@ -149,7 +151,7 @@ export class SessionPool {
   #linkOptions(caller: Caller | undefined, onProgress: OnProgress) {
     const { id, startTimeoutMs } = this.#settings;
     const connect = () => this.#owner.connectAlone(caller, onProgress);
-    return { server: id, startTimeoutMs, watch: this.#settings, connect };
+    return { server: id, startTimeoutMs, watch: this.#settings, untilStopped: () => this.#owner.untilStopped, connect };
   }
 }
 

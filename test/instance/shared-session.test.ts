@@ -26,6 +26,7 @@ function setUp(isolation: Isolation, play: Play = {}, watch = { idleTimeoutMs: 0
     get currentSessions() {
       return pool;
     },
+    untilStopped: new AbortController().signal,
     connectAlone() {
       const server = new PlayedConnection({ ...handshake, ...play });
       if (fails !== undefined) {

@@ -36,7 +36,7 @@ async function begin({ play = {}, capabilities, params = {}, protocol = 'modern'
     clock,
     probeTimeoutMs: 1_000,
     silenceTimeoutMs: 1_000,
-    untilStopped: new AbortController().signal,
+    untilStopped: () => new AbortController().signal,
     connect() {
       const connection = new PlayedConnection({ 'server/discover': () => discovery(capabilities), ...play });
       connections.push(connection);

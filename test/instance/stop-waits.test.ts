@@ -177,44 +177,115 @@ test.each([
   expect(runs).toEqual([]);
 });
 
-describe.each(['drain', 'keep'] as const)('a start that waits as its entry is replaced, on_reload: %s,', (mode) => {
-  /** Both at once: what waits has not come to the new entry yet. */
-  async function reloadAndStop(t: Setup) {
-    const a = {
-      id: 'a',
-      ...entry,
-      on_reload: mode,
-      env: { A: 'b' },
-      runtime: { type: 'scripted' as const, script: 'a' },
-    };
-    const reloading = t.gateway.reload({ servers: [a] });
-    await t.gateway.stop('a');
-    await reloading;
-    await t.clock.advance(60_000);
-    expect(t.server('a').opens).toBe(1);
-  }
+const reloads = (['drain', 'keep'] as const).flatMap((mode) =>
+  (['caller', 'shared'] as const).map((isolation) => [mode, isolation] as const),
+);
 
-  test('is none any more after a stop of the new one, for a call', async () => {
-    await using t = setUp({ a: failsOnce }, { entry });
+describe.each(reloads)(
+  'a start that waits as its entry is replaced, on_reload: %s, isolation: %s,',
+  (mode, isolation) => {
+    /** Both at once: what waits has not come to the new entry yet. */
+    async function reloadAndStop(t: Setup) {
+      const a = {
+        id: 'a',
+        ...entry,
+        isolation,
+        on_reload: mode,
+        env: { A: 'b' },
+        runtime: { type: 'scripted' as const, script: 'a' },
+      };
+      const reloading = t.gateway.reload({ servers: [a] });
+      await t.gateway.stop('a');
+      await reloading;
+      await t.clock.advance(60_000);
+      expect(t.server('a').opens).toBe(1);
+    }
+
+    test('is none any more after a stop of the new one, for a call', async () => {
+      await using t = setUp({ a: failsOnce }, { entry: { ...entry, isolation } });
+      await using caller = await t.caller();
+      expect(await caller.request('tools/call', { name: 'a__x' })).toHaveProperty('error');
+      await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+      await settle();
+      await reloadAndStop(t);
+      expect(caller.answers(1)).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } }]);
+      expect(await caller.result('tools/call', { name: 'a__x' })).toBeDefined();
+    });
+
+    test('is none any more after a stop of the new one, for a raw connection', async () => {
+      await using t = setUp({ a: failsOnce }, { entry: { ...entry, isolation } });
+      // A shared one says in the answer to `initialize` what its start has ended with.
+      const open = () =>
+        TestCaller.open(t.gateway.connect('a')).then(
+          () => 'open',
+          ({ code, message }) => `${code} ${message}`,
+        );
+      expect(await open()).toContain('START_FAILED');
+      const opening = open();
+      await settle();
+      await reloadAndStop(t);
+      expect(await opening).toContain('SERVER_STOPPED');
+      expect(await open()).toBe('open');
+      expect(t.server('a').opens).toBe(2);
+    });
+  },
+);
+
+/** A server whose next end takes until that is let through. */
+function endSlowly({ server }: Setup) {
+  const { only } = server('a');
+  const ended = Promise.withResolvers<void>();
+  const close = only.close.bind(only);
+  only.close = () => ended.promise.then(close);
+  return ended.resolve;
+}
+
+describe.each(['caller', 'shared', 'principal', 'request'] as const)('a stop, isolation: %s,', (isolation) => {
+  test('ends the start of who waits for the end of a server that a reload gives up, and not of who comes after it', async () => {
+    const initialized = { protocolVersion: '2025-11-25', capabilities: { tools: {} } };
+    const script: Script = { ...good, on: { initialize: () => (t.server('a').opens === 1 ? hold : initialized) } };
+    await using t = setUp({ a: script }, { entry: { ...entry, protocol: 'legacy', isolation: 'caller' } });
     await using caller = await t.caller();
-    expect(await caller.request('tools/call', { name: 'a__x' })).toHaveProperty('error');
     await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await t.server('a').request('initialize');
+    const end = endSlowly(t);
+    const runtime = { type: 'scripted' as const, script: 'a' };
+    const reloading = t.gateway.reload({ servers: [{ id: 'a', ...entry, isolation, env: { A: 'b' }, runtime }] });
     await settle();
-    await reloadAndStop(t);
+    const stopping = t.gateway.stop('a', { graceMs: 0 });
+    await settle();
+    const next = caller.request('tools/call', { name: 'a__x' });
+    await settle();
+    const opens = t.server('a').opens;
+    end();
+    await t.clock.advance(60_000);
+    await Promise.all([reloading, stopping]);
     expect(caller.answers(1)).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } }]);
-    expect(await caller.result('tools/call', { name: 'a__x' })).toBeDefined();
-  });
-
-  test('is none any more after a stop of the new one, for a raw connection', async () => {
-    await using t = setUp({ a: failsOnce }, { entry });
-    const start = () => new TestCaller(t.gateway.connect('a')).transport.start();
-    await expect(start()).rejects.toMatchObject({ code: 'START_FAILED' });
-    const starting = start();
-    starting.catch(() => {});
-    await settle();
-    await reloadAndStop(t);
-    await expect(starting).rejects.toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
-    await start();
-    expect(t.server('a').opens).toBe(2);
+    expect(await next).toHaveProperty('result');
+    expect([opens, t.server('a').opens]).toEqual([1, 2]);
   });
 });
+
+test.each(['caller', 'shared', 'principal'])(
+  'a call that waits for the end of a server, isolation: %s, is told at once of a second stop',
+  async (isolation) => {
+    await using t = setUp({ a: good }, { entry: { ...entry, isolation } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    const end = endSlowly(t);
+    const stopping = t.gateway.stop('a', { graceMs: 0 });
+    await settle();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    const early = caller.answers(1);
+    const again = t.gateway.stop('a', { graceMs: 0 });
+    await settle();
+    const answers = caller.answers(1);
+    end();
+    await t.clock.advance(60_000);
+    await Promise.all([stopping, again]);
+    expect(early).toEqual([]);
+    expect(answers).toMatchObject([{ error: { data: { code: 'SERVER_STOPPED', delivered: false } } }]);
+    expect(t.server('a').opens).toBe(1);
+  },
+);

@@ -27,8 +27,8 @@ export interface EraConnection extends LinkTransport, ShakenServer {}
 export interface EraTransportOptions extends EraHandshakeSettings {
   /** For what no request of the connection is sent for, in milliseconds. */
   readonly requestTimeoutMs: number;
-  /** Aborted by a stop: what it has ended is not started afresh. */
-  readonly untilStopped: AbortSignal;
+  /** Aborted by a stop that comes from now on: what it has ended is not started afresh. */
+  untilStopped(): AbortSignal;
   /** @param since - from when on the time counts in which the server has to find a place, where not from now on */
   connect(since?: number): EraConnection;
 }
@@ -98,7 +98,7 @@ export class EraTransport implements LinkTransport {
 
   /** May be called again by whoever takes over a connection that was started ahead, and hears now what has come since. */
   start(): Promise<void> {
-    this.#stopped ??= this.#options.untilStopped;
+    this.#stopped ??= this.#options.untilStopped();
     this.#starting ??= this.#inner.start();
     if (this.onmessage !== undefined) {
       for (let next = this.#unheard?.take(); next !== undefined; next = this.#unheard?.take()) {
