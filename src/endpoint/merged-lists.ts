@@ -235,7 +235,7 @@ export class MergedLists {
       },
       (error: unknown) => {
         // An interceptor that is done with what nobody waits for says nothing of its server.
-        const isGivenUp = signal.aborted && error === signal.reason && !(late && isAsked);
+        const isGivenUp = signal.aborted && (!isAsked || (error === signal.reason && !late));
         isGivenUp || this.#miss(server, kind, error, isAsked, isShown);
         late && !this.#runs(server) && this.#stopped(server.id);
         return missing;

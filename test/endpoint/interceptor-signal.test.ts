@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { InterceptedRequest, Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
@@ -227,6 +228,17 @@ describe('the signal of an interceptor of a list', () => {
     await t.clock.advance(3_600_000);
     expect(t.events.filter(({ type }) => type === 'list-incomplete')).toEqual([]);
     expect(t.server('one').opens + t.server('two').opens).toBe(0);
+  });
+
+  test('aborts what an interceptor waits for by it, whose own error is no word of the server', async () => {
+    const { intercept, entered } = watching('tools/list', ({ signal }) => sleep(3_600_000, {}, { signal }));
+    await using t = setUp({ one: server() }, { intercept });
+    await using caller = await t.caller();
+    await caller.send({ id: 7, method: 'tools/list' });
+    await entered;
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 7 } });
+    await settle();
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toEqual([]);
   });
 
   test('aborts at list_timeout, for the part that is missing alone', async () => {
