@@ -202,7 +202,8 @@ export class TaskJudge {
     for (const sent of this.#watched.keys()) {
       const call = this.#watchedCall(sent);
       // Perhaps it was just refused, as its caller cannot answer what the server asks: the refusal is not heard.
-      sent.cancelled && sent.method === 'tasks/result' && call && this.#mayCancel.add(call);
+      const isUnheard = sent.cancelled || !isThere(sent.member);
+      isUnheard && sent.method === 'tasks/result' && call && this.#mayCancel.add(call);
     }
     for (const instance of instances) {
       for (const { params } of instance.requests('tasks/cancel')) {
