@@ -191,7 +191,8 @@ export class StreamableWire implements Wire {
     }
     const modern = version !== undefined;
     const open = new OpenRequest(request, exchange, { modern, replay: token !== undefined });
-    if (request.method === 'tools/call') open.again = () => differing(written, write(), send);
+    // What a stream is resumed for was delivered.
+    if (request.method === 'tools/call' && token === undefined) open.again = () => differing(written, write(), send);
     this.#open.set(request.id, open);
     const cancel = () => open.cancel();
     options.requestSignal?.addEventListener('abort', cancel, { once: true });
@@ -369,10 +370,12 @@ export class StreamableWire implements Wire {
     // A list may have come since it was sent.
     let next = again();
     let cursor: unknown;
-    for (let page = 0; next === undefined && page < mostPages && !open.over; page += 1) {
+    // Until there is no other page: a cursor that comes again ends the list.
+    const asked = new Set<unknown>();
+    while (next === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
+      asked.add(cursor);
       cursor = await this.#learnTools(open, version, cursor, step, onNoAccess);
       next = again();
-      if (cursor === undefined) break;
     }
     if (next === undefined) return false;
     open.goOn(next);
