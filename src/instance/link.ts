@@ -178,6 +178,11 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     return isEnding ? undefined : id;
   }
 
+  /** Nobody waits for an answer any more, as there will be none. @returns whether the server may know of the request */
+  giveUp(id: RequestId): boolean {
+    return this.#requests.forget(id) === 'sent';
+  }
+
   /** Forgets a request and tells the server. A late answer goes nowhere. */
   cancel(id: RequestId, params: Params | undefined): void {
     const was = this.#requests.forget(id);

@@ -490,7 +490,7 @@ test('a subscription that is cancelled before a stateless server has acknowledge
 });
 
 test('a call that comes while the server is being stopped is answered with that', async () => {
-  for (let turns = 0; turns < 8; turns += 1) {
+  for (let turns = 0; turns < 10; turns += 1) {
     await using setup = setUp({ one: scripts.stateless() });
     await (await legacy(setup)).close();
     await using caller = await modern(setup);

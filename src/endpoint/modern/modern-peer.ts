@@ -135,6 +135,10 @@ export class ModernPeer {
   failAll(reason: GatewayError): void {
     this.#sessions.failAll(reason);
     this.#listens.finishAll();
+    // They know best what their servers have got, and tell whatever works on it.
+    for (const { peer } of this.#sessions.all) {
+      peer.failAll(reason);
+    }
     for (const call of this.#calls.all) {
       this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
     }
@@ -142,10 +146,6 @@ export class ModernPeer {
       reply(toErrorResponse(id, reason, reason.message, 'unknown'));
     }
     this.#taskRequests.clear();
-    // Whatever works on what is answered now.
-    for (const { peer } of this.#sessions.all) {
-      peer.failAll(reason);
-    }
   }
 
   async close(): Promise<void> {

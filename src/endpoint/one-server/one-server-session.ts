@@ -94,7 +94,8 @@ export class OneServerSession implements SessionPeer, LinkOwner {
 
   failAll(reason: GatewayError): void {
     for (const [id, { linkId }] of [...this.#open]) {
-      this.#answer(id, toErrorResponse(id, reason, reason.message, linkId === undefined ? false : 'unknown'));
+      const mayBeKnown = linkId !== undefined && this.#link.giveUp(linkId);
+      this.#answer(id, toErrorResponse(id, reason, reason.message, mayBeKnown ? 'unknown' : false));
     }
   }
 
