@@ -4,7 +4,6 @@ import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { AskedLists } from './asked-lists.js';
-import type { OpenCall } from './calls.js';
 import { ChangedLists } from './changed-lists.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
 import type { EndpointServer } from './endpoint-server.js';
@@ -14,6 +13,7 @@ import { allListKinds, type ListItem, type ListKind, listKinds } from './list-ki
 import { ListPages, type MergedList, type Page } from './list-pages.js';
 import { MissingServers } from './missing-servers.js';
 import type { CallerNames } from './names.js';
+import type { OpenCall } from './open-call.js';
 import type { PeerExtra } from './peer.js';
 import type { ResourceOwners } from './resource-owners.js';
 import type { ServerLinks } from './server-links.js';
