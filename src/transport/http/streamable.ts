@@ -1,16 +1,9 @@
 import { GatewayError } from '../../errors.js';
-import {
-  isNotification,
-  isRequest,
-  isResponse,
-  type JSONRPCMessage,
-  type JSONRPCRequest,
-  type RequestId,
-} from '../../sdk.js';
+import { isNotification, isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
 import { findNamed, isAnswerTo } from '../json-rpc.js';
-import { modernErrors, modernVersion, onlyEnvelope } from '../modern.js';
+import { modernErrors, modernVersion } from '../modern.js';
 import { noAnswer, pageOf, readRefusal, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
@@ -20,6 +13,7 @@ import { type AccessRemedy, Exchange } from './exchange.js';
 import { asksForLife } from './health.js';
 import { ListeningStream } from './listening.js';
 import { OpenRequest } from './open-request.js';
+import { differing, sendAgain, toolsRequest } from './send-again.js';
 import { cancelledId, SendingOrder } from './sending-order.js';
 import { meansForgotten } from './session-lost.js';
 import { mediaType, type Step, statusError } from './status.js';
@@ -33,9 +27,6 @@ import {
   type Wire,
   type WireOptions,
 } from './wire.js';
-
-/** A server that pages for ever must not keep a call for ever. */
-const mostPages = 1_000;
 
 /**
  * MCP over Streamable HTTP, of the revisions from 2025-03-26 to 2025-11-25 with its sessions, and of 2026-07-28 without:
@@ -165,7 +156,7 @@ export class StreamableWire implements Wire {
     // Before the server has spoken, the same finds out how to speak with it, for somebody who waits.
     const onNoAccess = this.#spoken && asksForLife(message) ? 'renew' : 'ask';
     const write = () => (version === undefined ? this.#session.headers() : this.#era.write(message, version));
-    const send = (written: Headers) =>
+    const send = (written: Readonly<Record<string, string>>) =>
       new Exchange(this.#options, {
         url,
         method: 'POST',
@@ -367,16 +358,7 @@ export class StreamableWire implements Wire {
     // A server that refuses the second one means something else.
     open.again = undefined;
     if (again === undefined || version === undefined) return false;
-    // A list may have come since it was sent.
-    let next = again();
-    let cursor: unknown;
-    // Until there is no other page: a cursor that comes again ends the list.
-    const asked = new Set<unknown>();
-    while (next === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
-      asked.add(cursor);
-      cursor = await this.#learnTools(open, version, cursor, step, onNoAccess);
-      next = again();
-    }
+    const next = await sendAgain(open, again, (cursor) => this.#learnTools(open, version, cursor, step, onNoAccess));
     if (next === undefined) return false;
     open.goOn(next);
     return true;
@@ -390,9 +372,7 @@ export class StreamableWire implements Wire {
     step: Step,
     onNoAccess: AccessRemedy,
   ): Promise<unknown> {
-    // The call has been answered, and its id is free.
-    const params = { ...(cursor !== undefined && { cursor }), _meta: onlyEnvelope(open.request.params?._meta) };
-    const request = { jsonrpc: '2.0', id: open.request.id, method: 'tools/list', params } as JSONRPCRequest;
+    const request = toolsRequest(open.request, cursor);
     const name = `POST ${request.method}`;
     const exchange = new Exchange(this.#options, {
       url: this.#options.url,
@@ -413,13 +393,6 @@ export class StreamableWire implements Wire {
     await this.#answered(list, { ...step, name }, onNoAccess, {}).catch(() => {});
     return next;
   }
-}
-
-type Headers = Readonly<Record<string, string>>;
-
-/** Sends what has other headers now than before. */
-function differing(before: Headers, now: Headers, send: (now: Headers) => Exchange): Exchange | undefined {
-  return JSON.stringify(before) === JSON.stringify(now) ? undefined : send(now);
 }
 
 const postHeaders = {
