@@ -153,7 +153,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
 
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail(reason: GatewayError): GatewayError {
-    const redacted = this.#redactor.error(withStderr(reason, this.#transport?.stderrTail ?? ''));
+    const redacted = this.#redactor.error(withTail(reason, this.#transport?.stderrTail ?? ''));
     if (this.#transport === undefined || (this.#transport.ended && this.endExpected)) {
       // It is not there yet, or its end was no failure until now.
       this.#fail(redacted);
@@ -367,8 +367,8 @@ export class Instance implements StrictTransportListener, PhaseListener {
   }
 }
 
-/** The reason with what the server has written to stderr: that says most of what it waited for. */
-function withStderr(reason: GatewayError, stderrTail: string): GatewayError {
+/** The reason with what the server has written beside its messages: that says most of what it waited for. */
+function withTail(reason: GatewayError, stderrTail: string): GatewayError {
   return reason.exit !== undefined || stderrTail.trim() === ''
     ? reason
     : copyError(reason, { message: messageOf(reason) + tailSuffix(stderrTail), exit: { stderrTail } });

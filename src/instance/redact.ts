@@ -1,5 +1,5 @@
 import { type GatewayError, tailSuffix } from '../errors.js';
-import { withoutControls } from '../transport/stderr-tail.js';
+import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { redact } from '../util/redact.js';
 

@@ -12,8 +12,8 @@ import { isJsonRpcMessage, isProgress } from './json-rpc.js';
 import { LineReader } from './line-reader.js';
 import { LineWriter } from './line-writer.js';
 import { parseLine } from './message-json.js';
+import { OutputTail } from './output-tail.js';
 import type { PiecedBytes } from './pieced-bytes.js';
-import { StderrTail } from './stderr-tail.js';
 import { describeExit, type StreamPeer } from './stream-peer.js';
 
 export interface StreamTransportOptions {
@@ -51,7 +51,7 @@ export class StreamTransport implements RuntimeTransport {
   readonly #writer: LineWriter;
   #noise = { lines: 0, characters: 0 };
   /** Until the first message. */
-  #firstWords: StderrTail | undefined = new StderrTail(firstWordsBytes);
+  #firstWords: OutputTail | undefined = new OutputTail(firstWordsBytes);
   #started = false;
   #ending: Promise<void> | undefined;
   #endReason: GatewayError | undefined;

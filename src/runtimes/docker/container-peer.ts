@@ -1,7 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import { farOutput, type OutputPatience, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
@@ -60,7 +60,7 @@ export class ContainerPeer implements StreamPeer {
 
   readonly #options: ContainerPeerOptions;
   readonly #output: Demultiplexer;
-  readonly #tail: StderrTail;
+  readonly #tail: OutputTail;
   readonly #connectionEnded: Promise<void>;
   /** The end of the container itself. */
   readonly #ended: Promise<PeerExit>;
@@ -75,7 +75,7 @@ export class ContainerPeer implements StreamPeer {
     const { connection, stderrTailBytes } = options;
     this.#options = options;
     this.patience = options.engine.socketPath === undefined ? farOutput : undefined;
-    this.#tail = new StderrTail(stderrTailBytes);
+    this.#tail = new OutputTail(stderrTailBytes);
     this.#output = new Demultiplexer(connection, (chunk) => {
       this.#tail.push(chunk);
       // A copy: who reads here may take its time.

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import { StderrTail } from '../../transport/stderr-tail.js';
+import { OutputTail } from '../../transport/output-tail.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
@@ -136,7 +136,7 @@ export class JobRun {
   /** The last lines that the container has written, likewise: of these the last bytes, or as much as came in time. */
   async logEnd(lines: number, bytes: number, pod = this.#pods[0]): Promise<string> {
     if (pod === undefined) return '';
-    const tail = new StderrTail(bytes);
+    const tail = new OutputTail(bytes);
     // Without limitBytes, which counts from the start of these lines: the last ones tell the most.
     const { ref, options } = this.#logOf(pod, { tailLines: String(lines) });
     await this.claim.cluster.textInPieces(ref, (piece) => tail.push(piece), options).catch(() => {});

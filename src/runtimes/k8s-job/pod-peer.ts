@@ -1,6 +1,6 @@
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { Clock } from '../../options.js';
-import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import { farOutput, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
@@ -45,7 +45,7 @@ export class PodPeer implements StreamPeer {
   readonly #socket: ChannelSocket;
   readonly #source: Readable;
   readonly #clock: Clock;
-  readonly #tail: StderrTail;
+  readonly #tail: OutputTail;
   #stopping = false;
 
   constructor({ run, pod, socket, early, clock, stderrTailBytes }: PodPeerOptions) {
@@ -53,7 +53,7 @@ export class PodPeer implements StreamPeer {
     this.#podUid = pod.metadata.uid;
     this.#socket = socket;
     this.#clock = clock;
-    this.#tail = new StderrTail(stderrTailBytes);
+    this.#tail = new OutputTail(stderrTailBytes);
     this.stdin = socket.writable(channels.stdin);
     this.stderr = new OptionalReadable();
     if (early.others !== '') this.#readStderr(Buffer.from(`${early.others}\n`));

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { type ExitInfo, GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import { OptionalReadable, StderrTail } from '../../transport/stderr-tail.js';
+import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { heldOpen } from '../../util/held-open.js';
@@ -44,7 +44,7 @@ export class ChildPeer implements StreamPeer {
 
   readonly #child: ChildProcess;
   readonly #options: ChildPeerOptions;
-  readonly #tail: StderrTail;
+  readonly #tail: OutputTail;
   /** Only when somebody has asked for it. */
   #stderr: OptionalReadable | undefined;
   #hasExited = false;
@@ -64,7 +64,7 @@ export class ChildPeer implements StreamPeer {
     }
     this.pid = child.pid as number;
     this.#options = options;
-    this.#tail = new StderrTail(options.stderrTailBytes);
+    this.#tail = new OutputTail(options.stderrTailBytes);
     this.exited = new Promise((resolve) => {
       const ended = () => {
         const { exitCode: code, signalCode: signal } = child;

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { withoutControls } from '../../../transport/stderr-tail.js';
+import { withoutControls } from '../../../transport/output-tail.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import { EngineError } from './engine.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { OptionalReadable, StderrTail } from '../../src/transport/stderr-tail.js';
+import { OptionalReadable, OutputTail } from '../../src/transport/output-tail.js';
 
 describe('what a server writes to stderr', () => {
   test.each([
@@ -8,7 +8,7 @@ describe('what a server writes to stderr', () => {
     ['the end of its last line, when that is too long', 9, ['one\n', 'a very long line\n'], 'ong line\n'],
     ['the end of what has no line', 5, ['abcdefghij'], 'fghij'],
   ])('is kept: %s', (_what, bytes, chunks, kept) => {
-    const tail = new StderrTail(bytes);
+    const tail = new OutputTail(bytes);
     for (const chunk of chunks) tail.push(Buffer.from(chunk));
     expect(String(tail)).toBe(kept);
   });

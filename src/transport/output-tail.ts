@@ -10,8 +10,8 @@ export function withoutControls(text: string): string {
   return text.replaceAll('\r\n', '\n').replace(unsafe, '');
 }
 
-/** Keeps the end of what a server wrote to stderr. */
-export class StderrTail {
+/** Keeps the end of what a server writes beside its messages. */
+export class OutputTail {
   readonly #maxBytes: number;
   #chunks: Buffer[] = [];
   #bytes = 0;
