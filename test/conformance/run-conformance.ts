@@ -65,47 +65,47 @@ export function runConformance(url: string, options: ConformanceOptions = {}): P
   const { requirements, expectedFailures, suite = 'active' } = options;
   const what = requirements === undefined ? ['--suite', suite] : ['--requirements', requirements];
   const known = expectedFailures === undefined ? [] : ['--expected-failures', expectedFailures];
-  return run(['server', '--url', url, ...what, ...known], 'server-', options);
+  const program = requirements === undefined ? tool : laterTool;
+  return run(program, ['server', '--url', url, ...what, ...known], 'server-', options);
 }
 
 /** Runs a client scenario of the conformance tool, as a rule with the program of `test/fixtures/conformance/client.ts`. */
 export function runClientConformance(
   scenario: string,
-  options: ConformanceOptions & { readonly command?: string } = {},
+  { command = commandOf('client.ts') }: { readonly command?: string } = {},
 ): Promise<ConformanceResult> {
-  return runClient(scenario, programOf('client.ts'), options);
+  return run(tool, clientArguments(scenario, command), '', {});
 }
 
 /** The same for a scenario of the later tool, with `test/fixtures/conformance/stateless-client.ts`. */
 export function runStatelessClientConformance(scenario: string): Promise<ConformanceResult> {
-  return runClient(scenario, programOf('stateless-client.ts'), { requirements: '2026-07-28' });
+  return run(laterTool, clientArguments(scenario, commandOf('stateless-client.ts')), '', {});
 }
 
-function programOf(name: string): string {
-  const path = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url));
+function commandOf(program: string): string {
+  const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url));
   const flags = ['--no-warnings', '--experimental-transform-types', '--import', path('support/resolve-sources.mjs')];
-  return [process.execPath, ...flags, path(`fixtures/conformance/${name}`)].join(' ');
+  return [process.execPath, ...flags, path(`fixtures/conformance/${program}`)].join(' ');
 }
 
-function runClient(
-  scenario: string,
-  command: string,
-  options: ConformanceOptions & { readonly command?: string },
-): Promise<ConformanceResult> {
+function clientArguments(scenario: string, command: string): readonly string[] {
   // Its own limit of 30 s is not enough for a client on a busy machine.
-  const args = ['--command', options.command ?? command, '--scenario', scenario, '--timeout', '90000'];
-  return run(['client', ...args], '', options);
+  return ['client', '--command', command, '--scenario', scenario, '--timeout', '90000'];
 }
 
-/** Runs the tool with `args`; each folder of its results is named `prefix`, scenario, time. */
-async function run(args: readonly string[], prefix: string, options: ConformanceOptions): Promise<ConformanceResult> {
+/** Runs a tool with `args`; each folder of its results is named `prefix`, scenario, time. */
+async function run(
+  program: string,
+  args: readonly string[],
+  prefix: string,
+  { timeoutMs = 120_000 }: Pick<ConformanceOptions, 'timeoutMs'>,
+): Promise<ConformanceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
   try {
-    const program = options.requirements === undefined ? tool : laterTool;
     const child = spawn(process.execPath, [program, ...args, '--output-dir', folder], {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: options.timeoutMs ?? 120_000,
+      timeout: timeoutMs,
       killSignal: 'SIGKILL',
     });
     const exit = new Promise<number | null>((resolve, reject) => {
