@@ -53,9 +53,12 @@ async function compile(files: Readonly<Record<string, string>>, options: object)
 }
 
 test.each([
-  ['node16, ESM', 'program.mts', { module: 'node16', moduleResolution: 'node16' }],
-  ['node16, CommonJS', 'program.cts', { module: 'node16', moduleResolution: 'node16' }],
-  ['bundler', 'program.ts', { module: 'esnext', moduleResolution: 'bundler' }],
-])('TypeScript projects with %s use the types of both entries, with clients of both SDKs', async (_, file, options) => {
-  expect(await compile({ [file]: program }, options)).toBe('');
-});
+  // Both kinds in one run of the compiler, which resolves what each of them imports in its own way.
+  ['node16, ESM and CommonJS', ['program.mts', 'program.cts'], { module: 'node16', moduleResolution: 'node16' }],
+  ['bundler', ['program.ts'], { module: 'esnext', moduleResolution: 'bundler' }],
+])(
+  'TypeScript projects with %s use the types of both entries, with clients of both SDKs',
+  async (_, files, options) => {
+    expect(await compile(Object.fromEntries(files.map((file) => [file, program])), options)).toBe('');
+  },
+);
