@@ -3,7 +3,7 @@ import { count } from '../support/counts.js';
 import { playSchedules } from '../support/play-schedules.js';
 import { Schedule } from './lists-model/schedule.js';
 
-const runs = count(100, 2_000);
+const runs = count(200, 2_000);
 // In the short form the same schedules each time: what is rare is looked for by the long one, with others each time.
 const seed = Number(process.env.TEST_SEED ?? count(1, Date.now() % 2 ** 31));
 const happenings = [
