@@ -5,6 +5,7 @@ import { GatewayError } from './errors.js';
 import type { GatewayOptions, ServerDescription } from './gateway-api.js';
 import type { Redactor } from './instance/redact.js';
 import type { RuntimeFactory } from './runtime.js';
+import { textOf } from './util/text-of.js';
 
 /** What is needed to say what an entry would start. */
 export interface Describable {
@@ -35,7 +36,7 @@ export class Authorizer {
       description = describe(entry);
     } catch (error) {
       const { id, runtime } = entry.definition;
-      const text = `the runtime "${runtime.type}" cannot say what it would start: ${error instanceof Error ? error.message : String(error)}`;
+      const text = `the runtime "${runtime.type}" cannot say what it would start: ${textOf(error)}`;
       const options = { server: id, delivered: false };
       return Promise.reject(new GatewayError('NOT_AUTHORIZED', entry.redactor.text(text), options));
     }

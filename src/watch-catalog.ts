@@ -11,6 +11,7 @@ import { type Clock, systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
 import { once } from './util/once.js';
 import { tell } from './util/tell.js';
+import { textOf } from './util/text-of.js';
 
 /** What a watcher has done. */
 export type WatchEvent =
@@ -263,7 +264,5 @@ class Watch {
 }
 
 function toGatewayError(error: unknown): GatewayError {
-  return GatewayError.is(error)
-    ? error
-    : new GatewayError('CATALOG_INVALID', error instanceof Error ? error.message : String(error), { cause: error });
+  return GatewayError.is(error) ? error : new GatewayError('CATALOG_INVALID', textOf(error), { cause: error });
 }

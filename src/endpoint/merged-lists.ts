@@ -3,6 +3,7 @@ import type { GatewayEvent } from '../events.js';
 import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
+import { textOf } from '../util/text-of.js';
 import { AskedLists } from './asked-lists.js';
 import { ChangedLists } from './changed-lists.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
@@ -373,5 +374,5 @@ function toMessage(error: unknown, method: string): string {
   if (error instanceof ServerError) {
     return `"${error.server}": ${method} was answered with error ${error.error.code}`;
   }
-  return error instanceof Error ? error.message : String(error);
+  return textOf(error);
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { GatewayError } from '../errors.js';
+import { textOf } from '../util/text-of.js';
 
 /** What has a qualified name. */
 export type NameKind = 'tool' | 'prompt';
@@ -74,7 +75,7 @@ function nameBy(naming: NamingFunction, origin: Parameters<NamingFunction>[0]): 
     return naming(origin);
   } catch (error) {
     const { server, kind, name } = origin;
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = textOf(error);
     const message = `the option names failed for the ${kind} ${JSON.stringify(name)}: ${detail}`;
     throw new GatewayError('OPTION_INVALID', message, { server, cause: error, delivered: false });
   }

@@ -1,5 +1,6 @@
 import type { CheckResult } from '../runtime.js';
 import { abortable } from '../util/abort.js';
+import { textOf } from '../util/text-of.js';
 import type { InstanceEnvironment } from './instance.js';
 import { createContext } from './open-transport.js';
 import { problemOf, type Room } from './room.js';
@@ -34,6 +35,6 @@ export async function checkServer(server: CheckedServer, signal: AbortSignal): P
     return { ok, problems: problems.map((problem) => redactor.text(problem)) };
   } catch (error) {
     signal.throwIfAborted();
-    return { ok: false, problems: [redactor.text(error instanceof Error ? error.message : String(error))] };
+    return { ok: false, problems: [redactor.text(textOf(error))] };
   }
 }

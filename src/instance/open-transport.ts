@@ -6,6 +6,7 @@ import { abortable } from '../util/abort.js';
 import { causesOf } from '../util/causes.js';
 import { copyError } from '../util/copy-error.js';
 import { secretsOf } from '../util/credentials.js';
+import { textOf } from '../util/text-of.js';
 import type { Redactor } from './redact.js';
 import { StrictTransport } from './strict-transport.js';
 
@@ -132,7 +133,7 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
       options.onAbandoned(opening.then((late) => late.close()).catch(() => {}));
       throw withStack(either.reason);
     }
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = textOf(error);
     const failure = GatewayError.is(error)
       ? // Nothing could be handed to a server that did not start.
         copyError(error, { delivered: false })

@@ -4,6 +4,7 @@ import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../
 import { handedOver } from '../transport/handed-over.js';
 import { infoFor, takesPart } from '../transport/json-part.js';
 import { copyError } from '../util/copy-error.js';
+import { textOf } from '../util/text-of.js';
 import { EarlyMessages } from './early-messages.js';
 import type { Redactor } from './redact.js';
 
@@ -278,7 +279,7 @@ export class StrictTransport {
     if (GatewayError.is(error)) {
       return this.#redactor.error(error);
     }
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = textOf(error);
     return this.#redactor.error(
       new GatewayError(code ?? 'MESSAGE_INVALID', `${what}: ${detail}`, { server: this.#server, cause: error }),
     );

@@ -2,9 +2,10 @@ import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions } from '../sdk.js';
 import { isResponse } from '../sdk.js';
+import { messageOf } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
-import { ChoosingWire, type HttpMode, plain } from './http/choosing-wire.js';
+import { ChoosingWire, type HttpMode } from './http/choosing-wire.js';
 import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
 import type { HttpMessageInfo, WireOptions } from './http/wire.js';
@@ -170,7 +171,7 @@ export class HttpTransport implements RuntimeTransport {
     const reason = this.#ended;
     if (reason?.code !== 'SESSION_LOST' || !GatewayError.is(error) || error.code !== 'TRANSPORT_CLOSED') return error;
     const { exit, cause, status } = reason;
-    return this.#error('SESSION_LOST', plain(reason), { exit, cause, status, delivered: error.delivered });
+    return this.#error('SESSION_LOST', messageOf(reason), { exit, cause, status, delivered: error.delivered });
   }
 
   #toJson(message: JSONRPCMessage): string {

@@ -1,3 +1,5 @@
+import { textOf } from './text-of.js';
+
 /**
  * Waits for the end of each; what could not be stopped is told once all have come to their end.
  *
@@ -10,7 +12,7 @@ export async function allStopped(stops: readonly Promise<unknown>[]): Promise<vo
     throw failures[0];
   }
   if (failures.length > 1) {
-    const all = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
+    const all = failures.map(textOf);
     throw new AggregateError(failures, `several instances could not be stopped: ${all.join('; ')}`);
   }
 }

@@ -5,6 +5,7 @@ import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import { farOutput, type OutputPatience, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
+import { textOf } from '../../util/text-of.js';
 import { Demultiplexer } from './engine/demultiplexer.js';
 import type { ContainerEnd, Engine, Waiting } from './engine/engine.js';
 import { toExit } from './exit-reason.js';
@@ -143,7 +144,7 @@ export class ContainerPeer implements StreamPeer {
       released(true);
     } catch (cause) {
       released(false);
-      const detail = cause instanceof Error ? cause.message : String(cause);
+      const detail = textOf(cause);
       throw new GatewayError('STOP_FAILED', `the container ${id.slice(0, 12)} may still be there: ${detail}`, {
         server,
         cause,

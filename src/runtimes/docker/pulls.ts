@@ -1,6 +1,7 @@
 import type { Clock } from '../../options.js';
 import type { RuntimeProgress } from '../../runtime.js';
 import { abortable } from '../../util/abort.js';
+import { textOf } from '../../util/text-of.js';
 import { findCredentials } from './credentials.js';
 import type { Environment } from './engine/docker-config.js';
 import { type Engine, EngineError } from './engine/engine.js';
@@ -93,7 +94,7 @@ export class Pulls {
 
 /** Engines have one status for every failure of a pull, and tell what it was in words. */
 function explain(error: unknown, image: string, { registry }: ImageName, problem: string | undefined): EngineError {
-  const said = error instanceof Error ? error.message : String(error);
+  const said = textOf(error);
   const refused =
     /unauthorized|denied|authentication required|no basic auth|invalid username\/password|\b403\b|\b401\b/i;
   const note = problem === undefined ? '' : ` (${problem})`;

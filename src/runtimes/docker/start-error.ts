@@ -1,4 +1,5 @@
 import { GatewayError } from '../../errors.js';
+import { textOf } from '../../util/text-of.js';
 import { EngineError } from './engine/engine.js';
 import { explainProgram } from './exit-reason.js';
 import type { DockerSpec } from './spec.js';
@@ -8,7 +9,7 @@ export function toStartError(error: unknown, spec: DockerSpec, server: string): 
   if (GatewayError.is(error)) {
     return error;
   }
-  const said = error instanceof Error ? error.message : String(error);
+  const said = textOf(error);
   if (!(error instanceof EngineError) || error.status === undefined) {
     return new GatewayError('START_FAILED', said, { server, cause: error });
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../../options.js';
 import { OutputTail } from '../../transport/output-tail.js';
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
+import { textOf } from '../../util/text-of.js';
 import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
@@ -211,7 +212,7 @@ export class JobRun {
         return;
       } catch (error) {
         if (tries === deleteTries || isFailure(error, 'forbidden', 'unauthorized')) {
-          const why = error instanceof Error ? error.message : String(error);
+          const why = textOf(error);
           throw this.#stopFailed(`the Job ${this.names.job} could not be deleted: ${why}`, error);
         }
         await pause(2 ** tries * 250, undefined, this.clock);

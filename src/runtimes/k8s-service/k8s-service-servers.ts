@@ -5,8 +5,9 @@ import { Connections, type TlsOptions } from '../../transport/http/connections.j
 import type { Authorizer } from '../../transport/http/exchange.js';
 import { loadUndici } from '../../transport/http/load.js';
 import { abortable } from '../../util/abort.js';
+import { messageOf } from '../../util/copy-error.js';
 import { createHeaders, type HeadersFunction } from '../shared/http-headers.js';
-import { plainMessage, toHttpStartError } from '../shared/http-start.js';
+import { toHttpStartError } from '../shared/http-start.js';
 import { findMissingAccess } from '../shared/kubernetes/check-access.js';
 import { Clusters } from '../shared/kubernetes/clusters.js';
 import type { KubernetesOptions } from '../shared/kubernetes/kube-config.js';
@@ -88,7 +89,7 @@ export class K8sServiceServers {
       return await askServer(await abortable(held.opening, signal), spec, headers, signal);
     } catch (error) {
       signal.throwIfAborted();
-      if (GatewayError.is(error)) return { ok: false, problems: [plainMessage(error)] };
+      if (GatewayError.is(error)) return { ok: false, problems: [messageOf(error)] };
       if (error instanceof KubernetesError) return { ok: false, problems: [error.message] };
       throw error;
     } finally {

@@ -2,6 +2,7 @@ import { type AuthInfo, GatewayError } from '../../errors.js';
 import { loadAuth, type OAuthClientProvider } from '../../sdk.js';
 import type { Authorizer, Challenge } from '../../transport/http/exchange.js';
 import { showUrl } from '../../transport/http/status.js';
+import { textOf } from '../../util/text-of.js';
 import { NobodyToAsk, needsPerson, type Tokens, telling, withoutPerson, withoutTokens } from './provider-views.js';
 
 type Auth = Awaited<ReturnType<typeof loadAuth>>;
@@ -166,7 +167,7 @@ function failed(server: string, message: string, cause: unknown): GatewayError {
 async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider, held: Tokens) {
   const now = await (async () => provider.tokens())().catch(() => undefined);
   const secrets = [held, now].flatMap((tokens) => [tokens?.access_token, tokens?.refresh_token]).filter(Boolean);
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = textOf(cause);
   const hidden = secrets.reduce<string>((text, value) => text.replaceAll(value as string, '***'), message);
   return failed(server, `${what}: ${hidden}`, hidden === message ? cause : new Error(hidden));
 }

@@ -6,8 +6,10 @@ import { Connections, type TlsOptions } from '../../transport/http/connections.j
 import { findProblem } from '../../transport/http/reachability.js';
 import { HttpTransport } from '../../transport/http-transport.js';
 import { abortable } from '../../util/abort.js';
+import { messageOf } from '../../util/copy-error.js';
+import { textOf } from '../../util/text-of.js';
 import { createHeaders, type HeadersFunction } from '../shared/http-headers.js';
-import { plainMessage, toHttpStartError } from '../shared/http-start.js';
+import { toHttpStartError } from '../shared/http-start.js';
 import { createAuthFetch } from './auth-fetch.js';
 import { Authorizers } from './authorize.js';
 import { HeldConnections, type Hold } from './held-connections.js';
@@ -94,7 +96,7 @@ export class RemoteSseServers {
     } catch (error) {
       signal.throwIfAborted();
       if (!GatewayError.is(error)) throw error;
-      return { ok: false, problems: [plainMessage(error)] };
+      return { ok: false, problems: [messageOf(error)] };
     } finally {
       release();
     }
@@ -184,11 +186,7 @@ export class RemoteSseServers {
 function unusable(cause: unknown, server: string): GatewayError {
   // The error of a URL holds it whole, and with it the credentials for the proxy.
   const isUrl = (cause as NodeJS.ErrnoException).code === 'ERR_INVALID_URL';
-  const why = isUrl
-    ? 'the proxy is no valid URL; write it as http://host:port'
-    : cause instanceof Error
-      ? cause.message
-      : String(cause);
+  const why = isUrl ? 'the proxy is no valid URL; write it as http://host:port' : textOf(cause);
   return new GatewayError('START_FAILED', `the options tls or proxy cannot be used: ${why}`, {
     server,
     cause: isUrl ? undefined : cause,

@@ -1,6 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import { describeNetworkError } from '../../transport/http/network.js';
 import { showUrl } from '../../transport/http/status.js';
+import { messageOf } from '../../util/copy-error.js';
 
 /** `error` as what `open` rejects with; what the caller has to do about access keeps its code. */
 export function toHttpStartError(error: unknown, url: URL, server: string): GatewayError {
@@ -10,11 +11,6 @@ export function toHttpStartError(error: unknown, url: URL, server: string): Gate
   }
   if (error.code === 'AUTH_REQUIRED' || error.code === 'AUTH_FAILED') return error;
   const { cause, status, retryAfterMs } = error;
-  const message = plainMessage(error);
+  const message = messageOf(error);
   return new GatewayError('START_FAILED', message, { server, cause, status, retryAfterMs, delivered: false });
-}
-
-/** Without the name of the server, for those who put it before the message themselves. */
-export function plainMessage({ message, server }: GatewayError): string {
-  return message.replace(`"${server}": `, '');
 }

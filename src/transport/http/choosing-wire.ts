@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import type { JSONRPCMessage } from '../../sdk.js';
+import { messageOf } from '../../util/copy-error.js';
 import { LegacySseWire } from './legacy-sse.js';
 import { StreamableWire } from './streamable.js';
 import type { HttpSendOptions, Wire, WireOptions } from './wire.js';
@@ -87,7 +88,7 @@ export class ChoosingWire implements Wire {
       if (this.#closed)
         throw new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false });
       if (!GatewayError.is(error)) throw error;
-      const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${plain(refusal)}; then ${plain(error)}`;
+      const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${messageOf(refusal)}; then ${messageOf(error)}`;
       throw new GatewayError(error.code === 'AUTH_REQUIRED' ? 'AUTH_REQUIRED' : 'HTTP_STATUS', message, {
         server,
         delivered: false,
@@ -111,10 +112,4 @@ export class ChoosingWire implements Wire {
     }
     this.#chosen = wire;
   }
-}
-
-/** Without the name of the server, for messages that hold it already. */
-export function plain({ message, server }: GatewayError): string {
-  const prefix = `"${server}": `;
-  return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }

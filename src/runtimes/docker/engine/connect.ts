@@ -1,3 +1,4 @@
+import { textOf } from '../../../util/text-of.js';
 import { type AddressOptions, findAddresses } from './addresses.js';
 import { type Engine, EngineError } from './engine.js';
 import { type Address, expectOk, readJson, send } from './http.js';
@@ -20,7 +21,7 @@ export async function connectEngine(options: AddressOptions, signal: AbortSignal
   try {
     ({ source, addresses } = await findAddresses(options));
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause);
+    const detail = textOf(cause);
     throw new EngineError(`cannot tell where the container engine is: ${detail}`, { cause });
   }
   const tried: string[] = [];
@@ -81,6 +82,6 @@ function whyNot(error: unknown): string {
     case 'ECONNREFUSED':
       return 'nobody listens there';
     default:
-      return error instanceof Error ? error.message : String(error);
+      return textOf(error);
   }
 }

@@ -3,6 +3,7 @@ import type { RequestOptions } from 'node:https';
 import type { Clock } from '../../../options.js';
 import { abortable } from '../../../util/abort.js';
 import { lazyNode } from '../../../util/lazy-node.js';
+import { textOf } from '../../../util/text-of.js';
 import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
 import { KubernetesError } from './kubernetes-error.js';
 
@@ -105,7 +106,7 @@ export class Connection {
           this.#asking = undefined;
         },
         (cause: unknown) => {
-          const why = cause instanceof Error ? cause.message : String(cause);
+          const why = textOf(cause);
           throw new KubernetesError(
             'unauthorized',
             `the API server does not accept the credentials (401), and ${why}`,

@@ -2,6 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { GatewayError } from '../../../errors.js';
+import { textOf } from '../../../util/text-of.js';
 import { failed, loadFiles, unreadable } from './kubeconfig-files.js';
 
 /** The part of `KubeConfig` of `@kubernetes/client-node` that we call. */
@@ -95,7 +96,7 @@ async function importKubeConfig() {
     const missing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
     const text = missing
       ? 'the Kubernetes runtimes need the package @kubernetes/client-node; install it: npm install @kubernetes/client-node'
-      : `the package @kubernetes/client-node cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`;
+      : `the package @kubernetes/client-node cannot be loaded: ${textOf(cause)}`;
     throw failed(text, cause);
   }
 }

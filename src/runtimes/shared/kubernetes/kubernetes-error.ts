@@ -1,5 +1,6 @@
 import { GatewayError } from '../../../errors.js';
 import { causesOf } from '../../../util/causes.js';
+import { textOf } from '../../../util/text-of.js';
 import { type ResourceRef, showResource } from './resources.js';
 
 /**
@@ -127,7 +128,7 @@ export function flawError(flaw: string, server: string, verb: string, ref: Resou
 /** The error for a call that got no answer. */
 export function networkError(cause: unknown, server: string): KubernetesError {
   const code = codeOf(cause);
-  const why = Object.hasOwn(remedies, code) ? remedies[code] : cause instanceof Error ? cause.message : String(cause);
+  const why = Object.hasOwn(remedies, code) ? remedies[code] : textOf(cause);
   const text = `the API server ${server} cannot be reached: ${why}${code === '' ? '' : ` (${code})`}`;
   return new KubernetesError('unreachable', text, { cause });
 }
