@@ -63,7 +63,7 @@ export class TaskCalls {
         if (done !== undefined) {
           this.#later(() => this.#reply(id, done.task));
         } else {
-          this.#ask('tasks/get', { taskId }, (response) => this.#relay(id, response, toLegacyTask));
+          this.#ask('tasks/get', { taskId }, (response) => this.#relay(id, response));
         }
         return true;
       case 'tasks/result':
@@ -118,7 +118,7 @@ export class TaskCalls {
       if ('error' in cancelled) {
         this.#refuse(id, cancelled.error);
       } else {
-        this.#ask('tasks/get', { taskId }, (response) => this.#relay(id, response, toLegacyTask));
+        this.#ask('tasks/get', { taskId }, (response) => this.#relay(id, response));
       }
     });
   }
@@ -134,11 +134,11 @@ export class TaskCalls {
     queueMicrotask(run);
   }
 
-  #relay(id: RequestId, response: Response, translate: (result: Fields) => Record<string, unknown>): void {
+  #relay(id: RequestId, response: Response): void {
     if ('error' in response) {
       this.#refuse(id, response.error);
     } else {
-      this.#reply(id, translate(response.result));
+      this.#reply(id, toLegacyTask(response.result));
     }
   }
 
