@@ -1,6 +1,6 @@
 import type { GatewayError } from '../errors.js';
+import { toErrorResponse } from '../instance/error-response.js';
 import type { Response } from '../instance/exchanges.js';
-import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 import { copyError } from '../util/copy-error.js';
@@ -104,7 +104,7 @@ export class Calls {
   failAll(error: GatewayError): void {
     for (const call of [...this.#open.values()]) {
       const named = copyError(error, { server: error.server ?? call.server });
-      this.finish(call, toErrorResponse(call.id, named, named.message, 'unknown'));
+      this.finish(call, toErrorResponse(call.id, named, 'unknown'));
       call.abandon?.(named);
     }
   }

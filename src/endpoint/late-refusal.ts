@@ -1,6 +1,6 @@
 import { GatewayError } from '../errors.js';
+import { toRpcError } from '../instance/error-response.js';
 import type { RpcError } from '../instance/exchanges.js';
-import { toErrorResponse } from '../instance/request-ledger.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { isToolAllowed } from './glob.js';
@@ -40,6 +40,5 @@ export function lateRefusal(
   if (now !== undefined) {
     return undefined;
   }
-  const gone = serverGone(server);
-  return toErrorResponse('', gone, gone.message, false).error;
+  return toRpcError(serverGone(server), false);
 }

@@ -1,5 +1,5 @@
 import { GatewayError } from '../errors.js';
-import { toUnwritable } from '../instance/request-ledger.js';
+import { toUnwritable } from '../instance/error-response.js';
 import {
   isRequest,
   isResponse,

@@ -1,6 +1,6 @@
 import { GatewayError } from '../errors.js';
+import { toRpcError } from '../instance/error-response.js';
 import type { RpcError } from '../instance/exchanges.js';
-import { toErrorResponse } from '../instance/request-ledger.js';
 import { isPartOf } from '../instance/resource-part.js';
 import type { JSONRPCNotification, RequestId } from '../sdk.js';
 import { aliasUri, type ResourceOrigin } from './resource-owners.js';
@@ -59,7 +59,7 @@ export class Subscriptions {
     }
     const text = `the caller has ${mostSubscriptions} subscriptions, or has asked for so many`;
     const error = new GatewayError('LIMIT_REACHED', text, { server });
-    return toErrorResponse('', error, error.message, false).error;
+    return toRpcError(error, false);
   }
 
   /** The caller has asked for a subscription, or for its end. */

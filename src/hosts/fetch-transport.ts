@@ -1,6 +1,6 @@
 import type { PeerExtra } from '../endpoint/peer.js';
 import { GatewayError } from '../errors.js';
-import { toErrorResponse } from '../instance/request-ledger.js';
+import { toErrorResponse } from '../instance/error-response.js';
 import type { Clock } from '../options.js';
 import type { Caller } from '../runtime.js';
 import {
@@ -190,7 +190,7 @@ export class FetchTransport implements WebServerTransport {
 
   async #answerOpen(): Promise<void> {
     const error = new GatewayError('TRANSPORT_CLOSED', 'the session has ended');
-    const answers = [...this.#open.keys()].map((id) => this.send(toErrorResponse(id, error, error.message, 'unknown')));
+    const answers = [...this.#open.keys()].map((id) => this.send(toErrorResponse(id, error, 'unknown')));
     // Nobody hears of it whose client has left.
     await Promise.allSettled(answers);
   }

@@ -2,8 +2,9 @@ import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId, TransportSendOptions } from '../sdk.js';
 import { messageOf } from '../util/copy-error.js';
+import { toErrorResponse } from './error-response.js';
 import { wasNotTaken } from './link-transport.js';
-import { maxExtensions, type OpenRequest, RequestLedger, toErrorResponse } from './request-ledger.js';
+import { maxExtensions, type OpenRequest, RequestLedger } from './request-ledger.js';
 import type { SendOutcome, StrictTransport } from './strict-transport.js';
 
 /** A connection, as its requests see it. */
@@ -143,7 +144,7 @@ export class ConnectionRequests {
     const outcome = delivered === false ? 'was not delivered' : 'got no answer, outcome unknown';
     const server = error.server === undefined ? '' : `"${error.server}": `;
     const message = `${server}${request.method} ${outcome}: ${messageOf(error)}`;
-    this.#connection.onAnswer(toErrorResponse(request.id, error, message, delivered));
+    this.#connection.onAnswer(toErrorResponse(request.id, error, delivered, message));
   }
 
   #onOverdue(request: OpenRequest): void {

@@ -18,8 +18,9 @@ import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { heldOpen } from '../util/held-open.js';
 import { ConnectionRequests, type RequestingConnection } from './connection-requests.js';
+import { toErrorResponse } from './error-response.js';
 import type { Instance, InstanceUser } from './instance.js';
-import { type OpenRequest, toErrorResponse } from './request-ledger.js';
+import type { OpenRequest } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
 export interface ConnectionOptions {
@@ -378,7 +379,7 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
         if (failure.code === 'MESSAGE_TOO_LARGE' && failure.delivered === false && isResponse(message)) {
           // The server lives, and waits for an answer.
           const text = `the answer was not sent: ${messageOf(failure)}`;
-          instance.transport.send(toErrorResponse(message.id as RequestId, failure, text, true), undefined, () => {});
+          instance.transport.send(toErrorResponse(message.id as RequestId, failure, true, text), undefined, () => {});
         }
       }
       onOutcome();

@@ -1,9 +1,9 @@
 import { GatewayError } from '../errors.js';
-import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
+import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, withPart } from '../transport/json-part.js';
+import { toErrorResponse } from './error-response.js';
 import { type Exchanges, type Response, setOwnIds } from './exchanges.js';
 import { type LinkTransport, wasNotTaken } from './link-transport.js';
-import { toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
 /** A link, as its requests see it. */
@@ -55,7 +55,7 @@ export class LinkRequests {
     const { transport } = this.#link;
     if (transport === undefined) {
       // It has ended between its handshake and this turn.
-      this.answer(toFailure(id, this.#link.endedError('before it was sent the request')));
+      this.answer(toErrorResponse(id, this.#link.endedError('before it was sent the request')));
       return;
     }
     const onOutcome: SendOutcome = (error, isForNext) => {
@@ -68,7 +68,7 @@ export class LinkRequests {
           onRefused(error);
         }
       } else if (error !== undefined) {
-        this.answer(toFailure(id, error));
+        this.answer(toErrorResponse(id, error));
       }
     };
     setOwnIds(message, id);
@@ -89,7 +89,7 @@ export class LinkRequests {
       .openNext(() => this.#exchanges.has(id))
       .then(
         () => this.#takeUnsent(id) && this.#sendWaiting(id, message, part, repeats),
-        (error: GatewayError) => this.#takeUnsent(id) && this.answer(toFailure(id, error)),
+        (error: GatewayError) => this.#takeUnsent(id) && this.answer(toErrorResponse(id, error)),
       );
   }
 
@@ -121,14 +121,14 @@ export class LinkRequests {
   /** No server will answer any of them. */
   failAll(error: GatewayError): void {
     for (const id of this.#exchanges.ids) {
-      this.answer(toErrorResponse(id, error, error.message, this.#takeUnsent(id) ? false : 'unknown'));
+      this.answer(toErrorResponse(id, error, this.#takeUnsent(id) ? false : 'unknown'));
     }
   }
 
   /** No answer comes to what we have asked ourselves. */
   failProbes(error: GatewayError): void {
     for (const id of this.#exchanges.ids) {
-      this.#exchanges.get(id)?.isProbe && this.answer(toFailure(id, error));
+      this.#exchanges.get(id)?.isProbe && this.answer(toErrorResponse(id, error));
     }
   }
 
@@ -144,9 +144,4 @@ export class LinkRequests {
   #notSent(cause: unknown): GatewayError {
     return new GatewayError('TRANSPORT_CLOSED', String(cause), { server: this.#link.server, delivered: false });
   }
-}
-
-/** The error response for a request that never reached its server. */
-function toFailure(id: RequestId, error: GatewayError): JSONRPCErrorResponse {
-  return toErrorResponse(id, error, error.message, error.delivered ?? false);
 }

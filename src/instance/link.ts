@@ -11,6 +11,7 @@ import {
 } from '../sdk.js';
 import { type JsonPart, takesPart } from '../transport/json-part.js';
 import { abortable } from '../util/abort.js';
+import { toUnwritable } from './error-response.js';
 import { type Exchange, Exchanges, type Response } from './exchanges.js';
 import { type Handshake, toGatewayError } from './handshake.js';
 import { type InboxReader, LinkInbox } from './link-inbox.js';
@@ -18,7 +19,6 @@ import { LinkRequests, type RequestingLink } from './link-requests.js';
 import { LinkRest } from './link-rest.js';
 import type { LinkTransport } from './link-transport.js';
 import { type LinkActivity, LinkWatch, type LinkWatchSettings, type WatchedLink } from './link-watch.js';
-import { toUnwritable } from './request-ledger.js';
 import { ServerError } from './server-error.js';
 import { justInitialized, shakeHands } from './shake-hands.js';
 

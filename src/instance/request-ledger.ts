@@ -1,6 +1,5 @@
-import { errorNumbers, GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
-import type { JSONRPCErrorResponse, JSONRPCRequest, RequestId } from '../sdk.js';
+import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { findNamed, numberOf } from '../transport/json-rpc.js';
 
 /** A request that waits for its answer. */
@@ -150,32 +149,4 @@ export class RequestLedger {
     }
     this.#arm();
   }
-}
-
-/**
- * The answer in place of one that cannot be written as JSON: what was read from JSON is nested too deeply then.
- *
- * @param cause - what writing it has failed with, where it may be another reason
- */
-export function toUnwritable(id: RequestId, cause?: unknown): JSONRPCErrorResponse {
-  const why = cause instanceof TypeError ? cause.message : 'it is nested too deeply';
-  const error = new GatewayError('MESSAGE_INVALID', `the answer cannot be written as JSON: ${why}`);
-  return toErrorResponse(id, error, error.message, true);
-}
-
-/** The answer that a request gets from us when the server has none for it. */
-export function toErrorResponse(
-  id: RequestId,
-  error: GatewayError,
-  message: string,
-  delivered: boolean | 'unknown',
-): JSONRPCErrorResponse {
-  const { code, server } = error;
-  const data: Record<string, unknown> = { code, server, delivered };
-  for (const part of ['status', 'exit', 'retryAfterMs', 'auth'] as const) {
-    if (error[part] !== undefined) {
-      data[part] = error[part];
-    }
-  }
-  return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
 }

@@ -14,11 +14,11 @@ import { runCallback } from '../transport/callback.js';
 import { isFields, metaKeys } from '../transport/modern.js';
 import { withoutTasks } from '../transport/tasks.js';
 import { once } from '../util/once.js';
+import { toErrorResponse } from './error-response.js';
 import type { RelatedInfo, Response, RpcError } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
-import { toErrorResponse } from './request-ledger.js';
 import { tellLogLevel } from './tell-log-level.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -148,7 +148,7 @@ export class RequestTransport implements Transport, LinkOwner {
       },
       (error: GatewayError) => {
         this.#end(link);
-        this.#deliver(toErrorResponse(id, error, error.message, error.delivered ?? false));
+        this.#deliver(toErrorResponse(id, error));
       },
     );
   }

@@ -17,8 +17,8 @@ import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { isDeclared } from './declared.js';
 import { toSessionToolsResult } from './era/structured-content.js';
+import { toErrorResponse } from './error-response.js';
 import type { Response, RpcError } from './exchanges.js';
-import { toErrorResponse } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -211,7 +211,7 @@ export class SharedTransport implements Transport {
         if (got === false && onRefused !== undefined) {
           onRefused(reason, true);
         } else {
-          this.deliver(toErrorResponse(id, reason, reason.message, got));
+          this.deliver(toErrorResponse(id, reason, got));
         }
       }
       runCallback({}, () => this.onerror?.(reason));
@@ -331,5 +331,5 @@ export class SharedTransport implements Transport {
 
 function toFailure(id: RequestId, error: unknown): Response {
   const failure = GatewayError.is(error) ? error : new GatewayError('START_FAILED', String(error), { cause: error });
-  return toErrorResponse(id, failure, failure.message, failure.delivered ?? false);
+  return toErrorResponse(id, failure);
 }

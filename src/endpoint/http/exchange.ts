@@ -1,4 +1,4 @@
-import { toUnwritable } from '../../instance/request-ledger.js';
+import { toUnwritable } from '../../instance/error-response.js';
 import type { Clock } from '../../options.js';
 import {
   isResponse,

@@ -1,6 +1,6 @@
 import type { GatewayError } from '../../errors.js';
+import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response } from '../../instance/exchanges.js';
-import { toErrorResponse } from '../../instance/request-ledger.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import { isResponse, type RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
@@ -144,7 +144,7 @@ export class CallerSessions {
   /** Answers what waits for a session that will not open any more. */
   failAll(reason: GatewayError): void {
     for (const session of this.#sessions.values()) {
-      session.isOpen || session.opened(toErrorResponse(initializeId, reason, reason.message, false));
+      session.isOpen || session.opened(toErrorResponse(initializeId, reason, false));
     }
   }
 

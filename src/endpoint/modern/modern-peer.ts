@@ -1,6 +1,6 @@
 import type { GatewayError } from '../../errors.js';
+import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response, RpcError } from '../../instance/exchanges.js';
-import { toErrorResponse } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
 import { isRequest, isResponse, type JSONRPCNotification, type JSONRPCRequest, type RequestId } from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
@@ -140,10 +140,10 @@ export class ModernPeer {
       peer.failAll(reason);
     }
     for (const call of this.#calls.all) {
-      this.#finish(call, toErrorResponse(call.id, reason, reason.message, 'unknown'), undefined);
+      this.#finish(call, toErrorResponse(call.id, reason, 'unknown'), undefined);
     }
     for (const { id, reply } of this.#taskRequests) {
-      reply(toErrorResponse(id, reason, reason.message, 'unknown'));
+      reply(toErrorResponse(id, reason, 'unknown'));
     }
     this.#taskRequests.clear();
   }

@@ -1,11 +1,11 @@
 import type { GatewayError } from '../../errors.js';
 import { toSessionToolsResult } from '../../instance/era/structured-content.js';
+import { toErrorResponse } from '../../instance/error-response.js';
 import type { Exchange, Response, RpcError } from '../../instance/exchanges.js';
 import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
 import type { LinkTransport } from '../../instance/link-transport.js';
 import type { LinkActivity } from '../../instance/link-watch.js';
-import { toErrorResponse } from '../../instance/request-ledger.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
@@ -95,7 +95,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   failAll(reason: GatewayError): void {
     for (const [id, { linkId }] of [...this.#open]) {
       const mayBeKnown = linkId !== undefined && this.#link.giveUp(linkId);
-      this.#answer(id, toErrorResponse(id, reason, reason.message, mayBeKnown ? 'unknown' : false));
+      this.#answer(id, toErrorResponse(id, reason, mayBeKnown ? 'unknown' : false));
     }
   }
 
@@ -160,7 +160,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     this.#open.set(id, { linkId: undefined });
     this.#link.open().catch((error: GatewayError) => {
       for (const each of [...this.#open.keys()]) {
-        this.#answer(each, toErrorResponse(each, error, error.message, error.delivered ?? false));
+        this.#answer(each, toErrorResponse(each, error));
       }
       this.#closed || this.#options.onEnd(error);
     });
@@ -176,7 +176,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     }
     const reason = this.#reason;
     if (reason !== undefined) {
-      return this.#send(toErrorResponse(id, reason, reason.message, false), id, this.#options.server);
+      return this.#send(toErrorResponse(id, reason, false), id, this.#options.server);
     }
     const progressToken = params?._meta?.progressToken;
     const open: { linkId: RequestId | undefined } = { linkId: undefined };

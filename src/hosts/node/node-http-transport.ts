@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { PeerExtra } from '../../endpoint/peer.js';
 import { GatewayError } from '../../errors.js';
-import { toErrorResponse, toUnwritable } from '../../instance/request-ledger.js';
+import { toErrorResponse, toUnwritable } from '../../instance/error-response.js';
 import type { Clock } from '../../options.js';
 import type { Caller } from '../../runtime.js';
 import {
@@ -129,7 +129,7 @@ export class NodeHttpTransport implements NodeServerTransport {
     this.#isClosed = true;
     const error = new GatewayError('TRANSPORT_CLOSED', 'the session has ended');
     for (const [id, answer] of this.#open) {
-      answer.isLost || answer.finish(id, JSON.stringify(toErrorResponse(id, error, error.message, 'unknown')));
+      answer.isLost || answer.finish(id, JSON.stringify(toErrorResponse(id, error, 'unknown')));
     }
     this.#open.clear();
     this.#held.clear();

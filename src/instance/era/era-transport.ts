@@ -12,9 +12,9 @@ import { deliver, runCallback } from '../../transport/callback.js';
 import { takesPart } from '../../transport/json-part.js';
 import { hasEnvelope, isFields, withoutEnvelope } from '../../transport/modern.js';
 import { EarlyMessages } from '../early-messages.js';
+import { toErrorResponse } from '../error-response.js';
 import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
-import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { EraHandshake, type EraHandshakeSettings, type ShakenConnection, type ShakenServer } from './era-handshake.js';
 import { firstOwnId } from './era-search.js';
@@ -117,7 +117,7 @@ export class EraTransport implements LinkTransport {
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#post(message, options, (error) => (error === undefined ? resolve() : reject(error)))) {
+      if (this.post(message, options, (error) => (error === undefined ? resolve() : reject(error)))) {
         resolve();
       }
     });
@@ -129,7 +129,16 @@ export class EraTransport implements LinkTransport {
     onOutcome: SendOutcome,
     repeats?: boolean,
   ): boolean {
-    return this.#post(message, options, onOutcome, repeats);
+    if (this.#modern !== undefined) {
+      this.#modern.send(message, onOutcome);
+      return false;
+    }
+    if (isRequest(message) && message.method === 'initialize') {
+      void this.#initialize(message);
+      return true;
+    }
+    const passed = 'method' in message && hasEnvelope(message) ? toLegacy(message) : message;
+    return this.#forward(passed, options, onOutcome, repeats);
   }
 
   fail(reason: GatewayError): GatewayError {
@@ -157,24 +166,6 @@ export class EraTransport implements LinkTransport {
     this.#handshake?.giveUp();
     await this.#inner.close();
     this.#onClose();
-  }
-
-  #post(
-    message: JSONRPCMessage,
-    options: TransportSendOptions | undefined,
-    onOutcome: SendOutcome,
-    repeats?: boolean,
-  ): boolean {
-    if (this.#modern !== undefined) {
-      this.#modern.send(message, onOutcome);
-      return false;
-    }
-    if (isRequest(message) && message.method === 'initialize') {
-      void this.#initialize(message);
-      return true;
-    }
-    const passed = 'method' in message && hasEnvelope(message) ? toLegacy(message) : message;
-    return this.#forward(passed, options, onOutcome, repeats);
   }
 
   #forward(
@@ -208,7 +199,7 @@ export class EraTransport implements LinkTransport {
     } catch (error) {
       const failure = this.#toGatewayError(error);
       if (!this.#closed) {
-        deliver(this, toErrorResponse(request.id, failure, failure.message, false));
+        deliver(this, toErrorResponse(request.id, failure, false));
       }
     } finally {
       this.#handshake = undefined;

@@ -4,8 +4,8 @@ import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
 import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
+import { toRpcError } from '../error-response.js';
 import type { Response, RpcError } from '../exchanges.js';
-import { toErrorResponse } from '../request-ledger.js';
 import { toUpdate } from '../resource-part.js';
 import { firstOwnId } from './era-search.js';
 
@@ -229,7 +229,7 @@ export class Listening {
 
   #toError(code: GatewayError['code'], text: string): RpcError {
     const error = new GatewayError(code, text, { server: this.#options.server });
-    return toErrorResponse('', error, error.message, 'unknown').error;
+    return toRpcError(error, 'unknown');
   }
 
   #lost(stream: Stream, isRefused = false): void {

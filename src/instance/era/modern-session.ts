@@ -11,8 +11,8 @@ import {
 } from '../../sdk.js';
 import { hasEnvelope, isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
+import { toErrorResponse } from '../error-response.js';
 import type { RelatedInfo, Response } from '../exchanges.js';
-import { toErrorResponse } from '../request-ledger.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { logLevels } from '../tell-log-level.js';
 import { deliveredBefore } from './delivered-before.js';
@@ -75,7 +75,7 @@ export class ModernSession {
     const overdue = (id: RequestId, why = 'the client was asked for input, and gave none') => {
       const text = `no answer within request_timeout (${requestTimeoutMs} ms): ${why}`;
       const error = new GatewayError('REQUEST_TIMEOUT', text, { server });
-      this.#answer(toErrorResponse(id, error, error.message, true));
+      this.#answer(toErrorResponse(id, error, true));
     };
     const answer = (response: Response) => this.#answer(response);
     this.#tasks = hasTasks
@@ -144,7 +144,7 @@ export class ModernSession {
   /** Answers what waits for nothing that is under way at the server: a person's answer, the end of a task. */
   failAll(reason: GatewayError): void {
     for (const id of [...this.#open.keys()]) {
-      this.#answer(toErrorResponse(id, reason, reason.message, 'unknown'));
+      this.#answer(toErrorResponse(id, reason, 'unknown'));
     }
   }
 
@@ -278,7 +278,7 @@ export class ModernSession {
       if (error === undefined || !isRequest(message)) {
         return;
       }
-      this.receive(toErrorResponse(message.id, error, error.message, error.delivered ?? false), undefined);
+      this.receive(toErrorResponse(message.id, error), undefined);
     });
   }
 
