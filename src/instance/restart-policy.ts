@@ -33,12 +33,10 @@ export class RestartPolicy {
   #failures: number[] = [];
   /** How many there were until they were last forgotten: by these the back-off grows. */
   #row = 0;
-  /** Nothing has answered since the last one. */
-  #unproved = false;
   #nextAt = 0;
   /** The turn that was taken last, unless something has failed since. */
   #turn: symbol | undefined;
-  #loop = false;
+  #phase: 'idle' | 'failed' | 'crash-loop' = 'idle';
   #restarts = 0;
   /** What it failed with last, while nothing has answered since. */
   #last: GatewayError | undefined;
@@ -50,9 +48,9 @@ export class RestartPolicy {
     this.#random = random;
   }
 
-  /** Where the entry stands between two starts. */
+  /** Where the entry stands between two starts; after a failure `idle` once something has answered. */
   get phase(): 'idle' | 'failed' | 'crash-loop' {
-    return this.#loop ? 'crash-loop' : this.#unproved ? 'failed' : 'idle';
+    return this.#phase;
   }
 
   /** How often a start followed a failure. */
@@ -70,14 +68,14 @@ export class RestartPolicy {
   async admit(signal: AbortSignal): Promise<() => void> {
     for (;;) {
       signal.throwIfAborted();
-      if (!this.#unproved) {
+      if (this.#phase === 'idle') {
         return noTurn;
       }
       const wait = this.#nextAt - this.#clock.now();
       if (wait <= 0) {
         return this.#takeTurn();
       }
-      if (this.#loop) {
+      if (this.#phase === 'crash-loop') {
         throw this.#crashLoop(wait);
       }
       await this.#change(wait, signal);
@@ -91,7 +89,7 @@ export class RestartPolicy {
    * @param failure - why, without secrets
    */
   failed(livedMs: number, failure?: GatewayError): 'failed' | 'crash-loop' {
-    const { max, windowMs, cooldownMs } = this.#settings;
+    const { max, windowMs } = this.#settings;
     const now = this.#clock.now();
     if (livedMs >= windowMs || now - this.#nextAt >= windowMs) {
       this.reset();
@@ -102,20 +100,18 @@ export class RestartPolicy {
       this.#failures = this.#failures.filter((at) => now - at < windowMs);
       this.#failures.push(now);
       this.#row += 1;
-      this.#unproved = true;
       this.#turn = undefined;
       this.#last = failure;
-      this.#loop ||= this.#failures.length > max;
+      this.#phase = this.#phase === 'crash-loop' || this.#failures.length > max ? 'crash-loop' : 'failed';
       // A session that is lost says nothing of the server, unless it happens again and again.
-      this.#nextAt = now + (this.#loop ? cooldownMs : isLost && this.#row === 1 ? 0 : this.#delay());
+      this.#nextAt = now + (isLost && this.#row === 1 && this.#phase === 'failed' ? 0 : this.#delay());
     }
-    return this.#loop ? 'crash-loop' : 'failed';
+    return this.#phase === 'crash-loop' ? 'crash-loop' : 'failed';
   }
 
   /** An instance answered: who waits may go on. What it did before still counts, should it fail again soon. */
   proved(): void {
-    this.#loop = false;
-    this.#unproved = false;
+    this.#phase = 'idle';
     this.#last = undefined;
     this.#wake();
   }
@@ -131,7 +127,7 @@ export class RestartPolicy {
     const turn = Symbol('turn');
     const before = this.#nextAt;
     this.#turn = turn;
-    this.#nextAt = this.#clock.now() + (this.#loop ? this.#settings.cooldownMs : this.#delay());
+    this.#nextAt = this.#clock.now() + this.#delay();
     this.#restarts += 1;
     return () => {
       this.#restarts -= 1;
@@ -153,8 +149,12 @@ export class RestartPolicy {
     );
   }
 
+  /** How long the next start is put off. */
   #delay(): number {
-    const { backoffMs, maxBackoffMs } = this.#settings;
+    const { backoffMs, maxBackoffMs, cooldownMs } = this.#settings;
+    if (this.#phase === 'crash-loop') {
+      return cooldownMs;
+    }
     const plain = Math.min(maxBackoffMs, backoffMs * 2 ** Math.min(this.#row - 1, 30));
     return Math.round(plain * (1 - jitter + 2 * jitter * this.#random()));
   }

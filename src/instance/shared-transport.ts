@@ -84,9 +84,7 @@ export class SharedTransport implements Transport {
   #initialized = false;
   /** Why the server has ended. */
   #reason: GatewayError | undefined;
-  /** `onclose` has fired. */
-  #isTold = false;
-  #state: 'new' | 'open' | 'ending' | 'closed' = 'new';
+  #state: 'new' | 'open' | 'ending' | 'closing' | 'closed' = 'new';
 
   /**
    * @param join - finds the session, when it is needed; throws when there is none any more
@@ -105,14 +103,9 @@ export class SharedTransport implements Transport {
 
   /** @internal The server has ended, and `onclose` follows. */
   get isEnding(): boolean {
-    switch (this.#state) {
-      case 'open':
-        return this.#session?.isEnding === true;
-      case 'closed':
-        return !this.#isTold;
-      default:
-        return this.#state === 'ending';
-    }
+    return this.#state === 'open'
+      ? this.#session?.isEnding === true
+      : this.#state === 'ending' || this.#state === 'closing';
   }
 
   /** @internal */
@@ -177,7 +170,7 @@ export class SharedTransport implements Transport {
   }
 
   readonly close = once(async () => {
-    this.#state = 'closed';
+    this.#state = 'closing';
     for (const { request, linkId } of this.#open.values()) {
       if (linkId !== undefined) {
         this.#session?.cancel(this, request, linkId, { reason: 'the client has disconnected' });
@@ -187,7 +180,7 @@ export class SharedTransport implements Transport {
     try {
       await this.#session?.leave(this);
     } finally {
-      this.#isTold = true;
+      this.#state = 'closed';
       runCallback({}, () => this.onclose?.());
     }
   });
