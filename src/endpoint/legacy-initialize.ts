@@ -1,5 +1,5 @@
 import type { JSONRPCRequest } from '../sdk.js';
-import { legacyRevisions } from '../transport/modern.js';
+import { isFields, legacyRevisions, ownInfo } from '../transport/modern.js';
 import type { ServerSnapshot } from './snapshot.js';
 
 /** What a caller said of itself in `initialize`. */
@@ -13,11 +13,10 @@ export interface CallerHandshake {
 /** Reads the params of `initialize` and agrees on a revision: the caller's when it is known, else the newest. */
 export function readInitialize(params: JSONRPCRequest['params']): CallerHandshake {
   const asked = params?.protocolVersion;
-  const protocolVersion =
-    typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : (legacyRevisions[0] as string);
+  const protocolVersion = typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0];
   const given = params?.capabilities;
   const capabilities = typeof given === 'object' && given !== null ? (given as Record<string, unknown>) : {};
-  const clientInfo = params?.clientInfo ?? { name: 'open-mcp-gateway', version: '0' };
+  const clientInfo = params?.clientInfo ?? ownInfo;
   return { params: { ...params, protocolVersion, capabilities, clientInfo }, protocolVersion, capabilities };
 }
 
@@ -69,13 +68,9 @@ function mergeObjects(
   for (const [key, value] of Object.entries(b)) {
     const own = Object.hasOwn(merged, key) ? merged[key] : undefined;
     merged[key] =
-      isObject(own) && isObject(value) ? mergeObjects(own, value) : value === false ? (own ?? value) : value;
+      isFields(own) && isFields(value) ? mergeObjects(own, value) : value === false ? (own ?? value) : value;
   }
   return merged;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Whether a caller answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */

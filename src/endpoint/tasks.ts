@@ -1,6 +1,7 @@
 import type { Response } from '../instance/exchanges.js';
 import { RunningTasks } from '../instance/running-tasks.js';
 import type { Clock } from '../options.js';
+import { relatedTask } from '../transport/tasks.js';
 import { BoundedMap } from './bounded-map.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -13,8 +14,6 @@ export interface TaskOrigin {
 }
 
 const maxTasks = 10_000;
-const relatedTask = 'io.modelcontextprotocol/related-task';
-
 /**
  * Knows, for one caller, which server each task belongs to (revision 2025-11-25, "Tasks", experimental). Task ids keep
  * their own form; should two servers give out the same one, the later shows under an alias.

@@ -2,7 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
-import { isFields, metaKeys } from '../transport/modern.js';
+import { isFields, legacyRevisions, metaKeys, ownInfo } from '../transport/modern.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
@@ -263,9 +263,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   initializeParams(): Params {
     return (
       this.#initializeParams ?? {
-        protocolVersion: '2025-11-25',
+        protocolVersion: legacyRevisions[0],
         capabilities: {},
-        clientInfo: { name: 'open-mcp-gateway', version: '0' },
+        clientInfo: ownInfo,
       }
     );
   }

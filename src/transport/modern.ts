@@ -4,13 +4,16 @@ import type { JSONRPCMessage, JSONRPCNotification } from '../sdk.js';
 export const modernRevision = '2026-07-28';
 
 /** The revisions with sessions, newest first. */
-export const legacyRevisions: readonly string[] = [
+export const legacyRevisions: readonly [string, ...string[]] = [
   '2025-11-25',
   '2025-06-18',
   '2025-03-26',
   '2024-11-05',
   '2024-10-07',
 ];
+
+/** What we say of ourselves where no caller has said anything of itself. */
+export const ownInfo = { name: 'open-mcp-gateway', version: '0' } as const;
 
 /** Keys of `_meta` that the stateless revision reserves. */
 export const metaKeys = {

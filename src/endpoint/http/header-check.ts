@@ -7,17 +7,7 @@ import { metaKeys, modernErrors, namedBy } from '../../transport/modern.js';
 export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcError | undefined {
   const { method, params = {} } = request;
   const { _meta: meta = {} } = params;
-  const differs = (name: string, expected: string) => {
-    const given = headers.get(name);
-    const value = given === null ? undefined : decodeHeader(given.trim());
-    return value === expected
-      ? undefined
-      : {
-          code: modernErrors.headerMismatch,
-          message: `the header ${name} ${given === null ? 'is missing' : 'does not match the body'}`,
-          data: { header: name },
-        };
-  };
+  const differs = (name: string, expected: string) => checkHeader(headers, name, (value) => value === expected);
   const key = namedBy.get(method);
   const name = key === undefined ? undefined : (params as Readonly<Record<string, unknown>>)[key];
   return (
@@ -25,4 +15,18 @@ export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcErro
     differs('Mcp-Method', method) ??
     (typeof name === 'string' ? differs('Mcp-Name', name) : undefined)
   );
+}
+
+/** @param isRight - whether what the header says, if it is there and written as it must be, is what the body does */
+export function checkHeader(
+  headers: Headers,
+  name: string,
+  isRight: (value: string | undefined) => boolean,
+): RpcError | undefined {
+  const given = headers.get(name);
+  if (isRight(given === null ? undefined : decodeHeader(given.trim()))) {
+    return undefined;
+  }
+  const message = `the header ${name} ${given === null ? 'is missing' : 'does not match the body'}`;
+  return { code: modernErrors.headerMismatch, message, data: { header: name } };
 }

@@ -1,12 +1,7 @@
 import type { RpcError } from '../../instance/exchanges.js';
-import {
-  decodeHeader,
-  findMirrored,
-  type MirroredArgument,
-  toHeaderText,
-} from '../../transport/http/mirrored-arguments.js';
-import { modernErrors } from '../../transport/modern.js';
+import { findMirrored, type MirroredArgument, toHeaderText } from '../../transport/http/mirrored-arguments.js';
 import type { ListItem } from '../list-kinds.js';
+import { checkHeader } from './header-check.js';
 
 const decimal = /^-?\d+(\.\d+)?$/;
 
@@ -42,12 +37,10 @@ export function checkParamHeaders(
 ): RpcError | undefined {
   for (const argument of mirrored) {
     const expected = toHeaderText(given, argument);
-    const name = `Mcp-Param-${argument.header}`;
-    const header = headers.get(name);
-    const value = header === null ? undefined : decodeHeader(header.trim());
-    if (expected !== undefined && !isSame(argument, value, expected)) {
-      const message = `the header ${name} ${header === null ? 'is missing' : 'does not match the body'}`;
-      return { code: modernErrors.headerMismatch, message, data: { header: name } };
+    const isRight = (value: string | undefined) => expected === undefined || isSame(argument, value, expected);
+    const mismatch = checkHeader(headers, `Mcp-Param-${argument.header}`, isRight);
+    if (mismatch !== undefined) {
+      return mismatch;
     }
   }
   return undefined;

@@ -3,7 +3,7 @@ import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import { isResponse, type RequestId } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
+import { isFields, legacyRevisions, ownInfo } from '../../transport/modern.js';
 import { tasksExtension } from '../../transport/tasks.js';
 import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
 import type { Envelope } from './envelope.js';
@@ -26,7 +26,6 @@ export interface CallerSessionsOptions {
 export const mostSessions = 8;
 
 const initializeId = 0;
-const defaultInfo = { name: 'open-mcp-gateway', version: '0' };
 
 /** The caller's session of one set of capabilities, as its servers see it. */
 export class CallerSession {
@@ -160,7 +159,7 @@ export class CallerSessions {
     const { createSession } = this.#options;
     const session = new CallerSession(key, (own) => createSession((...message) => this.#receive(own, ...message)));
     this.#sessions.set(key, session);
-    const params = { protocolVersion: '2025-11-25', capabilities, clientInfo: clientInfo ?? defaultInfo };
+    const params = { protocolVersion: legacyRevisions[0], capabilities, clientInfo: clientInfo ?? ownInfo };
     // The merged peer answers on the spot: it waits for no server.
     session.peer.receive({ jsonrpc: '2.0', id: initializeId, method: 'initialize', params });
     return session;

@@ -22,9 +22,6 @@ export interface InputRequestsOptions {
 /** The requests that may be answered with a need for input. */
 export const resumable: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
 
-/** What a client may be asked for. */
-export const askable: ReadonlySet<string> = new Set(['elicitation/create', 'sampling/createMessage', 'roots/list']);
-
 // More than any server asks for in one call.
 const mostQuestions = 100;
 

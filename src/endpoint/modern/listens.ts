@@ -1,4 +1,5 @@
 import type { Response } from '../../instance/exchanges.js';
+import { changingLists } from '../../instance/list-changes.js';
 import { isPartOf } from '../../instance/resource-part.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
@@ -28,12 +29,6 @@ interface Listen {
   readonly uris: Set<string>;
   isAcknowledged: boolean;
 }
-
-const lists = {
-  toolsListChanged: { capability: 'tools', method: 'notifications/tools/list_changed' },
-  promptsListChanged: { capability: 'prompts', method: 'notifications/prompts/list_changed' },
-  resourcesListChanged: { capability: 'resources', method: 'notifications/resources/list_changed' },
-} as const;
 
 const updated = 'notifications/resources/updated';
 const mostListens = 100;
@@ -89,7 +84,7 @@ export class Listens {
     }
     // What the caller was told first counts too: a reload may bring back what no server has now.
     const told = [initialized, session.initialized] as ({ capabilities?: Record<string, Fields> } | undefined)[];
-    const honored = Object.entries(lists).filter(
+    const honored = Object.entries(changingLists).filter(
       ([key, { capability }]) =>
         (filter as Fields)[key] === true && told.some((said) => said?.capabilities?.[capability]?.listChanged === true),
     );
@@ -198,7 +193,7 @@ function problemOf(filter: unknown): string | undefined {
   if (!isFields(filter)) {
     return 'params.notifications must be an object';
   }
-  const wrong = Object.keys(lists).find((key) => filter[key] !== undefined && typeof filter[key] !== 'boolean');
+  const wrong = Object.keys(changingLists).find((key) => filter[key] !== undefined && typeof filter[key] !== 'boolean');
   if (wrong !== undefined) {
     return `params.notifications.${wrong} must be true or false`;
   }

@@ -1,4 +1,5 @@
 import type { GatewayError } from '../../errors.js';
+import { askable } from '../../instance/era/input-rounds.js';
 import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response, RpcError } from '../../instance/exchanges.js';
 import type { Clock } from '../../options.js';
@@ -10,7 +11,7 @@ import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.
 import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
 import { type Envelope, readEnvelope } from './envelope.js';
-import { askable, InputRequests, resumable } from './input-requests.js';
+import { InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
 import { ModernCall, type Reply } from './modern-call.js';
 import { answerWhenOpen, type OpenExchange } from './open-exchange.js';

@@ -1,4 +1,4 @@
-import { isFields, metaKeys } from '../../transport/modern.js';
+import { isFields, metaKeys, modernRevision } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { version } from '../../version.js';
 
@@ -54,7 +54,7 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
   // Of extensions, those that both sides have.
   const common = Object.entries(offered).filter(([name]) => name in wanted);
   return {
-    supportedVersions: ['2026-07-28'],
+    supportedVersions: [modernRevision],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
     ...(instructions !== undefined && { instructions }),
   };

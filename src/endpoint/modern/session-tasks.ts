@@ -1,3 +1,4 @@
+import { askable } from '../../instance/era/input-rounds.js';
 import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
 import type { Caller } from '../../runtime.js';
@@ -7,7 +8,7 @@ import { relatedTask, toModernTask, withRelatedTask } from '../../transport/task
 import { BoundedMap } from '../bounded-map.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
-import { askable, toInputRequest } from './input-requests.js';
+import { toInputRequest } from './input-requests.js';
 import { withoutGivenUpCode } from './translate-response.js';
 
 type Fields = Readonly<Record<string, unknown>>;

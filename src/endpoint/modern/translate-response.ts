@@ -1,3 +1,4 @@
+import { isOfHop, toHopError } from '../../instance/era/translate-error.js';
 import type { Response, RpcError } from '../../instance/exchanges.js';
 import type { JSONRPCRequest } from '../../sdk.js';
 import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
@@ -55,12 +56,9 @@ function toModernError(
   response: Extract<Response, { error: unknown }>,
   options: TranslationOptions,
 ): Response {
-  const { code, data, message } = response.error;
-  const isOfHop = code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion;
-  if (isOfHop && options.server !== undefined) {
-    // Of the hop between the gateway and the server.
-    const text = `the gateway and the server do not understand each other: ${message}`;
-    return { ...response, error: { ...response.error, code: -32603, message: text } };
+  const { code, data } = response.error;
+  if (isOfHop(response.error) && options.server !== undefined) {
+    return { ...response, error: toHopError(response.error) };
   }
   const pages = code === -32042 && isFields(data) && Array.isArray(data.elicitations) ? data.elicitations : undefined;
   return pages === undefined || !resumable.has(request.method)

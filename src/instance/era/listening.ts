@@ -6,6 +6,7 @@ import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
 import { toRpcError } from '../error-response.js';
 import type { Response, RpcError } from '../exchanges.js';
+import { changingLists } from '../list-changes.js';
 import { toUpdate } from '../resource-part.js';
 import { firstOwnId } from './era-search.js';
 
@@ -51,13 +52,6 @@ const longestWaitMs = 30_000;
 /** For a stream that is refused, perhaps for good. */
 const longestRefusedMs = 5 * 60_000;
 
-/** What the lists of a filter are called when they change. */
-const changes = {
-  toolsListChanged: 'notifications/tools/list_changed',
-  promptsListChanged: 'notifications/prompts/list_changed',
-  resourcesListChanged: 'notifications/resources/list_changed',
-} as const;
-
 /**
  * Keeps streams of notifications from a server of the stateless era open for a caller that knows subscriptions and
  * unsolicited notifications alone.
@@ -75,12 +69,10 @@ export class Listening {
 
   /** Listens for the lists that the server says may change. */
   listenToLists(capabilities: Fields): void {
-    const may = (name: string) => (capabilities[name] as { listChanged?: unknown } | undefined)?.listChanged === true;
-    const filter = {
-      ...(may('tools') && { toolsListChanged: true }),
-      ...(may('prompts') && { promptsListChanged: true }),
-      ...(may('resources') && { resourcesListChanged: true }),
-    };
+    const changing = Object.entries(changingLists).filter(
+      ([, { capability }]) => (capabilities[capability] as { listChanged?: unknown } | undefined)?.listChanged === true,
+    );
+    const filter = Object.fromEntries(changing.map(([key]) => [key, true]));
     if (Object.keys(filter).length > 0) {
       this.#open(this.#create(filter, () => {}));
     }
@@ -217,7 +209,7 @@ export class Listening {
   }
 
   #tellWhatMayHaveChanged(honored: Fields): void {
-    for (const [key, method] of Object.entries(changes)) {
+    for (const [key, { method }] of Object.entries(changingLists)) {
       if (honored[key] === true) {
         this.#options.deliver({ jsonrpc: '2.0', method });
       }

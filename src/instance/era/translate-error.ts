@@ -9,7 +9,19 @@ export function translateError(error: RpcError): RpcError {
     const message = `the server needs what the client has not declared to be able to do: ${needed.join(', ') || error.message}`;
     return { code: -32602, message, ...(data !== undefined && { data }) };
   }
-  return error.code === modernErrors.headerMismatch || error.code === modernErrors.unsupportedVersion
-    ? { ...error, code: -32603, message: `the gateway and the server do not understand each other: ${error.message}` }
-    : error;
+  return isOfHop(error) ? toHopError(error) : error;
+}
+
+/** Whether the gateway and the server did not understand each other: nobody else has to do with it. */
+export function isOfHop({ code }: RpcError): boolean {
+  return code === modernErrors.headerMismatch || code === modernErrors.unsupportedVersion;
+}
+
+/** What others are told of that. */
+export function toHopError(error: RpcError): RpcError {
+  return {
+    ...error,
+    code: -32603,
+    message: `the gateway and the server do not understand each other: ${error.message}`,
+  };
 }

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { isResponse, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from '../../sdk.js';
-import { metaKeys } from '../modern.js';
+import { metaKeys, ownInfo } from '../modern.js';
 import { Exchange } from './exchange.js';
 import type { Wire, WireOptions } from './wire.js';
 
@@ -85,6 +85,6 @@ function toMeta(version: string): Record<string, unknown> {
   return {
     [metaKeys.protocolVersion]: version,
     [metaKeys.clientCapabilities]: {},
-    [metaKeys.clientInfo]: { name: 'open-mcp-gateway', version: '0' },
+    [metaKeys.clientInfo]: ownInfo,
   };
 }
