@@ -8,17 +8,13 @@ import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } fr
 import { StreamTransport } from '../transport/stream-transport.js';
 import { setImmediate } from '../util/immediate.js';
 import { once } from '../util/once.js';
-import { durationProblem, parseDuration } from '../util/quantity.js';
+import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
 import { type FoundCommand, findCommand, findDirectoryProblem } from './local-process/find-command.js';
 import { Guardian, markVariable } from './local-process/guardian.js';
 import { checkOptions, type OptionKinds } from './shared/check-options.js';
-
-const duration = v.pipe(
-  v.string(durationProblem),
-  v.check((text) => parseDuration(text) !== undefined, durationProblem),
-);
+import { durationSchema } from './shared/spec-parts.js';
 
 const posix = process.platform !== 'win32';
 
@@ -35,9 +31,9 @@ export const localProcessSpec = v.strictObject({
   ),
   stop_timeout: v.optional(
     v.strictObject({
-      stdin: v.optional(duration),
-      sigterm: v.optional(duration),
-      sigkill: v.optional(duration),
+      stdin: v.optional(durationSchema),
+      sigterm: v.optional(durationSchema),
+      sigkill: v.optional(durationSchema),
     }),
   ),
 });

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { argsSchema, textSchema } from '../shared/spec-parts.js';
 import { parseImageName } from './image-name.js';
 import { parseCpus, parseMemory, parsePids } from './quantities.js';
 import { findDoubleTarget, findVolumeProblem } from './volumes.js';
@@ -7,13 +8,6 @@ import { findDoubleTarget, findVolumeProblem } from './volumes.js';
 const capability = /^[A-Za-z][A-Za-z_]*$/;
 const leastMemoryBytes = 6 * 1024 * 1024;
 const memoryProblem = 'is not a size; write it as 512m, 1.5g or 64MiB';
-
-/** Without a rule of its own for what it may hold. */
-const text = v.pipe(
-  v.string(),
-  v.nonEmpty('is empty; leave it out or give it a value'),
-  v.check((value) => !value.includes('\0'), 'holds a NUL character'),
-);
 
 const image = v.pipe(
   v.string(),
@@ -90,16 +84,9 @@ export const dockerSpec = v.pipe(
     container_name: v.optional(containerName),
     volumes: v.optional(v.array(volume)),
     network: v.optional(network),
-    env_file: v.optional(text),
-    command: v.optional(text),
-    args: v.optional(
-      v.array(
-        v.pipe(
-          v.string(),
-          v.check((value) => !value.includes('\0'), 'holds a NUL character'),
-        ),
-      ),
-    ),
+    env_file: v.optional(textSchema),
+    command: v.optional(textSchema),
+    args: v.optional(argsSchema),
     working_dir: v.optional(v.pipe(v.string(), v.regex(/^\//, 'must be an absolute path in the container'))),
     pull: v.optional(v.picklist(['missing', 'always', 'never'])),
     platform: v.optional(

@@ -1,15 +1,10 @@
 import type { AccessRule } from '../../runtime.js';
+import { rulesFor } from '../shared/kubernetes/access-rules.js';
 import type { K8sJobSpec } from './spec-types.js';
 
 /** What an entry needs to be allowed, each verb because something here uses it. */
-export function accessRules({ namespace, context }: K8sJobSpec, hasEnv: boolean): readonly AccessRule[] {
-  const rule = (apiGroup: string, resource: string, ...verbs: readonly string[]): AccessRule => ({
-    context,
-    namespace,
-    apiGroup,
-    resource,
-    verbs,
-  });
+export function accessRules(spec: K8sJobSpec, hasEnv: boolean): readonly AccessRule[] {
+  const rule = rulesFor(spec);
   return [
     rule('batch', 'jobs', 'create', 'get', 'list', 'delete'),
     rule('', 'pods', 'get', 'list', 'watch'),

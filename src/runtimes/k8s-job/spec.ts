@@ -1,22 +1,11 @@
 import * as v from 'valibot';
-import { durationProblem, parseDuration } from '../../util/quantity.js';
+import { argsSchema, durationSchema, textSchema } from '../shared/spec-parts.js';
 import { findQuantityProblem, parseKubernetesQuantity } from './quantity.js';
 import type { K8sJobSpec } from './spec-types.js';
 
-const text = v.pipe(
-  v.string(),
-  v.nonEmpty('is empty; leave it out or give it a value'),
-  v.check((value) => !value.includes('\0'), 'holds a NUL character'),
-);
-
-const duration = v.pipe(
-  v.string(durationProblem),
-  v.check((value) => parseDuration(value) !== undefined, durationProblem),
-);
-
 const name = (what: string) =>
   v.pipe(
-    text,
+    textSchema,
     v.regex(
       /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/,
       `is not the name of ${what}: lower case letters, digits, "-" and "."`,
@@ -24,7 +13,7 @@ const name = (what: string) =>
   );
 
 const namespace = v.pipe(
-  text,
+  textSchema,
   v.regex(
     /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/,
     'is not a namespace: at most 63 lower case letters, digits and "-", a letter or digit at either end',
@@ -71,7 +60,7 @@ const envFrom = v.pipe(
   v.strictObject({
     secret: v.optional(name('a Secret')),
     config_map: v.optional(name('a ConfigMap')),
-    prefix: v.optional(text),
+    prefix: v.optional(textSchema),
     optional: v.optional(v.boolean()),
   }),
   v.check(
@@ -81,7 +70,7 @@ const envFrom = v.pipe(
 );
 
 const toleration = v.strictObject({
-  key: v.optional(text),
+  key: v.optional(textSchema),
   operator: v.optional(v.picklist(['Exists', 'Equal'])),
   value: v.optional(v.string()),
   effect: v.optional(v.picklist(['NoSchedule', 'PreferNoSchedule', 'NoExecute'])),
@@ -106,22 +95,15 @@ const isMap = (value: unknown) => typeof value === 'object' && !Array.isArray(va
 export const k8sJobSpec: v.GenericSchema<K8sJobSpec> = v.pipe(
   v.strictObject({
     namespace,
-    image: v.pipe(text, v.regex(/^\S+$/, 'holds a space; name one image, as in registry/name:tag')),
+    image: v.pipe(textSchema, v.regex(/^\S+$/, 'holds a space; name one image, as in registry/name:tag')),
     service_account: v.optional(name('a ServiceAccount')),
     resources: v.optional(resources),
-    command: v.optional(text),
-    args: v.optional(
-      v.array(
-        v.pipe(
-          v.string(),
-          v.check((value) => !value.includes('\0'), 'holds a NUL character'),
-        ),
-      ),
-    ),
-    working_dir: v.optional(v.pipe(text, v.regex(/^\//, 'must be an absolute path in the container'))),
+    command: v.optional(textSchema),
+    args: v.optional(argsSchema),
+    working_dir: v.optional(v.pipe(textSchema, v.regex(/^\//, 'must be an absolute path in the container'))),
     user: v.optional(
       v.pipe(
-        text,
+        textSchema,
         v.regex(/^(?:image|\d{1,10}(?::\d{1,10})?)$/, 'is not a user; write it as "1000", "1000:1000" or image'),
       ),
     ),
@@ -137,15 +119,15 @@ export const k8sJobSpec: v.GenericSchema<K8sJobSpec> = v.pipe(
         no_new_privileges: v.optional(v.boolean()),
         drop_capabilities: v.optional(v.boolean()),
         cap_add: v.optional(
-          v.array(v.pipe(text, v.regex(/^[A-Z][A-Z_]*$/, 'is not a capability; write it as NET_BIND_SERVICE'))),
+          v.array(v.pipe(textSchema, v.regex(/^[A-Z][A-Z_]*$/, 'is not a capability; write it as NET_BIND_SERVICE'))),
         ),
         seccomp: v.optional(v.picklist(['RuntimeDefault', 'Unconfined'])),
       }),
     ),
-    active_deadline: v.optional(duration),
-    ttl: v.optional(duration),
-    schedule_timeout: v.optional(duration),
-    context: v.optional(text),
+    active_deadline: v.optional(durationSchema),
+    ttl: v.optional(durationSchema),
+    schedule_timeout: v.optional(durationSchema),
+    context: v.optional(textSchema),
     pod: v.optional(
       v.strictObject({
         metadata: v.optional(podPart('labels', isMap, 'must be a map of names and values')),

@@ -116,9 +116,8 @@ class Reflector<T extends KubernetesObject> implements Watch {
   /** Reads changes until the connection ends. */
   async #follow(): Promise<void> {
     const period = new AbortController();
-    const { clearTimeout, setTimeout } = this.#clock;
     // A connection whose far end is gone may stay silent for ever.
-    const timer = setTimeout.call(this.#clock, () => period.abort(), (periodSeconds + 30) * 1000);
+    const timer = this.#clock.setTimeout(() => period.abort(), (periodSeconds + 30) * 1000);
     const signal = AbortSignal.any([this.#closed.signal, period.signal]);
     let begun = Number.POSITIVE_INFINITY;
     const query = this.#query({
@@ -148,7 +147,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
         throw cause instanceof KubernetesError ? cause : networkError(cause, this.#connection.server);
       }
     } finally {
-      clearTimeout.call(this.#clock, timer);
+      this.#clock.clearTimeout(timer);
       // What held for a while is no failure upon a failure, though there was nothing to tell.
       if (this.#clock.now() - begun > longestPauseMs) this.#pauseMs = firstPauseMs;
     }
