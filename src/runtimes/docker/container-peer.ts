@@ -4,6 +4,7 @@ import type { Clock } from '../../options.js';
 import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import { farOutput, type OutputPatience, type PeerExit, type StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
+import { heldOpen } from '../../util/held-open.js';
 import { once } from '../../util/once.js';
 import { textOf } from '../../util/text-of.js';
 import { Demultiplexer } from './engine/demultiplexer.js';
@@ -129,11 +130,13 @@ export class ContainerPeer implements StreamPeer {
     return this.#finish(async () => {});
   }
 
-  async #finish(end: () => Promise<void>): Promise<void> {
-    const { connection, engine, id, server, released } = this.#options;
-    // The clock's timers let the process end; a host that waits for us must not end before we are done.
-    const hold = setInterval(() => {}, 60_000);
+  #finish(end: () => Promise<void>): Promise<void> {
     this.#stopping = true;
+    return heldOpen(this.#remove(end));
+  }
+
+  async #remove(end: () => Promise<void>): Promise<void> {
+    const { connection, engine, id, server, released } = this.#options;
     try {
       await end();
       this.#isGivenUp = true;
@@ -144,13 +147,8 @@ export class ContainerPeer implements StreamPeer {
       released(true);
     } catch (cause) {
       released(false);
-      const detail = textOf(cause);
-      throw new GatewayError('STOP_FAILED', `the container ${id.slice(0, 12)} may still be there: ${detail}`, {
-        server,
-        cause,
-      });
-    } finally {
-      clearInterval(hold);
+      const message = `the container ${id.slice(0, 12)} may still be there: ${textOf(cause)}`;
+      throw new GatewayError('STOP_FAILED', message, { server, cause });
     }
   }
 

@@ -2,6 +2,7 @@ import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { OutputTail } from '../../transport/output-tail.js';
 import { settledWithin } from '../../util/abort.js';
+import { heldOpen } from '../../util/held-open.js';
 import { once } from '../../util/once.js';
 import { textOf } from '../../util/text-of.js';
 import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
@@ -162,9 +163,9 @@ export class JobRun {
    *
    * @throws `GatewayError` `STOP_FAILED`; what is left is tried again until the gateway is closed
    */
-  readonly remove = once(async () => {
-    // The clock's timers let the process end; a host that waits for us must not end before we are done.
-    const hold = setInterval(() => {}, 60_000);
+  readonly remove = once(() => heldOpen(this.#remove()));
+
+  async #remove(): Promise<void> {
     try {
       if (this.#isRefused) return;
       await this.#delete();
@@ -185,9 +186,8 @@ export class JobRun {
       }
     } finally {
       this.#unlisten();
-      clearInterval(hold);
     }
-  });
+  }
 
   async #pollUntilGone(signal: AbortSignal): Promise<void> {
     const { cluster, namespace } = this.claim;

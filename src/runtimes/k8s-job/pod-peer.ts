@@ -92,12 +92,10 @@ export class PodPeer implements StreamPeer {
   readonly stop = once(async () => {
     this.#stopping = true;
     this.stdin.end();
+    const closesInput = this.#socket.protocol.startsWith('v5.');
     // Before v5 there is no end of input but the end of the connection.
-    if (!this.#socket.protocol.startsWith('v5.')) void this.#socket.close();
-    const ended = Promise.race([
-      this.exited,
-      this.#socket.protocol.startsWith('v5.') ? this.#socket.closed : this.exited,
-    ]);
+    if (!closesInput) void this.#socket.close();
+    const ended = closesInput ? Promise.race([this.exited, this.#socket.closed]) : this.exited;
     await settledWithin(ended, stdinMs, this.#clock);
     await this.#socket.close();
     await this.#run.remove();
