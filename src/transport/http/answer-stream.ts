@@ -10,7 +10,7 @@ import type { Exchange } from './exchange.js';
 import type { OpenRequest } from './open-request.js';
 import { forgetsSession } from './session-lost.js';
 import { mayPass, mediaType, retryAfter, type Step, showUrl, statusError } from './status.js';
-import { type HttpSendOptions, parseMessages, readFailure, type WireOptions } from './wire.js';
+import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /** How often in a row a stream is taken up in vain: it cannot be had, or is cut before anything has come. */
 const mostVainTries = 5;
@@ -18,8 +18,6 @@ const mostVainTries = 5;
 export interface AnswerStreamOptions {
   readonly wire: WireOptions;
   readonly open: OpenRequest;
-  readonly step: Step;
-  readonly send: HttpSendOptions;
   /** Hands a message on. True when it is the answer. */
   deliver(message: JSONRPCMessage): boolean;
   /** Asks for what came after an event, in the step of that name. */
@@ -80,7 +78,8 @@ export class AnswerStream {
 
   /** Reads a stream until the answer has come, or the stream has ended without it. */
   #readOne(answer: HttpAnswer): Promise<Ended | 'answered'> {
-    const { wire, open, send, deliver } = this.#options;
+    const { wire, open, deliver } = this.#options;
+    const { send } = open.options;
     const { server, maxMessageBytes, leftovers } = wire;
     const { exchange } = open;
     const host = { onerror: (error: Error) => wire.onTrouble(error) };
@@ -122,7 +121,7 @@ export class AnswerStream {
   /** Asks for the rest of a stream that broke. Undefined when it cannot be had now, and may be later. */
   async #takeUp(lastEventId: string): Promise<HttpAnswer | undefined> {
     const { open, rest, wire } = this.#options;
-    const step = { ...this.#options.step, name: `GET (rest of ${open.request.method})` };
+    const step = { ...open.options.step, name: `GET (rest of ${open.request.method})` };
     open.goOn(rest(step.name, lastEventId));
     try {
       const answer = await open.exchange.answer;
@@ -141,7 +140,8 @@ export class AnswerStream {
 
   /** The error for a refusal that is not going to pass. */
   async #refused(answer: HttpAnswer, rest: Step, lastEventId: string): Promise<GatewayError> {
-    const { open, step, wire } = this.#options;
+    const { open, wire } = this.#options;
+    const { step } = open.options;
     const onSessionLost = this.#options.sessionLost();
     const { status } = answer;
     if (onSessionLost !== undefined && status >= 400) {
@@ -157,7 +157,8 @@ export class AnswerStream {
 
   #cutOff(cause: GatewayError | undefined): GatewayError {
     if (cause !== undefined) return cause;
-    const { step, open } = this.#options;
+    const { open } = this.#options;
+    const { step } = open.options;
     const what = `ended the stream before it sent the answer to ${open.request.method}`;
     return answerInvalid(step.server, `${step.name}: ${showUrl(step.url)} ${what}; does a proxy cut it?`);
   }

@@ -1,14 +1,26 @@
 import type { Clock } from '../../options.js';
 import type { JSONRPCErrorResponse, JSONRPCRequest, JSONRPCResultResponse } from '../../sdk.js';
-import type { Exchange } from './exchange.js';
+import type { AccessRemedy, Exchange } from './exchange.js';
+import type { Step } from './status.js';
+import type { HttpSendOptions } from './wire.js';
+
+/** How a request is sent. */
+export interface OpenRequestOptions {
+  /** The stateless revision that it follows, if it is one of that era. */
+  readonly version: string | undefined;
+  /** Its answer is the rest of a stream of an earlier request, and bears that one's id. */
+  readonly replay: boolean;
+  /** For messages. */
+  readonly step: Step;
+  readonly onNoAccess: AccessRemedy;
+  /** What its sender wants to hear besides the answer. */
+  readonly send: HttpSendOptions;
+}
 
 /** A request over Streamable HTTP that waits for its answer. */
 export class OpenRequest {
   readonly request: JSONRPCRequest;
-  /** It is of the stateless era. */
-  readonly modern: boolean;
-  /** Its answer is the rest of a stream of an earlier request, and bears that one's id. */
-  readonly replay: boolean;
+  readonly options: OpenRequestOptions;
   /** Sends it once more if it has other headers by now; undefined for what is sent once alone. */
   again: (() => Exchange | undefined) | undefined;
   /** Gets its answer, where it was asked on our own account. */
@@ -20,11 +32,15 @@ export class OpenRequest {
   #over = false;
   #wake = () => {};
 
-  constructor(request: JSONRPCRequest, exchange: Exchange, { modern, replay }: { modern: boolean; replay: boolean }) {
+  constructor(request: JSONRPCRequest, exchange: Exchange, options: OpenRequestOptions) {
     this.request = request;
-    this.modern = modern;
-    this.replay = replay;
+    this.options = options;
     this.#exchange = exchange;
+  }
+
+  /** It is of the stateless era. */
+  get modern(): boolean {
+    return this.options.version !== undefined;
   }
 
   get exchange(): Exchange {

@@ -180,8 +180,8 @@ export class StreamableWire implements Wire {
       }
       return;
     }
-    const modern = version !== undefined;
-    const open = new OpenRequest(request, exchange, { modern, replay: token !== undefined });
+    const replay = token !== undefined;
+    const open = new OpenRequest(request, exchange, { version, replay, step, onNoAccess, send: options });
     // What a stream is resumed for was delivered.
     if (request.method === 'tools/call' && token === undefined) open.again = () => differing(written, write(), send);
     this.#open.set(request.id, open);
@@ -189,7 +189,7 @@ export class StreamableWire implements Wire {
     options.requestSignal?.addEventListener('abort', cancel, { once: true });
     if (options.requestSignal?.aborted) cancel();
     try {
-      await this.#answered(open, step, onNoAccess, options);
+      await this.#answered(open);
       // The answer came too late to be handed on.
       if (open.over && !open.answered) throw this.#closedError(undefined);
     } catch (error) {
@@ -225,21 +225,22 @@ export class StreamableWire implements Wire {
     }
   }
 
-  async #answered(open: OpenRequest, step: Step, onNoAccess: AccessRemedy, options: HttpSendOptions): Promise<void> {
+  async #answered(open: OpenRequest): Promise<void> {
     const { exchange, request } = open;
+    const { step, onNoAccess } = open.options;
     let answer: HttpAnswer;
     let isSentAgain = false;
     this.#undecided += 1;
     try {
       answer = await exchange.answer;
       if (answer.status >= 300) {
-        isSentAgain = await this.#refused(exchange, answer, step, open, onNoAccess);
+        isSentAgain = await this.#refused(exchange, answer, step, open);
         if (!isSentAgain) return;
       }
     } finally {
       this.#decide();
     }
-    if (isSentAgain) return this.#answered(open, step, onNoAccess, options);
+    if (isSentAgain) return this.#answered(open);
     this.#spoken = true;
     if (request.method === 'initialize') this.#session.begin(answer.header('mcp-session-id'));
     const type = mediaType(answer.header('content-type'));
@@ -247,21 +248,19 @@ export class StreamableWire implements Wire {
       const stream = new AnswerStream({
         wire: this.#options,
         open,
-        step,
-        send: options,
         deliver: (message) => this.#deliver(message, open),
         rest: (name, lastEventId) => this.#rest(name, lastEventId, onNoAccess),
         sessionLost: () => (this.#listening?.isNotOffered === true ? undefined : this.#onSessionLost),
       });
       await stream.read(answer);
     } else if (type === 'application/json') {
-      await this.#answeredByJson(open, answer, step);
+      await this.#answeredByJson(open, answer);
     } else {
       throw await unexpectedAnswer(exchange, answer, step, this.#options.clock);
     }
   }
 
-  async #answeredByJson(open: OpenRequest, answer: HttpAnswer, step: Step): Promise<void> {
+  async #answeredByJson(open: OpenRequest, answer: HttpAnswer): Promise<void> {
     const { server, maxMessageBytes } = this.#options;
     const text = await readText(answer, maxMessageBytes).catch((error: unknown) => {
       throw readFailure(error, open.exchange, `the answer to ${open.request.method}`, server);
@@ -278,7 +277,7 @@ export class StreamableWire implements Wire {
     if (!answered) {
       const what =
         parsed === undefined ? `broken JSON${pageOf(open.exchange.hide(text))}` : 'JSON that is not its answer';
-      throw noAnswer(step, what, answer.status);
+      throw noAnswer(open.options.step, what, answer.status);
     }
   }
 
@@ -291,7 +290,7 @@ export class StreamableWire implements Wire {
   /** Hands on what came with the answer to a request. True when it is the answer. */
   #deliver(message: JSONRPCMessage, open: OpenRequest): boolean {
     const { request } = open;
-    if (isResponse(message) && (open.replay || isAnswerTo(request.id, message.id))) message.id = request.id;
+    if (isResponse(message) && (open.options.replay || isAnswerTo(request.id, message.id))) message.id = request.id;
     if (!isResponse(message) || message.id !== request.id) {
       this.#handOn(message, { relatedRequestId: request.id });
       return false;
@@ -318,13 +317,7 @@ export class StreamableWire implements Wire {
    *
    * @returns whether the request was sent again
    */
-  async #refused(
-    exchange: Exchange,
-    answer: HttpAnswer,
-    step: Step,
-    open: OpenRequest | undefined,
-    onNoAccess: AccessRemedy = 'ask',
-  ): Promise<boolean> {
+  async #refused(exchange: Exchange, answer: HttpAnswer, step: Step, open: OpenRequest | undefined): Promise<boolean> {
     const { clock, maxMessageBytes } = this.#options;
     // A server may give its answer to a request with such a status.
     const mayAnswer = open !== undefined && mediaType(answer.header('content-type')) === 'application/json';
@@ -341,7 +334,7 @@ export class StreamableWire implements Wire {
     // A server of the stateless era says with the status what kind of error the body holds.
     if (body !== undefined && open !== undefined && (isAnswerTo(id, body.id) || (open.modern && body.id == null))) {
       const isOfHeaders = open.modern && body.error.code === modernErrors.headerMismatch;
-      if (isOfHeaders && (await this.#sendAgain(open, step, onNoAccess))) return true;
+      if (isOfHeaders && (await this.#sendAgain(open))) return true;
       if (!open.over) this.#deliver({ jsonrpc: '2.0', id: open.request.id, error: body.error }, open);
       return false;
     }
@@ -352,26 +345,22 @@ export class StreamableWire implements Wire {
    * A call was refused for its headers: the tools of the server are not known yet, or others by now. Asks for them, and sends
    * the call once more if that gives it other headers.
    */
-  async #sendAgain(open: OpenRequest, step: Step, onNoAccess: AccessRemedy): Promise<boolean> {
-    const { request, again } = open;
-    const version = modernVersion(request);
+  async #sendAgain(open: OpenRequest): Promise<boolean> {
+    const { again } = open;
     // A server that refuses the second one means something else.
     open.again = undefined;
-    if (again === undefined || version === undefined) return false;
-    const next = await sendAgain(open, again, (cursor) => this.#learnTools(open, version, cursor, step, onNoAccess));
+    if (again === undefined) return false;
+    const next = await sendAgain(open, again, (cursor) => this.#learnTools(open, cursor));
     if (next === undefined) return false;
     open.goOn(next);
     return true;
   }
 
   /** @returns the cursor of the next page of tools; undefined where there is none, or no answer came */
-  async #learnTools(
-    open: OpenRequest,
-    version: string,
-    cursor: unknown,
-    step: Step,
-    onNoAccess: AccessRemedy,
-  ): Promise<unknown> {
+  async #learnTools(open: OpenRequest, cursor: unknown): Promise<unknown> {
+    const { step, onNoAccess } = open.options;
+    // It is of the stateless era: no other is refused for its headers.
+    const version = open.options.version as string;
     const request = toolsRequest(open.request, cursor);
     const name = `POST ${request.method}`;
     const exchange = new Exchange(this.#options, {
@@ -384,13 +373,14 @@ export class StreamableWire implements Wire {
       headersTimeoutMs: 0,
     });
     open.goOn(exchange);
-    const list = new OpenRequest(request, exchange, { modern: true, replay: false });
+    const options = { version, replay: false, step: { ...step, name }, onNoAccess, send: {} };
+    const list = new OpenRequest(request, exchange, options);
     let next: unknown;
     list.onAnswer = (response) => {
       next = 'result' in response ? response.result.nextCursor : undefined;
     };
     // Why no list comes is no matter of the call, which has an answer.
-    await this.#answered(list, { ...step, name }, onNoAccess, {}).catch(() => {});
+    await this.#answered(list).catch(() => {});
     return next;
   }
 }

@@ -217,7 +217,13 @@ test('a request that is over waits no more, and asks for no rest', async () => {
   });
   const [first, rest] = [exchange(), exchange()];
   const ping = { jsonrpc: '2.0', id: 1, method: 'ping' } as const;
-  const open = new OpenRequest(ping, first as never, { modern: false, replay: false });
+  const open = new OpenRequest(ping, first as never, {
+    version: undefined,
+    replay: false,
+    step: { server: 'x', name: 'POST ping', url: new URL('http://x/') },
+    onNoAccess: 'ask',
+    send: {},
+  });
   const waited = open.pause(1_000, clock);
   open.cancel();
   await waited;
