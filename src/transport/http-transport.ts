@@ -2,6 +2,7 @@ import { GatewayError } from '../errors.js';
 import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions } from '../sdk.js';
 import { isResponse } from '../sdk.js';
+import { abortable } from '../util/abort.js';
 import { messageOf } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { runCallback } from './callback.js';
@@ -152,16 +153,9 @@ export class HttpTransport implements RuntimeTransport {
           if (this.#ended !== undefined) throw this.#ended;
         })
       : this.#health.reach(stop.signal);
-    alive.catch(() => {});
-    let abort = () => {};
-    const aborted = new Promise<never>((_resolve, reject) => {
-      abort = () => reject(signal.reason);
-      signal.addEventListener('abort', abort, { once: true });
-    });
     try {
-      await Promise.race([alive, aborted]);
+      await abortable(alive, signal);
     } finally {
-      signal.removeEventListener('abort', abort);
       stop.abort();
     }
   }

@@ -53,15 +53,18 @@ export function isFields(value: unknown): value is Fields {
 
 /** Whether a message says of itself that it follows a stateless revision, rightly or not. */
 export function hasEnvelope(message: JSONRPCMessage): boolean {
-  const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
-  return meta?.[metaKeys.protocolVersion] !== undefined;
+  return namedVersion(message) !== undefined;
 }
 
 /** The revision that a message of the stateless era (2026-07-28 and later) says it follows; undefined for others. */
 export function modernVersion(message: JSONRPCMessage): string | undefined {
-  const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
-  const version = meta?.[metaKeys.protocolVersion];
+  const version = namedVersion(message);
   return typeof version === 'string' ? version : undefined;
+}
+
+function namedVersion(message: JSONRPCMessage): unknown {
+  const meta = 'method' in message ? (message.params?._meta as Fields | undefined) : undefined;
+  return meta?.[metaKeys.protocolVersion];
 }
 
 /** The id of the stream that a notification belongs to, as its sender writes it; undefined where it names none. */

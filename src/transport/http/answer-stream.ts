@@ -9,7 +9,7 @@ import { readEvents } from './events.js';
 import type { Exchange } from './exchange.js';
 import type { OpenRequest } from './open-request.js';
 import { forgetsSession } from './session-lost.js';
-import { mayPass, mediaType, retryAfter, type Step, showUrl, statusError } from './status.js';
+import { isEventStream, mayPass, retryAfter, type Step, showUrl, statusError } from './status.js';
 import { parseMessages, readFailure, type WireOptions } from './wire.js';
 
 /** How often in a row a stream is taken up in vain: it cannot be had, or is cut before anything has come. */
@@ -125,7 +125,7 @@ export class AnswerStream {
     open.goOn(rest(step.name, lastEventId));
     try {
       const answer = await open.exchange.answer;
-      if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') return answer;
+      if (isEventStream(answer)) return answer;
       if (!mayPass(answer.status)) throw await this.#refused(answer, step, lastEventId);
       answer.abort();
       this.#backoff.askedOnce(retryAfter(answer.header('retry-after'), wire.clock) ?? 0);

@@ -86,27 +86,10 @@ function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly stri
 }
 
 /** The whole of a body as text. Rejects with {@link BodyTooLarge}, or with what cut it off. */
-export function readText(answer: HttpAnswer, limitBytes: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const pieces = new Pieces();
-    let over = false;
-    const abort = readBody(answer, {
-      data(chunk) {
-        if (over) return;
-        if (pieces.bytes + chunk.length <= limitBytes) {
-          pieces.add(chunk);
-        } else {
-          over = true;
-          pieces.clear();
-          // Not inside the reader's own callback: it may still be setting up.
-          queueMicrotask(() => abort());
-          reject(new BodyTooLarge(limitBytes));
-        }
-      },
-      end: () => resolve(pieces.take().toString()),
-      fail: reject,
-    });
-  });
+export async function readText(answer: HttpAnswer, limitBytes: number): Promise<string> {
+  const { pieces, cutOff } = await gather(answer, limitBytes);
+  if (cutOff !== undefined) throw cutOff;
+  return pieces.take().toString();
 }
 
 /** The beginning of a body, which may be all of it. */
@@ -116,14 +99,19 @@ export interface Beginning {
 }
 
 /** The beginning of a body as text: what comes of it before it ends, breaks off, or is longer than `limitBytes`. */
-export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<Beginning> {
+export async function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<Beginning> {
+  const { pieces, cutOff } = await gather(answer, limitBytes);
+  return { text: pieces.take().toString(), isWhole: cutOff === undefined };
+}
+
+/** What comes of a body, and what cut it off if it did not come to its end within `limitBytes`. */
+function gather(answer: HttpAnswer, limitBytes: number): Promise<{ pieces: Pieces; cutOff: Error | undefined }> {
   return new Promise((resolve) => {
     const pieces = new Pieces();
     let over = false;
-    const end = (isWhole: boolean) => {
-      if (over) return;
+    const end = (cutOff?: Error) => {
       over = true;
-      resolve({ text: pieces.take().toString(), isWhole });
+      resolve({ pieces, cutOff });
     };
     const abort = readBody(answer, {
       data(chunk) {
@@ -133,10 +121,10 @@ export function readBeginning(answer: HttpAnswer, limitBytes: number): Promise<B
         if (chunk.length <= room) return;
         // Not inside the reader's own callback: it may still be setting up.
         queueMicrotask(() => abort());
-        end(false);
+        end(new BodyTooLarge(limitBytes));
       },
-      end: () => end(true),
-      fail: () => end(false),
+      end: () => end(),
+      fail: end,
     });
   });
 }

@@ -3,7 +3,7 @@ import type { JSONRPCMessage } from '../../sdk.js';
 import { messageOf } from '../../util/copy-error.js';
 import { LegacySseWire } from './legacy-sse.js';
 import { StreamableWire } from './streamable.js';
-import type { HttpSendOptions, Wire, WireOptions } from './wire.js';
+import { closedError, type HttpSendOptions, type Wire, type WireOptions } from './wire.js';
 
 /** Which of the two ways over HTTP: `auto` tries Streamable HTTP first. */
 export type HttpMode = 'auto' | 'streamable-http' | 'sse';
@@ -85,8 +85,7 @@ export class ChoosingWire implements Wire {
       this.#fallback = undefined;
       const { server } = this.#options;
       // The server had refused the request, whatever became of the stream.
-      if (this.#closed)
-        throw new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false });
+      if (this.#closed) throw closedError(server, false);
       if (!GatewayError.is(error)) throw error;
       const message = `the server speaks neither Streamable HTTP nor HTTP+SSE: ${messageOf(refusal)}; then ${messageOf(error)}`;
       throw new GatewayError(error.code === 'AUTH_REQUIRED' ? 'AUTH_REQUIRED' : 'HTTP_STATUS', message, {

@@ -8,7 +8,7 @@ import { Exchange } from './exchange.js';
 import { asksForLife } from './health.js';
 import { cancelledId, SendingOrder } from './sending-order.js';
 import { mediaType, type Step, showUrl, statusError } from './status.js';
-import { parseMessages, readFailure, type Wire, type WireOptions } from './wire.js';
+import { closedError, readFailure, receiveEvent, type Wire, type WireOptions } from './wire.js';
 
 /** How long a server may take to acknowledge a request that it has answered already. */
 const lingerMs = 5_000;
@@ -122,7 +122,7 @@ export class LegacySseWire implements Wire {
           clock.clearTimeout(late);
           if (refused) return;
           if (this.#closed) {
-            reject(new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered: false }));
+            reject(closedError(server, false));
             return;
           }
           const failure = cause && readFailure(cause, stream, 'an event of the server', server);
@@ -142,15 +142,8 @@ export class LegacySseWire implements Wire {
   }
 
   #receive(data: string): void {
-    const parsed = parseMessages(data);
-    for (const message of parsed?.messages ?? []) {
-      this.#options.onMessage(message, undefined);
+    for (const message of receiveEvent(data, this.#options)) {
       if (isResponse(message)) findNamed(this.#waiting, message.id)?.();
-    }
-    if (parsed?.clean !== true) {
-      const { server } = this.#options;
-      const message = 'the server sent an event that is no JSON-RPC message; it was skipped';
-      this.#options.onTrouble(new GatewayError('MESSAGE_INVALID', message, { server }));
     }
   }
 
@@ -195,7 +188,7 @@ export class LegacySseWire implements Wire {
     } catch (error) {
       if (!this.#closed || !GatewayError.is(error)) throw error;
       const { delivered } = error;
-      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered });
+      throw closedError(server, delivered);
     } finally {
       this.#posts.delete(post);
     }

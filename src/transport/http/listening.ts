@@ -1,13 +1,12 @@
 import { GatewayError } from '../../errors.js';
-import type { JSONRPCMessage } from '../../sdk.js';
 import { readErrorBody } from './answer-error.js';
 import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
 import { forgetsSession } from './session-lost.js';
-import { mayPass, mediaType, retryAfter, type Step, statusError } from './status.js';
-import { parseMessages, readFailure, type WireOptions } from './wire.js';
+import { isEventStream, mayPass, retryAfter, type Step, statusError } from './status.js';
+import { readFailure, receiveEvent, type WireOptions } from './wire.js';
 
 /**
  * The stream on which a server sends what belongs to no request: opened by GET, and opened again, from the last event on,
@@ -74,7 +73,7 @@ export class ListeningStream {
     try {
       const answer = await exchange.answer;
       if (this.#closed) answer.abort();
-      else if (answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream') {
+      else if (isEventStream(answer)) {
         this.#read(exchange, answer);
       } else {
         await this.#refused(exchange, answer);
@@ -97,7 +96,7 @@ export class ListeningStream {
     readEvents(answer, maxMessageBytes, {
       event: (type, data) => {
         this.#doneId = this.#lastEventId;
-        if (type === 'message' && data !== '') this.#receive(data);
+        if (type === 'message' && data !== '') receiveEvent(data, this.#options);
       },
       id: (id) => {
         this.#lastEventId = id === '' ? undefined : id;
@@ -116,19 +115,6 @@ export class ListeningStream {
         this.#openAgain(cause === undefined);
       },
     });
-  }
-
-  #receive(data: string): void {
-    const { server } = this.#options;
-    const parsed = parseMessages(data);
-    for (const message of parsed?.messages ?? ([] as JSONRPCMessage[])) this.#options.onMessage(message, undefined);
-    if (parsed?.clean !== true) {
-      this.#options.onTrouble(
-        new GatewayError('MESSAGE_INVALID', 'the server sent an event that is no JSON-RPC message; it was skipped', {
-          server,
-        }),
-      );
-    }
   }
 
   async #refused(exchange: Exchange, answer: HttpAnswer): Promise<void> {

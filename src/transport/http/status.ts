@@ -114,3 +114,7 @@ function messageOfError(body: string): string | undefined {
 export function mediaType(contentType: string | undefined): string {
   return (contentType ?? '').replace(/;.*/s, '').trim().toLowerCase();
 }
+
+export function isEventStream(answer: HttpAnswer): boolean {
+  return answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream';
+}

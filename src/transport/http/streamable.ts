@@ -19,6 +19,7 @@ import { meansForgotten } from './session-lost.js';
 import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
+  closedError,
   type HttpMessageInfo,
   type HttpSendOptions,
   parseErrorBody,
@@ -204,7 +205,7 @@ export class StreamableWire implements Wire {
   #closedError(cause: unknown): GatewayError {
     const { server } = this.#options;
     const delivered = GatewayError.is(cause) ? cause.delivered : 'unknown';
-    return new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered });
+    return closedError(server, delivered);
   }
 
   /** Waits until the server has taken a message that it does not answer. */

@@ -47,6 +47,11 @@ export interface Wire {
   close(): Promise<void>;
 }
 
+/** What ends with its transport. */
+export function closedError(server: string, delivered: GatewayError['delivered']): GatewayError {
+  return new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered });
+}
+
 /** What could not be read: too large, cut off, or not JSON. */
 export function readFailure(error: unknown, exchange: Exchange, what: string, server: string): GatewayError {
   if (error instanceof BodyTooLarge) {
@@ -67,6 +72,17 @@ export function parseMessages(text: string): { messages: JSONRPCMessage[]; clean
   const all = Array.isArray(value) ? value : [value];
   const messages = all.filter(isJsonRpcMessage);
   return { messages, clean: messages.length === all.length };
+}
+
+/** Hands on the messages of an event, and tells of it when it holds something else. */
+export function receiveEvent(data: string, options: WireOptions): readonly JSONRPCMessage[] {
+  const { messages, clean } = parseMessages(data) ?? { messages: [], clean: false };
+  for (const message of messages) options.onMessage(message, undefined);
+  if (!clean) {
+    const text = 'the server sent an event that is no JSON-RPC message; it was skipped';
+    options.onTrouble(new GatewayError('MESSAGE_INVALID', text, { server: options.server }));
+  }
+  return messages;
 }
 
 /** A JSON-RPC error response, whose `id` may be missing or null: the server could not tell which request. */
