@@ -50,7 +50,7 @@ export class Calls {
   /** Answers a call, if it still waits. */
   finish(call: Call, response: Response, part?: JsonPart): void {
     if (this.take(call)) {
-      this.#send({ ...response, id: call.id }, call.id, call.server, false, part);
+      this.#send({ ...response, id: call.id }, { related: call.id, server: call.server, part });
     }
   }
 
@@ -61,14 +61,14 @@ export class Calls {
 
   /** Answers a request that was never opened. */
   answer(request: JSONRPCRequest, result: Record<string, unknown>): void {
-    this.#send({ jsonrpc: '2.0', id: request.id, result }, request.id);
+    this.#send({ jsonrpc: '2.0', id: request.id, result }, { related: request.id });
   }
 
   /** Answers a request that was never opened with an error. */
   refuse(request: JSONRPCRequest, code: number, message: string, data?: unknown): void {
     this.#send(
       { jsonrpc: '2.0', id: request.id, error: { code, message, ...(data !== undefined && { data }) } },
-      request.id,
+      { related: request.id },
     );
   }
 
@@ -127,7 +127,10 @@ export class Calls {
 
   #tell({ id, progressToken }: Call, params: Params): void {
     if (progressToken !== undefined) {
-      this.#send({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } }, id);
+      this.#send(
+        { jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } },
+        { related: id },
+      );
     }
   }
 }

@@ -83,7 +83,7 @@ export class DualPeer implements Peer {
         isAnswered = true;
         this.#exchanges.delete(id);
       }
-      this.#send(message, id);
+      this.#send(message, { related: id });
     });
     if (!isAnswered) {
       this.#exchanges.set(id, exchange);

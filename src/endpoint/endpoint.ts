@@ -25,7 +25,7 @@ import { allListKinds, listKindOf } from './list-kinds.js';
 import { LogLevel } from './log-level.js';
 import { MergedLists } from './merged-lists.js';
 import { createCallerNames, type Names } from './names.js';
-import type { PeerExtra, SendToCaller, SessionPeer } from './peer.js';
+import type { PeerExtra, SendInfo, SendToCaller, SessionPeer } from './peer.js';
 import { ResourceOwners } from './resource-owners.js';
 import { Router } from './router.js';
 import { ServerLinks } from './server-links.js';
@@ -92,7 +92,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
     const owners = new ResourceOwners((id) => servers.has(id));
     this.#owners = owners;
     this.#tasks = new TaskOwners(clock);
-    const send: SendToCaller = (...given) => this.#send(...given);
+    const send: SendToCaller = (message, info) => this.#send(message, info);
     const calls = new Calls(send);
     const links = new ServerLinks({
       servers,
@@ -120,7 +120,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       clock,
       links,
       emit: (event) => options.emit(event),
-      onChanged: (method) => this.#handshake && this.#send({ jsonrpc: '2.0', method }, undefined),
+      onChanged: (method) => this.#handshake && this.#send({ jsonrpc: '2.0', method }),
     });
     this.#answers = new ListAnswers({ calls, lists: this.#lists, tasks: this.#tasks, running: () => links.running() });
     this.#router = new Router({
@@ -273,12 +273,12 @@ export class Endpoint implements LinkOwner, SessionPeer {
         }
         const formOf = (uri: string) => this.#owners.formOf(link.server, uri);
         for (const { message: update, forms } of this.#subscriptions.translate(link.server, message, formOf)) {
-          this.#send(update, undefined, link.server, undefined, undefined, forms);
+          this.#send(update, { server: link.server, forms });
         }
         return;
       }
       default:
-        this.#send(this.#translateTasks(link, message), origin?.callerId ?? link.latestCallerId);
+        this.#send(this.#translateTasks(link, message), { related: origin?.callerId ?? link.latestCallerId });
     }
   }
 
@@ -361,9 +361,9 @@ export class Endpoint implements LinkOwner, SessionPeer {
     return translated === params ? message : { ...message, params: translated };
   }
 
-  #send(...given: Parameters<SendToCaller>): void {
+  #send(message: JSONRPCMessage, info?: SendInfo): void {
     if (!this.#closed) {
-      this.#options.send(...given);
+      this.#options.send(message, info);
     }
   }
 }

@@ -37,23 +37,22 @@ export interface SessionPeer extends Peer {
   initializeResult?(): Record<string, unknown>;
 }
 
-/**
- * Sends to the caller.
- *
- * @param relatedRequestId - the caller's request that the message belongs to, if any
- * @param server - whose it is, if it is one's
- * @param isGuess - nobody knows which request it belongs to; this is the one that was sent last
- * @param part - its result, with the JSON of that
- * @param forms - of an update: what the caller is subscribed to that it tells of; undefined where its URI says that
- */
-export type SendToCaller = (
-  message: JSONRPCMessage,
-  relatedRequestId: RequestId | undefined,
-  server?: string,
-  isGuess?: boolean,
-  part?: JsonPart,
-  forms?: readonly string[],
-) => void;
+/** What is known of a message to the caller besides what it says. */
+export interface SendInfo {
+  /** The caller's request that it belongs to. */
+  readonly related?: RequestId | undefined;
+  /** Whose it is, if it is one server's. */
+  readonly server?: string | undefined;
+  /** Nobody knows which request it belongs to: `related` is the one that was sent last. */
+  readonly isGuess?: boolean | undefined;
+  /** Its result, with the JSON of that. */
+  readonly part?: JsonPart | undefined;
+  /** Of an update: what the caller is subscribed to that it tells of; undefined where its URI says that. */
+  readonly forms?: readonly string[] | undefined;
+}
+
+/** Sends to the caller. */
+export type SendToCaller = (message: JSONRPCMessage, info?: SendInfo) => void;
 
 /** Makes the peer whose messages go to `send`. */
 export type PeerFactory<T extends Peer = Peer> = (send: SendToCaller) => T;

@@ -33,7 +33,7 @@ export async function serveEndpoint(
   create: PeerFactory,
   sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
-  const send: SendToCaller = (message, relatedRequestId, _server, _isGuess, part) => {
+  const send: SendToCaller = (message, { related: relatedRequestId, part } = {}) => {
     const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
     const options = part === undefined ? related : infoFor(withPart(related, part), transport.send);
     // A caller that has gone cannot be told; its transport says so by onclose.
@@ -82,7 +82,7 @@ export async function serveEndpoint(
       isRequestId(message.id) &&
       !endpoint.isOpen?.(message.id)
     ) {
-      send(toResponse(message.id, undefined, error, false), message.id);
+      send(toResponse(message.id, undefined, error, false), { related: message.id });
     }
   };
   // Not every transport looks at what its far end sends.

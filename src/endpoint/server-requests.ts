@@ -90,9 +90,7 @@ export class ServerRequests {
       progressToken === undefined ? request.params : { ...request.params, _meta: { ...meta, progressToken: id } };
     this.#send(
       { ...request, id, ...(params && { params }) },
-      callerId ?? link.latestCallerId,
-      link.server,
-      callerId === undefined,
+      { related: callerId ?? link.latestCallerId, server: link.server, isGuess: callerId === undefined },
     );
   }
 
@@ -170,6 +168,6 @@ export class ServerRequests {
   }
 
   #cancel(id: RequestId, params: Params): void {
-    this.#send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } }, undefined);
+    this.#send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
   }
 }

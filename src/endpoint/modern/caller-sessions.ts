@@ -2,10 +2,10 @@ import type { GatewayError } from '../../errors.js';
 import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
-import { isResponse, type RequestId } from '../../sdk.js';
+import { isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
 import { isFields, legacyRevisions, ownInfo } from '../../transport/modern.js';
 import { tasksExtension } from '../../transport/tasks.js';
-import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import type { Envelope } from './envelope.js';
 import type { ModernCall } from './modern-call.js';
 
@@ -15,7 +15,7 @@ export interface CallerSessionsOptions {
   /** Makes the peer of a caller with a session. */
   readonly createSession: PeerFactory<SessionPeer>;
   /** Takes what a session has for its caller, besides answers to what was asked here. */
-  receive(session: CallerSession, ...message: Parameters<SendToCaller>): void;
+  receive(session: CallerSession, message: JSONRPCMessage, info: SendInfo): void;
   /** Whether anything of the caller is under way in it. */
   isUsed(session: CallerSession): boolean;
   /** It is closed to make room for another one. */
@@ -157,7 +157,9 @@ export class CallerSessions {
       return undefined;
     }
     const { createSession } = this.#options;
-    const session = new CallerSession(key, (own) => createSession((...message) => this.#receive(own, ...message)));
+    const session = new CallerSession(key, (own) =>
+      createSession((message, info = {}) => this.#receive(own, message, info)),
+    );
     this.#sessions.set(key, session);
     const params = { protocolVersion: legacyRevisions[0], capabilities, clientInfo: clientInfo ?? ownInfo };
     // The merged peer answers on the spot: it waits for no server.
@@ -165,7 +167,7 @@ export class CallerSessions {
     return session;
   }
 
-  #receive(session: CallerSession, ...[message, ...rest]: Parameters<SendToCaller>): void {
+  #receive(session: CallerSession, message: JSONRPCMessage, info: SendInfo): void {
     if (isResponse(message)) {
       const id = message.id as RequestId;
       if (id === initializeId) {
@@ -179,7 +181,7 @@ export class CallerSessions {
         return;
       }
     }
-    this.#options.receive(session, message, ...rest);
+    this.#options.receive(session, message, info);
   }
 
   /** Ends the oldest session that nobody uses. */

@@ -3,11 +3,18 @@ import { askable } from '../../instance/era/input-rounds.js';
 import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response, RpcError } from '../../instance/exchanges.js';
 import type { Clock } from '../../options.js';
-import { isRequest, isResponse, type JSONRPCNotification, type JSONRPCRequest, type RequestId } from '../../sdk.js';
+import {
+  isRequest,
+  isResponse,
+  type JSONRPCMessage,
+  type JSONRPCNotification,
+  type JSONRPCRequest,
+  type RequestId,
+} from '../../sdk.js';
 import { isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { listKindOf } from '../list-kinds.js';
-import type { PeerExtra, PeerFactory, SendToCaller, SessionPeer } from '../peer.js';
+import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
 import { type Envelope, readEnvelope } from './envelope.js';
@@ -67,7 +74,7 @@ export class ModernPeer {
     const { clock, states, caller, createSession } = options;
     this.#sessions = new CallerSessions({
       createSession,
-      receive: (session, ...message) => this.#receive(session, ...message),
+      receive: (session, message, info) => this.#receive(session, message, info),
       isUsed: (session) => this.#isKept(session) || this.#calls.isUsing(session),
       onEnd: (session) => this.#tasks.end(session),
     });
@@ -279,7 +286,7 @@ export class ModernPeer {
   }
 
   /** Takes what a session has for its caller. */
-  #receive(session: CallerSession, ...[message, related, server, isGuess, _, forms]: Parameters<SendToCaller>): void {
+  #receive(session: CallerSession, message: JSONRPCMessage, { related, server, isGuess, forms }: SendInfo): void {
     if (this.#closed) {
       return;
     }

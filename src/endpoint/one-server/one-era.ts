@@ -18,7 +18,7 @@ export class LegacyOnly implements Peer {
       return this.#session.receive(message, extra);
     }
     const requested = message.params?._meta?.[metaKeys.protocolVersion];
-    this.#send(unsupported(message, requested, legacyRevisions), message.id);
+    this.#send(unsupported(message, requested, legacyRevisions), { related: message.id });
     return true;
   }
 
@@ -48,7 +48,7 @@ export class NoSession implements Peer {
       method === 'initialize'
         ? unsupported(message, params?.protocolVersion, [modernRevision])
         : ({ jsonrpc: '2.0', id, error: missingEnvelope } as const);
-    this.#send(answer, id);
+    this.#send(answer, { related: id });
     return true;
   }
 

@@ -137,7 +137,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     this.#inTurn(() =>
       message.method === 'notifications/cancelled'
         ? this.#serverRequests.cancel(link, message.params)
-        : this.#send(message, origin?.callerId ?? link.latestCallerId, link.server),
+        : this.#send(message, { related: origin?.callerId ?? link.latestCallerId, server: link.server }),
     );
   }
 
@@ -169,14 +169,14 @@ export class OneServerSession implements SessionPeer, LinkOwner {
   #request(request: JSONRPCRequest): void {
     const { id, params } = request;
     if (request.method === 'ping' && !this.#isOpen) {
-      return this.#send({ jsonrpc: '2.0', id, result: {} }, id);
+      return this.#send({ jsonrpc: '2.0', id, result: {} }, { related: id });
     }
     if (this.#handshake === undefined) {
       return this.#refuse(id, `${request.method} came before initialize`);
     }
     const reason = this.#reason;
     if (reason !== undefined) {
-      return this.#send(toErrorResponse(id, reason, false), id, this.#options.server);
+      return this.#send(toErrorResponse(id, reason, false), { related: id, server: this.#options.server });
     }
     const progressToken = params?._meta?.progressToken;
     const open: { linkId: RequestId | undefined } = { linkId: undefined };
@@ -193,8 +193,7 @@ export class OneServerSession implements SessionPeer, LinkOwner {
           progressToken !== undefined &&
           this.#send(
             { jsonrpc: '2.0', method: 'notifications/progress', params: { ...progress, progressToken } },
-            id,
-            this.#options.server,
+            { related: id, server: this.#options.server },
           ),
       },
     );
@@ -239,12 +238,12 @@ export class OneServerSession implements SessionPeer, LinkOwner {
 
   #answer(id: RequestId, response: Response): void {
     if (this.#open.delete(id)) {
-      this.#send({ ...response, id }, id, this.#options.server);
+      this.#send({ ...response, id }, { related: id, server: this.#options.server });
     }
   }
 
   #refuse(id: RequestId, message: string): void {
-    this.#send({ jsonrpc: '2.0', id, error: { code: invalidRequest, message } }, id);
+    this.#send({ jsonrpc: '2.0', id, error: { code: invalidRequest, message } }, { related: id });
   }
 
   #inTurn(run: () => void): void {
