@@ -1,5 +1,4 @@
-/** What a client may leave unread before it is given up. */
-const mostUnreadBytes = 16 * 1024 * 1024;
+import { mostUnreadBytes } from '../endpoint/http/event-response.js';
 
 /** The response, whose body is read as it comes: a source that knows no back-pressure would keep all that its client leaves unread. */
 export function bounded(response: Response): Response {

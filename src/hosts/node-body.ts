@@ -3,7 +3,7 @@ import { GatewayError } from '../errors.js';
 import { type ParsedJson, parseJson } from '../transport/message-json.js';
 import { PiecedBytes } from '../transport/pieced-bytes.js';
 import { giveUp } from './node/queued-responses.js';
-import { Refusal } from './refusal.js';
+import { bodyRefusals, type Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
 /** Reads a body at once: for a transport that is handed the JSON this is a good part of the way from the socket. */
@@ -12,10 +12,8 @@ export function readBody(
   { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits,
 ): Promise<ParsedJson> {
   return new Promise((resolve, reject) => {
-    const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
-    const cutOff = () => new Refusal('body', 'The body did not come to its end');
     if (Number(request.headers['content-length']) > maxBodyBytes) {
-      reject(tooLarge());
+      reject(bodyRefusals.tooLarge(maxBodyBytes));
       return;
     }
     if (request.readableEnded) {
@@ -24,15 +22,12 @@ export function readBody(
       return;
     }
     if (request.destroyed) {
-      reject(cutOff());
+      reject(bodyRefusals.cutOff());
       return;
     }
     const chunks: Buffer[] = [];
     let size = 0;
-    const timer = clock.setTimeout(
-      () => settle(() => reject(new Refusal('body-timeout', 'The body took too long', { connection: 'close' }))),
-      bodyTimeoutMs,
-    );
+    const timer = clock.setTimeout(() => settle(() => reject(bodyRefusals.tooLate())), bodyTimeoutMs);
     const settle = (outcome: () => void) => {
       clock.clearTimeout(timer);
       request.off('data', take).off('end', finish).off('close', gone);
@@ -41,7 +36,7 @@ export function readBody(
     const take = (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxBodyBytes) {
-        settle(() => reject(tooLarge()));
+        settle(() => reject(bodyRefusals.tooLarge(maxBodyBytes)));
       } else {
         chunks.push(chunk);
       }
@@ -52,10 +47,10 @@ export function readBody(
           const bytes = new PiecedBytes(chunks);
           resolve(parseJson(bytes.all.toString(), bytes));
         } catch {
-          reject(new Refusal('body', 'The body is not JSON'));
+          reject(bodyRefusals.notJson());
         }
       });
-    const gone = () => settle(() => reject(cutOff()));
+    const gone = () => settle(() => reject(bodyRefusals.cutOff()));
     request.on('data', take).on('end', finish).on('close', gone);
   });
 }

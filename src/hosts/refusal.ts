@@ -77,3 +77,10 @@ export class Refusal extends Error {
     return JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: status, message, data: { reason } } });
   }
 }
+
+export const bodyRefusals = {
+  tooLarge: (limitBytes: number) => new Refusal('body-too-large', `The body is larger than ${limitBytes} bytes`),
+  tooLate: () => new Refusal('body-timeout', 'The body took too long', { connection: 'close' }),
+  cutOff: () => new Refusal('body', 'The body did not come to its end'),
+  notJson: () => new Refusal('body', 'The body is not JSON'),
+};

@@ -1,5 +1,5 @@
 import { GatewayError } from '../errors.js';
-import { Refusal } from './refusal.js';
+import { bodyRefusals, Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
 /** The response to a request, telling when its body has come to its end or the client has left. */
@@ -53,7 +53,6 @@ export function watch(response: Response, request: Request, onEnd: (broken: bool
 
 /** Reads a body as JSON. @throws Refusal; `GatewayError` `OPTION_INVALID` for one that was read before */
 export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, clock }: BodyLimits): Promise<unknown> {
-  const tooLarge = () => new Refusal('body-too-large', `The body is larger than ${maxBodyBytes} bytes`);
   if (request.bodyUsed || request.body?.locked === true) {
     throw new GatewayError(
       'OPTION_INVALID',
@@ -61,7 +60,7 @@ export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, 
     );
   }
   if (Number(request.headers.get('content-length')) > maxBodyBytes) {
-    throw tooLarge();
+    throw bodyRefusals.tooLarge(maxBodyBytes);
   }
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -75,23 +74,23 @@ export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, 
     for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
       size += part.value.byteLength;
       if (size > maxBodyBytes) {
-        throw tooLarge();
+        throw bodyRefusals.tooLarge(maxBodyBytes);
       }
       chunks.push(part.value);
     }
   } catch (error) {
-    throw error instanceof Refusal ? error : new Refusal('body', 'The body did not come to its end');
+    throw error instanceof Refusal ? error : bodyRefusals.cutOff();
   } finally {
     clock.clearTimeout(timer);
     reader?.releaseLock();
   }
   if (late) {
-    throw new Refusal('body-timeout', 'The body took too long', { connection: 'close' });
+    throw bodyRefusals.tooLate();
   }
   try {
     return JSON.parse(Buffer.concat(chunks, size).toString());
   } catch {
-    throw new Refusal('body', 'The body is not JSON');
+    throw bodyRefusals.notJson();
   }
 }
 

@@ -9,12 +9,7 @@ import {
 } from '../../sdk.js';
 import { modernErrors } from '../../transport/modern.js';
 import type { ModernPeer } from '../modern/modern-peer.js';
-
-/** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
-const patienceMs = 5_000;
-const keepAliveMs = 15_000;
-/** What a client may leave unread before it is given up. */
-const mostUnreadBytes = 16 * 1024 * 1024;
+import { eventHeaders, keepAliveMs, mostUnreadBytes, patienceMs } from './event-response.js';
 
 const statuses: Readonly<Record<number, number>> = {
   [-32700]: 400,
@@ -23,12 +18,6 @@ const statuses: Readonly<Record<number, number>> = {
   [modernErrors.headerMismatch]: 400,
   [modernErrors.missingCapability]: 400,
   [modernErrors.unsupportedVersion]: 400,
-};
-
-const eventHeaders = {
-  'content-type': 'text/event-stream',
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no',
 };
 
 /**

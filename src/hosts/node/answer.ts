@@ -1,13 +1,11 @@
 import type { ServerResponse } from 'node:http';
+import { patienceMs } from '../../endpoint/http/event-response.js';
 import type { Clock } from '../../options.js';
 import type { RequestId } from '../../sdk.js';
 import { lengthOf, writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
 import { EventStream } from './event-stream.js';
 import { giveUp } from './queued-responses.js';
-
-/** How long an answer may take before the response begins without it: proxies and clients wait for headers only so long. */
-const patienceMs = 5_000;
 
 /**
  * The response to a POST with requests: JSON when the answer to the only one comes first and soon, else events, the answers

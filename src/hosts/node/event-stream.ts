@@ -1,18 +1,9 @@
 import type { ServerResponse } from 'node:http';
+import { eventHeaders, keepAliveMs, mostUnreadBytes } from '../../endpoint/http/event-response.js';
 import type { Clock } from '../../options.js';
 import { writePart } from '../../transport/json-part.js';
 import type { MessageJson } from '../../transport/message-json.js';
 import { giveUp } from './queued-responses.js';
-
-const keepAliveMs = 15_000;
-/** What a client may leave unread before it is given up. */
-const mostUnreadBytes = 16 * 1024 * 1024;
-
-const eventHeaders = {
-  'content-type': 'text/event-stream',
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no',
-};
 
 /** A response of server-sent events, kept alive by comments. Ends with the response, whoever ends that. */
 export class EventStream {
