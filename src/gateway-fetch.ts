@@ -106,16 +106,11 @@ export class GatewayFetch {
       // This revision has no notifications that a server over HTTP would have to know.
       return new Response(null, { status: 202 });
     }
-    const refuse = (error: { code: number; message: string; data?: unknown }) =>
-      toResponse({ jsonrpc: '2.0', id: message.id, error }, 400);
     const envelope = hasEnvelope(message) ? readEnvelope(message) : missingEnvelope;
     const isMalformed = 'code' in envelope && envelope.code === -32602;
-    const mismatch = isMalformed ? undefined : checkHeaders(request.headers, message);
-    if ('code' in envelope && isMalformed) {
-      return refuse(envelope as typeof missingEnvelope);
-    }
-    if (mismatch !== undefined) {
-      return refuse(mismatch);
+    const error = isMalformed ? (envelope as typeof missingEnvelope) : checkHeaders(request.headers, message);
+    if (error !== undefined) {
+      return toResponse({ jsonrpc: '2.0', id: message.id, error }, 400);
     }
     return this.#respond(message, request, options);
   }

@@ -55,6 +55,7 @@ import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import { isTransport, type Transport } from './sdk.js';
 import { eitherSignal } from './util/abort.js';
+import { failuresOf } from './util/all-stopped.js';
 import { heldOpen } from './util/held-open.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
@@ -260,9 +261,7 @@ class CatalogGateway implements Gateway {
       this.#names.forget(id);
     }
     this.#merged.update();
-    const failures = (await heldOpen(Promise.allSettled(retired))).flatMap((end) =>
-      end.status === 'rejected' ? [end.reason as unknown] : [],
-    );
+    const failures = failuresOf(await heldOpen(Promise.allSettled(retired)));
     if (failures.length > 0) {
       const message = `the catalog is reloaded, but not all has ended: ${failures.map(String).join('; ')}`;
       throw Object.assign(new AggregateError(failures, message), { result });
@@ -294,9 +293,7 @@ class CatalogGateway implements Gateway {
     ]);
     const factories = [...this.#factories.values()].map(async (factory) => factory.close?.());
     const closed = await Promise.allSettled(factories);
-    const failures = [...stopped, ...peers, ...closed].flatMap((result) =>
-      result.status === 'rejected' ? [result.reason] : [],
-    );
+    const failures = failuresOf([...stopped, ...peers, ...closed]);
     if (failures.length > 0) {
       throw new AggregateError(failures, `closing the gateway failed: ${failures.map(String).join('; ')}`);
     }

@@ -4,6 +4,7 @@ import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
 import { textOf } from '../util/text-of.js';
+import { Timers } from '../util/timers.js';
 import { AskedLists } from './asked-lists.js';
 import { ChangedLists } from './changed-lists.js';
 import { type DatedList, freshnessAt } from './dated-list.js';
@@ -46,7 +47,7 @@ export class MergedLists {
   // Made when it is needed, which for most of many callers it never is.
   #missing: MissingServers | undefined;
   readonly #changed: ChangedLists;
-  readonly #timers = new Set<unknown>();
+  readonly #timers: Timers;
   readonly #asked = new AskedLists();
   readonly #shown = new ShownLists();
   /** What the caller was shown without a server that was being stopped. */
@@ -55,6 +56,7 @@ export class MergedLists {
 
   constructor(options: MergedListsOptions) {
     this.#options = options;
+    this.#timers = new Timers(options.clock);
     this.#changed = new ChangedLists(options.clock, options.onChanged);
     this.#pages = new ListPages(options.clock);
   }
@@ -136,12 +138,8 @@ export class MergedLists {
 
   close(): void {
     this.#closed = true;
-    const { clock } = this.#options;
     this.#changed.close();
-    for (const timer of this.#timers) {
-      clock.clearTimeout(timer);
-    }
-    this.#timers.clear();
+    this.#timers.endAll();
     this.#missing?.close();
     this.#asked.close();
   }
@@ -253,9 +251,8 @@ export class MergedLists {
           asking.isOutdated && (isReplaced || part !== missing) && this.changed(kind);
         }
       };
-      const timer = clock.setTimeout(() => {
+      const timer = this.#timers.start(() => {
         late = true;
-        this.#timers.delete(timer);
         const error = new GatewayError('REQUEST_TIMEOUT', `no list within list_timeout (${server.listTimeoutMs} ms)`, {
           server: server.id,
         });
@@ -263,12 +260,10 @@ export class MergedLists {
         show(missing);
         run.abort(error);
       }, server.listTimeoutMs);
-      this.#timers.add(timer);
       void asked.then((part) => {
         this.#asked.end(asking);
         call.done(run);
-        this.#timers.delete(timer);
-        clock.clearTimeout(timer);
+        this.#timers.end(timer);
         late || show(part);
       });
     });

@@ -1,4 +1,5 @@
 import type { Clock } from '../options.js';
+import { Timers } from '../util/timers.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { ServerLinks } from './server-links.js';
 
@@ -13,11 +14,12 @@ export interface MissingServersOptions {
 export class MissingServers {
   readonly #options: MissingServersOptions;
   readonly #missing = new Map<string, { attempts: number }>();
-  readonly #timers = new Set<unknown>();
+  readonly #timers: Timers;
   #closed = false;
 
   constructor(options: MissingServersOptions) {
     this.#options = options;
+    this.#timers = new Timers(options.clock);
   }
 
   add(server: EndpointServer): void {
@@ -25,7 +27,7 @@ export class MissingServers {
       return;
     }
     const { max, backoffMs, maxBackoffMs } = server.restart;
-    const { clock, links, onStopped } = this.#options;
+    const { links, onStopped } = this.#options;
     const { timesStopped } = server;
     const state = { attempts: 0 };
     this.#missing.set(server.id, state);
@@ -53,11 +55,7 @@ export class MissingServers {
       }
       const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
       state.attempts += 1;
-      const timer = clock.setTimeout(() => {
-        this.#timers.delete(timer);
-        isWanted() && tryOnce().then(end, again);
-      }, wait);
-      this.#timers.add(timer);
+      this.#timers.start(() => isWanted() && tryOnce().then(end, again), wait);
     };
     again();
   }
@@ -69,9 +67,6 @@ export class MissingServers {
 
   close(): void {
     this.#closed = true;
-    for (const timer of this.#timers) {
-      this.#options.clock.clearTimeout(timer);
-    }
-    this.#timers.clear();
+    this.#timers.endAll();
   }
 }

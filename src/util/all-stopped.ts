@@ -6,8 +6,7 @@ import { textOf } from './text-of.js';
  * @throws the only failure, or an `AggregateError` that says what each of them said
  */
 export async function allStopped(stops: readonly Promise<unknown>[]): Promise<void> {
-  const results = await Promise.allSettled(stops);
-  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  const failures = failuresOf(await Promise.allSettled(stops));
   if (failures.length === 1) {
     throw failures[0];
   }
@@ -15,4 +14,8 @@ export async function allStopped(stops: readonly Promise<unknown>[]): Promise<vo
     const all = failures.map(textOf);
     throw new AggregateError(failures, `several instances could not be stopped: ${all.join('; ')}`);
   }
+}
+
+export function failuresOf(results: readonly PromiseSettledResult<unknown>[]): unknown[] {
+  return results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
 }

@@ -4,6 +4,7 @@ import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
 import { findNamed } from '../../transport/json-rpc.js';
 import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
+import { Timers } from '../../util/timers.js';
 import { toRpcError } from '../error-response.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { changingLists } from '../list-changes.js';
@@ -60,11 +61,12 @@ export class Listening {
   readonly #options: ListeningOptions;
   readonly #streams = new Map<RequestId, Stream>();
   readonly #uris = new Map<string, Subscription>();
-  readonly #timers = new Set<unknown>();
+  readonly #timers: Timers;
   #closed = false;
 
   constructor(options: ListeningOptions) {
     this.#options = options;
+    this.#timers = new Timers(options.clock);
   }
 
   /** Listens for the lists that the server says may change. */
@@ -84,19 +86,17 @@ export class Listening {
     if (known !== undefined) {
       return known.answer;
     }
-    const { clock, requestTimeoutMs } = this.#options;
+    const { requestTimeoutMs } = this.#options;
     if (this.#closed) {
       return Promise.resolve(this.#toError('SERVER_EXITED', 'the server has ended'));
     }
     const { promise: answer, resolve } = Promise.withResolvers<RpcError | undefined>();
-    const timer = clock.setTimeout(() => {
+    const timer = this.#timers.start(() => {
       const text = `resources/subscribe got no answer within request_timeout (${requestTimeoutMs} ms)`;
       this.unsubscribe(uri, this.#toError('REQUEST_TIMEOUT', text));
     }, requestTimeoutMs);
-    this.#timers.add(timer);
     const stream = this.#create({ resourceSubscriptions: [uri] }, (honored, refusal) => {
-      clock.clearTimeout(timer);
-      this.#timers.delete(timer);
+      this.#timers.end(timer);
       const { resourceSubscriptions: uris } = honored;
       if (Array.isArray(uris) && uris.includes(uri)) {
         resolve(undefined);
@@ -115,8 +115,7 @@ export class Listening {
     const { stream } = this.#uris.get(uri) ?? {};
     if (stream !== undefined) {
       this.#uris.delete(uri);
-      this.#options.clock.clearTimeout(stream.timer);
-      this.#timers.delete(stream.timer);
+      this.#timers.end(stream.timer);
       if (this.#streams.delete(stream.id)) {
         this.#options.cancel(stream.id);
       }
@@ -175,10 +174,7 @@ export class Listening {
 
   close(): void {
     this.#closed = true;
-    for (const timer of this.#timers) {
-      this.#options.clock.clearTimeout(timer);
-    }
-    this.#timers.clear();
+    this.#timers.endAll();
     this.#streams.clear();
     this.#uris.clear();
   }
@@ -235,12 +231,7 @@ export class Listening {
     const longest = Math.min(longestRefusedMs, Math.max(longestWaitMs, after(stream.refusals)));
     const wait = Math.min(longest, after(stream.tries));
     stream.tries += 1;
-    const timer = this.#options.clock.setTimeout(() => {
-      this.#timers.delete(timer);
-      this.#open(stream);
-    }, wait);
-    stream.timer = timer;
-    this.#timers.add(timer);
+    stream.timer = this.#timers.start(() => this.#open(stream), wait);
   }
 }
 
