@@ -7,7 +7,9 @@
  */
 import { realpathSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 
 /** What a reference server does at its start, besides answering requests. */
 export type ReferenceMode =
@@ -298,6 +300,8 @@ function main(args: readonly string[]): void {
       stdout.write('', () => {
         stderr.write('', () => {
           if (signal === undefined) process.exit(code);
+          // A signal goes to a whole process: out of a worker thread it would end the tests.
+          if (!isMainThread) process.exit(128 + constants.signals[signal as NodeJS.Signals]);
           process.kill(process.pid, signal);
         });
       });
