@@ -39,7 +39,7 @@ export interface RuntimeContext {
   readonly instanceId: string;
   /** Unique among gateways; fit for names and labels (`[a-z0-9-]`). */
   readonly gatewayId: string;
-  /** For whom, unless callers share the instance. */
+  /** For whom: with `isolation: principal` only the `principal`, with `shared` undefined. */
   readonly caller?: Caller | undefined;
   /** Ends `open` or `check`: they reject with `signal.reason`, and leave nothing behind. */
   readonly signal: AbortSignal;

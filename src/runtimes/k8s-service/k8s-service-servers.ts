@@ -28,7 +28,7 @@ export interface K8sServiceOptions extends KubernetesOptions {
    * Headers besides those of the catalog, asked for before each request; they win over the catalog's.
    *
    * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
+   * @param caller - for whom: with `isolation: principal` only the `principal`, with `shared` undefined
    */
   readonly headers?: HeadersFunction | undefined;
   /**

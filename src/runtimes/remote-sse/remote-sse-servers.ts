@@ -22,7 +22,7 @@ export interface RemoteSseOptions {
    * `Authorization` where an `authProvider` gives it.
    *
    * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
+   * @param caller - for whom: with `isolation: principal` only the `principal`, with `shared` undefined
    */
   readonly headers?: HeadersFunction | undefined;
   /**
@@ -30,7 +30,7 @@ export interface RemoteSseOptions {
    * `auth()`, once for all requests that wait for it.
    *
    * @param server - id of the catalog entry
-   * @param caller - for whom, unless callers share the connection
+   * @param caller - for whom: with `isolation: principal` only the `principal`, with `shared` undefined
    */
   readonly authProvider?: ((server: string, caller: Caller | undefined) => OAuthClientProvider | undefined) | undefined;
   /**
