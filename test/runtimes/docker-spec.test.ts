@@ -57,6 +57,7 @@ describe('a docker spec: each bad field is named, with what to write instead', (
     [{ memory: 512 }, /runtime\.memory: has no unit; write it as 512m/],
     [{ cpus: '0,5' }, /runtime\.cpus: is not a number of processors; write it as 0.5/],
     [{ cpus: -1 }, /runtime\.cpus: is not a number of processors/],
+    [{ cpus: 0.009 }, /runtime\.cpus: is less than 0\.01, .* write 0 for no limit$/],
     [{ pids: 1.5 }, /runtime\.pids: is not a whole number/],
     [{ user: 'a b' }, /runtime\.user: is not a user/],
     [{ platform: 'Linux' }, /runtime\.platform: is not a platform; write it as linux\/amd64/],

@@ -65,6 +65,11 @@ const memory = v.pipe(
 const cpus = v.pipe(
   v.union([v.string(), v.number()], 'must be a number of processors, such as 0.5 or 2'),
   v.check((value) => parseCpus(value) !== undefined, 'is not a number of processors; write it as 0.5 or 2'),
+  v.check((value) => {
+    const nano = parseCpus(value);
+    // A thousandth of a second in each tenth of one is the least that the kernel gives.
+    return nano === undefined || nano === 0 || nano >= 1e7;
+  }, 'is less than 0.01, which no engine takes; raise it, or write 0 for no limit'),
 );
 
 const pids = v.pipe(
