@@ -231,9 +231,11 @@ export class CatalogEntry implements SessionOwner {
     since?: number,
   ): ServerConnection {
     const Connection = this.factory.supports?.stderr === false ? ServerConnection : StreamConnection;
+    const { id, requestTimeoutMs, startTimeoutMs } = this.definition;
     return new Connection({
-      server: this.definition.id,
-      requestTimeoutMs: this.definition.requestTimeoutMs,
+      server: id,
+      requestTimeoutMs,
+      startTimeoutMs,
       clock: this.#env.clock,
       acquire: (signal, onQueued) => this.#acquire(caller, signal, onProgress, onQueued, since),
     });

@@ -19,6 +19,15 @@ export interface RequestingConnection {
   onSettled(): void;
 }
 
+/** How long the requests of a connection to a server may take. */
+export interface RequestTimes {
+  readonly server: string;
+  readonly requestTimeoutMs: number;
+  /** A server that has just been started may be slower than its calls are to be. */
+  readonly startTimeoutMs: number;
+  readonly clock: Clock;
+}
+
 /**
  * The requests of one connection. Each gets one answer: the server's, or an error that says whether the server had been given
  * it.
@@ -31,10 +40,11 @@ export class ConnectionRequests {
   /** Who waits until none is open. */
   readonly #waiting: (() => void)[] = [];
 
-  constructor(server: string, timeoutMs: number, clock: Clock, connection: RequestingConnection) {
+  constructor({ server, requestTimeoutMs, startTimeoutMs, clock }: RequestTimes, connection: RequestingConnection) {
     this.#server = server;
-    this.#timeoutMs = timeoutMs;
-    this.#ledger = new RequestLedger(timeoutMs, clock, (request) => this.#onOverdue(request));
+    this.#timeoutMs = requestTimeoutMs;
+    const handshakeMs = Math.max(requestTimeoutMs, startTimeoutMs);
+    this.#ledger = new RequestLedger(requestTimeoutMs, handshakeMs, clock, (request) => this.#onOverdue(request));
     this.#connection = connection;
   }
 
@@ -148,7 +158,8 @@ export class ConnectionRequests {
   }
 
   #onOverdue(request: OpenRequest): void {
-    const limit = `request_timeout (${this.#timeoutMs} ms)`;
+    const { timeoutMs } = request;
+    const limit = `${timeoutMs === this.#timeoutMs ? 'request' : 'start'}_timeout (${timeoutMs} ms)`;
     const text =
       request.extensions < maxExtensions
         ? `no answer within ${limit}`

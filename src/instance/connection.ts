@@ -1,5 +1,4 @@
 import { GatewayError } from '../errors.js';
-import type { Clock } from '../options.js';
 import type { RuntimeTransport } from '../runtime.js';
 import {
   isRequest,
@@ -17,16 +16,13 @@ import { handedOver } from '../transport/handed-over.js';
 import { isJsonRpcMessage } from '../transport/json-rpc.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { heldOpen } from '../util/held-open.js';
-import { ConnectionRequests, type RequestingConnection } from './connection-requests.js';
+import { ConnectionRequests, type RequestingConnection, type RequestTimes } from './connection-requests.js';
 import { toErrorResponse } from './error-response.js';
 import type { Instance, InstanceUser } from './instance.js';
 import type { OpenRequest } from './request-ledger.js';
 import type { SendOutcome } from './strict-transport.js';
 
-export interface ConnectionOptions {
-  readonly server: string;
-  readonly requestTimeoutMs: number;
-  readonly clock: Clock;
+export interface ConnectionOptions extends RequestTimes {
   /**
    * Starts or finds an instance for this connection alone.
    *
@@ -68,7 +64,7 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#requests = new ConnectionRequests(options.server, options.requestTimeoutMs, options.clock, this);
+    this.#requests = new ConnectionRequests(options, this);
   }
 
   protected get instance(): Instance | undefined {

@@ -9,6 +9,7 @@ export interface OpenRequest {
   readonly progressToken: RequestId | undefined;
   /** True once the transport has handed the message over. */
   delivered: boolean;
+  readonly timeoutMs: number;
   deadline: number;
   extensions: number;
 }
@@ -17,6 +18,8 @@ export interface OpenRequest {
 export const maxExtensions = 10;
 /** Of revision 2026-07-28: its answer comes when the server ends the stream. */
 const streamMethod = 'subscriptions/listen';
+/** By which a session begins. */
+const handshakes: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
 
 /**
  * The requests that wait for an answer on one connection. Knows for each message whether anybody still waits for it, and
@@ -24,17 +27,20 @@ const streamMethod = 'subscriptions/listen';
  */
 export class RequestLedger {
   readonly #timeoutMs: number;
+  readonly #handshakeMs: number;
   readonly #clock: Clock;
   readonly #onOverdue: (request: OpenRequest) => void;
-  // In the order of their deadlines: all have the same time-out, and who gets a new deadline moves to the end.
   readonly #open = new Map<RequestId, OpenRequest>();
   #tokens: Map<RequestId, OpenRequest> | undefined;
   // Streams that stay open for as long as somebody listens: no time-out, and nobody waits for their end.
   #streams: Map<RequestId, OpenRequest> | undefined;
   #timer: unknown;
+  #wakesAt = Number.POSITIVE_INFINITY;
 
-  constructor(timeoutMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
+  /** @param handshakeMs - how long a server may take for the request that begins a session */
+  constructor(timeoutMs: number, handshakeMs: number, clock: Clock, onOverdue: (request: OpenRequest) => void) {
     this.#timeoutMs = timeoutMs;
+    this.#handshakeMs = handshakeMs;
     this.#clock = clock;
     this.#onOverdue = onOverdue;
   }
@@ -50,12 +56,14 @@ export class RequestLedger {
 
   add(request: JSONRPCRequest): OpenRequest {
     const progressToken = request.params?._meta?.progressToken;
+    const timeoutMs = handshakes.has(request.method) ? this.#handshakeMs : this.#timeoutMs;
     const open: OpenRequest = {
       id: request.id,
       method: request.method,
       progressToken,
       delivered: false,
-      deadline: this.#clock.now() + this.#timeoutMs,
+      timeoutMs,
+      deadline: this.#clock.now() + timeoutMs,
       extensions: 0,
     };
     if (open.method === streamMethod) {
@@ -68,7 +76,7 @@ export class RequestLedger {
       this.#tokens ??= new Map();
       this.#tokens.set(progressToken, open);
     }
-    this.#arm();
+    this.#wakeAt(open.deadline);
     return open;
   }
 
@@ -99,7 +107,7 @@ export class RequestLedger {
     this.#streams = undefined;
     this.#tokens = undefined;
     this.#clock.clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#wakesAt = Number.POSITIVE_INFINITY;
     return all;
   }
 
@@ -121,32 +129,29 @@ export class RequestLedger {
   }
 
   #restart(open: OpenRequest): void {
-    open.deadline = this.#clock.now() + this.#timeoutMs;
-    this.#open.delete(open.id);
-    this.#open.set(open.id, open);
+    open.deadline = this.#clock.now() + open.timeoutMs;
   }
 
-  // One timer for all: it wakes for the request that stood first when it was set, and is then set anew.
-  #arm(): void {
-    if (this.#timer !== undefined) {
-      return;
-    }
-    const first = this.#open.values().next().value;
-    if (first !== undefined) {
-      this.#timer = this.#clock.setTimeout(() => this.#expire(), Math.max(0, first.deadline - this.#clock.now()));
+  // One timer for all: it wakes for the request that was to end first when it was set, and is then set anew.
+  #wakeAt(time: number): void {
+    if (time < this.#wakesAt) {
+      this.#clock.clearTimeout(this.#timer);
+      this.#wakesAt = time;
+      this.#timer = this.#clock.setTimeout(() => this.#expire(), Math.max(0, time - this.#clock.now()));
     }
   }
 
   #expire(): void {
-    this.#timer = undefined;
+    this.#wakesAt = Number.POSITIVE_INFINITY;
     const now = this.#clock.now();
     for (const open of this.#open.values()) {
-      if (open.deadline > now) {
-        break;
+      if (open.deadline <= now) {
+        this.take(open.id);
+        this.#onOverdue(open);
       }
-      this.take(open.id);
-      this.#onOverdue(open);
     }
-    this.#arm();
+    for (const { deadline } of this.#open.values()) {
+      this.#wakeAt(deadline);
+    }
   }
 }

@@ -339,17 +339,26 @@ describe('the era of a server', () => {
     expect(setup.gateway.status('one')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
   });
 
-  test('a server that keeps silent for the whole request_timeout is started afresh', async () => {
-    const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold } };
-    await using setup = setUp({ one: script }, { entry: { request_timeout: '1s' } });
-    await using caller = await setup.caller();
-    const called = caller.result('tools/call', { name: 'one__go' });
-    await setup.server('one').request('server/discover');
-    await setup.clock.advance(1_000);
-    await called;
-    expect(setup.server('one').instances.map(({ closed }) => closed)).toEqual([true, false]);
-    expect(setup.gateway.status('one')).toMatchObject({ restarts: 0, lastError: undefined });
-  });
+  test.each<['auto' | 'legacy' | 'modern', (slow: Promise<void>) => Script]>([
+    ['auto', (slow) => ({ on: { 'server/discover': () => hold, initialize: () => slow.then(() => handshake) } })],
+    ['legacy', (slow) => ({ on: { initialize: () => slow.then(() => handshake) } })],
+    ['modern', (slow) => modern({ 'server/discover': () => slow.then(() => discovery()) })],
+  ])(
+    'a handshake may take longer than request_timeout, which is for calls (protocol: %s)',
+    async (protocol, script) => {
+      const slow = Promise.withResolvers<void>();
+      const one = { tools: [{ name: 'go' }], ...script(slow.promise) };
+      await using setup = setUp({ one }, { entry: { request_timeout: '1s', protocol } });
+      await using caller = await setup.caller();
+      const called = caller.result('tools/call', { name: 'one__go' });
+      await setup.server('one').request(protocol === 'legacy' ? 'initialize' : 'server/discover');
+      await setup.clock.advance(10_000);
+      slow.resolve();
+      await called;
+      expect(setup.server('one').opens).toBe(1);
+      expect(setup.gateway.status('one')).toMatchObject({ phase: 'ready', lastError: undefined });
+    },
+  );
 
   test('a server that is known to be stateless, and keeps silent, is not taken for another', async () => {
     const script = modern({ 'server/discover': () => hold });
@@ -357,8 +366,8 @@ describe('the era of a server', () => {
     await using caller = await setup.caller();
     const failed = caller.error('tools/call', { name: 'one__go' });
     await setup.server('one').request('server/discover');
-    await setup.clock.advance(1_000);
-    expect(await failed).toMatchObject({ data: { code: 'REQUEST_TIMEOUT' } });
+    await setup.clock.advance(30_000);
+    expect(await failed).toMatchObject({ data: { code: 'START_TIMEOUT' } });
     expect(setup.server('one').opens).toBe(1);
   });
 
@@ -439,34 +448,32 @@ describe('the era of a server', () => {
     expect(setup.gateway.status('one')).toMatchObject({ lastError: { code: 'SERVER_EXITED' }, lastExit: { code: 7 } });
   });
 
-  test.each([
-    ['stateless', 'start_timeout', '30s'],
-    ['stateless', 'request_timeout', '1s'],
-    ['of sessions', 'start_timeout', '30s'],
-    ['of sessions', 'request_timeout', '1s'],
-  ])('is asked for again when a server that was %s keeps silent for the whole %s', async (was, field, time) => {
-    const stateless = modern();
-    const sessions: Script = { tools: [{ name: 'go' }] };
-    const [before, after] = was === 'stateless' ? [stateless, sessions] : [sessions, stateless];
-    const script: Script = { ...before };
-    await using setup = setUp({ one: script }, { entry: { [field]: time } });
-    await using caller = await setup.caller();
-    await caller.result('tools/call', { name: 'one__go' });
-    // It keeps silent on what it does not know.
-    const unknown = was === 'stateless' ? 'server/discover' : 'initialize';
-    script.on = { ...after.on, [unknown]: () => hold };
-    setup.server('one').only.die();
-    await setup.clock.advance(60_000);
-    const failed = caller.error('tools/call', { name: 'one__go' });
-    await setup.server('one').request(unknown, 1);
-    await setup.clock.advance(30_000);
-    expect(await failed).toMatchObject({ data: { code: field.toUpperCase() } });
-    await setup.clock.advance(60_000);
-    const called = caller.result('tools/call', { name: 'one__go' });
-    await setup.server('one').request('server/discover', was === 'stateless' ? 2 : 1);
-    await setup.clock.advance(5_000);
-    await called;
-  });
+  test.each(['stateless', 'of sessions'])(
+    'is asked for again when a server that was %s keeps silent for the whole start_timeout',
+    async (was) => {
+      const stateless = modern();
+      const sessions: Script = { tools: [{ name: 'go' }] };
+      const [before, after] = was === 'stateless' ? [stateless, sessions] : [sessions, stateless];
+      const script: Script = { ...before };
+      await using setup = setUp({ one: script }, { entry: { request_timeout: '1s' } });
+      await using caller = await setup.caller();
+      await caller.result('tools/call', { name: 'one__go' });
+      // It keeps silent on what it does not know.
+      const unknown = was === 'stateless' ? 'server/discover' : 'initialize';
+      script.on = { ...after.on, [unknown]: () => hold };
+      setup.server('one').only.die();
+      await setup.clock.advance(60_000);
+      const failed = caller.error('tools/call', { name: 'one__go' });
+      await setup.server('one').request(unknown, 1);
+      await setup.clock.advance(30_000);
+      expect(await failed).toMatchObject({ data: { code: 'START_TIMEOUT' } });
+      await setup.clock.advance(60_000);
+      const called = caller.result('tools/call', { name: 'one__go' });
+      await setup.server('one').request('server/discover', was === 'stateless' ? 2 : 1);
+      await setup.clock.advance(5_000);
+      await called;
+    },
+  );
 
   test('the catalog may fix it', async () => {
     await using setup = setUp(

@@ -407,12 +407,17 @@ describe('request_timeout', () => {
     await gateway.close();
   });
 
-  test('never cancels initialize', async () => {
+  test('initialize has start_timeout where that is longer, which holds up no other, and is never cancelled', async () => {
     const { clock, runtime, gateway, transport, answers } = await setUp();
     await transport.send(request(1, 'initialize'));
+    await transport.send(request(2));
     await clock.advance(10_000);
-    expect(answers.length).toBe(1);
-    expect(runtime.last.sent.length).toBe(1);
+    expect(answers).toMatchObject([{ id: 2, error: { data: { code: 'REQUEST_TIMEOUT' } } }]);
+    await clock.advance(20_000);
+    const message = expect.stringContaining('no answer within start_timeout (30000 ms)');
+    expect(answers.slice(1)).toMatchObject([{ id: 1, error: { data: { code: 'REQUEST_TIMEOUT' }, message } }]);
+    const cancelled = runtime.last.sent.filter((sent) => 'method' in sent && sent.method === 'notifications/cancelled');
+    expect(cancelled).toMatchObject([{ params: { requestId: 2 } }]);
     await gateway.close();
   });
 

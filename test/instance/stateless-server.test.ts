@@ -84,8 +84,8 @@ async function begin({ play = {}, capabilities, params = {}, protocol = 'modern'
 }
 
 describe('how a server is asked for its era', () => {
-  const error = (code: number, data?: unknown, isModern = false) =>
-    judge({ jsonrpc: '2.0', id: 1, error: { code, message: 'no', data } } as never, isModern).era;
+  const error = (code: number, data?: unknown) =>
+    judge({ jsonrpc: '2.0', id: 1, error: { code, message: 'no', data } } as never).era;
   test.each<[string, number, unknown, string]>([
     ['an error of its own', -32601, undefined, 'legacy'],
     ['an error of its own with data', -32602, { code: 'X' }, 'legacy'],
@@ -97,13 +97,8 @@ describe('how a server is asked for its era', () => {
     ['a status that is none', 1, { code: 'HTTP_STATUS', status: 302 }, 'failed'],
     ['no way to it', 1, { code: 'CONNECTION_FAILED' }, 'failed'],
     ['its end', 1, { code: 'SERVER_EXITED', exit: { code: 1 } }, 'ended'],
-    ['silence', 1, { code: 'REQUEST_TIMEOUT' }, 'ended'],
   ])('%s', (_what, code, data, era) => {
     expect(error(code, data)).toBe(era);
-  });
-
-  test('silence of one that is known to be stateless', () => {
-    expect(error(1, { code: 'REQUEST_TIMEOUT' }, true)).toBe('failed');
   });
 
   test('one that refuses initialize as stateless, and then does not say that it is, is answered with its refusal', async () => {

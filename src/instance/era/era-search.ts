@@ -52,7 +52,7 @@ export class EraSearch {
     try {
       const discovered = this.#discover(probe);
       const first = await Promise.race([discovered, this.#initialized.promise]);
-      const verdict = first && (this.#isAskedTwice ? await this.#readBoth(first, discovered) : judge(first, isPatient));
+      const verdict = first && (this.#isAskedTwice ? await this.#readBoth(first, discovered) : judge(first));
       return verdict ?? (this.#isLate ? { era: 'ended' } : undefined);
     } finally {
       clock.clearTimeout(this.#timer);
@@ -94,7 +94,7 @@ export class EraSearch {
     if ('result' in initialized) {
       return { era: 'legacy', initialized };
     }
-    const verdict = judge(initialized, false);
+    const verdict = judge(initialized);
     if (verdict.era === 'ended') {
       return verdict;
     }
@@ -104,12 +104,12 @@ export class EraSearch {
     clock.clearTimeout(this.#timer);
     this.#timer = clock.setTimeout(() => this.#giveUp(), probeTimeoutMs);
     const answer = await discovered;
-    const found = answer && judge(answer, false);
+    const found = answer && judge(answer);
     return found?.era === 'modern' || verdict.era !== 'legacy' ? (found ?? verdict) : { era: 'legacy', initialized };
   }
 
   async #readDiscovered(answer: Response): Promise<Verdict | undefined> {
-    const found = judge(answer, false);
+    const found = judge(answer);
     if (found.era === 'ended') {
       return found;
     }
@@ -125,7 +125,7 @@ export class EraSearch {
     if ('result' in initialized) {
       return { era: 'legacy', initialized };
     }
-    const verdict = judge(initialized, false);
+    const verdict = judge(initialized);
     if (verdict.era === 'ended') {
       return verdict;
     }

@@ -10,10 +10,9 @@ import {
 } from '../../sdk.js';
 import { deliver, runCallback } from '../../transport/callback.js';
 import { takesPart } from '../../transport/json-part.js';
-import { hasEnvelope, isFields, withoutEnvelope } from '../../transport/modern.js';
+import { hasEnvelope, withoutEnvelope } from '../../transport/modern.js';
 import { EarlyMessages } from '../early-messages.js';
 import { toErrorResponse } from '../error-response.js';
-import type { Response } from '../exchanges.js';
 import type { LinkTransport } from '../link-transport.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { EraHandshake, type EraHandshakeSettings, type ShakenConnection, type ShakenServer } from './era-handshake.js';
@@ -143,7 +142,8 @@ export class EraTransport implements LinkTransport {
 
   fail(reason: GatewayError): GatewayError {
     if (this.#handshake !== undefined && reason.code === 'START_TIMEOUT') {
-      this.#forgetEra();
+      // It was asked as what it was known for, and kept silent: it may not be that any more, so the next start asks again.
+      this.#options.era.learn(undefined);
     }
     if (!this.#isReplacing) {
       this.#inner.expectEnd?.(false);
@@ -190,9 +190,6 @@ export class EraTransport implements LinkTransport {
     this.#handshake = handshake;
     try {
       const answer = await handshake.run();
-      if (answer !== undefined && isTimeout(answer)) {
-        this.#forgetEra();
-      }
       if (answer !== undefined && !this.#closed) {
         deliver(this, { ...answer, id: request.id });
       }
@@ -206,11 +203,6 @@ export class EraTransport implements LinkTransport {
       this.#early = undefined;
       this.#ended && this.#onClose();
     }
-  }
-
-  /** It was asked as what it was known for, and kept silent: it may not be that any more, so the next start asks again. */
-  #forgetEra(): void {
-    this.#options.era.learn(undefined);
   }
 
   /** The connection as its handshake sees it. */
@@ -339,11 +331,6 @@ export class EraTransport implements LinkTransport {
       ? error
       : new GatewayError('TRANSPORT_CLOSED', String(error), { server: this.#options.server, delivered: false });
   }
-}
-
-/** No answer of the server, but ours in place of one that took too long. */
-function isTimeout(answer: Response): boolean {
-  return 'error' in answer && isFields(answer.error.data) && answer.error.data.code === 'REQUEST_TIMEOUT';
 }
 
 /** A message of the stateless era as a server with sessions may see it. */

@@ -49,12 +49,8 @@ export class ServerEra {
 // Who is asked to come again, or who it is first, has said nothing of its era.
 const undecided: ReadonlySet<unknown> = new Set([401, 403, 408, 429]);
 
-/**
- * Reads the answer to `server/discover`.
- *
- * @param isModern - the server is taken to be stateless: that it keeps silent tells nothing else
- */
-export function judge(answer: Response, isModern: boolean): Verdict {
+/** Reads the answer to `server/discover`. */
+export function judge(answer: Response): Verdict {
   if ('result' in answer) {
     const { supportedVersions, capabilities, instructions, _meta } = answer.result;
     if (!Array.isArray(supportedVersions) || !supportedVersions.includes(modernRevision) || !isFields(capabilities)) {
@@ -74,7 +70,7 @@ export function judge(answer: Response, isModern: boolean): Verdict {
     // Its own answer, or none of ours: not what a stateless server says, which must know this method.
     return { era: 'legacy' };
   }
-  if (data.exit !== undefined || (data.code === 'REQUEST_TIMEOUT' && !isModern)) {
+  if (data.exit !== undefined) {
     return { era: 'ended', error };
   }
   const { status } = data;
