@@ -35,9 +35,9 @@ export interface LinkTransport extends Transport {
 }
 
 /**
- * The server has refused a request, as it no longer knows the session, which ends with that: the next one can be given it.
- * One that is to end when its other requests are done is not meant: nobody knows when that is.
+ * The session has ended, or the server no longer knows it, which ends it: the next one can be given the request. One that is
+ * to end when its other requests are done is not meant, and has no `exit` yet: nobody knows when that is.
  */
-export function wasNotTaken({ code, delivered, status }: GatewayError): boolean {
-  return code === 'SESSION_LOST' && delivered === false && status !== undefined;
+export function wasNotTaken({ code, delivered, exit }: GatewayError): boolean {
+  return code === 'SESSION_LOST' && delivered === false && exit !== undefined;
 }

@@ -6,7 +6,9 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import { createGateway, type Gateway, K8sServiceRuntime } from '../../src/index.js';
 import { createRuntimeContext } from '../../src/testing/context.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { handleStreamable } from '../fixtures/http/reference-hosts.js';
+import { settle } from '../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../support/kubernetes/fake-api-server.js';
 import { eventually } from '../support/kubernetes/namespace.js';
 import { ServiceCaller } from '../support/kubernetes/service-caller.js';
@@ -31,7 +33,13 @@ class Cluster implements AsyncDisposable {
   #endpoints: readonly FakeEndpoint[] = [];
   #version = 1;
   readonly #watches = new Set<ServerResponse>();
-  readonly #server = createServer(handleStreamable());
+  /** Asked to end a session; without it the server does so at once. */
+  onEnd: ((response: ServerResponse) => void) | undefined;
+  readonly #serve = handleStreamable();
+  readonly #server = createServer((request, response) => {
+    if (request.method === 'DELETE' && this.onEnd !== undefined) this.onEnd(response);
+    else this.#serve(request, response);
+  });
 
   private constructor(api: FakeApiServer) {
     this.api = api;
@@ -183,6 +191,25 @@ describe('with EndpointSlices v1', () => {
     await caller.closed;
     expect(caller.closes).toBe(1);
   });
+});
+
+test('a call of the merged peer that comes while the session with a pod that has gone ends goes to the next', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }, { name: 'b', ready: false }]);
+  const caller = await TestCaller.open(cluster.gateway().connect());
+  onTestFinished(() => caller.close());
+  const call = (text: string) => caller.result('tools/call', { name: 'orders__echo', arguments: { text } });
+  await call('first');
+
+  const asked = new Promise<ServerResponse>((resolve) => {
+    cluster.onEnd = resolve;
+  });
+  cluster.set([{ name: 'b' }]);
+  const ending = await asked;
+  const called = call('second');
+  await settle();
+  ending.end();
+  expect(await called).toMatchObject({ content: [{ text: 'second' }] });
+  expect(busy(cluster)).toEqual(['b']);
 });
 
 test.each([

@@ -52,7 +52,7 @@ export class ServiceSession extends HttpTransport implements Guest {
   override async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (!isRequest(message)) return super.send(message, options);
     // It might be cut off half done, where a new session does it safely.
-    if (this.#isLost) throw this.#lossError(false);
+    if (this.#isLost && this.#underWay > 0) throw this.#lossError(false);
     this.#underWay += 1;
     try {
       await super.send(message, options);
@@ -76,7 +76,8 @@ export class ServiceSession extends HttpTransport implements Guest {
     const { name } = this.#route.target;
     const why = 'which was deleted, replaced or is being shut down, or serves the port of the service no more';
     const message = `the session was lost with ${name} of ${this.#service}, ${why}; connect again`;
-    const exit = { reason: 'session-lost', stderrTail: '' };
+    // While others are under way it has not ended yet.
+    const exit = delivered === false ? undefined : { reason: 'session-lost', stderrTail: '' };
     return new GatewayError('SESSION_LOST', message, { server: this.#server, exit, delivered });
   }
 }
