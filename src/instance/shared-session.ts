@@ -133,6 +133,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   async leave(transport: SharedTransport): Promise<void> {
     const before = this.#level;
+    const keptRunning = this.#link.activity() !== 'none';
     this.#connections.delete(transport);
     this.#connections.all.some(({ user }) => user === transport.user) || this.#tasks.forget(transport.user);
     this.#subscriptions.leave(transport);
@@ -149,7 +150,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       // Nobody wants to read any more what it was told for the one that has left.
       tellLogLevel(this.#link, this.#level);
     }
-    this.#link.used();
+    // Who has nothing open leaves without a trace: the time until it rests counts from the last use.
+    keptRunning && this.#link.used();
     this.#reportUnused();
   }
 

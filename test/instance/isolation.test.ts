@@ -474,6 +474,22 @@ describe('isolation: caller', () => {
     expect(t.server('a').opens).toBe(2);
   });
 
+  test.each(['caller', 'shared', 'principal'])(
+    'a connection that closes with nothing open puts the rest of its server off no longer, isolation: %s',
+    async (isolation) => {
+      await using t = setUp({ a: script }, { entry: { isolation, idle_timeout: '1m', health: { interval: 0 } } });
+      const options = { caller: { id: 'ada', principal: 'staff' } };
+      await using one = await t.caller({}, options);
+      const two = await t.caller({}, options);
+      await two.result('tools/call', { name: 'a__who' });
+      await one.result('tools/call', { name: 'a__who' });
+      await t.clock.advance(40_000);
+      await two.close();
+      await t.clock.advance(20_000);
+      expect(t.gateway.status('a').phase).toBe('idle');
+    },
+  );
+
   test('an instance is not stopped while a call is open, however long it takes', async () => {
     await using t = setUp(
       { a: held },
