@@ -15,6 +15,7 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
+import { hasEnvelope } from '../transport/modern.js';
 import { setImmediate } from '../util/immediate.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import {
@@ -232,9 +233,11 @@ export class PolicyTransport implements Transport {
       }
     };
     const { params = {} } = request;
+    const isStateless = hasEnvelope(request);
     const intercepted = { caller, authInfo: caller.authInfo, server, method, params, signal: run.signal };
     runInterceptor(intercept, intercepted, next).then(
-      (result) => answer({ jsonrpc: '2.0', id, result }),
+      // Of a stateless client it is a result only with its type.
+      (result) => answer({ jsonrpc: '2.0', id, result: isStateless ? { resultType: 'complete', ...result } : result }),
       (error: unknown) => answer(toResponse(id, server, error)),
     );
     return accepted.promise;

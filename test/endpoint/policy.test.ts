@@ -6,6 +6,8 @@ import type { Transport } from '../../src/sdk.js';
 import { settle } from '../support/fake-clock.js';
 import { settledHeap } from '../support/heap.js';
 import { ScriptedRuntime } from '../support/scripted-runtime.js';
+import { ModernTestCaller } from './modern-caller.js';
+import { statelessServer } from './modern-servers.js';
 import { hold, type Json, RpcError } from './scripted-server.js';
 import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
@@ -514,3 +516,13 @@ describe('a raw connection with a filter', () => {
     await filtered.close();
   });
 });
+
+test.each([undefined, 'modern'] as const)(
+  'what an interceptor answers itself is complete for a stateless client, era: %s',
+  async (era) => {
+    await using t = setUp({ one: statelessServer() }, { intercept: async () => ({ content: [] }) });
+    await using caller = await ModernTestCaller.open(t.gateway.connect('one', { era }));
+    // SDK v2 refuses a result without its type.
+    expect(await caller.call('go')).toEqual({ resultType: 'complete', content: [] });
+  },
+);
