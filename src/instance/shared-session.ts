@@ -327,8 +327,12 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       this.#tasks.see(owner, message.params ?? {});
       return owner === undefined ? [] : all.filter(({ user }) => user === owner);
     }
+    if (listChanges.has(message.method)) {
+      // A stateless client hears of them in the streams that it has opened.
+      return all.filter(({ hasSession }) => hasSession);
+    }
     if (this.#options.sharing === 'callers') {
-      return listChanges.has(message.method) ? all : [];
+      return [];
     }
     const { level } = message.params ?? {};
     return message.method === 'notifications/message' && logLevels.includes(level)

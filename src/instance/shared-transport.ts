@@ -108,6 +108,11 @@ export class SharedTransport implements Transport {
       : this.#state === 'ending' || this.#state === 'closing';
   }
 
+  /** @internal Its client has begun a session. */
+  get hasSession(): boolean {
+    return this.#initialized;
+  }
+
   /** @internal */
   get isResting(): boolean {
     return this.#session?.isResting === true;

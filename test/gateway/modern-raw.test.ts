@@ -8,6 +8,7 @@ import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
 import { statelessServer } from '../endpoint/modern-servers.js';
 import type { Json } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
+import { TestCaller } from '../endpoint/test-caller.js';
 import { listenToEra } from '../fixtures/eras/http.js';
 import { createModernServer } from '../fixtures/eras/modern-server.js';
 import { settle } from '../support/fake-clock.js';
@@ -165,6 +166,17 @@ describe('stateless callers of one server that is shared, who listen', () => {
       { jsonrpc: '2.0', method: 'notifications/tools/list_changed', params: mine },
     ]);
     expect(deaf.received).toEqual([]);
+  });
+
+  test('of a changed list hears who has a stream for it, or a session', async () => {
+    const { t, one, two, deaf, server, ids, say } = await open();
+    await using _ = t;
+    const session = await TestCaller.open(t.gateway.connect('one'));
+    const own = server.requests('subscriptions/listen').filter(({ id }) => !ids.includes(id as number));
+    expect(own).toMatchObject([{ params: { notifications: { toolsListChanged: true } } }]);
+    say(own[0]?.id, 'notifications/tools/list_changed');
+    await session.notification('notifications/tools/list_changed');
+    expect([one, two, deaf].flatMap(({ received }) => received.slice(1))).toEqual([]);
   });
 
   test.each(['closes', 'cancels'])('one that %s ends its own stream alone', async (how) => {
