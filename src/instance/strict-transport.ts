@@ -234,7 +234,7 @@ export class StrictTransport {
       this.#onEnding(reason);
       // It says itself that it has ended: whatever it does now, the end comes.
       void this.close().catch(() => {});
-    } else if (this.#state !== 'closed') {
+    } else if (this.#state !== 'closed' && reason.exit === undefined) {
       this.#listener?.onTrouble(reason);
     }
   }

@@ -34,6 +34,18 @@ function setUp() {
 }
 
 describe('what a runtime returned', () => {
+  test('an end is told once, whatever else its runtime says of it', async () => {
+    const { inner, strict, log, listener } = setUp();
+    await strict.start(listener);
+    // What it holds goes slowly.
+    inner.close = () => new Promise(() => {});
+    for (const code of [3, 4]) {
+      inner.onerror?.(new GatewayError('SERVER_EXITED', 'it ended', { exit: { code, stderrTail: '' } }));
+    }
+    inner.onclose?.();
+    expect(log).toEqual([['ending', 'SERVER_EXITED'], 'closed']);
+  });
+
   test('a send that throws or rejects, error or not, has failed', async () => {
     const { inner, strict, listener, send } = setUp();
     await strict.start(listener);
