@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
+import { Guardian } from '../../src/runtimes/local-process/guardian.js';
 import { livingMembers } from '../../src/runtimes/local-process/process-group.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -133,6 +134,18 @@ test.runIf(process.platform === 'linux')(
     expect(turns).toBeLessThan(10 + 2 * processes);
   },
 );
+
+test.runIf(process.platform === 'linux')('a guardian that is frozen does not hold up close()', async () => {
+  const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1').trim().split(' ');
+  const before = new Set(children());
+  const guardian = new Guardian();
+  const mark = guardian.expect();
+  const pid = Number(children().find((child) => !before.has(child)));
+  process.kill(pid, 'SIGSTOP');
+  guardian.forget(mark);
+  await guardian.close();
+  expect(isAlive(pid)).toBe(false);
+});
 
 test.runIf(process.platform === 'linux')(
   'the end of stderr is told by a host that was busy when its server ended',

@@ -100,7 +100,8 @@ export class Guardian {
     await new Promise<void>((resolve) => {
       shell.ref();
       shell.once('exit', () => resolve()).once('error', () => resolve());
-      shell.stdin?.end();
+      // Nobody is left to guard, and one that somebody has frozen would not see the end of its input.
+      shell.kill('SIGKILL');
     });
   }
 
