@@ -1,4 +1,3 @@
-import { once } from '../util/once.js';
 import { readBody } from '../util/read-body.js';
 import { refusedPort } from '../util/refused-port.js';
 import { largestText } from './decode.js';
@@ -22,7 +21,6 @@ const timeoutMs = 10_000;
 const retries = 2;
 // A server may ask for an hour.
 const longestWaitMs = 2_000;
-const loadKy = once(() => import('ky'));
 
 /** The URL as it may be shown: without what may be a password or a token. */
 export function toShown({ origin, pathname }: URL): string {
@@ -47,7 +45,7 @@ export async function fetchText(
   if (url.username !== '' || url.password !== '') {
     throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
   }
-  const { default: ky, isHTTPError } = await loadKy();
+  const { default: ky, isHTTPError } = await import('ky');
   let response: Response;
   try {
     response = await ky.get(url, {

@@ -7,7 +7,6 @@ import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
 import { setImmediate } from '../util/immediate.js';
-import { once } from '../util/once.js';
 import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
@@ -18,7 +17,7 @@ import { durationSchema } from './shared/spec-parts.js';
 
 const posix = process.platform !== 'win32';
 
-const loadSpawn = once(() => import('cross-spawn'));
+const loadSpawn = () => import('cross-spawn');
 type Spawn = Awaited<ReturnType<typeof loadSpawn>>['default'];
 
 /** The fields of a `local-process` runtime in a catalog. */

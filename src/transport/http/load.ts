@@ -1,4 +1,2 @@
-import { once } from '../../util/once.js';
-
-/** What a server over HTTP needs and others do not: loaded when the first one is opened. */
-export const loadUndici = once(() => import('undici'));
+/** What a server over HTTP needs and others do not: loaded when the first one is opened; what failed is tried again. */
+export const loadUndici = () => import('undici');

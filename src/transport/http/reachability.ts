@@ -1,5 +1,3 @@
-import type { KyInstance } from 'ky';
-import { once } from '../../util/once.js';
 import type { Connections } from './connections.js';
 import { loadUndici } from './load.js';
 import { describeNetworkError } from './network.js';
@@ -7,8 +5,6 @@ import { showUrl } from './status.js';
 
 const timeoutMs = 10_000;
 const retries = 2;
-
-const loadKy = once(async (): Promise<KyInstance> => (await import('ky')).default);
 
 /**
  * Asks whether a server can be reached; undefined when it can. Any answer but 5xx will do, for servers answer a bare GET
@@ -25,7 +21,7 @@ export async function findProblem(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   signal.throwIfAborted();
-  const [ky, undici] = await Promise.all([loadKy(), loadUndici()]);
+  const [{ default: ky }, undici] = await Promise.all([import('ky'), loadUndici()]);
   signal.throwIfAborted();
   const verb = method === 'get' ? 'GET' : 'OPTIONS';
   let last: number | undefined;
