@@ -117,7 +117,8 @@ export class PolicyTransport implements Transport {
     for (const call of [...this.#calls.values()]) {
       call.leave();
     }
-    return this.#inner.close();
+    // It may have ended just before, and not have told so yet.
+    return this.#inner.close().finally(() => this.#end());
   }
 
   send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {

@@ -356,6 +356,19 @@ describe('an interceptor on a raw connection', () => {
     expect(caller.received).toHaveLength(before);
   });
 
+  test('does not hold up the end of its connection behind close()', async () => {
+    const runtime = new ScriptedRuntime();
+    const servers = [{ id: 'one', runtime: { type: 'scripted' as const } }];
+    const intercept: Interceptor = () => new Promise(() => {});
+    await using gateway = createGateway({ servers }, { runtimes: [runtime], intercept });
+    const caller = new TestCaller(gateway.connect('one'));
+    await caller.transport.start();
+    void caller.send({ id: 1, method: 'tools/call', params: { name: 'any' } });
+    await runtime.last.close();
+    await caller.transport.close();
+    expect(caller.closed).toBe(1);
+  });
+
   test('is not asked about what comes before the start of its connection or after the end, nor is a filter', async () => {
     const asked: string[] = [];
     const intercept: Interceptor = async ({ method }) => {
