@@ -86,7 +86,8 @@ export class SessionPool {
 
   /** A connection to the session that there is when the connection starts, of the entry that there is then. */
   #attach(caller: Caller, staysWith: 'server' | 'entry', onProgress?: OnProgress): SharedTransport {
-    return new SharedTransport(() => this.#owner.currentSessions.#join(caller), staysWith, onProgress);
+    const join = () => this.#owner.currentSessions.#join(caller);
+    return new SharedTransport(this.#settings.id, join, staysWith, onProgress);
   }
 
   /** The session that this caller shares. */

@@ -76,6 +76,7 @@ export class SharedTransport implements Transport {
   level: unknown;
   /** What its client has said of itself. */
   initializeParams: Params | undefined;
+  readonly #server: string;
   readonly #join: () => SharedTransportOwner;
   #session: SharedTransportOwner | undefined;
   readonly #open = new Map<RequestId, OpenRequest>();
@@ -87,15 +88,18 @@ export class SharedTransport implements Transport {
   #state: 'new' | 'open' | 'ending' | 'closing' | 'closed' = 'new';
 
   /**
+   * @param server - the id of its entry
    * @param join - finds the session, when it is needed; throws when there is none any more
    * @param staysWith - what its user holds on to once it is initialized: the server as it was then, or whatever there is
    * @param onProgress - told how far the start of the server has come
    */
   constructor(
+    server: string,
     join: () => SharedTransportOwner,
     staysWith: 'server' | 'entry',
     onProgress: ((progress: RuntimeProgress) => void) | undefined,
   ) {
+    this.#server = server;
     this.#join = join;
     this.#staysWith = staysWith;
     this.#onProgress = onProgress;
@@ -120,7 +124,7 @@ export class SharedTransport implements Transport {
 
   async start(): Promise<void> {
     if (this.#state !== 'new') {
-      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+      throw this.#error('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
     }
     try {
       this.#session = this.#join();
@@ -157,10 +161,11 @@ export class SharedTransport implements Transport {
     const session = this.#session;
     if (this.#state !== 'open' || session === undefined) {
       if (this.#state === 'new') {
-        throw new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false });
+        throw this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()');
       }
-      const closed = new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one');
-      throw copyError(this.#reason ?? closed, { delivered: false });
+      throw this.#reason === undefined
+        ? this.#error('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one')
+        : copyError(this.#reason, { delivered: false });
     }
     if (isResponse(message)) {
       session.answer(this, message);
@@ -168,7 +173,7 @@ export class SharedTransport implements Transport {
       this.#notify(session, message);
     } else if (this.#open.has(message.id)) {
       const text = `the request id ${JSON.stringify(message.id)} is in use by an open request`;
-      throw new GatewayError('MESSAGE_INVALID', text, { delivered: false });
+      throw this.#error('MESSAGE_INVALID', text);
     } else {
       this.#request(session, message, onRefused);
     }
@@ -302,6 +307,10 @@ export class SharedTransport implements Transport {
         }
       });
     }
+  }
+
+  #error(code: GatewayError['code'], message: string): GatewayError {
+    return new GatewayError(code, message, { server: this.#server, delivered: false });
   }
 
   /** Whoever has the server by itself has a session, unless it says otherwise. */

@@ -34,6 +34,20 @@ test('a shared server whose only caller leaves while it starts is the one that t
   expect(t.gateway.status('a').instances).toHaveLength(1);
 });
 
+test('what is refused on a connection to a shared server names the server', async () => {
+  await using t = setUp({ a: {} }, { entry: { isolation: 'shared' } });
+  const transport = t.gateway.connect('a');
+  const ask = () => transport.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
+  await expect(ask()).rejects.toMatchObject({ code: 'TRANSPORT_NOT_STARTED', server: 'a', delivered: false });
+  await transport.start();
+  await expect(transport.start()).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'a' });
+  const asked = ask();
+  await expect(ask()).rejects.toMatchObject({ code: 'MESSAGE_INVALID', server: 'a', delivered: false });
+  await asked;
+  await transport.close();
+  await expect(ask()).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'a', delivered: false });
+});
+
 test('one that nobody came back for rests when it has been idle', async () => {
   const { t, start } = setUpSlow(() => {});
   await using _ = t;
