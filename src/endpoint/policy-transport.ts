@@ -27,6 +27,7 @@ import {
   toResponse,
 } from './intercept.js';
 import { unknownTool } from './late-refusal.js';
+import { toComplete } from './modern/results.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 type Fields = Readonly<Record<string, unknown>>;
@@ -237,8 +238,7 @@ export class PolicyTransport implements Transport {
     const isStateless = hasEnvelope(request);
     const intercepted = { caller, authInfo: caller.authInfo, server, method, params, signal: run.signal };
     runInterceptor(intercept, intercepted, next).then(
-      // Of a stateless client it is a result only with its type.
-      (result) => answer({ jsonrpc: '2.0', id, result: isStateless ? { resultType: 'complete', ...result } : result }),
+      (result) => answer({ jsonrpc: '2.0', id, result: isStateless ? toComplete(method, result) : result }),
       (error: unknown) => answer(toResponse(id, server, error)),
     );
     return accepted.promise;

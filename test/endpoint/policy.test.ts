@@ -533,9 +533,16 @@ describe('a raw connection with a filter', () => {
 test.each([undefined, 'modern'] as const)(
   'what an interceptor answers itself is complete for a stateless client, era: %s',
   async (era) => {
-    await using t = setUp({ one: statelessServer() }, { intercept: async () => ({ content: [] }) });
+    const intercept: Interceptor = async ({ method }) => (method === 'tools/list' ? { tools: [] } : { content: [] });
+    await using t = setUp({ one: statelessServer() }, { intercept });
     await using caller = await ModernTestCaller.open(t.gateway.connect('one', { era }));
-    // SDK v2 refuses a result without its type.
+    // SDK v2 refuses a result without its type, and a list without how long it may be kept, and by whom.
     expect(await caller.call('go')).toEqual({ resultType: 'complete', content: [] });
+    expect(await caller.result('tools/list')).toEqual({
+      resultType: 'complete',
+      tools: [],
+      ttlMs: 0,
+      cacheScope: 'private',
+    });
   },
 );

@@ -20,13 +20,16 @@ const cacheable: ReadonlySet<string> = new Set([
 /** A result as the stateless era writes it, from one of either era. */
 export function toModernResult(method: string, result: Fields): Record<string, unknown> {
   const meta = isFields(result._meta) ? result._meta : undefined;
-  const type = typeof result.resultType === 'string' ? result.resultType : 'complete';
   return {
-    ...(type === 'complete' && cacheable.has(method) && uncached),
-    ...result,
-    resultType: type,
+    ...toComplete(method, result),
     _meta: meta?.[metaKeys.serverInfo] === undefined ? { ...meta, [metaKeys.serverInfo]: info } : meta,
   };
+}
+
+/** A result with what clients of the stateless era refuse it without. */
+export function toComplete(method: string, result: Fields): Record<string, unknown> {
+  const type = typeof result.resultType === 'string' ? result.resultType : 'complete';
+  return { ...(type === 'complete' && cacheable.has(method) && uncached), ...result, resultType: type };
 }
 
 /** Tools without what the stateless era has no word for. */
