@@ -22,6 +22,7 @@ export class MergedTransport implements Transport {
   readonly #endpoint: Peer;
   readonly #open: () => void | Promise<void>;
   readonly #onClosed: (transport: MergedTransport) => void;
+  readonly #server: string | undefined;
   readonly #outgoing: JSONRPCMessage[] = [];
   #state: 'new' | 'starting' | 'open' | 'closed' = 'new';
   #sending = false;
@@ -29,16 +30,23 @@ export class MergedTransport implements Transport {
   /**
    * @param onClosed - called once, when all its sessions have ended
    * @param open - rejects when the gateway takes no more peers, or what this one needs could not be started
+   * @param server - the id of the one server behind it, if there is but one
    */
-  constructor(create: PeerFactory, onClosed: (transport: MergedTransport) => void, open: () => void | Promise<void>) {
+  constructor(
+    create: PeerFactory,
+    onClosed: (transport: MergedTransport) => void,
+    open: () => void | Promise<void>,
+    server?: string,
+  ) {
     this.#open = open;
+    this.#server = server;
     this.#endpoint = create((message) => this.#deliver(message));
     this.#onClosed = onClosed;
   }
 
   async start(): Promise<void> {
     if (this.#state !== 'new') {
-      throw new GatewayError('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
+      throw this.#error('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
     }
     this.#state = 'starting';
     try {
@@ -60,12 +68,16 @@ export class MergedTransport implements Transport {
       return Promise.reject(this.#notOpen());
     }
     if (!isCallersMessage(message)) {
-      return Promise.reject(refused('this is not a JSON-RPC message'));
+      return Promise.reject(this.#error('MESSAGE_INVALID', 'this is not a JSON-RPC message'));
     }
     const nested = this.#sending;
     this.#sending = true;
     try {
-      return this.#endpoint.receive(message) ? handedOver : Promise.reject(idInUse(message as JSONRPCRequest));
+      if (this.#endpoint.receive(message)) {
+        return handedOver;
+      }
+      const text = `the request id ${JSON.stringify((message as JSONRPCRequest).id)} is in use by an open request`;
+      return Promise.reject(this.#error('MESSAGE_INVALID', text));
     } finally {
       this.#sending = nested;
     }
@@ -111,10 +123,12 @@ export class MergedTransport implements Transport {
 
   #notOpen(): GatewayError {
     return this.#state === 'new' || this.#state === 'starting'
-      ? new GatewayError('TRANSPORT_NOT_STARTED', 'call start() before send()', { delivered: false })
-      : new GatewayError('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one', {
-          delivered: false,
-        });
+      ? this.#error('TRANSPORT_NOT_STARTED', 'call start() before send()')
+      : this.#error('TRANSPORT_CLOSED', 'the transport is closed; call connect() for a new one');
+  }
+
+  #error(code: GatewayError['code'], message: string): GatewayError {
+    return new GatewayError(code, message, { server: this.#server, delivered: false });
   }
 
   // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn, and so does what
@@ -134,12 +148,4 @@ export class MergedTransport implements Transport {
     }
     this.#outgoing.length = 0;
   }
-}
-
-function idInUse({ id }: JSONRPCRequest): GatewayError {
-  return refused(`the request id ${JSON.stringify(id)} is in use by an open request`);
-}
-
-function refused(text: string): GatewayError {
-  return new GatewayError('MESSAGE_INVALID', text, { delivered: false });
 }

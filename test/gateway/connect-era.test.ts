@@ -30,6 +30,19 @@ function watch(caller: TestCaller): string[] {
   return told;
 }
 
+test('what connect(id, { era }) refuses names the server', async () => {
+  await using setup = setUp({ one: sessions });
+  const transport = setup.gateway.connect('one', { era: 'legacy' });
+  const ask = () => transport.send({ jsonrpc: '2.0', id: 1, method: 'ping' });
+  await expect(ask()).rejects.toMatchObject({ code: 'TRANSPORT_NOT_STARTED', server: 'one', delivered: false });
+  await transport.start();
+  await expect(transport.start()).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'one' });
+  const noMessage = transport.send({ jsonrpc: '2.0' } as never);
+  await expect(noMessage).rejects.toMatchObject({ code: 'MESSAGE_INVALID', server: 'one', delivered: false });
+  await transport.close();
+  await expect(ask()).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', server: 'one', delivered: false });
+});
+
 describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
   const script = () => scripts[kind]();
 

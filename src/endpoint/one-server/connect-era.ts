@@ -45,6 +45,7 @@ export function connectEra(options: ConnectEraOptions): MergedTransport {
       enter();
       await ahead.start();
     },
+    server,
   );
   return transport;
 }
