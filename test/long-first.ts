@@ -2,7 +2,7 @@ import type { TestSpecification } from 'vitest/node';
 import { BaseSequencer } from 'vitest/node';
 
 /**
- * Files that take long, the longest first, or folders of such. Vitest knows how long a file took only where it ran before, and
+ * Files that take long, the longest first. Vitest knows how long a file took only where it ran before, and
  * begins with the largest elsewhere; these are short, and the last of them would run on while the other workers have nothing left.
  */
 export const longFiles = [

@@ -14,6 +14,7 @@ export interface TaskOrigin {
 }
 
 const maxTasks = 10_000;
+
 /**
  * Knows, for one caller, which server each task belongs to (revision 2025-11-25, "Tasks", experimental). Task ids keep
  * their own form; should two servers give out the same one, the later shows under an alias.

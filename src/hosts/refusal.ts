@@ -78,6 +78,7 @@ export class Refusal extends Error {
   }
 }
 
+/** Why a body is not taken, of either kind of host. */
 export const bodyRefusals = {
   tooLarge: (limitBytes: number) => new Refusal('body-too-large', `The body is larger than ${limitBytes} bytes`),
   tooLate: () => new Refusal('body-timeout', 'The body took too long', { connection: 'close' }),

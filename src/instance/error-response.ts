@@ -6,7 +6,8 @@ type Delivered = boolean | 'unknown';
 /**
  * The answer that a request gets from us when the server has none for it.
  *
- * @param delivered - whether the server has got the request, where the error itself does not say so
+ * @param delivered - whether the server has got the request; unless given, what the error says of that, or false
+ * @param message - in place of the error's own
  */
 export function toErrorResponse(
   id: RequestId,

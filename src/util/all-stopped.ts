@@ -16,6 +16,7 @@ export async function allStopped(stops: readonly Promise<unknown>[]): Promise<vo
   }
 }
 
+/** What those of them that were rejected were rejected with. */
 export function failuresOf(results: readonly PromiseSettledResult<unknown>[]): unknown[] {
   return results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../options.js';
 
-/** Timers of one owner, with whom they end. */
+/** The timers of one owner, who ends those that are left. */
 export class Timers {
   readonly #clock: Clock;
   readonly #running = new Set<unknown>();

@@ -17,7 +17,11 @@ export function checkHeaders(headers: Headers, request: JSONRPCRequest): RpcErro
   );
 }
 
-/** @param isRight - whether what the header says, if it is there and written as it must be, is what the body does */
+/**
+ * The error for a header that says something else than the body.
+ *
+ * @param isRight - whether it may say this; undefined where it is missing, or not written as it must be
+ */
 export function checkHeader(
   headers: Headers,
   name: string,

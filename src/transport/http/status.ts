@@ -115,6 +115,7 @@ export function mediaType(contentType: string | undefined): string {
   return (contentType ?? '').replace(/;.*/s, '').trim().toLowerCase();
 }
 
+/** Whether a stream of events was asked for, and this is one. */
 export function isEventStream(answer: HttpAnswer): boolean {
   return answer.status === 200 && mediaType(answer.header('content-type')) === 'text/event-stream';
 }

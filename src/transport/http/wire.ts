@@ -47,7 +47,7 @@ export interface Wire {
   close(): Promise<void>;
 }
 
-/** What ends with its transport. */
+/** The error for what ends with its transport. */
 export function closedError(server: string, delivered: GatewayError['delivered']): GatewayError {
   return new GatewayError('TRANSPORT_CLOSED', 'the transport was closed', { server, delivered });
 }
