@@ -3,6 +3,7 @@ import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
+import type { Fields } from '../util/fields.js';
 import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, runInterceptor, senderOf, toResponse } from './intercept.js';
@@ -15,7 +16,6 @@ import type { ServerLinks } from './server-links.js';
 import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
-type Fields = Readonly<Record<string, unknown>>;
 /** @param hasEnded - the server that has answered is not the one behind the link any more */
 type OnAnswer = (response: Response, link: Link | undefined, hasEnded: boolean) => Response;
 

@@ -1,6 +1,5 @@
+import type { Fields } from '../util/fields.js';
 import { type ListKind, listKinds } from './list-kinds.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** For how long a list is good, and for whom. */
 export interface Freshness {

@@ -2,7 +2,7 @@ import { errorNumbers, GatewayError } from '../errors.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
-import { isFields } from '../transport/modern.js';
+import { isFields } from '../util/fields.js';
 import type { PeerExtra } from './peer.js';
 
 /** A request on its way to a server, as an interceptor sees it. */

@@ -1,5 +1,6 @@
 import type { JSONRPCRequest } from '../sdk.js';
-import { isFields, legacyRevisions, ownInfo } from '../transport/modern.js';
+import { legacyRevisions, ownInfo } from '../transport/modern.js';
+import { isFields } from '../util/fields.js';
 import type { ServerSnapshot } from './snapshot.js';
 
 /** What a caller said of itself in `initialize`. */

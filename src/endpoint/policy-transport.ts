@@ -16,6 +16,7 @@ import {
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { hasEnvelope } from '../transport/modern.js';
+import type { Fields } from '../util/fields.js';
 import { setImmediate } from '../util/immediate.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import {
@@ -30,8 +31,6 @@ import { unknownTool } from './late-refusal.js';
 import { toComplete } from './modern/results.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
-type Fields = Readonly<Record<string, unknown>>;
-
 /** A request that an interceptor stands around. */
 interface InterceptedCall {
   /** As its caller has sent it. */

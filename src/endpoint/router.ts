@@ -4,6 +4,7 @@ import { toGatewayError } from '../instance/handshake.js';
 import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
+import type { Fields } from '../util/fields.js';
 import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
@@ -20,7 +21,6 @@ import type { Subscriptions, SubscriptionWord } from './subscriptions.js';
 import type { TaskOwners } from './tasks.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
-type Fields = Readonly<Record<string, unknown>>;
 type Extra = PeerExtra | undefined;
 /** Gets the request whose name has led to a server. */
 type Found = (request: JSONRPCRequest, kind: NameKind, server: EndpointServer, own: string, extra: Extra) => void;

@@ -2,9 +2,8 @@ import type { Response } from '../instance/exchanges.js';
 import { RunningTasks } from '../instance/running-tasks.js';
 import type { Clock } from '../options.js';
 import { relatedTask } from '../transport/tasks.js';
+import type { Fields } from '../util/fields.js';
 import { BoundedMap } from './bounded-map.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** Where a task of the merged peer runs. */
 export interface TaskOrigin {

@@ -11,8 +11,9 @@ import {
   type Transport,
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
-import { isFields, metaKeys } from '../transport/modern.js';
+import { metaKeys } from '../transport/modern.js';
 import { withoutTasks } from '../transport/tasks.js';
+import { isFields } from '../util/fields.js';
 import { once } from '../util/once.js';
 import { toErrorResponse } from './error-response.js';
 import type { RelatedInfo, Response, RpcError } from './exchanges.js';

@@ -1,8 +1,7 @@
 import type { Clock } from '../options.js';
+import type { Fields } from '../util/fields.js';
 import type { Response } from './exchanges.js';
 import { hasEnded } from './task-status.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 // A server that begins tasks without end must not fill our memory.
 const maxTasks = 10_000;

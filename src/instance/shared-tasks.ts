@@ -1,8 +1,7 @@
 import type { Clock } from '../options.js';
+import type { Fields } from '../util/fields.js';
 import type { Response } from './exchanges.js';
 import { RunningTasks } from './running-tasks.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 // Tasks that nobody asks for any more are forgotten at some point.
 const maxTasks = 10_000;

@@ -1,4 +1,5 @@
 import type { JSONRPCMessage, JSONRPCNotification } from '../sdk.js';
+import type { Fields } from '../util/fields.js';
 
 /** The stateless revision that is spoken here. */
 export const modernRevision = '2026-07-28';
@@ -43,13 +44,6 @@ export const namedBy: ReadonlyMap<string, string> = new Map([
 ]);
 
 const envelopeKeys = [metaKeys.protocolVersion, metaKeys.clientCapabilities, metaKeys.clientInfo, metaKeys.logLevel];
-
-export type Fields = Readonly<Record<string, unknown>>;
-
-/** Whether the value is an object that JSON writes with braces. */
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** Whether a message says of itself that it follows a stateless revision, rightly or not. */
 export function hasEnvelope(message: JSONRPCMessage): boolean {

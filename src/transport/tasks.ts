@@ -1,6 +1,4 @@
-import { isFields } from './modern.js';
-
-type Fields = Readonly<Record<string, unknown>>;
+import { type Fields, isFields } from '../util/fields.js';
 
 /** The extension of revision 2026-07-28 that took the place of the tasks of 2025-11-25. */
 export const tasksExtension = 'io.modelcontextprotocol/tasks';

@@ -3,13 +3,12 @@ import { toErrorResponse } from '../../instance/error-response.js';
 import type { Response } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import { isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
-import { isFields, legacyRevisions, ownInfo } from '../../transport/modern.js';
+import { legacyRevisions, ownInfo } from '../../transport/modern.js';
 import { tasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import type { Envelope } from './envelope.js';
 import type { ModernCall } from './modern-call.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface CallerSessionsOptions {
   /** Makes the peer of a caller with a session. */

@@ -1,9 +1,8 @@
 import type { RpcError } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCRequest } from '../../sdk.js';
-import { isFields, metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
-
-type Fields = Readonly<Record<string, unknown>>;
+import { metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 
 /** What a request of the stateless era says of its sender. */
 export interface Envelope {

@@ -1,14 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
 import { relatedTask } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { ModernCall } from './modern-call.js';
 import { type RequestStates, stateLifetimeMs } from './request-states.js';
 import { toModernResult } from './results.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface InputRequestsOptions {
   readonly clock: Clock;

@@ -2,14 +2,13 @@ import type { Response } from '../../instance/exchanges.js';
 import { changingLists } from '../../instance/list-changes.js';
 import { isPartOf } from '../../instance/resource-part.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
+import { metaKeys, modernErrors } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface ListensOptions {
   /**

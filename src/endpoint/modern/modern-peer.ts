@@ -11,8 +11,8 @@ import {
   type JSONRPCRequest,
   type RequestId,
 } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
 import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
@@ -26,8 +26,6 @@ import { type RequestStates, withState } from './request-states.js';
 import { toDiscovery, toModernResult } from './results.js';
 import { SessionTasks, taskMethods } from './session-tasks.js';
 import { toModernResponse } from './translate-response.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface ModernPeerOptions {
   readonly clock: Clock;

@@ -1,8 +1,7 @@
 import type { JSONRPCRequest } from '../../sdk.js';
+import type { Fields } from '../../util/fields.js';
 import type { CallerSession } from './caller-sessions.js';
 import type { Reply } from './modern-call.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** A request that is under way. */
 export interface OpenExchange {

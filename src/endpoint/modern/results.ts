@@ -1,8 +1,7 @@
-import { isFields, metaKeys, modernRevision } from '../../transport/modern.js';
+import { metaKeys, modernRevision } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { version } from '../../version.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 const info = { name: 'open-mcp-gateway', version };
 

@@ -3,15 +3,13 @@ import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
 import type { Caller } from '../../runtime.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
 import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { BoundedMap } from '../bounded-map.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
 import { toInputRequest } from './input-requests.js';
 import { withoutGivenUpCode } from './translate-response.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** A task that a server runs for the caller. */
 interface SessionTask {

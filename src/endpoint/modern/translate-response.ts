@@ -1,13 +1,12 @@
 import { isOfHop, toHopError } from '../../instance/era/translate-error.js';
 import type { Response, RpcError } from '../../instance/exchanges.js';
 import type { JSONRPCRequest } from '../../sdk.js';
-import { isFields, metaKeys, modernErrors } from '../../transport/modern.js';
+import { metaKeys, modernErrors } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
 import { resumable } from './input-requests.js';
 import type { RequestStates } from './request-states.js';
 import { toModernResult, toModernTools } from './results.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface TranslationOptions {
   readonly states: RequestStates;

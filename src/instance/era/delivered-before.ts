@@ -1,5 +1,5 @@
 import { errorNumbers } from '../../errors.js';
-import { isFields } from '../../transport/modern.js';
+import { isFields } from '../../util/fields.js';
 import type { RpcError } from '../exchanges.js';
 
 /**

@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
-import { isFields } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { Response, RpcError } from '../exchanges.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface InputRoundsOptions {
   readonly clock: Clock;

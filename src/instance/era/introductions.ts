@@ -1,8 +1,7 @@
-import { isFields, legacyRevisions, metaKeys, modernRevision } from '../../transport/modern.js';
+import { legacyRevisions, metaKeys, modernRevision } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { Discovery } from './server-era.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What each request to a server of the stateless era says of the caller. */
 export function createEnvelope(capabilities: Fields, clientInfo: unknown, logLevel?: unknown): Fields {

@@ -3,15 +3,14 @@ import type { Clock } from '../../options.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
 import { findNamed } from '../../transport/json-rpc.js';
-import { isFields, metaKeys, streamOf } from '../../transport/modern.js';
+import { metaKeys, streamOf } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { Timers } from '../../util/timers.js';
 import { toRpcError } from '../error-response.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { changingLists } from '../list-changes.js';
 import { toUpdate } from '../resource-part.js';
 import { firstOwnId } from './era-search.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface ListeningOptions {
   readonly server: string;

@@ -9,8 +9,9 @@ import {
   type MessageExtraInfo,
   type RequestId,
 } from '../../sdk.js';
-import { hasEnvelope, isFields } from '../../transport/modern.js';
+import { hasEnvelope } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import { toErrorResponse } from '../error-response.js';
 import type { RelatedInfo, Response } from '../exchanges.js';
 import type { SendOutcome } from '../strict-transport.js';
@@ -23,8 +24,6 @@ import type { Discovery } from './server-era.js';
 import { toSessionResult } from './structured-content.js';
 import { TaskCalls } from './task-calls.js';
 import { translateError } from './translate-error.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface ModernSessionOptions {
   readonly server: string;

@@ -1,4 +1,5 @@
-import { isFields, modernErrors, modernRevision } from '../../transport/modern.js';
+import { modernErrors, modernRevision } from '../../transport/modern.js';
+import { isFields } from '../../util/fields.js';
 import type { Response, RpcError } from '../exchanges.js';
 
 /** The two ways of MCP: with `initialize` and sessions (up to 2025-11-25), or stateless (from 2026-07-28). */

@@ -1,4 +1,4 @@
-import { type Fields, isFields } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 
 /**
  * Tools as revisions with sessions write them. What their tools return is an object, and so says the schema of it: clients

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
+import type { Fields } from '../../util/fields.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { TaskWaits, type TaskWaitsOptions } from './task-waits.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface TaskCallsOptions extends Omit<TaskWaitsOptions, 'request'> {
   /** An id that no other request to the server has. */

@@ -1,15 +1,13 @@
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
-import { isFields } from '../../transport/modern.js';
 import { withRelatedTask } from '../../transport/tasks.js';
+import { type Fields, isFields } from '../../util/fields.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
 import { translateError } from './translate-error.js';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface TaskWaitsOptions {
   readonly clock: Clock;

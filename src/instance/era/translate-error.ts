@@ -1,4 +1,5 @@
-import { isFields, modernErrors } from '../../transport/modern.js';
+import { modernErrors } from '../../transport/modern.js';
+import { isFields } from '../../util/fields.js';
 import type { RpcError } from '../exchanges.js';
 
 /** These codes are of the hop between the gateway and the server, and mean nothing in a session. */

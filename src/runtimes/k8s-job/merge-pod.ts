@@ -1,4 +1,4 @@
-import { type Fields, isFields } from '../../transport/modern.js';
+import { type Fields, isFields } from '../../util/fields.js';
 
 /** What tells the elements of a list apart; lists that are not named here are replaced as a whole. */
 const keys: Readonly<Record<string, string>> = {

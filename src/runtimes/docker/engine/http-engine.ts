@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { isFields } from '../../../transport/modern.js';
+import { isFields } from '../../../util/fields.js';
 import {
   type ContainerEvent,
   type ContainerState,

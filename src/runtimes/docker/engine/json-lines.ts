@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { LineBuffer } from '../../../transport/line-buffer.js';
-import { isFields } from '../../../transport/modern.js';
+import { isFields } from '../../../util/fields.js';
 import { EngineError } from './engine.js';
 
 const maxLineBytes = 1024 * 1024;

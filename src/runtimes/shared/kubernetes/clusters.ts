@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../../../options.js';
-import { type Fields, isFields } from '../../../transport/modern.js';
+import { type Fields, isFields } from '../../../util/fields.js';
 import { openChannels } from './channels.js';
 import type { CallOptions, Cluster, ListOptions } from './cluster.js';
 import { Connection } from './connection.js';

@@ -2,7 +2,7 @@ import { access, constants, readFile } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import type { KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
-import type { Fields } from '../../../transport/modern.js';
+import type { Fields } from '../../../util/fields.js';
 
 /** What stands in a kubeconfig of each user, in their order, as far as client-node leaves it out. */
 interface Written {

@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Clock } from '../../../options.js';
-import { type Fields, isFields } from '../../../transport/modern.js';
+import { type Fields, isFields } from '../../../util/fields.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
 import type { Connection } from './connection.js';

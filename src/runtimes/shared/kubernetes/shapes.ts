@@ -1,4 +1,4 @@
-import { type Fields, isFields } from '../../../transport/modern.js';
+import { type Fields, isFields } from '../../../util/fields.js';
 
 /** What is read of objects, as far as it is a list: `[]` of objects, `*` of texts. The API leaves out lists that are empty, or says null. */
 const lists: Readonly<Record<string, readonly string[]>> = {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../options.js';
 import { LineBuffer } from '../../../transport/line-buffer.js';
-import { isFields } from '../../../transport/modern.js';
+import { isFields } from '../../../util/fields.js';
 import type { Watch, WatchOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { answerError, flawError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
