@@ -297,6 +297,23 @@ describe('the era of a server', () => {
     expect(setup.server('one').opens).toBe(1);
   });
 
+  test('a handshake that fails before a silent server says its era is not made again in the same session', async () => {
+    const found = Promise.withResolvers<never>();
+    const initialize = () => {
+      throw new RpcError(1601, 'the connection was cut', { code: 'CONNECTION_FAILED', delivered: 'unknown' });
+    };
+    const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => found.promise, initialize } };
+    await using setup = setUp({ one: script });
+    await using caller = await setup.caller();
+    const failed = caller.error('tools/call', { name: 'one__go' });
+    await setup.server('one').request('server/discover');
+    await setup.clock.advance(5_000);
+    found.reject(new RpcError(-32601, 'no such method'));
+    expect(await failed).toMatchObject({ data: { code: 'CONNECTION_FAILED', delivered: false } });
+    const [first] = setup.server('one').instances;
+    expect(methods(first as never)).toEqual(['server/discover', 'initialize']);
+  });
+
   test('a server that keeps silent is started afresh after half of start_timeout', async () => {
     const initialize = () => (setup.server('one').opens === 1 ? hold : handshake);
     const script: Script = { tools: [{ name: 'go' }], on: { 'server/discover': () => hold, initialize } };

@@ -105,7 +105,7 @@ export class EraSearch {
     this.#timer = clock.setTimeout(() => this.#giveUp(), probeTimeoutMs);
     const answer = await discovered;
     const found = answer && judge(answer);
-    return found?.era === 'modern' || verdict.era !== 'legacy' ? (found ?? verdict) : { era: 'legacy', initialized };
+    return choose(found, verdict, initialized);
   }
 
   async #readDiscovered(answer: Response): Promise<Verdict | undefined> {
@@ -129,6 +129,11 @@ export class EraSearch {
     if (verdict.era === 'ended') {
       return verdict;
     }
-    return found.era === 'modern' ? found : verdict.era === 'legacy' ? { era: 'legacy', initialized } : verdict;
+    return choose(found, verdict, initialized);
   }
+}
+
+/** `initialize` is not sent once more: one that has failed may have begun a session. */
+function choose(found: Verdict | undefined, verdict: Verdict, initialized: Response): Verdict {
+  return found?.era === 'modern' ? found : verdict.era === 'legacy' ? { era: 'legacy', initialized } : verdict;
 }
