@@ -16,6 +16,10 @@ import { ServiceCaller } from '../support/kubernetes/service-caller.js';
 const spec = { namespace: 'mcp', service_name: 'orders', port: 80, reach: 'port-forward' } as const;
 const slicesPath = '/apis/discovery.k8s.io/v1/namespaces/mcp/endpointslices';
 
+/** As the kubelet says it of a port where nobody listens. */
+const refusal =
+  'error forwarding port 8080 to pod a, uid : failed to connect to localhost:8080 inside namespace "x", IPv4: dial tcp4 127.0.0.1:8080: connect: connection refused';
+
 interface FakeEndpoint {
   readonly name: string;
   readonly ready?: boolean;
@@ -212,6 +216,25 @@ test('a call of the merged peer that comes while the session with a pod that has
   expect(busy(cluster)).toEqual(['b']);
 });
 
+test('a call that meets a server which is restarted in its pod goes to another pod', async () => {
+  const cluster = await Cluster.listen([{ name: 'a' }, { name: 'b', ready: false }]);
+  const gateway = cluster.gateway();
+  const caller = await TestCaller.open(gateway.connect());
+  onTestFinished(() => caller.close());
+  const call = (text: string) => caller.result('tools/call', { name: 'orders__echo', arguments: { text } });
+  await call('first');
+  cluster.set([{ name: 'a', ready: false }, { name: 'b' }]);
+  await eventually('a session on b', async () => {
+    await connectTo(gateway);
+    return busy(cluster).includes('b') || undefined;
+  });
+  cluster.refusals.set('a', refusal);
+  for (const socket of cluster.forwards.get('a') ?? []) socket.close();
+  await eventually('the end of the connections', async () => !busy(cluster).includes('a') || undefined);
+  await settle();
+  expect(await call('second')).toMatchObject({ content: [{ text: 'second' }] });
+});
+
 test.each([
   ['v1beta1', (path: string) => path.includes('/discovery.k8s.io/v1/'), '/apis/discovery.k8s.io/v1beta1/'],
   ['core/v1 Endpoints', (path: string) => path.includes('/discovery.k8s.io/'), '/api/v1/namespaces/mcp/endpoints'],
@@ -252,10 +275,7 @@ test('without the verb that newer API servers ask for, the error names it', asyn
 
 test('a pod where nobody listens: the message was not delivered', async () => {
   const cluster = await Cluster.listen([{ name: 'a' }]);
-  cluster.refusals.set(
-    'a',
-    'error forwarding port 8080 to pod a, uid : failed to connect to localhost:8080 inside namespace "x", IPv4: dial tcp4 127.0.0.1:8080: connect: connection refused',
-  );
+  cluster.refusals.set('a', refusal);
   await expect(ServiceCaller.connect(cluster.gateway(), 'orders')).rejects.toMatchObject({
     message: expect.stringContaining(
       'nobody listens on port 8080 of pod "a" in namespace "mcp": error forwarding port',

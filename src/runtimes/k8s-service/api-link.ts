@@ -151,6 +151,7 @@ export class ApiLink implements Link {
     if (!forward) {
       return dialAddress(endpoint, signal).catch((error: unknown) => {
         signal.throwIfAborted();
+        if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#refused(endpoint);
         throw unreachable(endpoint, error);
       });
     }
@@ -160,13 +161,22 @@ export class ApiLink implements Link {
       throw new Error(`${endpoint.address}, which serves "${spec.service_name}", is no pod: ${remedy}`);
     }
     try {
-      return await forwardPort(cluster, { namespace: spec.namespace, pod, port }, signal);
+      const stream = await forwardPort(cluster, { namespace: spec.namespace, pod, port }, signal);
+      return stream.once('error', ({ delivered }: Error & { delivered?: unknown }) => {
+        if (delivered === false) this.#refused(endpoint);
+      });
     } catch (error) {
       // Sooner than the watch may tell.
       const target = this.#targets.get(key);
       if (isFailure(error, 'not-found') && target !== undefined) this.#remove(key, target);
       throw error instanceof KubernetesError ? new DialError(error.message, { cause: error }) : error;
     }
+  }
+
+  /** A server that is not ready and does not listen has ended, or was started anew, and knows no session. */
+  #refused({ key }: Endpoint): void {
+    const target = this.#targets.get(key);
+    if (target?.ready === false) this.#remove(key, target);
   }
 
   #remove(key: string, target: Target): void {

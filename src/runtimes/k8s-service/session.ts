@@ -52,10 +52,14 @@ export class ServiceSession extends HttpTransport implements Guest {
   override async send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (!isRequest(message)) return super.send(message, options);
     // It might be cut off half done, where a new session does it safely.
-    if (this.#isLost && this.#underWay > 0) throw this.#lossError(false);
+    if (this.#isLost && this.#underWay > 0) throw this.#lossError(false, false);
     this.#underWay += 1;
     try {
       await super.send(message, options);
+    } catch (error) {
+      // It has found out that the pod is gone, and the session ends with it.
+      const isRefused = GatewayError.is(error) && error.code === 'CONNECTION_FAILED' && error.delivered === false;
+      throw isRefused && this.#isLost && this.#underWay === 1 ? this.#lossError(false) : error;
     } finally {
       this.#underWay -= 1;
       if (this.#underWay === 0) this.#settle();
@@ -72,12 +76,13 @@ export class ServiceSession extends HttpTransport implements Guest {
     else if (this.tie === undefined) this.#route.settle();
   }
 
-  #lossError(delivered: false | 'unknown'): GatewayError {
+  /** @param isOver - it has ended; not while others are under way */
+  #lossError(delivered: false | 'unknown', isOver = true): GatewayError {
     const { name } = this.#route.target;
-    const why = 'which was deleted, replaced or is being shut down, or serves the port of the service no more';
+    const why =
+      'which was deleted, replaced, restarted or is being shut down, or serves the port of the service no more';
     const message = `the session was lost with ${name} of ${this.#service}, ${why}; connect again`;
-    // While others are under way it has not ended yet.
-    const exit = delivered === false ? undefined : { reason: 'session-lost', stderrTail: '' };
+    const exit = isOver ? { reason: 'session-lost', stderrTail: '' } : undefined;
     return new GatewayError('SESSION_LOST', message, { server: this.#server, exit, delivered });
   }
 }
