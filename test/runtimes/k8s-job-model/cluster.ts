@@ -4,7 +4,7 @@ import { WebSocketServer } from 'ws';
 import { jobLabel, leaseLabel } from '../../../src/runtimes/k8s-job/manifest.js';
 import type { Pod } from '../../../src/runtimes/k8s-job/objects.js';
 import type { Chance } from '../../gateway/model/chance.js';
-import { realSleep } from '../../support/quick-time.js';
+import { fairNow, realSleep } from '../../support/quick-time.js';
 import { Door } from '../model/door.js';
 import { chooseFault, chooseRefusal, type Fault } from '../model/faults.js';
 import type { Judge } from '../model/judge.js';
@@ -178,8 +178,8 @@ export class FaultyCluster implements AsyncDisposable {
   /** A container is not started without its Secret. */
   async #awaitSecret(name: string): Promise<boolean> {
     // Nobody brings that of a host that was killed.
-    const end = performance.now() + 2_000;
-    while (this.objects.get('jobs', name) !== undefined && performance.now() < end) {
+    const end = fairNow() + 2_000;
+    while (this.objects.get('jobs', name) !== undefined && fairNow() < end) {
       if (this.objects.get('secrets', name) !== undefined) return true;
       await realSleep(3);
     }
@@ -281,7 +281,7 @@ export class FaultyCluster implements AsyncDisposable {
       const made = this.objects.create(kind, body);
       if (made === undefined) return conflict;
       if (kind === 'jobs') this.#later(this.#runJob(made));
-      if (kind === 'leases') this.#renewed.set(made.metadata.name, performance.now());
+      if (kind === 'leases') this.#renewed.set(made.metadata.name, fairNow());
       const [owner] = made.metadata.ownerReferences ?? [];
       if (kind === 'secrets' && owner?.uid !== this.objects.get('jobs', made.metadata.name)?.metadata.uid) {
         this.#later(realSleep(5).then(() => this.objects.delete('secrets', made.metadata.name)));
@@ -300,7 +300,7 @@ export class FaultyCluster implements AsyncDisposable {
     if (found === undefined) return gone;
     if (method === 'GET') return { status: 200, body: found };
     if (method === 'PATCH') {
-      if (kind === 'leases') this.#renewed.set(name, performance.now());
+      if (kind === 'leases') this.#renewed.set(name, fairNow());
       return { status: 200, body: this.objects.change(kind, { ...found, spec: { ...found.spec, ...body.spec } }) };
     }
     const { uid = found.metadata.uid, resourceVersion = found.metadata.resourceVersion } = body.preconditions ?? {};
@@ -347,7 +347,7 @@ export class FaultyCluster implements AsyncDisposable {
   /** Only who made an object may delete it, or anybody once its gateway has not renewed its Lease for long. */
   #judgeEnd(by: Door, kind: string, { metadata }: Stored): void {
     const lease = kind === 'leases' ? metadata.name : metadata.labels?.[leaseLabel];
-    const silentMs = performance.now() - (this.#renewed.get(lease ?? '') ?? 0);
+    const silentMs = fairNow() - (this.#renewed.get(lease ?? '') ?? 0);
     const isOwn = this.owners.get(lease ?? '') === by;
     if (lease === undefined || (!isOwn && silentMs < 2_000)) {
       this.#judge.problem(`${kind} ${metadata.name} of another is deleted, ${silentMs.toFixed()} ms after its renewal`);

@@ -5,7 +5,7 @@ import type { Clock } from '../../../src/options.js';
 import { loadUndici } from '../../../src/transport/http/load.js';
 import { type Chance, createChance } from '../../gateway/model/chance.js';
 import type { PlayedSchedule } from '../../support/play-schedules.js';
-import { realSleep } from '../../support/quick-time.js';
+import { fairNow, realSleep } from '../../support/quick-time.js';
 import { isWaiting, Judge, secret } from '../remote-sse-model/judge.js';
 import { Member } from '../remote-sse-model/members.js';
 import { ServiceCluster } from './cluster.js';
@@ -97,8 +97,8 @@ export class Schedule implements PlayedSchedule {
   }
 
   async #newcomer(isMerged: boolean): Promise<void> {
-    const end = performance.now() + guardMs;
-    while (performance.now() < end) {
+    const end = fairNow() + guardMs;
+    while (fairNow() < end) {
       await this.#join(this.#chance, isMerged);
       await this.#until(() => this.#underWay.size === 0);
       const member = this.#members.at(-1) as Member;
@@ -241,8 +241,8 @@ export class Schedule implements PlayedSchedule {
 
   /** Goes on until it is so; the guard is for what never ends. */
   async #until(isSo: () => boolean): Promise<void> {
-    const end = performance.now() + guardMs;
-    while (!isSo() && performance.now() < end) {
+    const end = fairNow() + guardMs;
+    while (!isSo() && fairNow() < end) {
       for (const { server } of this.#isHealed ? this.#cluster.pods : []) server.play.release();
       await realSleep(2);
     }
