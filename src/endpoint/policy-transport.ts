@@ -31,6 +31,7 @@ import { unknownTool } from './late-refusal.js';
 import { toComplete } from './modern/results.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
+
 /** A request that an interceptor stands around. */
 interface InterceptedCall {
   /** As its caller has sent it. */

@@ -18,9 +18,9 @@ const mute = `${waiting} process.stdin.once('data', (line) => {
 });`;
 
 test.each([
-  ['START_TIMEOUT', 'stderr', silent, { start_timeout: '1s' }],
-  ['START_TIMEOUT', 'stdout', onStdout, { start_timeout: '1s' }],
-  ['START_TIMEOUT', 'stdout, in a line that has not ended', asks, { start_timeout: '1s' }],
+  ['START_TIMEOUT', 'stderr', silent, { start_timeout: '5s' }],
+  ['START_TIMEOUT', 'stdout', onStdout, { start_timeout: '5s' }],
+  ['START_TIMEOUT', 'stdout, in a line that has not ended', asks, { start_timeout: '5s' }],
   ['SERVER_UNHEALTHY', 'stderr', mute, { health: { interval: '100ms', timeout: '500ms', failures: 1 } }],
 ])('%s tells what the server wrote to %s', async (code, _stream, script, settings) => {
   const runtime = { type: 'local-process' as const, command: process.execPath, args: ['-e', script] };
