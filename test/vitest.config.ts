@@ -1,6 +1,5 @@
 import { defineConfig } from 'vitest/config';
 import { CountsReporter } from './counts-reporter.js';
-import { LongFirst } from './long-first.js';
 import { ProofReporter } from './proof-reporter.js';
 
 export default defineConfig({
@@ -17,7 +16,6 @@ export default defineConfig({
     setupFiles: ['test/support/repeat-seed.ts'],
     // For two cores: tests that wait for an engine or a cluster leave room for a third.
     maxWorkers: 3,
-    sequence: { sequencer: LongFirst },
     reporters: ['default', new ProofReporter(), new CountsReporter()],
   },
 });
