@@ -97,7 +97,8 @@ describeWithDocker('docker: why a server ended', () => {
   test.concurrent('by a restart from outside', async () => {
     await using scene = new DockerScene();
     const peer = await running(scene, shell(`echo '${line}'; cat >/dev/null`));
-    await docker('restart', '--time', '1', await scene.container());
+    // We may have removed the container before the engine is done with it: what counts is how the session ends.
+    await docker('restart', '--time', '1', await scene.container()).catch(() => {});
     const error = await peer.ended();
     expect(error.exit).toMatchObject({ reason: 'connection-lost' });
     expect(error.message).toContain('somebody has restarted it');
