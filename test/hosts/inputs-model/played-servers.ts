@@ -1,7 +1,7 @@
 import type { CatalogInput } from '../../../src/index.js';
 import type { JSONRPCRequest } from '../../../src/sdk.js';
-import { discovery } from '../../endpoint/modern-servers.js';
-import { hold, type Json, RpcError, type ScriptedInstance, ScriptedServer } from '../../endpoint/scripted-server.js';
+import { statelessServer } from '../../endpoint/modern-servers.js';
+import { hold, type ScriptedInstance, ScriptedServer } from '../../endpoint/scripted-server.js';
 import type { Chance } from '../../gateway/model/chance.js';
 import { type ServerId, serverIds } from './parts.js';
 
@@ -73,18 +73,7 @@ function create(id: ServerId, onCall: OnCall): ScriptedServer {
     on: {
       'tools/call': take,
       'prompts/get': take,
-      ...(id === 'new' && {
-        initialize: () => {
-          throw new RpcError(-32022, 'no such version', { supported: ['2026-07-28'] });
-        },
-        'server/discover': () => discovery(),
-        'subscriptions/listen': (request: JSONRPCRequest, instance: ScriptedInstance) => {
-          const _meta = { 'io.modelcontextprotocol/subscriptionId': request.id };
-          const { notifications } = request.params as Json;
-          instance.notify('notifications/subscriptions/acknowledged', { notifications, _meta });
-          return hold;
-        },
-      }),
+      ...(id === 'new' && statelessServer().on),
     },
   });
 }
