@@ -28,7 +28,7 @@ import {
   toResponse,
 } from './intercept.js';
 import { unknownTool } from './late-refusal.js';
-import { toComplete } from './modern/results.js';
+import { toComplete, toPrivate } from './modern/results.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -238,7 +238,7 @@ export class PolicyTransport implements Transport {
     const isStateless = hasEnvelope(request);
     const intercepted = { caller, authInfo: caller.authInfo, server, method, params, signal: run.signal };
     runInterceptor(intercept, intercepted, next).then(
-      (result) => answer({ jsonrpc: '2.0', id, result: isStateless ? toComplete(method, result) : result }),
+      (result) => answer({ jsonrpc: '2.0', id, result: isStateless ? toPrivate(toComplete(method, result)) : result }),
       (error: unknown) => answer(toResponse(id, server, error)),
     );
     return accepted.promise;

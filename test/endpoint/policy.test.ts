@@ -546,3 +546,14 @@ test.each([undefined, 'modern'] as const)(
     });
   },
 );
+
+test.each([undefined, 'modern'] as const)(
+  'what an interceptor makes of a list that all may keep is for its caller alone, era: %s',
+  async (era) => {
+    const list = { resultType: 'complete', tools: [{ name: 'go' }], ttlMs: 5_000, cacheScope: 'public' };
+    const intercept: Interceptor = async (_, next) => ({ ...(await next()) });
+    await using t = setUp({ one: statelessServer({ 'tools/list': () => list }) }, { intercept });
+    await using caller = await ModernTestCaller.open(t.gateway.connect('one', { era }));
+    expect(await caller.result('tools/list')).toMatchObject({ ttlMs: 5_000, cacheScope: 'private' });
+  },
+);

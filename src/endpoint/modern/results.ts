@@ -31,6 +31,11 @@ export function toComplete(method: string, result: Fields): Record<string, unkno
   return { ...(type === 'complete' && cacheable.has(method) && uncached), ...result, resultType: type };
 }
 
+/** A result that others may get another one of: no cache is to give it to them. */
+export function toPrivate(result: Fields): Fields {
+  return result.cacheScope === 'public' ? { ...result, cacheScope: 'private' } : result;
+}
+
 /** Tools without what the stateless era has no word for. */
 export function toModernTools(tools: unknown): unknown {
   return Array.isArray(tools)

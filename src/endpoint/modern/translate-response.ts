@@ -6,7 +6,7 @@ import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
 import { resumable } from './input-requests.js';
 import type { RequestStates } from './request-states.js';
-import { toModernResult, toModernTools } from './results.js';
+import { toModernResult, toModernTools, toPrivate } from './results.js';
 
 export interface TranslationOptions {
   readonly states: RequestStates;
@@ -35,8 +35,7 @@ export function toModernResponse(request: JSONRPCRequest, response: Response, op
       : listKindOf(method) === 'tools'
         ? { ...result, tools: toModernTools(result.tools) }
         : result;
-  const scoped = !isForAll && tagged.cacheScope === 'public' ? { ...tagged, cacheScope: 'private' } : tagged;
-  return { ...response, result: toModernResult(method, scoped) };
+  return { ...response, result: toModernResult(method, isForAll ? tagged : toPrivate(tagged)) };
 }
 
 /** Codes of earlier revisions that the stateless one forbids: of a resource that is not there, and of pages to be seen. */
