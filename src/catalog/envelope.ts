@@ -113,7 +113,9 @@ export const envelopeSchema = v.strictObject({
   description: v.optional(v.string()),
   tags: words('a tag is a word'),
   env: v.optional(envSchema),
-  runtime: v.looseObject({ type: v.string() }),
+  runtime: v.looseObject({ type: v.string() }, ({ input, message }) =>
+    typeof input === 'string' ? 'must be an object that holds the type, as in { type: docker }, not a string' : message,
+  ),
   isolation: v.optional(v.picklist(['caller', 'shared', 'principal', 'request'])),
   idle_timeout: duration(true),
   enabled: v.optional(v.boolean()),

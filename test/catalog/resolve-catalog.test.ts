@@ -46,7 +46,10 @@ describe('resolveCatalog refuses', () => {
       one({ env: JSON.parse('{"__proto__": "x"}') }),
       /^servers\[0\]\.env\.__proto__: the key "__proto__" is not allowed/,
     ],
-    [one({ runtime: 'docker' }), /^servers\[0\]\.runtime: must be an object, not a string$/],
+    [
+      one({ runtime: 'docker' }),
+      /^servers\[0\]\.runtime: must be an object that holds the type, as in \{ type: docker \}, not a string$/,
+    ],
     [one({ runtime: {} }), /^servers\[0\]\.runtime\.type: is required: add it$/],
     [one({ runtime: { type: 5 } }), /^servers\[0\]\.runtime\.type: must be a string: quote it, as in "5"$/],
     [one({ idle_timeout: '5' }), /^servers\[0\]\.idle_timeout: must be a duration such as "500ms", .*, or 0$/],
