@@ -271,6 +271,10 @@ export class CallerSteps {
     }
     member.asked.splice(member.asked.indexOf(asked), 1);
     const { sent, state, key } = of;
+    for (const other of member.asked.filter((each) => each.of?.state === state)) {
+      // It has no answer in this round, and comes again in the next one.
+      other.isLeft = true;
+    }
     const { requestState: _, inputResponses: __, ...params } = sent.params;
     const inputResponses = { [key]: this.answerTo(member, asked) };
     const more = { requestState: state, inputResponses };

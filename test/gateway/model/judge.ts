@@ -420,7 +420,7 @@ export class Judge extends Notes {
     if (isForCallers(question.group) && question.call === undefined) {
       this.problem(`${this.who(member)} is asked by a server that others share: ${text}`);
     }
-    if (member.asked.some(({ number }) => number === asked.number)) {
+    if (member.asked.some(({ number, isLeft }) => number === asked.number && !isLeft)) {
       this.problem(`${this.who(member)} is asked a second time: ${text}`);
     }
     const [capability = ''] = asked.method.split('/');

@@ -29,6 +29,8 @@ export interface Asked {
   readonly params: Json;
   /** At least once. */
   isAnswered?: boolean;
+  /** The caller has gone on with the call and answered another question of the same round. */
+  isLeft?: boolean;
   /** The task that needs it, and under which key. */
   readonly task?: { readonly taskId: unknown; readonly key: string };
   /** The stateless call that needs it, with what belongs to the answer. */

@@ -22,6 +22,11 @@ export class Causes {
     return this.#all.filter((each) => each.server === server).length;
   }
 
+  /** Whether anything has befallen a server since then. */
+  hasBefallen(server: string, since: number): boolean {
+    return this.#all.some((each) => each.server === server && each.at >= since);
+  }
+
   /** Whether a server may still be ending or beginning. */
   isShaken(server: string): boolean {
     return this.#all.some((each) => each.server === server && this.#now() - each.at < aftermathMs);

@@ -333,7 +333,9 @@ export class Judge extends Notes {
     if (answer !== undefined && open !== undefined) {
       this.problem(`${text} waits, and has been answered`);
     }
-    if (at === undefined && !this.isClosing && !this.causes.isShaken(leg.wish.server)) {
+    // One that has a question before it may have met the end of its server, and hears of that when it comes back.
+    const hasMetItsEnd = state !== undefined && this.causes.hasBefallen(leg.wish.server, leg.beganAt);
+    if (at === undefined && !hasMetItsEnd && !this.isClosing && !this.causes.isShaken(leg.wish.server)) {
       this.problem(`${text} has not come to its server`);
     }
     if (at?.instance.closed && open !== undefined && !this.causes.isShaken(leg.wish.server)) {

@@ -136,10 +136,13 @@ export class QuestionJudge {
     judge.count('answer to a question');
   }
 
-  /** Refused is only what no request is there for. */
+  /** Refused is only what no request is there for, or what a caller has never come back to answer. */
   #checkRefusal(question: Question, error: Json): void {
     const { number, instance, askedAt } = question;
     this.#judge.log(`question ${number} is refused: ${error.message}`);
+    if ([...this.#judge.legs.values()].some((leg) => leg.isOver && leg.state && isShownIn(leg, question))) {
+      return;
+    }
     const { openLegs, now, timeoutMs } = this.#judge;
     const [leg] = openLegs.filter(
       (each) =>
@@ -175,11 +178,15 @@ export class QuestionJudge {
     if (!legs.some(({ state }) => state !== undefined)) {
       this.#judge.problem(`question ${number} of ${instance.context.server} waits, and nobody has it before them`);
     }
-    const shown = legs.filter(({ state }) => [...(state?.keys.values() ?? [])].includes(question));
+    const shown = legs.filter((leg) => isShownIn(leg, question));
     if (shown.length > 1) {
       this.#judge.problem(`question ${number} is asked in ${shown.map((leg) => leg.number)} at once`);
     }
   }
+}
+
+function isShownIn({ state }: Leg, question: Question): boolean {
+  return [...(state?.keys.values() ?? [])].includes(question);
 }
 
 /** The question, in whatever call it is where nobody can tell. */
