@@ -247,10 +247,21 @@ export class Instance implements StrictTransportListener, PhaseListener {
       this.#tellEnd(user);
       return;
     }
-    await this.transport.start(this).catch((error: GatewayError) => {
-      this.#fail(error);
+    const { definition, clock } = this.#env;
+    const { id, startTimeoutMs } = definition;
+    const late = `the start() of its transport took longer than start_timeout (${startTimeoutMs} ms)`;
+    const timer = clock.setTimeout(
+      () => this.fail(new GatewayError('START_TIMEOUT', late, { server: id, delivered: false })),
+      startTimeoutMs,
+    );
+    try {
+      await this.transport.start(this);
+    } catch (error) {
+      this.#fail(error as GatewayError);
       throw error;
-    });
+    } finally {
+      clock.clearTimeout(timer);
+    }
   }
 
   /** For one who comes after the end was noticed. */

@@ -291,6 +291,21 @@ describe('a start', () => {
     await gateway.close();
   });
 
+  test('whose transport does not start within start_timeout has failed, and is closed', async () => {
+    const clock = new FakeClock();
+    const { runtime, gateway } = scripted({ start_timeout: '10s' }, { clock });
+    runtime.onopen = async (_context, opened) => {
+      opened.onstart = () => new Promise(() => {});
+    };
+    const started = failure(gateway.connect('a').start());
+    await clock.advance(10_000);
+    const message = '"a": the start() of its transport took longer than start_timeout (10000 ms)';
+    expect(await started).toMatchObject({ code: 'START_TIMEOUT', message, delivered: false });
+    expect(runtime.last.closes).toBe(1);
+    expect(clock.waiting).toBe(0);
+    await gateway.close();
+  });
+
   test('that is over is over, whatever its runtime reports then', async () => {
     const clock = new FakeClock();
     const events: GatewayEvent[] = [];
