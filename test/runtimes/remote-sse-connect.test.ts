@@ -338,6 +338,17 @@ describe('TLS', () => {
     await session.begin();
     expect(textOf(await session.call('search'))).toBe('search');
   });
+
+  test('a function that fails is told of as that', async () => {
+    const tls = () => {
+      throw new Error('vault is sealed');
+    };
+    await using session = new Session({ url: 'https://127.0.0.1:9/mcp' }, { runtime: { tls } });
+    const message = 'the tls function of the host failed: vault is sealed';
+    expect(await session.gateway.check('vendor')).toMatchObject([{ ok: false, problems: [message] }]);
+    const failure = await session.begin().catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'START_FAILED', message: `"vendor": ${message}` });
+  });
 });
 
 test('a proxy whose URL is not valid is told without its credentials', async () => {

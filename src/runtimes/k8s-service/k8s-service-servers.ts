@@ -13,6 +13,7 @@ import { Clusters } from '../shared/kubernetes/clusters.js';
 import type { KubernetesOptions } from '../shared/kubernetes/kube-config.js';
 import { KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
 import { fingerprintOf } from '../shared/tls-fingerprint.js';
+import { tlsOf } from '../shared/tls-of.js';
 import { accessRules } from './access.js';
 import { askServer, findServiceProblem } from './check.js';
 import type { Link } from './link.js';
@@ -138,7 +139,7 @@ export class K8sServiceServers {
   #hold(spec: K8sServiceSpec, server: string) {
     const { namespace, service_name, port, scheme, reach, context } = spec;
     const { tls, connectTimeoutMs = 10_000, readyTimeoutMs = 10_000 } = this.#options;
-    const own = typeof tls === 'function' ? tls(server) : tls;
+    const own = tlsOf(tls, server);
     const key = JSON.stringify([server, namespace, service_name, port, scheme, reach, context, fingerprintOf(own)]);
     return this.#links.hold(key, async (signal) => {
       const undici = await loadUndici();

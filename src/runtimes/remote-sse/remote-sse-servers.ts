@@ -10,6 +10,7 @@ import { messageOf } from '../../util/copy-error.js';
 import { textOf } from '../../util/text-of.js';
 import { createHeaders, type HeadersFunction } from '../shared/http-headers.js';
 import { toHttpStartError } from '../shared/http-start.js';
+import { tlsOf } from '../shared/tls-of.js';
 import { createAuthFetch } from './auth-fetch.js';
 import { Authorizers } from './authorize.js';
 import { HeldConnections, type Hold } from './held-connections.js';
@@ -85,9 +86,11 @@ export class RemoteSseServers {
   async check(spec: RemoteSseSpec, context: RuntimeContext): Promise<CheckResult> {
     const { server, signal } = context;
     signal.throwIfAborted();
-    const { opening, release } = this.#hold(server);
+    let release = () => {};
     try {
-      const connections = await opening;
+      const held = this.#hold(server);
+      release = held.release;
+      const connections = await held.opening;
       // The host may take for ever.
       const headers = await abortable(this.#headersOf(spec, context, connections), signal);
       const how = spec.transport === 'sse' ? 'options' : 'get';
@@ -152,7 +155,7 @@ export class RemoteSseServers {
 
   #hold(server: string): Hold {
     const { tls } = this.#options;
-    const own = typeof tls === 'function' ? tls(server) : tls;
+    const own = tlsOf(tls, server);
     const isOwn = typeof tls === 'function' && own !== undefined;
     const { opening, release } = this.#connections.hold(isOwn ? server : undefined, own);
     return { opening: opening.catch((cause: unknown) => Promise.reject(unusable(cause, server))), release };
