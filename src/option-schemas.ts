@@ -13,6 +13,7 @@ import type {
   StopOptions,
 } from './gateway-api.js';
 import type { HttpSessionOptions } from './hosts/session-options.js';
+import { isHeaderValue } from './util/header-value.js';
 import { parseSize } from './util/quantity.js';
 import type { WatchCatalogOptions } from './watch-catalog.js';
 
@@ -136,7 +137,12 @@ export const fetchOptions = v.strictObject({
 
 export const sessionOptions = v.strictObject({
   authenticate: optionalFunction,
-  challenge: v.optional(v.string('must be a string')),
+  challenge: v.optional(
+    v.pipe(
+      v.string('must be a string'),
+      v.check(isHeaderValue, 'holds a character that no HTTP header can have, such as a line break'),
+    ),
+  ),
   hosts: words,
   origins: words,
   maxSessions: number,

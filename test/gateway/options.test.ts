@@ -115,6 +115,10 @@ test('sessions refuse what is no option of theirs', () => {
   expect(() => createNodeSessions(serve, { authenticate: true } as never)).toThrow(
     refusal('createNodeSessions: authenticate must be a function'),
   );
+  // Each 401 would fail with it, and leave its client waiting.
+  expect(() => createNodeSessions(serve, { challenge: 'Bearer realm="of a file"\n' })).toThrow(
+    refusal('createNodeSessions: challenge holds a character that no HTTP header can have, such as a line break'),
+  );
 });
 
 test('stop(), restart() and reload() refuse what is no option of theirs', async () => {

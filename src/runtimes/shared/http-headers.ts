@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { GatewayError } from '../../errors.js';
 import type { Caller, RuntimeContext } from '../../runtime.js';
+import { isHeaderValue } from '../../util/header-value.js';
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
@@ -58,11 +59,6 @@ export function createHeaders(
     }
     return { ...fixed, ...valid };
   };
-}
-
-/** What a header may hold: no control characters, and nothing outside of Latin-1. */
-function isHeaderValue(value: string): boolean {
-  return /^[\t\x20-\x7e\x80-\xff]*$/.test(value);
 }
 
 /** Names in lower case, as they are merged; undefined when one is not a header that may be set. */

@@ -1,3 +1,4 @@
+import { isHeaderValue } from '../../util/header-value.js';
 import { setImmediate } from '../../util/immediate.js';
 import { BodyTooLarge, readBody } from './body.js';
 import type { HttpAnswer } from './call.js';
@@ -100,5 +101,5 @@ const longestId = 4 * 1024;
 /** An id as the header `last-event-id` holds it: in UTF-8. Empty when no header can hold it. */
 function toHeader(id: string): string {
   const header = Buffer.from(id).toString('latin1');
-  return header.length <= longestId && /^[\t\x20-\x7e\x80-\xff]*$/.test(header) ? header : '';
+  return header.length <= longestId && isHeaderValue(header) ? header : '';
 }
