@@ -5,6 +5,7 @@ import { farOutput, type PeerExit, type StreamPeer } from '../../transport/strea
 import { settledWithin } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import type { ChannelSocket } from '../shared/kubernetes/cluster.js';
+import { parseObject } from '../shared/kubernetes/request.js';
 import type { EarlyOutput } from './early-output.js';
 import type { JobRun } from './job-run.js';
 import { wordsOf } from './log-words.js';
@@ -20,6 +21,7 @@ const stdinMs = 2_000;
 const statusMs = 15_000;
 /** How long it may take to explain a connection that was cut. */
 const cutMs = 2_000;
+const statusBytes = 4_096;
 
 export interface PodPeerOptions {
   readonly run: JobRun;
@@ -46,6 +48,8 @@ export class PodPeer implements StreamPeer {
   readonly #source: Readable;
   readonly #clock: Clock;
   readonly #tail: OutputTail;
+  /** Why Kubernetes could not carry the connection on, if it says so at its end. */
+  readonly #failure: Promise<string | undefined>;
   #stopping = false;
 
   constructor({ run, pod, socket, early, clock, stderrTailBytes }: PodPeerOptions) {
@@ -59,8 +63,7 @@ export class PodPeer implements StreamPeer {
     if (early.others !== '') this.#readStderr(Buffer.from(`${early.others}\n`));
     const stderr = socket.readable(channels.stderr);
     stderr.on('data', (chunk: Buffer) => this.#readStderr(chunk));
-    // Nothing in it that the pod's status does not say better.
-    socket.readable(channels.status).resume();
+    this.#failure = readFailure(socket.readable(channels.status));
     const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
     this.stdout = stdout;
     for (const bytes of [early.messages, early.attached]) if (bytes.length > 0) stdout.write(bytes);
@@ -111,14 +114,15 @@ export class PodPeer implements StreamPeer {
     const first = await Promise.race([told, this.#socket.closed.then((lost) => ({ lost }))]);
     if (!('lost' in first)) return first;
     const { lost } = first;
-    const explained = this.#stopping || lost === undefined ? statusMs : cutMs;
+    const failure = (await this.#failure) ?? lost?.message;
+    const explained = this.#stopping || failure === undefined ? statusMs : cutMs;
     const exit = (await settledWithin(told, explained, this.#clock)) ? await told : {};
     // A cut ends the server's input: that it ended then is no reason.
     if (this.#stopping || exit.reason !== undefined || (lost === undefined && exit.code !== undefined)) return exit;
     // The log may say what could not be sent any more.
     const log = wordsOf(await this.#run.logEnd(50, 16 * 1024), this.#source.readableDidRead);
     if (log !== '' && this.#tail.toString() === '') this.#tail.push(Buffer.from(log));
-    const why = lost === undefined ? 'the API server closed the connection to the container' : lost.message;
+    const why = failure ?? 'the API server closed the connection to the container';
     return { ...exit, reason: 'connection-lost', message: `the connection to the server was lost: ${why}` };
   }
 
@@ -136,4 +140,12 @@ export class PodPeer implements StreamPeer {
     if (this.#stopping || exit.reason !== 'deleted') return exit;
     return exitOfJob(exit, await this.#run.current());
   }
+}
+
+/** API servers of today take a connection before they ask the kubelet, and say afterwards why there is none. */
+async function readFailure(channel: Readable): Promise<string | undefined> {
+  const text = new OutputTail(statusBytes);
+  for await (const chunk of channel as AsyncIterable<Buffer>) text.push(chunk);
+  const { status, message } = parseObject(text.toString()) ?? {};
+  return status === 'Failure' && typeof message === 'string' ? message : undefined;
 }

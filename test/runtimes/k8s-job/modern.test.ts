@@ -202,6 +202,34 @@ test('the last words of a server whose connection was lost are told, however lon
     });
   }));
 
+// API servers of today take a WebSocket before they ask the kubelet.
+test('why a kubelet could not be reached, which the API server says when it has taken the connection, is told', async () => {
+  await using fake = await FakeApiServer.listen();
+  const cluster = new ModernCluster(fake);
+  const said = 'error dialing backend: dial tcp 10.0.0.5:10250: connect: connection refused';
+  cluster.sendLog = (response) => response.writeHead(500).end(said);
+  fake.connected = (socket) => {
+    const status = JSON.stringify({
+      kind: 'Status',
+      status: 'Failure',
+      message: said,
+      reason: 'InternalError',
+      code: 500,
+    });
+    for (const part of [status.slice(0, 30), status.slice(30)]) socket.send(frame(3, part));
+    socket.close(1000);
+  };
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  try {
+    const { closed, reasons } = await begin(runtime);
+    await closed;
+    expect(reasons).toMatchObject([{ code: 'SERVER_EXITED', exit: { reason: 'connection-lost' } }]);
+    expect(reasons[0]?.message).toContain(`the connection to the server was lost: ${said}`);
+  } finally {
+    await runtime.close();
+  }
+});
+
 /** What a log says of a lost connection, when the server has answered before. */
 const toldOf = async (log: string) => {
   let told: string | undefined;
