@@ -296,6 +296,46 @@ test('a pod that cannot be reached within the cluster is named, and no proxy', a
   });
 });
 
+/** What an API server in trouble does. */
+const troubles: [string, (response: ServerResponse) => void][] = [
+  ['answers with 500', (response) => sendJson(response, 500, { message: 'etcdserver: leader changed' })],
+  ['answers with 429', (response) => sendJson(response, 429, { message: 'too many requests' })],
+  ['cuts the connection', (response) => response.destroy()],
+];
+
+function failFor(cluster: Cluster, number: number, fail: (response: ServerResponse) => void): void {
+  const { answer } = cluster.api;
+  let asked = 0;
+  cluster.api.answer = (request, response) => {
+    asked += request.url?.endsWith('/services/orders') ? 1 : 0;
+    if (asked === number) fail(response);
+    else answer(request, response);
+  };
+}
+
+describe.each(troubles)('an API server that %s when it is asked for the service', (_, fail) => {
+  // Behind the one address of a service each connection may come to another pod: sessions with several replicas end there.
+  test('within the cluster is asked again, and DNS is not', async () => {
+    const cluster = await Cluster.listen([{ name: 'a' }]);
+    failFor(cluster, 1, fail);
+    await expect(ServiceCaller.connect(cluster.gateway('dns'), 'orders')).rejects.toThrow(
+      'pod "a" cannot be reached: nobody listens at 127.0.0.1:8080',
+    );
+  });
+
+  test('while no pod is ready fails no start', async () => {
+    const cluster = await Cluster.listen([{ name: 'a', ready: false }]);
+    const runtime = new K8sServiceRuntime({ kubeconfig: cluster.api.kubeconfig, readyTimeoutMs: 30_000 });
+    onTestFinished(() => runtime.close());
+    failFor(cluster, 2, (response) => {
+      fail(response);
+      cluster.set([{ name: 'a' }]);
+    });
+    const transport = await runtime.open(spec, createRuntimeContext());
+    await transport.close();
+  });
+});
+
 test('an API server that is away while a session lasts is named, and no proxy', async () => {
   const cluster = await Cluster.listen([{ name: 'a' }]);
   const caller = await connectTo(cluster.gateway());

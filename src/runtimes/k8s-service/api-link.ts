@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream';
 import { GatewayError } from '../../errors.js';
-import type { Clock } from '../../options.js';
+import { type Clock, systemClock } from '../../options.js';
 import { DialError } from '../../transport/http/dial.js';
 import { describeNetworkError } from '../../transport/http/network.js';
 import { abortable } from '../../util/abort.js';
 import type { Cluster } from '../shared/kubernetes/cluster.js';
-import { isFailure, KubernetesError, toStartError } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, KubernetesError, mayPass, toStartError } from '../shared/kubernetes/kubernetes-error.js';
+import { pause } from '../shared/kubernetes/request.js';
 import { services } from '../shared/kubernetes/resources.js';
 import { type Endpoint, findPort, type Service, showPorts } from './endpoints.js';
 import { forwardPort } from './forwarded-port.js';
@@ -13,6 +14,9 @@ import type { Link, LinkOptions } from './link.js';
 import type { K8sServiceSpec } from './spec.js';
 import { dialAddress, type Guest, leastUsed, Target } from './target.js';
 import { EndpointsWatch } from './watch-endpoints.js';
+
+/** How long an API server that is in trouble is asked again for a service. */
+const troubleMs = 1_500;
 
 export interface ApiLinkOptions extends LinkOptions {
   readonly cluster: Cluster;
@@ -209,7 +213,7 @@ export async function readPort(
   signal: AbortSignal,
 ): Promise<{ name: string; port: number }> {
   const { namespace, service_name, port } = spec;
-  const service = await cluster.get<Service>(services({ namespace, name: service_name }), { signal });
+  const service = await readService(cluster, spec, signal);
   const what = `service "${service_name}" in namespace "${namespace}"`;
   const { type, externalName } = service.spec ?? {};
   if (type === 'ExternalName') {
@@ -220,4 +224,20 @@ export async function readPort(
   if (found !== undefined) return found;
   const message = `${what} has no port ${port}; it has ${showPorts(service)}`;
   throw new GatewayError('START_FAILED', message, { server, delivered: false });
+}
+
+async function readService(
+  cluster: Cluster,
+  { namespace, service_name }: K8sServiceSpec,
+  signal: AbortSignal,
+): Promise<Service> {
+  const since = systemClock.now();
+  for (let ms = 250; ; ms *= 2) {
+    try {
+      return await cluster.get<Service>(services({ namespace, name: service_name }), { signal });
+    } catch (error) {
+      if (!mayPass(error) || systemClock.now() - since > troubleMs) throw error;
+      await pause(ms, signal, systemClock);
+    }
+  }
 }
