@@ -123,6 +123,19 @@ test('docker: a removal of what a dead host has left, which the engine never ans
   expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
 });
 
+test('docker: close() ends the search for an engine that never answers', async () => {
+  await using engine = await PlayedEngine.listen();
+  engine.pings = false;
+  const abort = new AbortController();
+  const opening = engine.runtime.open({ image: 'image' }, createRuntimeContext({ signal: abort.signal }));
+  await expect.poll(() => engine.calls, { timeout: 20_000 }).toEqual(['_ping']);
+  abort.abort(new Error('enough'));
+  await expect(opening).rejects.toThrow('enough');
+  await engine.runtime.close();
+  // Long before it would be given up.
+  await expect.poll(() => engine.connections(), { timeout: 10_000 }).toBe(0);
+});
+
 test('docker: an answer that is still on its way when a far engine tells of the end of its server is delivered', async () => {
   await using engine = await PlayedEngine.listen({ far: true });
   const peer = new Peer(await engine.runtime.open({ image: 'image' }, createRuntimeContext()), 60_000);

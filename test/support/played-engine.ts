@@ -28,6 +28,8 @@ export class PlayedEngine implements AsyncDisposable {
   left: readonly { readonly Id: string; readonly Labels: Readonly<Record<string, string>> }[] = [];
   /** Whether it knows what it has to say of an image. */
   knowsImages = true;
+  /** Whether it answers who looks for it. */
+  pings = true;
   /** Comes in place of each answer. */
   page: string | undefined;
   /** The folder of the engine's data, when it tells. */
@@ -63,6 +65,11 @@ export class PlayedEngine implements AsyncDisposable {
     const host = typeof address === 'string' ? `unix://${address}` : `tcp://127.0.0.1:${address.port}`;
     made.runtime = new DockerRuntime({ host, env: { HOME: made.#folder.path } });
     return made;
+  }
+
+  /** How many connections are open. */
+  async connections(): Promise<number> {
+    return new Promise((resolve) => this.#http.getConnections((_, count) => resolve(count)));
   }
 
   /** Has the server write to its stdout. */
@@ -124,6 +131,7 @@ export class PlayedEngine implements AsyncDisposable {
     }
     switch (call) {
       case '_ping':
+        if (!this.pings) break;
         response.writeHead(200, { 'api-version': this.version }).end('OK');
         break;
       case 'create':

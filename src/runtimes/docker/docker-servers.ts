@@ -54,6 +54,8 @@ export class DockerServers {
   /** Instances of which the engine may have made a container without our getting to know, and since when. */
   readonly #unknown = new Map<string, number>();
   #engine: Promise<Engine> | undefined;
+  /** Ends the search for the engine. */
+  #search = new AbortController();
   #sweeping: Promise<void> | undefined;
 
   constructor(options: DockerOptions) {
@@ -112,6 +114,14 @@ export class DockerServers {
 
   /** Removes what could not be removed before. */
   async close(): Promise<void> {
+    try {
+      await this.#clear();
+    } finally {
+      this.#search.abort(new Error('the runtime is closed'));
+    }
+  }
+
+  async #clear(): Promise<void> {
     await this.#sweeping;
     if (this.#left.size + this.#unknown.size === 0) {
       return;
@@ -185,7 +195,8 @@ export class DockerServers {
         uid: process.getuid?.(),
       };
       // For all who start at once: the abort of one does not end it.
-      const engine = connectEngine(options, new AbortController().signal);
+      this.#search = new AbortController();
+      const engine = connectEngine(options, this.#search.signal);
       this.#engine = engine;
       engine.catch(() => {
         if (this.#engine === engine) {
