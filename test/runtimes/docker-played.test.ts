@@ -2,6 +2,7 @@ import { chmod, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import type { RuntimeProgress } from '../../src/runtime.js';
 import { ownerLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -121,6 +122,16 @@ test('docker: a removal of what a dead host has left, which the engine never ans
   engine.removes = true;
   const closed = engine.runtime.close().then(() => engine.removals);
   expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
+});
+
+test('docker: the engine that a start waits for is told', async () => {
+  await using engine = await PlayedEngine.listen();
+  const told: (string | undefined)[] = [];
+  const report = (_phase: string, progress?: RuntimeProgress) => told.push(progress?.message);
+  const transport = await engine.runtime.open({ image: 'image' }, createRuntimeContext({ report }));
+  expect(told.at(-1)).toMatch(/^the engine at unix:\/\/\S+ is asked to start a container$/);
+  engine.endServer({ StatusCode: 0 });
+  await transport.close();
 });
 
 test('docker: close() ends the search for an engine that never answers', async () => {

@@ -29,6 +29,8 @@ const maxSuffix = 1_000;
 export async function startContainer(options: StartOptions): Promise<ContainerPeer> {
   const { engine, spec, context, onLeft } = options;
   const { signal } = context;
+  // One that hangs may take longer for each of the calls than a start does.
+  context.report('starting', { message: `the engine at ${engine.address} is asked to start a container` });
   const id = await create(options);
   const lifetime = new AbortController();
   try {

@@ -91,7 +91,7 @@ async function askForTrouble(run: JobRun, context: RuntimeContext, signal: Abort
     const found = await listEvents(run, pod.metadata.uid, signal);
     const state = judgePod(pod, run.names.job);
     phase = isPulling(found) ? 'pulling' : 'starting';
-    const trouble = (state.phase === 'waiting' && state.message) || lastWarning(found);
+    const trouble = (state.phase === 'waiting' && state.message) || lastWarning(found) || run.trouble?.message;
     const message = phase === 'pulling' ? `the node pulls ${run.spec.image}` : trouble;
     context.report(phase, message === undefined ? undefined : { message });
   }
@@ -102,7 +102,7 @@ async function lookForPod(run: JobRun, context: RuntimeContext, signal: AbortSig
   const found = await listEvents(run, run.job.metadata.uid, signal);
   const problem = findCreateProblem(found);
   if (problem !== undefined) throw startFailed(problem, context);
-  const trouble = findCreateTrouble(found);
+  const trouble = findCreateTrouble(found) ?? run.trouble?.message;
   if (trouble !== undefined) context.report('starting', { message: trouble });
   const { namespace, cluster } = run.claim;
   const job = await cluster.get<Job>(jobs({ namespace, name: run.names.job }), { signal }).catch((error: unknown) => {

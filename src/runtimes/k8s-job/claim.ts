@@ -20,6 +20,8 @@ export interface PodListener {
   changed(pods: readonly Pod[]): void;
   /** There is no news, unless it may be asked for again some time. */
   failed(error: KubernetesError): void;
+  /** The news are late, as they cannot be asked for now. */
+  troubled(error: KubernetesError): void;
 }
 
 /**
@@ -186,6 +188,9 @@ export class Claim {
       changed: (items) => {
         this.#pods = [...items.values()];
         for (const [job, listener] of [...this.#listeners]) tell(listener, job, this.#pods);
+      },
+      trouble: (error) => {
+        for (const listener of [...this.#listeners.values()]) listener.troubled(error);
       },
       failed: (error) => {
         this.#watch = undefined;

@@ -5,7 +5,7 @@ import { settledWithin } from '../../util/abort.js';
 import { heldOpen } from '../../util/held-open.js';
 import { once } from '../../util/once.js';
 import { textOf } from '../../util/text-of.js';
-import { isFailure, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, type KubernetesError, mayBeDone } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { jobs, pods, secrets } from '../shared/kubernetes/resources.js';
 import type { Claim } from './claim.js';
@@ -30,6 +30,8 @@ export class JobRun {
   readonly spec: K8sJobSpec;
   readonly clock: Clock;
   job: Job | undefined;
+  /** Why there is no news of its pods now. */
+  trouble: KubernetesError | undefined;
   #pods: readonly Pod[] = [];
   #seen = false;
   #runs = true;
@@ -51,12 +53,16 @@ export class JobRun {
       changed: (found) => {
         this.#pods = found;
         this.#watchFailure = undefined;
+        this.trouble = undefined;
         this.#seen ||= found.length > 0;
         this.#wake();
       },
       failed: (error) => {
         this.#watchFailure = error;
         this.#wake();
+      },
+      troubled: (error) => {
+        this.trouble = error;
       },
     });
   }

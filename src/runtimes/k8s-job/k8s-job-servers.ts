@@ -80,6 +80,8 @@ export class K8sJobServers {
         await run.create(env);
         signal.throwIfAborted();
         const pod = await awaitRunning(run, context);
+        // Which may take longer than a start does: API servers wait for a kubelet that they cannot reach.
+        context.report('starting', { message: `the API server is asked to attach to the pod ${pod.metadata.name}` });
         socket = await attach(run, pod, context);
         const log = await run.logStart(earlyLogBytes, pod);
         const early = await findEarlyOutput(log, socket.readable(channels.stdout), clock);

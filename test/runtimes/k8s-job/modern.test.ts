@@ -121,6 +121,48 @@ test.each<[string, number, 'before' | 'after']>([
   }
 });
 
+test.each<[string, RegExp, (fake: FakeApiServer) => void]>([
+  [
+    'to attach to a pod',
+    /^the API server is asked to attach to the pod pod$/,
+    (fake) => {
+      fake.upgrading = (socket) => {
+        socket.resume().once('end', () => socket.destroy());
+        return false;
+      };
+    },
+  ],
+  [
+    'to list pods, which it cannot now',
+    /^cannot list pods in namespace "home" \(500\): etcdserver: leader changed$/,
+    (fake) => {
+      const { answer } = fake;
+      fake.answer = (request, response) => {
+        if (request.method !== 'GET' || !request.url?.includes('/pods?')) return answer(request, response);
+        sendJson(response, 500, { message: 'etcdserver: leader changed' });
+      };
+    },
+  ],
+])('what a start waits for is told: an API server that is asked %s', async (_, expected, hinder) => {
+  await using fake = await FakeApiServer.listen();
+  new ModernCluster(fake);
+  hinder(fake);
+  const runtime = new K8sJobRuntime({ kubeconfig: fake.kubeconfig });
+  const abort = new AbortController();
+  const report = (_phase: string, { message = '' }: { readonly message?: string | undefined } = {}) => {
+    if (!expected.test(message)) return;
+    // Its end is seen by whoever asks.
+    fake.answer = (_request, response) => sendJson(response, 200, { metadata: {}, items: [] });
+    abort.abort(new Error('it was told'));
+  };
+  const opening = runtime.open(
+    { namespace: 'home', image: 'a' },
+    createRuntimeContext({ report, signal: abort.signal }),
+  );
+  await expect(opening).rejects.toThrow('it was told');
+  await runtime.close();
+});
+
 test('an answer that is still on its way when Kubernetes tells of the end of its server is delivered', () =>
   opened(async (cluster, { messages, closed, log }) => {
     const [socket] = cluster.fake.webSockets;
