@@ -54,6 +54,20 @@ describe.each(runtimes)('%s', (_type, create, spec) => {
   );
 });
 
+test.each(runtimes)(
+  '%s: an API server that leads elsewhere, as to a login, is told likewise',
+  async (_, create, spec) => {
+    const fake = await FakeApiServer.listen();
+    onTestFinished(() => fake[Symbol.asyncDispose]());
+    fake.answer = (_request, response) => response.writeHead(302, { location: '/login' }).end();
+    const runtime = create(fake);
+    onTestFinished(() => runtime.close?.());
+    const said = `the API server ${fake.url} answered with what is no object of Kubernetes, asked to `;
+    await expect(runtime.open(spec, createRuntimeContext())).rejects.toThrow(said);
+    expect((await runtime.check?.(spec, createRuntimeContext()))?.problems.join()).toContain(said);
+  },
+);
+
 test('what is answered with a page is not deleted, and may have been made', async () => {
   const fake = await proxy('<html>');
   const clusters = new Clusters({ kubeconfig: fake.kubeconfig });

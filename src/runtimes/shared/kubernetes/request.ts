@@ -143,7 +143,10 @@ export async function startRequest(
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
     const retryAfter = Number(answer.headers['retry-after']);
-    const error = answerError(status, await readAnswer(answer, connection.server), request.verb, ref);
+    const text = await readAnswer(answer, connection.server);
+    // Leads elsewhere, as to where one logs in.
+    if (status < 400) throw foreignError(text, connection.server, request.verb, ref);
+    const error = answerError(status, text, request.verb, ref);
     if (status === 429 && retryAfter >= 0 && busy < maxBusyRetries) {
       // Nothing was done: the server is busy and says when to come back.
       busy += 1;
