@@ -2,7 +2,8 @@ import type { Clock } from '../../options.js';
 import { abortable } from '../../util/abort.js';
 import { once } from '../../util/once.js';
 import type { Cluster, Watch } from '../shared/kubernetes/cluster.js';
-import { isFailure, KubernetesError } from '../shared/kubernetes/kubernetes-error.js';
+import { isFailure, KubernetesError, mayPass } from '../shared/kubernetes/kubernetes-error.js';
+import { pause } from '../shared/kubernetes/request.js';
 import { jobs, leases, pods } from '../shared/kubernetes/resources.js';
 import { jobLabel, leaseLabel, leaseName, type OwnerReference, renewedAt, toLease } from './manifest.js';
 import type { Pod } from './objects.js';
@@ -11,6 +12,8 @@ import { Sweeper } from './sweeper.js';
 const renewMs = 15_000;
 /** When news that was refused is asked for again. */
 const newsMs = 10_000;
+/** When the Lease is deleted again, where the API server was in trouble for a moment. */
+const againMs = 1_000;
 /** How long an API server may go on with a request after nobody waits for its answer, or after it gave up itself. */
 const lateMs = 60_000;
 
@@ -113,9 +116,19 @@ export class Claim {
     await this.#ready?.catch(() => {});
     const left = await this.#deleteLeftovers();
     // What could not be deleted is left to the sweep of others, who must see that nobody cares for it any more.
-    await this.cluster.delete(leases({ namespace: this.namespace, name: this.lease })).catch(() => {});
+    await this.#deleteLease().catch(() => {});
     return left;
   });
+
+  async #deleteLease(): Promise<void> {
+    const run = () => this.cluster.delete(leases({ namespace: this.namespace, name: this.lease }));
+    await run().catch(async (error: KubernetesError) => {
+      // There may be no others. One that does not answer would be waited for as long once more.
+      if (error.status === undefined || !mayPass(error)) throw error;
+      await pause(againMs, undefined, this.#clock);
+      await run();
+    });
+  }
 
   async #begin(): Promise<void> {
     this.#owner = await this.#findOwner();

@@ -348,3 +348,24 @@ test('a server whose pod may not be watched any more runs on, and its end is tol
     await clusters.close();
   }
 });
+
+test.each([500, 429])('close() deletes the Lease again where the API server answers with %d once', async (status) => {
+  await using fake = await FakeApiServer.listen();
+  let deletions = 0;
+  fake.answer = ({ method }, response) => {
+    if (method === 'DELETE') deletions += 1;
+    const isRefused = method === 'DELETE' && deletions === 1;
+    sendJson(response, isRefused ? status : 200, { metadata: { name: 'any', uid: 'any' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  await claim.ready(new AbortController().signal);
+  const closed = claim.close();
+  await eventually('another deletion', async () => {
+    await clock.advance(500);
+    return deletions === 2 || undefined;
+  });
+  expect(await closed).toEqual([]);
+  await clusters.close();
+});
