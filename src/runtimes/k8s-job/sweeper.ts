@@ -25,8 +25,9 @@ export class Sweeper {
   readonly #clock: Clock;
   /** Since when nothing has changed about a Lease, or a Job has had none. */
   readonly #unchanged = new Map<string, { readonly version: string; readonly since: number }>();
-  /** When the look that goes on was begun. */
+  /** When the look that goes on was begun, and what ends it. */
   #lookedAt = 0;
+  #look = new AbortController();
   #timer: unknown;
   #closed = false;
 
@@ -51,6 +52,7 @@ export class Sweeper {
   close(): void {
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
+    this.#look.abort();
   }
 
   #lookLater(): void {
@@ -65,12 +67,14 @@ export class Sweeper {
   async #sweep(): Promise<void> {
     const namespace = this.#namespace;
     this.#lookedAt = this.#clock.now();
+    this.#look = new AbortController();
+    const { signal } = this.#look;
     const labelSelector = Object.entries(managedBy)
       .map(([key, value]) => `${key}=${value}`)
       .join(',');
     // Jobs first: each that is listed then has a Lease that was made before it.
-    const foundJobs = await this.#cluster.list<Job>(jobs({ namespace }), { labelSelector });
-    const foundLeases = await this.#cluster.list<Lease>(leases({ namespace }), { labelSelector });
+    const foundJobs = await this.#cluster.list<Job>(jobs({ namespace }), { labelSelector, signal });
+    const foundLeases = await this.#cluster.list<Lease>(leases({ namespace }), { labelSelector, signal });
     const known = new Set(foundLeases.map(({ metadata }) => metadata.name));
     const seen = new Set<string>();
     for (const { metadata, spec } of foundLeases) {

@@ -369,3 +369,21 @@ test.each([500, 429])('close() deletes the Lease again where the API server answ
   expect(await closed).toEqual([]);
   await clusters.close();
 });
+
+test('a look for what others have left ends with close(), and is not asked for anew', async () => {
+  await using fake = await FakeApiServer.listen();
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  fake.answer = ({ method }, response) => {
+    if (method === 'GET') resolve();
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any' } });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock);
+  await claim.ready(new AbortController().signal);
+  await asked;
+  await claim.close();
+  await clusters.close();
+  await eventually('the end of all connections', async () => fake.connections === 0 || undefined, 5_000);
+  expect(fake.requests.filter((one) => one.startsWith('GET'))).toHaveLength(1);
+});
