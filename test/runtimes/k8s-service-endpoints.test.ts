@@ -9,6 +9,10 @@ import {
   showPorts,
 } from '../../src/runtimes/k8s-service/endpoints.js';
 import { k8sServiceSpec, portNumber } from '../../src/runtimes/k8s-service/spec.js';
+import { EndpointsWatch } from '../../src/runtimes/k8s-service/watch-endpoints.js';
+import type { Cluster, WatchOptions } from '../../src/runtimes/shared/kubernetes/cluster.js';
+import { KubernetesError } from '../../src/runtimes/shared/kubernetes/kubernetes-error.js';
+import { FakeClock } from '../support/fake-clock.js';
 
 const metadata = { name: 'a', uid: 'u' };
 
@@ -195,4 +199,21 @@ describe('the spec', () => {
   ])('%j is refused', (more, message) => {
     expect(problem(more)).toMatch(message);
   });
+});
+
+test('why there is no first list of endpoints for 15 s is told: the end of a start by time would not say it', async () => {
+  const asked: WatchOptions<never>[] = [];
+  const watch = (_: unknown, options: WatchOptions<never>) => {
+    asked.push(options);
+    return { close: () => {} };
+  };
+  const clock = new FakeClock();
+  const spec = { namespace: 'home', service_name: 'orders', port: 80 };
+  const { listed } = new EndpointsWatch({ watch } as unknown as Cluster, spec, '', clock, () => {});
+  const [first, second] = ['first', 'second'].map((text) => new KubernetesError('refused', text, { status: 500 }));
+  if (first === undefined || second === undefined) throw new Error('there are two');
+  asked[0]?.trouble?.(first);
+  await clock.advance(15_001);
+  asked[0]?.trouble?.(second);
+  await expect(listed).rejects.toBe(second);
 });

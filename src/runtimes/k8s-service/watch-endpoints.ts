@@ -11,6 +11,8 @@ import { type Endpoint, type EndpointSlice, type Endpoints, fromEndpoints, fromS
 import type { K8sServiceSpec } from './spec.js';
 
 const pauseMs = 10_000;
+/** How long the first list may fail. Less than a start, whose end by time says nothing of what it has waited for. */
+const troubleMs = 15_000;
 
 interface Source {
   ref(spec: K8sServiceSpec): ResourceRef;
@@ -62,6 +64,7 @@ export class EndpointsWatch {
   readonly #clock: Clock;
   readonly #changed: (endpoints: readonly Endpoint[]) => void;
   readonly #settle = Promise.withResolvers<void>();
+  readonly #since: number;
   #source = 0;
   #everListed = false;
   #watch: Watch | undefined;
@@ -80,6 +83,7 @@ export class EndpointsWatch {
     this.#portName = portName;
     this.#clock = clock;
     this.#changed = changed;
+    this.#since = clock.now();
     this.listed = this.#settle.promise;
     this.listed.catch(() => {});
     this.#start();
@@ -103,6 +107,9 @@ export class EndpointsWatch {
         this.#settle.resolve();
       },
       failed: (error) => this.#failed(error),
+      trouble: (error) => {
+        if (this.#clock.now() - this.#since > troubleMs) this.#settle.reject(error);
+      },
     });
   }
 
