@@ -378,7 +378,9 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
           instance.transport.send(toErrorResponse(message.id as RequestId, failure, true, text), undefined, () => {});
         }
       }
-      onOutcome();
+      // Without it many servers answer nothing else: its client gives up, and does not call in vain.
+      const isGreeting = 'method' in message && message.method === 'notifications/initialized';
+      onOutcome(isGreeting && failure?.code === 'CONNECTION_FAILED' ? failure : undefined);
     });
   }
 

@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { JSONRPCRequest, Transport } from '../sdk.js';
+import { copyError } from '../util/copy-error.js';
 import type { Exchanges, Response } from './exchanges.js';
 import { type Handshake, readHandshake } from './handshake.js';
 
@@ -72,7 +73,8 @@ async function initialize(
     transport.setProtocolVersion?.(handshake.protocolVersion);
     // A server that does not read may hold this up, too.
     const told = transport.send({ jsonrpc: '2.0', method: 'notifications/initialized' }).catch(() => {
-      throw options.endedError(justInitialized);
+      // Whatever became of that, what waits for the handshake was not sent.
+      throw copyError(options.endedError(justInitialized), { delivered: false });
     });
     await Promise.race([told, failed]);
     return handshake;

@@ -336,6 +336,39 @@ describe.each(troubles)('an API server that %s when it is asked for the service'
   });
 });
 
+// Many servers answer nothing before it, and have no stream for what belongs to no request.
+describe('a connection that is cut as notifications/initialized is sent', () => {
+  const cutOnce = async () => {
+    const cluster = await Cluster.listen([{ name: 'a' }]);
+    const { connected } = cluster.api;
+    let cuts = 0;
+    cluster.api.connected = (socket) => {
+      socket.on('message', (data) => {
+        if (cuts > 0 || !String(data).includes('notifications/initialized')) return;
+        cuts += 1;
+        socket.terminate();
+      });
+      connected(socket);
+    };
+    return cluster.gateway();
+  };
+  const said = expect.stringContaining('POST notifications/initialized got no whole answer');
+
+  test('fails the connect of a client', async () => {
+    const failed = ServiceCaller.connect(await cutOnce(), 'orders');
+    await expect(failed).rejects.toMatchObject({ code: 'CONNECTION_FAILED', message: said });
+  });
+
+  test('fails the call of the merged peer that waits for it, and not the next one', async () => {
+    const caller = await TestCaller.open((await cutOnce()).connect());
+    onTestFinished(() => caller.close());
+    const call = { name: 'orders__echo', arguments: { text: 'again' } };
+    const error = await caller.error('tools/call', call);
+    expect(error).toMatchObject({ message: said, data: { code: 'CONNECTION_FAILED', delivered: false } });
+    expect(await caller.result('tools/call', call)).toMatchObject({ content: [{ text: 'again' }] });
+  });
+});
+
 test('an API server that is away while a session lasts is named, and no proxy', async () => {
   const cluster = await Cluster.listen([{ name: 'a' }]);
   const caller = await connectTo(cluster.gateway());
