@@ -16,8 +16,8 @@ export interface RestingLink {
 const taskCheckMs = 1_000;
 
 /**
- * What is between one server of a link and the next: the end of the one, which the next one waits for. After a link that is
- * retired comes none: its server is sent to rest as soon as nobody waits for it.
+ * What is between one server of a link and the next: the end of the one, which the next one waits for. A server that has lived
+ * long enough is sent to rest as soon as nobody waits for it, and so is that of a link that is retired, after which comes none.
  */
 export class LinkRest {
   readonly #link: RestingLink;
@@ -25,6 +25,7 @@ export class LinkRest {
   #end: Promise<void> | undefined;
   #gone: PromiseWithResolvers<void> | undefined;
   #isRetired = false;
+  #hasOutlived = false;
   #timer: unknown;
 
   constructor(link: RestingLink, clock: Clock) {
@@ -60,6 +61,7 @@ export class LinkRest {
   gone(): void {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#hasOutlived = false;
     this.#gone?.resolve();
     this.#gone = undefined;
   }
@@ -70,9 +72,15 @@ export class LinkRest {
     this.whenDone();
   }
 
-  /** Sends the server of a retired link to rest when nobody waits for it. */
+  /** The server has lived long enough; the next one comes when it is needed. */
+  outlived(): void {
+    this.#hasOutlived = true;
+    this.whenDone();
+  }
+
+  /** Sends the server of a retired link, or one that has lived long enough, to rest when nobody waits for it. */
   whenDone(inMs = 0): void {
-    if (this.#isRetired && this.#link.handshake !== undefined) {
+    if ((this.#isRetired || this.#hasOutlived) && this.#link.handshake !== undefined) {
       // Who waits for one answer to ask for the next, as lists do, asks within this turn of the event loop.
       this.#clock.clearTimeout(this.#timer);
       this.#timer = this.#clock.setTimeout(() => {

@@ -19,8 +19,10 @@ export interface WatchedLink {
    * another. `none`: nobody needs it.
    */
   activity(): LinkActivity;
-  /** Has been idle, or has lived, for long enough. */
+  /** Has been idle for long enough. */
   rest(): void;
+  /** Has lived for long enough. */
+  outlived(): void;
   /** Rejects when the server does not answer. `signal` ends the question when its time is up. */
   probe(signal: AbortSignal): Promise<unknown>;
   /** Did not answer so many times in a row. */
@@ -37,7 +39,6 @@ export class LinkWatch {
   readonly #link: WatchedLink;
   #timers: { idle?: unknown; lifetime?: unknown; health?: unknown } = {};
   #lastUse = 0;
-  #overdue = false;
   #failures = 0;
   // Which opening of the link a check belongs to; undefined while it is closed.
   #opening: symbol | undefined;
@@ -52,17 +53,13 @@ export class LinkWatch {
   start(livedMs: number): void {
     const { idleTimeoutMs, maxLifetimeMs } = this.#settings;
     this.#opening = Symbol('opening');
-    this.#overdue = false;
     this.#failures = 0;
     this.#lastUse = this.#clock.now();
     if (idleTimeoutMs > 0) {
       this.#set('idle', idleTimeoutMs, () => this.#checkIdle());
     }
     if (maxLifetimeMs > 0) {
-      this.#set('lifetime', Math.max(0, maxLifetimeMs - livedMs), () => {
-        this.#overdue = true;
-        this.used();
-      });
+      this.#set('lifetime', Math.max(0, maxLifetimeMs - livedMs), () => this.#link.outlived());
     }
     this.#scheduleHealth();
   }
@@ -70,9 +67,6 @@ export class LinkWatch {
   /** A request has just been answered, or a subscription or task has ended. */
   used(): void {
     this.#lastUse = this.#clock.now();
-    if (this.#opening !== undefined && this.#overdue && this.#link.activity() !== 'working') {
-      this.#link.rest();
-    }
   }
 
   /** The link has closed. */

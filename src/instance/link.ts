@@ -234,6 +234,11 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     this.#rest.whenDone();
   }
 
+  /** Its server ends when what waits for it is done. */
+  outlived(): void {
+    this.#rest.outlived();
+  }
+
   /** Serves what waits for it, and nothing else: its server ends when that is done. */
   retire(): void {
     this.#rest.retire();

@@ -598,6 +598,67 @@ describe('time', () => {
     });
   });
 
+  test.each(['caller', 'shared'])(
+    'a list in pages that meets max_lifetime comes whole, of one server, isolation: %s',
+    async (isolation) => {
+      const gate = Promise.withResolvers<void>();
+      const pages: Script = {
+        ...script,
+        on: {
+          'tools/list': async ({ params }, instance) => {
+            const own = instance.context.instanceId;
+            if (params?.cursor === undefined) {
+              await gate.promise;
+              return { tools: [{ name: 'one' }], nextCursor: own };
+            }
+            return { tools: params.cursor === own ? [{ name: 'two' }] : [] };
+          },
+        },
+      };
+      const entry = { isolation, max_lifetime: '10s', list_timeout: '1m', health: { interval: 0 } };
+      await using t = setUp({ a: pages }, { entry });
+      await using caller = await t.caller();
+      const names = caller.toolNames();
+      await t.server('a').request('tools/list');
+      await t.clock.advance(10_000);
+      gate.resolve();
+      expect(await names).toEqual(['a__one', 'a__two']);
+      await t.clock.advance(0);
+      expect(t.server('a').live).toEqual([]);
+    },
+  );
+
+  test.each([
+    ['is told to have ended', { taskId: 't', status: 'completed' }, 11_000],
+    ['is heard of no more', undefined, 61_000],
+  ])('max_lifetime ends a server when its task %s, also without a request', async (_, news, ms) => {
+    const task = { taskId: 't', status: 'working', ttl: 60_000 };
+    const runs: Script = { ...script, on: { 'tools/call': () => ({ task }) } };
+    const entry = { idle_timeout: 0, max_lifetime: '10s', health: { interval: 0 } };
+    await using t = setUp({ a: runs }, { entry });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    await t.clock.advance(10_000);
+    expect(t.server('a').live).toHaveLength(1);
+    news && t.server('a').only.notify('notifications/tasks/status', news);
+    await t.clock.advance(ms - 10_000);
+    expect(t.server('a').live).toEqual([]);
+  });
+
+  test('max_lifetime ends a server whose last question is answered', async () => {
+    await using t = setUp({ a: script }, { entry: { idle_timeout: 0, max_lifetime: '10s', health: { interval: 0 } } });
+    await using caller = await t.caller({ roots: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const answered = t.server('a').only.ask(1, 'roots/list');
+    const question = await caller.until(() => caller.requests('roots/list')[0]);
+    await t.clock.advance(10_000);
+    expect(t.server('a').live).toHaveLength(1);
+    await caller.send({ id: question.id, result: { roots: [] } });
+    await answered;
+    await t.clock.advance(1_000);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('a subscription that an interceptor hands on after the server has come to its rest starts the next one', async () => {
     const gate = Promise.withResolvers<Json>();
     const resources = [{ uri: 'file:///x', name: 'x' }];
@@ -620,7 +681,7 @@ describe('time', () => {
     await t.clock.advance(10_000);
     gate.resolve({});
     await subscribed;
-    await settle();
+    await t.clock.advance(0);
     expect(t.server('runs').opens).toBe(2);
     expect(t.server('runs').only.requests('resources/subscribe')).toHaveLength(1);
   });
