@@ -73,10 +73,10 @@ export class ConnectionRequests {
       if (failure === undefined) {
         this.#ledger.delivered(request);
       } else if (failure.code === 'MESSAGE_INVALID') {
-        this.forget(message.id);
+        this.#ledger.drop(request) && this.settle();
         onOutcome(failure);
         return;
-      } else if (repeats && wasNotTaken(failure) && this.#ledger.take(message.id) !== undefined) {
+      } else if (repeats && wasNotTaken(failure) && this.#ledger.drop(request)) {
         this.settle();
         onOutcome(failure);
         return;
@@ -144,7 +144,7 @@ export class ConnectionRequests {
 
   /** Answers a request that was not handed over, unless the end of the server has answered it already. */
   #refuse(request: OpenRequest, error: GatewayError): void {
-    if (this.#ledger.take(request.id) === request) {
+    if (this.#ledger.drop(request)) {
       this.#answer(request, error, error.delivered ?? 'unknown');
       this.settle();
     }

@@ -95,6 +95,12 @@ export class RequestLedger {
     return open;
   }
 
+  /** Takes out this very request; false when nobody waits for it any more, though perhaps for another one of its id. */
+  drop(open: OpenRequest): boolean {
+    const { id } = open;
+    return (this.#open.get(id) ?? this.#streams?.get(id)) === open && this.take(id) === open;
+  }
+
   /** Takes out the request that an answer of this id is for; undefined when nobody waits for it any more. */
   takeAnswered(id: RequestId): OpenRequest | undefined {
     return this.take(id) ?? (typeof id === 'string' ? this.take(numberOf(id)) : undefined);

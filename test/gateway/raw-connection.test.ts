@@ -215,6 +215,27 @@ describe('start and send', () => {
     await gateway.close();
   });
 
+  test.each(['CONNECTION_FAILED', 'MESSAGE_INVALID'] as const)(
+    'a request that fails with %s after it was cancelled takes no other of its id with it',
+    async (code) => {
+      const { runtime, gateway } = scripted();
+      const transport = gateway.connect('a');
+      const { answers } = listen(transport);
+      await transport.start();
+      const failed = Promise.withResolvers<void>();
+      runtime.last.onsend = (message) => ('id' in message ? failed.promise : Promise.resolve());
+      const first = transport.send(request(1)).catch(() => {});
+      await transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+      runtime.last.onsend = async () => {};
+      await transport.send(request(1));
+      failed.reject(new GatewayError(code, 'cut', { server: 'a', delivered: false }));
+      await first;
+      runtime.last.say(result(1));
+      expect(answers).toEqual([result(1)]);
+      await gateway.close();
+    },
+  );
+
   test('a notification that cannot be sent is reported, and none but it', async () => {
     const { runtime, gateway } = scripted();
     const transport = gateway.connect('a');
