@@ -99,6 +99,7 @@ describe('isolation: shared, subscriptions', () => {
       one,
       two,
       gateway: t.gateway,
+      clock: t.clock,
       instances: t.server('a'),
       get server() {
         return t.server('a').only;
@@ -184,6 +185,14 @@ describe('isolation: shared, subscriptions', () => {
     expect(t.server.requests('resources/unsubscribe')).toEqual([]);
     t.say(uri);
     await Promise.all([t.one, t.two].map((caller) => caller.notification(updated)));
+  });
+
+  test('the end of one with its server starts no other', async () => {
+    await using t = await open();
+    await t.one.result('resources/subscribe', { uri });
+    t.server.die();
+    await t.clock.advance(60_000);
+    expect([t.one.closed, t.two.closed, t.instances.opens]).toEqual([1, 1, 1]);
   });
 
   test('an update reaches who is subscribed to it or what it is a part of, and not to what merely begins alike', async () => {

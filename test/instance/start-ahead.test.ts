@@ -96,6 +96,21 @@ describe('a server that was started ahead', () => {
     }
   });
 
+  test('is shared by all who restart it after a stop, though what the stop has ended comes to its end meanwhile', async () => {
+    const opening = Promise.withResolvers<void>();
+    await using t = setUp({ a: { ...script, open: () => opening.promise } });
+    const ended = t.gateway.restart('a').catch((error: unknown) => error);
+    await settle();
+    const stopping = t.gateway.stop('a');
+    const restarting = t.gateway.restart('a');
+    expect(await ended).toMatchObject({ code: 'SERVER_STOPPED' });
+    const another = t.gateway.restart('a');
+    await settle();
+    opening.resolve();
+    await Promise.all([stopping, restarting, another]);
+    expect(t.server('a').live).toHaveLength(1);
+  });
+
   test('leaves no timer when it is stopped, or the gateway closed', async () => {
     await using t = setUp({ a: script });
     await t.gateway.start('a');
@@ -136,6 +151,9 @@ describe('a server that was started ahead', () => {
     await t.clock.advance(2_000);
     await starting;
     expect(t.gateway.status('a')).toMatchObject({ phase: 'ready', restarts: 1 });
+    // That the next one is stopped says nothing of how the last one ended that ended by itself.
+    await t.gateway.stop('a');
+    expect(t.gateway.status('a')).toMatchObject({ phase: 'idle', lastExit: { code: 3 } });
   });
 
   test('that finds no place makes nobody who waits beside it wait for twice the time', async () => {
@@ -424,6 +442,23 @@ describe('a server that was started ahead', () => {
       expect([deaf.closes, runtime.opened.length, asked[0]?.aborted]).toEqual([1, 2, true]);
     },
   );
+
+  test('rests in its time, also after somebody who waited for it to say that it lives has left', async () => {
+    const runtime = new ScriptedRuntime();
+    const clock = new FakeClock();
+    const servers = [{ id: 'a', idle_timeout: '1m', runtime: { type: 'scripted' as const } }];
+    await using gateway = createGateway({ servers }, { runtimes: [runtime], clock });
+    await gateway.start('a');
+    Object.assign(runtime.last, { health: () => new Promise(() => {}) });
+    const impatient = gateway.connect('a');
+    const starting = impatient.start().catch(() => {});
+    await settle();
+    await impatient.close();
+    await starting;
+    expect(runtime.last.closes).toBe(0);
+    await clock.advance(60_000);
+    expect(runtime.last.closes).toBe(1);
+  });
 
   test('lets go who waits for it to say that it lives when the gateway closes', async () => {
     const runtime = new ScriptedRuntime();

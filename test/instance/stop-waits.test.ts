@@ -139,43 +139,68 @@ test('one who comes while a stop is under way waits for its end, and starts the 
 // More than lie between the end of a server that is asked for its era and the start of the next one.
 const mostTurns = 40;
 
-test.each([
+/** Starts a server for a call, which has to be started afresh, and ends that so many turns into it. */
+async function endAfresh(silentMs: number, turns: number, end: (t: Setup, caller: TestCaller) => Promise<void>) {
+  const asked = Promise.withResolvers<void>();
+  const initialized = { protocolVersion: '2025-11-25', capabilities: { tools: {} } };
+  const script: Script = {
+    ...good,
+    on: {
+      'server/discover'(_request, instance) {
+        asked.resolve();
+        silentMs > 0 || instance.die(3);
+        return hold;
+      },
+      ...(silentMs > 0 && { initialize: () => (t.server('a').opens === 1 ? hold : initialized) }),
+    },
+  };
+  await using t = setUp({ a: script }, { entry });
+  const caller = await t.caller();
+  await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+  await asked.promise;
+  silentMs > 0 && (await t.clock.advance(silentMs));
+  const passing = silentMs > 0 && t.clock.advance(1);
+  for (let turn = 0; turn < turns; turn += 1) {
+    await Promise.resolve();
+  }
+  const ending = end(t, caller);
+  await passing;
+  await t.clock.advance(60_000);
+  await ending;
+  return { isRunning: t.server('a').live.length > 0, answers: caller.answers(1) };
+}
+
+const restless: [string, number][] = [
   ['that exits when it is asked for its era', 0],
   ['that keeps silent', 14_999],
-])('a server %s, stopped in whatever moment as it is started afresh, does not run afterwards', async (_, silentMs) => {
-  const runs: number[] = [];
-  for (let turns = 0; turns < mostTurns; turns += 1) {
-    const asked = Promise.withResolvers<void>();
-    const initialized = { protocolVersion: '2025-11-25', capabilities: { tools: {} } };
-    const script: Script = {
-      ...good,
-      on: {
-        'server/discover'(_request, instance) {
-          asked.resolve();
-          silentMs > 0 || instance.die(3);
-          return hold;
-        },
-        ...(silentMs > 0 && { initialize: () => (t.server('a').opens === 1 ? hold : initialized) }),
-      },
-    };
-    await using t = setUp({ a: script }, { entry });
-    const caller = await t.caller();
-    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
-    await asked.promise;
-    silentMs > 0 && (await t.clock.advance(silentMs));
-    const passing = silentMs > 0 && t.clock.advance(1);
-    for (let turn = 0; turn < turns; turn += 1) {
-      await Promise.resolve();
+];
+
+test.each(restless)(
+  'a server %s, stopped in whatever moment as it is started afresh, does not run afterwards',
+  async (_, silentMs) => {
+    const runs: number[] = [];
+    for (let turns = 0; turns < mostTurns; turns += 1) {
+      const { isRunning, answers } = await endAfresh(silentMs, turns, ({ gateway }) =>
+        gateway.stop('a', { graceMs: 1 }),
+      );
+      isRunning && runs.push(turns);
+      expect(answers).toHaveLength(1);
     }
-    const stopping = t.gateway.stop('a', { graceMs: 1 });
-    await passing;
-    await t.clock.advance(60_000);
-    await stopping;
-    t.server('a').live.length > 0 && runs.push(turns);
-    expect(caller.answers(1)).toHaveLength(1);
-  }
-  expect(runs).toEqual([]);
-});
+    expect(runs).toEqual([]);
+  },
+);
+
+test.each(restless)(
+  'a server %s, whose caller leaves in whatever moment as it is started afresh, does not run afterwards',
+  async (_, silentMs) => {
+    const runs: number[] = [];
+    for (let turns = 0; turns < mostTurns; turns += 1) {
+      const { isRunning } = await endAfresh(silentMs, turns, (_t, caller) => caller.close());
+      isRunning && runs.push(turns);
+    }
+    expect(runs).toEqual([]);
+  },
+);
 
 const reloads = (['drain', 'keep'] as const).flatMap((mode) =>
   (['caller', 'shared'] as const).map((isolation) => [mode, isolation] as const),

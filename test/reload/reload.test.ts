@@ -28,6 +28,83 @@ const call = (id: string, more: Json = {}): [string, Json] => ['tools/call', { n
 const start = () => setUp({ a: script, b: script, c: script });
 
 describe('gateway.reload()', () => {
+  test.each(['caller', 'shared', 'request'])(
+    'in whatever moment of the start that a call waits for, leaves nothing behind, isolation: %s',
+    async (isolation) => {
+      for (let turns = 0; turns < 80; turns += 1) {
+        // Health checks: what was taken for open and is not would have timers.
+        await using t = setUp({ a: { tools: [{ name: 'x' }] } }, { entry: { isolation } });
+        await using caller = await t.caller();
+        const answered = caller.request(...call('a'));
+        for (let turn = 0; turn < turns; turn += 1) {
+          await Promise.resolve();
+        }
+        const reloading = t.gateway.reload({
+          servers: [entry('a', { isolation, on_reload: 'keep', env: { A: 'b' } })],
+        });
+        await Promise.all([answered, reloading]);
+        expect(await caller.result(...call('a')), `after ${turns} turns`).toBeDefined();
+      }
+    },
+  );
+
+  test('lets a call end at its server that is taken away, once an interceptor has passed it on', async () => {
+    await using t = setUp({ a: script }, { intercept: (_, next) => next() });
+    await using caller = await t.caller();
+    const answered = caller.result(...call('a', { hold: true }));
+    const { instance, request } = await t.server('a').request('tools/call');
+    const reloading = t.gateway.reload({ servers: [] }, { graceMs: 60_000 });
+    await settle();
+    instance.answer(request, { content: [] });
+    expect(await answered).toEqual({ content: [] });
+    await reloading;
+  });
+
+  describe('that keeps a server', () => {
+    const gates = new Map<unknown, Promise<unknown>>();
+    const listing: Script = {
+      ...script,
+      on: {
+        ...script.on,
+        'tools/list': async (_, { context }) => {
+          await gates.get(context.env.A);
+          return { tools: [{ name: `of ${context.env.A}` }] };
+        },
+      },
+    };
+    // The values are another, which no fingerprint shows.
+    const kept = (value: string) => entry('a', { isolation: 'shared', on_reload: 'keep', env: { A: value } });
+
+    test('lets what that says of its lists stand for no other', async () => {
+      await using t = setUp({ a: listing });
+      await t.gateway.reload({ servers: [kept('1')] });
+      await using first = await t.caller();
+      await first.result('tools/list');
+      const old = t.server('a').only;
+      await t.gateway.reload({ servers: [kept('2')] });
+      await using second = await t.caller();
+      await second.result('tools/list');
+      const before = old.requests('tools/list').length;
+      await first.result('tools/list');
+      expect(old.requests('tools/list')).toHaveLength(before + 1);
+      expect(t.gateway.snapshot().a?.lists.tools).toEqual([{ name: 'of 2' }]);
+    });
+
+    test('lets what that was asked before stand for no other', async () => {
+      await using t = setUp({ a: listing });
+      await t.gateway.reload({ servers: [kept('1')] });
+      const gate = Promise.withResolvers<void>();
+      gates.set('1', gate.promise);
+      await using caller = await t.caller();
+      await caller.result(...call('a'));
+      await t.server('a').request('tools/list');
+      await t.gateway.reload({ servers: [kept('2')] });
+      gate.resolve();
+      await settle();
+      expect(t.gateway.snapshot()).toEqual({});
+    });
+  });
+
   test('tells what was added, removed, changed and left alone, and takes the order of the new catalog', async () => {
     await using t = start();
     expect(await t.gateway.reload({ servers: [entry('c'), entry('a', { idle_timeout: '1m' })] })).toEqual({
