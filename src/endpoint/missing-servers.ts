@@ -43,19 +43,13 @@ export class MissingServers {
       }
       return isCurrent();
     };
-    const tryOnce = async () => {
-      const link = links.to(server);
-      // It may be stopped while the one before ends.
-      await link.resting;
-      isWanted() && (await link.open());
-    };
     const again = () => {
       if (!isWanted() || state.attempts >= max) {
         return end();
       }
       const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
       state.attempts += 1;
-      this.#timers.start(() => isWanted() && tryOnce().then(end, again), wait);
+      this.#timers.start(() => isWanted() && links.to(server).open().then(end, again), wait);
     };
     again();
   }

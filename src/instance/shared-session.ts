@@ -312,9 +312,6 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         transport.end(why);
       }
     }
-    if (this.#retired !== undefined) {
-      this.#link.close().catch(() => {});
-    }
     this.#reportUnused();
   }
 
