@@ -19,8 +19,8 @@ export interface RequestingLink {
   openNext(isWanted: () => boolean): Promise<void>;
   /** Why its server has ended, that ended then. */
   endedError(when: string): GatewayError;
-  /** Something that kept it open has ended. */
-  used(): void;
+  /** Something that kept it open has ended. @param goesOn - whoever got it is about to ask for more */
+  used(goesOn?: boolean): void;
 }
 
 /**
@@ -114,7 +114,8 @@ export class LinkRequests {
   answer(response: Response, part?: JsonPart): void {
     const exchange = this.#exchanges.answer(response, part);
     if (exchange !== undefined && exchange.isProbe !== true) {
-      this.#link.used();
+      // Of a list in pages the next one is asked for.
+      this.#link.used('result' in response && response.result.nextCursor !== undefined);
     }
   }
 

@@ -75,7 +75,17 @@ export class LinkRest {
   /** The server has lived long enough; the next one comes when it is needed. */
   outlived(): void {
     this.#hasOutlived = true;
-    this.whenDone();
+    this.used(false);
+  }
+
+  /** Something that kept the server has ended. @param goesOn - whoever got it is about to ask for more */
+  used(goesOn: boolean): void {
+    if (this.#hasOutlived && !goesOn && this.#link.activity() !== 'working') {
+      // At once: of a caller that asks without a pause there is always a request a turn later.
+      this.#link.rest();
+    } else {
+      this.whenDone();
+    }
   }
 
   /** Sends the server of a retired link, or one that has lived long enough, to rest when nobody waits for it. */
@@ -88,7 +98,7 @@ export class LinkRest {
         if (this.#link.activity() !== 'working') {
           this.#link.rest();
         } else if (!this.#link.isWaitedFor) {
-          // Of a task that runs out of its time nobody is told.
+          // Of a task or a question that runs out of its time nobody is told.
           this.whenDone(taskCheckMs);
         }
       }, inMs);

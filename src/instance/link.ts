@@ -228,10 +228,10 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     });
   }
 
-  /** Tells that something that kept the link open has ended. */
-  used(): void {
+  /** Tells that something that kept the link open has ended. @param goesOn - whoever got it is about to ask for more */
+  used(goesOn = false): void {
     this.#watch?.used();
-    this.#rest.whenDone();
+    this.#rest.used(goesOn);
   }
 
   /** Its server ends when what waits for it is done. */

@@ -628,6 +628,25 @@ describe('time', () => {
     },
   );
 
+  test.each(['caller', 'shared'])(
+    'max_lifetime ends a server that is asked without a pause, isolation: %s',
+    async (isolation) => {
+      await using t = setUp({ a: held }, { entry: { isolation, max_lifetime: '10s', health: { interval: 0 } } });
+      await using caller = await t.caller();
+      const first = caller.result('tools/call', { name: 'a__x' });
+      const next = first.then(() => caller.result('tools/call', { name: 'a__x' }));
+      const { instance, request } = await t.server('a').request('tools/call');
+      await t.clock.advance(10_000);
+      instance.answer(request, { content: [] });
+      await first;
+      await t.clock.advance(0);
+      expect(instance.closed).toBe(true);
+      const second = await t.server('a').request('tools/call', 1);
+      second.instance.answer(second.request, { content: [] });
+      await next;
+    },
+  );
+
   test.each([
     ['is told to have ended', { taskId: 't', status: 'completed' }, 11_000],
     ['is heard of no more', undefined, 61_000],
