@@ -218,12 +218,11 @@ class CatalogGateway implements Gateway {
       // Not every runtime looks at it.
       signal.throwIfAborted();
       const entries = id === undefined ? this.#entries.all : [this.#entries.get(id)];
-      return await Promise.all(
-        entries.map(async ({ definition, supervisor }) => ({
-          server: definition.id,
-          ...(await supervisor.check(signal)),
-        })),
-      );
+      const checks = entries.map(async ({ definition, supervisor }) => ({
+        server: definition.id,
+        ...(await supervisor.check(signal)),
+      }));
+      return await heldOpen(Promise.all(checks));
     } finally {
       release();
     }

@@ -8,6 +8,7 @@ describe('a host that waits, and has nothing else to do, does not end before it 
     ['a back-off', 'START_FAILED,START_FAILED'],
     ['a start that does not come to its end', 'START_TIMEOUT'],
     ['a start ahead that does not come to its end', 'START_TIMEOUT'],
+    ['a check that takes its time', 'done'],
     ['the close of a server that does not come to its end', 'STOP_FAILED'],
   ])('%s', async (what, outcome) => {
     const host = startHost('waits', [what]);
