@@ -235,7 +235,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
   /** Notices its end also while nobody uses it. What it says waits for whoever does. */
   watch(): void {
     if (this.user === undefined) {
-      this.transport.watch(this).catch((error: GatewayError) => this.transport.fail(error));
+      this.#inTime(this.transport.watch(this)).catch((error: GatewayError) => this.transport.fail(error));
     }
   }
 
@@ -247,6 +247,14 @@ export class Instance implements StrictTransportListener, PhaseListener {
       this.#tellEnd(user);
       return;
     }
+    await this.#inTime(this.transport.start(this)).catch((error: GatewayError) => {
+      this.#fail(error);
+      throw error;
+    });
+  }
+
+  /** Lets the transport fail when it has not started within `start_timeout`. */
+  async #inTime(starting: Promise<void>): Promise<void> {
     const { definition, clock } = this.#env;
     const { id, startTimeoutMs } = definition;
     const late = `the start() of its transport took longer than start_timeout (${startTimeoutMs} ms)`;
@@ -254,14 +262,7 @@ export class Instance implements StrictTransportListener, PhaseListener {
       () => this.fail(new GatewayError('START_TIMEOUT', late, { server: id, delivered: false })),
       startTimeoutMs,
     );
-    try {
-      await this.transport.start(this);
-    } catch (error) {
-      this.#fail(error as GatewayError);
-      throw error;
-    } finally {
-      clock.clearTimeout(timer);
-    }
+    await starting.finally(() => clock.clearTimeout(timer));
   }
 
   /** For one who comes after the end was noticed. */
