@@ -37,7 +37,8 @@ export interface ConnectionOptions extends RequestTimes {
  * - `start()` starts the server; nothing happens before.
  * - Every request gets one answer: the server's, or an error response of ours, whose `data` says whether the request had
  *   been delivered. Answers that nobody waits for are dropped.
- * - `send()` rejects only for a message that was never accepted: not started, closed, not JSON, an id that is in use.
+ * - `send()` rejects only for a message that was never accepted: not started, closed, not JSON, an id that is in use. And for a
+ *   `notifications/initialized` that the server may not have got.
  * - When the server ends, requests are answered first, then `onerror` gets the reason, then `onclose` fires, once.
  */
 export class ServerConnection implements Transport, InstanceUser, RequestingConnection {
@@ -380,7 +381,7 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
       }
       // Without it many servers answer nothing else: its client gives up, and does not call in vain.
       const isGreeting = 'method' in message && message.method === 'notifications/initialized';
-      onOutcome(isGreeting && failure?.code === 'CONNECTION_FAILED' ? failure : undefined);
+      onOutcome(isGreeting && failure !== undefined && mayHaveMissed(failure) ? failure : undefined);
     });
   }
 
@@ -400,6 +401,11 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
   #error(code: GatewayError['code'], message: string): GatewayError {
     return new GatewayError(code, message, { server: this.#options.server, delivered: false });
   }
+}
+
+/** Whether a message may not have come to the server: the connection was cut, or somebody before it was in trouble or busy. */
+function mayHaveMissed({ code, status = 0 }: GatewayError): boolean {
+  return code === 'CONNECTION_FAILED' || (code === 'HTTP_STATUS' && (status === 429 || (status > 501 && status < 505)));
 }
 
 /** A connection to a runtime that speaks over byte streams: by the presence of these two, SDK v2 knows stdio. */

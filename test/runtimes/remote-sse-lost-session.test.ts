@@ -96,6 +96,32 @@ function watchEnd() {
 
 const answer = (text: string) => ({ content: [{ type: 'text', text }] });
 
+// Many servers answer nothing before it, and have no stream for what belongs to no request.
+test.each([429, 502, 503, 504])(
+  'a session whose notifications/initialized is refused with %i is not used',
+  async (status) => {
+    let refusals = 0;
+    await using host = await listenScripted((asked) => {
+      if (asked.message?.method !== 'notifications/initialized' || refusals > 0) return false;
+      refusals += 1;
+      return refuse(status, 'upstream')(asked);
+    });
+    const runtime = { type: 'remote-sse', url: host.url, transport: 'streamable-http' } as const;
+    const gateway = createGateway({ servers: [{ id: 'a', restart: { backoff: '10ms' }, runtime }] });
+    const caller = await TestCaller.open(gateway.connect());
+    const { data } = await caller.error('tools/call', { name: 'a__tool' });
+    expect(data).toMatchObject({ code: 'HTTP_STATUS', delivered: false });
+    expect(await caller.result('tools/call', { name: 'a__tool' })).toMatchObject(answer('tool'));
+    expect(host.steps.filter((step) => step === 'initialize' || step === 'tools/call')).toEqual([
+      'initialize',
+      'initialize',
+      'tools/call',
+    ]);
+    await caller.close();
+    await gateway.close();
+  },
+);
+
 describe('a request of the merged peer that meets a session which the server has forgotten', () => {
   test.each([
     [404, ''],
