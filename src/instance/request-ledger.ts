@@ -98,7 +98,7 @@ export class RequestLedger {
   /** Takes out this very request; false when nobody waits for it any more, though perhaps for another one of its id. */
   drop(open: OpenRequest): boolean {
     const { id } = open;
-    return (this.#open.get(id) ?? this.#streams?.get(id)) === open && this.take(id) === open;
+    return (this.#open.get(id) ?? this.#streams?.get(id)) === open && this.take(id) !== undefined;
   }
 
   /** Takes out the request that an answer of this id is for; undefined when nobody waits for it any more. */

@@ -121,10 +121,11 @@ export class Claim {
   });
 
   async #deleteLease(): Promise<void> {
+    const since = this.#clock.now();
     const run = () => this.cluster.delete(leases({ namespace: this.namespace, name: this.lease }));
     await run().catch(async (error: KubernetesError) => {
       // There may be no others. One that does not answer would be waited for as long once more.
-      if (error.status === undefined || !mayPass(error)) throw error;
+      if (!mayPass(error) || this.#clock.now() - since > againMs) throw error;
       await pause(againMs, undefined, this.#clock);
       await run();
     });

@@ -236,7 +236,9 @@ async function readService(
     try {
       return await cluster.get<Service>(services({ namespace, name: service_name }), { signal });
     } catch (error) {
-      if (!mayPass(error) || systemClock.now() - since > troubleMs) throw error;
+      // A login does not pass by itself.
+      const isOver = isFailure(error, 'foreign') || systemClock.now() - since > troubleMs;
+      if (!mayPass(error) || isOver) throw error;
       await pause(ms, signal, systemClock);
     }
   }

@@ -103,6 +103,8 @@ test('a connection that is cut goes on from where it was', async () => {
   expect(versions[0]).toBe('1');
   expect(['7', '9']).toContain(versions[1]);
   expect(watched.troubles).toHaveLength(1);
+  // What stands is told again, also where nothing has changed: the trouble is over.
+  await watched.until('word that it goes on', ({ seen }) => seen.length === 3);
   watched.streams[1]?.end();
   await watched.until('a third watch', ({ streams }) => streams.length === 3);
   expect(watched.troubles).toHaveLength(1);

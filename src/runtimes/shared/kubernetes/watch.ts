@@ -47,6 +47,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
   #version: string | undefined;
   #pauseMs = firstPauseMs;
   #everFollowed = false;
+  #isTroubled = false;
   /** Since when it has been refused again. */
   #refusedAt: number | undefined;
 
@@ -81,6 +82,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
         }
         // Whatever was refused, the version may be why: one from before a restore of the API server's data is a time-out to it.
         if (error.status !== undefined && error.status !== 429) this.#version = undefined;
+        this.#isTroubled = true;
         if (!isFailure(error, 'gone')) this.#options.trouble?.(error);
         await pause(this.#pauseMs * (0.5 + Math.random() / 2), signal, this.#clock).catch(() => {});
         this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs);
@@ -131,6 +133,9 @@ class Reflector<T extends KubernetesObject> implements Watch {
       const answer = await startRequest(this.#connection, this.#ref, request, this.#clock);
       begun = this.#clock.now();
       this.#everFollowed = true;
+      // What there is stands again, though nothing may have changed.
+      if (this.#isTroubled) this.#options.changed(this.#items);
+      this.#isTroubled = false;
       this.#refusedAt = undefined;
       if (this.#options.background) answer.socket.unref();
       const lines = new LineBuffer(maxEventBytes);
