@@ -327,6 +327,19 @@ describe('a start', () => {
     await gateway.close();
   });
 
+  test('whose transport does not start within start_timeout has failed, also when it was started ahead', async () => {
+    const clock = new FakeClock();
+    const { runtime, gateway } = scripted({ start_timeout: '10s' }, { clock });
+    runtime.onopen = async (_context, opened) => {
+      opened.onstart = () => new Promise(() => {});
+    };
+    await gateway.start('a');
+    await clock.advance(10_000);
+    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
+    expect(runtime.last.closes).toBe(1);
+    await gateway.close();
+  });
+
   test('that is over is over, whatever its runtime reports then', async () => {
     const clock = new FakeClock();
     const events: GatewayEvent[] = [];
