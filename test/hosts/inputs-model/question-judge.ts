@@ -1,6 +1,6 @@
 import { isFields } from '../../../src/util/fields.js';
 import type { Json } from '../../endpoint/scripted-server.js';
-import { type Judge, mayAsk } from './judge.js';
+import { type Judge, lifetimeMs, mayAsk } from './judge.js';
 import { type Exchange, isAble, type Leg, type Question } from './parts.js';
 
 /** Sees what servers with sessions ask: each question comes to whom it is for, and its answer once, from there. */
@@ -140,7 +140,7 @@ export class QuestionJudge {
   #checkRefusal(question: Question, error: Json): void {
     const { number, instance, askedAt } = question;
     this.#judge.log(`question ${number} is refused: ${error.message}`);
-    if ([...this.#judge.legs.values()].some((leg) => leg.isOver && leg.state && isShownIn(leg, question))) {
+    if ([...this.#judge.legs.values()].some((leg) => this.#hasExpired(leg) && isShownIn(leg, question))) {
       return;
     }
     const { openLegs, now, timeoutMs } = this.#judge;
@@ -157,6 +157,10 @@ export class QuestionJudge {
     if (leg !== undefined) {
       this.#judge.problem(`question ${number} is refused, and could be asked in ${leg.number}: ${error.message}`);
     }
+  }
+
+  #hasExpired({ state }: Leg): boolean {
+    return state !== undefined && this.#judge.now() - state.readAt >= lifetimeMs;
   }
 
   /**
