@@ -312,32 +312,35 @@ describe('a start', () => {
     await gateway.close();
   });
 
-  test('whose transport does not start within start_timeout has failed, and is closed', async () => {
-    const clock = new FakeClock();
-    const { runtime, gateway } = scripted({ start_timeout: '10s' }, { clock });
-    runtime.onopen = async (_context, opened) => {
-      opened.onstart = () => new Promise(() => {});
+  describe('whose transport does not start within start_timeout', () => {
+    const stuck = () => {
+      const clock = new FakeClock();
+      const { runtime, gateway } = scripted({ start_timeout: '10s' }, { clock });
+      runtime.onopen = async (_context, opened) => {
+        opened.onstart = () => new Promise(() => {});
+      };
+      return { runtime, gateway, clock };
     };
-    const started = failure(gateway.connect('a').start());
-    await clock.advance(10_000);
-    const message = '"a": the start() of its transport took longer than start_timeout (10000 ms)';
-    expect(await started).toMatchObject({ code: 'START_TIMEOUT', message, delivered: false });
-    expect(runtime.last.closes).toBe(1);
-    expect(clock.waiting).toBe(0);
-    await gateway.close();
-  });
 
-  test('whose transport does not start within start_timeout has failed, also when it was started ahead', async () => {
-    const clock = new FakeClock();
-    const { runtime, gateway } = scripted({ start_timeout: '10s' }, { clock });
-    runtime.onopen = async (_context, opened) => {
-      opened.onstart = () => new Promise(() => {});
-    };
-    await gateway.start('a');
-    await clock.advance(10_000);
-    expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
-    expect(runtime.last.closes).toBe(1);
-    await gateway.close();
+    test('has failed, and that is closed', async () => {
+      const { runtime, gateway, clock } = stuck();
+      const started = failure(gateway.connect('a').start());
+      await clock.advance(10_000);
+      const message = '"a": the start() of its transport took longer than start_timeout (10000 ms)';
+      expect(await started).toMatchObject({ code: 'START_TIMEOUT', message, delivered: false });
+      expect(runtime.last.closes).toBe(1);
+      expect(clock.waiting).toBe(0);
+      await gateway.close();
+    });
+
+    test('has failed, also when it was started ahead', async () => {
+      const { runtime, gateway, clock } = stuck();
+      await gateway.start('a');
+      await clock.advance(10_000);
+      expect(gateway.status('a')).toMatchObject({ phase: 'failed', lastError: { code: 'START_TIMEOUT' } });
+      expect(runtime.last.closes).toBe(1);
+      await gateway.close();
+    });
   });
 
   test('that is over is over, whatever its runtime reports then', async () => {
