@@ -349,13 +349,17 @@ test('a server whose pod may not be watched any more runs on, and its end is tol
   }
 });
 
-test.each([500, 429])('close() deletes the Lease again where the API server answers with %d once', async (status) => {
+test.each<[string, (response: ServerResponse) => void]>([
+  ['answers with 500', (response) => sendJson(response, 500, {})],
+  ['answers with 429', (response) => sendJson(response, 429, {})],
+  ['cuts the connection', (response) => response.destroy()],
+])('close() deletes the Lease again where the API server %s once', async (_, fail) => {
   await using fake = await FakeApiServer.listen();
   let deletions = 0;
   fake.answer = ({ method }, response) => {
     if (method === 'DELETE') deletions += 1;
-    const isRefused = method === 'DELETE' && deletions === 1;
-    sendJson(response, isRefused ? status : 200, { metadata: { name: 'any', uid: 'any' }, items: [] });
+    if (method === 'DELETE' && deletions === 1) fail(response);
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any' }, items: [] });
   };
   const clock = new FakeClock();
   const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
