@@ -203,12 +203,19 @@ describe('a WebSocket of channels', () => {
     ],
     [404, '', 'not-found', /cannot get pods\/attach "a"/],
     [500, 'container mcp not found in pod a', 'refused', /\(500\): container mcp not found/],
+    [302, '', 'foreign', /is there a proxy before it that wants a login\?/],
+    [
+      200,
+      '<html>log in</html>',
+      'foreign',
+      /answered with a page of HTML, .*is there a proxy before it that wants a login\?/,
+    ],
   ])('a handshake that is refused with %d', async (status, body, failure, message) => {
     await using fake = await FakeApiServer.listen();
     fake.refuseUpgrade = { status, body };
     const cluster = await new Clusters({ kubeconfig: fake.kubeconfig }).open();
     const failed = cluster.connect(ref, { protocols, incoming: [1] });
-    await expect(failed).rejects.toMatchObject({ failure, status });
+    await expect(failed).rejects.toMatchObject({ failure, status: failure === 'foreign' ? undefined : status });
     await expect(failed).rejects.toThrow(message);
   });
 

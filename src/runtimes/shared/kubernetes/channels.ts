@@ -4,7 +4,7 @@ import type WebSocket from 'ws';
 import type { Clock } from '../../../options.js';
 import type { ChannelSocket, ConnectOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { isFailure, KubernetesError, networkError, refusalError } from './kubernetes-error.js';
 import { inTime, mostStale, StaleConnection } from './request.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
 
@@ -87,10 +87,7 @@ async function handshake(
     socket.once('unexpected-response', (_request, answer: IncomingMessage) => {
       void readSome(answer).then((body) => {
         done();
-        const status = answer.statusCode ?? 0;
-        // Leads elsewhere, as to where one logs in.
-        const isForeign = status >= 300 && status < 400;
-        reject(isForeign ? foreignError(body, connection.server, 'get', ref) : answerError(status, body, 'get', ref));
+        reject(refusalError(answer.statusCode ?? 0, body, connection.server, 'get', ref));
         socket.terminate();
       });
     });

@@ -111,6 +111,17 @@ function readStatus(body: string): { readonly said: string; readonly reason?: un
   return { said: body.trim().slice(0, 300) };
 }
 
+/** The error for an answer with `status` that is not what was asked for: one below 400 leads elsewhere, as to where one logs in. */
+export function refusalError(
+  status: number,
+  body: string,
+  server: string,
+  verb: string,
+  ref: ResourceRef,
+): KubernetesError {
+  return status < 400 ? foreignError(body, server, verb, ref) : answerError(status, body, verb, ref);
+}
+
 /** The error for an answer that no API server gives: of a proxy, most likely. It is not quoted, as it may hold a Secret. */
 export function foreignError(answer: string, server: string, verb: string, ref: ResourceRef): KubernetesError {
   const came = /^\s*</.test(answer) ? 'a page of HTML' : 'what is no object of Kubernetes';

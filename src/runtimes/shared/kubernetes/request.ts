@@ -4,7 +4,7 @@ import { type Fields, isFields } from '../../../util/fields.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
 import type { Connection } from './connection.js';
-import { answerError, flawError, foreignError, isFailure, KubernetesError, networkError } from './kubernetes-error.js';
+import { flawError, foreignError, isFailure, KubernetesError, networkError, refusalError } from './kubernetes-error.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
 import { findFlaw } from './shapes.js';
 
@@ -144,9 +144,7 @@ export async function startRequest(
     if (status >= 200 && status < 300) return answer;
     const retryAfter = Number(answer.headers['retry-after']);
     const text = await readAnswer(answer, connection.server);
-    // Leads elsewhere, as to where one logs in.
-    if (status < 400) throw foreignError(text, connection.server, request.verb, ref);
-    const error = answerError(status, text, request.verb, ref);
+    const error = refusalError(status, text, connection.server, request.verb, ref);
     if (status === 429 && retryAfter >= 0 && busy < maxBusyRetries) {
       // Nothing was done: the server is busy and says when to come back.
       busy += 1;
