@@ -181,7 +181,8 @@ export class LineReader {
     this.#taker.pausing();
     if (this.#lines.overflow) {
       this.#taker.tooLong();
-    } else if (this.#lines.hasInput && !this.#paused) {
+    } else if ((this.#lines.hasInput || told) && !this.#paused) {
+      // Where nothing is left, another chunk may follow within this turn.
       this.#yield(told && !late);
     }
   }

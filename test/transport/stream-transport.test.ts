@@ -379,7 +379,10 @@ describe('receiving', () => {
     await turn();
     peer.output(line([progress(5), progress(6)]) + answer);
     await turn();
-    expect(seen).toEqual([1, 2, 'answer', 3, 4, 'answer', 5, 6, 'answer']);
+    const cut = line(progress(7));
+    for (const piece of [cut.slice(0, 9), cut.slice(9), answer]) peer.output(piece);
+    await turn();
+    expect(seen).toEqual([1, 2, 'answer', 3, 4, 'answer', 5, 6, 'answer', 7, 'answer']);
     await transport.close();
   });
 
