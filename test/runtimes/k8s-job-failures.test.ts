@@ -5,7 +5,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
 import { createGateway } from '../../src/gateway.js';
-import type { RuntimeContext } from '../../src/runtime.js';
+import type { RuntimeContext, RuntimeTransport } from '../../src/runtime.js';
 import { type K8sJobOptions, K8sJobRuntime, type K8sJobSpec } from '../../src/runtimes/k8s-job.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { CuttingProxy } from '../support/kubernetes/cutting-proxy.js';
@@ -28,17 +28,33 @@ describeWithKubernetes('k8s-job: what goes wrong', () => {
   });
   afterAll(() => namespace?.[Symbol.asyncDispose]());
 
-  /** The error of an `open()` that must fail; nothing of it is left afterwards. */
-  async function failedOpen(spec: K8sJobSpec, context: Partial<RuntimeContext> = {}): Promise<GatewayError> {
+  async function noError(transport: RuntimeTransport): Promise<never> {
+    await transport.close();
+    throw new Error('it opened');
+  }
+
+  /** What ends a transport that has just been opened. */
+  async function endOf(transport: RuntimeTransport): Promise<Error> {
+    const ended = Promise.withResolvers<Error>();
+    transport.onerror = ended.resolve;
+    await transport.start();
+    return ended.promise;
+  }
+
+  /**
+   * The error of an `open()` that must fail; nothing of it is left afterwards.
+   *
+   * @param opened - takes what it gave instead, and finds the error there
+   */
+  async function failedOpen(
+    spec: K8sJobSpec,
+    context: Partial<RuntimeContext> = {},
+    opened: (transport: RuntimeTransport) => Promise<Error> = noError,
+  ): Promise<GatewayError> {
     const runtime = new K8sJobRuntime();
     try {
-      const error = await runtime.open(spec, createRuntimeContext({ server: 'orders', ...context })).then(
-        async (transport) => {
-          await transport.close();
-          throw new Error('it opened');
-        },
-        (thrown: unknown) => thrown,
-      );
+      const opening = runtime.open(spec, createRuntimeContext({ server: 'orders', ...context }));
+      const error = await opening.then(opened, (thrown: unknown) => thrown);
       if (!GatewayError.is(error)) throw error;
       expect(error.server).toBe('orders');
       return error;
@@ -96,8 +112,9 @@ describeWithKubernetes('k8s-job: what goes wrong', () => {
   });
 
   test.concurrent('a server that ends at once: its code and what it wrote', slow, async () => {
-    const error = await failedOpen(programSpec(name, 'node', '-e', 'console.error("no database"); process.exit(9)'));
+    const program = ['node', '-e', 'console.error("no database"); process.exit(9)'] as const;
     // It may live just long enough to be attached to.
+    const error = await failedOpen(programSpec(name, ...program), {}, endOf);
     expect(error.exit).toMatchObject({ code: 9 });
     expect(error.message).toMatch(/no database/);
   });

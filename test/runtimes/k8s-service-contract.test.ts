@@ -19,10 +19,12 @@ describeWithKubernetes('k8s-service by port-forward', () => {
   });
   afterAll(() => namespace?.[Symbol.asyncDispose]());
 
-  runtimeContract(test, {
+  runtimeContract((name, body) => test(name, { timeout: 600_000 }, body), {
     // Two hundred connections at once, through an API server that shares the machine's cores with them.
     create: () => new K8sServiceRuntime({ connectTimeoutMs: 60_000 }),
     working: (args) => service(`/reference${toQuery(args)}`),
     broken: () => service('/reference', 'nobody'),
+    // One case makes five thousand requests.
+    guardMs: 180_000,
   });
 });

@@ -18,18 +18,20 @@ const slice = (more: object) => ({
   ...more,
 });
 
-/** Lists what it is given, also once all was deleted, and makes what it is asked to make. */
+/** Lists what it is given until something is deleted, and makes what it is asked to make. */
 async function listen(lists: Readonly<Record<string, unknown>>, ports: unknown = [{ port: 80 }]) {
   const fake = await FakeApiServer.listen();
   onTestFinished(() => fake[Symbol.asyncDispose]());
+  let isDeleted = false;
   fake.answer = async (request, response) => {
+    isDeleted ||= request.method === 'DELETE';
     const { pathname, searchParams } = new URL(request.url ?? '', fake.url);
     const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}');
     const kind = pathname.split('/')[pathname.startsWith('/api/') ? 5 : 6] ?? '';
     if (searchParams.has('watch')) response.writeHead(200).flushHeaders();
     else if (kind === 'services') sendJson(response, 200, { metadata: { name: 'a', uid: 'a' }, spec: { ports } });
     else if (request.method === 'GET') {
-      const item = lists[kind];
+      const item = isDeleted ? undefined : lists[kind];
       sendJson(response, 200, { metadata: { resourceVersion: '1' }, items: item === undefined ? [] : [item] });
     } else sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'made' } });
   };
