@@ -24,7 +24,7 @@ const program = (name: string) =>
   );
 const info = { name: 'test', version: '1' };
 // A guard against hanging only.
-const guardMs = 20_000;
+const guardMs = 60_000;
 
 let folder: string;
 

@@ -192,7 +192,7 @@ describe('watchCatalog() of a file', () => {
     const host = startHost('watches', [inside], [], [...unshare, ...mount]);
     cleanUps.push(async () => {
       host.child.kill('SIGKILL');
-      await host.ended(10_000);
+      await host.ended(60_000);
     });
     let last = '';
     // Seen while it is empty, it changes nothing, and the same is told again.

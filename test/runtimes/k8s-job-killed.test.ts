@@ -30,7 +30,7 @@ describeWithKubernetes('k8s-job: hosts that are killed', () => {
     expect((await host.lines.next()).value, host.stderr()).toBe('open');
     expect(await quiet.list('Job', managed, 'batch/v1')).toHaveLength(1);
     host.child.kill('SIGKILL');
-    await host.ended(10_000);
+    await host.ended(60_000);
     await eventually(
       'the end of its Job and Secret',
       async () => {
@@ -65,7 +65,7 @@ describeWithKubernetes('k8s-job: hosts that are killed', () => {
       await new Promise((resolve) => setTimeout(resolve, Math.random() * longestMs));
       host.child.kill('SIGKILL');
       phases.push(phase);
-      await host.ended(10_000);
+      await host.ended(60_000);
     };
     for (let done = 0; done < kills; done += atOnce) {
       await Promise.all(Array.from({ length: Math.min(atOnce, kills - done) }, (_, index) => killOne(done + index)));

@@ -15,7 +15,7 @@ import { nodeTrees, shellTrees } from '../support/trees.js';
 
 const trees = { ...shellTrees, ...nodeTrees };
 // A guard against hanging: a guardian itself waits for five seconds.
-const guardMs = 30_000;
+const guardMs = 120_000;
 const quick = { stdin: '300ms', sigterm: '300ms', sigkill: '5s' };
 
 async function open(spec: LocalProcessSpec, tag: string) {
@@ -220,7 +220,7 @@ describe('a host that is killed by SIGKILL', () => {
       await host.lines.next();
       await sleep(random() * longestMs);
       host.child.kill('SIGKILL');
-      expect(await host.ended(30_000)).toBe('SIGKILL');
+      expect(await host.ended(60_000)).toBe('SIGKILL');
     };
     let seen = 0;
     // On a busy machine none may come to start a server: then others follow, which get more time.
@@ -240,7 +240,7 @@ describe('a host that is killed by SIGKILL', () => {
     const host = startHost('unnoted', [tag]);
     await host.lines.next();
     host.child.kill('SIGKILL');
-    await host.ended(20_000);
+    await host.ended(60_000);
     expect(livingWithTag(tag).length).toBeGreaterThan(0);
     expect(await untilLiving(tag, (living) => living === 0, guardMs)).toEqual([]);
   });
@@ -248,7 +248,7 @@ describe('a host that is killed by SIGKILL', () => {
 
 describe('a host', () => {
   const clean = async (host: Host) => {
-    const code = await host.ended(20_000);
+    const code = await host.ended(60_000);
     expect(host.stderr()).toBe('');
     expect(code).toBe(0);
   };

@@ -7,5 +7,6 @@ describe('local-process', () => {
     create: () => new LocalProcessRuntime(),
     working: (args) => ({ command: process.execPath, args: [referenceServerPath(), ...args] }),
     broken: () => ({ command: 'no-such-program' }),
+    guardMs: 120_000,
   });
 });

@@ -22,6 +22,7 @@ describe('remote-sse over Streamable HTTP', () => {
     create: () => new RemoteSseRuntime(),
     working: async (args) => ({ url: `${await origin(listenStreamable)}/mcp${toQuery(args)}` }),
     broken: async () => ({ url: `${await nowhere(listenStreamable)}/mcp` }),
+    guardMs: 120_000,
   });
 });
 
@@ -30,5 +31,6 @@ describe('remote-sse over HTTP+SSE', () => {
     create: () => new RemoteSseRuntime(),
     working: async (args) => ({ url: `${await origin(listenLegacy)}/sse${toQuery(args)}`, transport: 'sse' as const }),
     broken: async () => ({ url: `${await nowhere(listenLegacy)}/sse`, transport: 'sse' as const }),
+    guardMs: 120_000,
   });
 });

@@ -33,7 +33,7 @@ export async function containersOf(gatewayId: string): Promise<string[]> {
 }
 
 /** The containers of a gateway once there are `count` of them, or those that there are when `ms` have gone by. */
-export async function untilContainers(gatewayId: string, count: number, ms = 30_000): Promise<string[]> {
+export async function untilContainers(gatewayId: string, count: number, ms = 120_000): Promise<string[]> {
   const end = Date.now() + ms;
   for (;;) {
     const ids = await containersOf(gatewayId);

@@ -59,7 +59,7 @@ test.each<[string, (fake: FakeApiServer) => RuntimeFactory, object, Record<strin
     const fake = await listen(lists, ports);
     const runtime = create(fake);
     onTestFinished(() => runtime.close?.());
-    const signal = AbortSignal.timeout(8_000);
+    const signal = AbortSignal.timeout(60_000);
     const error = await runtime
       .open(spec, createRuntimeContext({ server: 'orders', signal }))
       .catch((thrown) => thrown);

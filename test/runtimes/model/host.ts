@@ -87,7 +87,7 @@ export class Host<Spec> {
 
   async check(spec: Spec): Promise<void> {
     const { judge, runtime } = this.#options;
-    const context = this.#context('check', AbortSignal.timeout(20_000));
+    const context = this.#context('check', AbortSignal.timeout(60_000));
     await runtime.check?.(spec, context).catch((error: unknown) => {
       if (!context.signal.aborted) judge.problem(`check() rejected: ${String(error)}`);
     });

@@ -2,7 +2,7 @@ import { type FakeClock, settle } from '../../support/fake-clock.js';
 import type { Play } from './play.js';
 
 /** Far longer than anything takes. */
-const guardMs = 20_000;
+const guardMs = 60_000;
 
 /** How a schedule waits: for what is on the network, for time that stands still otherwise, for what is to come. */
 export class Pace {
