@@ -121,5 +121,5 @@ test('the MCP Inspector without a token is not let in', async () => {
 
 test('hosts on stdio leave nothing behind when the Inspector is done', async () => {
   expect(await inspect('stdio', '--method', 'tools/list')).toMatchObject({ code: 0 });
-  expect(await untilLiving(tag, (count) => count === 0, 20_000)).toEqual([]);
+  expect(await untilLiving(tag, (count) => count === 0, 60_000)).toEqual([]);
 });

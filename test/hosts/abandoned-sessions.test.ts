@@ -38,12 +38,12 @@ test.each(transportKinds)(
       await Promise.all(Array.from({ length: perWave }, () => client.useOnce()));
       expect(host.sessionCount).toBe(perWave);
       expect(instances()).toBe(perWave);
-      await vi.waitFor(() => expect(host.openRequests).toBe(0), { timeout: 20_000 });
+      await vi.waitFor(() => expect(host.openRequests).toBe(0), { timeout: 60_000 });
       await settle();
       await clock.advance(300_000);
       expect(host.sessionCount).toBe(0);
       expect(clock.waiting).toBe(0);
-      await vi.waitFor(() => expect(instances()).toBe(0), { timeout: 20_000 });
+      await vi.waitFor(() => expect(instances()).toBe(0), { timeout: 60_000 });
       collectGarbage();
       used.push(process.memoryUsage().heapUsed);
     }

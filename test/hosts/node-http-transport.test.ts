@@ -51,7 +51,7 @@ type Session = Awaited<ReturnType<typeof createSession>>;
 
 const request = (id: string | number, method = 'tools/call') => ({ jsonrpc: '2.0' as const, id, method });
 const answerFor = (id: string | number, result = {}) => ({ jsonrpc: '2.0' as const, id, result });
-const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000 });
+const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 60_000 });
 
 /** Sends a body, and waits until the session has got so many messages. */
 async function post({ host, session, received }: Session, body: unknown, messages = received.length + 1) {

@@ -20,7 +20,7 @@ const serveFixture: Serve = (transport) => createConformanceServer().connect(tra
 const ping = { jsonrpc: '2.0', id: 2, method: 'ping' };
 
 /** Waits until `condition` holds: what a closed socket leads to has no event that a client could see. */
-const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 20_000 });
+const until = (condition: () => boolean) => vi.waitFor(() => expect(condition()).toBe(true), { timeout: 60_000 });
 
 /** Waits until all but so many requests have come to their end on the side of the host. */
 async function quiet(host: HttpHost, but = 0): Promise<void> {

@@ -184,6 +184,6 @@ test.each(Object.keys(ways))(
     await gateway.close({ graceMs: 0 });
     callers.flat().forEach(expectOneAnswerEach);
     expect(new Set(exits).size).toBe(rounds * lanes);
-    expect(await untilLiving(tag, (living) => living === 0, 30_000)).toEqual([]);
+    expect(await untilLiving(tag, (living) => living === 0, 60_000)).toEqual([]);
   },
 );

@@ -52,7 +52,7 @@ test('a server that never speaks, and ends too slowly to be started afresh in ti
   await client.connect(gateway.connect());
   await expect(client.callTool({ name: 's__x' })).rejects.toMatchObject({ data: { code: 'START_TIMEOUT' } });
   const failed = { phase: 'failed', lastError: { code: 'START_TIMEOUT' }, instances: [] };
-  await expect.poll(() => gateway.status('s'), { timeout: 5_000 }).toMatchObject(failed);
+  await expect.poll(() => gateway.status('s'), { timeout: 60_000 }).toMatchObject(failed);
   await client.close();
 });
 

@@ -88,8 +88,8 @@ test('docker: a stop whose wait for the end of the container is cut has its grac
   const closed = peer.close();
   await setImmediate();
   engine.cutWait();
-  await expect.poll(() => engine.calls.filter((call) => call === 'wait'), { timeout: 20_000 }).toHaveLength(2);
-  await expect.poll(() => engine.calls, { timeout: 20_000 }).toContain('stop');
+  await expect.poll(() => engine.calls.filter((call) => call === 'wait'), { timeout: 60_000 }).toHaveLength(2);
+  await expect.poll(() => engine.calls, { timeout: 60_000 }).toContain('stop');
   engine.endServer({ StatusCode: 0 });
   await closed;
   expect(engine.removals).toBe(0);
@@ -139,12 +139,12 @@ test('docker: close() ends the search for an engine that never answers', async (
   engine.pings = false;
   const abort = new AbortController();
   const opening = engine.runtime.open({ image: 'image' }, createRuntimeContext({ signal: abort.signal }));
-  await expect.poll(() => engine.calls, { timeout: 20_000 }).toEqual(['_ping']);
+  await expect.poll(() => engine.calls, { timeout: 60_000 }).toEqual(['_ping']);
   abort.abort(new Error('enough'));
   await expect(opening).rejects.toThrow('enough');
   await engine.runtime.close();
   // Long before it would be given up.
-  await expect.poll(() => engine.connections(), { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => engine.connections(), { timeout: 20_000 }).toBe(0);
 });
 
 test('docker: an answer that is still on its way when a far engine tells of the end of its server is delivered', async () => {

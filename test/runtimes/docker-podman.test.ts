@@ -76,7 +76,7 @@ describeWithPodman('docker: Podman as the engine', () => {
     expect(await countOf(gatewayId)).toBe(1);
     host.child.kill('SIGKILL');
     await once(host.child, 'exit');
-    await expect.poll(() => countOf(gatewayId), { timeout: 30_000 }).toBe(0);
+    await expect.poll(() => countOf(gatewayId), { timeout: 60_000 }).toBe(0);
   });
 
   test.each([

@@ -76,7 +76,7 @@ describeWithDocker('docker: an engine that goes away', () => {
       await engine.up();
       // It is removed by whichever try comes first now, beside the next start at the latest.
       const next = await connect();
-      await expect.poll(() => containers().includes(id) || isAlive(pid), { timeout: 30_000 }).toBe(false);
+      await expect.poll(() => containers().includes(id) || isAlive(pid), { timeout: 60_000 }).toBe(false);
       expect(containers()).toHaveLength(1);
       await next.client.close();
       await gateway.close();

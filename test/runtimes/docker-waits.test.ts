@@ -32,9 +32,9 @@ describeWithDocker('docker: a proxy that cuts the wait for the end of a containe
     await peer.start();
     for (let cuts = 1; cuts <= 3; cuts += 1) {
       waits.at(-1)?.destroy();
-      await expect.poll(() => waits.length, { timeout: 20_000 }).toBe(cuts + 1);
+      await expect.poll(() => waits.length, { timeout: 60_000 }).toBe(cuts + 1);
       await peer.transport.send({ ...question, id: cuts });
-      await expect.poll(() => peer.messages.length, { timeout: 20_000 }).toBe(cuts);
+      await expect.poll(() => peer.messages.length, { timeout: 60_000 }).toBe(cuts);
     }
     await peer.transport.send(end);
     expect(await peer.ended()).toMatchObject({ code: 'SERVER_EXITED', exit: { code: 7 } });

@@ -18,7 +18,7 @@ test('in the cluster, an API server that does not answer leaves the rest to DNS 
         /cannot look up the port "http" .*did not answer within 10 s.*name its number instead/,
       ),
     ]);
-    expect(performance.now() - begin).toBeLessThan(15_000);
+    expect(performance.now() - begin).toBeLessThan(50_000);
   } finally {
     await runtime.close();
   }

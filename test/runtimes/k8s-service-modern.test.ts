@@ -454,6 +454,6 @@ test('a port-forward that the API server does not answer ends with close() of th
   await asked;
   await gateway.close({ graceMs: 0 });
   // Less than a connection may take to come about.
-  await eventually('the end of all connections', async () => cluster.api.connections === 0 || undefined, 3_000);
+  await eventually('the end of all connections', async () => cluster.api.connections === 0 || undefined, 8_000);
   await calls;
 });

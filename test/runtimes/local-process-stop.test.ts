@@ -34,7 +34,7 @@ describe.concurrent('close() leaves nobody of', () => {
         closes += 1;
         expect(livingWithTag(tag)).toEqual([]);
       };
-      expect((await untilLiving(tag, (living) => living > 0, 20_000)).length).toBeGreaterThan(0);
+      expect((await untilLiving(tag, (living) => living > 0, 60_000)).length).toBeGreaterThan(0);
       await transport.start();
       await Promise.all([transport.close(), transport.close()]);
       await transport.close();
@@ -108,7 +108,7 @@ async function stopSlowly(): Promise<{ failure: unknown; closes: number }> {
     () => undefined,
     (error: unknown) => error,
   );
-  expect(await untilLiving(tag, (living) => living === 0, 20_000)).toEqual([]);
+  expect(await untilLiving(tag, (living) => living === 0, 60_000)).toEqual([]);
   await runtime.close();
   return { failure, closes };
 }

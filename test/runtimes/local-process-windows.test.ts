@@ -32,7 +32,7 @@ afterAll(async () => {
 test('a command that the command processor does not find ends at once, with what that said', async () => {
   const runtime = new LocalProcessRuntime();
   const context = createRuntimeContext({ baseDir: folder });
-  const peer = new Peer(await runtime.open({ command: 'no-such-program' }, context), 20_000);
+  const peer = new Peer(await runtime.open({ command: 'no-such-program' }, context), 60_000);
   await peer.start();
   const error = await peer.ended();
   expect(error).toMatchObject({ code: 'SERVER_EXITED', exit: { code: 1 }, message: expect.stringContaining(said) });

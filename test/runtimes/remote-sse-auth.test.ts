@@ -337,7 +337,7 @@ describe('what no caller has asked for', () => {
   async function open(host: OAuthHost, provider: MemoryProvider) {
     const runtime = new RemoteSseRuntime({ authProvider: () => provider });
     const transport = await runtime.open({ url: host.url, transport: 'streamable-http' }, createRuntimeContext());
-    const peer = new Peer(transport, 20_000);
+    const peer = new Peer(transport, 60_000);
     await peer.begin();
     return {
       peer,
@@ -393,7 +393,7 @@ describe('what no caller has asked for', () => {
     await client.connect(gateway.connect());
     expect(await call(client, 'remote__whoami')).toBe('ada');
     expire(host, provider);
-    await vi.waitFor(() => expect(host.counts.get('refused') ?? 0).toBeGreaterThan(6), 20_000);
+    await vi.waitFor(() => expect(host.counts.get('refused') ?? 0).toBeGreaterThan(6), 60_000);
     expect(events.filter(({ type }) => type === 'phase').at(-1)).toMatchObject({ to: 'ready' });
     expect(gateway.status('remote')).toMatchObject({ phase: 'ready', restarts: 0 });
     expect(provider.asked).toBe(1);

@@ -93,7 +93,7 @@ describe('a server that keeps its connections and answers nothing any more', () 
       await using host = await listenScripted(state.script);
       const runtime = new RemoteSseRuntime();
       const transport = await runtime.open({ url: host.url }, createRuntimeContext());
-      const peer = new Peer(transport, 20_000);
+      const peer = new Peer(transport, 60_000);
       try {
         if (when === 'before it') await peer.start();
         else await peer.begin();
@@ -129,7 +129,7 @@ describe('a server that keeps its connections and answers nothing any more', () 
       { clock, env: {} },
     );
     const transport = gateway.connect();
-    const peer = new Peer(transport as never, 20_000);
+    const peer = new Peer(transport as never, 60_000);
     await peer.begin();
     expect(await peer.request('tools/call', { name: 'vendor__search' })).toHaveProperty('result');
     state.deaf = true;

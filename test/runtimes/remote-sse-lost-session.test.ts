@@ -303,7 +303,7 @@ test('what a shared session would not take gets to the next one also where it is
   setup.forget();
   await caller.send({ id: 'cancelled', method: 'tools/call', params: { name: 'a__cancelled' } });
   const second = caller.result('tools/call', { name: 'a__second' });
-  await vi.waitFor(() => expect(held).toHaveLength(2));
+  await vi.waitFor(() => expect(held).toHaveLength(2), { timeout: 60_000 });
   // The end of the session waits for 2 s to learn whether the server has got this one.
   await caller.send({ method: 'notifications/cancelled', params: { requestId: 'cancelled' } });
   await sleep(1_000);
@@ -369,7 +369,7 @@ describe.each([
       expect(await one.error('tools/call', params('second'))).toMatchObject({
         data: { code: 'SESSION_LOST', delivered: false },
       });
-      await vi.waitFor(() => expect(one.closed).toBe(1));
+      await vi.waitFor(() => expect(one.closed).toBe(1), { timeout: 60_000 });
       expect(setup.ran).toEqual(['first']);
       expect(setup.host.count('initialize')).toBe(1);
     },

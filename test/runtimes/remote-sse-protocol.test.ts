@@ -12,7 +12,7 @@ async function open(url: string, clock?: FakeClock, options: RemoteSseOptions = 
   const runtime = new RemoteSseRuntime(options);
   const context = createRuntimeContext({ server: 'vendor', ...(clock && { clock }) });
   const transport = await runtime.open({ url, transport: 'streamable-http' }, context);
-  const peer = new Peer(transport, 20_000);
+  const peer = new Peer(transport, 60_000);
   await peer.begin();
   return {
     peer,
@@ -525,7 +525,7 @@ test('messages that an older server refuses at once lead to one stream of HTTP+S
   });
   const runtime = new RemoteSseRuntime();
   const transport = await runtime.open({ url: host.url }, createRuntimeContext({ server: 'vendor' }));
-  const peer = new Peer(transport, 20_000);
+  const peer = new Peer(transport, 60_000);
   await peer.start();
   expect(await Promise.all(['a', 'b', 'c'].map((name) => peer.call(name)))).toEqual(['a', 'b', 'c']);
   expect(await peer.call('d')).toBe('d');

@@ -36,7 +36,7 @@ describe('nothing that a caller sends', () => {
     for (const [id, method] of methods.entries()) {
       await peer.send({ jsonrpc: '2.0', id, method, params });
     }
-    await expect.poll(() => started.length, { timeout: 30_000 }).toBeGreaterThan(0);
+    await expect.poll(() => started.length, { timeout: 60_000 }).toBeGreaterThan(0);
     await peer.close();
     expect(started.join('\n')).not.toContain(canary);
   });

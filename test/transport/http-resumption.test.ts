@@ -19,7 +19,7 @@ async function connect(host: ScriptedHost, clock = new FakeClock(), options: Rem
   const runtime = new RemoteSseRuntime(options);
   const context = createRuntimeContext({ server: 'vendor', clock });
   const transport = await runtime.open({ url: host.url, transport: 'streamable-http' }, context);
-  const peer = new Peer(transport, 20_000);
+  const peer = new Peer(transport, 60_000);
   await peer.begin();
   return {
     clock,

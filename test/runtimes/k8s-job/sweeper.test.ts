@@ -47,7 +47,7 @@ async function sweep() {
     sendJson(response, 200, { metadata: {}, items });
   };
   // It waits for the next one.
-  const endOfLook = () => eventually('the end of a look', async () => clock.waiting === 1 || undefined, 20_000);
+  const endOfLook = () => eventually('the end of a look', async () => clock.waiting === 1 || undefined);
   sweeper.start();
   await endOfLook();
   return {

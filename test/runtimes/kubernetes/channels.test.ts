@@ -40,8 +40,7 @@ async function connected(protocol: string, use: (scene: Scene) => Promise<void>,
 }
 
 const frame = (channel: number, text: string) => Buffer.concat([Buffer.of(channel), Buffer.from(text)]);
-const until = (what: string, condition: () => boolean) =>
-  eventually(what, async () => condition() || undefined, 20_000);
+const until = (what: string, condition: () => boolean) => eventually(what, async () => condition() || undefined);
 
 describe('a WebSocket of channels', () => {
   test('bytes go to their channels, and empty messages nowhere', () =>

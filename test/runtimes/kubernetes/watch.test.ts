@@ -66,7 +66,7 @@ class Watched implements AsyncDisposable {
   }
 
   until(what: string, condition: (watched: Watched) => boolean): Promise<true> {
-    return eventually(what, async () => (condition(this) ? true : undefined), 20_000);
+    return eventually(what, async () => (condition(this) ? true : undefined));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -37,7 +37,7 @@ async function connect(url: string, more: Partial<HttpTransportOptions> = {}) {
     headersTimeoutMs: 20_000,
     ...more,
   });
-  const peer = new Peer(transport, 20_000);
+  const peer = new Peer(transport, 60_000);
   return {
     clock,
     transport,
