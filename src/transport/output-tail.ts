@@ -63,10 +63,9 @@ export class OptionalReadable extends Readable {
 
   override _read(): void {}
 
-  /** Passes `chunk` on when somebody reads. */
+  /** Passes `chunk` on when somebody reads, or holds it up: a pipe does so whenever it leads to something slower. */
   offer(chunk: Buffer): void {
-    const read = this.readableFlowing === true || this.listenerCount('readable') > 0;
-    if (read && !this.#isFinished && this.readableLength < lookAheadBytes) {
+    if (this.readableFlowing !== null && !this.#isFinished && this.readableLength < lookAheadBytes) {
       this.push(chunk);
     }
   }
@@ -75,8 +74,9 @@ export class OptionalReadable extends Readable {
   finish(): void {
     this.#isFinished = true;
     this.push(null);
-    if (this.readableFlowing !== true && this.listenerCount('readable') === 0) {
-      this.destroy();
+    if (this.readableFlowing === null) {
+      // Comes to its end all the same, which is what somebody finds who looks at it later.
+      this.resume();
     }
   }
 }
