@@ -151,25 +151,34 @@ export class StreamTransport implements RuntimeTransport {
       deliver(this, value, part && withPart(undefined, part));
       return isProgress(value);
     }
-    // Revision 2025-03-26 lets a server answer in batches.
-    let clean = Array.isArray(value);
-    let told = false;
-    for (const message of Array.isArray(value) ? value : []) {
-      if (!isJsonRpcMessage(message)) {
-        clean = false;
-      } else if (this.#ending === undefined) {
-        this.#firstWords = undefined;
-        deliver(this, message);
-        told ||= isProgress(message);
-      }
+    // Revision 2025-03-26 lets a server answer in batches, in any order.
+    const batch: readonly unknown[] = Array.isArray(value) ? value : [];
+    const messages = batch.filter(isJsonRpcMessage);
+    const told = messages.filter(isProgress);
+    if (messages.length > 0) {
+      this.#firstWords = undefined;
     }
-    if (!clean) {
+    if (told.length === 0) {
+      this.#deliverAll(messages);
+    } else {
+      this.#deliverAll(told);
+      queueMicrotask(() => this.#deliverAll(messages.filter((message) => !isProgress(message))));
+    }
+    if (!Array.isArray(value) || messages.length < batch.length) {
       this.#noise.lines += 1;
       this.#noise.characters += text.length;
       this.#keepWords(line);
     }
-    return told;
+    return told.length > 0;
   };
+
+  #deliverAll(messages: readonly JSONRPCMessage[]): void {
+    for (const message of messages) {
+      if (this.#ending === undefined) {
+        deliver(this, message);
+      }
+    }
+  }
 
   /** As it came: a secret of several lines is found by them all. */
   #keepWords(line: string): void {

@@ -386,6 +386,28 @@ describe('receiving', () => {
     await transport.close();
   });
 
+  test('progress is looked at before the answers in its batch, and what follows the batch comes after them', async () => {
+    const { peer, transport, closed } = await start();
+    const seen: unknown[] = [];
+    transport.onmessage = (message) => {
+      // As the clients of both SDKs do it.
+      if ('method' in message) queueMicrotask(() => seen.push(message.params?.progress));
+      else seen.push(message.id);
+      if ('id' in message && message.id === 'last') void transport.close();
+    };
+    const progress = (n: number) => ({ method: 'notifications/progress', params: { progressToken: 1, progress: n } });
+    const answer = (id: string) => ({ id, result: {} });
+    const line = (...messages: object[]) => {
+      const batch = messages.map((message) => ({ jsonrpc: '2.0', ...message }));
+      return `${JSON.stringify(batch.length === 1 ? batch[0] : batch)}\n`;
+    };
+    peer.stdout.write(line(progress(1), answer('a'), progress(2), answer('b')) + line(answer('c')));
+    await turn();
+    peer.stdout.write(line(progress(3), answer('last'), answer('never')));
+    await closed;
+    expect(seen).toEqual([1, 2, 'a', 'b', 'c', 3, 'last']);
+  });
+
   test('pause() right after start() holds: what the peer writes waits in its pipe', async () => {
     const { peer, transport, messages, closed } = await start();
     transport.pause();
