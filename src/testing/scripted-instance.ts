@@ -10,6 +10,7 @@ import {
   type RequestId,
   type Transport,
 } from '../sdk.js';
+import { Timers } from '../util/timers.js';
 import { answerAsScripted } from './scripted-answers.js';
 import { hold, type Json, ScriptedError, type ScriptedServer } from './scripted-server.js';
 
@@ -26,10 +27,12 @@ export class ScriptedInstance implements Transport {
   readonly context: RuntimeContext;
   /** What the gateway has sent, in order. */
   readonly received: JSONRPCMessage[] = [];
+  readonly #delays: Timers;
 
   constructor(server: ScriptedServer, context: RuntimeContext) {
     this.server = server;
     this.context = context;
+    this.#delays = new Timers(context.clock);
   }
 
   /** The requests of a method that came. */
@@ -96,30 +99,35 @@ export class ScriptedInstance implements Transport {
     }
   }
 
-  /** Resolves after `ms` milliseconds of the gateway's clock. */
+  /** Resolves after `ms` milliseconds of the gateway's clock; never once the instance has ended. */
   delay(ms: number): Promise<void> {
-    return new Promise((resolve) => this.context.clock.setTimeout(resolve, ms));
+    return new Promise((resolve) => this.closed || this.#delays.start(resolve, ms));
   }
 
   /** Ends as a crashed process does. */
   die(code = 1): void {
     if (!this.closed) {
-      this.closed = true;
       const exit = { code, stderrTail: '' };
-      this.onerror?.(
+      this.#end(
         new GatewayError('SERVER_EXITED', `the server exited with code ${code}`, { server: this.context.server, exit }),
       );
-      this.onclose?.();
-      this.server.changed();
     }
   }
 
   async close(): Promise<void> {
     if (!this.closed) {
-      this.closed = true;
-      this.onclose?.();
-      this.server.changed();
+      this.#end();
     }
+  }
+
+  #end(reason?: GatewayError): void {
+    this.closed = true;
+    this.#delays.endAll();
+    if (reason !== undefined) {
+      this.onerror?.(reason);
+    }
+    this.onclose?.();
+    this.server.changed();
   }
 
   async #handle(request: JSONRPCRequest): Promise<void> {

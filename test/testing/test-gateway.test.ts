@@ -1,5 +1,5 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createClock } from '../../docs/examples/getting-started/clock.js';
 import { createTestGateway, hold, ScriptedError, ScriptedServer } from '../../src/testing/index.js';
 import { settle } from '../support/fake-clock.js';
@@ -69,6 +69,41 @@ describe('a test gateway', () => {
     await t.clock.advance(1_000);
     expect(await line.received({ id: 1 })).toMatchObject({ result: { content: [{ text: 'at last' }] } });
   });
+
+  test.each(['dies', 'is closed with its gateway'])(
+    'what a script waits for is over when its server %s',
+    async (how) => {
+      await using t = createTestGateway({
+        a: {
+          tools: [
+            {
+              name: 'tick',
+              call: async (_, instance) => {
+                for (;;) {
+                  await instance.delay(60_000);
+                  instance.notify('notifications/tick');
+                }
+              },
+            },
+          ],
+        },
+      });
+      const line = t.connect('a');
+      await line.start();
+      await line.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'tick' } });
+      const { instance } = await t.server('a').request('tools/call');
+      await t.clock.advance(60_000);
+      await line.received({ method: 'notifications/tick' });
+      if (how === 'dies') {
+        instance.die();
+        const late = vi.fn();
+        void instance.delay(1).then(late);
+        await t.clock.advance(60_000);
+        expect(late).not.toHaveBeenCalled();
+        expect(t.clock.waiting).toBe(0);
+      }
+    },
+  );
 
   test('real time has no clock to move', async () => {
     await using t = createTestGateway({ a: {} }, { time: 'real' });
