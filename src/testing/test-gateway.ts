@@ -113,11 +113,11 @@ export function createTestGateway(
       return server;
     },
     async [Symbol.asyncDispose]() {
-      const closing = gateway.close({ graceMs: 0 });
+      const closing = within(gateway.close({ graceMs: 0 }), guardMs, 'the gateway did not close');
       if (time === 'fake') {
         await passTimeUntil(closing, fake);
       }
-      await within(closing, guardMs, 'the gateway did not close');
+      await closing;
       throwLeft([...scripted], clock.waiting);
     },
   };

@@ -1,6 +1,7 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test, vi } from 'vitest';
 import { createClock } from '../../docs/examples/getting-started/clock.js';
+import { InProcessRuntime, type InProcessSpec, type RuntimeContext } from '../../src/index.js';
 import { createTestGateway, hold, ScriptedError, ScriptedServer } from '../../src/testing/index.js';
 import { settle } from '../support/fake-clock.js';
 
@@ -250,6 +251,23 @@ describe('a test gateway', () => {
       );
       const line = t.connect('a');
       await line.start();
+      await expect(t[Symbol.asyncDispose]()).rejects.toThrow('the gateway did not close: not within 200 ms');
+    });
+
+    test('when closing takes longer than the guard while timers of a runtime go on', async () => {
+      class Stuck extends InProcessRuntime {
+        override open(spec: InProcessSpec, context: RuntimeContext) {
+          const tick = () => context.clock.setTimeout(tick, 1_000);
+          tick();
+          return super.open(spec, context);
+        }
+
+        close(): Promise<void> {
+          return new Promise(() => {});
+        }
+      }
+      const t = createTestGateway({ a: {} }, { guardMs: 200, runtimes: [new Stuck()] });
+      await t.connect('a').start();
       await expect(t[Symbol.asyncDispose]()).rejects.toThrow('the gateway did not close: not within 200 ms');
     });
   });
