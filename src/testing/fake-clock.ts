@@ -1,4 +1,5 @@
 import type { Clock } from '../options.js';
+import { setImmediate } from '../util/immediate.js';
 
 interface Timer {
   readonly at: number;

@@ -1,5 +1,9 @@
 import { AssertionError } from 'node:assert';
+import timers from 'node:timers';
 import { setImmediate } from 'node:timers/promises';
+
+// Node's own, also where a test has put fake timers in the place of the global ones: a guard has to do with no time of theirs.
+const { clearTimeout, setTimeout } = timers;
 
 /** Settles like `promise`, or fails when that takes longer than `ms`: a guard against hanging, not a measure of speed. */
 export function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {

@@ -106,6 +106,24 @@ describe('a test gateway', () => {
     },
   );
 
+  test('fake timers of a runner neither stop its clock nor let the time of its guards go by', async () => {
+    vi.useFakeTimers();
+    try {
+      await using t = createTestGateway({ a: { tools: [{ name: 'go', call: () => hold }] } });
+      const line = t.connect('a');
+      await line.start();
+      await line.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'go' } });
+      const { instance, request } = await t.server('a').request('tools/call');
+      await t.clock.advance(1_000);
+      const answer = line.received({ id: 1 });
+      vi.advanceTimersByTime(60_000);
+      instance.answer(request, { content: [] });
+      expect(await answer).toMatchObject({ result: { content: [] } });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('real time has no clock to move', async () => {
     await using t = createTestGateway({ a: {} }, { time: 'real' });
     expect(() => t.clock).toThrow('there is no clock to move');
