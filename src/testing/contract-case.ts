@@ -19,7 +19,7 @@ export interface RuntimeContractOptions<Spec> {
   broken(): Spec | Promise<Spec>;
   /**
    * How long a case waits for one thing before it fails: a guard against hanging. The runner's own time limit must be
-   * longer.
+   * more than twice as long: a case that has failed waits once more, for the end of its servers.
    *
    * @default 30_000
    */
