@@ -210,6 +210,22 @@ describe('gateway.fetch', () => {
     await expect(body?.getReader().read()).rejects.toThrow('unread');
   });
 
+  test('keeps nothing of a client that it gives up as it keeps the stream alive', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    const answered = setup.gateway.fetch(post('tools/call', { name: 'one__go' }), me);
+    const { instance } = await setup.server('one').request('tools/call');
+    const data = 'x'.repeat(1024 * 1024);
+    for (let count = 0; count < 17; count += 1) instance.notify('notifications/vendor/thing', { data });
+    const { body } = await answered;
+    await settle();
+    expect(instance.notifications('notifications/cancelled')).toEqual([]);
+    await setup.clock.advance(15_000);
+    while (instance.notifications('notifications/cancelled').length === 0) await setup.server('one').change();
+    await expect(body?.getReader().read()).rejects.toThrow('unread');
+    await setup.gateway.close();
+    expect(setup.clock.waiting).toBe(0);
+  });
+
   test('answers with more than 16 MiB behind events that the client is about to read', async () => {
     await using setup = setUp(
       { one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } },

@@ -159,8 +159,9 @@ class EventStream {
 
   #keepAlive(): void {
     this.#timer = this.#clock.setTimeout(() => {
-      this.#write(': still here\n\n');
+      // Before it is written: that may find out that the client does not read, which ends the stream.
       this.#keepAlive();
+      this.#write(': still here\n\n');
     }, keepAliveMs);
   }
 
