@@ -110,9 +110,12 @@ function messageOfError(body: string): string | undefined {
   }
 }
 
-/** `text/html` of `Text/HTML; charset=utf-8`. */
+/** `text/html` of `Text/HTML; charset=utf-8`. Of several, as where a proxy adds one, the first. */
 export function mediaType(contentType: string | undefined): string {
-  return (contentType ?? '').replace(/;.*/s, '').trim().toLowerCase();
+  return (contentType ?? '')
+    .replace(/[;,].*/s, '')
+    .trim()
+    .toLowerCase();
 }
 
 /** Whether a stream of events was asked for, and this is one. */

@@ -357,6 +357,21 @@ describe('what is sent', () => {
     },
   );
 
+  test.each(['text/event-stream', 'application/json'])('an answer whose content type comes twice is one of %s', async (type) => {
+    await using host = await listenScripted((asked) => {
+      if (!isA('tools/call')(asked)) return false;
+      const answer = textResult(asked.message?.id, 'found');
+      // As by a proxy that adds a header which the server has set already.
+      asked.response.writeHead(200, ['content-type', type, 'content-type', type]);
+      asked.response.end(type === 'application/json' ? JSON.stringify(answer) : event(answer));
+    });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect(await outcome(t.transport.send(call(1)))).toBe('sent');
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toMatchObject([{ id: 1, result: { content: [{ text: 'found' }] } }]);
+  });
+
   test('progress is looked at before the answer behind it, and the end of its stream comes last', async () => {
     await using host = await listenScripted((asked) => {
       if (asked.message?.method !== 'tools/call') return false;
