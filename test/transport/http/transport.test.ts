@@ -372,6 +372,19 @@ describe('what is sent', () => {
     expect(t.peer.messages).toMatchObject([{ id: 1, result: { content: [{ text: 'found' }] } }]);
   });
 
+  test('an error that comes with its status and a byte order mark reaches its caller', async () => {
+    await using host = await listenScripted((asked) => {
+      if (!isA('tools/call')(asked)) return false;
+      const answer = { jsonrpc: '2.0', id: asked.message?.id, error: { code: -32602, message: 'no such tool' } };
+      asked.response.writeHead(400, { 'content-type': 'application/json' }).end(`\ufeff${JSON.stringify(answer)}`);
+    });
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    expect(await outcome(t.transport.send(call(1)))).toBe('sent');
+    await until(() => t.peer.messages.length > 0);
+    expect(t.peer.messages).toMatchObject([{ id: 1, error: { code: -32602 } }]);
+  });
+
   test('progress is looked at before the answer behind it, and the end of its stream comes last', async () => {
     await using host = await listenScripted((asked) => {
       if (asked.message?.method !== 'tools/call') return false;
