@@ -24,7 +24,8 @@ export function findMirroringProblem(inputSchema: unknown): string | undefined {
   const seen = new Set<string>();
   for (const annotation of annotations(inputSchema, [], 0)) {
     const problem = problemOf(annotation);
-    const name = String(annotation.header).toLowerCase();
+    // What a server writes there may have no text.
+    const name = problem === undefined ? String(annotation.header).toLowerCase() : '';
     if (problem !== undefined || seen.has(name)) {
       return `x-mcp-header ${JSON.stringify(annotation.header)} ${problem ?? 'stands there twice'}`;
     }

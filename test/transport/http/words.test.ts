@@ -178,6 +178,7 @@ describe('headers of the stateless era', () => {
     ['no schema', undefined, undefined],
     ['no name', { properties: { region: asks('string', '') } }, 'is no name of a header'],
     ['no text', { properties: { region: asks('string', 7) } }, 'is no name of a header'],
+    ['what has no text', { properties: { region: asks('string', { toString: 'Region' }) } }, 'is no name of a header'],
     ['a line break', { properties: { region: asks('string', 'a\r\nb') } }, 'is no name of a header'],
     ['a number', { properties: { region: asks('number') } }, 'is not of a string'],
     ['several types', { properties: { region: asks(['string', 'null']) } }, 'is not of a string'],
