@@ -1,9 +1,15 @@
 import { isNotification, isRequest, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+import { isProgress } from '../json-rpc.js';
 
-/** Lets what comes after a notification wait until the server has taken it: connections keep no order among each other. */
+/**
+ * Lets what comes after a notification wait until the server has taken it: connections keep no order among each other. An answer
+ * waits for progress alone: a server may ask what a notification leads it to, and take that only once it has the answer.
+ */
 export class SendingOrder {
   /** Notifications on their way. */
   #ahead: Promise<void> | undefined;
+  /** The last progress among them. */
+  #progress: Promise<void> | undefined;
   /** Requests that wait, each with what drops it. */
   readonly #waiting = new Map<RequestId, () => void>();
 
@@ -12,7 +18,7 @@ export class SendingOrder {
    * nor does its cancellation: both resolve.
    */
   send(message: JSONRPCMessage, post: () => Promise<void>): Promise<void> {
-    const ahead = this.#ahead;
+    const ahead = isNotification(message) || isRequest(message) ? this.#ahead : this.#progress;
     if (!isNotification(message)) {
       if (ahead === undefined) return post();
       return isRequest(message) ? this.#wait(message.id, ahead, post) : ahead.then(post);
@@ -28,8 +34,10 @@ export class SendingOrder {
       () => {},
     );
     this.#ahead = settled;
+    if (isProgress(message)) this.#progress = settled;
     void settled.then(() => {
       if (this.#ahead === settled) this.#ahead = undefined;
+      if (this.#progress === settled) this.#progress = undefined;
     });
     return sent;
   }

@@ -216,6 +216,51 @@ describe('the start and the end of a transport', () => {
     expect(host.count('notifications/cancelled')).toBe(0);
   });
 
+  test.each(['streamable-http', 'sse'] as const)(
+    'an answer does not wait for a notification that its server acknowledges once it has it (%s)',
+    async (mode) => {
+      const changed = { jsonrpc: '2.0', method: 'notifications/roots/list_changed' } as const;
+      const question = { jsonrpc: '2.0', id: 'whose', method: 'roots/list' };
+      const { script, next } = held(isA(changed.method));
+      const stream = Promise.withResolvers<Asked>();
+      const old = legacy();
+      await using host = await listenScripted((asked) => {
+        if (script(asked) !== false) return true;
+        if (mode === 'sse') return old.script(asked);
+        if (asked.method !== 'GET') return false;
+        startEvents(asked.response);
+        return stream.resolve(asked);
+      });
+      await using t = await connect(host.url, { mode });
+      await t.transport.connect();
+      await (mode === 'sse' ? t.peer.start() : t.peer.begin());
+      const { response } = await (mode === 'sse' ? old.stream : stream.promise);
+      const sent = outcome(t.transport.send(changed));
+      const notified = await next();
+      response.write(event(question));
+      await until(() => t.peer.messages.length > 0);
+      expect(await outcome(t.transport.send({ jsonrpc: '2.0', id: 'whose', result: { roots: [] } }))).toBe('sent');
+      notified.response.writeHead(202).end();
+      expect(await sent).toBe('sent');
+    },
+  );
+
+  test('an answer comes behind the progress that was told of it', async () => {
+    const { script, next } = held(isA('notifications/progress'));
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const params = { progressToken: 1, progress: 1 };
+    const told = outcome(t.transport.send({ jsonrpc: '2.0', method: 'notifications/progress', params }));
+    const { response } = await next();
+    const answered = outcome(t.transport.send({ jsonrpc: '2.0', id: 1, result: {} }));
+    for (let turn = 0; turn < 10; turn += 1) await settle();
+    expect(host.count('answer')).toBe(0);
+    response.writeHead(202).end();
+    expect([await told, await answered]).toEqual(['sent', 'sent']);
+    expect(host.steps.slice(-2)).toEqual(['notifications/progress', 'answer']);
+  });
+
   test('a request whose signal ends before it could leave never leaves', async () => {
     const { script, next } = held(isA('notifications/x'));
     await using host = await listenScripted(script);
@@ -357,20 +402,23 @@ describe('what is sent', () => {
     },
   );
 
-  test.each(['text/event-stream', 'application/json'])('an answer whose content type comes twice is one of %s', async (type) => {
-    await using host = await listenScripted((asked) => {
-      if (!isA('tools/call')(asked)) return false;
-      const answer = textResult(asked.message?.id, 'found');
-      // As by a proxy that adds a header which the server has set already.
-      asked.response.writeHead(200, ['content-type', type, 'content-type', type]);
-      asked.response.end(type === 'application/json' ? JSON.stringify(answer) : event(answer));
-    });
-    await using t = await connect(host.url);
-    await t.peer.begin();
-    expect(await outcome(t.transport.send(call(1)))).toBe('sent');
-    await until(() => t.peer.messages.length > 0);
-    expect(t.peer.messages).toMatchObject([{ id: 1, result: { content: [{ text: 'found' }] } }]);
-  });
+  test.each(['text/event-stream', 'application/json'])(
+    'an answer whose content type comes twice is one of %s',
+    async (type) => {
+      await using host = await listenScripted((asked) => {
+        if (!isA('tools/call')(asked)) return false;
+        const answer = textResult(asked.message?.id, 'found');
+        // As by a proxy that adds a header which the server has set already.
+        asked.response.writeHead(200, ['content-type', type, 'content-type', type]);
+        asked.response.end(type === 'application/json' ? JSON.stringify(answer) : event(answer));
+      });
+      await using t = await connect(host.url);
+      await t.peer.begin();
+      expect(await outcome(t.transport.send(call(1)))).toBe('sent');
+      await until(() => t.peer.messages.length > 0);
+      expect(t.peer.messages).toMatchObject([{ id: 1, result: { content: [{ text: 'found' }] } }]);
+    },
+  );
 
   test('an error that comes with its status and a byte order mark reaches its caller', async () => {
     await using host = await listenScripted((asked) => {
