@@ -141,7 +141,7 @@ class Watch {
   #stopListening: (() => Promise<void>) | undefined;
   #timer: unknown;
   #poll: unknown;
-  /** When the first change came that is not read yet. */
+  /** When the first change came that is not read yet, as more may follow. */
   #waitingSince: number | undefined;
   #reading: Promise<void> | undefined;
   #again = false;
@@ -182,7 +182,15 @@ class Watch {
     this.#waitingSince ??= now;
     const wait = Math.max(0, Math.min(debounceMs, this.#waitingSince + maxWaitMs - now));
     this.#clock.clearTimeout(this.#timer);
-    this.#timer = this.#clock.setTimeout(() => void this.#read(), wait);
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#waitingSince = undefined;
+      void this.#read();
+    }, wait);
+  }
+
+  /** It may be half written: it is read once it has been left alone. */
+  get #isWritten(): boolean {
+    return this.#waitingSince !== undefined;
   }
 
   /** One at a time: what changes meanwhile is read afterwards. */
@@ -201,18 +209,17 @@ class Watch {
   async #readAll(): Promise<void> {
     do {
       this.#again = false;
-      this.#waitingSince = undefined;
-      this.#clock.clearTimeout(this.#timer);
       if (!this.#closing.signal.aborted) {
         await this.#reload();
       }
-    } while (this.#again && !this.#closing.signal.aborted);
+    } while (this.#again && !this.#isWritten && !this.#closing.signal.aborted);
   }
 
   #schedule(): void {
     this.#clock.clearTimeout(this.#poll);
     if (!this.#closing.signal.aborted) {
-      this.#poll = this.#clock.setTimeout(() => void this.#read(), this.#options.intervalMs ?? 30_000);
+      const look = () => this.#isWritten || void this.#read();
+      this.#poll = this.#clock.setTimeout(look, this.#options.intervalMs ?? 30_000);
     }
   }
 

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { appendFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Server } from 'node:net';
@@ -10,12 +10,14 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   type Catalog,
   createGateway,
+  type Gateway,
   GatewayError,
   loadCatalog,
   type WatchCatalogOptions,
   type WatchEvent,
   watchCatalog,
 } from '../../src/index.js';
+import { FakeClock, settle } from '../../src/testing/fake-clock.js';
 import { ScriptedServer } from '../../src/testing/index.js';
 import { createCertificates } from '../fixtures/http/certificates.js';
 import { collectGarbage } from '../support/heap.js';
@@ -179,6 +181,89 @@ describe('watchCatalog() of a file', () => {
     await writeFile(file, yaml('b'));
     await nextReload();
     expect(ids()).toEqual(['b']);
+  });
+
+  describe('in a time that stands still', () => {
+    /** Follows a file in a time that stands still; `reloaded` has the ids of each catalog, which may be held. */
+    async function followSlowly() {
+      const file = join(await makeFolder(), 'catalog.yaml');
+      await writeFile(file, yaml('a'));
+      const changes = Object.assign(new EventEmitter(), { close: async () => {} });
+      vi.doMock('chokidar', () => ({
+        watch: () => {
+          setImmediate(() => changes.emit('ready'));
+          return changes;
+        },
+      }));
+      const clock = new FakeClock();
+      const reloaded: string[][] = [];
+      let done = Promise.withResolvers<void>();
+      let asked = Promise.withResolvers<void>();
+      const reload = async ({ servers }: { readonly servers: readonly { readonly id: string }[] }) => {
+        reloaded.push(servers.map(({ id }) => id));
+        asked.resolve();
+        await done.promise;
+        return { added: [], removed: [], changed: [], unchanged: [] };
+      };
+      done.resolve();
+      const times = { debounceMs: 100, maxWaitMs: 1_000, intervalMs: 1_000 };
+      const watcher = watchCatalog(file, { reload } as Pick<Gateway, 'reload'>, { clock, ...times });
+      cleanUps.push(
+        async () => void vi.doUnmock('chokidar'),
+        () => watcher.close(),
+        async () => done.resolve(),
+      );
+      await watcher.ready;
+      return {
+        clock,
+        reloaded,
+        hold: () => {
+          done = Promise.withResolvers();
+          return () => done.resolve();
+        },
+        write: async (...ids: string[]) => {
+          await writeFile(file, yaml(...ids));
+          changes.emit('all');
+        },
+        /** Resolves when what is read in this moment has been read. */
+        afterReads: async () => {
+          for (let times = 0; times < 3; times += 1) await loadCatalog(file);
+          await settle();
+        },
+        /** Resolves when time has passed, and a catalog was handed over. */
+        passUntilReload: async (ms: number) => {
+          asked = Promise.withResolvers();
+          await clock.advance(ms);
+          await asked.promise;
+        },
+      };
+    }
+
+    test('one that is still being written is not read when it is time to look at it', async () => {
+      const { clock, reloaded, write, afterReads, passUntilReload } = await followSlowly();
+      await clock.advance(950);
+      await write('half');
+      await clock.advance(60);
+      await afterReads();
+      await write('a', 'b');
+      await passUntilReload(100);
+      expect(reloaded).toEqual([['a'], ['a', 'b']]);
+    });
+
+    test('one that is still being written is not read when the reload before it ends', async () => {
+      const { clock, reloaded, hold, write, afterReads, passUntilReload } = await followSlowly();
+      const letGo = hold();
+      await write('b');
+      await passUntilReload(100);
+      await write('c');
+      await clock.advance(100);
+      await write('half');
+      letGo();
+      await afterReads();
+      await write('c', 'd');
+      await passUntilReload(100);
+      expect(reloaded).toEqual([['a'], ['b'], ['c', 'd']]);
+    });
   });
 
   test('follows a single file that is mounted by itself', async () => {
