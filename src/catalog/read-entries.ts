@@ -6,7 +6,7 @@ import { checkSchema } from './check-schema.js';
 import { kindOf } from './describe-issue.js';
 import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelope.js';
 import type { Issues, Path } from './issues.js';
-import { formatPath, quote } from './issues.js';
+import { formatPath } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { explainKey, listOf, otherPrograms } from './other-words.js';
 import { isPlainObject, replaceVariables } from './replace-variables.js';
@@ -181,12 +181,15 @@ function checkTogether(
   issues: Issues,
 ): void {
   const { restart } = entry;
-  if (isPlainObject(restart) && typeof restart.backoff === 'string' && typeof restart.max_backoff === 'string') {
-    const shortest = parseDuration(restart.backoff);
-    const longest = parseDuration(restart.max_backoff);
+  if (isPlainObject(restart)) {
+    const [shortest, longest] = [restart.backoff, restart.max_backoff].map(msOf);
     if (shortest !== undefined && longest !== undefined && longest < shortest) {
-      const message = redact(`must not be shorter than backoff, which is ${quote(restart.backoff)}`, secrets.values);
+      const message = redact(`must not be shorter than backoff, which is "${restart.backoff}"`, secrets.values);
       issues.add([...path, 'restart', 'max_backoff'], message, { server });
     }
   }
+}
+
+function msOf(written: unknown): number | undefined {
+  return typeof written === 'string' || written === 0 ? parseDuration(String(written)) : undefined;
 }

@@ -70,6 +70,10 @@ describe('resolveCatalog refuses', () => {
       one({ restart: { backoff: '1m', max_backoff: '30s' } }),
       /^servers\[0\]\.restart\.max_backoff: must not be shorter/,
     ],
+    [
+      one({ restart: { backoff: '1s', max_backoff: 0 } }),
+      /max_backoff: must not be shorter than backoff, which is "1s"$/,
+    ],
     [one({ health: { failures: 0 } }), /^servers\[0\]\.health\.failures: must be a whole number, at least 1$/],
     [one({ protocol: 'modrn' }), /^servers\[0\]\.protocol: must be one of .*; did you mean "modern"\?$/],
     [one({ tools: { alow: [] } }), /^servers\[0\]\.tools\.alow: is not a known key; did you mean "allow"\?$/],
