@@ -46,10 +46,11 @@ const plainTags: ReadonlySet<string> = new Set([
   ...['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => `tag:yaml.org,2002:${name}`),
 ]);
 const unquotedVariable = 'has a "${…}" without quotes inside { } or [ ]: quote it, as in { TOKEN: "${TOKEN}" }';
+const unsupportedAlias = 'aliases are not supported: write the value out, or quote a text that begins with "*"';
 const unsupportedTag = 'has a tag that is not supported: remove the "!…"';
 
 const messages: Partial<Record<YAMLError['code'], string>> = {
-  BAD_ALIAS: 'aliases are not supported: write the value out, or quote a text that begins with "*"',
+  BAD_ALIAS: unsupportedAlias,
   BAD_SCALAR_START: 'begins with a character that means something else in YAML: quote it',
   BLOCK_AS_IMPLICIT_KEY: 'has a ":" too many: quote the value, or indent the lines below it',
   BAD_DQ_ESCAPE: 'has a wrong escape in double quotes: use single quotes, or write \\\\ for a backslash',
@@ -96,7 +97,7 @@ class YamlReader {
       return null;
     }
     if (isAlias(node) || node.anchor !== undefined) {
-      const message = 'anchors and aliases are not supported: write the value out';
+      const message = isAlias(node) ? unsupportedAlias : 'anchors and aliases are not supported: write the value out';
       this.#report({ path, message, position: this.#position(node) });
       return undefined;
     }

@@ -82,6 +82,11 @@ describe('parseCatalog', () => {
     ['an alias', 'servers: *a', /aliases are not supported/],
     ['a pattern without quotes', 'servers: [*]', /\(1:11\): aliases .* or quote a text that begins with "\*"/],
     [
+      'a longer one',
+      'servers: [*_read, "*"]',
+      /^servers\[0\] \(1:11\): aliases .* or quote a text that begins with "\*"$/m,
+    ],
+    [
       'a colon without a blank',
       'servers:\n  - id:a\n    b: c',
       /\(2:5\): is no key with a value: write a blank after the ":"/,
