@@ -1,3 +1,4 @@
+import { eitherSignal } from '../util/abort.js';
 import { readBody } from '../util/read-body.js';
 import { refusedPort } from '../util/refused-port.js';
 import { largestText } from './decode.js';
@@ -45,6 +46,22 @@ export async function fetchText(
   if (url.username !== '' || url.password !== '') {
     throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
   }
+  const over = new AbortController();
+  // Of this time alone: that of who watches lives long.
+  const either = eitherSignal(signal ?? over.signal, over.signal);
+  try {
+    return await fetchOnce(url, headers, either.signal, etag);
+  } finally {
+    either.release();
+  }
+}
+
+async function fetchOnce(
+  url: URL,
+  headers: FetchOptions['headers'],
+  signal: AbortSignal,
+  etag: string | undefined,
+): Promise<FetchedText | undefined> {
   const { default: ky, isHTTPError } = await import('ky');
   let response: Response;
   try {
@@ -58,10 +75,10 @@ export async function fetchText(
       redirect: 'manual',
       timeout: timeoutMs,
       retry: { limit: retries, maxRetryAfter: longestWaitMs },
-      ...(signal && { signal }),
+      signal,
     });
   } catch (error) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     if (!isHTTPError(error)) {
       // Not the error itself: it holds the URL and the headers.
       throw problem(url, `cannot be fetched: ${refusedPort(error, url) ?? reasonOf(error)}`, (error as Error).cause);
@@ -82,15 +99,15 @@ export async function fetchText(
   };
 }
 
-async function read(url: URL, response: Response, signal: AbortSignal | undefined): Promise<Uint8Array> {
+async function read(url: URL, response: Response, signal: AbortSignal): Promise<Uint8Array> {
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new DOMException('the body does not end', 'TimeoutError')), timeoutMs);
-  const either = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
+  const either = AbortSignal.any([signal, late.signal]);
   let bytes: Uint8Array | undefined;
   try {
     bytes = await readBody(response.body, largestText, either);
   } catch (error) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     throw problem(url, `cannot be read: ${reasonOf(error)}`, error);
   } finally {
     clearTimeout(timer);

@@ -20,6 +20,7 @@ import {
 import { FakeClock, settle } from '../../src/testing/fake-clock.js';
 import { ScriptedServer } from '../../src/testing/index.js';
 import { createCertificates } from '../fixtures/http/certificates.js';
+import { recordAnySignals } from '../support/any-signals.js';
 import { collectGarbage } from '../support/heap.js';
 import { startHost } from '../support/host.js';
 
@@ -459,6 +460,14 @@ describe('loadCatalog() of a URL', () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect((await failed).message).toContain('within 10000 ms');
+  });
+
+  test('keeps nothing in a signal that lives long', async () => {
+    const sources = recordAnySignals();
+    const origin = await serve((_, response) => response.end(yaml('a')));
+    const { signal } = new AbortController();
+    for (let times = 0; times < 2; times += 1) await loadCatalog(origin, { signal });
+    expect(sources).not.toContain(signal);
   });
 
   test('is not done over http from elsewhere, nor with a password in the URL', async () => {

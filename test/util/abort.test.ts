@@ -1,6 +1,7 @@
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { eitherSignal } from '../../src/util/abort.js';
 import { setUp } from '../endpoint/setup.js';
+import { recordAnySignals } from '../support/any-signals.js';
 
 test.each([0, 1])('either of two signals ends it, with its reason, also one that is aborted before: %i', (which) => {
   const both = [new AbortController(), new AbortController()] as const;
@@ -11,17 +12,8 @@ test.each([0, 1])('either of two signals ends it, with its reason, also one that
   expect([released, later, make()].map(({ signal }) => signal.reason)).toEqual([undefined, 'enough', 'enough']);
 });
 
-// What AbortSignal.any keeps in its sources, Node 22 never lets go.
 test('starts and checks keep nothing in signals that live as long as the gateway, or the host', async () => {
-  const { any } = AbortSignal;
-  onTestFinished(() => {
-    AbortSignal.any = any;
-  });
-  const sources: AbortSignal[] = [];
-  AbortSignal.any = (signals) => {
-    sources.push(...signals);
-    return any.call(AbortSignal, signals);
-  };
+  const sources = recordAnySignals();
   await using t = setUp({ a: {} });
   const { signal } = new AbortController();
   for (let turn = 0; turn < 2; turn += 1) {

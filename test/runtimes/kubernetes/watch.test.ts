@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../../../src/options.js';
 import type { Watch } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { type KubernetesObject, pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
+import { recordAnySignals } from '../../support/any-signals.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
@@ -109,6 +110,18 @@ test('a connection that is cut goes on from where it was', async () => {
   await watched.until('a third watch', ({ streams }) => streams.length === 3);
   expect(watched.troubles).toHaveLength(1);
   expect(watched.fake.requests.filter((request) => !request.includes('watch='))).toHaveLength(1);
+});
+
+test('a watch that begins again and again keeps nothing in the signal that ends it', async () => {
+  const sources = recordAnySignals();
+  await using watched = await Watched.begin();
+  for (const count of [1, 2]) {
+    await watched.until('a watch', ({ streams }) => streams.length === count);
+    // Is listed anew, too.
+    watched.streams[count - 1]?.end(change('ERROR', { code: 410, message: 'too old' }));
+  }
+  await watched.until('a third watch', ({ streams }) => streams.length === 3);
+  expect(new Set(sources).size).toBe(sources.length);
 });
 
 test.each([

@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Clock } from '../../../options.js';
+import { eitherSignal } from '../../../util/abort.js';
 import { type Fields, isFields } from '../../../util/fields.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import type { CallOptions } from './cluster.js';
@@ -46,12 +47,13 @@ export async function inTime<T>(
   const limit = new AbortController();
   const late = `the API server ${connection.server} did not answer within ${callTimeoutMs / 1000} s, asked to ${what}`;
   const timer = clock.setTimeout(() => limit.abort(new KubernetesError('unreachable', late)), callTimeoutMs);
-  const either = signal === undefined ? limit.signal : AbortSignal.any([limit.signal, signal]);
+  const either = eitherSignal(signal ?? limit.signal, limit.signal);
   try {
-    return await run(either);
+    return await run(either.signal);
   } catch (error) {
-    throw either.aborted ? either.reason : error;
+    throw either.signal.aborted ? either.signal.reason : error;
   } finally {
+    either.release();
     clock.clearTimeout(timer);
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../options.js';
 import { LineBuffer } from '../../../transport/line-buffer.js';
+import { eitherSignal } from '../../../util/abort.js';
 import { isFields } from '../../../util/fields.js';
 import type { Watch, WatchOptions } from './cluster.js';
 import type { Connection } from './connection.js';
@@ -120,7 +121,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
     const period = new AbortController();
     // A connection whose far end is gone may stay silent for ever.
     const timer = this.#clock.setTimeout(() => period.abort(), (periodSeconds + 30) * 1000);
-    const signal = AbortSignal.any([this.#closed.signal, period.signal]);
+    const { signal, release } = eitherSignal(this.#closed.signal, period.signal);
     let begun = Number.POSITIVE_INFINITY;
     const query = this.#query({
       watch: 'true',
@@ -152,6 +153,7 @@ class Reflector<T extends KubernetesObject> implements Watch {
         throw cause instanceof KubernetesError ? cause : networkError(cause, this.#connection.server);
       }
     } finally {
+      release();
       this.#clock.clearTimeout(timer);
       // What held for a while is no failure upon a failure, though there was nothing to tell.
       if (this.#clock.now() - begun > longestPauseMs) this.#pauseMs = firstPauseMs;
