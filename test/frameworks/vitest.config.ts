@@ -6,9 +6,9 @@ export default defineConfig({
   test: {
     include: ['test/frameworks/*.test.ts'],
     // A guard against hanging, not a measure of speed.
-    testTimeout: 180_000,
+    testTimeout: 600_000,
     hookTimeout: 600_000,
-    maxWorkers: 1,
+    maxWorkers: 2,
     reporters: ['default', new CountsReporter()],
   },
 });
