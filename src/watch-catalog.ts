@@ -189,7 +189,7 @@ class Watch {
   }
 
   /** It may be half written: it is read once it has been left alone. */
-  get #isWritten(): boolean {
+  get #isBeingWritten(): boolean {
     return this.#waitingSince !== undefined;
   }
 
@@ -212,13 +212,13 @@ class Watch {
       if (!this.#closing.signal.aborted) {
         await this.#reload();
       }
-    } while (this.#again && !this.#isWritten && !this.#closing.signal.aborted);
+    } while (this.#again && !this.#isBeingWritten && !this.#closing.signal.aborted);
   }
 
   #schedule(): void {
     this.#clock.clearTimeout(this.#poll);
     if (!this.#closing.signal.aborted) {
-      const look = () => this.#isWritten || void this.#read();
+      const look = () => this.#isBeingWritten || void this.#read();
       this.#poll = this.#clock.setTimeout(look, this.#options.intervalMs ?? 30_000);
     }
   }

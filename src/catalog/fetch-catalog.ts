@@ -46,9 +46,9 @@ export async function fetchText(
   if (url.username !== '' || url.password !== '') {
     throw problem(url, 'is not fetched from a URL with a password in it: use the option headers');
   }
-  const over = new AbortController();
+  const never = new AbortController().signal;
   // Of this time alone: that of who watches lives long.
-  const either = eitherSignal(signal ?? over.signal, over.signal);
+  const either = eitherSignal(signal ?? never, never);
   try {
     return await fetchOnce(url, headers, either.signal, etag);
   } finally {

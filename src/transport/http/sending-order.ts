@@ -18,7 +18,7 @@ export class SendingOrder {
    * nor does its cancellation: both resolve.
    */
   send(message: JSONRPCMessage, post: () => Promise<void>): Promise<void> {
-    const ahead = isNotification(message) || isRequest(message) ? this.#ahead : this.#progress;
+    const ahead = 'method' in message ? this.#ahead : this.#progress;
     if (!isNotification(message)) {
       if (ahead === undefined) return post();
       return isRequest(message) ? this.#wait(message.id, ahead, post) : ahead.then(post);

@@ -65,7 +65,7 @@ export function readFailure(error: unknown, exchange: Exchange, what: string, se
 export function parseMessages(text: string): { messages: JSONRPCMessage[]; clean: boolean } | undefined {
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = JSON.parse(withoutMark(text));
   } catch {
     return undefined;
   }
@@ -75,8 +75,8 @@ export function parseMessages(text: string): { messages: JSONRPCMessage[]; clean
 }
 
 /** Some servers begin their JSON with a byte order mark. */
-function parseJson(text: string): unknown {
-  return JSON.parse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text);
+function withoutMark(text: string): string {
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
 }
 
 /** Hands on the messages of an event, and tells of it when it holds something else. */
@@ -99,7 +99,11 @@ export interface ErrorBody {
 /** The JSON-RPC error response in a text; undefined when it holds none. */
 export function parseErrorBody(text: string): ErrorBody | undefined {
   try {
-    const { jsonrpc, id, error } = parseJson(text) as { jsonrpc?: unknown; id?: unknown; error?: unknown };
+    const { jsonrpc, id, error } = JSON.parse(withoutMark(text)) as {
+      jsonrpc?: unknown;
+      id?: unknown;
+      error?: unknown;
+    };
     if (jsonrpc !== '2.0' || typeof error !== 'object' || error === null) return undefined;
     const { code, message } = error as { code?: unknown; message?: unknown };
     if (typeof code !== 'number' || typeof message !== 'string') return undefined;
