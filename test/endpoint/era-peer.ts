@@ -6,50 +6,12 @@ import {
   ElicitRequestSchema,
   ListRootsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
-import type { JSONRPCMessage, Transport, TransportSendOptions } from '../../src/sdk.js';
+import type { Transport } from '../../src/sdk.js';
 import type { Json } from './scripted-server.js';
 
 /** Clients of both SDKs, in each era that they know. */
 export const clientKinds = ['v1', 'v2 legacy', 'v2 modern'] as const;
 export type ClientKind = (typeof clientKinds)[number];
-
-/** Keeps the progress that comes in, since an SDK drops what arrives in one piece with the answer. */
-class Tap implements Transport {
-  onclose?: () => void;
-  onerror?: (error: Error) => void;
-  onmessage?: NonNullable<Transport['onmessage']>;
-  readonly progress: number[] = [];
-  readonly #inner: Transport;
-
-  /** By which SDK v2 knows that the end of a request's own stream cancels it. */
-  get hasPerRequestStream(): boolean {
-    return 'hasPerRequestStream' in this.#inner && this.#inner.hasPerRequestStream === true;
-  }
-
-  constructor(inner: Transport) {
-    this.#inner = inner;
-    inner.onclose = () => this.onclose?.();
-    inner.onerror = (error) => this.onerror?.(error);
-    inner.onmessage = (message, extra) => {
-      if ('method' in message && message.method === 'notifications/progress') {
-        this.progress.push(Number(message.params?.progress));
-      }
-      this.onmessage?.(message, extra);
-    };
-  }
-
-  start(): Promise<void> {
-    return this.#inner.start();
-  }
-
-  send(message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    return this.#inner.send(message, options);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-}
 
 export interface EraCallOptions {
   readonly signal?: AbortSignal;
@@ -72,16 +34,8 @@ export class EraPeer implements AsyncDisposable {
   });
   #waiting: (() => void)[] = [];
 
-  /** Of servers, not of their start: that is below 0. */
-  get progress(): number[] {
-    return this.#tap.progress.filter((progress) => progress > 0);
-  }
-
-  readonly #tap: Tap;
-
-  private constructor(client: ClientV1 | ClientV2, tap: Tap) {
+  private constructor(client: ClientV1 | ClientV2) {
     this.client = client;
-    this.#tap = tap;
     client.fallbackNotificationHandler = async (notification) => {
       this.heard.push(notification as { method: string; params?: Json });
       for (const resolve of this.#waiting.splice(0)) resolve();
@@ -90,7 +44,6 @@ export class EraPeer implements AsyncDisposable {
 
   static async open(kind: ClientKind, transport: Transport, declared: object = capabilities): Promise<EraPeer> {
     let peer: EraPeer;
-    const tap = new Tap(transport);
     const answer = (method: string, params: Json): Json => {
       peer.asked.push({ method, params });
       switch (method) {
@@ -117,8 +70,8 @@ export class EraPeer implements AsyncDisposable {
         );
       may('roots') &&
         client.setRequestHandler(ListRootsRequestSchema, async ({ method }) => answer(method, {}) as never);
-      peer = new EraPeer(client, tap);
-      await client.connect(tap);
+      peer = new EraPeer(client);
+      await client.connect(transport);
       return peer;
     }
     const mode = kind === 'v2 legacy' ? 'legacy' : { pin: '2026-07-28' };
@@ -134,9 +87,17 @@ export class EraPeer implements AsyncDisposable {
         async ({ method, params }) => answer(method, { ...params }) as never,
       );
     may('roots') && client.setRequestHandler('roots/list', async ({ method }) => answer(method, {}) as never);
-    peer = new EraPeer(client, tap);
-    await client.connect(tap);
+    peer = new EraPeer(client);
+    await client.connect(transport);
     return peer;
+  }
+
+  /** The steps that the client hears of while a tool works: those of its server, as the ones of a start are below 0. */
+  async steps(name: string): Promise<number[]> {
+    const steps: number[] = [];
+    const onprogress = ({ progress }: { progress: number }) => void (progress > 0 && steps.push(progress));
+    await this.text(name, {}, { onprogress });
+    return steps;
   }
 
   /** The first text of what a tool answers. */

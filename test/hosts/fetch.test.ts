@@ -85,8 +85,7 @@ describe('gateway.fetch', () => {
     expect(await peer.text('one__echo', { text: 'hello' })).toBe('hello');
     expect(await peer.text('one__interview')).toBe('Ada is 36');
     expect(await peer.text('one__roots')).toBe('file:///home file:///work');
-    expect(await peer.text('one__steps', {}, { onprogress: () => {} })).toBe('done');
-    expect(peer.progress).toEqual([1, 2, 3]);
+    expect(await peer.steps('one__steps')).toEqual([1, 2, 3]);
     const calls = Array.from({ length: 5 }, () => peer.text('one__interview'));
     expect(new Set(await Promise.all(calls))).toEqual(new Set(['Ada is 36']));
 
