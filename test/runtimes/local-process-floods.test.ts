@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { count } from '../support/counts.js';
-import { startHost } from '../support/host.js';
+import { measuresMemory, startHost } from '../support/host.js';
 
 interface Measured {
   readonly messages: number;
@@ -14,12 +14,9 @@ interface Measured {
   readonly heldMiB: number;
 }
 
-/** Small, so that what grows is what is held, and not what was not collected yet on a busy machine. */
-const youngGeneration = '--max-semi-space-size=4';
-
 /** Runs a host whose server floods it, in a process of its own, so that its memory can be seen. */
 async function flood(kind: string, amount: number): Promise<Measured> {
-  const host = startHost('flooded', [kind, String(amount)], ['--expose-gc', youngGeneration]);
+  const host = startHost('flooded', [kind, String(amount)], measuresMemory);
   const { value } = await host.lines.next();
   expect(host.stderr()).toBe('');
   expect(await host.ended(150_000)).toBe(0);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createFloodingHost, floodKinds } from '../fixtures/http/flooding-host.js';
-import { startHost } from '../support/host.js';
+import { measuresMemory, startHost } from '../support/host.js';
 
 interface Measured {
   readonly kind: string;
@@ -14,13 +14,10 @@ interface Measured {
   readonly grownMiB: number;
 }
 
-/** Small, so that what grows is what is held, and not what was not collected yet on a busy machine. */
-const youngGeneration = '--max-semi-space-size=4';
-
 /** Runs a host whose server floods it, in a process of its own, so that its memory can be seen. */
 async function flood(kind: string): Promise<Measured> {
   await using server = await createFloodingHost();
-  const host = startHost('flooded-http', [server.url, kind], ['--expose-gc', youngGeneration]);
+  const host = startHost('flooded-http', [server.url, kind], measuresMemory);
   const { value } = await host.lines.next();
   expect(host.stderr()).toBe('');
   expect(await host.ended(150_000)).toBe(0);
