@@ -21,7 +21,7 @@ describe.each(Object.keys(runtimes))('conformance with %s behind the merged peer
     const runtime = (runtimes[type] as (typeof runtimes)[string])(remote.url);
     // The scenarios know the tools by their own names.
     await using gateway = createGateway(
-      { servers: [{ id: 'fixture', runtime: runtime as never }] },
+      { servers: [{ id: 'fixture', list_timeout: '60s', runtime: runtime as never }] },
       {
         names: ({ name }) => name,
       },

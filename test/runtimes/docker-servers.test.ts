@@ -94,7 +94,7 @@ describeWithDocker('conformance with docker behind the merged peer', () => {
         network: 'none',
       } as const;
       await using gateway = createGateway(
-        { servers: [{ id: 'fixture', start_timeout: '60s', runtime }] },
+        { servers: [{ id: 'fixture', start_timeout: '60s', list_timeout: '60s', runtime }] },
         { names: ({ name }) => name },
       );
       await using host = await createHttpHost((transport) => gateway.serve(transport));

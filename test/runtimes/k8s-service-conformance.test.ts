@@ -17,7 +17,7 @@ describeWithKubernetes('conformance with k8s-service behind the merged peer', ()
   test('all 30 active scenarios pass', async () => {
     const service = { namespace: namespace.name, service_name: 'fixture', port: 80, path: '/conformance' };
     await using gateway = createGateway(
-      { servers: [{ id: 'fixture', runtime: { type: 'k8s-service', ...service } }] },
+      { servers: [{ id: 'fixture', list_timeout: '60s', runtime: { type: 'k8s-service', ...service } }] },
       // The scenarios know the tools by their own names.
       { names: ({ name }) => name, env: {} },
     );

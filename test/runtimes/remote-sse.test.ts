@@ -3,9 +3,6 @@ import type { AddressInfo } from 'node:net';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/index.js';
-import { runConformance } from '../conformance/run-conformance.js';
-import { createConformanceServer } from '../fixtures/conformance/server.js';
-import { createHttpHost } from '../hosts/http-host.js';
 
 /** An HTTP server of the test on loopback, which answers as it likes. */
 async function listen(answer: RequestListener) {
@@ -75,16 +72,4 @@ describe('a server that misbehaves is told by its failure', () => {
     expect(seen).toContain('Bearer canary-7d1f');
     expect(`${String(failure)} ${JSON.stringify(failure)} ${JSON.stringify(gateway.status())}`).not.toContain('canary');
   });
-});
-
-test('conformance with remote-sse behind the merged peer: all 30 active scenarios pass', async () => {
-  await using fixture = await createHttpHost((transport) => createConformanceServer().connect(transport));
-  await using gateway = createGateway(
-    { servers: [{ id: 'fixture', runtime: { type: 'remote-sse', url: fixture.url } }] },
-    { names: ({ name }) => name },
-  );
-  await using host = await createHttpHost((transport) => gateway.serve(transport));
-  const result = await runConformance(host.url);
-  expect(result.problems, result.output).toEqual([]);
-  expect(result.scenarios).toHaveLength(30);
 });
