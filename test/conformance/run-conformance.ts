@@ -50,7 +50,7 @@ export interface ConformanceOptions {
   /**
    * A guard against hanging: how long the run may take before it is killed.
    *
-   * @default 120_000
+   * @default 300_000
    */
   readonly timeoutMs?: number | undefined;
 }
@@ -98,7 +98,7 @@ async function run(
   program: string,
   args: readonly string[],
   prefix: string,
-  { timeoutMs = 120_000 }: Pick<ConformanceOptions, 'timeoutMs'>,
+  { timeoutMs = 300_000 }: Pick<ConformanceOptions, 'timeoutMs'>,
 ): Promise<ConformanceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
   try {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createGateway } from '../../src/gateway.js';
 import { runConformance } from '../conformance/run-conformance.js';
 import { createHttpHost } from '../hosts/http-host.js';
+import { bundle } from '../support/bundle.js';
 import { createName, docker, temporaryFolder } from '../support/docker.js';
 import { baseImage, describeWithDocker } from '../support/real-parts.js';
 
@@ -81,27 +82,24 @@ describeWithDocker('docker: the official servers in an image of their own', () =
 describeWithDocker('conformance with docker behind the merged peer', () => {
   describe('the fixture server in a container', () => {
     test('all 30 active scenarios pass', async () => {
+      await using folder = await temporaryFolder();
+      await writeFile(join(folder.path, 'server.mjs'), await bundle(join(root, 'test/fixtures/conformance/stdio.ts')));
       const runtime = {
         type: 'docker',
         image: baseImage,
         command: 'node',
-        args: ['/app/test/fixtures/conformance/stdio.ts'],
-        volumes: [
-          `${join(root, 'test/fixtures')}:/app/test/fixtures:ro`,
-          `${modules}:/app/node_modules:ro`,
-          `${join(root, 'package.json')}:/app/package.json:ro`,
-        ],
+        args: ['/server/server.mjs'],
+        volumes: [`${folder.path}:/server:ro`],
         network: 'none',
       } as const;
-      await using gateway = createGateway(
-        { servers: [{ id: 'fixture', start_timeout: '60s', list_timeout: '60s', runtime }] },
-        { names: ({ name }) => name },
-      );
+      // Each scenario is a caller of its own, with a container of its own.
+      const entry = { id: 'fixture', start_timeout: '3m', list_timeout: '3m', runtime };
+      await using gateway = createGateway({ servers: [entry] }, { names: ({ name }) => name });
       await using host = await createHttpHost((transport) => gateway.serve(transport));
-      const result = await runConformance(host.url);
+      const result = await runConformance(host.url, { timeoutMs: 500_000 });
       expect(result.problems, result.output).toEqual([]);
       expect(result.scenarios).toHaveLength(30);
       expect(result.exitCode).toBe(0);
-    }, 180_000);
+    }, 600_000);
   });
 });

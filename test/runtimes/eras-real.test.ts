@@ -6,10 +6,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createGateway, type GatewayCatalog } from '../../src/index.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
 import { EraPeer } from '../endpoint/era-peer.js';
+import { bundle } from '../support/bundle.js';
 import { temporaryFolder } from '../support/docker.js';
 import { referenceSpec } from '../support/kubernetes/job-server.js';
 import { TestNamespace } from '../support/kubernetes/namespace.js';
-import { bundle, deployPodServer } from '../support/kubernetes/pod-server.js';
+import { deployPodServer } from '../support/kubernetes/pod-server.js';
 import { baseImage, describeWithDocker, describeWithKubernetes } from '../support/real-parts.js';
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/eras/${name}.ts`, import.meta.url));

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createGateway } from '../../src/gateway.js';
 import { runConformance } from '../conformance/run-conformance.js';
 import { createHttpHost } from '../hosts/http-host.js';
+import { bundle } from '../support/bundle.js';
 import { referenceSpec } from '../support/kubernetes/job-server.js';
 import { TestNamespace } from '../support/kubernetes/namespace.js';
-import { bundle } from '../support/kubernetes/pod-server.js';
 import { describeWithKubernetes } from '../support/real-parts.js';
 
 const stdio = fileURLToPath(new URL('../fixtures/conformance/stdio.ts', import.meta.url));
