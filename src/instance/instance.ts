@@ -173,7 +173,12 @@ export class Instance implements StrictTransportListener, PhaseListener {
 
   /** Starts the server. Every call shares one start. */
   open(): Promise<void> {
-    this.#opening ??= this.#open();
+    if (this.#opening === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      // First: who is told of the start may stop it, and then waits for it here.
+      this.#opening = promise;
+      resolve(this.#open());
+    }
     return this.#opening;
   }
 

@@ -119,7 +119,6 @@ export async function openTransport(options: OpenOptions): Promise<StrictTranspo
   };
   const openPrepared = async (preparing: Promise<Prepared>) => {
     const prepared = await preparing;
-    either.throwIfAborted();
     know(prepared.redactor);
     return openSafely(factory, prepared.definition.runtime.spec, { ...context, env: prepared.definition.env });
   };
@@ -155,6 +154,7 @@ function withStack(error: unknown): unknown {
 
 // A factory of somebody else may throw before it returns a promise, or return something else.
 async function openSafely(factory: RuntimeFactory, spec: unknown, context: RuntimeContext): Promise<RuntimeTransport> {
+  context.signal.throwIfAborted();
   const transport = await factory.open(spec, context);
   if (!isTransport(transport)) {
     const message = `open() of the runtime "${factory.type}" returned no transport`;

@@ -870,6 +870,63 @@ describe('the gateway', () => {
     expect([...outcomes].sort()).toEqual(['not delivered', 'not started', 'served']);
   });
 
+  test.each([
+    ['stop', (gateway: Pick<Gateway, 'stop'>) => gateway.stop('a')],
+    ['restart', (gateway: Pick<Gateway, 'restart'>) => gateway.restart('a')],
+    ['close', (gateway: Pick<Gateway, 'close'>) => gateway.close()],
+  ] as const)(
+    '%s() out of an event of a start waits until its runtime has cleared what it began',
+    async (method, end) => {
+      const log: string[] = [];
+      const cleared = Promise.withResolvers<void>();
+      let ending: Promise<unknown> | undefined;
+      const { runtime, gateway } = scripted(
+        {},
+        {
+          onEvent(event) {
+            if (event.type === 'progress') {
+              ending ??= end(gateway).finally(() => log.push('done'));
+            }
+          },
+        },
+      );
+      runtime.onopen = async (context) => {
+        if (ending !== undefined) {
+          log.push('the next one');
+          return;
+        }
+        context.report('pulling', { message: 'a layer' });
+        await cleared.promise;
+        log.push('cleared');
+        context.signal.throwIfAborted();
+      };
+      const starting = failure(gateway.connect('a').start());
+      await settle();
+      expect(gateway.status('a').instances).toMatchObject([{ phase: 'stopping' }]);
+      cleared.resolve();
+      expect(await starting).toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
+      await ending;
+      expect(log).toEqual(['cleared', ...(method === 'restart' ? ['the next one'] : []), 'done']);
+      await gateway.close();
+    },
+  );
+
+  test('stop() out of the first event of a start leaves its runtime alone', async () => {
+    const stopping: Promise<void>[] = [];
+    const { runtime, gateway } = scripted(
+      {},
+      {
+        onEvent(event) {
+          event.type === 'phase' && event.to === 'starting' && stopping.push(gateway.stop('a'));
+        },
+      },
+    );
+    expect(await failure(gateway.connect('a').start())).toMatchObject({ code: 'SERVER_STOPPED', delivered: false });
+    await Promise.all(stopping);
+    expect([stopping.length, runtime.contexts.length]).toEqual([1, 0]);
+    await gateway.close();
+  });
+
   test('start() starts one server ahead, however often it is called, and the next connection takes it', async () => {
     const { runtime, gateway } = scripted();
     await Promise.all([gateway.start('a'), gateway.start('a')]);
