@@ -209,6 +209,10 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
     if (this.#state === 'ending' || this.#state === 'closed') {
       return;
     }
+    if (this.#state === 'starting') {
+      // It has started, or could say nothing: who hears it may answer at once.
+      this.#open();
+    }
     if (isResponse(message)) {
       const request = message.id === undefined ? undefined : this.#requests.takeAnswered(message.id);
       if (request === undefined) {
@@ -309,6 +313,10 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
       throw error;
     }
     this.#abort = undefined;
+    this.#open();
+  }
+
+  #open(): void {
     this.#state = this.#isDraining ? 'draining' : 'open';
   }
 

@@ -406,6 +406,27 @@ describe('a server that was started ahead', () => {
     expect(runtime.opened).toHaveLength(2);
   });
 
+  test.each(['a connection', 'the merged peer'])(
+    'has its answer to what it has asked before anybody took it, from %s',
+    async (from) => {
+      const runtime = new ScriptedRuntime();
+      runtime.onopen = async (_context, transport) => {
+        transport.onstart = async () => transport.say({ jsonrpc: '2.0', id: 'early', method: 'ping' });
+      };
+      const servers = [{ id: 'a', runtime: { type: 'scripted' as const } }];
+      await using gateway = createGateway({ servers }, { runtimes: [runtime] });
+      await gateway.start('a');
+      const caller = new TestCaller(from === 'a connection' ? gateway.connect('a') : gateway.connect());
+      caller.onRequest = () => ({});
+      await caller.transport.start();
+      await caller.send({ id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {} } });
+      await caller.send({ id: 2, method: 'tools/call', params: { name: 'a__x' } });
+      await settle();
+      expect(runtime.last.sent[0]).toEqual({ jsonrpc: '2.0', id: 'early', result: {} });
+      await gateway.close({ graceMs: 0 });
+    },
+  );
+
   test('has failed when nothing can be delivered from it', async () => {
     const runtime = new ScriptedRuntime();
     runtime.onopen = async (_context, transport) => {
