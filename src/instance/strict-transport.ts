@@ -87,7 +87,11 @@ export class StrictTransport {
   }
 
   setProtocolVersion(version: string): void {
-    this.#inner.setProtocolVersion?.(version);
+    try {
+      this.#inner.setProtocolVersion?.(version);
+    } catch (error) {
+      throw this.#toGatewayError(error, 'START_FAILED', 'the connection does not take the revision of the protocol');
+    }
   }
 
   get ended(): boolean {

@@ -66,6 +66,21 @@ describe('what a runtime returned', () => {
     expect(await send()).toEqual([undefined]);
   });
 
+  test('a revision of the protocol that it does not take is told as a failure of its server', () => {
+    const { inner, strict } = setUp();
+    Object.assign(inner, {
+      setProtocolVersion() {
+        throw new Error('too new');
+      },
+    });
+    expect(() => strict.setProtocolVersion('2025-11-25')).toThrow(
+      expect.objectContaining({
+        code: 'START_FAILED',
+        message: '"a": the connection does not take the revision of the protocol: too new',
+      }),
+    );
+  });
+
   test('takes nothing after the end, and says why', async () => {
     const failed = setUp();
     await failed.strict.start(failed.listener);
