@@ -346,9 +346,10 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     const { startTimeoutMs, watch } = this.#options;
     const transport = this.#options.connect();
     this.#transport = transport;
+    let handshake: Handshake;
     try {
       this.#listen(transport);
-      const handshake = await shakeHands(transport, this.#exchanges, {
+      handshake = await shakeHands(transport, this.#exchanges, {
         server: this.server,
         startTimeoutMs,
         clock: this.#owner.clock,
@@ -381,7 +382,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     this.#watch?.start(transport.waitedMs ?? 0);
     this.#owner.onOpen(this);
     this.#rest.whenDone();
-    return this.#handshake;
+    // Its server may have ended with what it was told here.
+    return handshake;
   }
 
   // Apart from the handshake, whose promises these would hold for as long as the session lives.

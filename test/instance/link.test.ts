@@ -92,3 +92,9 @@ test('a server that does not answer is not found alive because what runs it wait
   link.rest();
   await expect(alive).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED' });
 });
+
+test('a server that ends with what it is told at its opening has made its handshake', async () => {
+  const { link } = setUp({ onOpen: () => link.transport?.onclose?.() });
+  expect(await link.open()).toMatchObject({ protocolVersion: '2025-11-25' });
+  expect(link.isActive).toBe(false);
+});
