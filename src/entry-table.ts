@@ -139,11 +139,9 @@ export class EntryTable {
   }
 
   async restart(id: string, graceMs: number): Promise<void> {
+    const { supervisor: current } = this.get(id);
     const stale = this.#stale().filter(({ definition }) => definition.id === id);
-    await allStopped([
-      ...stale.map(({ supervisor }) => supervisor.stop(graceMs)),
-      this.get(id).supervisor.restart(graceMs),
-    ]);
+    await allStopped([...stale.map(({ supervisor }) => supervisor.stop(graceMs)), current.restart(graceMs)]);
   }
 
   /** Ends all servers, those of earlier entries too. */

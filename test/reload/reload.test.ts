@@ -674,6 +674,29 @@ describe('gateway.reload()', () => {
     await expect(t.gateway.reload({ servers: [] }, { graceMs: 0 })).rejects.toThrow('not all has ended');
   });
 
+  test('restart() of a server that it has taken away touches nothing of what still drains, which cannot be stopped', async () => {
+    await using t = setUp({ a: { ...script } });
+    await using caller = await t.caller();
+    void caller.request(...call('a', { hold: true }));
+    const { instance } = await t.server('a').request('tools/call');
+    const close = instance.close.bind(instance);
+    Object.assign(instance, { close: () => close().then(() => Promise.reject(new Error('it does not stop'))) });
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      const reloading = t.gateway.reload({ servers: [] }, { graceMs: 1_000 });
+      const refused = expect(reloading).rejects.toThrow('not all has ended');
+      await expect(t.gateway.restart('a')).rejects.toMatchObject({ code: 'SERVER_UNKNOWN' });
+      await t.clock.advance(60_000);
+      await refused;
+      await new Promise(setImmediate);
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note);
+    }
+  });
+
   test('a server that was kept for those who share it ends with the last of them', async () => {
     const kept = { isolation: 'shared', on_reload: 'keep', idle_timeout: '0' };
     await using t = setUp({ a: { ...script } }, { entry: kept });
