@@ -199,6 +199,11 @@ export class Endpoint implements LinkOwner, SessionPeer {
         this.#told.takeOver(id);
       }
     }
+    const known = new Set(before.map(({ id }) => id));
+    for (const { id } of servers) {
+      // One that comes back, be it as another one.
+      known.has(id) || this.#told.takeOver(id);
+    }
     this.#calls.reloaded(this.#servers);
     const shown = (all: readonly EndpointServer[]) => all.map(({ id, tools }) => [id, tools]);
     const isReplaced = before.some(({ id, entry }) => this.#servers.get(id)?.entry !== entry);

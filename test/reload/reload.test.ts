@@ -1246,6 +1246,34 @@ describe('gateway.reload()', () => {
     expect(error).toMatchObject({ server: 'a', delivered: false });
   });
 
+  test('what somebody is subscribed to is taken over by a server that comes back, in a later reload', async () => {
+    await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] }, b: script });
+    await using caller = await t.caller();
+    await caller.list('resources');
+    await caller.result('resources/subscribe', { uri: 'file:///x' });
+    await t.gateway.reload({ servers: [entry('b')] });
+    expect(t.server('a').live).toEqual([]);
+    await t.gateway.reload({ servers: [entry('a'), entry('b')] });
+    const { instance } = await t.server('a').request('resources/subscribe', 1);
+    expect(instance).toBe(t.server('a').only);
+  });
+
+  test('a server that ends after a reload has replaced it, while it is asked for its list, has no other one started after a stop', async () => {
+    const restart = { backoff: '1s' };
+    await using t = setUp({ a: { ...script, on: { 'tools/list': () => hold } } }, { entry: { restart } });
+    await using caller = await t.caller();
+    const listing = caller.toolNames();
+    const { instance } = await t.server('a').request('tools/list');
+    const reloading = t.gateway.reload({ servers: [entry('a', { restart, env: { V: '2' } })] });
+    await settle();
+    instance.die();
+    expect(await listing).toEqual([]);
+    await reloading;
+    await t.gateway.stop('a');
+    await t.clock.advance(60_000);
+    expect(t.server('a').opens).toBe(1);
+  });
+
   test('what somebody is subscribed to goes over when a reload finds the shared server between two lives', async () => {
     const kept = { on_reload: 'keep', max_lifetime: '10s', isolation: 'shared' };
     await using t = setUp({ a: { ...script, resources: [{ uri: 'file:///x', name: 'x' }] } }, { entry: kept });
