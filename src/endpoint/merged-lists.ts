@@ -296,7 +296,7 @@ export class MergedLists {
       this.#withoutStopped ??= new Map();
       const kinds = this.#withoutStopped.get(server.id) ?? new Set();
       this.#withoutStopped.set(server.id, kinds.add(kind));
-    } else if (isDown) {
+    } else if (isDown && this.#isCurrent(server)) {
       this.#missing ??= new MissingServers({
         ...this.#options,
         onStopped: (id) => this.#stopped(id, this.#shown.lacking(id)),
