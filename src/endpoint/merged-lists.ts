@@ -186,8 +186,8 @@ export class MergedLists {
       ]),
       isShown,
     );
-    if (isShown && shown.some(([{ id }]) => gathered.outdated.get(id))) {
-      // The caller was told of the change before it gets the list.
+    if (isShown && this.#options.servers().some(({ id }) => gathered.outdated.get(id) !== false)) {
+      // The caller was told of the change, or of a server that a reload has added, before it gets the list.
       this.changed(kind);
     }
     const date = this.#options.clock.date();

@@ -151,6 +151,23 @@ test.each(['says that it has changed', 'is replaced by a reload'])(
   },
 );
 
+test('a list is announced when a reload adds a server while it waits for another one', async () => {
+  const held: Script = { ...good, on: { 'tools/list': () => hold } };
+  await using t = setUp({ a: held, b: { ...good } });
+  const servers = ['a', 'b'].map((id) => ({ id, runtime: { type: 'scripted' as const, script: id } }));
+  await t.gateway.reload({ servers: servers.slice(0, 1) });
+  await using caller = await t.caller();
+  const listing = caller.toolNames();
+  const { instance, request } = await t.server('a').request('tools/list');
+  await t.gateway.reload({ servers });
+  await t.clock.advance(1_000);
+  expect(listChanged(caller)).toBe(1);
+  instance.answer(request, { tools: [{ name: 'x' }] });
+  expect(await listing).toEqual(['a__x']);
+  await t.clock.advance(1_000);
+  expect(listChanged(caller)).toBe(2);
+});
+
 test('a list is announced when a server that it lacks, as that was being stopped, is gone while it waits for another one', async () => {
   const held = (method: string): Script => ({ ...good, on: { [method]: () => hold } });
   await using t = setUp({ a: held('tools/call'), b: held('tools/list') });
