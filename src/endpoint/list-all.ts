@@ -8,6 +8,8 @@ import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 const maxPages = 1_000;
 const maxMebibytes = 64;
 const methodNotFound = -32601;
+// How servers write that there is no further page: an empty text would be answered with the first one again.
+const noCursors = [undefined, null, ''];
 
 /** The whole list of a server. */
 export interface ServerList {
@@ -32,7 +34,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
   const items: ListItem[] = [];
   /** Each page until when it is good. */
   const pages: Freshness[] = [];
-  const seen = new Set<unknown>();
+  const seen = new Set<unknown>(noCursors);
   const isTooLarge = sumPages();
   let cursor: unknown;
   for (let page = 0; page < maxPages; page += 1) {
@@ -60,7 +62,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
       }
     }
     cursor = 'nextCursor' in result ? result.nextCursor : undefined;
-    if (cursor === undefined || cursor === null || seen.has(cursor)) {
+    if (seen.has(cursor)) {
       const { ttlMs: until, isPublic: isAll } = leastFresh(pages);
       return { items, freshness: { ttlMs: Math.max(0, until - date()), isPublic: isAll } };
     }
@@ -72,7 +74,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
 /** All pages of a server's tasks. */
 export async function listTasks(link: Link): Promise<unknown[]> {
   const items: unknown[] = [];
-  const seen = new Set<unknown>();
+  const seen = new Set<unknown>(noCursors);
   const isTooLarge = sumPages();
   let cursor: unknown;
   do {
@@ -84,7 +86,7 @@ export async function listTasks(link: Link): Promise<unknown[]> {
     for (const task of Array.isArray(tasks) ? tasks : []) {
       items.push(task);
     }
-    cursor = nextCursor ?? undefined;
+    cursor = nextCursor;
   } while (!seen.has(cursor) && seen.size < maxPages);
   return items;
 }

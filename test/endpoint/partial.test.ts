@@ -529,6 +529,22 @@ describe('a server that returns rubbish', () => {
     expect(await caller.toolNames()).toEqual(['b__tundefined', 'b__tp', 'b__tq']);
   });
 
+  test.each([null, ''])('a cursor %j on the last page is none: the list ends with that', async (nextCursor) => {
+    const resources = [{ uri: 'x://1', name: '1' }];
+    const tasks = [{ taskId: 't', status: 'completed' }];
+    const last: Script = {
+      capabilities: { resources: {}, tasks: { list: {} } },
+      on: {
+        'resources/list': () => ({ resources, nextCursor }),
+        'tasks/list': () => ({ tasks, nextCursor }),
+      },
+    };
+    await using t = setUp({ a: last });
+    await using caller = await t.caller();
+    expect(await caller.list('resources')).toEqual(resources);
+    expect(await caller.result('tasks/list')).toEqual({ tasks });
+  });
+
   test('an error for templates, which it does not know, is not worth an event', async () => {
     await using t = setUp({
       a: {
