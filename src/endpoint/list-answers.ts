@@ -49,12 +49,14 @@ export class ListAnswers {
     const { calls, tasks: owners, running } = this.#options;
     const call = calls.open(request);
     const parts = running().map(async (link) => {
-      const capability = link.handshake?.capabilities.tasks as { list?: unknown } | undefined;
-      const { tasks } =
-        capability?.list === undefined
-          ? { tasks: [] }
-          : owners.translate(link.server, { tasks: await listTasks(link) }, link);
-      return tasks;
+      const { handshake } = link;
+      const capability = handshake?.capabilities.tasks as { list?: unknown } | undefined;
+      if (capability?.list === undefined) {
+        return [];
+      }
+      const tasks = await listTasks(link);
+      // It may have been sent to rest with its answer: then they are none of the next one.
+      return owners.translate(link.server, { tasks }, link.handshake === handshake ? link : undefined).tasks;
     });
     void Promise.allSettled(parts).then((results) => {
       const tasks = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));

@@ -664,6 +664,30 @@ describe('time', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test('a task that a server lists in its last answer within max_lifetime keeps no later one from its rest', async () => {
+    const lists: Script = {
+      ...script,
+      capabilities: { tools: {}, tasks: { list: {} } },
+      on: { ...script.on, 'tasks/list': () => hold },
+    };
+    const entry = { idle_timeout: '10s', max_lifetime: '1m', health: { interval: 0 } };
+    await using t = setUp({ a: lists }, { entry });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    const listing = caller.result('tasks/list');
+    const { instance, request } = await t.server('a').request('tasks/list');
+    await t.clock.advance(60_000);
+    const task = { taskId: 't', status: 'working', ttl: null };
+    instance.answer(request, { tasks: [task] });
+    expect(await listing).toEqual({ tasks: [task] });
+    await settle();
+    expect(t.server('a').live).toEqual([]);
+    await caller.result('tools/call', { name: 'a__x' });
+    expect(t.server('a').live).toHaveLength(1);
+    await t.clock.advance(10_000);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('max_lifetime ends a server whose last question is answered', async () => {
     await using t = setUp({ a: script }, { entry: { idle_timeout: 0, max_lifetime: '10s', health: { interval: 0 } } });
     await using caller = await t.caller({ roots: {} });
