@@ -3,6 +3,7 @@ import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
 import { isFields } from '../util/fields.js';
+import { textOf } from '../util/text-of.js';
 import type { PeerExtra } from './peer.js';
 
 /** A request on its way to a server, as an interceptor sees it. */
@@ -98,7 +99,7 @@ export function toResponse(
     string,
     unknown
   >;
-  const text = typeof message === 'string' ? message : String(thrown);
+  const text = typeof message === 'string' ? message : textOf(thrown);
   if (Number.isInteger(code)) {
     return { jsonrpc: '2.0', id, error: { code: code as number, message: text, ...(data !== undefined && { data }) } };
   }

@@ -117,6 +117,7 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     ],
     ['a code without a message', { code: 4003, message: 7 }, { code: 4003 }, ''],
     ['a code that is no integer', { code: 1.5, message: 'half' }, { code: 1501 }, 'half'],
+    ['an object without a prototype', Object.create(null), { code: 1501 }, 'without a text'],
   ])('answers when an interceptor throws %s', async (_, thrown, error, message) => {
     const intercept: Interceptor = ({ method }, next) => (method === 'tools/call' ? Promise.reject(thrown) : next());
     await using session = await connect(way, undefined, { intercept });
@@ -124,6 +125,13 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
       ...error,
       message: expect.stringContaining(message),
     });
+  });
+
+  test('answers a list when an interceptor throws an object without a prototype', async () => {
+    const intercept: Interceptor = ({ method }, next) =>
+      method === 'tools/list' ? Promise.reject(Object.create(null)) : next();
+    await using session = await connect(way, undefined, { intercept });
+    await session.client.listTools().catch(({ message }) => expect(message).toContain('without a text'));
   });
 
   test('ends an interceptor whose request was cancelled', async () => {
