@@ -111,7 +111,8 @@ export class ResourceOwners {
               return [];
             }
             const owner = this.#listed.get(uri);
-            if (owner === undefined || owner === server) {
+            // One that reads as an alias of ours, as of a gateway behind this one, would lead elsewhere in its own form.
+            if ((owner === undefined || owner === server) && this.#originOf(uri) === undefined) {
               this.#listed.set(uri, server);
               return [item];
             }
@@ -137,7 +138,7 @@ export class ResourceOwners {
               return [];
             }
             const owner = this.#templates.get(template);
-            if (owner === undefined || owner.server === server) {
+            if ((owner === undefined || owner.server === server) && this.#originOf(template) === undefined) {
               this.#templates.set(template, readTemplate(server, template));
               return [item];
             }
@@ -166,9 +167,15 @@ export class ResourceOwners {
     return owner === undefined || owner.server === server ? uri : aliasUri(server, uri);
   }
 
-  find(uri: string): ResourceOrigin | undefined {
+  /** Where an alias leads; undefined for any other URI. */
+  #originOf(uri: string): ResourceOrigin | undefined {
     const alias = readAlias(uri);
-    if (alias !== undefined && this.#isServer(alias.server)) {
+    return alias !== undefined && this.#isServer(alias.server) ? alias : undefined;
+  }
+
+  find(uri: string): ResourceOrigin | undefined {
+    const alias = this.#originOf(uri);
+    if (alias !== undefined) {
       return alias;
     }
     const server =

@@ -29,6 +29,22 @@ test('a list that is asked for to find an owner takes nothing from the server of
   expect(find('a:1', 'b:7')).toEqual(['one', 'one']);
 });
 
+test('what reads as an alias of ours, as of a gateway behind this one, shows under one of its own server', () => {
+  const owners = create();
+  const own = [aliasUri('two', 'a:1'), 'mcp-gateway://two/b:{n}', aliasUri('elsewhere', 'a:1')] as const;
+  const [listed] = owners.list([['one', [{ uri: own[0] }, { uri: own[2] }]]], () => {});
+  const [templates] = owners.listTemplates([['one', [{ uriTemplate: own[1] }]]], () => {});
+  expect(listed).toEqual([{ uri: aliasUri('one', own[0]) }, { uri: own[2] }]);
+  expect(templates).toEqual([{ uriTemplate: `mcp-gateway://one/${own[1]}` }]);
+  const shown = [String(listed?.[0]?.uri), 'mcp-gateway://one/mcp-gateway://two/b:7', own[2], own[0]];
+  expect(shown.map((uri) => owners.find(uri))).toEqual([
+    { server: 'one', uri: own[0] },
+    { server: 'one', uri: 'mcp-gateway://two/b:7' },
+    { server: 'one', uri: own[2] },
+    { server: 'two', uri: 'a:1' },
+  ]);
+});
+
 describe('list', () => {
   test('a server whose list did not come keeps what it had, and no more than its own', () => {
     const owners = create();
@@ -242,7 +258,7 @@ describe('aliases', () => {
   test('go before a list: a server cannot take another one’s', () => {
     const owners = create();
     const alias = aliasUri('one', 'a:b');
-    owners.list([['two', [{ uri: alias }]]], nobody);
+    owners.list([['two', [{ uri: alias }]]], () => {});
     expect(owners.find(alias)).toEqual({ server: 'one', uri: 'a:b' });
   });
 });
