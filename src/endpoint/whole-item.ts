@@ -1,10 +1,16 @@
+import { isFields } from '../util/fields.js';
 import type { ListItem, ListKind } from './list-kinds.js';
+
+/** Members of items in which null may mean something. */
+const free: ReadonlySet<string> = new Set(['inputSchema', 'outputSchema', '_meta']);
 
 /**
  * An item with what the protocol requires of it, in the plainest form. Clients of the SDK refuse a whole list for one item that
  * lacks it, so that one server would cost what all others have; real ones write tools whose `inputSchema` says no type.
  */
-export function toWholeItem(kind: ListKind, item: ListItem): ListItem {
+export function toWholeItem(kind: ListKind, given: ListItem): ListItem {
+  // In many languages null is written for each member that is not there.
+  const item = Object.values(given).includes(null) ? (withoutNulls(given) as ListItem) : given;
   switch (kind) {
     case 'tools': {
       const schema = typeof item.inputSchema === 'object' ? (item.inputSchema as { type?: unknown } | null) : null;
@@ -18,4 +24,15 @@ export function toWholeItem(kind: ListKind, item: ListItem): ListItem {
     default:
       return item;
   }
+}
+
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    return value.map(withoutNulls);
+  }
+  if (!isFields(value)) {
+    return value;
+  }
+  const members = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(members.map(([key, member]) => [key, free.has(key) ? member : withoutNulls(member)]));
 }

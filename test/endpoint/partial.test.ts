@@ -461,6 +461,39 @@ describe('a server that returns rubbish', () => {
           inputSchema: { type: 'object' },
         },
       ],
+      [
+        'null for what a tool does not have',
+        {
+          tools: [
+            {
+              name: 'y',
+              title: null,
+              annotations: { title: null, readOnlyHint: true },
+              inputSchema: { type: 'object', properties: { z: { default: null } } },
+              icons: [{ src: 'data:,', mimeType: null }],
+            },
+          ],
+        },
+        'tools',
+        {
+          name: 'b__y',
+          annotations: { readOnlyHint: true },
+          inputSchema: { type: 'object', properties: { z: { default: null } } },
+          icons: [{ src: 'data:,' }],
+        },
+      ],
+      [
+        'null for what a prompt does not have',
+        { prompts: [{ name: 'q', description: null, arguments: [{ name: 'n', description: null }] }] },
+        'prompts',
+        { name: 'b__q', arguments: [{ name: 'n' }] },
+      ],
+      [
+        'null for what a resource does not have',
+        { resources: [{ uri, name: null, mimeType: null }] },
+        'resources',
+        { uri, name: uri },
+      ],
       ['a resource without a name', { resources: [{ uri }] }, 'resources', { uri, name: uri }],
       [
         'a template without a name',
@@ -474,6 +507,7 @@ describe('a server that returns rubbish', () => {
     ])('gets what all servers have where one writes %s', async (_what, script, kind, shown) => {
       const a: Script = {
         tools: [{ name: 'x', inputSchema: { type: 'object' } }],
+        prompts: [{ name: 'p' }],
         resources: [{ uri: 'x://0', name: 'zero' }],
         resourceTemplates: [{ uriTemplate: 'x://0/{id}', name: 'zero' }],
       };
@@ -482,6 +516,7 @@ describe('a server that returns rubbish', () => {
       const { client } = peer;
       const lists = {
         ...(await client.listTools()),
+        ...(await client.listPrompts()),
         ...(await client.listResources()),
         ...(await client.listResourceTemplates()),
       };
