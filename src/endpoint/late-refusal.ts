@@ -2,6 +2,7 @@ import { GatewayError } from '../errors.js';
 import { toRpcError } from '../instance/error-response.js';
 import type { RpcError } from '../instance/exchanges.js';
 import type { JSONRPCRequest } from '../sdk.js';
+import { textOf } from '../util/text-of.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { isToolAllowed } from './glob.js';
 
@@ -19,7 +20,7 @@ export function calledTool({ method, params: shown }: JSONRPCRequest, params: JS
 }
 
 export function unknownTool(shown: unknown): RpcError {
-  return { code: -32602, message: `unknown tool: ${String(shown)}` };
+  return { code: -32602, message: `unknown tool: ${textOf(shown)}` };
 }
 
 /** A reload has taken it away from the catalog, or from the caller. */
@@ -35,7 +36,7 @@ export function lateRefusal(
 ): RpcError | undefined {
   const now = servers.get(server);
   if (tool !== undefined) {
-    return now !== undefined && isToolAllowed(now.tools, String(tool.own)) ? undefined : unknownTool(tool.shown);
+    return now !== undefined && isToolAllowed(now.tools, textOf(tool.own)) ? undefined : unknownTool(tool.shown);
   }
   if (now !== undefined) {
     return undefined;

@@ -18,6 +18,7 @@ import { handedOver } from '../transport/handed-over.js';
 import { hasEnvelope } from '../transport/modern.js';
 import type { Fields } from '../util/fields.js';
 import { setImmediate } from '../util/immediate.js';
+import { textOf } from '../util/text-of.js';
 import { isToolAllowed, type ToolFilter } from './glob.js';
 import {
   callerCancelled,
@@ -291,12 +292,12 @@ export class PolicyTransport implements Transport {
     if (isOpen || !('result' in response) || !Array.isArray(response.result.tools)) {
       return response;
     }
-    const tools = response.result.tools.filter((tool: Fields) => isToolAllowed(filter, String(tool?.name)));
+    const tools = response.result.tools.filter((tool: Fields) => isToolAllowed(filter, textOf(tool?.name)));
     return { ...response, result: { ...response.result, tools } };
   }
 
   #refusalOf({ method, params }: JSONRPCRequest): RpcError | undefined {
-    const isDenied = method === 'tools/call' && !isToolAllowed(this.#options.tools(), String(params?.name));
+    const isDenied = method === 'tools/call' && !isToolAllowed(this.#options.tools(), textOf(params?.name));
     return isDenied ? unknownTool(params?.name) : undefined;
   }
 

@@ -5,6 +5,7 @@ import type { Link } from '../instance/link.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { Fields } from '../util/fields.js';
+import { textOf } from '../util/text-of.js';
 import type { Calls } from './calls.js';
 import type { EndpointServer } from './endpoint-server.js';
 import type { Forwarder } from './forwarder.js';
@@ -139,7 +140,7 @@ export class Router {
       return found(request, kind, server, origin.name, extra);
     }
     if (missed !== undefined || origin !== undefined || typeof name !== 'string') {
-      return calls.refuse(request, -32602, `unknown ${kind}: ${String(name)}${notAsked(missed)}`);
+      return calls.refuse(request, -32602, `unknown ${kind}: ${textOf(name)}${notAsked(missed)}`);
     }
     const candidate = names.candidate(name);
     const asked = typeof candidate === 'object' ? servers.get(candidate.server) : candidate;
@@ -210,7 +211,7 @@ export class Router {
       return calls.answer(request, {});
     }
     if (missed !== undefined || typeof uri !== 'string') {
-      return calls.refuse(request, -32002, `no server offers the resource ${String(uri)}${notAsked(missed)}`, { uri });
+      return calls.refuse(request, -32002, `no server offers the resource ${textOf(uri)}${notAsked(missed)}`, { uri });
     }
     // Nobody has listed yet, or the resource is new: ask, then look again.
     const call = calls.open(request);
@@ -227,7 +228,7 @@ export class Router {
     const origin = tasks.find(taskId);
     const server = origin && servers.get(origin.server);
     if (origin === undefined || server === undefined) {
-      return calls.refuse(request, -32602, `unknown task: ${String(taskId)}`);
+      return calls.refuse(request, -32602, `unknown task: ${textOf(taskId)}`);
     }
     forwarder.forward(request, server, { ...request.params, taskId: origin.taskId }, extra);
   }

@@ -4,6 +4,7 @@ import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
 import { legacyRevisions, metaKeys, ownInfo } from '../transport/modern.js';
 import { isFields } from '../util/fields.js';
+import { textOf } from '../util/text-of.js';
 import type { Exchange, Response } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
@@ -189,7 +190,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
       }
     }
     if (method.startsWith('tasks/') && method !== 'tasks/list' && !this.#tasks.owns(from.user, params?.taskId)) {
-      const error = { code: -32602, message: `unknown task: ${String(params?.taskId)}` };
+      const error = { code: -32602, message: `unknown task: ${textOf(params?.taskId)}` };
       onAnswer({ jsonrpc: '2.0', id: request.id, error });
       return undefined;
     }

@@ -1,9 +1,8 @@
-/** What an error says; of anything else that was thrown its text. */
+/** What an error says; of anything else its text. JSON may hold what has none, such as `{ "toString": 1 }`. */
 export function textOf(error: unknown): string {
   try {
     return error instanceof Error ? error.message : String(error);
   } catch {
-    // Not everything that can be thrown is a text, too: an object without a prototype is none.
-    return 'something without a text was thrown';
+    return Object.prototype.toString.call(error);
   }
 }

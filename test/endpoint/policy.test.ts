@@ -117,7 +117,7 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     ],
     ['a code without a message', { code: 4003, message: 7 }, { code: 4003 }, ''],
     ['a code that is no integer', { code: 1.5, message: 'half' }, { code: 1501 }, 'half'],
-    ['an object without a prototype', Object.create(null), { code: 1501 }, 'without a text'],
+    ['what has no text', Object.create(null), { code: 1501 }, '[object Object]'],
   ])('answers when an interceptor throws %s', async (_, thrown, error, message) => {
     const intercept: Interceptor = ({ method }, next) => (method === 'tools/call' ? Promise.reject(thrown) : next());
     await using session = await connect(way, undefined, { intercept });
@@ -499,6 +499,15 @@ describe('a raw connection with a filter', () => {
     expect(await caller.notification('notifications/vendor/thing')).toEqual({ any: 1 });
     caller.onRequest = () => ({ role: 'user' });
     expect(await only.ask('q', 'sampling/createMessage', {})).toMatchObject({ result: { role: 'user' } });
+  });
+
+  test('refuses and hides what has no text for a name, as any other that is not allowed', async () => {
+    const name = { toString: 1 };
+    const odd = { name, inputSchema: { type: 'object' } } as never;
+    await using setup = setUp({ a: { tools: [...tools, odd] } }, { entry: { tools: { allow: ['read'] } } });
+    await using caller = await open(setup);
+    expect((await caller.result('tools/list')).tools).toMatchObject([{ name: 'read' }]);
+    expect(await caller.error('tools/call', { name })).toMatchObject({ code: -32602 });
   });
 
   test('drops the list that nobody waits for any more, and passes on other cancellations', async () => {

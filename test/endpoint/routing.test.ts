@@ -6,6 +6,8 @@ import { setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
 const tool = (name: string, more: Json = {}) => ({ name, inputSchema: { type: 'object' }, ...more });
+// `String()` throws for it.
+const textless = { toString: 1 };
 
 describe('what cannot be routed', () => {
   test('an unknown method is answered with -32601, and starts nobody', async () => {
@@ -29,6 +31,20 @@ describe('what cannot be routed', () => {
     }
     await settle();
     expect(t.server('a').opens + t.server('b').opens).toBe(0);
+  });
+
+  test.each([
+    ['tools/call', { name: textless }, -32602],
+    ['prompts/get', { name: textless }, -32602],
+    ['completion/complete', { ref: { type: 'ref/prompt', name: textless } }, -32602],
+    ['completion/complete', { ref: { type: 'ref/resource', uri: textless } }, -32002],
+    ['resources/read', { uri: textless }, -32002],
+    ['tasks/get', { taskId: textless }, -32602],
+    ['no/such/method', { name: textless, uri: textless, taskId: textless }, -32601],
+  ])('what has no text is refused as any other name, URI or task (%s %o)', async (method, params, code) => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller();
+    expect(await caller.error(method, params)).toMatchObject({ code });
   });
 
   test('a resource of nobody is answered with -32002, and says which', async () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../options.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { type Fields, isFields } from '../../util/fields.js';
+import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
 
 export interface InputRoundsOptions {
@@ -85,7 +86,7 @@ export class InputRounds {
     const inputs = Object.entries(isFields(result.inputRequests) ? result.inputRequests : {});
     const unknown = inputs.find(([, input]) => !isFields(input) || !askable.has(input.method));
     if (unknown !== undefined) {
-      const method = isFields(unknown[1]) ? String(unknown[1].method) : typeof unknown[1];
+      const method = isFields(unknown[1]) ? textOf(unknown[1].method) : typeof unknown[1];
       this.#fail(round, -32603, `the server needs input of a kind that cannot be asked for: ${method}`);
       return;
     }

@@ -12,6 +12,7 @@ import {
 import { hasEnvelope } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
+import { textOf } from '../../util/text-of.js';
 import { toErrorResponse } from '../error-response.js';
 import type { RelatedInfo, Response } from '../exchanges.js';
 import type { SendOutcome } from '../strict-transport.js';
@@ -171,13 +172,13 @@ export class ModernSession {
         return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
       case 'resources/subscribe':
         this.#open.set(id, request);
-        this.#listening.subscribe(String(params?.uri)).then((error) => {
+        this.#listening.subscribe(textOf(params?.uri)).then((error) => {
           if (!this.#open.has(id)) return;
           this.#answer(error === undefined ? { jsonrpc: '2.0', id, result: {} } : { jsonrpc: '2.0', id, error });
         }, nothing);
         return;
       case 'resources/unsubscribe':
-        this.#listening.unsubscribe(String(params?.uri));
+        this.#listening.unsubscribe(textOf(params?.uri));
         return this.#deliverLater({ jsonrpc: '2.0', id, result: {} });
       default: {
         const complete = this.#addEnvelope(request);
@@ -206,7 +207,7 @@ export class ModernSession {
       const isShared = [...this.#open.values()].some(
         (open) => open.method === method && open.params?.uri === params?.uri,
       );
-      isShared || this.#listening.giveUp(String(params?.uri));
+      isShared || this.#listening.giveUp(textOf(params?.uri));
       return;
     }
     const current = this.#rounds.currentOf(original);

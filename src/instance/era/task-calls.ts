@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Fields } from '../../util/fields.js';
+import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { TaskWaits, type TaskWaitsOptions } from './task-waits.js';
 
@@ -69,7 +70,7 @@ export class TaskCalls {
         if (done !== undefined) {
           this.#later(() => this.#reply(id, withRelatedTask(done.result, taskId)));
         } else {
-          this.#waits.begin(id, String(taskId), false);
+          this.#waits.begin(id, textOf(taskId), false);
         }
         return true;
       case 'tasks/cancel':

@@ -3,6 +3,7 @@ import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { mayPass } from '../../transport/http/status.js';
 import { withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
+import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
@@ -207,7 +208,7 @@ export class TaskWaits {
         continue;
       }
       if (!isFields(input) || !askable.has(input.method)) {
-        const method = isFields(input) ? String(input.method) : typeof input;
+        const method = isFields(input) ? textOf(input.method) : typeof input;
         const message = `the server needs input of a kind that cannot be asked for: ${method}`;
         return this.#giveUp(wait, { code: -32603, message });
       }
