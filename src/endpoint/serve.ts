@@ -43,9 +43,12 @@ export async function serveEndpoint(
         // Nobody else answers the server that asks. Why is for the host alone.
         const answer = { code: -32603, message: 'the client could not be asked' };
         endpoint.receive({ jsonrpc: '2.0', id: message.id, error: answer });
-      } else if (error instanceof RangeError && isResponse(message)) {
-        // It could not even be written: the caller is still there.
-        (async () => transport.send(toUnwritable(message.id as RequestId), related))().catch(() => {});
+      } else if (isResponse(message)) {
+        const { cause = error } = Object(error) as Error;
+        if (cause instanceof RangeError || cause instanceof TypeError) {
+          // It could not even be written: the caller is still there.
+          (async () => transport.send(toUnwritable(message.id as RequestId, cause), related))().catch(() => {});
+        }
       }
     };
     try {

@@ -2,10 +2,10 @@
 const surelyWritable = 500;
 
 /**
- * Makes sure that what was read from JSON can be written as JSON: it may be nested too deeply for that. Costs a small part of
- * what writing it does.
+ * Makes sure that a message can be written as JSON: it may be nested too deeply for that, and what a host has made of it may
+ * hold a bigint, or itself. Costs a small part of what writing it does.
  *
- * @throws RangeError
+ * @throws RangeError, TypeError
  */
 export function assertWritable(message: object): void {
   if (isNested(message, surelyWritable)) {
@@ -13,10 +13,10 @@ export function assertWritable(message: object): void {
   }
 }
 
-/** Whether a value has more than so many levels. */
+/** Whether a value has more than so many levels, or a bigint. */
 function isNested(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) {
-    return false;
+    return typeof value === 'bigint';
   }
   if (levels === 0) {
     return true;

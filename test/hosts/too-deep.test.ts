@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { createGateway } from '../../src/index.js';
+import { createGateway, type Interceptor } from '../../src/index.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { TestCaller } from '../endpoint/test-caller.js';
@@ -33,9 +33,9 @@ const script: Script = {
   ],
 };
 
-function createHost(kind: TransportKind | 'fetch') {
+function createHost(kind: TransportKind | 'fetch', intercept?: Interceptor) {
   const server = new ScriptedServer(script);
-  const gateway = createGateway({ servers: [{ id: 'one', runtime: server.runtime }] });
+  const gateway = createGateway({ servers: [{ id: 'one', runtime: server.runtime }] }, { intercept });
   const serve = (transport: Parameters<typeof gateway.serve>[0]) => gateway.serve(transport, { caller: { id: 'me' } });
   return { gateway, host: kind === 'fetch' ? createFetchHost(gateway) : createHttpHost(serve, { kind }) };
 }
@@ -45,7 +45,7 @@ async function post(url: string, body: Json, headers: Record<string, string> = {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
     body: JSON.stringify({ jsonrpc: '2.0', ...body }),
-    signal: AbortSignal.timeout(5_000),
+    signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();
   const [, data = text] = /^data: (\{.*)$/m.exec(text) ?? [];
@@ -83,6 +83,34 @@ test.each(['result', 'error'])('a stateless caller is answered where its %s is n
   const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'one__go' };
   const { message } = await post(host.url, { id: 2, method: 'tools/call', params }, headers);
   expect(message).toMatchObject({ id: 2, ...invalid });
+});
+
+const circular: Json = {};
+circular.self = circular;
+
+describe.each([...transportKinds, 'fetch', 'stateless'] as const)('an interceptor, with the transport %s', (kind) => {
+  test.each([
+    ['a bigint', 1n, /^the answer cannot be written as JSON: .*BigInt/],
+    ['what holds itself', circular, /^the answer cannot be written as JSON: .*circular/],
+  ])('that puts %s into a result gets an error for its caller', async (_, odd, message) => {
+    const intercept: Interceptor = async (_request, next) => ({ ...(await next()), _meta: { odd } });
+    const { gateway, host: opening } = createHost(kind === 'stateless' ? 'fetch' : kind, intercept);
+    await using host = await opening;
+    await using _closing = gateway;
+    const call = { id: 2, method: 'tools/call', params: { name: 'one__go', arguments: { give: 'allowed' } } };
+    let answered: ReturnType<typeof post>;
+    if (kind === 'stateless') {
+      const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'one__go' };
+      answered = post(host.url, { ...call, params: { ...call.params, _meta: envelope() } }, headers);
+    } else {
+      const begun = await post(host.url, initialize);
+      answered = post(host.url, call, { 'mcp-session-id': String(begun.headers.get('mcp-session-id')) });
+    }
+    expect((await answered).message).toMatchObject({
+      id: 2,
+      error: { message: expect.stringMatching(message), data: { code: 'MESSAGE_INVALID', delivered: true } },
+    });
+  });
 });
 
 /** Asks its client in a call, and answers that with what the client has answered. */

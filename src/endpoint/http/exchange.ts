@@ -91,8 +91,8 @@ function toJson(message: JSONRPCMessage): string {
   try {
     return JSON.stringify(message);
   } catch (error) {
-    if (error instanceof RangeError && isResponse(message)) {
-      return JSON.stringify(toUnwritable(message.id as RequestId));
+    if (isResponse(message)) {
+      return JSON.stringify(toUnwritable(message.id as RequestId, error));
     }
     throw error;
   }
