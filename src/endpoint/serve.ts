@@ -64,8 +64,11 @@ export async function serveEndpoint(
   const endpoint = create(send);
   const { onclose, onmessage } = transport;
   const end = once(async () => {
-    await endpoint.close();
-    sessions.delete(session);
+    try {
+      await endpoint.close();
+    } finally {
+      sessions.delete(session);
+    }
   });
   const session: ServedSession = {
     endpoint,

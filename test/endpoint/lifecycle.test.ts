@@ -1404,6 +1404,24 @@ test('a session on a transport of the host ends with it although the host’s ow
   expect(errors).toEqual([failure]);
 });
 
+test('a session whose server cannot be stopped is told so, and kept no longer: close() of the gateway has no more to say', async () => {
+  await using t = setUp({ a: script });
+  const [near, far] = createLinkedPair();
+  const errors: Error[] = [];
+  near.onerror = (error) => errors.push(error);
+  await t.gateway.serve(near);
+  await using caller = await TestCaller.open(far);
+  await caller.result('tools/call', { name: 'a__x' });
+  const { only } = t.server('a');
+  const close = only.close.bind(only);
+  only.close = () => Promise.reject(new Error('still there'));
+  await caller.close();
+  await settle();
+  expect(errors).toMatchObject([{ code: 'STOP_FAILED', server: 'a' }]);
+  await close();
+  await t.gateway.close();
+});
+
 test.each(['legacy', 'modern'])(
   'what nobody is subscribed to any more is not asked of later servers: %s',
   async (era) => {
