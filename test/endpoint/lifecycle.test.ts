@@ -1197,6 +1197,20 @@ describe('a transport', () => {
     await expect(transport.send(ping)).rejects.toMatchObject({ code: 'TRANSPORT_CLOSED', delivered: false });
   });
 
+  test('tells its end once, also where an interceptor closes it as it hears that its caller has left', async () => {
+    const intercept: Interceptor = ({ signal }, next) => {
+      signal.addEventListener('abort', () => void caller.close());
+      return next();
+    };
+    await using t = setUp({ a: { ...script, on: { 'tools/call': () => hold } } }, { intercept });
+    const caller = await t.caller();
+    void caller.request('tools/call', { name: 'a__x' });
+    await t.server('a').request('tools/call');
+    await caller.close();
+    await settle();
+    expect(caller.closed).toBe(1);
+  });
+
   test('that is closed while it starts does not start, and leaves nothing', async () => {
     const gate = Promise.withResolvers<void>();
     await using t = setUp({ a: { ...script, open: () => gate.promise } });
