@@ -107,6 +107,11 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     return this.#opening !== undefined;
   }
 
+  /** Settles as its start does, which nobody wants for that alone; undefined while it neither opens nor is open. */
+  get opening(): Promise<unknown> | undefined {
+    return this.#opening;
+  }
+
   /** Its server has ended, and is not gone yet: the next request waits, and opens the link again. */
   get isEnding(): boolean {
     return this.#transport?.isEnding === true;

@@ -995,6 +995,20 @@ describe('callers', () => {
     expect(t.server('b').opens).toBe(2);
   });
 
+  test('a call that is cancelled gives up the place, also when its caller has told of other roots meanwhile', async () => {
+    await using t = setUp({ a: script, b: script }, { limits: { instances: 1 } });
+    await using caller = await t.caller({ roots: { listChanged: true } });
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'b__x' } });
+    await settle();
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+    await settle();
+    await t.gateway.stop('a');
+    await settle();
+    expect(t.server('b').opens).toBe(0);
+  });
+
   test('a list goes on waiting for a place when a call that waits for the same server is cancelled', async () => {
     await using t = setUp({ a: script, b: script }, { limits: { instances: 1 } });
     await using caller = await t.caller();
