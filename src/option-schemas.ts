@@ -48,7 +48,9 @@ const durationFrom = (least: number) =>
     ),
   );
 const duration = durationFrom(0);
-const caller = object("must be an object such as { id: 'ada' }");
+const text = v.optional(v.string('must be a string'));
+// Everybody without one would be the same caller, whom "null" names.
+const caller = v.pipe(object("must be an object such as { id: 'ada' }"), v.looseObject({ id: text, principal: text }));
 const clock = v.optional(
   v.custom<object>(
     (input) =>

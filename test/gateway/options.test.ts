@@ -64,6 +64,8 @@ test.each<[unknown[], string]>([
   [[{ servers: 'a' }], 'servers must be an array of strings'],
   [[{ tags: [5] }], 'tags[0] must be a string'],
   [[{ caller: 'ada' }], "caller must be an object such as { id: 'ada' }"],
+  // All who have none would be one caller.
+  [[{ caller: { id: null, principal: null } }], 'caller.id must be a string; caller.principal must be a string'],
   [[{ era: 'modern' }], 'era is not a known key; known are caller, servers, tags'],
   [[null], 'the options must be an object'],
   [[['a']], 'the options must be an object'],
@@ -101,6 +103,9 @@ test('serve() and fetch() refuse what is no option of theirs', async () => {
   );
   await expect(gateway.fetch(request(), { caller: { id: 'ada' }, host: ['x'] } as never)).rejects.toEqual(
     refusal('fetch: host is not a known key; did you mean "hosts"?'),
+  );
+  await expect(gateway.fetch(request(), { caller: { id: null } as never })).rejects.toEqual(
+    refusal('fetch: caller.id must be a string'),
   );
 });
 
