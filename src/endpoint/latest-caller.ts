@@ -43,7 +43,8 @@ export class LatestCaller {
 /** What came with a message: it tells more of its sender, and makes nobody else of whom the host has given the connection to. */
 export function sentBy({ id, principal }: Caller, extra: PeerExtra | undefined): PeerExtra | undefined {
   const caller = extra?.caller;
-  const own = { id: id ?? caller?.id, principal: principal ?? caller?.principal };
+  // A host without a compiler may say null of who has none.
+  const own = { id: id ?? caller?.id ?? undefined, principal: principal ?? caller?.principal ?? undefined };
   if (caller === undefined || (caller.id === own.id && caller.principal === own.principal)) {
     return extra;
   }

@@ -292,6 +292,21 @@ describe('whom the host has given a connection to', () => {
     expect(setup.server('one').only.context.caller).toMatchObject({ id: 'session' });
     await client.close();
   });
+
+  test('is nobody else where its requests say null, as without a compiler they may', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
+    const authenticate = () => ({ id: null, principal: null }) as never;
+    const serve = (transport: Transport) => setup.gateway.serve(transport);
+    await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
+    const clients = [await connect(sessions.url), await connect(sessions.url)];
+    for (const client of clients) {
+      await client.callTool({ name: 'one__a' });
+    }
+    expect(setup.server('one').opens).toBe(2);
+    for (const client of clients) {
+      await client.close();
+    }
+  });
 });
 
 async function connect(url: string): Promise<Client> {
