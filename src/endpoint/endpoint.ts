@@ -267,7 +267,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
       case 'notifications/resources/list_changed':
-        this.#links.forgetTools(link.server);
+        this.#links.changed(link, message.method);
         return this.#lists.changedBy(link.server, message.method);
       case 'notifications/cancelled':
         return this.#serverRequests.cancel(link, message.params);

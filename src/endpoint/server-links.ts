@@ -9,7 +9,7 @@ import { unknownFreshness } from './freshness.js';
 import { MirroredTools } from './http/param-check.js';
 import { type Interceptor, runInterceptor, senderOf } from './intercept.js';
 import { listAll, type ServerList } from './list-all.js';
-import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 import type { PeerExtra } from './peer.js';
 import { type ServerSnapshot, type SnapshotStore, takeSnapshot } from './snapshot.js';
 
@@ -21,6 +21,9 @@ export interface ServerLinksOptions extends CurrentServerOptions {
   readonly overHttp: boolean;
 }
 
+/** How often a server has said that a list of it has changed. */
+type Changes = Readonly<Partial<Record<ListKind, number>>>;
+
 /** One caller's links to its servers, each made when it is first needed, and what is known of a server without asking it. */
 export class ServerLinks {
   /** Filled from the lists that pass; undefined for callers who have no headers. */
@@ -31,6 +34,8 @@ export class ServerLinks {
   readonly #own = new Map<string, ServerSnapshot>();
   /** Of servers that a reload has replaced or taken away: no new requests, until the last one is answered. */
   readonly #retired = new Set<Link>();
+  // A list that was asked for before the last of them is not kept.
+  readonly #changes = new Map<string, Changes>();
   /** Of servers that go on although a reload has replaced their entry, for as long as that holds. */
   readonly #kept = new Map<Link, () => boolean>();
   #closed = false;
@@ -69,6 +74,7 @@ export class ServerLinks {
    */
   replace(id: string, isKept: () => boolean): void {
     this.#own.delete(id);
+    this.#changes.delete(id);
     this.forgetTools(id);
     const link = this.#links.get(id);
     const next = this.#options.servers.get(id);
@@ -190,8 +196,10 @@ export class ServerLinks {
     const owner = server.snapshotOwner(this.#options.caller.current);
     const isKept = owner !== undefined || this.snapshot(server) !== undefined;
     if (link.handshake !== undefined && (isKept || onList !== undefined)) {
+      const before = this.#changes.get(server.id);
       const snapshot = await takeSnapshot(link, link.handshake, server.fingerprint, onList);
-      isKept && this.#keep(server, snapshot);
+      const isCurrent = (kind: ListKind) => before?.[kind] === this.#changes.get(server.id)?.[kind];
+      isKept && this.#keep(server, withLists(snapshot, isCurrent));
     }
   }
 
@@ -238,6 +246,28 @@ export class ServerLinks {
     return this.#mirrored?.of(server.id, tool) ?? [];
   }
 
+  /** A server has said that a list has changed: what is known of it is shown no more, also while the server rests. */
+  changed(link: Link, method: string): void {
+    this.forgetTools(link.server);
+    const server = this.#options.servers.get(link.server);
+    if (server === undefined || !this.has(link) || this.#kept.has(link)) {
+      return;
+    }
+    const isOther = (kind: ListKind) => listKinds[kind].changed === method;
+    const changes: Record<string, number> = { ...this.#changes.get(server.id) };
+    for (const kind of allListKinds.filter(isOther)) {
+      changes[kind] = (changes[kind] ?? 0) + 1;
+    }
+    this.#changes.set(server.id, changes);
+    const snapshot = this.snapshot(server);
+    if (snapshot !== undefined) {
+      this.#keep(
+        server,
+        withLists(snapshot, (kind) => !isOther(kind)),
+      );
+    }
+  }
+
   /** A server may have other tools now. */
   forgetTools(server: string): void {
     this.#mirrored?.forget(server);
@@ -252,11 +282,13 @@ export class ServerLinks {
     const server = this.#options.servers.get(given.id) ?? given;
     const link = this.to(server);
     const before = known ? this.snapshot(server) : undefined;
+    const items = before && listOf(before, kind);
     // The server may have others by now.
-    const then = before && { items: before.lists[kind] ?? [], freshness: unknownFreshness, isKept: true };
+    const then = items && { items, freshness: unknownFreshness, isKept: true };
     if (then !== undefined && !link.isRunning && !server.isRunning(this.#options.caller.current)) {
       return then;
     }
+    const change = this.#changes.get(server.id)?.[kind];
     let list: ServerList;
     try {
       list = await listAll(link, kind, () => this.#options.owner.clock.date());
@@ -268,12 +300,27 @@ export class ServerLinks {
     }
     kind === 'tools' && this.#mirrored?.learn(server.id, list.items);
     const snapshot = this.snapshot(server);
-    if (snapshot?.lists[kind] === undefined || this.#closed || this.#kept.has(link)) {
+    const isCurrent = this.#changes.get(server.id)?.[kind] === change;
+    if (snapshot === undefined || !declares(snapshot, kind) || !isCurrent || this.#closed || this.#kept.has(link)) {
       return list;
     }
     this.#keep(server, { ...snapshot, lists: { ...snapshot.lists, [kind]: list.items } });
     return { ...list, isKept: true };
   }
+}
+
+function declares({ capabilities }: ServerSnapshot, kind: ListKind): boolean {
+  return capabilities[listKinds[kind].capability] !== undefined;
+}
+
+/** What a snapshot knows of a list: nothing where it has changed since then. */
+function listOf(snapshot: ServerSnapshot, kind: ListKind): readonly ListItem[] | undefined {
+  return snapshot.lists[kind] ?? (declares(snapshot, kind) ? undefined : []);
+}
+
+function withLists(snapshot: ServerSnapshot, isOf: (kind: ListKind) => boolean): ServerSnapshot {
+  const lists = Object.entries(snapshot.lists).filter(([kind]) => isOf(kind as ListKind));
+  return { ...snapshot, lists: Object.fromEntries(lists) };
 }
 
 /** A list for who may change it in place, an interceptor or a client in the same process: the list itself may be shown to others. */

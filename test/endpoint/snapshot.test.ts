@@ -185,6 +185,27 @@ describe('in memory', () => {
     expect(server.opens).toBe(1);
   });
 
+  test.each(['while the server starts', 'later'])(
+    'a list that changes %s, and that nobody has asked for since then, is not shown as it was while the server rests',
+    async (moment) => {
+      const gate = Promise.withResolvers<void>();
+      const prompts = () => gate.promise.then(() => ({ prompts: [{ name: 'p' }] }));
+      const on: Script['on'] = moment === 'later' ? {} : { 'prompts/list': prompts };
+      const server = new ScriptedServer({ ...full, on });
+      await using t = setUp({ a: server }, { entry: { ...shared, idle_timeout: '1m' } });
+      await using caller = await t.caller();
+      const call = caller.result('tools/call', { name: 'a__x' });
+      await settle();
+      server.script.tools = [{ name: 'y' }];
+      server.only.notify('notifications/tools/list_changed');
+      gate.resolve();
+      await call;
+      await t.clock.advance(600_000);
+      expect(server.live).toEqual([]);
+      expect(await caller.toolNames()).toEqual(['a__y']);
+    },
+  );
+
   test.each([
     ['shared', {}],
     ['principal', { caller: { principal: 'p' } }],
