@@ -484,7 +484,7 @@ describe('a server that returns rubbish', () => {
       ],
       [
         'null for what a prompt does not have',
-        { prompts: [{ name: 'q', description: null, arguments: [{ name: 'n', description: null }] }] },
+        { prompts: [{ name: 'q', arguments: [{ name: 'n', description: null }] }] },
         'prompts',
         { name: 'b__q', arguments: [{ name: 'n' }] },
       ],

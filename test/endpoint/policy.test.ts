@@ -131,7 +131,7 @@ describe.each(Object.keys(ways) as (keyof typeof ways)[])('a %s connection', (wa
     const intercept: Interceptor = ({ method }, next) =>
       method === 'tools/list' ? Promise.reject(Object.create(null)) : next();
     await using session = await connect(way, undefined, { intercept });
-    await session.client.listTools().catch(({ message }) => expect(message).toContain('without a text'));
+    await session.client.listTools().catch(({ message }) => expect(message).toContain('object Object'));
   });
 
   test('ends an interceptor whose request was cancelled', async () => {
