@@ -122,7 +122,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
       emit: (event) => options.emit(event),
       onChanged: (method) => this.#handshake && this.#send({ jsonrpc: '2.0', method }),
     });
-    this.#answers = new ListAnswers({ calls, lists: this.#lists, tasks: this.#tasks, running: () => links.running() });
+    const running = () => links.running();
+    this.#answers = new ListAnswers({ servers, clock, calls, lists: this.#lists, tasks: this.#tasks, running });
     this.#router = new Router({
       servers,
       calls,

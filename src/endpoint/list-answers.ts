@@ -1,8 +1,11 @@
 import { toSessionTools } from '../instance/era/structured-content.js';
 import type { Link } from '../instance/link.js';
+import type { Clock } from '../options.js';
 import type { JSONRPCRequest } from '../sdk.js';
 import { hasEnvelope } from '../transport/modern.js';
+import { settledWithin } from '../util/abort.js';
 import type { Calls } from './calls.js';
+import type { EndpointServer } from './endpoint-server.js';
 import { toCacheFields } from './freshness.js';
 import { toResponse } from './intercept.js';
 import { listTasks } from './list-all.js';
@@ -13,6 +16,9 @@ import type { PeerExtra } from './peer.js';
 import type { TaskOwners } from './tasks.js';
 
 export interface ListAnswersOptions {
+  /** By id, as the catalog is now. */
+  readonly servers: ReadonlyMap<string, EndpointServer>;
+  readonly clock: Clock;
   readonly calls: Calls;
   readonly lists: MergedLists;
   readonly tasks: TaskOwners;
@@ -46,7 +52,7 @@ export class ListAnswers {
 
   /** The tasks of all servers that run; no server is started for its list. */
   listTasks(request: JSONRPCRequest): void {
-    const { calls, tasks: owners, running } = this.#options;
+    const { calls, servers, clock, tasks: owners, running } = this.#options;
     const call = calls.open(request);
     const parts = running().map(async (link) => {
       const { handshake } = link;
@@ -54,7 +60,12 @@ export class ListAnswers {
       if (capability?.list === undefined) {
         return [];
       }
-      const tasks = await listTasks(link);
+      const asked = listTasks(link);
+      // A server that keeps silent costs its own part alone, as with any other list.
+      if (!(await settledWithin(asked, servers.get(link.server)?.listTimeoutMs ?? 0, clock))) {
+        return [];
+      }
+      const tasks = await asked;
       // It may have been sent to rest with its answer: then they are none of the next one.
       return owners.translate(link.server, { tasks }, link.handshake === handshake ? link : undefined).tasks;
     });

@@ -1,7 +1,7 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
-import { type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
+import { hold, type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const relatedTask = 'io.modelcontextprotocol/related-task';
@@ -178,6 +178,18 @@ describe('tasks that servers run', () => {
     await caller.result('tools/call', { name: 'c__x' });
     const { tasks } = await caller.result('tasks/list');
     expect((tasks as Json[]).map(({ taskId }) => taskId)).toEqual(['t1', 't2']);
+  });
+
+  test('a server that keeps silent when it is asked for its tasks costs its own part, after list_timeout', async () => {
+    const silent = taskServer('s', { 'tasks/list': () => hold });
+    await using t = setUp({ a: silent, b: taskServer('x') }, { entry: { list_timeout: '5s' } });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.result('tools/call', { name: 'b__x' });
+    const listed = caller.result('tasks/list');
+    await settle();
+    await t.clock.advance(5_000);
+    expect(((await listed).tasks as Json[]).map(({ taskId }) => taskId)).toEqual(['x']);
   });
 });
 
