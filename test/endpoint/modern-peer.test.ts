@@ -285,6 +285,36 @@ describe('a request of the stateless era', () => {
     expect(done).toMatchObject({ structuredContent: { count: 2 } });
   });
 
+  test('is sent again after such a page in the whole time for that, also where the page was wanted while the caller was away', async () => {
+    const away = Promise.withResolvers<void>();
+    let count = 0;
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': async (_, instance) => {
+          count += 1;
+          if (count > 1) return { content: [], structuredContent: { count } };
+          const { method, params } = form('who?');
+          void instance.ask('q', String(method), params as Json);
+          await away.promise;
+          throw new RpcError(-32042, 'look', {
+            elicitations: [{ mode: 'url', url: 'https://a.example', message: 'Look' }],
+          });
+        },
+      },
+    };
+    await using setup = setUp({ one: script }, { entry: { request_timeout: '1h' } });
+    await using caller = await open(setup, { elicitation: { form: {}, url: {} } });
+    const asked = await caller.call('one__go');
+    away.resolve();
+    await setup.clock.advance(599_000);
+    const { requestState, inputRequests } = await caller.call('one__go', { requestState: asked.requestState });
+    expect(inputRequests).toMatchObject({ page0: { params: { mode: 'url' } } });
+    await setup.clock.advance(599_000);
+    const done = await caller.call('one__go', { requestState, inputResponses: { page0: { action: 'accept' } } });
+    expect(done).toMatchObject({ structuredContent: { count: 2 } });
+  });
+
   test('reads of the log what it asked for, and nothing without', async () => {
     const script: Script = {
       tools: [{ name: 'go' }],

@@ -280,7 +280,9 @@ export class ModernPeer {
     }
     this.#calls.delete(call);
     this.#inputs.end(call, this.#calls.resumable(call.session, server));
-    call.answer(response);
+    const { states, caller, isForAll } = this.#options;
+    // Only now: a state that it hands out is good for a while from here.
+    call.answer(toModernResponse(call.request, response, { states, caller, server, isForAll }));
   }
 
   /** Takes what a session has for its caller. */
@@ -291,9 +293,7 @@ export class ModernPeer {
     if (isResponse(message)) {
       const call = this.#calls.get(message.id as RequestId);
       if (call !== undefined) {
-        const { states, caller, isForAll } = this.#options;
-        const response = this.#withTask(call, message);
-        this.#finish(call, toModernResponse(call.request, response, { states, caller, server, isForAll }), server);
+        this.#finish(call, this.#withTask(call, message), server);
       }
     } else if (isRequest(message)) {
       const refuse = (text: string) =>
