@@ -103,6 +103,14 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
       task = await caller.result('tasks/get', { taskId: 't1' });
     }
     expect(task.status).toBe('input_required');
+    // As another client of this caller, that cannot answer.
+    caller.capabilities = withTasks;
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({
+      status: 'input_required',
+      inputRequests: {},
+    });
+    expect(JSON.stringify(caller.received.at(-1))).not.toContain('Who?');
+    caller.capabilities = { ...withTasks, elicitation: {} };
     const [[key, question] = []] = Object.entries(task.inputRequests as Json);
     expect(question).toEqual({ method: 'elicitation/create', params: { message: 'Who?' } });
     const update = (inputResponses: Json) => caller.result('tasks/update', { taskId: 't1', inputResponses });

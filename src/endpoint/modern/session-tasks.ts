@@ -1,8 +1,10 @@
+import { isDeclared } from '../../instance/declared.js';
 import { askable } from '../../instance/era/input-rounds.js';
 import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
 import type { Caller } from '../../runtime.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
+import { metaKeys } from '../../transport/modern.js';
 import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { BoundedMap } from '../bounded-map.js';
@@ -142,10 +144,12 @@ export class SessionTasks {
       this.#dropQuestions(task);
       return done;
     }
-    return { ...(await this.#get(task, extra)), id };
+    const declared = params._meta?.[metaKeys.clientCapabilities] as Fields | undefined;
+    return { ...(await this.#get(task, declared, extra)), id };
   }
 
-  async #get(task: SessionTask, extra: PeerExtra | undefined): Promise<Response> {
+  /** @param declared - what who asks can be asked */
+  async #get(task: SessionTask, declared: Fields | undefined, extra: PeerExtra | undefined): Promise<Response> {
     const { session, taskId } = task;
     const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra);
     if ('error' in answer) {
@@ -168,7 +172,9 @@ export class SessionTasks {
           void (task.payload?.answer ?? this.#result(task, extra));
         }
         const inputRequests = Object.fromEntries(
-          [...task.questions].map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
+          [...task.questions]
+            .filter(([, { method }]) => isDeclared(declared, method))
+            .map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
         );
         return this.#toResponse(
           task.questions.size > 0

@@ -69,7 +69,7 @@ export class Ending {
     return kept;
   }
 
-  /** Longer than callers are remembered, and their servers idle. */
+  /** Longer than a round of input is held, callers are remembered after that, and their servers idle. */
   async #forgotten(): Promise<void> {
     const { clock, judge, servers, gateway } = this.#world;
     await this.#world.passTime(130_000);
@@ -77,7 +77,7 @@ export class Ending {
     if (!isUnsure && servers.live.length > 0) {
       judge.problem(`nobody waits for ${servers.live.map(({ context }) => context.server)}, and they run`);
     }
-    for (let round = 1; round < 6; round += 1) {
+    for (let round = 1; round < 9; round += 1) {
       await this.#world.passTime(130_000);
     }
     const inFlight = gateway.status().reduce((sum, each) => sum + each.inFlight, 0);
