@@ -3,6 +3,7 @@ import { toErrorResponse } from '../instance/error-response.js';
 import type { Response } from '../instance/exchanges.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
+import { isRequestId } from '../transport/json-rpc.js';
 import { copyError } from '../util/copy-error.js';
 import { callerCancelled, callerLeft } from './intercept.js';
 import { type Call, OpenCall } from './open-call.js';
@@ -126,7 +127,7 @@ export class Calls {
   }
 
   #tell({ id, progressToken }: Call, params: Params): void {
-    if (progressToken !== undefined) {
+    if (isRequestId(progressToken)) {
       this.#send(
         { jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } },
         { related: id },

@@ -1,6 +1,7 @@
 import type { JSONRPCRequest } from '../sdk.js';
 import { legacyRevisions, ownInfo } from '../transport/modern.js';
 import { isFields } from '../util/fields.js';
+import { withoutNulls } from '../util/without-nulls.js';
 import type { ServerSnapshot } from './snapshot.js';
 
 /** What a caller said of itself in `initialize`. */
@@ -11,12 +12,16 @@ export interface CallerHandshake {
   readonly capabilities: Readonly<Record<string, unknown>>;
 }
 
+/** How deep the protocol says what a caller says of itself, such as which requests may become tasks. */
+const depthOfParams = 5;
+
 /** Reads the params of `initialize` and agrees on a revision: the caller's when it is known, else the newest. */
-export function readInitialize(params: JSONRPCRequest['params']): CallerHandshake {
+export function readInitialize(given: JSONRPCRequest['params']): CallerHandshake {
+  const params = withoutNulls(given, depthOfParams);
   const asked = params?.protocolVersion;
   const protocolVersion = typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0];
-  const given = params?.capabilities;
-  const capabilities = typeof given === 'object' && given !== null ? (given as Record<string, unknown>) : {};
+  const declared = params?.capabilities;
+  const capabilities = typeof declared === 'object' ? (declared as Record<string, unknown>) : {};
   const clientInfo = params?.clientInfo ?? ownInfo;
   return { params: { ...params, protocolVersion, capabilities, clientInfo }, protocolVersion, capabilities };
 }

@@ -37,7 +37,8 @@ export class ListAnswers {
   list(request: JSONRPCRequest, kind: ListKind, extra: PeerExtra | undefined): void {
     const { calls, lists } = this.#options;
     const cursor = request.params?.cursor;
-    if (cursor !== undefined) {
+    // Some write an empty one, or null, for the first page.
+    if (cursor !== undefined && cursor !== null && cursor !== '') {
       const page = lists.next(kind, cursor);
       return page === undefined
         ? calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')

@@ -9,6 +9,7 @@ import type {
 } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 import { numberOf } from '../transport/json-rpc.js';
+import type { Fields } from '../util/fields.js';
 import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
@@ -115,11 +116,16 @@ export class Exchanges {
   }
 }
 
-/** Gives the request an id of ours, which is the progress token too where the caller wants progress. */
+/**
+ * Gives the request an id of ours, which is the progress token too where the caller wants progress. Null is no token, and no
+ * `_meta`: servers of the SDK leave a request without an answer that has it.
+ */
 export function setOwnIds(message: JSONRPCRequest, id: RequestId): void {
   message.id = id;
-  const meta = message.params?._meta;
-  if (meta?.progressToken !== undefined) {
-    message.params = { ...message.params, _meta: { ...meta, progressToken: id } };
+  const meta: Fields | null | undefined = message.params?._meta;
+  const token = meta?.progressToken;
+  if (meta === null || token !== undefined) {
+    const progressToken = (token ?? undefined) === undefined ? undefined : id;
+    message.params = { ...message.params, _meta: { ...meta, progressToken } };
   }
 }

@@ -160,6 +160,40 @@ describe('a caller that says little of itself', () => {
     },
   );
 
+  test('may say null for what it does not have: its servers get nothing of that', async () => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = new TestCaller(t.gateway.connect());
+    await caller.transport.start();
+    const modes = { form: null, url: {} };
+    const capabilities = {
+      sampling: null,
+      roots: { listChanged: null },
+      elicitation: modes,
+      experimental: { x: null },
+    };
+    await caller.initialize(capabilities, { _meta: null, clientInfo: { name: 'test', version: '1', title: null } });
+    await caller.result('tools/call', { name: 'a__x', arguments: { y: null }, _meta: null });
+    await caller.result('tools/call', { name: 'a__x', _meta: { 'x/y': null, progressToken: null } });
+    const { only } = t.server('a');
+    expect(only.requests('initialize')[0]?.params).toEqual({
+      protocolVersion: '2025-11-25',
+      capabilities: { roots: {}, elicitation: { url: {} }, experimental: { x: null } },
+      clientInfo: { name: 'test', version: '1' },
+    });
+    const [first, second] = only.requests('tools/call');
+    expect(first?.params).toEqual({ name: 'x', arguments: { y: null }, _meta: {} });
+    expect(second?.params?._meta).toEqual({ 'x/y': null });
+    await only.ask('q', 'sampling/createMessage', {});
+    expect(only.answers('q')).toMatchObject([{ error: { code: -32601 } }]);
+    expect(caller.notifications('notifications/progress')).toEqual([]);
+  });
+
+  test.each([null, ''])('gets the first page of a list for the cursor %j', async (cursor) => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller();
+    expect((await caller.result('tools/list', { cursor })).tools).toMatchObject([{ name: 'a__x' }]);
+  });
+
   test('may send answers that answer nothing', async () => {
     await using t = setUp({ a: { tools: [tool('x')] } });
     await using caller = await t.caller({ sampling: {} });
