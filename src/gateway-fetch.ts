@@ -61,8 +61,9 @@ export class GatewayFetch {
       const host = request.headers.get('host') ?? new URL(request.url).host;
       createSiteCheck(limits)(host, request.headers.get('origin'));
       const version = request.headers.get('mcp-protocol-version');
-      const isModern = version !== null && !legacyRevision.test(version.trim());
-      if (request.method !== 'POST' || (!isModern && request.headers.has('mcp-session-id'))) {
+      // An empty header is none: proxies write them.
+      const isModern = version && !legacyRevision.test(version.trim());
+      if (request.method !== 'POST' || (!isModern && request.headers.get('mcp-session-id'))) {
         return await this.#toSession(request, options);
       }
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {

@@ -45,7 +45,9 @@ export function readBody(
       settle(() => {
         try {
           const bytes = new PiecedBytes(chunks);
-          resolve(parseJson(bytes.all.toString(), bytes));
+          const json = bytes.all.toString();
+          // Files of Windows begin with a mark of their order, which the SDK's transports skip.
+          resolve(json[0] === '\ufeff' ? parseJson(json.slice(1), undefined) : parseJson(json, bytes));
         } catch {
           reject(bodyRefusals.notJson());
         }

@@ -74,7 +74,8 @@ export class SessionTable<T extends Transport, Original> {
       throw new Refusal('unauthenticated', 'Who is calling?', { 'www-authenticate': this.#options.challenge });
     }
     const id = request.header('mcp-session-id');
-    const session = id === null ? undefined : this.#find(id, caller);
+    // Proxies write an empty header for one that is not there.
+    const session = id ? this.#find(id, caller) : undefined;
     const post = request.method === 'POST';
     if (session === undefined) {
       if (!post) {

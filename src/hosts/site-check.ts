@@ -26,7 +26,8 @@ export function createSiteCheck(options: SiteCheckOptions): (host: string | null
     if (host === undefined || !(hosts.has(host) || hosts.has(nameOf(host)))) {
       throw new Refusal('host', 'The Host header names another host');
     }
-    if (originHeader === null) {
+    // No browser sends an empty one: proxies do, for one that is not there.
+    if (!originHeader) {
       return;
     }
     const origin = originHeader.toLowerCase();

@@ -88,7 +88,8 @@ export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, 
     throw bodyRefusals.tooLate();
   }
   try {
-    return JSON.parse(Buffer.concat(chunks, size).toString());
+    // Skips a mark of the order of bytes, as the SDK does.
+    return JSON.parse(new TextDecoder().decode(Buffer.concat(chunks, size)));
   } catch {
     throw bodyRefusals.notJson();
   }

@@ -299,6 +299,15 @@ describe('gateway.fetch', () => {
     await expect(gateway.fetch(post('tools/list'), { caller: {} })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
   });
 
+  test('takes an empty header for one that is not there, and a body with a mark of the order of its bytes', async () => {
+    await using gateway = createLegacyGateway();
+    const body = `\ufeff${JSON.stringify(initialize)}`;
+    const headers = { origin: '', 'mcp-session-id': '', 'mcp-protocol-version': '' };
+    const response = await gateway.fetch(new Request(post('initialize', {}, headers), { body }), me);
+    expect(await response.text()).toContain('"result"');
+    expect(response.headers.has('mcp-session-id')).toBe(true);
+  });
+
   const deep = '['.repeat(100_000) + ']'.repeat(100_000);
 
   test('refuses a body for a session that is nested too deeply', async () => {

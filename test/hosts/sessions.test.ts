@@ -383,6 +383,14 @@ describe.each(transportKinds)('sessions with the transport %s', (kind) => {
     ).toEqual([403, 403]);
   });
 
+  test('takes an empty header for one that is not there, as proxies write it', async () => {
+    await using host = await createHost();
+    const id = await begin(host.url, { origin: '', 'mcp-session-id': '' });
+    expect(await send(host.url, ping, { origin: '', 'mcp-session-id': id })).toMatchObject({ status: 200 });
+    const listen = { method: 'GET', 'mcp-session-id': '' };
+    expect(await send(host.url, undefined, listen)).toMatchObject({ status: 400, reason: 'session-missing' });
+  });
+
   test('a guessed session id is a 404, and nothing else happens', async () => {
     await using host = await createHost();
     const id = await begin(host.url);
@@ -476,6 +484,14 @@ describe.each(transportKinds)('sessions with the transport %s', (kind) => {
     const answer = answerTo(outgoing);
     outgoing.end(text);
     expect(await answer).toMatchObject({ status: 400, reason: 'body' });
+  });
+
+  test('takes a body that begins with a mark of the order of its bytes, as files of Windows do', async () => {
+    await using host = await createHost();
+    const outgoing = open(host.url, 'POST');
+    const answer = answerTo(outgoing);
+    outgoing.end(`\ufeff${JSON.stringify(initialize)}`);
+    expect(await answer).toMatchObject({ status: 200 });
   });
 
   test.each(['declared', 'in chunks'])('refuses a body of 100 MB, %s, holding none of it', async (how) => {
