@@ -11,6 +11,7 @@ import {
 } from '../sdk.js';
 import { type JsonPart, takesPart } from '../transport/json-part.js';
 import { abortable } from '../util/abort.js';
+import { withoutNulls } from '../util/without-nulls.js';
 import { toUnwritable } from './error-response.js';
 import { type Exchange, Exchanges, type Response } from './exchanges.js';
 import { type Handshake, toGatewayError } from './handshake.js';
@@ -195,7 +196,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
       return;
     }
     if (was === 'sent' && this.#handshake !== undefined) {
-      this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { ...params, requestId: id } });
+      const own = withoutNulls({ ...params, requestId: id }, 1);
+      this.notify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: own });
       this.used();
       return;
     }

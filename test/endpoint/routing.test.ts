@@ -496,6 +496,18 @@ describe('cancellation and progress', () => {
     expect(caller.answers(5)).toEqual([]);
   });
 
+  test('a cancellation whose reason is null reaches its server without one, as those of the SDK would not hear it', async () => {
+    await using t = setUp({ a: held });
+    await using caller = await t.caller();
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    const { instance, request } = await t.server('a').request('tools/call');
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 1, reason: null, _meta: null } });
+    await settle();
+    expect(instance.notifications('notifications/cancelled').map(({ params }) => params)).toEqual([
+      { requestId: request.id },
+    ]);
+  });
+
   test('the cancellation of an unknown request reaches nobody', async () => {
     await using t = setUp({ a: held });
     await using caller = await t.caller();
