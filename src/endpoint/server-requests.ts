@@ -11,6 +11,7 @@ import type {
   RequestId,
 } from '../sdk.js';
 import { findNamed } from '../transport/json-rpc.js';
+import { withoutNulls } from '../util/without-nulls.js';
 import { BoundedMap } from './bounded-map.js';
 import { type CallerHandshake, hasMode } from './legacy-initialize.js';
 import type { SendToCaller } from './peer.js';
@@ -27,6 +28,7 @@ interface OpenRequest {
 }
 
 const maxTasks = 10_000;
+const unsaid = { code: -32603, message: 'the client does not say what failed' };
 
 /**
  * The requests of servers to one caller: sampling, elicitation, roots. Gives each an id and a progress token that no other
@@ -110,16 +112,19 @@ export class ServerRequests {
     }
     const { callersId } = open;
     this.#open.delete(callersId);
+    // Servers of the SDK drop an answer with an error that is not whole, or with null for `_meta`.
     if (!('result' in response)) {
-      open.link.notify({ ...response, id: open.id });
+      const error = { ...unsaid, ...withoutNulls(response.error, 1) };
+      open.link.notify({ ...response, id: open.id, error });
       return;
     }
+    const result = { ...response.result, _meta: response.result._meta ?? undefined };
     const task = response.result.task as { taskId?: unknown } | undefined;
     if (typeof task?.taskId === 'string') {
       this.#tasks.set(task.taskId, open);
       this.#ofTasks.set(callersId, open);
     }
-    open.link.notify({ ...response, id: open.id, result: restore(open.link.server, response.result) });
+    open.link.notify({ ...response, id: open.id, result: restore(open.link.server, result) });
   }
 
   /** Leads what the caller says of a task to the server that it runs for. */

@@ -194,6 +194,21 @@ describe('a caller that says little of itself', () => {
     expect((await caller.result('tools/list', { cursor })).tools).toMatchObject([{ name: 'a__x' }]);
   });
 
+  test.each<[Json, Json]>([
+    [{ result: { role: 'user', odd: null, _meta: null } }, { result: { role: 'user', odd: null } }],
+    [{ error: {} }, { error: { code: -32603, message: 'the client does not say what failed' } }],
+    [{ error: { code: null, message: 'm', data: 1 } }, { error: { code: -32603, message: 'm', data: 1 } }],
+    [{ error: { code: 7, message: null } }, { error: { code: 7, message: 'the client does not say what failed' } }],
+  ])('answers a server with %j: it gets a whole answer, as those of the SDK would drop another', async (said, got) => {
+    await using t = setUp({ a: { tools: [tool('x')] } });
+    await using caller = await t.caller({ sampling: {} });
+    await caller.result('tools/call', { name: 'a__x' });
+    const asked = t.server('a').only.ask('q', 'sampling/createMessage', {});
+    const { id } = await caller.until(() => caller.requests('sampling/createMessage')[0]);
+    await caller.send({ id, ...said });
+    expect(await asked).toEqual({ jsonrpc: '2.0', id: 'q', ...got });
+  });
+
   test('may send answers that answer nothing', async () => {
     await using t = setUp({ a: { tools: [tool('x')] } });
     await using caller = await t.caller({ sampling: {} });
