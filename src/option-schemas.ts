@@ -13,6 +13,7 @@ import type {
   StopOptions,
 } from './gateway-api.js';
 import type { HttpSessionOptions } from './hosts/session-options.js';
+import { isFields } from './util/fields.js';
 import { isHeaderValue } from './util/header-value.js';
 import { parseSize } from './util/quantity.js';
 import type { WatchCatalogOptions } from './watch-catalog.js';
@@ -22,7 +23,7 @@ type Schemas<Options> = Readonly<Record<keyof Options, v.GenericSchema>>;
 
 // Most types say more than an object would: a class of the host's own may have what an interface asks for.
 function object(message: string) {
-  return v.custom<object>((input) => typeof input === 'object' && input !== null && !Array.isArray(input), message);
+  return v.custom<object>(isFields, message);
 }
 
 const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
@@ -60,18 +61,10 @@ const clock = v.optional(
   ),
 );
 
-const runtime = v.custom<object>(
-  (input) =>
-    typeof input === 'object' &&
-    input !== null &&
-    'type' in input &&
-    typeof input.type === 'string' &&
-    'spec' in input &&
-    Object(input.spec)['~standard'] !== undefined &&
-    'open' in input &&
-    isFunction(input.open),
-  'must be a runtime, with type, spec and open(), such as new DockerRuntime()',
-);
+const runtime = v.custom<object>((input) => {
+  const { type, spec, open } = Object(input);
+  return typeof type === 'string' && Object(spec)['~standard'] !== undefined && isFunction(open);
+}, 'must be a runtime, with type, spec and open(), such as new DockerRuntime()');
 
 /** The type that two of them have: only one could be in force. */
 function sharedType(runtimes: readonly object[]): string | undefined {

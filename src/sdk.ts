@@ -44,11 +44,7 @@ export function isResponse(message: JSONRPCMessage): message is JSONRPCResultRes
 
 /** Whether it has what every transport has. */
 export function isTransport(value: unknown): value is Transport {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    ['start', 'send', 'close'].every((name) => typeof Reflect.get(value, name) === 'function')
-  );
+  return ['start', 'send', 'close'].every((name) => typeof Object(value)[name] === 'function');
 }
 
 /** The SDK's transport for sessions of Streamable HTTP, on servers of `Request` and `Response`. */

@@ -95,10 +95,7 @@ export function toResponse(
     const data = { code, server: thrown.server ?? server, delivered: thrown.delivered ?? delivered };
     return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
   }
-  const { code, message, data } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as Record<
-    string,
-    unknown
-  >;
+  const { code, message, data } = isFields(thrown) ? thrown : {};
   const text = typeof message === 'string' ? message : textOf(thrown);
   if (Number.isInteger(code)) {
     return { jsonrpc: '2.0', id, error: { code: code as number, message: text, ...(data !== undefined && { data }) } };

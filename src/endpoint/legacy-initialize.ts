@@ -1,7 +1,8 @@
 import type { JSONRPCRequest } from '../sdk.js';
 import { legacyRevisions, ownInfo } from '../transport/modern.js';
-import { isFields } from '../util/fields.js';
+import { type Fields, isFields } from '../util/fields.js';
 import { withoutNulls } from '../util/without-nulls.js';
+import { named, readable } from './readable.js';
 import type { ServerSnapshot } from './snapshot.js';
 
 /** What a caller said of itself in `initialize`. */
@@ -21,13 +22,13 @@ export function readInitialize(given: JSONRPCRequest['params']): CallerHandshake
   const asked = params?.protocolVersion;
   const protocolVersion = typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0];
   const declared = params?.capabilities;
-  const capabilities = typeof declared === 'object' ? (declared as Record<string, unknown>) : {};
+  const capabilities = isFields(declared) ? declared : {};
   const clientInfo = params?.clientInfo ?? ownInfo;
   return { params: { ...params, protocolVersion, capabilities, clientInfo }, protocolVersion, capabilities };
 }
 
 /** What is said of servers that nobody has asked yet: they may have any of it. */
-export const anything: Readonly<Record<string, unknown>> = {
+export const anything = {
   tools: { listChanged: true },
   prompts: { listChanged: true },
   resources: { subscribe: true, listChanged: true },
@@ -57,7 +58,12 @@ export function initializeResult(
   const instructions = snapshots
     .flatMap(({ server, instructions: own }) => (own ? [`# ${server}\n\n${own}`] : []))
     .join('\n\n');
-  const capabilities = snapshots.reduce<Record<string, unknown>>((all, own) => mergeObjects(all, own.capabilities), {});
+  const capabilities = snapshots.reduce<Record<string, unknown>>(
+    // What one has declared oddly would cost the sessions of all.
+    (all, own) =>
+      mergeObjects(all, readable({ ...anything, experimental: named, extensions: named }, own.capabilities) as Fields),
+    {},
+  );
   for (const name of ['tools', 'prompts', 'resources']) {
     if (capabilities[name] !== undefined) {
       capabilities[name] = { ...(capabilities[name] as object), listChanged: true };

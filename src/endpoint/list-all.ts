@@ -1,8 +1,10 @@
 import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
+import { isFields } from '../util/fields.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
+import { toWholeTask } from './whole-item.js';
 
 // A server that pages for ever must not keep a list open for ever, nor fill the memory.
 const maxPages = 1_000;
@@ -57,9 +59,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     }
     // One at a time: a page may hold more items than a call can have arguments.
     for (const item of part) {
-      if (typeof item === 'object' && item !== null && !Array.isArray(item)) {
-        items.push(item as ListItem);
-      }
+      isFields(item) && items.push(item);
     }
     cursor = 'nextCursor' in result ? result.nextCursor : undefined;
     if (seen.has(cursor)) {
@@ -84,7 +84,7 @@ export async function listTasks(link: Link): Promise<unknown[]> {
       break;
     }
     for (const task of Array.isArray(tasks) ? tasks : []) {
-      items.push(task);
+      isFields(task) && items.push(toWholeTask(task));
     }
     cursor = nextCursor;
   } while (!seen.has(cursor) && seen.size < maxPages);

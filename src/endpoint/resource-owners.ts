@@ -1,3 +1,4 @@
+import { type Fields, isFields } from '../util/fields.js';
 import { BoundedMap } from './bounded-map.js';
 import type { ListItem } from './list-kinds.js';
 
@@ -153,11 +154,11 @@ export class ResourceOwners {
     this.#seeParts(server, result.content);
     for (const message of toArray(result.messages)) {
       // One part or several.
-      const content = asObject(message)?.content;
+      const content = fieldsOf(message).content;
       this.#seeParts(server, Array.isArray(content) ? content : [content]);
     }
     for (const part of toArray(result.contents)) {
-      this.#seeUri(server, asObject(part)?.uri);
+      this.#seeUri(server, fieldsOf(part).uri);
     }
   }
 
@@ -204,8 +205,8 @@ export class ResourceOwners {
 
   #seeParts(server: string, parts: unknown): void {
     for (const item of toArray(parts)) {
-      const part = asObject(item);
-      this.#seeUri(server, part?.type === 'resource_link' ? part.uri : asObject(part?.resource)?.uri);
+      const part = fieldsOf(item);
+      this.#seeUri(server, part.type === 'resource_link' ? part.uri : fieldsOf(part.resource).uri);
     }
   }
 
@@ -230,6 +231,6 @@ function toArray(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : nothing;
 }
 
-function asObject(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : undefined;
+function fieldsOf(value: unknown): Fields {
+  return isFields(value) ? value : {};
 }

@@ -99,7 +99,7 @@ export class TaskOwners {
       const list = tasks.map((item: Fields) =>
         typeof item?.taskId === 'string' ? this.translate(server, item, link) : item,
       );
-      list.some((item, index) => item !== tasks[index]) && replace('tasks', list);
+      replace('tasks', list);
     }
     const related = meta?.[relatedTask] as Fields | undefined;
     if (typeof related?.taskId === 'string') {

@@ -1,26 +1,36 @@
-import { withoutNulls } from '../util/without-nulls.js';
 import type { ListItem, ListKind } from './list-kinds.js';
+import { free, named, readable, type Shape } from './readable.js';
 
-/** How deep the protocol says what an item has, such as each argument of a prompt. */
-const depthOfItem = 3;
+const base = { icons: [{ sizes: [] }], _meta: free } as const;
+const schema = { properties: named, required: [] } as const;
+
+/** Members of items of all kinds: none of them means different things in two. */
+const item: Shape = {
+  ...base,
+  inputSchema: schema,
+  outputSchema: schema,
+  // A time without its zone is easily written in Python.
+  annotations: { audience: [], lastModified: /T.*(Z|[+-]\d\d:\d\d)$/ },
+  execution: {},
+  arguments: [base],
+};
 
 /**
- * An item with what the protocol requires of it, in the plainest form. Clients of the SDK refuse a whole list for one item that
- * lacks it, so that one server would cost what all others have; real ones write tools whose `inputSchema` says no type.
+ * An item with what the protocol requires of it, in the plainest form, and without what clients cannot read. Those of the SDK refuse
+ * a whole list for one such item, so that one server would cost what all others have; real ones write tools whose `inputSchema` says
+ * no type.
  */
 export function toWholeItem(kind: ListKind, given: ListItem): ListItem {
-  const item = withoutNulls(given, depthOfItem);
-  switch (kind) {
-    case 'tools': {
-      const schema = typeof item.inputSchema === 'object' ? (item.inputSchema as { type?: unknown } | null) : null;
-      // The arguments of a call are an object, whatever a schema says.
-      return schema?.type === 'object' ? item : { ...item, inputSchema: { ...schema, type: 'object' } };
-    }
-    case 'resources':
-      return typeof item.name === 'string' ? item : { ...item, name: item.uri };
-    case 'resourceTemplates':
-      return typeof item.name === 'string' ? item : { ...item, name: item.uriTemplate };
-    default:
-      return item;
+  const whole = readable(item, given) as ListItem;
+  if (kind === 'tools') {
+    // The arguments of a call are an object, whatever a schema says.
+    return { ...whole, inputSchema: { ...(whole.inputSchema as object | undefined), type: 'object' } };
   }
+  const { name, uri, uriTemplate } = whole;
+  return typeof name === 'string' ? whole : { ...whole, name: uri ?? uriTemplate };
+}
+
+/** The same for a task, which may be kept for ever. */
+export function toWholeTask(given: ListItem): ListItem {
+  return { ttl: null, ...(readable(item, given) as ListItem) };
 }

@@ -1,5 +1,5 @@
 /** Members in which null may mean something. */
-const free: ReadonlySet<string> = new Set(['inputSchema', 'outputSchema', 'experimental', 'extensions', '_meta']);
+const free: ReadonlySet<string> = new Set(['experimental', 'extensions', '_meta']);
 
 /**
  * The value without the members that are null: in many languages null is written for each that is not there, and the SDKs

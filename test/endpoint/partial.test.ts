@@ -483,6 +483,60 @@ describe('a server that returns rubbish', () => {
         },
       ],
       [
+        'a schema as some generators do',
+        {
+          tools: [
+            {
+              name: 'y',
+              inputSchema: { type: 'object', properties: { any: true, z: { default: null } }, required: null },
+              outputSchema: { type: 'object', properties: null },
+            },
+          ],
+        },
+        'tools',
+        {
+          name: 'b__y',
+          inputSchema: { type: 'object', properties: { any: {}, z: { default: null } } },
+          outputSchema: { type: 'object' },
+        },
+      ],
+      [
+        'lists for objects without members',
+        { tools: [{ name: 'y', annotations: [], inputSchema: { type: 'object', properties: [], required: {} } }] },
+        'tools',
+        { name: 'b__y', annotations: {}, inputSchema: { type: 'object', properties: {} } },
+      ],
+      [
+        'null for the _meta of a tool, and odd icons',
+        {
+          tools: [
+            {
+              name: 'y',
+              _meta: null,
+              inputSchema: { type: 'object' },
+              icons: [null, { src: 'data:,', sizes: '48x48' }],
+            },
+          ],
+        },
+        'tools',
+        { name: 'b__y', inputSchema: { type: 'object' }, icons: [{ src: 'data:,' }] },
+      ],
+      [
+        'a time without its zone',
+        {
+          resources: [
+            {
+              uri,
+              name: 'y',
+              _meta: { own: null },
+              annotations: { lastModified: '2026-01-01T10:00:00.5', audience: 'user' },
+            },
+          ],
+        },
+        'resources',
+        { uri, name: 'y', _meta: { own: null }, annotations: {} },
+      ],
+      [
         'null for what a prompt does not have',
         { prompts: [{ name: 'q', arguments: [{ name: 'n', description: null }] }] },
         'prompts',
@@ -526,6 +580,28 @@ describe('a server that returns rubbish', () => {
       expect(items).toContainEqual(shown);
       await peer.close();
     });
+
+    test.each<[string, unknown]>([
+      ['null', { tools: { listChanged: null }, prompts: null, logging: null, experimental: { x: null }, tasks: null }],
+      [
+        'true',
+        { tools: true, logging: true, experimental: { x: true }, tasks: { list: true, requests: { tools: true } } },
+      ],
+      ['lists', { tools: [], logging: [], experimental: [], tasks: [], extensions: [] }],
+      ['false', { tools: {}, prompts: false, logging: false, experimental: false }],
+    ])('begins a session where one declares capabilities as %s', async (_what, declared) => {
+      const tools = [{ name: 'x', inputSchema: { type: 'object' } }];
+      const own = { tools: {}, logging: {}, prompts: {} };
+      const b = { tools, capabilities: declared as Json };
+      await using t = setUp({ a: { tools, capabilities: own }, b }, { entry: { isolation: 'shared' } });
+      // With the second one it is known of all servers what they have declared.
+      for (const _ of ['first', 'second']) {
+        const peer = await SdkPeer.open(sdk, t.gateway.connect());
+        expect(peer.client.getServerCapabilities()).toMatchObject({ tools: { listChanged: true }, logging: {} });
+        expect((await peer.client.listTools()).tools).toHaveLength(2);
+        await peer.close();
+      }
+    });
   });
 
   test('5,000 pages cost its own part alone', async () => {
@@ -567,7 +643,7 @@ describe('a server that returns rubbish', () => {
 
   test.each([null, ''])('a cursor %j on the last page is none: the list ends with that', async (nextCursor) => {
     const resources = [{ uri: 'x://1', name: '1' }];
-    const tasks = [{ taskId: 't', status: 'completed' }];
+    const tasks = [{ taskId: 't', status: 'completed', ttl: null }];
     const last: Script = {
       capabilities: { resources: {}, tasks: { list: {} } },
       on: {

@@ -191,6 +191,24 @@ describe('tasks that servers run', () => {
     await t.clock.advance(5_000);
     expect(((await listed).tasks as Json[]).map(({ taskId }) => taskId)).toEqual(['x']);
   });
+
+  test('one that says no ttl, or null for what it does not have, is listed so that a client takes the list', async () => {
+    const { ttl: _, ...endless } = sdkTask('working') as Json;
+    const b = [{ ...endless, taskId: 't2', statusMessage: null, pollInterval: null }, null];
+    await using t = setUp({
+      a: taskServer('t', { 'tasks/list': () => ({ tasks: [sdkTask('working')] }) }),
+      b: taskServer('t2', { 'tasks/list': () => ({ tasks: b }) }),
+    });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(t.gateway.connect());
+    await client.listTools();
+    const { tasks } = await client.experimental.tasks.listTasks();
+    expect(tasks.map(({ taskId, ttl }) => [taskId, ttl])).toEqual([
+      ['t', (sdkTask('working') as Json).ttl],
+      ['t2', null],
+    ]);
+    await client.close();
+  });
 });
 
 describe('tasks that the caller runs for a server', () => {
