@@ -716,6 +716,14 @@ describe('a server that returns rubbish', () => {
   });
 });
 
+test('a result of a session that has no content is one for a stateless client of SDK v2, too', async () => {
+  await using t = setUp({ a: { ...good, on: { 'tools/call': () => ({ structuredContent: { done: true } }) } } });
+  const peer = new SdkPeer('v2', 'auto');
+  await peer.client.connect(t.gateway.connect());
+  expect(await peer.call('a__x')).toMatchObject({ content: [], structuredContent: { done: true } });
+  await peer.close();
+});
+
 describe('long lists', () => {
   const tools = Array.from({ length: 2_500 }, (_, index) => ({ name: `t${index}` }));
   const paged: Handler = ({ params }) => {

@@ -28,7 +28,8 @@ export function toModernResult(method: string, result: Fields): Record<string, u
 /** A result with what clients of the stateless era refuse it without. */
 export function toComplete(method: string, result: Fields): Record<string, unknown> {
   const type = typeof result.resultType === 'string' ? result.resultType : 'complete';
-  return { ...(type === 'complete' && cacheable.has(method) && uncached), ...result, resultType: type };
+  const needed = method === 'tools/call' ? { content: [] } : cacheable.has(method) && uncached;
+  return { ...(type === 'complete' && needed), ...result, resultType: type };
 }
 
 /** A result that others may get another one of: no cache is to give it to them. */
