@@ -26,10 +26,16 @@ export function readable(shape: Shape = true, value: unknown): unknown {
   if (!isFields(value)) {
     return value === true || Array.isArray(value) ? {} : undefined;
   }
-  const known = new Map(Object.entries(shape));
-  const parts = Object.entries(value).map(([key, part]) => [
-    key,
-    readable(shape === named ? free : known.get(key), part),
-  ]);
-  return Object.fromEntries(parts.filter(([, part]) => part !== undefined));
+  // Copied only where something differs, as lists are long.
+  let changed: Record<string, unknown> | undefined;
+  const members = shape as { readonly [member: string]: Shape };
+  for (const [key, part] of Object.entries(value)) {
+    const own = readable(shape === named ? free : Object.hasOwn(members, key) ? members[key] : true, part);
+    if (own !== part) {
+      changed ??= { ...value };
+      changed[key] = own;
+      own ?? delete changed[key];
+    }
+  }
+  return changed ?? value;
 }

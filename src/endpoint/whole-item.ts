@@ -24,7 +24,8 @@ export function toWholeItem(kind: ListKind, given: ListItem): ListItem {
   const whole = readable(item, given) as ListItem;
   if (kind === 'tools') {
     // The arguments of a call are an object, whatever a schema says.
-    return { ...whole, inputSchema: { ...(whole.inputSchema as object | undefined), type: 'object' } };
+    const schema = whole.inputSchema as { type?: unknown } | undefined;
+    return schema?.type === 'object' ? whole : { ...whole, inputSchema: { ...schema, type: 'object' } };
   }
   const { name, uri, uriTemplate } = whole;
   return typeof name === 'string' ? whole : { ...whole, name: uri ?? uriTemplate };

@@ -670,7 +670,7 @@ describe('time', () => {
       capabilities: { tools: {}, tasks: { list: {} } },
       on: { ...script.on, 'tasks/list': () => hold },
     };
-    const entry = { idle_timeout: '10s', max_lifetime: '1m', health: { interval: 0 } };
+    const entry = { idle_timeout: '10s', max_lifetime: '1m', list_timeout: '2m', health: { interval: 0 } };
     await using t = setUp({ a: lists }, { entry });
     await using caller = await t.caller();
     await caller.result('tools/call', { name: 'a__x' });
