@@ -95,16 +95,18 @@ test.runIf(process.platform === 'linux')(
     const holder = spawn('nsenter', [...inside, '--pid', '--no-fork', ...never], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    await once(holder.stdout, 'data');
-    const failure: unknown = await transport.close().then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    expect(GatewayError.is(failure) && failure.code).toBe('STOP_FAILED');
-    expect(String(failure)).toContain(`processes ${first} are still there after SIGKILL`);
-    expect(closes).toBe(1);
-    holder.kill('SIGKILL');
-    await once(holder, 'exit');
+    try {
+      await once(holder.stdout, 'data');
+      const failure: unknown = await transport.close().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      expect(GatewayError.is(failure) && failure.code).toBe('STOP_FAILED');
+      expect(String(failure)).toContain(`processes ${first} are still there after SIGKILL`);
+      expect(closes).toBe(1);
+    } finally {
+      holder.kill('SIGKILL');
+    }
     await vi.waitFor(() => expect(isAlive(first)).toBe(false), { timeout: guardMs });
     await runtime.close();
   },
