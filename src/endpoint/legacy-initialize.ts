@@ -2,7 +2,7 @@ import type { JSONRPCRequest } from '../sdk.js';
 import { legacyRevisions, ownInfo } from '../transport/modern.js';
 import { type Fields, isFields } from '../util/fields.js';
 import { withoutNulls } from '../util/without-nulls.js';
-import { named, readable } from './readable.js';
+import { named, readable, type Shape } from './readable.js';
 import type { ServerSnapshot } from './snapshot.js';
 
 /** What a caller said of itself in `initialize`. */
@@ -36,7 +36,10 @@ export const anything = {
   logging: {},
   // Which tools run as tasks they say themselves; clients look at that only where this is declared.
   tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } },
-};
+} as const;
+
+/** What a server can declare. */
+const declarable: Shape = { ...anything, experimental: named, extensions: named };
 
 /**
  * The answer to `initialize`, without waiting for any server: from what is known of all of them, else with everything
@@ -60,8 +63,7 @@ export function initializeResult(
     .join('\n\n');
   const capabilities = snapshots.reduce<Record<string, unknown>>(
     // What one has declared oddly would cost the sessions of all.
-    (all, own) =>
-      mergeObjects(all, readable({ ...anything, experimental: named, extensions: named }, own.capabilities) as Fields),
+    (all, own) => mergeObjects(all, readable(declarable, own.capabilities) as Fields),
     {},
   );
   for (const name of ['tools', 'prompts', 'resources']) {

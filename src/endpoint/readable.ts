@@ -1,7 +1,7 @@
 import { isFields } from '../util/fields.js';
 
-/** What clients of the SDK can read: an object with members of these shapes, an array of parts of one, a text, or (true) anything. */
-export type Shape = { readonly [member: string]: Shape } | readonly [Shape?] | RegExp | boolean;
+/** What clients of the SDK can read: an object with members of these shapes, an array of parts of one, a text of a form, or (true) anything. */
+export type Shape = { readonly [member: string]: Shape } | readonly [Shape?] | RegExp | true;
 
 /** Any object, in which null may mean something. */
 export const free: Shape = {};
