@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GatewayError } from '../errors.js';
 import { type ParsedJson, parseJson } from '../transport/message-json.js';
 import { PiecedBytes } from '../transport/pieced-bytes.js';
+import { withoutMark } from '../util/without-mark.js';
 import { giveUp } from './node/queued-responses.js';
 import { bodyRefusals, type Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
@@ -45,9 +46,9 @@ export function readBody(
       settle(() => {
         try {
           const bytes = new PiecedBytes(chunks);
-          const json = bytes.all.toString();
-          // Files of Windows begin with a mark of their order, which the SDK's transports skip.
-          resolve(json[0] === '\ufeff' ? parseJson(json.slice(1), undefined) : parseJson(json, bytes));
+          const text = bytes.all.toString();
+          const json = withoutMark(text);
+          resolve(parseJson(json, json === text ? bytes : undefined));
         } catch {
           reject(bodyRefusals.notJson());
         }

@@ -1,4 +1,5 @@
 import { GatewayError } from '../errors.js';
+import { withoutMark } from '../util/without-mark.js';
 import { bodyRefusals, Refusal } from './refusal.js';
 import type { BodyLimits } from './session-options.js';
 
@@ -88,8 +89,7 @@ export async function readBody(request: Request, { maxBodyBytes, bodyTimeoutMs, 
     throw bodyRefusals.tooLate();
   }
   try {
-    // Skips a mark of the order of bytes, as the SDK does.
-    return JSON.parse(new TextDecoder().decode(Buffer.concat(chunks, size)));
+    return JSON.parse(withoutMark(Buffer.concat(chunks, size).toString()));
   } catch {
     throw bodyRefusals.notJson();
   }

@@ -1,6 +1,7 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions } from '../../sdk.js';
+import { withoutMark } from '../../util/without-mark.js';
 import { isJsonRpcMessage } from '../json-rpc.js';
 import { BodyTooLarge } from './body.js';
 import type { Exchange, ExchangeOptions } from './exchange.js';
@@ -72,11 +73,6 @@ export function parseMessages(text: string): { messages: JSONRPCMessage[]; clean
   const all = Array.isArray(value) ? value : [value];
   const messages = all.filter(isJsonRpcMessage);
   return { messages, clean: messages.length === all.length };
-}
-
-/** Some servers begin their JSON with a byte order mark. */
-function withoutMark(text: string): string {
-  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
 }
 
 /** Hands on the messages of an event, and tells of it when it holds something else. */
