@@ -17,8 +17,8 @@ export const channels = { stdin: 0, stdout: 1, stderr: 2, status: 3 } as const;
 
 /** How long a server may take to end after the end of its input, before its Job is deleted. */
 const stdinMs = 2_000;
-/** How long Kubernetes may take to say how a container ended whose streams have ended. */
-const statusMs = 15_000;
+/** How long Kubernetes may take to say how a container ended whose streams have ended: a busy node takes over ten seconds. */
+const statusMs = 30_000;
 /** How long it may take to explain a connection that was cut. */
 const cutMs = 2_000;
 const statusBytes = 4_096;
