@@ -15,7 +15,7 @@ export const named: Shape = {};
  */
 export function readable(shape: Shape = true, value: unknown): unknown {
   if (shape instanceof RegExp) {
-    return shape.test(String(value)) ? value : undefined;
+    return typeof value === 'string' && shape.test(value) ? value : undefined;
   }
   if (Array.isArray(shape)) {
     return Array.isArray(value) ? value.flatMap((part) => readable(shape[0], part) ?? []) : undefined;

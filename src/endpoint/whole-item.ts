@@ -10,7 +10,7 @@ const item: Shape = {
   inputSchema: schema,
   outputSchema: schema,
   // A time without its zone is easily written in Python.
-  annotations: { audience: [], lastModified: /T.*(Z|[+-]\d\d:\d\d)$/ },
+  annotations: { audience: [], lastModified: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/ },
   execution: {},
   arguments: [base],
 };

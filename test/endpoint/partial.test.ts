@@ -537,6 +537,24 @@ describe('a server that returns rubbish', () => {
         { uri, name: 'y', _meta: { own: null }, annotations: {} },
       ],
       [
+        'a time without a text',
+        { resources: [{ uri, name: 'y', annotations: { priority: 1, lastModified: { toString: 1 } } }] },
+        'resources',
+        { uri, name: 'y', annotations: { priority: 1 } },
+      ],
+      [
+        'a long text for a time',
+        { resources: [{ uri, name: 'y', annotations: { lastModified: 'T'.repeat(200_000) } }] },
+        'resources',
+        { uri, name: 'y', annotations: {} },
+      ],
+      [
+        'a time as a header has it',
+        { resources: [{ uri, name: 'y', annotations: { lastModified: 'Tue, 1 Dec 2026 10:00Z' } }] },
+        'resources',
+        { uri, name: 'y', annotations: {} },
+      ],
+      [
         'null for what a prompt does not have',
         { prompts: [{ name: 'q', arguments: [{ name: 'n', description: null }] }] },
         'prompts',
