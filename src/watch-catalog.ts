@@ -243,8 +243,9 @@ class Watch {
       }
     } catch (error) {
       this.#source.forget?.();
-      if (!signal.aborted && this.#lastProblem !== String(error)) {
-        this.#lastProblem = String(error);
+      const problem = textOf(error);
+      if (!signal.aborted && this.#lastProblem !== problem) {
+        this.#lastProblem = problem;
         this.#tell({ type: 'reload-failed', error: toGatewayError(error), at: this.#clock.date() });
       }
     }

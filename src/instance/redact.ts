@@ -2,6 +2,7 @@ import { type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { redact } from '../util/redact.js';
+import { textOf } from '../util/text-of.js';
 
 /** Replaces secrets in texts and errors. */
 export interface Redactor {
@@ -158,7 +159,7 @@ function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
 // Errors of the system and of libraries carry arguments and headers in properties of their own.
 function withoutSecrets(cause: unknown, text: (value: string) => string): unknown {
   if (!(cause instanceof Error)) {
-    return text(String(cause));
+    return text(textOf(cause));
   }
   const copy = new Error(text(cause.message));
   copy.name = cause.name;

@@ -376,6 +376,8 @@ function modernServer(answers: Json[], more: NonNullable<Script['on']> = {}): Sc
   });
 }
 
+/** `String()` throws for what it has in place of a name. */
+const nameless = { resultType: 'task', taskId: { toString: 1 }, status: 'working', ...times, ttlMs: null };
 const ended = (more: Json = {}) => ({
   status: 'completed',
   result: { resultType: 'complete', content: [], structuredContent: { done: true }, ...more },
@@ -467,6 +469,16 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     const error = await until(deaf, mute.error('tools/call', { name: `${prefix}go` }));
     expect(error.message).toContain('could not answer');
     await deaf.server('one').request('tasks/cancel');
+  });
+
+  test('fails where the task has no name', async () => {
+    const refuse = () => {
+      throw new RpcError(-32602, 'no such task');
+    };
+    const script = modernServer([], { 'tools/call': () => nameless, 'tasks/get': refuse });
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, {});
+    expect(await until(setup, caller.error('tools/call', { name: `${prefix}go` }))).toMatchObject({ code: -32602 });
   });
 
   test('fails when the server does not take what the caller has answered, and not when it goes on all the same', async () => {
@@ -665,6 +677,12 @@ describe.each([
       expect(asked.map(({ params }) => params?.taskId)).toEqual(['t1']);
     }
   });
+});
+
+test('a call of a stateless caller is answered also where it becomes a task without a name', async () => {
+  await using setup = setUp({ one: modernServer([], { 'tools/call': () => nameless }) });
+  await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+  expect(await caller.call('one__go')).toMatchObject({ resultType: 'task', status: 'working' });
 });
 
 test('tasks of one era pass as they are', async () => {

@@ -183,6 +183,8 @@ describe('an error that holds a secret', () => {
   test('is told without it where the cause is no error', () => {
     const cause = { toString: () => 'bad s3cret-value' };
     expect(redactor.error(new GatewayError('START_FAILED', 'no', { cause })).cause).toBe('bad ${TOKEN}');
+    const textless = new GatewayError('START_FAILED', 'no', { cause: Object.create(null) });
+    expect(redactor.error(textless).cause).toBe('[object Object]');
   });
 
   test('is one error however often it is told', () => {

@@ -319,6 +319,19 @@ describe('watchCatalog() of a file', () => {
   });
 });
 
+test('watchCatalog() goes on whatever map throws, and tells of it', async () => {
+  const file = join(await makeFolder(), 'catalog.yaml');
+  await writeFile(file, yaml('a'));
+  const thrown: unknown[] = [Object.create(null)];
+  const map = (catalog: Catalog) => {
+    for (const what of thrown.splice(0)) throw what;
+    return catalog;
+  };
+  const { next } = await follow(file, { intervalMs: 10, map });
+  expect(await next()).toMatchObject({ type: 'reload-failed', error: { code: 'CATALOG_INVALID' } });
+  expect(await next()).toMatchObject({ type: 'reloaded' });
+});
+
 test('watchCatalog() tells what is in force although an old server could not be stopped', async () => {
   const file = join(await makeFolder(), 'catalog.yaml');
   await writeFile(file, yaml('b'));

@@ -7,6 +7,7 @@ import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { metaKeys } from '../../transport/modern.js';
 import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
+import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
@@ -84,7 +85,7 @@ export class SessionTasks {
   /** A call was answered with a task, by a server with sessions or by a stateless one. @returns the answer for the caller */
   created(session: CallerSession, task: Fields, now: number, isPassed: boolean): Record<string, unknown> {
     const shown = isPassed ? task : { resultType: 'task', ...toModernTask(task) };
-    const taskId = String(task.taskId);
+    const taskId = textOf(task.taskId);
     const shownId = this.#nameOf(session, taskId);
     const { ttlMs } = shown as Fields;
     const until = now + (typeof ttlMs === 'number' && ttlMs < usualLifetimeMs ? ttlMs : usualLifetimeMs);

@@ -38,7 +38,7 @@ export class TaskCalls {
     if (params?.task !== undefined) {
       this.#options.answer({ jsonrpc: '2.0', id, result: { task: toLegacyTask(task) } });
     } else {
-      this.#waits.begin(id, String(task.taskId), true, task.pollIntervalMs);
+      this.#waits.begin(id, textOf(task.taskId), true, task.pollIntervalMs);
     }
   }
 
