@@ -68,11 +68,12 @@ export class SessionTable<T extends Transport, Original> {
     if (!methods.includes(request.method)) {
       throw new Refusal('method', `${request.method} means nothing here`, { allow: methods.join(', ') });
     }
-    const caller = await this.#options.authenticate(request.original);
+    const given = await this.#options.authenticate(request.original);
     // Hosts without a compiler may say null or false.
-    if (typeof caller !== 'object' || caller === null) {
+    if (typeof given !== 'object' || given === null) {
       throw new Refusal('unauthenticated', 'Who is calling?', { 'www-authenticate': this.#options.challenge });
     }
+    const caller = withoutNull(given);
     const id = request.header('mcp-session-id');
     // Proxies write an empty header for one that is not there.
     const session = id ? this.#find(id, caller) : undefined;
@@ -216,6 +217,15 @@ export class SessionTable<T extends Transport, Original> {
 
 function closing(): Refusal {
   return new Refusal('closing', 'The host is closing', { 'retry-after': '5' });
+}
+
+/** Hosts without a compiler may say null of who has no id, or no principal, too. */
+function withoutNull(caller: Caller): Caller {
+  const { id, principal, authInfo, data } = caller;
+  return id === null || principal === null
+    ? // One by one: a host's own class may have getters.
+      { ...caller, id: id ?? undefined, principal: principal ?? undefined, authInfo, data }
+    : caller;
 }
 
 function isInitialize(body: unknown): boolean {

@@ -307,6 +307,22 @@ describe('whom the host has given a connection to', () => {
       await client.close();
     }
   });
+
+  test('is nobody else where authenticate says null of who has the session, or nothing', async () => {
+    await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
+    let requests = 0;
+    const authenticate = () => (requests++ % 2 === 0 ? ({ id: null, principal: null } as never) : {});
+    const serve = (transport: Transport, caller: Caller) => setup.gateway.serve(transport, { caller });
+    await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
+    const clients = [await connect(sessions.url), await connect(sessions.url)];
+    for (const client of clients) {
+      await client.callTool({ name: 'one__a' });
+    }
+    expect(setup.server('one').opens).toBe(2);
+    for (const client of clients) {
+      await client.close();
+    }
+  });
 });
 
 async function connect(url: string): Promise<Client> {
