@@ -47,6 +47,16 @@ const open = (setup: ReturnType<typeof setUp>, capabilities: Json = {}, options:
   ModernTestCaller.open(setup.gateway.connect(options), capabilities);
 
 describe('a request of the stateless era', () => {
+  test.each([null, { toString: 1 }])('hears nothing of progress where it has %o for a token', async (progressToken) => {
+    await using setup = setUp({ one: { tools: [{ name: 'go' }], on: { 'tools/call': () => hold } } });
+    await using caller = await open(setup);
+    const called = caller.call('one__go', { _meta: { progressToken } });
+    const { instance, request } = await setup.server('one').request('tools/call');
+    instance.answer(request, { content: [] });
+    expect(await called).toMatchObject({ resultType: 'complete' });
+    expect(caller.notifications('notifications/progress')).toEqual([]);
+  });
+
   test('needs an envelope that is whole', async () => {
     await using setup = setUp({ one: modern() });
     await using caller = await open(setup);

@@ -1,5 +1,6 @@
 import type { Response } from '../../instance/exchanges.js';
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../../sdk.js';
+import { isRequestId } from '../../transport/json-rpc.js';
 import type { CallerSession } from './caller-sessions.js';
 
 /** Where what belongs to one request of the caller goes: notifications, then the one answer. */
@@ -35,8 +36,10 @@ export class ModernCall {
     this.reply = reply;
   }
 
+  /** Undefined where what the caller has sent is none, such as null. */
   get progressToken(): RequestId | undefined {
-    return this.request.params?._meta?.progressToken;
+    const token = this.request.params?._meta?.progressToken;
+    return isRequestId(token) ? token : undefined;
   }
 
   /** Answers the round that is open. */
