@@ -1,6 +1,7 @@
 import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
+import { isTooNested } from '../transport/nesting.js';
 import { isFields } from '../util/fields.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
@@ -59,7 +60,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     }
     // One at a time: a page may hold more items than a call can have arguments.
     for (const item of part) {
-      isFields(item) && items.push(item);
+      isItem(item) && items.push(item);
     }
     cursor = 'nextCursor' in result ? result.nextCursor : undefined;
     if (seen.has(cursor)) {
@@ -84,11 +85,16 @@ export async function listTasks(link: Link): Promise<unknown[]> {
       break;
     }
     for (const task of Array.isArray(tasks) ? tasks : []) {
-      isFields(task) && items.push(toWholeTask(task));
+      isItem(task) && items.push(toWholeTask(task));
     }
     cursor = nextCursor;
   } while (!seen.has(cursor) && seen.size < maxPages);
   return items;
+}
+
+/** For one that is nested too deeply nobody could be sent the list of all servers. */
+function isItem(item: unknown): item is ListItem {
+  return isFields(item) && !isTooNested(item);
 }
 
 /** Tells of each page whether the list is too large with it. The first one is a message like any other, and not counted. */

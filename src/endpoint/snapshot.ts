@@ -1,5 +1,6 @@
 import type { Handshake } from '../instance/handshake.js';
 import type { Link } from '../instance/link.js';
+import { isTooNested } from '../transport/nesting.js';
 import { listAll } from './list-all.js';
 import { allListKinds, type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
@@ -120,7 +121,10 @@ export async function takeSnapshot(
   );
   return {
     fingerprint,
-    capabilities: handshake.capabilities,
+    capabilities: Object.fromEntries(
+      // What is nested too deeply could be sent to no caller, and kept by no host.
+      Object.entries(handshake.capabilities).filter(([, declared]) => !isTooNested(declared)),
+    ),
     ...(handshake.instructions !== undefined && { instructions: handshake.instructions }),
     lists: Object.fromEntries(
       lists.filter(([kind]) => handshake.capabilities[listKinds[kind].capability] !== undefined),

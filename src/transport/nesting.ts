@@ -8,24 +8,29 @@ const surelyWritable = 500;
  * @throws RangeError, TypeError
  */
 export function assertWritable(message: object): void {
-  if (isNested(message, surelyWritable)) {
+  if (isNested(message, surelyWritable, true)) {
     JSON.stringify(message);
   }
 }
 
-/** Whether a value has more than so many levels, or a bigint. */
-function isNested(value: unknown, levels: number): boolean {
+/** Whether a value is nested more deeply than any sensible one: what holds it may be too deep to be written as JSON. */
+export function isTooNested(value: unknown): boolean {
+  return isNested(value, surelyWritable, false);
+}
+
+/** Whether a value has more than so many levels, or a bigint where that counts. */
+function isNested(value: unknown, levels: number, orBigint: boolean): boolean {
   if (typeof value !== 'object' || value === null) {
-    return typeof value === 'bigint';
+    return orBigint && typeof value === 'bigint';
   }
   if (levels === 0) {
     return true;
   }
   if (Array.isArray(value)) {
-    return value.some((item) => isNested(item, levels - 1));
+    return value.some((item) => isNested(item, levels - 1, orBigint));
   }
   for (const key in value) {
-    if (isNested((value as Readonly<Record<string, unknown>>)[key], levels - 1)) {
+    if (isNested((value as Readonly<Record<string, unknown>>)[key], levels - 1, orBigint)) {
       return true;
     }
   }

@@ -85,6 +85,26 @@ test.each(['result', 'error'])('a stateless caller is answered where its %s is n
   expect(message).toMatchObject({ id: 2, ...invalid });
 });
 
+test('what one server lists or declares is left out where it is nested too deeply, and what all have is there', async () => {
+  const odd = new ScriptedServer({
+    capabilities: { tools: {}, experimental: { deep } },
+    tools: [{ name: 'deep', inputSchema: { type: 'object', default: deep } }, { name: 'go' }],
+  });
+  const runtimes = { odd: odd.runtime, one: new ScriptedServer({ tools: [{ name: 'go' }] }).runtime };
+  const servers = Object.entries(runtimes).map(([id, runtime]) => ({ id, runtime, isolation: 'shared' as const }));
+  await using gateway = createGateway({ servers });
+  await using host = await createHttpHost((transport) => gateway.serve(transport));
+  // With the second session it is known of all servers what they have declared.
+  for (const _ of ['first', 'second']) {
+    const { headers, message } = await post(host.url, initialize);
+    expect(message).toMatchObject({ result: { capabilities: { tools: {} } } });
+    const session = { 'mcp-session-id': String(headers.get('mcp-session-id')) };
+    const list = await post(host.url, { id: 2, method: 'tools/list' }, session);
+    expect(list.message).toMatchObject({ result: { tools: [{ name: 'odd__go' }, { name: 'one__go' }] } });
+  }
+  expect(JSON.parse(JSON.stringify(gateway.snapshot()))).toHaveProperty('odd.lists.tools');
+});
+
 const circular: Json = {};
 circular.self = circular;
 
