@@ -3,9 +3,14 @@ export function once<T>(run: () => Promise<T>): () => Promise<T> {
   let result: Promise<T> | undefined;
   return () => {
     if (result === undefined) {
-      const { promise, resolve } = Promise.withResolvers<T>();
+      const { promise, resolve, reject } = Promise.withResolvers<T>();
       result = promise;
-      resolve(run());
+      try {
+        resolve(run());
+      } catch (error) {
+        // What somebody else has written may throw before it returns a promise.
+        reject(error);
+      }
     }
     return result;
   };
