@@ -133,8 +133,8 @@ export class EntryRedactor extends FollowingRedactor {
 
 /** Takes away the end of a secret at the start of `text`, and the start of one at its end: there a text may have been cut. */
 function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
-  // A character may have been cut too, which leaves the replacement character.
-  const text = whole.replaceAll(/^\ufffd+|\ufffd+$/g, '');
+  // A character may have been cut too, which leaves the replacement character. Of what is no text there may be much within.
+  const text = withoutEnds(whole, '\ufffd');
   let start = 0;
   let end = text.length;
   const all = [...secrets.keys()];
@@ -154,6 +154,18 @@ function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
   return start === 0 && end === text.length
     ? text
     : `${start > 0 ? '…' : ''}${text.slice(start, Math.max(start, end))}`;
+}
+
+function withoutEnds(text: string, character: string): string {
+  let start = 0;
+  let end = text.length;
+  while (text[start] === character) {
+    start += 1;
+  }
+  while (end > start && text[end - 1] === character) {
+    end -= 1;
+  }
+  return text.slice(start, end);
 }
 
 // Errors of the system and of libraries carry arguments and headers in properties of their own.

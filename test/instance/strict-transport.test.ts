@@ -187,6 +187,13 @@ describe('an error that holds a secret', () => {
     expect(redactor.error(textless).cause).toBe('[object Object]');
   });
 
+  test('is told at once where a server has written much that is no text', () => {
+    const noText = '\ufffd'.repeat(200_000);
+    const stderrTail = `\ufffd s3cret-value ${noText} s3cret-\ufffd\ufffd`;
+    const redacted = redactor.error(new GatewayError('SERVER_EXITED', 'it ended', { exit: { stderrTail } }));
+    expect(redacted.exit?.stderrTail === ` \${TOKEN} ${noText} `).toBe(true);
+  });
+
   test('is one error however often it is told', () => {
     const error = new GatewayError('SERVER_EXITED', 'got s3cret-value');
     const redacted = redactor.error(error);
