@@ -114,8 +114,8 @@ export class LinkRequests {
   answer(response: Response, part?: JsonPart): void {
     const exchange = this.#exchanges.answer(response, part);
     if (exchange !== undefined && exchange.isProbe !== true) {
-      // Of a list in pages the next one is asked for.
-      this.#link.used('result' in response && response.result.nextCursor !== undefined);
+      // Of a list in pages the next one is asked for. Some write null, or an empty text, where there is none.
+      this.#link.used('result' in response && Boolean(response.result.nextCursor));
     }
   }
 

@@ -647,6 +647,29 @@ describe('time', () => {
     },
   );
 
+  test.each([null, ''])(
+    'max_lifetime ends a server that is asked for lists without a pause, also where it writes %j for no further page',
+    async (nextCursor) => {
+      const list = { tools: [{ name: 'x' }], nextCursor };
+      const on: Script['on'] = {
+        'tools/list': (_, instance) => (instance === t.server('a').instances[0] ? hold : list),
+      };
+      const entry = { max_lifetime: '10s', list_timeout: '1m', health: { interval: 0 } };
+      await using t = setUp({ a: { ...script, on } }, { entry });
+      await using caller = await t.caller();
+      const first = caller.result('tools/list');
+      const next = first.then(() => caller.result('tools/list'));
+      const { instance, request } = await t.server('a').request('tools/list');
+      await t.clock.advance(10_000);
+      instance.answer(request, list);
+      await first;
+      await settle();
+      await t.clock.advance(0);
+      expect(instance.closed).toBe(true);
+      await next;
+    },
+  );
+
   test.each([
     ['is told to have ended', { taskId: 't', status: 'completed' }, 11_000],
     ['is heard of no more', undefined, 61_000],

@@ -28,7 +28,8 @@ export async function sendAgain(
   const asked = new Set<unknown>();
   while (next === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
     asked.add(cursor);
-    cursor = await learn(cursor);
+    // Some write null, or an empty text, for none.
+    cursor = (await learn(cursor)) || undefined;
     next = again();
   }
   return next;
