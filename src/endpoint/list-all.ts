@@ -85,7 +85,7 @@ export async function listTasks(link: Link): Promise<unknown[]> {
       break;
     }
     for (const task of Array.isArray(tasks) ? tasks : []) {
-      isItem(task) && items.push(toWholeTask(task));
+      isItem(task) && typeof task.taskId === 'string' && items.push(toWholeTask(task));
     }
     cursor = nextCursor;
   } while (!seen.has(cursor) && seen.size < maxPages);

@@ -211,6 +211,20 @@ describe('tasks that servers run', () => {
   });
 });
 
+test('a task without an id is left out of the list, and those of others stay', async () => {
+  const nameless = [null, 7, { toString: 1 }, undefined].map((taskId) => ({ ...(sdkTask('working') as Json), taskId }));
+  await using t = setUp({
+    a: taskServer('t', { 'tasks/list': () => ({ tasks: [sdkTask('working')] }) }),
+    b: taskServer('t2', { 'tasks/list': () => ({ tasks: nameless }) }),
+  });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(t.gateway.connect());
+  await client.listTools();
+  const { tasks } = await client.experimental.tasks.listTasks();
+  expect(tasks.map(({ taskId }) => taskId)).toEqual(['t']);
+  await client.close();
+});
+
 describe('tasks that the caller runs for a server', () => {
   const capabilities = { sampling: {}, tasks: { list: {}, cancel: {}, requests: { sampling: { createMessage: {} } } } };
 
