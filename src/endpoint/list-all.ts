@@ -5,7 +5,6 @@ import { isTooNested } from '../transport/nesting.js';
 import { isFields } from '../util/fields.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
-import { toWholeTask } from './whole-item.js';
 
 // A server that pages for ever must not keep a list open for ever, nor fill the memory.
 const maxPages = 1_000;
@@ -73,8 +72,8 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
 }
 
 /** All pages of a server's tasks. */
-export async function listTasks(link: Link): Promise<unknown[]> {
-  const items: unknown[] = [];
+export async function listTasks(link: Link): Promise<ListItem[]> {
+  const items: ListItem[] = [];
   const seen = new Set<unknown>(noCursors);
   const isTooLarge = sumPages();
   let cursor: unknown;
@@ -85,7 +84,7 @@ export async function listTasks(link: Link): Promise<unknown[]> {
       break;
     }
     for (const task of Array.isArray(tasks) ? tasks : []) {
-      isItem(task) && typeof task.taskId === 'string' && items.push(toWholeTask(task));
+      isItem(task) && typeof task.taskId === 'string' && items.push(task);
     }
     cursor = nextCursor;
   } while (!seen.has(cursor) && seen.size < maxPages);

@@ -14,6 +14,7 @@ import type { Page } from './list-pages.js';
 import type { MergedLists } from './merged-lists.js';
 import type { PeerExtra } from './peer.js';
 import type { TaskOwners } from './tasks.js';
+import { toWholeTask } from './whole-item.js';
 
 export interface ListAnswersOptions {
   /** By id, as the catalog is now. */
@@ -68,7 +69,9 @@ export class ListAnswers {
       }
       const tasks = await asked;
       // It may have been sent to rest with its answer: then they are none of the next one.
-      return owners.translate(link.server, { tasks }, link.handshake === handshake ? link : undefined).tasks;
+      const own = owners.translate(link.server, { tasks }, link.handshake === handshake ? link : undefined);
+      // Only now: of a task without a ttl, what was said before holds.
+      return own.tasks.map(toWholeTask);
     });
     void Promise.allSettled(parts).then((results) => {
       const tasks = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));

@@ -687,6 +687,24 @@ describe('time', () => {
     expect(t.server('a').live).toEqual([]);
   });
 
+  test('a task that a list says no ttl of keeps its server for no longer than was said when it began', async () => {
+    const task = { taskId: 't', status: 'working' };
+    const lists: Script = {
+      ...script,
+      capabilities: { tools: {}, tasks: { list: {} } },
+      on: { 'tools/call': () => ({ task: { ...task, ttl: 60_000 } }), 'tasks/list': () => ({ tasks: [task] }) },
+    };
+    const entry = { idle_timeout: 0, max_lifetime: '10s', health: { interval: 0 } };
+    await using t = setUp({ a: lists }, { entry });
+    await using caller = await t.caller();
+    await caller.result('tools/call', { name: 'a__x', task: {} });
+    expect(await caller.result('tasks/list')).toEqual({ tasks: [{ ...task, ttl: null }] });
+    await t.clock.advance(10_000);
+    expect(t.server('a').live).toHaveLength(1);
+    await t.clock.advance(51_000);
+    expect(t.server('a').live).toEqual([]);
+  });
+
   test('a task that a server lists in its last answer within max_lifetime keeps no later one from its rest', async () => {
     const lists: Script = {
       ...script,
