@@ -55,7 +55,7 @@ import { LocalProcessRuntime } from './runtimes/local-process.js';
 import { RemoteSseRuntime } from './runtimes/remote-sse.js';
 import { isTransport, type Transport } from './sdk.js';
 import { eitherSignal } from './util/abort.js';
-import { failuresOf } from './util/all-stopped.js';
+import { failuresOf, wordsOf } from './util/all-stopped.js';
 import { heldOpen } from './util/held-open.js';
 import { once } from './util/once.js';
 import { formatSize } from './util/quantity.js';
@@ -262,7 +262,7 @@ class CatalogGateway implements Gateway {
     this.#merged.update();
     const failures = failuresOf(await heldOpen(Promise.allSettled(retired)));
     if (failures.length > 0) {
-      const message = `the catalog is reloaded, but not all has ended: ${failures.map(String).join('; ')}`;
+      const message = `the catalog is reloaded, but not all has ended: ${wordsOf(failures)}`;
       throw Object.assign(new AggregateError(failures, message), { result });
     }
     return result;
@@ -294,7 +294,7 @@ class CatalogGateway implements Gateway {
     const closed = await Promise.allSettled(factories);
     const failures = failuresOf([...stopped, ...peers, ...closed]);
     if (failures.length > 0) {
-      throw new AggregateError(failures, `closing the gateway failed: ${failures.map(String).join('; ')}`);
+      throw new AggregateError(failures, `closing the gateway failed: ${wordsOf(failures)}`);
     }
   });
 

@@ -16,6 +16,11 @@ export async function allStopped(stops: readonly Promise<unknown>[]): Promise<vo
   }
 }
 
+/** What they say, those that are no errors too. */
+export function wordsOf(failures: readonly unknown[]): string {
+  return failures.map((failure) => (failure instanceof Error ? String(failure) : textOf(failure))).join('; ');
+}
+
 /** What those of them that were rejected were rejected with. */
 export function failuresOf(results: readonly PromiseSettledResult<unknown>[]): unknown[] {
   return results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));

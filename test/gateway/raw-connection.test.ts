@@ -1044,4 +1044,12 @@ describe('the gateway', () => {
     expect((error as unknown as AggregateError).errors).toMatchObject([{ code: 'STOP_FAILED' }]);
     expect(log.at(-1)).toBe('close');
   });
+
+  test('close() fails with what the close() of a runtime rejects with, also where that has no text', async () => {
+    const { runtime, gateway } = scripted();
+    const textless = Object.create(null);
+    Object.assign(runtime, { close: () => Promise.reject(textless) });
+    const error = await failure(gateway.close());
+    expect(error).toMatchObject({ errors: [textless], message: 'closing the gateway failed: [object Object]' });
+  });
 });
