@@ -3,6 +3,7 @@ import { Link, type LinkOwner } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import { copyMessage } from '../transport/copy-message.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
+import { isFields } from '../util/fields.js';
 import { CurrentServer, type CurrentServerOptions } from './current-server.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { unknownFreshness } from './freshness.js';
@@ -232,7 +233,7 @@ export class ServerLinks {
       return { [kind]: toOwn(list.items) };
     });
     return {
-      items: Array.isArray(result[kind]) ? (result[kind] as ListItem[]) : [],
+      items: Array.isArray(result[kind]) ? result[kind].filter(isFields) : [],
       // What an interceptor shows may be for this caller alone.
       freshness: { ...freshness, isPublic: false },
     };

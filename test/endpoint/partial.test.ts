@@ -428,6 +428,18 @@ describe('a server that returns rubbish', () => {
     expect((await caller.list('resourceTemplates')).map(({ uriTemplate }) => uriTemplate)).toEqual(['x://{ok}']);
   });
 
+  test('what is no item in the list of an interceptor is left out, and those of others stay', async () => {
+    const intercept: Interceptor = async ({ server }, next) => {
+      const { tools, ...more } = await next();
+      const own =
+        server === 'a' && Array.isArray(tools) ? [...tools.map(({ name }) => name === 'y'), null, 'x'] : tools;
+      return { ...more, tools: own };
+    };
+    await using t = setUp({ a: good, b: good }, { intercept });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['b__x']);
+  });
+
   describe.each(sdks)('a client of SDK %s', (sdk) => {
     const uri = 'x://1';
     const uriTemplate = 'x://{id}';
