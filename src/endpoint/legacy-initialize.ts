@@ -87,9 +87,9 @@ function mergeObjects(
   return merged;
 }
 
-/** Whether a caller answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
-export function hasMode(caller: CallerHandshake | undefined, mode: unknown): boolean {
-  const declared = caller?.capabilities.elicitation as Readonly<Record<string, unknown>> | undefined;
+/** Whether who declares this answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
+export function hasMode(capabilities: Fields | undefined, mode: unknown): boolean {
+  const declared = capabilities?.elicitation as Fields | undefined;
   const modes = declared?.form === undefined && declared?.url === undefined ? { form: {} } : declared;
   return mode === 'url' ? modes.url !== undefined : modes.form !== undefined;
 }

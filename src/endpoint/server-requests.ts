@@ -76,7 +76,7 @@ export class ServerRequests {
       refuse(-32602, 'the client runs no such task for this server');
       return;
     }
-    if (request.method === 'elicitation/create' && !hasMode(caller, request.params?.mode)) {
+    if (request.method === 'elicitation/create' && !hasMode(caller?.capabilities, request.params?.mode)) {
       refuse(-32602, `the client has not declared elicitation of this mode`);
       return;
     }

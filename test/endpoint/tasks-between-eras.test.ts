@@ -125,6 +125,27 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     expect(caller.received.filter((message) => 'method' in message && 'id' in message)).toEqual([]);
   });
 
+  test('a page that the server wants to be seen in a task is shown to who can show pages alone', async () => {
+    const script = legacyServer({ status: 'input_required' }, { 'tasks/result': () => hold });
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, { ...withTasks, elicitation: { form: {}, url: {} } });
+    await start(caller);
+    await caller.result('tasks/get', { taskId: 't1' });
+    const { instance } = await setup.server('one').request('tasks/result');
+    const page = { mode: 'url', url: 'https://x', message: 'Look', elicitationId: 'e' };
+    instance.say({
+      id: 'q',
+      method: 'elicitation/create',
+      params: { ...page, _meta: { [relatedTask]: { taskId: 't1' } } },
+    });
+    await settle();
+    const shown = async () => Object.keys((await caller.result('tasks/get', { taskId: 't1' })).inputRequests as Json);
+    expect(await shown()).toHaveLength(1);
+    // As another client of this caller, that takes forms alone.
+    caller.capabilities = { ...withTasks, elicitation: {} };
+    expect(await shown()).toEqual([]);
+  });
+
   test('has failed when there is an error in place of a result, and else is complete', async () => {
     const state = { status: 'failed' };
     let payload: Json | undefined = { content: [], isError: true };

@@ -9,6 +9,7 @@ import { relatedTask, toModernTask, withRelatedTask } from '../../transport/task
 import { type Fields, isFields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
+import { hasMode } from '../legacy-initialize.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
 import { toInputRequest } from './input-requests.js';
@@ -172,9 +173,11 @@ export class SessionTasks {
           // Such servers ask only whoever waits for the result.
           void (task.payload?.answer ?? this.#result(task, extra));
         }
+        const isAnswered = ({ method, params }: JSONRPCRequest) =>
+          isDeclared(declared, method) && (method !== 'elicitation/create' || hasMode(declared, params?.mode));
         const inputRequests = Object.fromEntries(
           [...task.questions]
-            .filter(([, { method }]) => isDeclared(declared, method))
+            .filter(([, question]) => isAnswered(question))
             .map(([key, { method, params }]) => [key, toInputRequest(method, params)]),
         );
         return this.#toResponse(
