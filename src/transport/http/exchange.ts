@@ -142,7 +142,8 @@ export class Exchange {
         const header = answer.header('www-authenticate');
         if (sessionHeader in this.#request.headers && mayBeLost401(answer)) {
           const text = await readErrorBody(answer, clock);
-          if (isLost401(answer, text)) return withText(answer, text);
+          // Nobody waits any more who could be asked for access.
+          if (this.#aborted || isLost401(answer, text)) return withText(answer, text);
         }
         const challenge = { status, header, token, chances: chances[status], mayAsk: onNoAccess === 'ask' };
         if (challenge.status === 403 && !asksForScope(challenge.header)) return answer;

@@ -277,6 +277,32 @@ describe('the start and the end of a transport', () => {
     expect(host.count('tools/call')).toBe(1);
   });
 
+  test.each(['close()', 'its signal'])(
+    'a request that is ended by %s while its refusal is read asks nobody for access, and settles',
+    async (how) => {
+      const { script, next } = held(isA('tools/call'));
+      await using host = await listenScripted(script);
+      let asked = 0;
+      const refused = () => {
+        asked += 1;
+        return new Promise<never>(() => {});
+      };
+      await using t = await connect(host.url, { authorizer: { token: async () => 'Bearer old', refused } });
+      await t.peer.begin();
+      await until(() => t.clock.waiting === 0);
+      const abort = new AbortController();
+      const sent = outcome(t.transport.send(call(1), { requestSignal: abort.signal } as object));
+      const { response, closed } = await next();
+      response.writeHead(401).write('Session ');
+      await until(() => t.clock.waiting > 0);
+      if (how === 'close()') await t.transport.close();
+      else abort.abort();
+      await closed;
+      expect(await sent).toEqual(how === 'close()' ? expect.objectContaining({ code: 'TRANSPORT_CLOSED' }) : 'sent');
+      expect(asked).toBe(0);
+    },
+  );
+
   test('a session that is ended while its client begins asks for no messages any more', async () => {
     const { script, next } = held(isA('notifications/initialized'));
     await using host = await listenScripted(script);
