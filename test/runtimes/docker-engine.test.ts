@@ -6,10 +6,12 @@ import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { findCredentials } from '../../src/runtimes/docker/credentials.js';
 import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
 import { connectEngine } from '../../src/runtimes/docker/engine/connect.js';
 import { Demultiplexer } from '../../src/runtimes/docker/engine/demultiplexer.js';
@@ -21,6 +23,7 @@ import { describeWithDocker } from '../support/real-parts.js';
 
 const engineSocket = '/var/run/docker.sock';
 const never = new AbortController().signal;
+const pipes = () => process.getActiveResourcesInfo().filter((kind) => kind === 'PipeWrap').length;
 const options = (env: Record<string, string>, host?: string) => ({ host, env, platform: 'linux' as const, uid: 1000 });
 
 describe('docker: where the engine is', () => {
@@ -286,6 +289,25 @@ test('docker: ssh and helpers for credentials that cannot be started for want of
     ),
     problem: 'the credential helper docker-credential-store failed (EMFILE)',
   });
+});
+
+test('docker: a credential helper that hangs is given up, also where what it has started holds its output open', async () => {
+  await using folder = await temporaryFolder();
+  const asked = join(folder.path, 'asked');
+  await writeFile(join(folder.path, 'config.json'), '{"credsStore":"store"}');
+  // As docker-credential-gcloud is one: a script that runs another program.
+  const script = `#!/bin/sh\nsleep 1000 &\necho $! >${asked}.new; mv ${asked}.new ${asked}\nwait\n`;
+  await writeFile(join(folder.path, 'docker-credential-store'), script, { mode: 0o755 });
+  const env = { PATH: `${folder.path}:/usr/bin:/bin`, DOCKER_CONFIG: folder.path };
+  const before = pipes();
+  const abort = new AbortController();
+  const found = findCredentials('registry.example.com', env, abort.signal);
+  let pid = '';
+  while (pid === '') pid = await readFile(asked, 'utf8').catch(() => '');
+  onTestFinished(() => void process.kill(Number(pid)));
+  abort.abort(new Error('nobody waits any more'));
+  await expect(found).rejects.toThrow('nobody waits any more');
+  while (pipes() > before) await turn();
 });
 
 test('docker: a connection over TCP asks for signs of life, as nobody may write on it for hours', async () => {

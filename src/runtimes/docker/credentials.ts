@@ -65,6 +65,7 @@ async function askHelper(
   if (!/^[\w.-]+$/.test(name)) {
     throw new Error('the name of the credential helper in config.json is not the name of a program');
   }
+  signal.throwIfAborted();
   const program = `docker-credential-${name}`;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(helperTimeoutMs)]);
   const child = spawn(program, ['get'], {
@@ -82,12 +83,16 @@ async function askHelper(
   // One that ends without reading is no reason for this process to end too.
   stdin?.on('error', () => {});
   stdin?.end(server);
+  // What it has started may hold its output open, and live on.
+  limit.addEventListener('abort', () => stdout?.destroy(), { once: true });
   const [outcome, output] = await Promise.allSettled([ended, stdout && text(stdout)]);
   signal.throwIfAborted();
+  if (limit.aborted) {
+    throw new Error(`the credential helper ${program} failed (took too long)`);
+  }
   if (outcome.status === 'rejected') {
     const { code } = outcome.reason as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'is not installed' : `failed (${limit.aborted ? 'took too long' : code})`;
-    throw new Error(`the credential helper ${program} ${why}`);
+    throw new Error(`the credential helper ${program} ${code === 'ENOENT' ? 'is not installed' : `failed (${code})`}`);
   }
   const said = output.status === 'fulfilled' ? (output.value ?? '').slice(0, maxHelperText) : '';
   if (outcome.value !== 0) {
