@@ -276,6 +276,25 @@ test('docker: ssh asks for signs of life, and gets an IPv6 address as it takes o
   );
 });
 
+test('docker: a connection over ssh leaves nothing open, also where ssh leaves a process behind that holds its stderr', async () => {
+  await using folder = await temporaryFolder();
+  const left = join(folder.path, 'left');
+  // As a ControlPersist master of OpenSSH does that logs to it.
+  const script = `#!/bin/sh
+sleep 1000 </dev/null >/dev/null &
+echo $! >${left}
+read line
+printf 'HTTP/1.1 200 OK\\r\\nApi-Version: 1.41\\r\\nContent-Length: 2\\r\\n\\r\\nOK'
+`;
+  await writeFile(join(folder.path, 'ssh'), script, { mode: 0o755 });
+  const env = { DOCKER_HOST: 'ssh://far', PATH: `${folder.path}:/usr/bin:/bin` };
+  const before = pipes();
+  await connectEngine(options(env), never);
+  const pid = Number(await readFile(left, 'utf8'));
+  onTestFinished(() => void process.kill(pid));
+  while (pipes() > before) await turn();
+});
+
 test('docker: ssh and helpers for credentials that cannot be started for want of descriptors end nothing', async () => {
   await using folder = await temporaryFolder();
   await writeFile(join(folder.path, 'config.json'), '{"credsStore":"store"}');

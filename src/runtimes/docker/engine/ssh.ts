@@ -1,9 +1,15 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex, type Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hostOf } from '../../../util/host-of.js';
+import { setImmediate } from '../../../util/immediate.js';
 import type { Environment } from './docker-config.js';
 
 const maxErrorText = 2_000;
+/** How long the last words of an ssh that has ended may take to arrive. */
+const lastWordsMs = 250;
+
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * A connection to the engine of another machine: the streams of `docker system dial-stdio` there, by the user's own ssh
@@ -57,6 +63,14 @@ class SshConnection extends Duplex {
     for (const stream of [child.stdin, child.stdout, child.stderr]) {
       stream.on('error', () => {});
     }
+    // It closes when nobody holds its pipes: one that ssh leaves behind, as with ControlPersist, may hold stderr for long.
+    child.once('exit', async () => {
+      await sleep(lastWordsMs, undefined, { ref: false });
+      // Timers run before input after the event loop was blocked: let it read once more.
+      await nextTurn();
+      await nextTurn();
+      child.stderr.destroy();
+    });
     child.once('close', (code) => {
       if (code === 0) {
         this.push(null);
