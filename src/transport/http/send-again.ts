@@ -21,18 +21,19 @@ export async function sendAgain(
   again: () => Exchange | undefined,
   learn: (cursor: unknown) => Promise<unknown>,
 ): Promise<Exchange | undefined> {
+  const next = () => (open.over ? undefined : again());
   // A list may have come since it was sent.
-  let next = again();
+  let found = next();
   let cursor: unknown;
   // Until there is no other page: a cursor that comes again ends the list.
   const asked = new Set<unknown>();
-  while (next === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
+  while (found === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
     asked.add(cursor);
     // Some write null, or an empty text, for none.
     cursor = (await learn(cursor)) || undefined;
-    next = again();
+    found = next();
   }
-  return next;
+  return found;
 }
 
 /** Asks for a page of tools on behalf of a call, which has been answered: its id is free. */

@@ -44,3 +44,8 @@ test('no page is asked for when nobody waits any more, nor after a thousand', as
   let page = 0;
   expect((await play(() => ++page, never)).asked).toHaveLength(1_000);
 });
+
+test('a call that nobody waits for any more is not sent again, though its headers are known by now', async () => {
+  expect(await play(() => undefined, 1, 1)).toEqual({ result: undefined, asked: [undefined] });
+  expect(await play(() => undefined, 0, 0)).toEqual({ result: undefined, asked: [] });
+});
