@@ -137,9 +137,13 @@ export class Connections {
     let socket: Socket;
     try {
       socket = await promise;
-      signal.throwIfAborted();
     } finally {
       signal.removeEventListener('abort', abort);
+    }
+    if (signal.aborted) {
+      // Given up in the turn in which it came.
+      socket.destroy();
+      throw signal.reason;
     }
     this.#keep(`${protocol}//${host}`, socket);
   }

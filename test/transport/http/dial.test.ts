@@ -122,6 +122,21 @@ describe('a connection that is dialled', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
+  test('that is given up in the turn in which it comes is closed', async () => {
+    await using host = await listen((_request, response) => response.end('ok'));
+    const { dial, sockets } = dialTo(host);
+    const abort = new AbortController();
+    await using t = await dialling(async (signal) => {
+      const stream = await dial(signal);
+      // The first that is done with it.
+      stream.once('newListener', () => queueMicrotask(() => abort.abort(new Error('never mind'))));
+      return stream;
+    });
+    await expect(t.connections.connectAhead(new URL(name), abort.signal)).rejects.toThrow('never mind');
+    expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true]);
+    expect(t.clock.waiting).toBe(0);
+  });
+
   test('has TLS above it where the URL says so, and the name in the URL is looked for in the certificate', async () => {
     await using certificates = await createCertificates();
     const own = await certificates.signFor('DNS:service.invalid');
