@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -16,6 +16,7 @@ import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
 import { connectEngine } from '../../src/runtimes/docker/engine/connect.js';
 import { Demultiplexer } from '../../src/runtimes/docker/engine/demultiplexer.js';
 import { send, upgrade } from '../../src/runtimes/docker/engine/http.js';
+import { readJsonLines } from '../../src/runtimes/docker/engine/json-lines.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { count } from '../support/counts.js';
 import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
@@ -264,6 +265,13 @@ describe('docker: the frames of an attached container', () => {
     source.write('{"jsonrpc":"2.0"}\n');
     expect((await broken)[0].message).toContain('no frames of an attached container');
   });
+});
+
+test('docker: a report of the engine that is given up in the turn in which it begins ends', async () => {
+  const report = new PassThrough();
+  const lines = readJsonLines(report as unknown as IncomingMessage, AbortSignal.abort(new Error('never mind')));
+  await expect(lines.next()).rejects.toThrow('never mind');
+  expect(report.destroyed).toBe(true);
 });
 
 test('docker: ssh asks for signs of life, and gets an IPv6 address as it takes one', async () => {

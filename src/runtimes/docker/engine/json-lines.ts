@@ -10,6 +10,9 @@ export async function* readJsonLines(message: IncomingMessage, signal: AbortSign
   const lines = new LineBuffer(maxLineBytes);
   const abort = () => message.destroy();
   signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) {
+    abort();
+  }
   try {
     for await (const chunk of message) {
       lines.feed(chunk as Buffer);
