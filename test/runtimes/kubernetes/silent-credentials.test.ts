@@ -1,3 +1,6 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { RuntimeFactory } from '../../../src/runtime.js';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
@@ -8,9 +11,11 @@ import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { createRuntimeContext } from '../../../src/testing/index.js';
+import { temporaryFolder } from '../../support/docker.js';
 import { FakeClock, settle } from '../../support/fake-clock.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 import { eventually } from '../../support/kubernetes/namespace.js';
+import { isAlive } from '../../support/processes.js';
 
 /** A kubeconfig whose exec plugin can fall silent, as one that waits for a person to log in. */
 class Plugin {
@@ -50,6 +55,7 @@ class Plugin {
 }
 
 const message = 'the kubeconfig gives no credentials: its exec plugin has not answered for 20 s';
+const pipes = () => process.getActiveResourcesInfo().filter((kind) => kind === 'PipeWrap').length;
 const pod = pods({ namespace: 'home', name: 'a' });
 const found = { metadata: { name: 'a' } };
 const attach = pods({ namespace: 'home', name: 'a', subresource: 'attach' });
@@ -132,6 +138,45 @@ test('a plugin that answers late is of use to who comes then', async () => {
   plugin.answer();
   await settle();
   await expect(cluster.get(pod)).resolves.toEqual(found);
+});
+
+test.each(['when another one is asked', 'by close()'])('a plugin that hangs is ended %s', async (when) => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'config');
+  const asked = join(folder.path, 'asked');
+  // As some are: a script that runs another program; when it is asked again, that program alone.
+  const script = `[ -e ${asked} ] && exec sleep 1000
+    sleep 1000 & echo $$ $! >${asked}.new; mv ${asked}.new ${asked}; wait`;
+  const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: '/bin/sh', args: ['-c', script] };
+  const config = {
+    clusters: [{ name: 'there', cluster: { server: 'https://127.0.0.1:1' } }],
+    users: [{ name: 'plugged', user: { exec } }],
+    contexts: [{ name: 'here', context: { cluster: 'there', user: 'plugged' } }],
+    'current-context': 'here',
+  };
+  await writeFile(file, JSON.stringify(config));
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: file }, clock);
+  const before = pipes();
+  const used = (await clusters.open()).get(pod).catch(({ message: text }: Error) => text);
+  let pids = '';
+  while (pids === '') pids = await readFile(asked, 'utf8').catch(() => '');
+  const [plugin = 0, started = 0] = pids.split(' ').map(Number);
+  onTestFinished(() => void process.kill(started));
+  if (when === 'by close()') {
+    await clusters.close();
+  } else {
+    await clock.advance(20_000);
+    expect(await used).toBe(message);
+    await clock.advance(30_000);
+    // A person may still log in.
+    expect(isAlive(plugin)).toBe(true);
+    (await clusters.open()).get(pod).catch(() => {});
+  }
+  while (isAlive(plugin)) await turn();
+  await clusters.close();
+  while (pipes() > before) await turn();
+  await used;
 });
 
 const runtimes: [string, (plugin: Plugin) => RuntimeFactory, object][] = [

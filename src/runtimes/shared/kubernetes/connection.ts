@@ -4,6 +4,7 @@ import type { Clock } from '../../../options.js';
 import { abortable } from '../../../util/abort.js';
 import { lazyNode } from '../../../util/lazy-node.js';
 import { textOf } from '../../../util/text-of.js';
+import { ExecPlugins } from './exec-plugins.js';
 import { type KubernetesOptions, type LoadedConfig, loadKubeConfig } from './kube-config.js';
 import { KubernetesError } from './kubernetes-error.js';
 
@@ -19,21 +20,32 @@ export class Connection {
   readonly #options: KubernetesOptions;
   readonly #context: string | undefined;
   readonly #clock: Clock;
+  readonly #plugins: ExecPlugins;
+  /** Those that have been given up: they may still be of use until others are asked. */
+  #hung: ExecPlugins['running'] = [];
   #loaded: LoadedConfig;
   #reloading: Promise<void> | undefined;
   #asking: Promise<RequestOptions> | undefined;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
   #isClosed = false;
 
-  private constructor(options: KubernetesOptions, context: string | undefined, clock: Clock, loaded: LoadedConfig) {
+  private constructor(
+    options: KubernetesOptions,
+    context: string | undefined,
+    clock: Clock,
+    plugins: ExecPlugins,
+    loaded: LoadedConfig,
+  ) {
     this.#options = options;
     this.#context = context;
     this.#clock = clock;
+    this.#plugins = plugins;
     this.#loaded = loaded;
   }
 
   static async open(options: KubernetesOptions, context: string | undefined, clock: Clock): Promise<Connection> {
-    return new Connection(options, context, clock, await loadKubeConfig(options, context));
+    const plugins = new ExecPlugins();
+    return new Connection(options, context, clock, plugins, await loadKubeConfig(options, context, plugins));
   }
 
   get loaded(): LoadedConfig {
@@ -67,9 +79,11 @@ export class Connection {
     };
     const late = () => {
       reject(noCredentials(`its exec plugin has not answered for ${credentialsMs / 1000} s`));
+      this.#hung = this.#plugins.running;
       // After a pause another one may: each is a process that may hang as well.
       this.#clock.setTimeout(forget, pauseMs);
     };
+    this.#plugins.end(this.#hung);
     const timer = this.#clock.setTimeout(late, credentialsMs);
     void this.#ask()
       .then(resolve, reject)
@@ -99,7 +113,7 @@ export class Connection {
 
   /** Reads the configuration anew: certificates and tokens may have been renewed. Once for all who ask at a time. */
   reload(signal: AbortSignal): Promise<void> {
-    this.#reloading ??= loadKubeConfig(this.#options, this.#context)
+    this.#reloading ??= loadKubeConfig(this.#options, this.#context, this.#plugins)
       .then(
         (loaded) => {
           this.#loaded = loaded;
@@ -124,6 +138,7 @@ export class Connection {
 
   close(): void {
     this.#isClosed = true;
+    this.#plugins.end(this.#plugins.running);
     if (this.#agent !== undefined) {
       // What has got it already, and has not asked yet, must not leave a connection behind.
       retire(this.#agent.agent);

@@ -3,6 +3,7 @@ import { homedir, hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { GatewayError } from '../../../errors.js';
 import { textOf } from '../../../util/text-of.js';
+import type { ExecPlugins } from './exec-plugins.js';
 import { failed, loadFiles, unreadable } from './kubeconfig-files.js';
 
 /** The part of `KubeConfig` of `@kubernetes/client-node` that we call. */
@@ -37,11 +38,13 @@ const accountDir = '/var/run/secrets/kubernetes.io/serviceaccount';
 /**
  * Reads the configuration and selects `context` in it.
  *
+ * @param plugins - gets to know those that are run for it
  * @throws `GatewayError` `START_FAILED` that says what is missing
  */
 export async function loadKubeConfig(
   { kubeconfig }: KubernetesOptions,
   context: string | undefined,
+  plugins: ExecPlugins,
 ): Promise<LoadedConfig> {
   let config: KubeConfigLike;
   let inPod = false;
@@ -57,7 +60,7 @@ export async function loadKubeConfig(
         config = made;
         inPod = true;
       } else {
-        config = await loadFiles(KubeConfig, files);
+        config = await loadFiles(KubeConfig, files, plugins);
       }
     }
   } catch (cause) {

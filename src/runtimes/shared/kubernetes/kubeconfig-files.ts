@@ -3,6 +3,7 @@ import { dirname, resolve, sep } from 'node:path';
 import type { KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
 import type { Fields } from '../../../util/fields.js';
+import type { ExecPlugins } from './exec-plugins.js';
 
 /** What stands in a kubeconfig of each user, in their order, as far as client-node leaves it out. */
 interface Written {
@@ -16,9 +17,14 @@ const isNoPath = /\n|^\s*\{\s*"|^.{1000}/;
  * Reads kubeconfigs as kubectl does: of several, those that are missing are left out, and of what stands in more than one the
  * first counts, as does the first current context.
  *
+ * @param plugins - gets to know those that are run for it
  * @throws `GatewayError` `START_FAILED` that names the file
  */
-export async function loadFiles(Config: typeof KubeConfig, files: readonly string[]): Promise<KubeConfig> {
+export async function loadFiles(
+  Config: typeof KubeConfig,
+  files: readonly string[],
+  plugins: ExecPlugins,
+): Promise<KubeConfig> {
   const { parseDocument } = await import('yaml');
   const read = await Promise.allSettled(files.map((file) => readFile(file, 'utf8')));
   const allMissing = read.every(isMissing);
@@ -53,6 +59,7 @@ export async function loadFiles(Config: typeof KubeConfig, files: readonly strin
     users: firstOfEach(parts.flatMap((part) => part.getUsers())),
     currentContext: parts.map((part) => part.getCurrentContext()).find(Boolean),
   });
+  plugins.watch(merged);
   return merged;
 }
 

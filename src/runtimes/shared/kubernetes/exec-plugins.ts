@@ -1,0 +1,46 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { isFields } from '../../../util/fields.js';
+
+/** What client-node starts an exec plugin with. It is not documented, so it is looked for before it is used. */
+interface Starter {
+  execFn: typeof spawn;
+}
+
+/** The programs that give credentials, as client-node runs them: it waits for each for ever. */
+export class ExecPlugins {
+  readonly #running = new Set<ChildProcess>();
+
+  /** Those that have not ended yet. */
+  get running(): readonly ChildProcess[] {
+    return [...this.#running];
+  }
+
+  /** Gets to know the plugins of a configuration. */
+  watch(config: KubeConfig): void {
+    const { authenticators } = config as unknown as { readonly authenticators?: unknown };
+    for (const one of Array.isArray(authenticators) ? authenticators : []) {
+      if (isStarter(one)) one.execFn = this.#start;
+    }
+  }
+
+  /** Ends plugins, whatever holds them up. */
+  end(plugins: readonly ChildProcess[]): void {
+    for (const plugin of plugins) {
+      plugin.kill('SIGKILL');
+      // What it has started may hold them, and live on.
+      plugin.stdout?.destroy();
+      plugin.stderr?.destroy();
+    }
+  }
+
+  readonly #start = ((...asked: Parameters<typeof spawn>) => {
+    const plugin = spawn(...asked);
+    this.#running.add(plugin);
+    return plugin.once('close', () => this.#running.delete(plugin));
+  }) as typeof spawn;
+}
+
+function isStarter(value: unknown): value is Starter {
+  return isFields(value) && typeof value.execFn === 'function';
+}
