@@ -36,6 +36,7 @@ export class Claim {
   readonly namespace: string;
   readonly lease: string;
   readonly #clock: Clock;
+  readonly #onGone: () => void;
   readonly #sweeper: Sweeper;
   readonly #listeners = new Map<string, PodListener>();
   /** Jobs whose deletion has not worked yet. */
@@ -50,11 +51,13 @@ export class Claim {
   #clearing: Promise<unknown> | undefined;
   #closed = false;
 
-  constructor(cluster: Cluster, namespace: string, gatewayId: string, clock: Clock) {
+  /** @param onGone - the namespace was deleted: this one is closed, and of no further use */
+  constructor(cluster: Cluster, namespace: string, gatewayId: string, clock: Clock, onGone = () => {}) {
     this.cluster = cluster;
     this.namespace = namespace;
     this.lease = leaseName(gatewayId);
     this.#clock = clock;
+    this.#onGone = onGone;
     this.#sweeper = new Sweeper(cluster, namespace, this.lease, clock);
   }
 
@@ -167,9 +170,19 @@ export class Claim {
     try {
       await this.cluster.patch(ref, renewal);
     } catch (error) {
+      if (!isFailure(error, 'not-found') || this.#closed) return;
       // Somebody took us for dead.
-      if (isFailure(error, 'not-found') && !this.#closed) await this.#announce().catch(() => {});
+      await this.#announce().catch((again: unknown) => {
+        if (isFailure(again, 'not-found')) this.#leave();
+      });
     }
+  }
+
+  /** The namespace was deleted, and with it all that was there: a host may have others every day. */
+  #leave(): void {
+    if (this.#listeners.size + this.#leftovers.size + this.#late.size > 0) return;
+    this.#onGone();
+    void this.close();
   }
 
   async #deleteLeftovers(): Promise<readonly string[]> {

@@ -119,7 +119,8 @@ export class K8sJobServers {
     const key = JSON.stringify([context, namespace, gatewayId]);
     let claim = this.#claims.get(key);
     if (claim === undefined) {
-      claim = new Claim(cluster, namespace, gatewayId, systemClock);
+      const onGone = () => this.#claims.delete(key);
+      claim = new Claim(cluster, namespace, gatewayId, systemClock, onGone);
       this.#claims.set(key, claim);
     }
     return claim;

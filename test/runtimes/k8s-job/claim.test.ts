@@ -390,3 +390,36 @@ test('a look for what others have left ends with close(), and is not asked for a
   await eventually('the end of all connections', async () => fake.connections === 0 || undefined, 20_000);
   expect(fake.requests.filter((one) => one.startsWith('GET'))).toHaveLength(1);
 });
+
+test('a namespace that was deleted is asked nothing more, once no Job is in it', async () => {
+  await using fake = await FakeApiServer.listen();
+  let isThere = true;
+  const left = Promise.withResolvers<void>();
+  fake.answer = ({ method, url = '' }, response) => {
+    const isWrite = method === 'POST' || method === 'PATCH' || method === 'DELETE';
+    if (url.includes('watch=')) response.writeHead(200).flushHeaders();
+    else if (isWrite && !isThere) sendJson(response, 404, { message: 'namespaces "home" not found' });
+    else sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock, left.resolve);
+  const count = (method: string) => fake.requests.filter((one) => one.startsWith(method)).length;
+  await claim.ready(new AbortController().signal);
+  const unlisten = claim.listen('a', { changed() {}, failed() {}, troubled() {} });
+  isThere = false;
+  await clock.advance(15_000);
+  await eventually('the Lease is made anew, in vain', async () => count('POST') === 2 || undefined);
+  // A Job may still have to be taken away.
+  await clock.advance(15_000);
+  await eventually('and again', async () => count('POST') === 3 || undefined);
+  unlisten();
+  await clock.advance(15_000);
+  await left.promise;
+  await claim.close();
+  const asked = fake.requests.length;
+  expect(clock.waiting).toBe(0);
+  await clock.advance(60_000);
+  expect(fake.requests).toHaveLength(asked);
+  await clusters.close();
+});
