@@ -133,7 +133,7 @@ export class EntryRedactor extends FollowingRedactor {
 
 /** Takes away the end of a secret at the start of `text`, and the start of one at its end: there a text may have been cut. */
 function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
-  // A character may have been cut too, which leaves the replacement character. Of what is no text there may be much within.
+  // A character may have been cut too, which leaves the replacement character.
   const text = withoutEnds(whole, '\ufffd');
   let start = 0;
   let end = text.length;
@@ -156,10 +156,11 @@ function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
     : `${start > 0 ? '…' : ''}${text.slice(start, Math.max(start, end))}`;
 }
 
+/** Not by a pattern, which would look through a long run of them from each one. */
 function withoutEnds(text: string, character: string): string {
   let start = 0;
   let end = text.length;
-  while (text[start] === character) {
+  while (start < end && text[start] === character) {
     start += 1;
   }
   while (end > start && text[end - 1] === character) {

@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { createGateway, type GatewayEvent } from '../../src/index.js';
+import { createGateway, GatewayError, type GatewayEvent } from '../../src/index.js';
+import { createRedactor } from '../../src/instance/redact.js';
+import { toExit } from '../../src/runtimes/docker/exit-reason.js';
 import { setUp } from '../endpoint/setup.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 
@@ -109,6 +111,24 @@ describe('a server that writes what it should not', () => {
     for (const text of allTexts([error, t.gateway.status('a'), t.events])) {
       expect(text.replaceAll(/[\n\t]/g, '')).not.toMatch(controls);
     }
+  });
+
+  test.each([
+    [
+      'bytes that are no characters',
+      () => {
+        const exit = { code: 1, stderrTail: `a${'\ufffd'.repeat(120_000)}b` };
+        createRedactor(new Map([['canary-of-a-server', '${SECRET}']])).error(
+          new GatewayError('SERVER_EXITED', '', { exit }),
+        );
+      },
+    ],
+    ['words of an init', () => toExit(1, false, () => 'tini (7)] exec '.repeat(40_000), { image: 'any' }).message],
+  ])('what it wrote to stderr is looked through in no time, also %s', (_, tell) => {
+    const before = process.cpuUsage().user;
+    tell();
+    // It took the square of its length: ten seconds or more.
+    expect(process.cpuUsage().user - before).toBeLessThan(5_000_000);
   });
 });
 

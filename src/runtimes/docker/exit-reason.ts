@@ -48,7 +48,9 @@ function explainExit(code: number, oom: boolean, stderrTail: string, spec: Docke
 
 /** What the init of the container, or the engine's last step before it, says when it cannot run the program. */
 function explainEntry(tail: string, { command }: DockerSpec): Explanation | undefined {
-  const [, program, why = ''] = /\bexec (\S+?|(?<=tini \(\d+\)\] exec ).+?)(?: failed)?: ([^\n]+)/.exec(tail) ?? [];
+  // No name is longer: a line that says so again and again is not looked through from each of them.
+  const [, program, why = ''] =
+    /\bexec (\S+?|(?<=tini \(\d+\)\] exec ).{1,250}?)(?: failed)?: ([^\n]+)/.exec(tail) ?? [];
   if (program !== undefined) {
     return explainProgram(why, command ?? program);
   }
