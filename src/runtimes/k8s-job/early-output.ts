@@ -41,15 +41,26 @@ export async function findEarlyOutput(log: string, stdout: Readable, clock: Cloc
   return { messages: Buffer.from(early.map((line) => `${line}\n`).join('')), others, attached };
 }
 
-/** From where on `logged` is what `arrived` begins with. */
+/**
+ * From where on `logged` is what `arrived` begins with. A server may have written many equal lines: no place is tried anew, as
+ * Knuth, Morris and Pratt have it.
+ */
 export function overlapStart(logged: readonly string[], arrived: readonly string[]): number {
-  for (let start = 0; start < logged.length; start += 1) {
-    const common = Math.min(logged.length - start, arrived.length);
-    if (common === 0) break;
-    const fits = arrived.slice(0, common).every((line, at) => line.trim() === logged[start + at]?.trim());
-    if (fits) return start;
+  const wanted = arrived.map((line) => line.trim());
+  /** For each beginning of what is wanted: the longest shorter one that it ends with. */
+  const shorter: number[] = [];
+  const longer = (matched: number, line: string): number => {
+    let length = matched;
+    while (length > 0 && wanted[length] !== line) length = shorter[length - 1] ?? 0;
+    return wanted[length] === line ? length + 1 : 0;
+  };
+  for (const [at, line] of wanted.entries()) shorter.push(at === 0 ? 0 : longer(shorter[at - 1] ?? 0, line));
+  let matched = 0;
+  for (const [at, line] of logged.entries()) {
+    if (matched > 0 && matched === wanted.length) return at - matched;
+    matched = longer(matched, line.trim());
   }
-  return logged.length;
+  return logged.length - matched;
 }
 
 /** Whether a line is a message, or a batch of them. */

@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/options.js';
 import { findEarlyOutput, overlapStart } from '../../../src/runtimes/k8s-job/early-output.js';
@@ -15,6 +16,27 @@ describe('what a container wrote before it was attached to', () => {
     ['all of it, when what came is new', ['a', 'b'], ['x'], 2],
   ])('%s', (_, logged, arrived, start) => {
     expect(overlapStart(logged, arrived)).toBe(start);
+  });
+
+  test('is found as whoever tries each place finds it', () => {
+    const lines = fc.array(fc.constantFrom('a', 'b', ' a'), { maxLength: 8 });
+    fc.assert(
+      fc.property(lines, lines, (logged, arrived) => {
+        const fits = (start: number) =>
+          arrived.every((text, at) => start + at >= logged.length || text.trim() === logged[start + at]?.trim());
+        const starts = logged.map((_, start) => start);
+        const expected = arrived.length === 0 ? logged.length : (starts.find(fits) ?? logged.length);
+        expect(overlapStart(logged, arrived)).toBe(expected);
+      }),
+    );
+  });
+
+  test('is found in no time in a flood of equal lines', () => {
+    const flood = (length: number, last: string) => [...Array<string>(length).fill('a'), last];
+    const before = process.cpuUsage().user;
+    expect(overlapStart(flood(60_000, 'b'), flood(30_000, 'b'))).toBe(30_000);
+    // To try each place takes ten seconds or more.
+    expect(process.cpuUsage().user - before).toBeLessThan(3_000_000);
   });
 
   test('messages, other lines and the attached stream come out apart', async () => {
