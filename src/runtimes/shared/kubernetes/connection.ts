@@ -14,6 +14,8 @@ const keepAliveMs = 15_000;
 const credentialsMs = 20_000;
 /** How long after one that has not answered no other is asked. */
 const pauseMs = 30_000;
+/** How long a person may take to log in with one, before it is ended when another is asked. */
+const loginMs = 300_000;
 
 /** Knows where the API server is and who we are: the settings of every request and WebSocket. */
 export class Connection {
@@ -21,8 +23,6 @@ export class Connection {
   readonly #context: string | undefined;
   readonly #clock: Clock;
   readonly #plugins: ExecPlugins;
-  /** Those that have been given up: they may still be of use until others are asked. */
-  #hung: ExecPlugins['running'] = [];
   #loaded: LoadedConfig;
   #reloading: Promise<void> | undefined;
   #asking: Promise<RequestOptions> | undefined;
@@ -44,7 +44,7 @@ export class Connection {
   }
 
   static async open(options: KubernetesOptions, context: string | undefined, clock: Clock): Promise<Connection> {
-    const plugins = new ExecPlugins();
+    const plugins = new ExecPlugins(clock);
     return new Connection(options, context, clock, plugins, await loadKubeConfig(options, context, plugins));
   }
 
@@ -79,11 +79,10 @@ export class Connection {
     };
     const late = () => {
       reject(noCredentials(`its exec plugin has not answered for ${credentialsMs / 1000} s`));
-      this.#hung = this.#plugins.running;
       // After a pause another one may: each is a process that may hang as well.
       this.#clock.setTimeout(forget, pauseMs);
     };
-    this.#plugins.end(this.#hung);
+    this.#plugins.end(loginMs);
     const timer = this.#clock.setTimeout(late, credentialsMs);
     void this.#ask()
       .then(resolve, reject)
@@ -138,7 +137,7 @@ export class Connection {
 
   close(): void {
     this.#isClosed = true;
-    this.#plugins.end(this.#plugins.running);
+    this.#plugins.end(0);
     if (this.#agent !== undefined) {
       // What has got it already, and has not asked yet, must not leave a connection behind.
       retire(this.#agent.agent);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { KubeConfig } from '@kubernetes/client-node';
+import type { Clock } from '../../../options.js';
 import { isFields } from '../../../util/fields.js';
 
 /** What client-node starts an exec plugin with. It is not documented, so it is looked for before it is used. */
@@ -9,11 +10,12 @@ interface Starter {
 
 /** The programs that give credentials, as client-node runs them: it waits for each for ever. */
 export class ExecPlugins {
-  readonly #running = new Set<ChildProcess>();
+  readonly #clock: Clock;
+  /** Those that have not ended yet, and since when each runs. */
+  readonly #running = new Map<ChildProcess, number>();
 
-  /** Those that have not ended yet. */
-  get running(): readonly ChildProcess[] {
-    return [...this.#running];
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
 
   /** Gets to know the plugins of a configuration. */
@@ -24,9 +26,11 @@ export class ExecPlugins {
     }
   }
 
-  /** Ends plugins, whatever holds them up. */
-  end(plugins: readonly ChildProcess[]): void {
-    for (const plugin of plugins) {
+  /** Ends those that have run for so long, whatever holds them up. */
+  end(ms: number): void {
+    const last = this.#clock.now() - ms;
+    for (const [plugin, since] of this.#running) {
+      if (since > last) continue;
       plugin.kill('SIGKILL');
       // What it has started may hold them, and live on.
       plugin.stdout?.destroy();
@@ -36,7 +40,7 @@ export class ExecPlugins {
 
   readonly #start = ((...asked: Parameters<typeof spawn>) => {
     const plugin = spawn(...asked);
-    this.#running.add(plugin);
+    this.#running.set(plugin, this.#clock.now());
     return plugin.once('close', () => this.#running.delete(plugin));
   }) as typeof spawn;
 }
