@@ -252,7 +252,16 @@ export class Endpoint implements LinkOwner, SessionPeer {
       return;
     }
     this.#told.opened(link);
-    this.#links.refreshSnapshot(link, server, this.#lists.started(server.id)).catch(nothing);
+    this.#compare(link, server);
+  }
+
+  /** @internal */
+  onReopened(link: Link): void {
+    const server = this.#servers.get(link.server);
+    if (server !== undefined && this.#links.has(link)) {
+      this.#links.forgetTools(server.id);
+      this.#compare(link, server);
+    }
   }
 
   /** @internal */
@@ -296,6 +305,11 @@ export class Endpoint implements LinkOwner, SessionPeer {
     if (this.#links.ended(link)) {
       this.#told.takeOver(link.server);
     }
+  }
+
+  /** A server has started: its lists may be others than the caller was shown. */
+  #compare(link: Link, server: EndpointServer): void {
+    this.#links.refreshSnapshot(link, server, this.#lists.started(server.id)).catch(nothing);
   }
 
   #dispatch(request: JSONRPCRequest, extra: PeerExtra | undefined): void {

@@ -1,6 +1,7 @@
 import type { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, JSONRPCRequest, Transport, TransportSendOptions } from '../sdk.js';
 import type { RpcError } from './exchanges.js';
+import type { Handshake } from './handshake.js';
 import type { SendOutcome } from './strict-transport.js';
 
 /** What a link sends on. */
@@ -17,6 +18,8 @@ export interface LinkTransport extends Transport {
   user?: unknown;
   /** Set by its user: why a request that waits in it must not go to its server after all. */
   refusal?: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
+  /** Set by its user: told that the server which it knows has come to rest since, and another one has opened. */
+  onreopened?: ((handshake: Handshake) => void) | undefined;
   /** Ends it for a reason of ours. @returns the reason without the secrets of the server, whose words it may hold */
   fail?(reason: GatewayError): GatewayError;
   /** Rejects when what runs the server says that it is not alive. */

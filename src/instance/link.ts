@@ -34,6 +34,8 @@ export interface LinkOwner {
   initializeParams(): Params;
   /** Sent to each server once it is initialized: what the caller had asked for before. */
   onOpen(link: Link): void;
+  /** A server that others share has come to rest, and another one is used: what the caller knows of it may not hold any more. */
+  onReopened?(link: Link): void;
   /** @param origin - what it belongs to, when the way it came says so */
   onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void;
   onNotification(link: Link, notification: JSONRPCNotification, origin: Exchange | undefined): void;
@@ -76,6 +78,8 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
   #isClosed = false;
   #opening: Promise<Handshake> | undefined;
   #handshake: Handshake | undefined;
+  /** Another server has opened behind it, which the caller has not used yet. */
+  #isReopened = false;
   #lastError: GatewayError | undefined;
 
   constructor(options: LinkOptions, owner: LinkOwner) {
@@ -171,6 +175,10 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
    */
   request(message: JSONRPCRequest, exchange: Exchange, part?: JsonPart): RequestId | undefined {
     const id = this.#exchanges.open(exchange);
+    if (this.#isReopened && exchange.isProbe !== true && this.#transport?.isResting !== true) {
+      this.#isReopened = false;
+      this.#owner.onReopened?.(this);
+    }
     // For a check of ours nothing is started.
     const hasNext = exchange.isProbe !== true && this.#options.isBound !== true;
     const repeats = hasNext || exchange.onRefused !== undefined;
@@ -405,6 +413,14 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
       this.#lastError = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#lastError;
     };
     transport.onclose = () => this.#onClose(transport);
+    transport.onreopened = (handshake) => {
+      if (this.#transport === transport && this.#handshake !== undefined) {
+        this.#handshake = handshake;
+        this.#opening = Promise.resolve(handshake);
+        this.#isReopened = this.activity() === 'none';
+        this.#isReopened || this.#owner.onReopened?.(this);
+      }
+    };
   }
 
   #onClose(transport: Transport): void {
@@ -424,6 +440,7 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     this.#rest.gone();
     this.#opening = undefined;
     this.#handshake = undefined;
+    this.#isReopened = false;
   }
 
   #closedError(): GatewayError {

@@ -6,6 +6,7 @@ import { legacyRevisions, metaKeys, ownInfo } from '../transport/modern.js';
 import { isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
 import type { Exchange, Response } from './exchanges.js';
+import type { Handshake } from './handshake.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';
@@ -278,6 +279,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   onOpen(link: Link): void {
     tellLogLevel(link, this.#level);
     this.#subscriptions.renew();
+    for (const transport of this.#connections.all) {
+      transport.opened(link.handshake as Handshake);
+    }
   }
 
   /** @internal */

@@ -19,6 +19,7 @@ import { isDeclared } from './declared.js';
 import { toSessionToolsResult } from './era/structured-content.js';
 import { toErrorResponse } from './error-response.js';
 import type { Response, RpcError } from './exchanges.js';
+import type { Handshake } from './handshake.js';
 import type { SendOutcome } from './strict-transport.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -72,6 +73,8 @@ export class SharedTransport implements Transport {
   user: unknown = this;
   /** @internal Why a request that waits for the server must not go to it after all. */
   refusal: ((request: JSONRPCRequest) => RpcError | undefined) | undefined;
+  /** @internal */
+  onreopened: ((handshake: Handshake) => void) | undefined;
   /** From which level on its client wants to read the log. */
   level: unknown;
   /** What its client has said of itself. */
@@ -258,6 +261,11 @@ export class SharedTransport implements Transport {
     if (this.#state === 'open' || this.#state === 'ending') {
       runCallback(this, () => this.onmessage?.(message, extra));
     }
+  }
+
+  /** @internal A server has opened, perhaps after the one that its client knows. */
+  opened(handshake: Handshake): void {
+    this.#initialized && this.onreopened?.(handshake);
   }
 
   /** @internal The start of the server has come further. */

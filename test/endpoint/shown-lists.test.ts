@@ -55,6 +55,50 @@ describe('a server that has ended, and comes back', () => {
     }
   });
 
+  test.each([
+    ['a caller that nobody can recognise', {}, {}],
+    ['a caller with an id', {}, { caller: { id: 'anna' } }],
+    ['a caller of a principal', { isolation: 'principal' }, { caller: { principal: 'acme' } }],
+    ['who shares it with everybody', { isolation: 'shared' }, {}],
+  ])('with other lists after its rest is announced to %s, once', async (_, own, options) => {
+    await using t = setUp({ a: { tools: [{ name: 'x' }] } }, { entry: { idle_timeout: '1m', ...own } });
+    await using caller = await t.caller({}, options);
+    const { script } = t.server('a');
+    const useAfterRest = async () => {
+      await t.clock.advance(180_000);
+      expect(t.server('a').live).toEqual([]);
+      await caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(1_000);
+    };
+    await caller.toolNames();
+    await caller.list('prompts');
+    script.tools = [{ name: 'x' }, { name: 'new' }];
+    script.prompts = [{ name: 'p' }];
+    await useAfterRest();
+    expect(changes(caller).sort()).toEqual(['notifications/prompts/list_changed', 'notifications/tools/list_changed']);
+    expect(await caller.toolNames()).toEqual(['a__x', 'a__new']);
+    expect(await caller.list('prompts')).toMatchObject([{ name: 'a__p' }]);
+    await useAfterRest();
+    expect(changes(caller)).toHaveLength(2);
+  });
+
+  test('with another list after its rest is announced to each who shares it, once it is used for that one', async () => {
+    await using t = setUp({ a: { ...before } }, { entry: { ...shared, idle_timeout: '1m' } });
+    await using first = await t.caller();
+    await using second = await t.caller();
+    await first.toolNames();
+    await second.toolNames();
+    await t.clock.advance(180_000);
+    t.server('a').script.tools = [{ name: 'x' }, { name: 'new' }];
+    for (const caller of [first, second]) {
+      expect(changes(caller)).toEqual([]);
+      await caller.result('tools/call', { name: 'a__x' });
+      await t.clock.advance(1_000);
+      expect(changes(caller)).toEqual(['notifications/tools/list_changed']);
+    }
+    expect(t.server('a').instances).toHaveLength(2);
+  });
+
   test('is announced although another of its lists fails', async () => {
     await using t = setUp({ a: { ...before } }, { entry: shared });
     await using caller = await t.caller();
