@@ -1,8 +1,10 @@
 import type { GatewayErrorCode } from '../errors.js';
+import { toErrorResponse } from '../instance/error-response.js';
 import type { Response } from '../instance/exchanges.js';
 import { toGatewayError } from '../instance/handshake.js';
 import type { Link } from '../instance/link.js';
-import type { JSONRPCRequest } from '../sdk.js';
+import { ServerError } from '../instance/server-error.js';
+import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import type { MirroredArgument } from '../transport/http/mirrored-arguments.js';
 import type { Fields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
@@ -120,7 +122,7 @@ export class Router {
           calls.refuse(request, mismatch.code, mismatch.message, mismatch.data);
         }
       },
-      (error: unknown) => calls.finish(call, toResponse(call.id, server.id, error)),
+      (error: unknown) => calls.finish(call, notSent(call.id, server.id, error)),
     );
   }
 
@@ -150,7 +152,7 @@ export class Router {
     const call = calls.open(request, asked === 'anybody' ? undefined : asked.id);
     this.#learnNames(asked, kind, extra, call).then(
       (without) => calls.take(call) && this.#resolveName(request, kind, name, found, extra, without),
-      (error: unknown) => calls.finish(call, toResponse(call.id, call.server ?? 'gateway', error)),
+      (error: unknown) => calls.finish(call, notSent(call.id, call.server ?? 'gateway', error)),
     );
   }
 
@@ -306,6 +308,12 @@ function subscribedBy(method: string, server: EndpointServer, response: Response
   // Whatever became of it at this server, which may have ended or not have started: the next one must not get it.
   const isOff = method === 'resources/unsubscribe' && failure !== undefined && !refusals.has(failure.code);
   return isOff ? false : undefined;
+}
+
+/** The answer to a request that needed a list first, which has failed: whatever became of that, no server has got the request. */
+function notSent(id: RequestId, server: string, thrown: unknown): Response {
+  const ours = thrown instanceof ServerError ? toGatewayError(thrown.server, thrown.error) : undefined;
+  return ours === undefined ? toResponse(id, server, thrown, false) : toErrorResponse(id, ours);
 }
 
 /** Who may have it all the same. */

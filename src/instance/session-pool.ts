@@ -167,7 +167,7 @@ export function refuseRaw({ id, isolation }: Pick<SessionSettings, 'id' | 'isola
     throw new GatewayError(
       'ISOLATION_UNSUPPORTED',
       'isolation: request is for the merged peer: call connect() without an id, or serve()',
-      { server: id },
+      { server: id, delivered: false },
     );
   }
 }

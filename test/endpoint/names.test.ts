@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createNames, type NamingFunction, qualifiedName } from '../../src/endpoint/names.js';
+import { hold, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const tools = (...names: string[]) => ({ tools: names.map((name) => ({ name })) });
@@ -152,6 +153,17 @@ describe('a shortened name that was never listed here', () => {
     expect(await caller.error('tools/call', { name: qualifiedName('a', long) })).toMatchObject({
       data: { code: 'START_FAILED', server: 'a', delivered: false },
     });
+  });
+
+  test('is answered with what says that nobody got the call, though its server ended over the list', async () => {
+    const server = new ScriptedServer({ ...tools(long), on: { 'tools/list': () => hold } });
+    await using t = setUp({ a: server });
+    await using caller = await t.caller();
+    const failing = caller.error('tools/call', { name: qualifiedName('a', long) });
+    (await server.request('tools/list')).instance.die();
+    const { message, data } = await failing;
+    expect(data).toMatchObject({ code: 'SERVER_EXITED', server: 'a', delivered: false, exit: { code: 1 } });
+    expect(message).not.toContain('unknown');
   });
 
   test('a tool that is denied is not found either', async () => {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { createGateway, type FetchOptions } from '../../src/index.js';
 import { envelope } from '../endpoint/modern-caller.js';
 import { statelessServer } from '../endpoint/modern-servers.js';
-import { type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
+import { hold, type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { listen } from '../fixtures/http/listen.js';
 import { createFetchHost } from './fetch-host.js';
 
@@ -144,6 +144,15 @@ test('a call whose tools cannot be looked up is not let through unchecked', asyn
   expect(await answer()).toMatchObject({ error: { code: -32603, message: expect.stringContaining('not now') } });
   script.on = {};
   expect(await answer()).toHaveProperty('result');
+});
+
+test('a call whose server ends while its tools are looked up was not delivered', async () => {
+  await using gateway = scripted({ tools, on: { 'tools/list': () => hold } });
+  const given = gateway.fetch(call({ plain: 'x' }, {}), me);
+  (await gateway.server.request('tools/list')).instance.die();
+  expect(await (await given).json()).toMatchObject({
+    error: { data: { code: 'SERVER_EXITED', server: 'one', delivered: false } },
+  });
 });
 
 test('a call that its client gives up while its tool is looked up is not made', async () => {

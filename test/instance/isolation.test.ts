@@ -232,7 +232,9 @@ describe('isolation: request', () => {
     }
     expect(t.server('a').opens).toBe(3);
     expect(t.server('a').live).toEqual([]);
-    expect(() => t.gateway.connect('a')).toThrow(expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED' }));
+    expect(() => t.gateway.connect('a')).toThrow(
+      expect.objectContaining({ code: 'ISOLATION_UNSUPPORTED', delivered: false }),
+    );
   });
 
   test('each instance is told the level of the log, and nothing can be subscribed to', async () => {
