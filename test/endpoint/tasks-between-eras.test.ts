@@ -848,6 +848,42 @@ test.each([
   expect(await called).toMatchObject({ data: { delivered: true } });
 });
 
+describe('a request for a task that takes two at the server was delivered, though the second is not', () => {
+  const refuse = async () => {
+    throw new GatewayError('CONNECTION_FAILED', 'refused', { server: 'one', delivered: false });
+  };
+
+  test('when a caller with a session cancels a task of a stateless server', async () => {
+    await using setup = setUp({ one: modernServer([{}], { 'tasks/cancel': () => hold }) });
+    await using caller = await setup.caller();
+    await caller.result('tools/call', { name: 'one__go', task: {} });
+    const cancelled = caller.error('tasks/cancel', { taskId: 't1' });
+    const { instance, request } = await setup.server('one').request('tasks/cancel');
+    instance.send = refuse;
+    instance.answer(request, { resultType: 'complete' });
+    expect(await cancelled).toMatchObject({ data: { code: 'CONNECTION_FAILED', delivered: true } });
+  });
+
+  test.each(['completed', 'failed'])(
+    'when a stateless caller asks a server with sessions for a task that has %s',
+    async (status) => {
+      const state = { status: 'working' };
+      await using setup = setUp({ one: legacyServer(state, { 'tasks/get': () => hold }) });
+      await using caller = await ModernTestCaller.open(setup.gateway.connect(), withTasks);
+      await caller.result('tools/list');
+      await caller.call('one__slow');
+      const asked = caller.request('tasks/get', { taskId: 't1' });
+      const { instance, request } = await setup.server('one').request('tasks/get');
+      instance.send = refuse;
+      instance.answer(request, { taskId: 't1', status, ...times, ttl: 60_000 });
+      const answer = (await asked) as { error?: Json; result?: { error?: Json } };
+      expect(answer.error ?? answer.result?.error).toMatchObject({
+        data: { code: 'CONNECTION_FAILED', delivered: true },
+      });
+    },
+  );
+});
+
 test('a call that waits for its caller has its request_timeout, in each round anew', async () => {
   const asked = { resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } };
   await using setup = setUp(

@@ -1,4 +1,5 @@
 import { isDeclared } from '../../instance/declared.js';
+import { deliveredBefore } from '../../instance/era/delivered-before.js';
 import { askable } from '../../instance/era/input-rounds.js';
 import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
@@ -192,15 +193,15 @@ export class SessionTasks {
   /** In this era a task has failed only when there is an error instead of a result. */
   async #ended(task: SessionTask, fields: Fields, extra: PeerExtra | undefined): Promise<Response> {
     const payload = await this.#result(task, extra);
-    if ('error' in payload && fields.status === 'completed' && isOurs(payload.error)) {
-      // A client asks for one that has failed no more, and this one has a result.
-      return payload;
+    if ('result' in payload) {
+      return this.#toResponse({ ...fields, status: 'completed', result: withRelatedTask(payload.result) });
     }
-    return this.#toResponse(
-      'error' in payload
-        ? { ...fields, status: 'failed', error: withoutGivenUpCode(payload.error) }
-        : { ...fields, status: 'completed', result: withRelatedTask(payload.result) },
-    );
+    // The server has got what the caller has asked for.
+    const error = deliveredBefore(payload.error);
+    // A client asks for one that has failed no more, and this one has a result.
+    return fields.status === 'completed' && isOurs(error)
+      ? { ...payload, error }
+      : this.#toResponse({ ...fields, status: 'failed', error: withoutGivenUpCode(error) });
   }
 
   async #result(task: SessionTask, extra: PeerExtra | undefined): Promise<Response> {

@@ -4,6 +4,7 @@ import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Fields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
+import { deliveredBefore } from './delivered-before.js';
 import { TaskWaits, type TaskWaitsOptions } from './task-waits.js';
 
 export interface TaskCallsOptions extends Omit<TaskWaitsOptions, 'request'> {
@@ -118,7 +119,10 @@ export class TaskCalls {
       if ('error' in cancelled) {
         this.#refuse(id, cancelled.error);
       } else {
-        this.#ask('tasks/get', { taskId }, (response) => this.#relay(id, response));
+        this.#ask('tasks/get', { taskId }, (response) =>
+          // The server has got what the caller has asked for.
+          'error' in response ? this.#refuse(id, deliveredBefore(response.error)) : this.#relay(id, response),
+        );
       }
     });
   }
