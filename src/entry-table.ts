@@ -3,7 +3,7 @@ import { compareDefinitions } from './catalog/compare.js';
 import type { CatalogEntry } from './catalog-entry.js';
 import { GatewayError } from './errors.js';
 import type { ReloadResult } from './gateway-api.js';
-import type { ServerStatus } from './instance/server-status.js';
+import { liveliestOf, type ServerStatus } from './instance/server-status.js';
 import { allStopped } from './util/all-stopped.js';
 
 /** The entries of a catalog at work, in its order, and what still runs of entries that it had before. */
@@ -173,10 +173,15 @@ export class EntryTable {
 function toStatus(entry: CatalogEntry, retired: readonly CatalogEntry[]): ServerStatus {
   const status = entry.status();
   const stale = retired.map(({ supervisor }) => supervisor.status());
+  const all = [...stale, status];
+  const instances = all.flatMap((each) => each.instances);
+  const { phase, since } = liveliestOf(instances) ?? status;
   return {
     ...status,
+    phase,
+    since,
     stale: stale.length > 0,
-    inFlight: [status, ...stale].reduce((sum, { inFlight }) => sum + inFlight, 0),
-    instances: [...status.instances, ...stale.flatMap(({ instances }) => instances)],
+    inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    instances,
   };
 }

@@ -45,7 +45,7 @@ export interface ServerStatus {
   readonly stale: boolean;
   /** How the last instance that ended by itself ended. */
   readonly lastExit: ExitInfo | undefined;
-  /** The last failure of a start or of a running server. */
+  /** What the last instance failed with; undefined when that was stopped on purpose. */
   readonly lastError: { readonly code: GatewayErrorCode; readonly message: string } | undefined;
   /** Those that run, start or stop, the oldest first. */
   readonly instances: readonly InstanceStatus[];
@@ -63,6 +63,11 @@ export interface Past {
 
 const liveliest: readonly Phase[] = ['ready', 'starting', 'pulling', 'stopping'];
 
+/** The one that speaks for all; undefined when none has begun. */
+export function liveliestOf<T extends Pick<InstanceStatus, 'phase'>>(instances: readonly T[]): T | undefined {
+  return liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
+}
+
 /** What can be said of an entry without the catalog. */
 export function toServerStatus(
   { definition, enabled }: { readonly definition: InstanceDefinition; readonly enabled: boolean },
@@ -70,7 +75,7 @@ export function toServerStatus(
   policy: Pick<RestartPolicy, 'phase' | 'restarts'>,
   past: Past,
 ): Omit<ServerStatus, 'stale' | 'displayName'> {
-  const leading = liveliest.map((phase) => instances.find((instance) => instance.phase === phase)).find(Boolean);
+  const leading = liveliestOf(instances);
   // One that has failed, and is not gone yet, has failed all the same.
   const error = instances.findLast(({ failure }) => failure)?.failure ?? past.error;
   const resting = policy.phase === 'crash-loop' ? 'crash-loop' : 'failed';

@@ -230,10 +230,12 @@ describe('gateway.reload()', () => {
     expect(await now).toMatchObject({ data: { code: 'SERVER_STOPPED' } });
     await caller.result(...call('b'));
     expect(t.server('b').opens).toBe(1);
-    expect(t.gateway.status('b')).toMatchObject({ stale: true, instances: [{ phase: 'ready' }] });
+    expect(t.gateway.status('b')).toMatchObject({ phase: 'ready', stale: true, instances: [{ phase: 'ready' }] });
     await using other = await t.caller();
     await other.result(...call('b'));
     expect(t.server('b').live.map(({ context }) => context.env)).toEqual([{}, { V: '2' }]);
+    const ids = t.server('b').live.map(({ context }) => context.instanceId);
+    expect(t.gateway.status('b').instances.map(({ id }) => id)).toEqual(ids);
     t.server('b').live[0]?.die();
     await settle();
     expect(t.gateway.status('b').stale).toBe(false);
