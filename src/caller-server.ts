@@ -72,14 +72,12 @@ export class CallerServer implements EndpointServer {
 
   snapshotOwner(): string | undefined {
     const { principal, id } = this.#caller;
-    switch (this.#definition.isolation) {
-      case 'shared':
-        return everybody;
-      case 'principal':
-        return principal && `principal ${principal}`;
-      default:
-        return id && `caller ${id}`;
+    const { isolation } = this.#definition;
+    if (isolation === 'shared') {
+      return everybody;
     }
+    // As for who shares an instance.
+    return isolation === 'principal' && principal !== undefined ? `principal ${principal}` : id && `caller ${id}`;
   }
 
   isRunning(caller: Caller): boolean {

@@ -334,6 +334,25 @@ describe('in memory', () => {
     expect(t.gateway.snapshot()).toEqual({});
   });
 
+  test('is kept per caller where a principal would share instances, and there is none', async () => {
+    const server = new ScriptedServer({
+      ...full,
+      on: { 'tools/list': (_, { context }) => ({ tools: [{ name: `of-${context.caller?.id ?? 'nobody'}` }] }) },
+    });
+    await using t = setUp({ a: server }, { entry: { isolation: 'principal' } });
+    const first = await t.caller({}, { caller: { id: 'ann' } });
+    expect(await first.toolNames()).toEqual(['a__of-ann']);
+    await settle();
+    await first.close();
+    await using again = await t.caller({}, { caller: { id: 'ann' } });
+    expect(await again.toolNames()).toEqual(['a__of-ann']);
+    expect(server.opens).toBe(1);
+    await using bob = await t.caller({}, { caller: { id: 'bob' } });
+    expect(await bob.toolNames()).toEqual(['a__of-bob']);
+    await using nobody = await t.caller();
+    expect(await nobody.toolNames()).toEqual(['a__of-nobody']);
+  });
+
   test('the lists of one caller are filtered by the tools of the entry all the same', async () => {
     const snapshot = await snapshotOf({ a: { tools: [{ name: 'x' }, { name: 'drop' }] } });
     await using t = setUp(
