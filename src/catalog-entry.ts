@@ -179,6 +179,12 @@ export class CatalogEntry implements SessionOwner {
     return this.#supervisor?.isGone !== false && this.#sessions?.isUsed !== true;
   }
 
+  /** A text that its servers may have written, without its secrets, and those that were looked up for them. */
+  redact(text: string): string {
+    const shown = this.redactor.text(text);
+    return this.#supervisor?.redact(shown) ?? shown;
+  }
+
   status(): Omit<ServerStatus, 'stale'> {
     return { ...this.supervisor.status(), displayName: this.redactor.text(this.#definition.displayName) };
   }

@@ -144,6 +144,12 @@ export class EntryTable {
     await allStopped([...stale.map(({ supervisor }) => supervisor.stop(graceMs)), current.restart(graceMs)]);
   }
 
+  /** A text that a server of this id may have written, also one of an earlier entry, without the secrets of any. */
+  redact(id: string, text: string): string {
+    const earlier = [...this.#retired].filter(({ definition }) => definition.id === id);
+    return earlier.reduce((shown, entry) => entry.redact(shown), this.#current.get(id)?.redact(text) ?? text);
+  }
+
   /** Ends all servers, those of earlier entries too. */
   close(graceMs: number): Promise<void>[] {
     return [...this.all, ...this.#retired].map(({ supervisor }) => supervisor.close(graceMs));

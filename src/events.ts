@@ -72,7 +72,7 @@ export interface UriConflictEvent {
   readonly type: 'uri-conflict';
   /** Id of the catalog entry. */
   readonly server: string;
-  /** As the server offers it. */
+  /** As the server offers it; secrets of the catalog are replaced. */
   readonly uri: string;
   /** Milliseconds since the epoch. */
   readonly at: number;

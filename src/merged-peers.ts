@@ -72,7 +72,7 @@ export class MergedPeers {
 
   #sessionFactory(options: MergedOptions, overHttp: boolean): PeerFactory<Endpoint> {
     return (send) => {
-      const { names, snapshots, intercept, clock, emit } = this.#options;
+      const { entries, names, snapshots, intercept, clock, emit } = this.#options;
       const { caller = {} } = options;
       // The host's own object may change.
       const { id, principal } = caller;
@@ -86,7 +86,9 @@ export class MergedPeers {
         clock,
         overHttp,
         version,
-        emit,
+        // What a server lists may hold what it was started with.
+        emit: (event) =>
+          emit(event.type === 'uri-conflict' ? { ...event, uri: entries.redact(event.server, event.uri) } : event),
         onClosed: () => this.#endpoints.delete(endpoint) && this.#callers.leave({ id, principal }),
         send,
       });

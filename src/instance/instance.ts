@@ -163,6 +163,11 @@ export class Instance implements StrictTransportListener, PhaseListener {
     return redacted;
   }
 
+  /** Knows what it was started with. */
+  get redactor(): Redactor {
+    return this.#redactor;
+  }
+
   get stderr(): StrictTransport['stderr'] {
     return this.#transport?.stderr;
   }

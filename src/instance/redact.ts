@@ -1,4 +1,4 @@
-import { type GatewayError, tailSuffix } from '../errors.js';
+import { type AuthInfo, type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { redact } from '../util/redact.js';
@@ -49,8 +49,7 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
           ? text(message.slice(0, -suffix.length)) + tailSuffix(tail)
           : cut(message),
       exit: exit && { ...exit, stderrTail: tail },
-      // The path of a URL may be a secret.
-      auth: auth && { ...auth, serverUrl: text(auth.serverUrl) },
+      auth: auth && redactAuth(auth, text),
       cause: cause === undefined ? undefined : withoutSecrets(cause, text),
     });
   };
@@ -167,6 +166,15 @@ function withoutEnds(text: string, character: string): string {
     end -= 1;
   }
   return text.slice(start, end);
+}
+
+/** The path of a URL may be a secret, and the address of its metadata repeats it (RFC 9728). */
+function redactAuth({ serverUrl, resourceMetadataUrl, scope }: AuthInfo, text: (value: string) => string): AuthInfo {
+  return {
+    serverUrl: text(serverUrl),
+    ...(resourceMetadataUrl !== undefined && { resourceMetadataUrl: text(resourceMetadataUrl) }),
+    ...(scope !== undefined && { scope: text(scope) }),
+  };
 }
 
 // Errors of the system and of libraries carry arguments and headers in properties of their own.

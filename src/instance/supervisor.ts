@@ -5,6 +5,7 @@ import { allStopped } from '../util/all-stopped.js';
 import { checkServer } from './check-server.js';
 import { Instance, type InstanceEnvironment, type InstanceOwner } from './instance.js';
 import type { Place, Places } from './limits.js';
+import type { Redactor } from './redact.js';
 import { RestartPolicy, type RestartSettings } from './restart-policy.js';
 import { type Room, takeRoom } from './room.js';
 import { type Past, type ServerStatus, toServerStatus } from './server-status.js';
@@ -46,6 +47,8 @@ export class Supervisor implements InstanceOwner {
   /** How often it was stopped. */
   timesStopped = 0;
   #past: Past;
+  /** Knows the secrets of the instance that was gone last. */
+  #pastRedactor: Redactor | undefined;
   readonly #closing = new AbortController();
 
   constructor(options: SupervisorOptions) {
@@ -271,6 +274,13 @@ export class Supervisor implements InstanceOwner {
     return this.#instances.size === 0;
   }
 
+  /** A text that its instances may have written, without what they were started with. */
+  redact(text: string): string {
+    const redactors = new Set([...this.#instances].map(({ redactor }) => redactor));
+    this.#pastRedactor && redactors.add(this.#pastRedactor);
+    return [...redactors].reduce((shown, redactor) => redactor.text(shown), text);
+  }
+
   check(signal: AbortSignal): Promise<CheckResult> {
     return checkServer(this.#options, signal);
   }
@@ -319,6 +329,7 @@ export class Supervisor implements InstanceOwner {
         giveBack();
         return;
       }
+      this.#pastRedactor = instance.redactor;
       this.#past = {
         since: clock.date(),
         exit: instance.lastExit ?? this.#past.exit,

@@ -217,9 +217,47 @@ test('a secret that a server puts into an error shows in no event, status or err
   expectNone(everywhere([failed, gateway.status(), events]), [canaries.PLAIN]);
 });
 
+const given = { CANARY: canaries.PLAIN };
+test.each(
+  (['caller', 'shared', 'request'] as const).flatMap((isolation) => [
+    { isolation, env: given, how: 'an object' },
+    { isolation, env: () => given, how: 'a function' },
+  ]),
+)(
+  'a secret in a URI that two servers list shows in no event, isolation: $isolation, env: $how',
+  async ({ isolation, env }) => {
+    const events: GatewayEvent[] = [];
+    const uri = (password: string | undefined) => `db://anna:${password}@host/orders`;
+    const lists = (_: unknown, { context }: ScriptedInstance) => ({
+      resources: [{ name: 'orders', uri: uri(context.env.PASSWORD) }],
+    });
+    await using gateway = createGateway(
+      {
+        servers: ['one', 'two'].map((id) => ({
+          id,
+          isolation,
+          env: { PASSWORD: '${CANARY}' },
+          runtime: new ScriptedServer({ resources: [], on: { 'resources/list': lists } }).runtime,
+        })),
+      },
+      { env, onEvent: (event) => events.push(event) },
+    );
+    await using caller = await TestCaller.open(gateway.connect());
+    expect(await caller.list('resources')).toHaveLength(2);
+    expect(events).toContainEqual(
+      expect.objectContaining({ type: 'uri-conflict', server: 'two', uri: uri('${CANARY}') }),
+    );
+    expectNone(everywhere(events), [canaries.PLAIN]);
+  },
+);
+
 test('where access is granted is told by either kind of connection, without a secret in its path', async () => {
-  const challenge = { 'www-authenticate': 'Bearer scope="read"' };
-  await using listening = await listen((_, response) => response.writeHead(401, challenge).end());
+  // By RFC 9728 the address of the metadata repeats the path.
+  const metadata = '/.well-known/oauth-protected-resource';
+  await using listening = await listen(({ headers, url }, response) => {
+    const challenge = `Bearer scope="read", resource_metadata="http://${headers.host}${metadata}${url}"`;
+    response.writeHead(401, { 'www-authenticate': challenge }).end();
+  });
   const url = `${listening.origin}/\${CANARY}/mcp`;
   await using gateway = createGateway(
     { servers: [{ id: 'locked', runtime: { type: 'remote-sse', url } }] },
@@ -233,7 +271,11 @@ test('where access is granted is told by either kind of connection, without a se
   errors.push(await raw.error('initialize', {}));
   for (const error of errors) {
     expect(error).toMatchObject({
-      data: { code: 'AUTH_REQUIRED', status: 401, auth: { serverUrl: url, scope: 'read' } },
+      data: {
+        code: 'AUTH_REQUIRED',
+        status: 401,
+        auth: { serverUrl: url, resourceMetadataUrl: url.replace('/$', `${metadata}/$`), scope: 'read' },
+      },
     });
   }
   expectNone(everywhere(errors), [canaries.PLAIN]);
