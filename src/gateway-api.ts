@@ -123,8 +123,8 @@ export interface ConnectOptions {
 export interface ServerConnectOptions extends ConnectOptions {
   /**
    * Which era of the protocol the caller speaks: `legacy` for the revisions with sessions, up to 2025-11-25, `modern` for
-   * 2026-07-28. The gateway then finds out what the server speaks, and translates where that is the other one. What is not
-   * of this era is refused with -32022.
+   * 2026-07-28. The gateway then finds out what the server speaks, and translates where that is the other one. `initialize`,
+   * and what names a revision, is refused with -32022 where that is of the other era.
    *
    * @default the server's own: messages pass as they are
    */
@@ -262,7 +262,7 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
   readonly names: GatewayNames;
   /** What is known of the servers whose lists are the same for all callers, to be given to a later gateway. Plain JSON. */
   snapshot(): GatewaySnapshot;
-  /** Starts a server ahead of its use; the next connection takes it. */
+  /** Starts a server ahead of its use; the next connection takes it, of a caller of whom the host has said nothing, or a shared one. */
   start(id: string): Promise<void>;
   /** Stops all instances of a server: new requests are refused, open ones get their grace. */
   stop(id: string, options?: StopOptions): Promise<void>;
