@@ -39,7 +39,7 @@ export interface ServerStatus {
   readonly since: number;
   /** Requests that wait for an answer, over all instances. */
   readonly inFlight: number;
-  /** How often a start followed a failure, since the gateway was made or a reload has changed the entry. */
+  /** How often a start followed a failure, since the gateway was made or a reload has changed what is started. */
   readonly restarts: number;
   /** Whether an instance runs whose definition is no longer the catalog's. */
   readonly stale: boolean;

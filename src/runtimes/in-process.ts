@@ -41,7 +41,7 @@ export const inProcessSpec = v.strictObject({
  * Runs servers as objects of this process: for tests, and for servers that live in the host.
  *
  * There is no boundary between such a server and the host: it is not stopped when it blocks, and its standard streams
- * are the host's. Messages are copied on their way, as JSON would.
+ * are the host's. Messages to and from an SDK server are copied on their way, as JSON would.
  */
 export class InProcessRuntime implements RuntimeFactory<InProcessSpec> {
   readonly type = 'in-process';
