@@ -1,4 +1,4 @@
-import { GatewayError } from '../errors.js';
+import { GatewayError, type GatewayErrorCode } from '../errors.js';
 import type { GatewayEvent } from '../events.js';
 import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
@@ -33,6 +33,9 @@ export interface MergedListsOptions {
   /** Tells the caller that a list has changed. */
   onChanged(method: string): void;
 }
+
+/** With these an instance for one request was never there. */
+const startFailures: ReadonlySet<GatewayErrorCode> = new Set(['START_FAILED', 'START_TIMEOUT', 'CRASH_LOOP']);
 
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
@@ -282,9 +285,12 @@ export class MergedLists {
     this.#report(server, kind, error);
     const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
     // A server that runs has had its say; what it says the next time is not to be waited for. One that has just ended may
-    // not be known to have.
+    // not be known to have, and of one for each request nothing else says so.
     const isDown =
-      GatewayError.is(ours) && (ours.code === 'SERVER_EXITED' || !this.#options.links.isRunning(server.id));
+      GatewayError.is(ours) &&
+      (ours.code === 'SERVER_EXITED' ||
+        !this.#options.links.isServing(server.id) ||
+        (server.isPerRequest && ours !== error && startFailures.has(ours.code)));
     if (!isAsked) {
       return;
     }
@@ -298,11 +304,25 @@ export class MergedLists {
       this.#withoutStopped.set(server.id, kinds.add(kind));
     } else if (isDown && this.#isCurrent(server)) {
       this.#missing ??= new MissingServers({
-        ...this.#options,
+        clock: this.#options.clock,
+        reach: (missed) => this.#reach(missed),
         onStopped: (id) => this.#stopped(id, this.#shown.lacking(id)),
       });
       this.#missing.add(server);
     }
+  }
+
+  /** Starts a server that the caller lacks lists of: by opening its link, or where that is open by asking for them. */
+  async #reach(server: EndpointServer): Promise<void> {
+    const { links } = this.#options;
+    if (!links.isRunning(server.id)) {
+      await links.to(server).open();
+      return;
+    }
+    const kinds = this.#shown.lacking(server.id);
+    await Promise.all(kinds.map((kind) => links.ask(server, kind)));
+    // Of any other the start has been told, and is compared.
+    server.isPerRequest && this.#isCurrent(server) && this.#stopped(server.id, kinds);
   }
 
   /** Its end is yet to come: one that was stopped in its start has had it, and an instance for one request alone has none. */
@@ -320,10 +340,7 @@ export class MergedLists {
       type: 'list-incomplete',
       server: server.id,
       list: kind,
-      reason: {
-        code: GatewayError.is(error) ? error.code : 'UNKNOWN',
-        message: toMessage(error, listKinds[kind].method),
-      },
+      reason: { code: codeOf(error), message: toMessage(error, listKinds[kind].method) },
       at: this.#options.clock.date(),
     });
   }
@@ -364,10 +381,17 @@ export class MergedLists {
   }
 }
 
+function codeOf(error: unknown): GatewayErrorCode | 'UNKNOWN' {
+  const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
+  return GatewayError.is(ours) ? ours.code : 'UNKNOWN';
+}
+
 /** Without the words of a server: they are the caller's, and may be anything. */
 function toMessage(error: unknown, method: string): string {
   if (error instanceof ServerError) {
-    return `"${error.server}": ${method} was answered with error ${error.error.code}`;
+    const code = codeOf(error);
+    const name = code === 'UNKNOWN' ? '' : ` (${code})`;
+    return `"${error.server}": ${method} was answered with error ${error.error.code}${name}`;
   }
   return textOf(error);
 }

@@ -1,11 +1,11 @@
 import type { Clock } from '../options.js';
 import { Timers } from '../util/timers.js';
 import type { EndpointServer } from './endpoint-server.js';
-import type { ServerLinks } from './server-links.js';
 
 export interface MissingServersOptions {
   readonly clock: Clock;
-  readonly links: ServerLinks;
+  /** Starts one, and rejects when it is not there. */
+  reach(server: EndpointServer): Promise<unknown>;
   /** One was stopped, and is not tried any more. */
   onStopped(server: string): void;
 }
@@ -27,7 +27,7 @@ export class MissingServers {
       return;
     }
     const { max, backoffMs, maxBackoffMs } = server.restart;
-    const { links, onStopped } = this.#options;
+    const { reach, onStopped } = this.#options;
     const { timesStopped } = server;
     const state = { attempts: 0 };
     this.#missing.set(server.id, state);
@@ -49,7 +49,7 @@ export class MissingServers {
       }
       const wait = Math.min(maxBackoffMs, backoffMs * 2 ** state.attempts);
       state.attempts += 1;
-      this.#timers.start(() => isWanted() && links.to(server).open().then(end, again), wait);
+      this.#timers.start(() => isWanted() && reach(server).then(end, again), wait);
     };
     again();
   }

@@ -139,6 +139,11 @@ export class ServerLinks {
     return this.#links.get(id)?.handshake !== undefined;
   }
 
+  /** The same of its server, which may rest behind a link that is open. */
+  isServing(id: string): boolean {
+    return this.#links.get(id)?.isRunning === true;
+  }
+
   /** The links that are initialized, those that a reload has replaced among them; the server of one may rest. */
   open(): Link[] {
     return this.#all().filter((link) => link.handshake !== undefined);

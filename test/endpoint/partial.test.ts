@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
-import { type Handler, hold, type Json, type Script } from './scripted-server.js';
+import { type Handler, hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
 import { SdkPeer, sdks } from './sdk-clients.js';
 import { type Setup, setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';
@@ -61,6 +61,40 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
     await t.clock.advance(600_000);
     expect(listChanged(caller)).toBe(1);
+  });
+
+  test.each([
+    ['whose caller nobody can recognise', {}, {}],
+    ['of a caller with an id', {}, { caller: { id: 'anna' } }],
+    ['that is shared', { isolation: 'shared' }, {}],
+    ['with an instance for each request', { isolation: 'request' }, {}],
+  ])('after its rest is tried again likewise, and the event says why (%s)', async (_, own, options) => {
+    const b = new ScriptedServer({ ...good });
+    await using t = setUp({ a: good, b }, { entries: { b: { idle_timeout: '1m', ...own } } });
+    await using caller = await t.caller({}, options);
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+    await t.clock.advance(0);
+    // What it says of its list holds when it rests: the list is asked for anew.
+    b.live.at(-1)?.notify('notifications/tools/list_changed');
+    await t.clock.advance(120_000);
+    expect(b.live).toEqual([]);
+    const before = listChanged(caller);
+    const good3 = b.opens + 3;
+    b.script.open = (_context, opens) => {
+      if (opens < good3) throw new Error('not now');
+    };
+    const listing = caller.toolNames();
+    await t.clock.advance(100);
+    expect(await listing).toEqual(['a__x']);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { server: 'b', list: 'tools', reason: { code: 'START_FAILED' } },
+    ]);
+    expect(listChanged(caller)).toBe(before);
+    await t.clock.advance(30_000);
+    expect(listChanged(caller)).toBe(before + 1);
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+    await t.clock.advance(30_000);
+    expect(listChanged(caller)).toBe(before + 1);
   });
 
   test('is tried again although a try ends that was begun before a reload', async () => {
