@@ -226,8 +226,8 @@ export class MergedLists {
     const asked = links.list(server, kind, extra, signal, ask).then(
       (list) => {
         const { own } = asking;
-        // What an interceptor says itself brings no server back.
-        links.isRunning(server.id) && this.#missing?.delete(server.id);
+        // What an interceptor says itself, or what is known without it, brings no server back.
+        this.#runs(server) && this.#missing?.delete(server.id);
         if (late && own !== undefined && !this.#closed && this.#isCurrent(server)) {
           this.#asked.keep(asking);
           // Where only the interceptor takes long, the caller would ask again for ever.
@@ -327,7 +327,7 @@ export class MergedLists {
 
   /** Its end is yet to come: one that was stopped in its start has had it, and an instance for one request alone has none. */
   #runs({ id, isPerRequest }: EndpointServer): boolean {
-    return !isPerRequest && this.#options.links.isRunning(id);
+    return !isPerRequest && this.#options.links.isServing(id);
   }
 
   /** No reload has replaced it. */

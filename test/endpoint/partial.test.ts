@@ -79,9 +79,9 @@ describe('a server that cannot start', () => {
     await t.clock.advance(120_000);
     expect(b.live).toEqual([]);
     const before = listChanged(caller);
-    const good3 = b.opens + 3;
+    const firstGood = b.opens + 3;
     b.script.open = (_context, opens) => {
-      if (opens < good3) throw new Error('not now');
+      if (opens < firstGood) throw new Error('not now');
     };
     const listing = caller.toolNames();
     await t.clock.advance(100);
@@ -89,9 +89,13 @@ describe('a server that cannot start', () => {
     expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
       { server: 'b', list: 'tools', reason: { code: 'START_FAILED' } },
     ]);
+    // What is known without a server brings none back.
+    const prompts = caller.list('prompts');
+    await settle();
     expect(listChanged(caller)).toBe(before);
     await t.clock.advance(30_000);
     expect(listChanged(caller)).toBe(before + 1);
+    expect(await prompts).toEqual([]);
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
     await t.clock.advance(30_000);
     expect(listChanged(caller)).toBe(before + 1);
@@ -212,6 +216,38 @@ describe('a server that cannot start', () => {
       next.instance.answer(next.request, { tools: good.tools });
       expect(await again).toEqual(['a__x', 'b__x']);
       await t.clock.advance(60_000);
+      expect(listChanged(caller)).toBe(told + 1);
+    },
+  );
+
+  test.each([
+    ['whose caller nobody can recognise', {}, {}],
+    ['of a caller with an id', {}, { caller: { id: 'anna' } }],
+    ['that is shared', { isolation: 'shared' }, {}],
+  ])(
+    'after its rest is announced likewise when it is stopped in the start that a list waits for (%s)',
+    async (_, own, options) => {
+      const started = Promise.withResolvers<void>();
+      const b = new ScriptedServer({ ...good });
+      await using t = setUp({ a: good, b }, { entries: { b: { idle_timeout: '1m', ...own } } });
+      await using caller = await t.caller({}, options);
+      await caller.toolNames();
+      await t.clock.advance(0);
+      b.only.notify('notifications/tools/list_changed');
+      await t.clock.advance(120_000);
+      expect(b.live).toEqual([]);
+      const told = listChanged(caller);
+      b.script.open = () => started.promise;
+      const listing = caller.toolNames();
+      await settle();
+      const stopped = t.gateway.stop('b');
+      started.resolve();
+      await stopped;
+      expect(await listing).toEqual(['a__x']);
+      await t.clock.advance(60_000);
+      expect(listChanged(caller)).toBe(told + 1);
+      expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+      await t.clock.advance(10_000);
       expect(listChanged(caller)).toBe(told + 1);
     },
   );
