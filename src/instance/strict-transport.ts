@@ -142,7 +142,10 @@ export class StrictTransport {
   }
 
   #startError(error: unknown): GatewayError {
-    return this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started');
+    // Nothing can have been sent on it.
+    return copyError(this.#toGatewayError(error, 'START_FAILED', 'the connection could not be started'), {
+      delivered: false,
+    });
   }
 
   /**

@@ -306,7 +306,7 @@ describe('a start', () => {
     };
     const transport = gateway.connect('a');
     const { log } = listen(transport);
-    expect(await failure(transport.start())).toMatchObject({ code: 'START_FAILED' });
+    expect(await failure(transport.start())).toMatchObject({ code: 'START_FAILED', delivered: false });
     expect(log).toEqual(ends ? ['error', 'close'] : ['close']);
     expect(gateway.status('a')).toMatchObject({ phase: 'failed', instances: [], lastError: { code } });
     await gateway.close();
