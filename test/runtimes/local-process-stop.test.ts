@@ -97,6 +97,9 @@ test.runIf(process.platform === 'linux')(
     });
     try {
       await once(holder.stdout, 'data');
+      // Until then it is a shell, which does wait for it.
+      const comm = () => readFileSync(`/proc/${holder.pid}/comm`, 'latin1');
+      await vi.waitFor(() => expect(comm()).toBe('sleep\n'), { timeout: guardMs });
       const failure: unknown = await transport.close().then(
         () => undefined,
         (error: unknown) => error,
