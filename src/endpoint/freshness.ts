@@ -21,6 +21,11 @@ const toldTtlMs = 60_000;
 /** Of a list that is not there: another start of the server may bring it, and callers are told then. */
 export const noListFreshness: Freshness = { ttlMs: toldTtlMs, isPublic: true };
 
+/** Whether a list result says how long it is good, as those of stateless servers do, and no others. */
+export function saysFreshness({ ttlMs, cacheScope }: Fields): boolean {
+  return ttlMs !== undefined || cacheScope !== undefined;
+}
+
 /**
  * What a list result says of itself. Servers with sessions say nothing: theirs is good for a while when they have promised to
  * tell of changes, and for this caller alone.
@@ -29,7 +34,7 @@ export const noListFreshness: Freshness = { ttlMs: toldTtlMs, isPublic: true };
  */
 export function readFreshness(kind: ListKind, result: Fields, capabilities: Fields): Freshness {
   const { ttlMs, cacheScope } = result;
-  if (ttlMs === undefined && cacheScope === undefined) {
+  if (!saysFreshness(result)) {
     const { listChanged } = (capabilities[listKinds[kind].capability] ?? {}) as { listChanged?: unknown };
     return { ttlMs: listChanged === true ? toldTtlMs : 0, isPublic: false };
   }

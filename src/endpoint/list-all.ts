@@ -1,17 +1,17 @@
+import { isDeepStrictEqual } from 'node:util';
 import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import { isTooNested } from '../transport/nesting.js';
-import { isFields } from '../util/fields.js';
-import { type Freshness, leastFresh, noListFreshness, readFreshness } from './freshness.js';
+import { type Fields, isFields } from '../util/fields.js';
+import { type Freshness, leastFresh, noListFreshness, readFreshness, saysFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
 // A server that pages for ever must not keep a list open for ever, nor fill the memory.
 const maxPages = 1_000;
 const maxMebibytes = 64;
 const methodNotFound = -32601;
-// How servers write that there is no further page: an empty text would be answered with the first one again.
-const noCursors = [undefined, null, ''];
+const invalidParams = -32602;
 
 /** The whole list of a server. */
 export interface ServerList {
@@ -36,18 +36,23 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
   const items: ListItem[] = [];
   /** Each page until when it is good. */
   const pages: Freshness[] = [];
-  const seen = new Set<unknown>(noCursors);
+  const seen = new Set<unknown>([undefined]);
   const isTooLarge = sumPages();
   let cursor: unknown;
+  let first: unknown;
   for (let page = 0; page < maxPages; page += 1) {
     const result = await link.ask(method, cursor === undefined ? undefined : { cursor }).catch((error: unknown) => {
-      // A server with resources need not know of templates.
-      if (error instanceof ServerError && error.error.code === methodNotFound) {
+      const code = error instanceof ServerError ? error.error.code : undefined;
+      // A server with resources need not know of templates, and an empty text is no cursor to every server that writes it.
+      if (code === methodNotFound || (code === invalidParams && cursor === '')) {
         return { [kind]: [] };
       }
       throw error;
     });
-    const part: unknown = result[kind];
+    const answered: unknown = result[kind];
+    first ??= answered;
+    // To some servers an empty text that they have written asks for the first page.
+    const part = cursor === '' && isDeepStrictEqual(answered, first) ? [] : answered;
     // Another server may have answered than the one that was to.
     const { ttlMs, isPublic } = readFreshness(kind, result, link.handshake?.capabilities ?? capabilities);
     pages.push({ ttlMs: date() + ttlMs, isPublic });
@@ -61,7 +66,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     for (const item of part) {
       isItem(item) && items.push(item);
     }
-    cursor = 'nextCursor' in result ? result.nextCursor : undefined;
+    cursor = nextCursorOf(result);
     if (seen.has(cursor)) {
       const { ttlMs: until, isPublic: isAll } = leastFresh(pages);
       return { items, freshness: { ttlMs: Math.max(0, until - date()), isPublic: isAll } };
@@ -74,19 +79,20 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
 /** All pages of a server's tasks. */
 export async function listTasks(link: Link): Promise<ListItem[]> {
   const items: ListItem[] = [];
-  const seen = new Set<unknown>(noCursors);
+  const seen = new Set<unknown>([undefined]);
   const isTooLarge = sumPages();
   let cursor: unknown;
   do {
     seen.add(cursor);
-    const { tasks, nextCursor } = await link.ask('tasks/list', cursor === undefined ? undefined : { cursor });
+    const result = await link.ask('tasks/list', cursor === undefined ? undefined : { cursor });
+    const { tasks } = result;
     if (isTooLarge(tasks)) {
       break;
     }
     for (const task of Array.isArray(tasks) ? tasks : []) {
       isItem(task) && typeof task.taskId === 'string' && items.push(task);
     }
-    cursor = nextCursor;
+    cursor = nextCursorOf(result);
   } while (!seen.has(cursor) && seen.size < maxPages);
   return items;
 }
@@ -94,6 +100,15 @@ export async function listTasks(link: Link): Promise<ListItem[]> {
 /** For one that is nested too deeply nobody could be sent the list of all servers. */
 function isItem(item: unknown): item is ListItem {
   return isFields(item) && !isTooNested(item);
+}
+
+/**
+ * Undefined where no page follows. That is how servers with sessions mean an empty text, which they would answer with the first
+ * page again; stateless ones may call a page so.
+ */
+function nextCursorOf(result: Fields): unknown {
+  const { nextCursor } = result;
+  return nextCursor === null || (nextCursor === '' && !saysFreshness(result)) ? undefined : nextCursor;
 }
 
 /** Tells of each page whether the list is too large with it. The first one is a message like any other, and not counted. */

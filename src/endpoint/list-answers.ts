@@ -37,12 +37,11 @@ export class ListAnswers {
 
   list(request: JSONRPCRequest, kind: ListKind, extra: PeerExtra | undefined): void {
     const { calls, lists } = this.#options;
-    const cursor = request.params?.cursor;
-    // Some write an empty one, or null, for the first page.
-    if (cursor !== undefined && cursor !== null && cursor !== '') {
+    const cursor = cursorOf(request);
+    if (cursor !== undefined) {
       const page = lists.next(kind, cursor);
       return page === undefined
-        ? calls.refuse(request, -32602, 'the cursor is unknown or has expired; ask for the first page again')
+        ? calls.refuse(request, -32602, unknownCursor)
         : calls.answer(request, toListResult(request, kind, page));
     }
     const call = calls.open(request);
@@ -55,6 +54,10 @@ export class ListAnswers {
   /** The tasks of all servers that run; no server is started for its list. */
   listTasks(request: JSONRPCRequest): void {
     const { calls, servers, clock, tasks: owners, running } = this.#options;
+    if (cursorOf(request) !== undefined) {
+      // This list has one page alone.
+      return calls.refuse(request, -32602, unknownCursor);
+    }
     const call = calls.open(request);
     const parts = running().map(async (link) => {
       const { handshake } = link;
@@ -78,6 +81,13 @@ export class ListAnswers {
       calls.finish(call, { jsonrpc: '2.0', id: call.id, result: { tasks } });
     });
   }
+}
+
+const unknownCursor = 'the cursor is unknown or has expired; ask for the first page again';
+
+/** Of a later page. Some write an empty one, or null, for the first. */
+function cursorOf({ params }: JSONRPCRequest): unknown {
+  return params?.cursor === '' ? undefined : (params?.cursor ?? undefined);
 }
 
 function toListResult(request: JSONRPCRequest, kind: ListKind, page: Page): Record<string, unknown> {

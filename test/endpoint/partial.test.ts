@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
-import { type Handler, hold, type Json, type Script, ScriptedServer } from './scripted-server.js';
+import { statelessServer } from './modern-servers.js';
+import { type Handler, hold, type Json, RpcError, type Script, ScriptedServer } from './scripted-server.js';
 import { SdkPeer, sdks } from './sdk-clients.js';
 import { type Setup, setUp } from './setup.js';
 import type { TestCaller } from './test-caller.js';
@@ -757,6 +758,34 @@ describe('a server that returns rubbish', () => {
     expect(await caller.result('tasks/list')).toEqual({ tasks });
   });
 
+  test('a stateless server may give "" for a cursor as any other, and may also mean that its list has ended', async () => {
+    const fresh = { resultType: 'complete', ttlMs: 0, cacheScope: 'private' };
+    const resources = [1, 2, 3].map((each) => ({ uri: `x://${each}`, name: String(each) }));
+    const first = { resources: resources.slice(0, 1), nextCursor: 'p' };
+    const second = { resources: resources.slice(1, 2), nextCursor: '' };
+    const refuse = () => {
+      throw new RpcError(-32602, 'no such cursor');
+    };
+    const ways: readonly [() => Json, Json[]][] = [
+      [() => ({ resources: resources.slice(2) }), resources],
+      // Asked with what it has written itself.
+      [() => first, resources.slice(0, 2)],
+      [refuse, resources.slice(0, 2)],
+    ];
+    for (const [third, listed] of ways) {
+      const script = statelessServer({
+        'resources/list': ({ params: { cursor } = {} }) => ({
+          ...fresh,
+          ...(cursor === undefined ? first : cursor === 'p' ? second : third()),
+        }),
+      });
+      await using t = setUp({ a: script });
+      await using caller = await t.caller();
+      expect(await caller.list('resources')).toEqual(listed);
+      expect(t.server('a').only.requests('resources/list')).toHaveLength(3);
+    }
+  });
+
   test('an error for templates, which it does not know, is not worth an event', async () => {
     await using t = setUp({
       a: {
@@ -850,6 +879,7 @@ describe('long lists', () => {
       expect(await caller.error('tools/list', { cursor: bad }), JSON.stringify(bad)).toMatchObject({ code: -32602 });
     }
     expect(await caller.error('prompts/list', { cursor })).toMatchObject({ code: -32602 });
+    expect(await caller.error('tasks/list', { cursor })).toMatchObject({ code: -32602 });
     expect(await other.error('tools/list', { cursor })).toMatchObject({ code: -32602 });
     for (let times = 0; times < 20; times += 1) {
       await caller.result('tools/list');
