@@ -52,3 +52,9 @@ export function withRelatedTask(result: Fields, taskId?: unknown): Record<string
   const own = taskId === undefined ? meta : { ...meta, [relatedTask]: { taskId } };
   return Object.keys(own).length === 0 ? rest : { ...rest, _meta: own };
 }
+
+/** What a result says of itself that tells of a task, in either era. */
+export function metaOfTask(result: Fields): { readonly _meta?: Record<string, unknown> } {
+  const { _meta } = withRelatedTask(result);
+  return isFields(_meta) ? { _meta } : {};
+}

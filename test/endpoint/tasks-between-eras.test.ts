@@ -19,6 +19,9 @@ const relatedTask = 'io.modelcontextprotocol/related-task';
 const times = { createdAt: '2026-07-28T10:00:00Z', lastUpdatedAt: '2026-07-28T10:00:01Z' };
 const withTasks = { extensions: { [extension]: {} } };
 const inputSchema = { type: 'object' };
+const missing = { code: -32021, data: { requiredCapabilities: { extensions: { [extension]: {} } } } };
+/** Of revision 2025-11-25: what a model may be told while a task runs. */
+const immediate = 'io.modelcontextprotocol/model-immediate-response';
 
 /** A server of 2025-11-25 with a tool that runs as a task alone. */
 function legacyServer(state: { status: string }, more: NonNullable<Script['on']> = {}): Script {
@@ -292,10 +295,53 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     expect(await start(caller)).toMatchObject({ resultType: 'complete', plain: true });
     expect((await caller.result('server/discover')).capabilities).not.toHaveProperty('extensions');
     const listening = { notifications: { taskIds: ['t1'] } };
-    expect(await caller.error('subscriptions/listen', listening)).toMatchObject({
-      code: -32021,
-      data: { requiredCapabilities: { extensions: { [extension]: {} } } },
-    });
+    expect(await caller.error('subscriptions/listen', listening)).toMatchObject(missing);
+  });
+
+  test.each(['tasks/get', 'tasks/update', 'tasks/cancel'])(
+    'a request %s that does not declare the extension is refused, and says so',
+    async (method) => {
+      await using setup = setUp({ one: legacyServer({ status: 'working' }) });
+      await using caller = await modern(setup, withTasks);
+      await start(caller);
+      caller.capabilities = {};
+      expect(await caller.error(method, { taskId: 't1', inputResponses: {} })).toMatchObject(missing);
+      expect(setup.server('one').only.requests(method)).toEqual([]);
+    },
+  );
+
+  test('a tool that its server runs as a task alone says so to a caller without the extension', async () => {
+    const script = legacyServer(
+      { status: 'working' },
+      {
+        'tools/call': () => {
+          throw new RpcError(-32601, 'it runs as a task');
+        },
+      },
+    );
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, {});
+    await caller.result('tools/list');
+    expect(await caller.error('tools/call', { name: `${prefix}slow` })).toMatchObject(missing);
+    expect(await caller.error('tools/call', { name: `${prefix}quick` })).toMatchObject({ code: -32601 });
+    // It would be asked for nothing else then.
+    caller.capabilities = withTasks;
+    expect(await caller.error('tools/call', { name: `${prefix}slow` })).toMatchObject({ code: -32601 });
+  });
+
+  test('what its server says in _meta of a task reaches the caller', async () => {
+    const task = { taskId: 't1', status: 'working', ...times, ttl: 60_000 };
+    const _meta = { [relatedTask]: { taskId: 't1' }, [immediate]: 'it runs' };
+    const script = legacyServer(
+      { status: 'working' },
+      { 'tools/call': () => ({ task, _meta }), 'tasks/get': () => ({ ...task, _meta }) },
+    );
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, withTasks);
+    for (const told of [await start(caller), await caller.result('tasks/get', { taskId: 't1' })]) {
+      expect(told).toMatchObject({ taskId: 't1', _meta: { [immediate]: 'it runs' } });
+      expect(told._meta).not.toHaveProperty(relatedTask);
+    }
   });
 
   test('a caller with the extension hears of it, and calls other tools as ever', async () => {
@@ -609,11 +655,49 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     const result = await until(setup, caller.result('tasks/result', { taskId: 't1' }));
     expect(result).toMatchObject({ structuredContent: { done: true }, _meta: { [relatedTask]: { taskId: 't1' } } });
     expect(result).not.toHaveProperty('resultType');
-    expect(await caller.result('tasks/cancel', { taskId: 't1' })).toMatchObject({ taskId: 't1', status: 'completed' });
-    await setup.server('one').request('tasks/cancel');
     const list = await caller.request('tasks/list');
     // The merged peer has a list of its own.
     prefix === '' ? expect(list).toMatchObject({ error: { code: -32601 } }) : expect(list).toHaveProperty('result');
+  });
+
+  test('what its server says in _meta of a task reaches the caller', async () => {
+    const task = { taskId: 't1', status: 'working', ...times, ttlMs: null, _meta: { own: 1 } };
+    const script = modernServer([], {
+      'tools/call': () => ({ resultType: 'task', ...task }),
+      'tasks/get': () => ({ resultType: 'complete', ...task }),
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, {});
+    const { _meta, task: begun } = await caller.result('tools/call', { name: `${prefix}go`, task: {} });
+    expect([_meta, begun]).toEqual([{ own: 1 }, { taskId: 't1', status: 'working', ...times, ttl: null }]);
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ taskId: 't1', _meta: { own: 1 } });
+  });
+
+  test('who cancels a task sees it, and hears of one that has ended already, though its server acknowledges both', async () => {
+    for (const status of ['working', 'cancelled', 'completed', 'failed']) {
+      await using setup = setUp({ one: modernServer([{ status }]) });
+      await using caller = await legacy(setup, {});
+      await caller.result('tools/call', { name: `${prefix}go`, task: {} });
+      const hasEnded = status === 'completed' || status === 'failed';
+      expect(await caller.request('tasks/cancel', { taskId: 't1' })).toMatchObject(
+        hasEnded ? { error: { code: -32602 } } : { result: { taskId: 't1', status } },
+      );
+      expect(setup.server('one').only.requests('tasks/cancel')).toHaveLength(1);
+    }
+  });
+
+  test('a task is no answer to anything but the call of a tool', async () => {
+    const task = { taskId: 't1', status: 'working', ...times, ttlMs: null };
+    const script = modernServer([ended()], { 'resources/read': () => ({ resultType: 'task', ...task }) });
+    script.on = {
+      ...script.on,
+      'server/discover': () => discovery({ capabilities: { resources: {}, extensions: { [extension]: {} } } }),
+    };
+    await using setup = setUp({ one: { ...script, resources: [{ uri: 'x://1', name: '1' }] } });
+    await using caller = await legacy(setup, {});
+    await caller.result('resources/list');
+    const answer = await until(setup, caller.request('resources/read', { uri: 'x://1' }));
+    expect(answer).toMatchObject({ error: { code: -32603, message: expect.stringContaining('"task"') } });
   });
 
   test('what a task needs is asked for once, however many wait for its result, and again when who was asked waits no more', async () => {

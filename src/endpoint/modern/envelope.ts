@@ -2,6 +2,7 @@ import type { RpcError } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCRequest } from '../../sdk.js';
 import { metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+import { tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 
 /** What a request of the stateless era says of its sender. */
@@ -18,6 +19,15 @@ export const missingEnvelope: RpcError = {
   message: `params._meta["${metaKeys.protocolVersion}"] is missing`,
   data: { key: metaKeys.protocolVersion },
 };
+
+/** For what needs a caller that has the extension for tasks. */
+export function missingTasks(what: string): RpcError {
+  return {
+    code: modernErrors.missingCapability,
+    message: `${what} the extension ${tasksExtension}`,
+    data: { requiredCapabilities: { extensions: { [tasksExtension]: {} } } },
+  };
+}
 
 /** Reads the envelope of a request, or says what is wrong with it. */
 export function readEnvelope({ params = {} }: JSONRPCRequest): Envelope | RpcError {

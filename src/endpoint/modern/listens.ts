@@ -1,12 +1,13 @@
-import type { Response } from '../../instance/exchanges.js';
+import type { Response, RpcError } from '../../instance/exchanges.js';
 import { changingLists } from '../../instance/list-changes.js';
 import { isPartOf } from '../../instance/resource-part.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../../sdk.js';
-import { metaKeys, modernErrors } from '../../transport/modern.js';
-import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
+import { metaKeys } from '../../transport/modern.js';
+import { hasTasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession } from './caller-sessions.js';
+import { missingTasks } from './envelope.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
 
@@ -56,30 +57,20 @@ export class Listens {
   ): () => void {
     const { id } = request;
     const filter = request.params?.notifications;
-    const refuse = (code: number, message: string) => {
-      reply({ jsonrpc: '2.0', id, error: { code, message } });
+    const refuse = (error: RpcError) => {
+      reply({ jsonrpc: '2.0', id, error });
       return () => {};
     };
     const problem = problemOf(filter);
     if (problem !== undefined) {
-      return refuse(-32602, problem);
+      return refuse({ code: -32602, message: problem });
     }
     const declared = request.params?._meta?.[metaKeys.clientCapabilities];
     if ((filter as Fields).taskIds !== undefined && !(isFields(declared) && hasTasksExtension(declared))) {
-      const requiredCapabilities = { extensions: { [tasksExtension]: {} } };
-      reply({
-        jsonrpc: '2.0',
-        id,
-        error: {
-          code: modernErrors.missingCapability,
-          message: `taskIds need the extension ${tasksExtension}`,
-          data: { requiredCapabilities },
-        },
-      });
-      return () => {};
+      return refuse(missingTasks('taskIds need'));
     }
     if (this.#open.size >= mostListens) {
-      return refuse(-32603, `${mostListens} streams are open already`);
+      return refuse({ code: -32603, message: `${mostListens} streams are open already` });
     }
     // What the caller was told first counts too: a reload may bring back what no server has now.
     const told = [initialized, session.initialized] as ({ capabilities?: Record<string, Fields> } | undefined)[];

@@ -11,13 +11,14 @@ import {
   type JSONRPCRequest,
   type RequestId,
 } from '../../sdk.js';
-import { hasTasksExtension } from '../../transport/tasks.js';
+import { metaKeys } from '../../transport/modern.js';
+import { hasTasksExtension, metaOfTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
 import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
 import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
-import { type Envelope, readEnvelope } from './envelope.js';
+import { type Envelope, missingTasks, readEnvelope } from './envelope.js';
 import { InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
 import { ModernCall, type Reply } from './modern-call.js';
@@ -111,6 +112,9 @@ export class ModernPeer {
     const { method, params } = request;
     if (unknown.has(method)) {
       return refuse({ code: -32601, message: `method not found: ${method} (of earlier revisions)` });
+    }
+    if (taskMethods.has(method) && !hasTasksExtension((envelope as Envelope).capabilities)) {
+      return refuse(missingTasks(`${method} needs`));
     }
     if (this.#taskOf(request)?.isPassed === false) {
       return this.#answerTask(request, extra, reply);
@@ -321,7 +325,9 @@ export class ModernPeer {
       return this.#tasks.passed(request, response);
     }
     if (!('result' in response)) {
-      return response;
+      return this.#needsTask(request, response.error)
+        ? { ...response, error: missingTasks('the tool needs') }
+        : response;
     }
     const { result } = response;
     const { task, tools, resultType } = result;
@@ -332,7 +338,21 @@ export class ModernPeer {
     const begun = isPassed ? result : isTask && isFields(task) ? task : undefined;
     return begun === undefined
       ? response
-      : { ...response, result: this.#tasks.created(session, begun, this.#options.clock.date(), isPassed) };
+      : {
+          ...response,
+          result: {
+            ...metaOfTask(result),
+            ...this.#tasks.created(session, begun, this.#options.clock.date(), isPassed),
+          },
+        };
+  }
+
+  /** Whether a server with sessions has refused to run a tool other than as a task, for a caller that has none. */
+  #needsTask({ method, params }: JSONRPCRequest, { code }: RpcError): boolean {
+    const declared = params?._meta?.[metaKeys.clientCapabilities] as Fields;
+    return (
+      code === -32601 && method === 'tools/call' && this.#tasks.isRequired(params?.name) && !hasTasksExtension(declared)
+    );
   }
 
   #notified(

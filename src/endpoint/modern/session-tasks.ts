@@ -6,7 +6,7 @@ import { hasEnded } from '../../instance/task-status.js';
 import type { Caller } from '../../runtime.js';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { metaKeys } from '../../transport/modern.js';
-import { relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
+import { metaOfTask, relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
@@ -159,7 +159,7 @@ export class SessionTasks {
       task.isRunning &&= isOurs(answer.error);
       return answer;
     }
-    const fields: Fields = { ...toModernTask(answer.result), taskId: task.shownId };
+    const fields: Fields = { ...toModernTask(answer.result), ...metaOfTask(answer.result), taskId: task.shownId };
     const { status } = fields;
     task.isRunning = !hasEnded(status);
     switch (status) {

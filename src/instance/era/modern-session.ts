@@ -236,7 +236,7 @@ export class ModernSession {
       this.#finish({ jsonrpc: '2.0', id, result: {} });
     } else if (resultType === 'input_required') {
       this.#rounds.required(request, result);
-    } else if (resultType === 'task' && this.#tasks !== undefined) {
+    } else if (resultType === 'task' && request.method === 'tools/call' && this.#tasks !== undefined) {
       this.#rounds.end(id);
       this.#tasks.created(request, result);
     } else if (resultType === undefined || resultType === 'complete') {

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
-import { toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
+import { metaOfTask, toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Fields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
+import { hasEnded } from '../task-status.js';
 import { deliveredBefore } from './delivered-before.js';
 import { TaskWaits, type TaskWaitsOptions } from './task-waits.js';
 
@@ -15,6 +16,7 @@ export interface TaskCallsOptions extends Omit<TaskWaitsOptions, 'request'> {
 }
 
 const mostResults = 1_000;
+const endedAlready: RpcError = { code: -32602, message: 'the task has ended already' };
 /** Requests that the server gets under ids of our own. */
 const ownRequests: ReadonlySet<unknown> = new Set(['tasks/get', 'tasks/result', 'tasks/cancel']);
 
@@ -37,7 +39,7 @@ export class TaskCalls {
   /** A call was answered with a task. */
   created({ id, params }: JSONRPCRequest, task: Fields): void {
     if (params?.task !== undefined) {
-      this.#options.answer({ jsonrpc: '2.0', id, result: { task: toLegacyTask(task) } });
+      this.#options.answer({ jsonrpc: '2.0', id, result: { ...metaOfTask(task), task: toLegacyTask(task) } });
     } else {
       this.#waits.begin(id, textOf(task.taskId), true, task.pollIntervalMs);
     }
@@ -76,7 +78,7 @@ export class TaskCalls {
         return true;
       case 'tasks/cancel':
         if (done !== undefined) {
-          this.#later(() => this.#refuse(id, { code: -32602, message: 'the task has ended already' }));
+          this.#later(() => this.#refuse(id, endedAlready));
         } else {
           this.#cancel(id, taskId);
         }
@@ -113,17 +115,24 @@ export class TaskCalls {
     this.#asking.clear();
   }
 
-  /** The server only says that it has heard; the caller expects to see the task. */
+  /** The server only says that it has heard, also of one that has ended; the caller expects to see the task, or an error then. */
   #cancel(id: RequestId, taskId: unknown): void {
     this.#ask('tasks/cancel', { taskId }, (cancelled) => {
       if ('error' in cancelled) {
-        this.#refuse(id, cancelled.error);
-      } else {
-        this.#ask('tasks/get', { taskId }, (response) =>
-          // The server has got what the caller has asked for.
-          'error' in response ? this.#refuse(id, deliveredBefore(response.error)) : this.#relay(id, response),
-        );
+        return this.#refuse(id, cancelled.error);
       }
+      this.#ask('tasks/get', { taskId }, (response) => {
+        if ('error' in response) {
+          // The server has got what the caller has asked for.
+          return this.#refuse(id, deliveredBefore(response.error));
+        }
+        const { status } = response.result;
+        if (status !== 'cancelled' && hasEnded(status)) {
+          this.#refuse(id, endedAlready);
+        } else {
+          this.#relay(id, response);
+        }
+      });
     });
   }
 
@@ -142,7 +151,7 @@ export class TaskCalls {
     if ('error' in response) {
       this.#refuse(id, response.error);
     } else {
-      this.#reply(id, toLegacyTask(response.result));
+      this.#reply(id, { ...toLegacyTask(response.result), ...metaOfTask(response.result) });
     }
   }
 

@@ -146,12 +146,19 @@ export class TaskJudge {
     // Callers over HTTP are forgotten after a while.
     const isForgotten = member.kind.startsWith('fetch') && this.#judge.nowMs() - sinceMs >= ttlMs;
     const isLate = task.endedMs !== undefined && this.#judge.nowMs() - task.endedMs > 5_000;
+    if (error.code === -32021 && member.era === 'modern' && member.capabilities.extensions === undefined) {
+      return;
+    }
+    // Where its server, a stateless one, acknowledges that.
+    const isTooLate = method === 'tasks/cancel' && task.endedMs !== undefined && task.status !== 'cancelled';
     const isRight =
-      error.code === -32050
-        ? method === 'tasks/result' && task.status !== 'completed' && data?.n === call.number
-        : data?.code === 'REQUEST_TIMEOUT'
-          ? hasCause(this.#judge, sent, { ...call, sentMs: sent.sentMs }, error) && !isLate
-          : hasCause(this.#judge, sent, call, error) || isForgotten;
+      text === 'the task has ended already'
+        ? isTooLate
+        : error.code === -32050
+          ? method === 'tasks/result' && task.status !== 'completed' && data?.n === call.number
+          : data?.code === 'REQUEST_TIMEOUT'
+            ? hasCause(this.#judge, sent, { ...call, sentMs: sent.sentMs }, error) && !isLate
+            : hasCause(this.#judge, sent, call, error) || isForgotten;
     if (!isRight || (text === 'the task was cancelled' && !isOfOurs && task.status !== 'cancelled')) {
       const asks = `${this.#judge.who(member)} asks with ${method} for ${params.taskId}, which is ${task.status}`;
       this.#judge.problem(`${asks}, and is told without a cause: ${JSON.stringify(error)}`);
