@@ -3,6 +3,7 @@ import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import { isTooNested } from '../transport/nesting.js';
+import { runsToolTasks, withoutOptionalTask } from '../transport/tasks.js';
 import { type Fields, isFields } from '../util/fields.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness, saysFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
@@ -34,6 +35,8 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     return { items: [], freshness: noListFreshness };
   }
   const items: ListItem[] = [];
+  // Clients ask for a task where a tool offers that, whenever another server of the merged peer runs tasks.
+  const toShown = kind === 'tools' && !runsToolTasks(capabilities) ? withoutOptionalTask : (item: ListItem) => item;
   /** Each page until when it is good. */
   const pages: Freshness[] = [];
   const seen = new Set<unknown>([undefined]);
@@ -64,7 +67,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     }
     // One at a time: a page may hold more items than a call can have arguments.
     for (const item of part) {
-      isItem(item) && items.push(item);
+      isItem(item) && items.push(toShown(item));
     }
     cursor = nextCursorOf(result);
     if (seen.has(cursor)) {

@@ -182,8 +182,7 @@ export class RequestTransport implements Transport, LinkOwner {
     const finish = (response: Response) => {
       if (this.#open.get(request.id) === open) {
         this.#open.delete(request.id);
-        const shown = request.method === 'tools/list' ? withoutOptionalTasks(response) : response;
-        this.#deliver({ ...shown, id: request.id });
+        this.#deliver({ ...response, id: request.id });
       }
       this.#end(link);
     };
@@ -306,20 +305,4 @@ function withoutListChanges(capabilities: Params): Params {
       return [name, isFields(declared) ? rest : declared];
     }),
   );
-}
-
-/** Clients ask for a task where a tool says that it may run as one, whenever another server of the merged peer runs tasks. */
-function withoutOptionalTasks(response: Response): Response {
-  if (!('result' in response) || !Array.isArray(response.result.tools)) {
-    return response;
-  }
-  const tools = response.result.tools.map((tool: unknown) => {
-    const execution = isFields(tool) ? tool.execution : undefined;
-    if (!isFields(execution) || execution.taskSupport !== 'optional') {
-      return tool;
-    }
-    const { taskSupport: _, ...rest } = execution;
-    return { ...(tool as Params), execution: rest };
-  });
-  return { ...response, result: { ...response.result, tools } };
 }

@@ -27,6 +27,16 @@ export function runsToolTasks({ tasks }: Fields): boolean {
   return isFields(requests.tools) && requests.tools.call !== undefined;
 }
 
+/** A tool without the offer to run as a task; that it runs as nothing else stays. */
+export function withoutOptionalTask(tool: Fields): Fields {
+  const { execution } = tool;
+  if (!isFields(execution) || execution.taskSupport !== 'optional') {
+    return tool;
+  }
+  const { taskSupport: _, ...rest } = execution;
+  return { ...tool, execution: rest };
+}
+
 const common = ['taskId', 'status', 'statusMessage', 'createdAt', 'lastUpdatedAt'] as const;
 
 function pick(task: Fields): Record<string, unknown> {

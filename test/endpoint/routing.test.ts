@@ -285,7 +285,9 @@ describe('what passes unchanged', () => {
 
   test('items of lists, apart from their names', async () => {
     const item = tool('x', { title: 'X', icons: [{ src: 'y' }], execution: { taskSupport: 'optional' }, odd: [null] });
-    await using t = setUp({ a: { tools: [item], prompts: [{ name: 'p', arguments: [{ name: 'q' }], odd: 1 }] } });
+    const capabilities = { tools: {}, prompts: {}, tasks: { requests: { tools: { call: {} } } } };
+    const prompts = [{ name: 'p', arguments: [{ name: 'q' }], odd: 1 }];
+    await using t = setUp({ a: { tools: [item], prompts, capabilities } });
     await using caller = await t.caller();
     expect(await caller.list('tools')).toEqual([{ ...item, name: 'a__x' }]);
     expect(await caller.list('prompts')).toEqual([{ name: 'a__p', arguments: [{ name: 'q' }], odd: 1 }]);

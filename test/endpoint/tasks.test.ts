@@ -68,6 +68,19 @@ describe('tasks that servers run', () => {
     }
   });
 
+  test('a tool offers to run as one where its own server runs tools so, whatever others do', async () => {
+    const tools = [{ name: 'x', execution: { taskSupport: 'optional', own: 1 } }];
+    const tasks = { list: {}, cancel: {} };
+    const b: Script = { tools, capabilities: { tools: {}, tasks } };
+    await using t = setUp({ a: { ...taskServer('t'), tools }, b });
+    await using caller = await t.caller();
+    const shown = (await caller.list('tools')).map(({ name, execution }) => [name, execution]);
+    expect(shown).toEqual([
+      ['a__x', { taskSupport: 'optional', own: 1 }],
+      ['b__x', { own: 1 }],
+    ]);
+  });
+
   test('two servers with one task id: each is asked for its own', async () => {
     await using t = setUp({ a: taskServer('same'), b: taskServer('same') });
     await using caller = await t.caller();
