@@ -295,6 +295,24 @@ describe('a request of the stateless era', () => {
     expect(done).toMatchObject({ structuredContent: { count: 2 } });
   });
 
+  test.each(['decline', 'cancel'])('is not sent again where a person answers %s to such a page', async (action) => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      on: {
+        'tools/call': () => {
+          const elicitations = [{ mode: 'url', url: 'https://a.example', message: 'Look', elicitationId: 'e' }];
+          throw new RpcError(-32042, 'look', { elicitations });
+        },
+      },
+    };
+    await using setup = setUp({ one: script });
+    await using caller = await open(setup, { elicitation: { url: {} } });
+    const { requestState } = await caller.call('one__go');
+    const params = { name: 'one__go', requestState, inputResponses: { page0: { action } } };
+    expect(await caller.error('tools/call', params)).toMatchObject({ code: -32603 });
+    expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
+  });
+
   test('is sent again after such a page in the whole time for that, also where the page was wanted while the caller was away', async () => {
     const away = Promise.withResolvers<void>();
     let count = 0;

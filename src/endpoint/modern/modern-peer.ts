@@ -26,7 +26,7 @@ import { answerWhenOpen, type OpenExchange } from './open-exchange.js';
 import { type RequestStates, withState } from './request-states.js';
 import { toDiscovery, toModernResult } from './results.js';
 import { SessionTasks, taskMethods } from './session-tasks.js';
-import { toModernResponse } from './translate-response.js';
+import { hasRefused, toModernResponse } from './translate-response.js';
 
 export interface ModernPeerOptions {
   readonly clock: Clock;
@@ -126,6 +126,10 @@ export class ModernPeer {
         const message =
           'params.requestState is not good: it has expired or was used, or is of another request or caller';
         return refuse({ code: -32602, message });
+      }
+      if (meaning.kind === 'again' && hasRefused(params.inputResponses)) {
+        // The server would only want the page seen once more.
+        return refuse({ code: -32603, message: 'the server needs a page to be seen first, which was refused' });
       }
       if (held !== undefined) {
         return this.#resume(held, request, reply, (envelope as Envelope).logLevel);

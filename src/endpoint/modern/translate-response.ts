@@ -64,6 +64,12 @@ function toModernError(
     : toPages(request, response, pages as Fields[], options);
 }
 
+/** Whether a person did not want to see one of the pages. */
+export function hasRefused(responses: unknown): boolean {
+  const given: readonly unknown[] = isFields(responses) ? Object.values(responses) : [];
+  return given.some((answer) => isFields(answer) && (answer.action === 'decline' || answer.action === 'cancel'));
+}
+
 /** A person has to see pages first: then the same request is good. */
 function toPages(
   request: JSONRPCRequest,
