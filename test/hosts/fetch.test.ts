@@ -55,6 +55,8 @@ function post(method: string, params: Json = {}, headers: Record<string, string>
   });
 }
 
+const encoded = (text: string) => `=?base64?${Buffer.from(text).toString('base64')}?=`;
+
 const me: FetchOptions = { caller: { id: 'me' } };
 
 function legacyTasks(task: Json): Script {
@@ -243,6 +245,8 @@ describe('gateway.fetch', () => {
     ['no version header', post('tools/list', {}, { 'mcp-protocol-version': '' }), 400, -32020],
     ['another version', post('tools/list', {}, { 'mcp-protocol-version': '2026-07-29' }), 400, -32020],
     ['another method', post('tools/list', {}, { 'mcp-method': 'prompts/list' }), 400, -32020],
+    ['an encoded version', post('tools/list', {}, { 'mcp-protocol-version': encoded('2026-07-28') }), 400, -32020],
+    ['an encoded method', post('tools/list', {}, { 'mcp-method': encoded('tools/list') }), 400, -32020],
     ['another name', post('tools/call', { name: 'a' }, { 'mcp-name': 'b' }), 400, -32020],
     ['a broken name', post('tools/call', { name: 'a' }, { 'mcp-name': '=?base64?a?=' }), 400, -32020],
     ['no envelope', post('tools/list', { _meta: {} }), 400, -32602],
@@ -272,8 +276,8 @@ describe('gateway.fetch', () => {
       resources: [{ uri: 'x://ü' }],
       on: { 'resources/read': () => ({ contents: [] }) },
     });
-    const encoded = `=?base64?${Buffer.from('x://ü').toString('base64')}?=`;
-    const response = await gateway.fetch(post('resources/read', { uri: 'x://ü' }, { 'mcp-name': encoded }), me);
+    const headers = { 'mcp-name': encoded('x://ü') };
+    const response = await gateway.fetch(post('resources/read', { uri: 'x://ü' }, headers), me);
     expect(await response.json()).toMatchObject({ result: { contents: [], ttlMs: 0, cacheScope: 'private' } });
   });
 
