@@ -87,6 +87,12 @@ function mergeObjects(
   return merged;
 }
 
+/** Whether who declares this gives what it is asked to sample the tools that the request brings. */
+export function hasSamplingTools(capabilities: Fields | undefined): boolean {
+  const declared = capabilities?.sampling;
+  return isFields(declared) && declared.tools !== undefined;
+}
+
 /** Whether who declares this answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
 export function hasMode(capabilities: Fields | undefined, mode: unknown): boolean {
   const declared = capabilities?.elicitation as Fields | undefined;

@@ -1054,6 +1054,27 @@ describe('what servers ask', () => {
     expect([...caller.requests('elicitation/create'), ...plain.requests('elicitation/create')]).toEqual([]);
   });
 
+  test('sampling with tools is refused for a caller that has only declared sampling', async () => {
+    await using t = setUp({ a: script });
+    for (const [sampling, asked] of [
+      [{}, 0],
+      [{ context: {} }, 0],
+      [{ tools: {} }, 2],
+    ] as const) {
+      await using caller = await t.caller({ sampling });
+      caller.onRequest = () => ({ role: 'assistant', content: { type: 'text', text: 'x' }, model: 'm' });
+      await caller.result('tools/call', { name: 'a__x' });
+      const instance = t.server('a').live.at(-1);
+      const whole = { messages: [], maxTokens: 1, tools: null };
+      expect(await instance?.ask('plain', 'sampling/createMessage', whole)).toHaveProperty('result');
+      for (const more of [{ tools: [] }, { toolChoice: {} }]) {
+        const answer = await instance?.ask(JSON.stringify(more), 'sampling/createMessage', { ...whole, ...more });
+        expect(answer).toMatchObject(asked === 0 ? { error: { code: -32602 } } : { result: { model: 'm' } });
+      }
+      expect(caller.requests('sampling/createMessage')).toHaveLength(1 + asked);
+    }
+  });
+
   test('equal ids and tokens of several servers are told apart, and each gets its own answer', async () => {
     await using t = setUp({ a: script, b: script });
     await using caller = await t.caller({ sampling: {}, elicitation: {}, roots: {} });
