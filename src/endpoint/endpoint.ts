@@ -15,6 +15,7 @@ import {
   type RequestId,
 } from '../sdk.js';
 import { Calls } from './calls.js';
+import { ElicitationIds } from './elicitation-ids.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { Forwarder } from './forwarder.js';
 import type { Interceptor } from './intercept.js';
@@ -76,6 +77,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
   readonly #subscriptions = new Subscriptions((id, uri) => this.#told.tell(id, uri));
   readonly #told: ToldSubscriptions;
   readonly #tasks: TaskOwners;
+  readonly #elicitations = new ElicitationIds();
   readonly #level = new LogLevel();
   readonly #answers: ListAnswers;
   #handshake: CallerHandshake | undefined;
@@ -131,7 +133,16 @@ export class Endpoint implements LinkOwner, SessionPeer {
       owners,
       tasks: this.#tasks,
       subscriptions: this.#subscriptions,
-      forwarder: new Forwarder({ servers, caller, intercept, calls, links, owners, tasks: this.#tasks }),
+      forwarder: new Forwarder({
+        servers,
+        caller,
+        intercept,
+        calls,
+        links,
+        owners,
+        tasks: this.#tasks,
+        elicitations: this.#elicitations,
+      }),
       isReplaced: (link, hasEnded) => link !== undefined && (hasEnded || !links.has(link)),
       list: async (server, kind, extra, call) =>
         (await links.list(server, kind, extra, call.begin(server.id).signal)).items,
@@ -267,7 +278,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
   /** @internal */
   onRequest(link: Link, request: JSONRPCRequest, origin: Exchange | undefined): void {
     // What it asks for of a task is about one that the caller runs, under an id of the caller's.
-    const translated = request.method.startsWith('tasks/') ? request : this.#translateTasks(link, request);
+    const translated = request.method.startsWith('tasks/') ? request : this.#translate(link, request);
     this.#serverRequests.receive(link, translated, this.#handshake, origin?.callerId);
   }
 
@@ -293,7 +304,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
         return;
       }
       default:
-        this.#send(this.#translateTasks(link, message), { related: origin?.callerId ?? link.latestCallerId });
+        this.#send(this.#translate(link, message), { related: origin?.callerId ?? link.latestCallerId });
     }
   }
 
@@ -375,9 +386,11 @@ export class Endpoint implements LinkOwner, SessionPeer {
     this.#calls.answer(request, {});
   }
 
-  #translateTasks<T extends JSONRPCRequest | JSONRPCNotification>(link: Link, message: T): T {
+  /** What a server says of tasks and pages, under the ids that the caller knows. */
+  #translate<T extends JSONRPCRequest | JSONRPCNotification>(link: Link, message: T): T {
     const { params } = message;
-    const translated = params && this.#tasks.translate(link.server, params, link);
+    const ofTask = params && this.#tasks.translate(link.server, params, link);
+    const translated = ofTask && isElicitation(message) ? this.#elicitations.translate(link.server, ofTask) : ofTask;
     return translated === params ? message : { ...message, params: translated };
   }
 
@@ -386,4 +399,8 @@ export class Endpoint implements LinkOwner, SessionPeer {
       this.#options.send(message, info);
     }
   }
+}
+
+function isElicitation({ method }: JSONRPCRequest | JSONRPCNotification): boolean {
+  return method === 'elicitation/create' || method === 'notifications/elicitation/complete';
 }

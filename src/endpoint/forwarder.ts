@@ -5,6 +5,7 @@ import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Fields } from '../util/fields.js';
 import type { Calls } from './calls.js';
+import type { ElicitationIds } from './elicitation-ids.js';
 import type { EndpointServer } from './endpoint-server.js';
 import { cancelledResponse, type Interceptor, runInterceptor, senderOf, toResponse } from './intercept.js';
 import { type CalledTool, calledTool, lateRefusal, serverGone } from './late-refusal.js';
@@ -38,6 +39,7 @@ export interface ForwarderOptions {
   readonly links: ServerLinks;
   readonly owners: ResourceOwners;
   readonly tasks: TaskOwners;
+  readonly elicitations: ElicitationIds;
 }
 
 /** Sends a caller's request to its server, by way of the interceptor, and the answer back. */
@@ -235,7 +237,7 @@ class PlainCall implements Call, Exchange {
 
 /** @param intercepted - its tasks are known already */
 function translate(
-  { owners, tasks }: ForwarderOptions,
+  { owners, tasks, elicitations }: ForwarderOptions,
   server: string,
   response: Response,
   onAnswer: OnAnswer | undefined,
@@ -247,6 +249,9 @@ function translate(
     owners.see(server, response.result);
     const result = tasks.translate(server, response.result, intercepted === undefined ? link : undefined);
     translated = result === response.result ? response : { ...response, result };
+  } else {
+    const error = elicitations.translateError(server, response.error);
+    translated = error === response.error ? response : { ...response, error };
   }
   return onAnswer === undefined ? translated : onAnswer(translated, link, intercepted?.hasEnded === true);
 }

@@ -3,7 +3,7 @@ import { RunningTasks } from '../instance/running-tasks.js';
 import type { Clock } from '../options.js';
 import { relatedTask } from '../transport/tasks.js';
 import type { Fields } from '../util/fields.js';
-import { BoundedMap } from './bounded-map.js';
+import { OwnedIds } from './owned-ids.js';
 
 /** Where a task of the merged peer runs. */
 export interface TaskOrigin {
@@ -12,18 +12,15 @@ export interface TaskOrigin {
   readonly taskId: string;
 }
 
-const maxTasks = 10_000;
-
 /**
  * Knows, for one caller, which server each task belongs to (revision 2025-11-25, "Tasks", experimental). Task ids keep
  * their own form; should two servers give out the same one, the later shows under an alias.
  */
 export class TaskOwners {
   readonly #clock: Clock;
-  readonly #origins = new BoundedMap<string, TaskOrigin>(maxTasks);
+  readonly #ids = new OwnedIds();
   // By what runs them: after a reload two servers of one id may run.
   readonly #running = new Map<object, RunningTasks>();
-  readonly #aliases = new BoundedMap<string, string>(maxTasks);
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -57,7 +54,8 @@ export class TaskOwners {
   }
 
   find(taskId: unknown): TaskOrigin | undefined {
-    return typeof taskId === 'string' ? this.#origins.get(taskId) : undefined;
+    const origin = typeof taskId === 'string' ? this.#ids.find(taskId) : undefined;
+    return origin && { server: origin.server, taskId: origin.id };
   }
 
   /** What the caller answers to a server, in which the task id has become the server's own again. */
@@ -85,13 +83,13 @@ export class TaskOwners {
       changed[key] = value;
     };
     if (typeof fields.taskId === 'string') {
-      const visible = this.#see(server, fields.taskId);
+      const visible = this.#ids.see(server, fields.taskId);
       this.#note(link, fields);
       visible !== fields.taskId && replace('taskId', visible);
     }
     const { task, tasks, _meta: meta } = fields as { task?: Fields; tasks?: unknown; _meta?: Fields };
     if (typeof task?.taskId === 'string') {
-      const visible = this.#see(server, task.taskId);
+      const visible = this.#ids.see(server, task.taskId);
       this.#note(link, task);
       visible !== task.taskId && replace('task', { ...task, taskId: visible });
     }
@@ -103,7 +101,7 @@ export class TaskOwners {
     }
     const related = meta?.[relatedTask] as Fields | undefined;
     if (typeof related?.taskId === 'string') {
-      const visible = this.#see(server, related.taskId);
+      const visible = this.#ids.see(server, related.taskId);
       visible !== related.taskId && replace('_meta', { ...meta, [relatedTask]: { ...related, taskId: visible } });
     }
     return (changed as T | undefined) ?? fields;
@@ -116,28 +114,5 @@ export class TaskOwners {
     const running = this.#running.get(link) ?? new RunningTasks(this.#clock);
     this.#running.set(link, running);
     running.see(task);
-  }
-
-  #see(server: string, taskId: string): string {
-    const known = this.#origins.get(taskId);
-    if (known === undefined) {
-      this.#origins.set(taskId, { server, taskId });
-      return taskId;
-    }
-    if (known.server === server && known.taskId === taskId) {
-      return taskId;
-    }
-    const key = JSON.stringify([server, taskId]);
-    let alias = this.#aliases.get(key);
-    if (alias === undefined) {
-      alias = `${server}__${taskId}`;
-      // A server may well have made up just this id.
-      while (this.#origins.get(alias) !== undefined) {
-        alias = `${server}__${alias}`;
-      }
-      this.#aliases.set(key, alias);
-      this.#origins.set(alias, { server, taskId });
-    }
-    return alias;
   }
 }

@@ -1199,6 +1199,41 @@ describe('what servers ask', () => {
     expect(other.notifications('notifications/elicitation/complete')).toEqual([]);
   });
 
+  test('pages of two servers under one elicitationId are told apart, in questions, errors and when they are done', async () => {
+    const page = { mode: 'url', url: 'https://example.com', elicitationId: '1', message: 'm' };
+    const refuses: Script = {
+      tools: [tool('x'), tool('y')],
+      on: {
+        'tools/call': ({ params }) => {
+          if (params?.name === 'x') return { content: [] };
+          throw new RpcError(-32042, 'see it', { elicitations: [page, 7], more: 1 });
+        },
+      },
+    };
+    await using t = setUp({ a: refuses, b: refuses });
+    await using caller = await t.caller({ elicitation: { url: {} } });
+    caller.onRequest = () => ({ action: 'accept' });
+    for (const server of ['a', 'b']) {
+      await caller.result('tools/call', { name: `${server}__x` });
+      const instance = t.server(server).only;
+      await instance.ask('q', 'elicitation/create', page);
+      instance.notify('notifications/elicitation/complete', { elicitationId: '1', own: server });
+    }
+    const asked = caller.requests('elicitation/create').map(({ params }) => (params as Json).elicitationId);
+    expect(asked[0]).toBe('1');
+    expect(asked[1]).not.toBe('1');
+    const done = () => caller.notifications('notifications/elicitation/complete');
+    await caller.until(() => done()[1]);
+    expect(done()).toEqual(asked.map((elicitationId, index) => ({ elicitationId, own: 'ab'[index] })));
+    for (const [index, server] of ['a', 'b'].entries()) {
+      expect(await caller.error('tools/call', { name: `${server}__y` })).toEqual({
+        code: -32042,
+        message: 'see it',
+        data: { elicitations: [{ ...page, elicitationId: asked[index] }, 7], more: 1 },
+      });
+    }
+  });
+
   test('unknown notifications of a server come to its caller', async () => {
     await using t = setUp({ a: script });
     await using caller = await t.caller();
