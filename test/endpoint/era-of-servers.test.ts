@@ -648,6 +648,17 @@ describe('a session with a stateless server', () => {
     expect(new Set(ids).size).toBe(3);
   });
 
+  test('a need for input without a question and a state fails the call, which is not made again', async () => {
+    for (const more of [{}, { inputRequests: {} }, { requestState: null }]) {
+      const script = modern({ 'tools/call': () => ({ resultType: 'input_required', ...more }) });
+      await using setup = setUp({ one: script });
+      await using caller = await setup.caller();
+      const error = await caller.error('tools/call', { name: 'one__go' });
+      expect(error).toMatchObject({ code: -32603, message: expect.stringContaining('needs input') });
+      expect(setup.server('one').only.requests('tools/call')).toHaveLength(1);
+    }
+  });
+
   test('a question that the caller has not declared to answer fails the call, and says so', async () => {
     const script = modern({
       'tools/call': () => ({ resultType: 'input_required', inputRequests: { a: { method: 'roots/list' } } }),

@@ -90,6 +90,11 @@ export class InputRounds {
       this.#fail(round, -32603, `the server needs input of a kind that cannot be asked for: ${method}`);
       return;
     }
+    if (inputs.length === 0 && typeof result.requestState !== 'string') {
+      // The same request again would be the call once more.
+      this.#fail(round, -32603, 'the server needs input, and says neither which nor a state to come back with');
+      return;
+    }
     if (inputs.length === 0) {
       round.timer = this.#options.clock.setTimeout(() => this.#retry(round), pauseMs);
       return;
