@@ -29,8 +29,8 @@ export async function sendAgain(
   const asked = new Set<unknown>();
   while (found === undefined && !open.over && !asked.has(cursor) && asked.size < mostPages) {
     asked.add(cursor);
-    // Some write null, or an empty text, for none.
-    cursor = (await learn(cursor)) || undefined;
+    // Some write null for none. An empty text may be a cursor in this revision.
+    cursor = (await learn(cursor)) ?? undefined;
     found = next();
   }
   return found;

@@ -33,9 +33,8 @@ test('a list of tools ends with its last page, and with a cursor that comes agai
   const never = Number.POSITIVE_INFINITY;
   expect(await play(() => undefined, never)).toEqual({ result: undefined, asked: [undefined] });
   expect(await play(() => 'a', never)).toEqual({ result: undefined, asked: [undefined, 'a'] });
-  for (const none of [null, '']) {
-    expect(await play(() => none, never)).toEqual({ result: undefined, asked: [undefined] });
-  }
+  expect(await play(() => null, never)).toEqual({ result: undefined, asked: [undefined] });
+  expect(await play(() => '', never)).toEqual({ result: undefined, asked: [undefined, ''] });
 });
 
 test('no page is asked for when nobody waits any more, nor after a thousand', async () => {
