@@ -1,9 +1,9 @@
-import { isDeepStrictEqual } from 'node:util';
 import { GatewayError } from '../errors.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
 import { isTooNested } from '../transport/nesting.js';
 import { runsToolTasks, withoutOptionalTask } from '../transport/tasks.js';
+import { writeCanonical } from '../util/canonical.js';
 import { type Fields, isFields } from '../util/fields.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness, saysFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
@@ -55,7 +55,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     const answered: unknown = result[kind];
     first ??= answered;
     // To some servers an empty text that they have written asks for the first page.
-    const part = cursor === '' && isDeepStrictEqual(answered, first) ? [] : answered;
+    const part = cursor === '' && canonical(answered) === canonical(first) ? [] : answered;
     // Another server may have answered than the one that was to.
     const { ttlMs, isPublic } = readFreshness(kind, result, link.handshake?.capabilities ?? capabilities);
     pages.push({ ttlMs: date() + ttlMs, isPublic });
@@ -112,6 +112,14 @@ function isItem(item: unknown): item is ListItem {
 function nextCursorOf(result: Fields): unknown {
   const { nextCursor } = result;
   return nextCursor === null || (nextCursor === '' && !saysFreshness(result)) ? undefined : nextCursor;
+}
+
+function canonical(part: unknown): string {
+  let text = '';
+  writeCanonical(part, (piece) => {
+    text += piece;
+  });
+  return text;
 }
 
 /** Tells of each page whether the list is too large with it. The first one is a message like any other, and not counted. */
