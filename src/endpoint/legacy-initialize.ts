@@ -87,14 +87,31 @@ function mergeObjects(
   return merged;
 }
 
-/** Whether who declares this gives what it is asked to sample the tools that the request brings. */
-export function hasSamplingTools(capabilities: Fields | undefined): boolean {
+/** Why who declares this does not answer this question, though it answers others of this method. */
+export function problemOfQuestion(
+  declared: Fields | undefined,
+  { method, params = {} }: { readonly method: string; readonly params?: Fields | undefined },
+): string | undefined {
+  const { mode, tools, toolChoice } = params;
+  switch (method) {
+    case 'elicitation/create':
+      return hasMode(declared, mode) ? undefined : 'the client has not declared elicitation of this mode';
+    case 'sampling/createMessage':
+      return (tools ?? toolChoice ?? undefined) === undefined || hasSamplingTools(declared)
+        ? undefined
+        : 'the client has not declared sampling with tools';
+    default:
+      return undefined;
+  }
+}
+
+function hasSamplingTools(capabilities: Fields | undefined): boolean {
   const declared = capabilities?.sampling;
   return isFields(declared) && declared.tools !== undefined;
 }
 
 /** Whether who declares this answers elicitation of this mode; without a mode it is a form, and so is what a plain `{}` declares. */
-export function hasMode(capabilities: Fields | undefined, mode: unknown): boolean {
+function hasMode(capabilities: Fields | undefined, mode: unknown): boolean {
   const declared = capabilities?.elicitation as Fields | undefined;
   const modes = declared?.form === undefined && declared?.url === undefined ? { form: {} } : declared;
   return mode === 'url' ? modes.url !== undefined : modes.form !== undefined;

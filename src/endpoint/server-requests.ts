@@ -13,7 +13,7 @@ import type {
 import { findNamed } from '../transport/json-rpc.js';
 import { withoutNulls } from '../util/without-nulls.js';
 import { BoundedMap } from './bounded-map.js';
-import { type CallerHandshake, hasMode, hasSamplingTools } from './legacy-initialize.js';
+import { type CallerHandshake, problemOfQuestion } from './legacy-initialize.js';
 import type { SendToCaller } from './peer.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
@@ -76,14 +76,9 @@ export class ServerRequests {
       refuse(-32602, 'the client runs no such task for this server');
       return;
     }
-    if (request.method === 'elicitation/create' && !hasMode(caller?.capabilities, request.params?.mode)) {
-      refuse(-32602, `the client has not declared elicitation of this mode`);
-      return;
-    }
-    const { tools, toolChoice } = (request.params ?? {}) as { tools?: unknown; toolChoice?: unknown };
-    const bringsTools = request.method === 'sampling/createMessage' && (tools ?? toolChoice ?? undefined) !== undefined;
-    if (bringsTools && !hasSamplingTools(caller?.capabilities)) {
-      refuse(-32602, 'the client has not declared sampling with tools');
+    const problem = problemOfQuestion(caller?.capabilities, request);
+    if (problem !== undefined) {
+      refuse(-32602, problem);
       return;
     }
     if (this.#open.size >= mostServerRequests) {

@@ -128,24 +128,23 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     expect(caller.received.filter((message) => 'method' in message && 'id' in message)).toEqual([]);
   });
 
-  test('a page that the server wants to be seen in a task is shown to who can show pages alone', async () => {
+  test.each([
+    ['a page', 'elicitation/create', { mode: 'url', url: 'https://x', message: 'Look', elicitationId: 'e' }],
+    ['sampling with tools', 'sampling/createMessage', { messages: [], maxTokens: 1, tools: [] }],
+  ])('%s that the server asks for in a task is shown to who has declared just that', async (_, method, params) => {
     const script = legacyServer({ status: 'input_required' }, { 'tasks/result': () => hold });
+    const able = { ...withTasks, elicitation: { form: {}, url: {} }, sampling: { tools: {} } };
     await using setup = setUp({ one: script });
-    await using caller = await modern(setup, { ...withTasks, elicitation: { form: {}, url: {} } });
+    await using caller = await modern(setup, able);
     await start(caller);
     await caller.result('tasks/get', { taskId: 't1' });
     const { instance } = await setup.server('one').request('tasks/result');
-    const page = { mode: 'url', url: 'https://x', message: 'Look', elicitationId: 'e' };
-    instance.say({
-      id: 'q',
-      method: 'elicitation/create',
-      params: { ...page, _meta: { [relatedTask]: { taskId: 't1' } } },
-    });
+    instance.say({ id: 'q', method, params: { ...params, _meta: { [relatedTask]: { taskId: 't1' } } } });
     await settle();
     const shown = async () => Object.keys((await caller.result('tasks/get', { taskId: 't1' })).inputRequests as Json);
     expect(await shown()).toHaveLength(1);
-    // As another client of this caller, that takes forms alone.
-    caller.capabilities = { ...withTasks, elicitation: {} };
+    // As another client of this caller, that takes forms alone, and samples without tools.
+    caller.capabilities = { ...withTasks, elicitation: {}, sampling: {} };
     expect(await shown()).toEqual([]);
   });
 

@@ -10,7 +10,7 @@ import { metaOfTask, relatedTask, toModernTask, withRelatedTask } from '../../tr
 import { type Fields, isFields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
-import { hasMode } from '../legacy-initialize.js';
+import { problemOfQuestion } from '../legacy-initialize.js';
 import type { PeerExtra } from '../peer.js';
 import type { CallerSession, CallerSessions } from './caller-sessions.js';
 import { toInputRequest } from './input-requests.js';
@@ -174,8 +174,8 @@ export class SessionTasks {
           // Such servers ask only whoever waits for the result.
           void (task.payload?.answer ?? this.#result(task, extra));
         }
-        const isAnswered = ({ method, params }: JSONRPCRequest) =>
-          isDeclared(declared, method) && (method !== 'elicitation/create' || hasMode(declared, params?.mode));
+        const isAnswered = (question: JSONRPCRequest) =>
+          isDeclared(declared, question.method) && problemOfQuestion(declared, question) === undefined;
         const inputRequests = Object.fromEntries(
           [...task.questions]
             .filter(([, question]) => isAnswered(question))
