@@ -15,7 +15,8 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
-import { hasEnvelope } from '../transport/modern.js';
+import { findNamed } from '../transport/json-rpc.js';
+import { hasEnvelope, metaKeys } from '../transport/modern.js';
 import type { Fields } from '../util/fields.js';
 import { setImmediate } from '../util/immediate.js';
 import { textOf } from '../util/text-of.js';
@@ -277,6 +278,12 @@ export class PolicyTransport implements Transport {
   }
 
   #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    const ended = this.#endedStream(message);
+    if (ended !== undefined) {
+      // As if the server had ended it by an answer.
+      const result = { resultType: 'complete', _meta: { [metaKeys.subscriptionId]: ended } };
+      return this.#receive({ jsonrpc: '2.0', id: ended, result }, extra);
+    }
     const waiting = isResponse(message) && message.id !== undefined ? this.#waiting.get(message.id) : undefined;
     if (waiting === undefined) {
       this.onmessage?.(message, extra);
@@ -284,6 +291,15 @@ export class PolicyTransport implements Transport {
       this.#waiting.delete((message as Response).id as RequestId);
       waiting(message as Response, extra);
     }
+  }
+
+  /** The stream that a server cancels, and that an interceptor stands around: that waits for an answer. */
+  #endedStream(message: JSONRPCMessage): RequestId | undefined {
+    if (!('method' in message) || message.method !== 'notifications/cancelled') {
+      return undefined;
+    }
+    const request = findNamed(this.#calls, message.params?.requestId)?.request;
+    return request?.method === 'subscriptions/listen' && this.#waiting.has(request.id) ? request.id : undefined;
   }
 
   #filter(response: Response): Response {

@@ -119,6 +119,11 @@ export class ConnectionRequests {
     }
   }
 
+  /** The server has ended a stream that somebody listens to, without an answer. */
+  endStream(id: unknown): void {
+    this.#ledger.endStream(id);
+  }
+
   /** Nobody waits for any answer any more. */
   forgetAll(): void {
     this.#ledger.takeAll();

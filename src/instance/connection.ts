@@ -227,6 +227,9 @@ export class ServerConnection implements Transport, InstanceUser, RequestingConn
     }
     if (message.method === 'notifications/progress') {
       this.#requests.extend(message.params?.progressToken);
+    } else if (message.method === 'notifications/cancelled') {
+      // Servers that take back requests of their own have no streams.
+      this.#requests.endStream(message.params?.requestId);
     }
     deliver(this, message, extra);
   }

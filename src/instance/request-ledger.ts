@@ -106,6 +106,12 @@ export class RequestLedger {
     return this.take(id) ?? (typeof id === 'string' ? this.take(numberOf(id)) : undefined);
   }
 
+  /** The server has ended a stream without an answer. */
+  endStream(id: unknown): void {
+    const stream = findNamed(this.#streams, id);
+    stream && this.#streams?.delete(stream.id);
+  }
+
   /** Takes all requests out, oldest first. */
   takeAll(): OpenRequest[] {
     const all = [...this.#open.values(), ...(this.#streams?.values() ?? [])];

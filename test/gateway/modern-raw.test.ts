@@ -204,3 +204,47 @@ describe('stateless callers of one server that is shared, who listen', () => {
     expect(two.answers('mine')).toEqual([]);
   });
 });
+
+describe('a stream of a raw connection that its server ends by a cancellation', () => {
+  const listen = {
+    id: 'mine',
+    method: 'subscriptions/listen',
+    params: { notifications: { toolsListChanged: true }, _meta: envelope() },
+  };
+  const open = async (options?: Parameters<typeof setUp>[1]) => {
+    const t = setUp({ one: statelessServer() }, { entry: { protocol: 'modern' }, ...options });
+    const caller = await ModernTestCaller.open(t.gateway.connect('one'));
+    await caller.send(listen);
+    await caller.notification('notifications/subscriptions/acknowledged');
+    return { t, caller, cancel: () => t.server('one').only.notify('notifications/cancelled', { requestId: 'mine' }) };
+  };
+
+  test('is not kept: another one may have its id', async () => {
+    const { t, caller, cancel } = await open();
+    await using _ = t;
+    cancel();
+    expect(await caller.notification('notifications/cancelled')).toMatchObject({ requestId: 'mine' });
+    await caller.send(listen);
+    expect(t.server('one').only.requests('subscriptions/listen')).toHaveLength(2);
+  });
+
+  test('ends with an answer where an interceptor waits for one', async () => {
+    const seen: unknown[] = [];
+    const { t, caller, cancel } = await open({
+      intercept: async (_, next) => {
+        const result = await next();
+        seen.push(result);
+        return result;
+      },
+    });
+    await using _ = t;
+    cancel();
+    const _meta = { 'io.modelcontextprotocol/subscriptionId': 'mine' };
+    await caller.until(() => caller.answers('mine')[0]);
+    expect(caller.answers('mine')).toMatchObject([{ result: { resultType: 'complete', _meta } }]);
+    expect(seen).toMatchObject([{ resultType: 'complete', _meta }]);
+    expect(caller.notifications('notifications/cancelled')).toEqual([]);
+    await caller.send(listen);
+    expect(t.server('one').only.requests('subscriptions/listen')).toHaveLength(2);
+  });
+});
