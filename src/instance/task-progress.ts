@@ -1,4 +1,6 @@
 import type { JSONRPCMessage, JSONRPCRequest, RequestId } from '../sdk.js';
+import { relatedTask } from '../transport/tasks.js';
+import { type Fields, isFields } from '../util/fields.js';
 import { hasEnded } from './task-status.js';
 
 /** Who hears of the progress of what it has asked for. */
@@ -29,8 +31,11 @@ export class TaskProgress {
         this.#tasks.delete(this.#tasks.keys().next().value as string);
       }
       this.#tasks.set(task.taskId, { token: message.id, listener });
-    } else if (this.#tasks !== undefined && hasEnded(fields?.status)) {
-      this.#tasks.delete(fields?.taskId as string);
+    } else if (this.#tasks !== undefined && fields !== undefined) {
+      const { status, taskId, _meta: meta } = fields as Fields;
+      // The result of one says of which it is, and no status.
+      const related = 'result' in message && status === undefined && isFields(meta) && meta[relatedTask];
+      this.#tasks.delete((hasEnded(status) ? taskId : isFields(related) && related.taskId) as string);
     }
   }
 

@@ -5,6 +5,7 @@ import { SessionPool } from '../../src/instance/session-pool.js';
 import { SharedTasks } from '../../src/instance/shared-tasks.js';
 import { TaskProgress } from '../../src/instance/task-progress.js';
 import type { JSONRPCMessage } from '../../src/sdk.js';
+import { relatedTask } from '../../src/transport/tasks.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 import { type Message, type Play, PlayedConnection } from './played-connection.js';
 
@@ -532,5 +533,20 @@ describe('tasks are forgotten at some point', () => {
       tasks.see({ jsonrpc: '2.0', id, result: { task: { taskId: `t${id}`, status: 'working' } } }, listener);
     }
     expect([0, 1, 1_000].map((token) => tasks.of(token))).toEqual([undefined, listener, listener]);
+  });
+
+  test('who hears of their progress: with the result, or with what is said of their end', () => {
+    const tasks = new TaskProgress();
+    const listener = { onProgress() {} };
+    const say = (id: number, result: Record<string, unknown>) => tasks.see({ jsonrpc: '2.0', id, result }, listener);
+    for (const id of [1, 2, 3]) {
+      say(id, { task: { taskId: `t${id}`, status: 'working' } });
+    }
+    const of = (taskId: string) => ({ _meta: { [relatedTask]: { taskId } } });
+    say(4, { taskId: 't1', status: 'working', ...of('t1') });
+    say(5, { content: [], ...of('t2') });
+    say(6, { taskId: 't3', status: 'completed' });
+    tasks.see({ jsonrpc: '2.0', method: 'notifications/message', params: of('t1') });
+    expect([1, 2, 3].map((token) => tasks.of(token))).toEqual([listener, undefined, undefined]);
   });
 });
