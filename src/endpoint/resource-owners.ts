@@ -4,6 +4,8 @@ import type { ListItem } from './list-kinds.js';
 
 const scheme = 'mcp-gateway://';
 const maxSeen = 10_000;
+// A URI that is longer is no address, but the content itself, as one that begins with `data:` is.
+const longestSeen = 8 * 1024;
 
 /** Where a URI of the merged peer leads. */
 export interface ResourceOrigin {
@@ -211,7 +213,7 @@ export class ResourceOwners {
   }
 
   #seeUri(server: string, uri: unknown): void {
-    if (typeof uri === 'string') {
+    if (typeof uri === 'string' && uri.length <= longestSeen) {
       this.#seen.set(uri, server);
     }
   }

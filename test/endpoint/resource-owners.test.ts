@@ -301,3 +301,14 @@ test('ten thousand that were seen are remembered, and the one that was seen long
   expect(owners.find('x://0')).toBeUndefined();
   expect(owners.find('x://1')).toEqual({ server: 'one', uri: 'x://1' });
 });
+
+test('a URI that was seen in a result and is the content itself is not remembered', () => {
+  const owners = create();
+  const [short, long] = [100, 10_000].map((length) => `data:image/png;base64,${'a'.repeat(length)}`) as [
+    string,
+    string,
+  ];
+  owners.see('two', { content: [short, long].map((uri) => ({ type: 'resource_link', name: 'it', uri })) });
+  expect(owners.find(short)).toEqual({ server: 'two', uri: short });
+  expect(owners.find(long)).toBeUndefined();
+});

@@ -6,6 +6,7 @@ import {
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { ElicitRequestSchema, ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, test } from 'vitest';
+import { SessionTasks } from '../../src/endpoint/modern/session-tasks.js';
 import { createGateway, GatewayError, type Interceptor } from '../../src/index.js';
 import { settle } from '../support/fake-clock.js';
 import { ModernTestCaller } from './modern-caller.js';
@@ -85,6 +86,49 @@ describe.each(ways)('$way: tasks of a server with sessions, for a stateless call
     expect(JSON.stringify(done)).not.toContain(relatedTask);
     expect(await caller.result('tasks/get', { taskId: 't1' })).toEqual(done);
     expect(setup.server('one').only.requests('tasks/result')).toHaveLength(1);
+  });
+
+  test('a result that the caller has got is asked for once more when too much has come since', async () => {
+    const state = { status: 'completed' };
+    let begun = 0;
+    const task = (taskId: unknown) => ({ taskId, status: 'completed', ...times, ttl: 60_000 });
+    const script = legacyServer(state, {
+      'tools/call': () => ({ task: task(`t${++begun}`) }),
+      'tasks/get': ({ params }) => task(params?.taskId),
+      'tasks/result': ({ params }) => ({ content: [], structuredContent: { of: params?.taskId, text: large } }),
+    });
+    const large = 'x'.repeat(9 * 1024 * 1024);
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, withTasks);
+    const get = async (taskId: string) =>
+      ((await caller.result('tasks/get', { taskId })).result as { structuredContent: Json }).structuredContent.of;
+    await start(caller);
+    await start(caller);
+    for (const taskId of ['t1', 't1', 't2', 't2', 't1']) {
+      expect(await get(taskId)).toBe(taskId);
+    }
+    const asked = setup.server('one').only.requests('tasks/result');
+    expect(asked.map(({ params }) => params?.taskId)).toEqual(['t1', 't2', 't1']);
+  });
+
+  test('what a task has asked and not taken back is answered when it has ended', async () => {
+    const state = { status: 'input_required' };
+    const asked = Promise.withResolvers<Json>();
+    const script = legacyServer(state, {
+      'tasks/result': async (_, instance) => {
+        instance
+          .ask('q', 'elicitation/create', { message: 'Who?', _meta: { [relatedTask]: { taskId: 't1' } } })
+          .then(asked.resolve);
+        return { content: [] };
+      },
+    });
+    await using setup = setUp({ one: script });
+    await using caller = await modern(setup, { ...withTasks, elicitation: {} });
+    await start(caller);
+    await caller.result('tasks/get', { taskId: 't1' });
+    state.status = 'completed';
+    expect(await caller.result('tasks/get', { taskId: 't1' })).toMatchObject({ status: 'completed' });
+    expect(await asked.promise).toMatchObject({ error: { message: 'the task has ended' } });
   });
 
   test('what the server asks in a task is found in the task, and answered by an update', async () => {
@@ -1050,4 +1094,12 @@ test('a call that a stateless server makes a task of waits no longer for its cal
   expect(setup.server('one').only.requests('tasks/cancel')).toHaveLength(1);
   await setup.clock.advance(10_000);
   expect(setup.gateway.status('one').inFlight).toBe(0);
+});
+
+test('of the tools that run as tasks alone, the last 10,000 are known', () => {
+  const known = new SessionTasks(undefined as never);
+  const tool = (name: string, taskSupport: string) => ({ name, execution: { taskSupport } });
+  known.learn(Array.from({ length: 10_001 }, (_, index) => tool(`t${index}`, 'required')));
+  known.learn([tool('t2', 'optional')]);
+  expect(['t0', 't1', 't2', 't10000'].map((name) => known.isRequired(name))).toEqual([false, true, false, true]);
 });

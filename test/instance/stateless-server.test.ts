@@ -609,4 +609,23 @@ describe('a server with tasks', () => {
     await t.ask('tasks/get', { taskId: ids[0] }, 'forgotten');
     expect(t.server.of('tasks/get')).toHaveLength(1);
   });
+
+  test('keeps of the results that their caller has got what is not too much', async () => {
+    const text = 'x'.repeat(9 * 1024 * 1024);
+    const t = await begin({ capabilities: tasks, play: { 'tools/call': () => ({ result: { content: [], text } }) } });
+    const ids: string[] = [];
+    for (const id of ['a', 'b', 'c']) {
+      const { result } = (await t.ask('tools/call', { name: 'go', task: {} }, id)) ?? {};
+      ids.push((result as { task: { taskId: string } }).task.taskId);
+    }
+    const isKept = async (taskId: string | undefined, name: string) => {
+      await t.ask('tasks/get', { taskId }, name);
+      return t.server.of('tasks/get').every(({ params }) => params?.taskId !== taskId);
+    };
+    // However much it is, what it has not got yet is all there.
+    for (const id of ids.slice(0, 2)) {
+      expect(await t.ask('tasks/result', { taskId: id }, `result of ${id}`)).toMatchObject({ result: { text } });
+    }
+    expect(await Promise.all(ids.map((id) => isKept(id, `still ${id}`)))).toEqual([false, true, true]);
+  });
 });

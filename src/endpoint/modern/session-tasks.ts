@@ -8,6 +8,7 @@ import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { metaKeys } from '../../transport/modern.js';
 import { metaOfTask, relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
+import { KeptSizes, mostKept } from '../../util/kept-sizes.js';
 import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
 import { problemOfQuestion } from '../legacy-initialize.js';
@@ -33,6 +34,8 @@ interface SessionTask {
 }
 
 const maxTasks = 10_000;
+// A server that makes up new tools all the time must not fill our memory.
+const maxRequired = 10_000;
 /** How long a task of which nothing else is said holds on to its session, in milliseconds. */
 const usualLifetimeMs = 60 * 60_000;
 
@@ -47,8 +50,10 @@ export const taskMethods: ReadonlySet<string> = new Set(['tasks/get', 'tasks/upd
 export class SessionTasks {
   readonly #sessions: CallerSessions;
   readonly #tasks = new BoundedMap<string, SessionTask>(maxTasks);
+  /** The payloads that have come, by what the caller calls their tasks. */
+  readonly #payloads = new KeptSizes<string>(mostKept);
   /** Tools that run as tasks alone, by the name that the caller knows. */
-  readonly #required = new Set<string>();
+  readonly #required = new BoundedMap<string, true>(maxRequired);
 
   constructor(sessions: CallerSessions) {
     this.#sessions = sessions;
@@ -59,14 +64,14 @@ export class SessionTasks {
     for (const tool of Array.isArray(tools) ? (tools as unknown[]) : []) {
       if (isFields(tool) && typeof tool.name === 'string') {
         const { taskSupport } = isFields(tool.execution) ? tool.execution : {};
-        taskSupport === 'required' ? this.#required.add(tool.name) : this.#required.delete(tool.name);
+        taskSupport === 'required' ? this.#required.set(tool.name, true) : this.#required.delete(tool.name);
       }
     }
   }
 
   /** Whether a tool has to be called as a task. */
   isRequired(tool: unknown): boolean {
-    return this.#required.has(tool as string);
+    return this.#required.get(tool as string) === true;
   }
 
   /** Where to ask for a task that the caller names; undefined for one that nobody has told it of. */
@@ -76,7 +81,11 @@ export class SessionTasks {
 
   /** A session is closed, and its tasks cannot be asked for any more. */
   end(session: CallerSession): void {
-    this.#tasks.deleteWhere((task) => task.session === session);
+    this.#tasks.deleteWhere((task, shownId) => {
+      const isOfIt = task.session === session;
+      isOfIt && this.#payloads.delete(shownId);
+      return isOfIt;
+    });
   }
 
   /** Whether a task needs its session at this time. */
@@ -94,6 +103,7 @@ export class SessionTasks {
     const questions = new Map<string, JSONRPCRequest>();
     const known = { session, taskId, shownId, isPassed, questions, payload: undefined, isRunning: true, until };
     this.#tasks.set(shownId, known);
+    this.#payloads.delete(shownId);
     return { ...shown, taskId: shownId };
   }
 
@@ -193,15 +203,17 @@ export class SessionTasks {
   /** In this era a task has failed only when there is an error instead of a result. */
   async #ended(task: SessionTask, fields: Fields, extra: PeerExtra | undefined): Promise<Response> {
     const payload = await this.#result(task, extra);
-    if ('result' in payload) {
-      return this.#toResponse({ ...fields, status: 'completed', result: withRelatedTask(payload.result) });
+    if ('error' in payload && fields.status === 'completed' && isOurs(payload.error)) {
+      // A client asks for one that has failed no more, and this one has a result.
+      return { ...payload, error: deliveredBefore(payload.error) };
     }
-    // The server has got what the caller has asked for.
-    const error = deliveredBefore(payload.error);
-    // A client asks for one that has failed no more, and this one has a result.
-    return fields.status === 'completed' && isOurs(error)
-      ? { ...payload, error }
-      : this.#toResponse({ ...fields, status: 'failed', error: withoutGivenUpCode(error) });
+    // Whatever it has asked and not taken back, nobody can answer any more.
+    this.#dropQuestions(task, 'the task has ended');
+    return this.#toResponse(
+      'error' in payload
+        ? { ...fields, status: 'failed', error: withoutGivenUpCode(deliveredBefore(payload.error)) }
+        : { ...fields, status: 'completed', result: withRelatedTask(payload.result) },
+    );
   }
 
   async #result(task: SessionTask, extra: PeerExtra | undefined): Promise<Response> {
@@ -209,14 +221,27 @@ export class SessionTasks {
       // What one request may see of it says nothing of the next.
       const asking = this.#sessions.ask(task.session, 'tasks/result', { taskId: task.taskId }, extra);
       task.payload = { caller: extra?.caller, answer: asking };
+      this.#payloads.delete(task.shownId);
     }
     const { payload } = task;
     const answer = await payload.answer;
     if ('error' in answer && isOurs(answer.error) && task.payload === payload) {
       // It may still be there.
       task.payload = undefined;
+    } else if (task.payload === payload && !this.#payloads.has(task.shownId)) {
+      for (const oldest of this.#payloads.add(task.shownId, answer)) {
+        this.#forgetPayload(oldest);
+      }
     }
     return answer;
+  }
+
+  /** Its server is asked for it once more, should anybody want it. */
+  #forgetPayload(shownId: string): void {
+    const task = this.#tasks.get(shownId);
+    if (task !== undefined) {
+      task.payload = undefined;
+    }
   }
 
   #update(task: SessionTask, responses: unknown): void {
@@ -229,9 +254,9 @@ export class SessionTasks {
     }
   }
 
-  #dropQuestions(task: SessionTask): void {
+  #dropQuestions(task: SessionTask, message = 'the task was cancelled'): void {
     for (const { id } of task.questions.values()) {
-      const error = { code: -32601, message: 'the task was cancelled' };
+      const error = { code: -32601, message };
       task.session.peer.receive({ jsonrpc: '2.0', id: id as RequestId, error });
     }
     task.questions.clear();

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { JSONRPCRequest, RequestId } from '../../sdk.js';
 import { metaOfTask, toLegacyTask, withRelatedTask } from '../../transport/tasks.js';
 import type { Fields } from '../../util/fields.js';
+import { KeptSizes, mostKept } from '../../util/kept-sizes.js';
 import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
 import { hasEnded } from '../task-status.js';
@@ -30,6 +31,8 @@ export class TaskCalls {
   readonly #asking = new Map<RequestId, (response: Response) => void>();
   /** Results of calls that were over at once, although the caller had asked for a task. */
   readonly #results = new Map<unknown, { readonly task: Fields; readonly result: Fields }>();
+  /** Those of them that the caller has got: it may ask for them once more. */
+  readonly #got = new KeptSizes<unknown>(mostKept);
 
   constructor(options: TaskCallsOptions) {
     this.#options = options;
@@ -51,7 +54,7 @@ export class TaskCalls {
     const times = { createdAt: now, lastUpdatedAt: now };
     const task = { taskId: randomUUID(), status: 'completed', ...times, ttl: null };
     if (this.#results.size >= mostResults) {
-      this.#results.delete(this.#results.keys().next().value);
+      this.#forget(this.#results.keys().next().value);
     }
     this.#results.set(task.taskId, { task, result });
     return { task };
@@ -72,6 +75,9 @@ export class TaskCalls {
       case 'tasks/result':
         if (done !== undefined) {
           this.#later(() => this.#reply(id, withRelatedTask(done.result, taskId)));
+          for (const oldest of this.#got.add(taskId, done.result)) {
+            this.#forget(oldest);
+          }
         } else {
           this.#waits.begin(id, textOf(taskId), false);
         }
@@ -113,6 +119,11 @@ export class TaskCalls {
   close(): void {
     this.#waits.close();
     this.#asking.clear();
+  }
+
+  #forget(taskId: unknown): void {
+    this.#results.delete(taskId);
+    this.#got.delete(taskId);
   }
 
   /** The server only says that it has heard, also of one that has ended; the caller expects to see the task, or an error then. */
