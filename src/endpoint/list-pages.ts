@@ -25,6 +25,8 @@ const maxUnfinished = 8;
 export class ListPages {
   readonly #clock: Clock;
   readonly #unfinished = new BoundedMap<string, MergedList>(maxUnfinished);
+  /** The one that was given to its end last: its pages may be asked for again. */
+  #finished: string | undefined;
   #nextList = 1;
 
   constructor(clock: Clock) {
@@ -59,6 +61,10 @@ export class ListPages {
     const more = end < items.length;
     if (more) {
       this.#unfinished.set(name, whole);
+    } else if (start > 0 && name !== this.#finished) {
+      // A caller may list all again with each change, and has no use for what it has read then.
+      this.#finished === undefined || this.#unfinished.delete(this.#finished);
+      this.#finished = name;
     }
     return {
       items: start === 0 && !more ? items : items.slice(start, end),

@@ -60,6 +60,6 @@ test('the later pages of a list show nothing under a name that leads to another 
   const a = { ...runtimeOf('a'), tools: { deny: ['do_harm'] } };
   await t.gateway.reload({ servers: [{ ...runtimeOf('c'), tags: ['t'] }, runtimeOf('b'), a] });
   // Until it lists anew, a name leads where it did.
-  await caller.toolNames();
+  await caller.result('tools/list');
   expect((await caller.result('tools/list', { cursor })).tools).toEqual([]);
 });

@@ -886,6 +886,23 @@ describe('long lists', () => {
     }
     expect(await caller.error('tools/list', { cursor })).toMatchObject({ code: -32602 });
   });
+
+  test('one that was read to its end is kept until another one was', async () => {
+    await using t = setUp({ b: { tools: [], on: { 'tools/list': paged } } });
+    await using caller = await t.caller();
+    const { nextCursor: open } = await caller.result('tools/list');
+    const readAll = async () => {
+      const { nextCursor: second } = await caller.result('tools/list');
+      const { nextCursor: last } = await caller.result('tools/list', { cursor: second });
+      const page = () => caller.request('tools/list', { cursor: last });
+      expect(await page()).toEqual({ ...(await page()), id: expect.any(Number) });
+      return page;
+    };
+    const pages = [await readAll(), await readAll()];
+    const answers = await Promise.all(pages.map((page) => page()));
+    expect(answers).toMatchObject([{ error: { code: -32602 } }, { result: { tools: { length: 500 } } }]);
+    expect(await caller.result('tools/list', { cursor: open })).toMatchObject({ tools: { length: 1_000 } });
+  });
 });
 
 test.each(['resources', 'resourceTemplates'] as const)(
