@@ -1,5 +1,7 @@
 /** How much JSON is kept of results that whoever asks once more could do without, in characters. */
 export const mostKept = 16 * 1024 * 1024;
+// What each of them costs besides its text.
+const overhead = 256;
 
 /** The sizes of what is kept: says what is to be forgotten when all of it together is too large. */
 export class KeptSizes<Key> {
@@ -22,7 +24,7 @@ export class KeptSizes<Key> {
    */
   add(key: Key, value: unknown): Key[] {
     this.delete(key);
-    const size = lengthOf(value);
+    const size = overhead + lengthOf(value);
     this.#sizes.set(key, size);
     this.#sum += size;
     const oldest: Key[] = [];
