@@ -127,6 +127,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   /** @internal */
   enter(transport: SharedTransport): void {
     this.#connections.add(transport);
+    this.#subscriptions.enter(transport);
     if (this.#options.sharing === 'one-caller') {
       // It may come from a session that a reload has replaced, and say it no second time.
       this.#initializeParams ??= transport.initializeParams;
@@ -138,7 +139,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     const before = this.#level;
     const keptRunning = this.#link.activity() !== 'none';
     this.#connections.delete(transport);
-    this.#connections.all.some(({ user }) => user === transport.user) || this.#tasks.forget(transport.user);
+    if (!this.#tasks.isEmpty && !this.#connections.all.some(({ user }) => user === transport.user)) {
+      this.#tasks.forget(transport.user);
+    }
     this.#subscriptions.leave(transport);
     this.#serverRequests.leave(transport);
     const isLast = this.#options.sharing === 'one-caller' || this.#retired !== undefined;
@@ -345,6 +348,9 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
 
   /** The lowest that a connection wants to read the log from. */
   get #level(): Params | undefined {
+    if (this.#options.sharing === 'callers') {
+      return undefined;
+    }
     const wanted = new Set(this.#connections.all.map(({ level }) => level));
     const level = logLevels.find((each) => wanted.has(each));
     return level === undefined ? undefined : { level };

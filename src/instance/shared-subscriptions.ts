@@ -11,6 +11,10 @@ import type { SharedTransport } from './shared-transport.js';
 export class SharedSubscriptions {
   readonly #link: Link;
   readonly #connections: SharedConnections;
+  /** How many connections are subscribed to a URI, and how many requests of theirs ask for it: who leaves looks at no other. */
+  readonly #wanted = new Map<string, number>();
+  /** How many of that are subscriptions. */
+  #granted = 0;
 
   constructor(link: Link, connections: SharedConnections) {
     this.#link = link;
@@ -18,7 +22,7 @@ export class SharedSubscriptions {
   }
 
   get any(): boolean {
-    return this.#connections.all.some(({ subscriptions }) => subscriptions.size > 0);
+    return this.#granted > 0;
   }
 
   /** Who is subscribed to a resource, or to one that it is a part of. */
@@ -26,21 +30,34 @@ export class SharedSubscriptions {
     return this.#connections.all.filter(({ subscriptions }) => [...subscriptions].some((own) => isPartOf(uri, own)));
   }
 
+  /** A connection comes, perhaps with what it had in another session. What that has not answered it asks for again. */
+  enter(from: SharedTransport): void {
+    from.subscribing.clear();
+    for (const uri of from.subscriptions) {
+      this.#count(uri, 1);
+    }
+    this.#granted += from.subscriptions.size;
+  }
+
   /** A connection asks the server for a subscription. */
   asked(from: SharedTransport, request: JSONRPCRequest): void {
     from.subscribing.add(request);
+    this.#count(uriOf(request), 1);
   }
 
   /** A request of a connection has its answer, and may have been one for a subscription. */
   answered(from: SharedTransport, request: JSONRPCRequest, isGranted: boolean): void {
-    if (from.subscribing.delete(request) && isGranted) {
-      from.subscriptions.add(uriOf(request));
+    const uri = uriOf(request);
+    if (this.#asksNoMore(from, request) && isGranted && !from.subscriptions.has(uri)) {
+      from.subscriptions.add(uri);
+      this.#count(uri, 1);
+      this.#granted += 1;
     }
   }
 
   /** A connection waits no more for the answer to a request. */
   cancelled(from: SharedTransport, request: JSONRPCRequest): void {
-    if (from.subscribing.delete(request)) {
+    if (this.#asksNoMore(from, request)) {
       // The server may have done it before it hears of that.
       this.#tellOfEnd(uriOf(request));
     }
@@ -52,16 +69,24 @@ export class SharedSubscriptions {
    * @returns whether others keep it: the server knows of one, and the last to leave ends it
    */
   end(from: SharedTransport, uri: string): boolean {
-    from.subscriptions.delete(uri);
-    for (const asked of from.subscribing) {
-      uriOf(asked) === uri && from.subscribing.delete(asked);
+    if (from.subscriptions.delete(uri)) {
+      this.#count(uri, -1);
+      this.#granted -= 1;
     }
-    return this.#isWanted(uri);
+    for (const asked of from.subscribing) {
+      uriOf(asked) === uri && this.#asksNoMore(from, asked);
+    }
+    return this.#wanted.has(uri);
   }
 
   /** A connection has gone. */
   leave(from: SharedTransport): void {
-    for (const uri of new Set([...from.subscriptions, ...[...from.subscribing].map(uriOf)])) {
+    const uris = [...from.subscriptions, ...[...from.subscribing].map(uriOf)];
+    for (const uri of uris) {
+      this.#count(uri, -1);
+    }
+    this.#granted -= from.subscriptions.size;
+    for (const uri of new Set(uris)) {
       this.#tellOfEnd(uri);
     }
     from.subscriptions.clear();
@@ -84,7 +109,7 @@ export class SharedSubscriptions {
 
   #tellOfEnd(uri: string): void {
     // For one that ends, the next one would be started.
-    if (!this.#isWanted(uri) && this.#isServed) {
+    if (!this.#wanted.has(uri) && this.#isServed) {
       this.#link.ask('resources/unsubscribe', { uri }).catch(() => {});
     }
   }
@@ -93,11 +118,16 @@ export class SharedSubscriptions {
     return this.#link.handshake !== undefined && !this.#link.isEnding;
   }
 
-  #isWanted(uri: string): boolean {
-    return this.#connections.all.some(
-      ({ subscriptions, subscribing }) =>
-        subscriptions.has(uri) || [...subscribing].some((asked) => uriOf(asked) === uri),
-    );
+  /** @returns whether it did */
+  #asksNoMore(from: SharedTransport, request: JSONRPCRequest): boolean {
+    const has = from.subscribing.delete(request);
+    has && this.#count(uriOf(request), -1);
+    return has;
+  }
+
+  #count(uri: string, change: number): void {
+    const count = (this.#wanted.get(uri) ?? 0) + change;
+    count > 0 ? this.#wanted.set(uri, count) : this.#wanted.delete(uri);
   }
 }
 

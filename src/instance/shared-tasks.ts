@@ -19,6 +19,10 @@ export class SharedTasks<Owner> {
     return this.#running.any;
   }
 
+  get isEmpty(): boolean {
+    return this.#owners.size === 0;
+  }
+
   ownerOf(taskId: unknown): Owner | undefined {
     return this.#owners.get(taskId as string);
   }
