@@ -467,6 +467,19 @@ describe('what a caller listens to', () => {
     expect(t.clock.waiting).toBe(0);
   });
 
+  test('after such a stream the caller hears of nothing that it does not watch, whatever the server names', async () => {
+    let more: string[] = [];
+    const t = await listening(() => ({ resourceSubscriptions: [...more, uri] }))();
+    await t.ask('resources/subscribe', { uri });
+    const id = t.server.of('subscriptions/listen')[0]?.id as string;
+    const before = t.heard.length;
+    more = ['file:///b', 'file:///c'];
+    t.server.say({ id, error: { code: 1, message: 'cut', data: { code: 'CONNECTION_FAILED' } } });
+    await t.clock.advance(500);
+    expect(t.heard.slice(before).map(({ params }) => params)).toEqual([{ uri }]);
+    await t.transport.close();
+  });
+
   test('a stream that the server refuses once it was open is asked for again, and what may have changed is told', async () => {
     const t = await listening((filter) => filter)();
     await t.ask('resources/subscribe', { uri });

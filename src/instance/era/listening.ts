@@ -193,7 +193,7 @@ export class Listening {
     stream.isAcknowledged = true;
     stream.tries = 0;
     if (stream.wasOpen) {
-      this.#tellWhatMayHaveChanged(honored);
+      this.#tellWhatMayHaveChanged(stream.filter, honored);
     } else if (Object.keys(honored).length === 0) {
       // Nothing will ever come, and the server may keep it open all the same.
       this.#streams.delete(stream.id);
@@ -203,14 +203,16 @@ export class Listening {
     stream.settle(honored);
   }
 
-  #tellWhatMayHaveChanged(honored: Fields): void {
+  /** @param filter - what was asked for: a server may name a million things more */
+  #tellWhatMayHaveChanged({ resourceSubscriptions: asked }: Fields, honored: Fields): void {
     for (const [key, { method }] of Object.entries(changingLists)) {
       if (honored[key] === true) {
         this.#options.deliver({ jsonrpc: '2.0', method });
       }
     }
-    for (const uri of Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : []) {
-      this.#options.deliver(toUpdate(uri));
+    const uris = Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : [];
+    for (const uri of Array.isArray(asked) ? (asked as string[]) : []) {
+      uris.includes(uri) && this.#options.deliver(toUpdate(uri));
     }
   }
 
