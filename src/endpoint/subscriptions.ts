@@ -240,7 +240,8 @@ export class Subscriptions {
       for (const form of isPartOf(uri, own) ? forms : []) {
         // A part of what the caller knows under an alias would lead to another server in its own form.
         const shown = own === uri ? form : (exact ?? (form === own ? formOf(uri) : aliasUri(server, uri)));
-        told.set(shown, [...(told.get(shown) ?? []), form]);
+        const known = told.get(shown);
+        known === undefined ? told.set(shown, [form]) : known.push(form);
       }
     }
     return told.size > 0 ? told : new Map([[formOf(uri), []]]);

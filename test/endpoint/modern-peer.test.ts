@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import type { Interceptor, MergedOptions } from '../../src/index.js';
+import { ModernPeer } from '../../src/endpoint/modern/modern-peer.js';
+import { RequestStates } from '../../src/endpoint/modern/request-states.js';
+import type { PeerFactory, SessionPeer } from '../../src/endpoint/peer.js';
+import { GatewayError, type Interceptor, type MergedOptions } from '../../src/index.js';
+import { systemClock } from '../../src/options.js';
+import type { JSONRPCRequest, RequestId } from '../../src/sdk.js';
 import { settle } from '../support/fake-clock.js';
 import { envelope, ModernTestCaller } from './modern-caller.js';
 import { hold, type Json, RpcError, type Script } from './scripted-server.js';
@@ -45,6 +50,34 @@ const accept = (value: string): Json => ({ action: 'accept', content: { value } 
 
 const open = (setup: ReturnType<typeof setUp>, capabilities: Json = {}, options: MergedOptions = {}) =>
   ModernTestCaller.open(setup.gateway.connect(options), capabilities);
+
+test('the end of many open calls looks at none of the others', () => {
+  const servers: string[] = [];
+  const ids: RequestId[] = [];
+  const replies: unknown[] = [];
+  const createSession: PeerFactory<SessionPeer> = (send) => ({
+    receive(message) {
+      const { id, method } = message as JSONRPCRequest;
+      method === 'initialize' ? send({ jsonrpc: '2.0', id, result: { capabilities: {} } }) : ids.push(id);
+      return true;
+    },
+    serverOf: (id) => `${servers.push(String(id))}`,
+    failAll() {
+      for (const id of ids) send({ jsonrpc: '2.0', id, result: { content: [] } });
+    },
+    close: async () => {},
+  });
+  const states = new RequestStates(systemClock);
+  const peer = new ModernPeer({ clock: systemClock, states, caller: 'ada', isForAll: true, createSession });
+  for (let id = 1; id <= 100; id += 1) {
+    const params = { name: 'x', _meta: envelope() };
+    peer.request({ jsonrpc: '2.0', id, method: 'tools/call', params }, undefined, (reply) => replies.push(reply));
+  }
+  peer.failAll(new GatewayError('GATEWAY_CLOSED', 'closed'));
+  expect(ids).toHaveLength(100);
+  expect(replies).toHaveLength(100);
+  expect(servers).toEqual([]);
+});
 
 describe('a request of the stateless era', () => {
   test.each([null, { toString: 1 }])('hears nothing of progress where it has %o for a token', async (progressToken) => {

@@ -42,8 +42,7 @@ export class CallTable {
    * least, since clients take only so many rounds.
    */
   toAskIn(session: CallerSession, related: RequestId | undefined, server: string | undefined): ModernCall | undefined {
-    const [least] = this.resumable(session, server);
-    return (related === undefined ? undefined : this.#calls.get(related)) ?? least;
+    return (related === undefined ? undefined : this.#calls.get(related)) ?? this.resumable(session, server)[0];
   }
 
   /** The calls of a session to a server in which the caller can be asked, the best first. */

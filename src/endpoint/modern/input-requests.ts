@@ -104,14 +104,16 @@ export class InputRequests {
   /**
    * A call has ended. What it was to ask for others, since nobody could tell whose question it was, one of them asks.
    *
-   * @param open - calls of the same session and server in which the caller can be asked, the best first
+   * @param openCalls - of the same session and server in which the caller can be asked, the best first: to find them takes a look
+   *   at each call
    */
-  end(call: ModernCall, open: readonly ModernCall[]): void {
+  end(call: ModernCall, openCalls: () => readonly ModernCall[]): void {
     this.#held.delete(this.#nameOf(call));
     this.#options.clock.clearTimeout(call.timer);
     const left = [...call.questions.values(), ...call.queue];
     call.questions.clear();
     call.queue.length = 0;
+    const open = left.length === 0 ? [] : openCalls();
     for (const question of left) {
       call.session.asked.delete(question.id);
       const others = this.#others.get(question) ?? [];

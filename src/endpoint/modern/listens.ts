@@ -100,11 +100,12 @@ export class Listens {
    * @param forms - of an update: the URIs that it tells of, where its own does not say that
    */
   dispatch(session: CallerSession, notification: JSONRPCNotification, forms?: readonly string[]): void {
+    const told = forms && new Set(forms);
     for (const listen of [...this.#open]) {
       const { uri } = notification.params ?? {};
       const wanted =
         notification.method === updated
-          ? [...listen.uris].some((own) => forms?.includes(own) ?? isPartOf(String(uri), own))
+          ? [...listen.uris].some((own) => told?.has(own) ?? isPartOf(String(uri), own))
           : listen.methods.has(notification.method);
       if (listen.session === session && listen.isAcknowledged && wanted) {
         this.#notify(listen, notification);

@@ -274,7 +274,7 @@ export class ModernPeer {
         method: 'notifications/cancelled',
         params: { ...params, requestId: id },
       });
-      this.#inputs.end(call, this.#calls.resumable(session, server));
+      this.#inputs.end(call, () => this.#calls.resumable(session, server));
     }
   }
 
@@ -287,7 +287,7 @@ export class ModernPeer {
       return;
     }
     this.#calls.delete(call);
-    this.#inputs.end(call, this.#calls.resumable(call.session, server));
+    this.#inputs.end(call, () => this.#calls.resumable(call.session, server));
     const { states, caller, isForAll } = this.#options;
     // Only now: a state that it hands out is good for a while from here.
     call.answer(toModernResponse(call.request, response, { states, caller, server, isForAll }));
