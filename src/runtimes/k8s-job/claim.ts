@@ -45,7 +45,8 @@ export class Claim {
   readonly #late = new Map<string, number>();
   #owner: OwnerReference | undefined;
   #watch: Watch | undefined;
-  #pods: readonly Pod[] | undefined;
+  /** By the label of their Job. */
+  #pods: ReadonlyMap<string | undefined, readonly Pod[]> | undefined;
   #timer: unknown;
   #newsTimer: unknown;
   #clearing: Promise<unknown> | undefined;
@@ -81,7 +82,7 @@ export class Claim {
   listen(labelValue: string, listener: PodListener): () => void {
     this.#listeners.set(labelValue, listener);
     if (this.#watch === undefined) this.#startWatch();
-    else if (this.#pods !== undefined) tell(listener, labelValue, this.#pods);
+    else if (this.#pods !== undefined) listener.changed(this.#pods.get(labelValue) ?? []);
     return () => {
       this.#listeners.delete(labelValue);
       if (this.#listeners.size > 0) return;
@@ -213,8 +214,9 @@ export class Claim {
     this.#watch = this.cluster.watch<Pod>(pods({ namespace: this.namespace }), {
       labelSelector: `${leaseLabel}=${this.lease}`,
       changed: (items) => {
-        this.#pods = [...items.values()];
-        for (const [job, listener] of [...this.#listeners]) tell(listener, job, this.#pods);
+        const byJob = Map.groupBy(items.values(), ({ metadata }) => metadata.labels?.[jobLabel]);
+        this.#pods = byJob;
+        for (const [job, listener] of [...this.#listeners]) listener.changed(byJob.get(job) ?? []);
       },
       trouble: (error) => {
         for (const listener of [...this.#listeners.values()]) listener.troubled(error);
@@ -230,8 +232,4 @@ export class Claim {
       },
     });
   }
-}
-
-function tell(listener: PodListener, job: string, all: readonly Pod[]): void {
-  listener.changed(all.filter(({ metadata }) => metadata.labels?.[jobLabel] === job));
 }

@@ -3,8 +3,10 @@ import { PassThrough } from 'node:stream';
 import { expect, test, vi } from 'vitest';
 import { Claim } from '../../../src/runtimes/k8s-job/claim.js';
 import { JobRun } from '../../../src/runtimes/k8s-job/job-run.js';
+import { jobLabel } from '../../../src/runtimes/k8s-job/manifest.js';
 import { PodPeer } from '../../../src/runtimes/k8s-job/pod-peer.js';
 import { K8sJobRuntime } from '../../../src/runtimes/k8s-job.js';
+import type { Cluster } from '../../../src/runtimes/shared/kubernetes/cluster.js';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { jobs } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { createRuntimeContext } from '../../../src/testing/index.js';
@@ -422,4 +424,34 @@ test('a namespace that was deleted is asked nothing more, once no Job is in it',
   await clock.advance(60_000);
   expect(fake.requests).toHaveLength(asked);
   await clusters.close();
+});
+
+test('news of a pod looks once at each pod, however many Jobs there are', async () => {
+  let looks = 0;
+  let news: (pods: ReadonlyMap<string, unknown>) => void = () => {};
+  const watch = (_ref: unknown, { changed }: { changed: typeof news }) => {
+    news = changed;
+    return { close() {} };
+  };
+  const claim = new Claim({ watch } as unknown as Cluster, 'home', 'test', new FakeClock());
+  const heard: number[] = [];
+  const listener = { changed: (pods: readonly unknown[]) => heard.push(pods.length), failed() {}, troubled() {} };
+  const jobs = Array.from({ length: 100 }, (_, index) => `job-${index}`);
+  const leave = jobs.map((job) => claim.listen(job, listener));
+  const toPod = (job: string) => {
+    const metadata = {
+      name: job,
+      get labels() {
+        looks += 1;
+        return { [jobLabel]: job };
+      },
+    };
+    return [job, { metadata }] as const;
+  };
+  news(new Map([...jobs.slice(1), 'of another'].map(toPod)));
+  expect(heard).toEqual([0, ...Array(99).fill(1)]);
+  leave.push(claim.listen('of another', listener));
+  expect(heard.at(-1)).toBe(1);
+  expect(looks).toBe(100);
+  for (const each of leave) each();
 });
