@@ -256,9 +256,7 @@ class CatalogGateway implements Gateway {
     const now = new Set(this.#entries.all);
     const replaced = before.filter((entry) => !now.has(entry)).map(({ definition }) => definition.id);
     this.#snapshots.forget(new Set(replaced));
-    for (const id of [...result.removed, ...result.changed]) {
-      this.#names.forget(id);
-    }
+    this.#names.forget(new Set([...result.removed, ...result.changed]));
     this.#merged.update();
     const failures = failuresOf(await heldOpen(Promise.allSettled(retired)));
     if (failures.length > 0) {

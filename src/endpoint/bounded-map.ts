@@ -1,6 +1,8 @@
 /** A map that forgets what was set longest ago once it is full. */
 export class BoundedMap<Key, Value> {
   readonly #map = new Map<Key, Value>();
+  /** Behind what was forgotten: from the start, each look would step over all that was deleted there. */
+  #oldest: Iterator<Key> | undefined;
   readonly #max: number;
 
   constructor(max: number) {
@@ -14,7 +16,8 @@ export class BoundedMap<Key, Value> {
   set(key: Key, value: Value): void {
     this.#map.delete(key);
     if (this.#map.size >= this.#max) {
-      this.#map.delete(this.#map.keys().next().value as Key);
+      this.#oldest ??= this.#map.keys();
+      this.#map.delete(this.#oldest.next().value as Key);
     }
     this.#map.set(key, value);
   }

@@ -25,8 +25,8 @@ export interface Names {
    * the host's own naming, that was not seen yet.
    */
   resolve(kind: NameKind, qualified: string): NameOrigin | undefined;
-  /** The server has gone or is another one: what is remembered of its names is learned anew. */
-  forget(server: string): void;
+  /** These servers have gone or are others: what is remembered of their names is learned anew. */
+  forget(servers: ReadonlySet<string>): void;
   /** Where names come from, as far as it is known: what is forgotten later stays in it. */
   known(kind: NameKind): ReadonlyMap<string, NameOrigin>;
   /** Whose list may hold a name that cannot be resolved yet: one server's, anybody's, or nobody's. */
@@ -84,6 +84,8 @@ function nameBy(naming: NamingFunction, origin: Parameters<NamingFunction>[0]): 
 /** @param isServer - whether the catalog has a server of this id */
 export function createNames(isServer: (id: string) => boolean, naming?: NamingFunction): Names {
   const remembered: Record<NameKind, Map<string, NameOrigin>> = { tool: new Map(), prompt: new Map() };
+  /** Behind what was forgotten: from the start, each look would step over all that was deleted there. */
+  const oldest: Partial<Record<NameKind, Iterator<string> | undefined>> = {};
 
   const remember = (kind: NameKind, qualified: string, origin: NameOrigin): boolean => {
     const known = remembered[kind].get(qualified);
@@ -91,8 +93,8 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       return known.server === origin.server && known.name === origin.name;
     }
     if (remembered[kind].size >= maxRemembered) {
-      const oldest = remembered[kind].keys().next().value;
-      remembered[kind].delete(oldest as string);
+      oldest[kind] ??= remembered[kind].keys();
+      remembered[kind].delete(oldest[kind].next().value as string);
     }
     remembered[kind].set(qualified, origin);
     return true;
@@ -129,11 +131,12 @@ export function createNames(isServer: (id: string) => boolean, naming?: NamingFu
       const server = serverOf(qualified);
       return server === undefined ? undefined : { server, name: qualified.slice(server.length + separator.length) };
     },
-    forget(server) {
+    forget(servers) {
       for (const kind of ['tool', 'prompt'] as const) {
-        const left = [...remembered[kind]].filter(([, origin]) => origin.server !== server);
+        const left = [...remembered[kind]].filter(([, origin]) => !servers.has(origin.server));
         if (left.length < remembered[kind].size) {
           remembered[kind] = new Map(left);
+          oldest[kind] = undefined;
         }
       }
     },

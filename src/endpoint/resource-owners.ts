@@ -6,6 +6,8 @@ const scheme = 'mcp-gateway://';
 const maxSeen = 10_000;
 // A URI that is longer is no address, but the content itself, as one that begins with `data:` is.
 const longestSeen = 8 * 1024;
+// Characters of templates times those of the URI: a few milliseconds. Texts may be made so that to find one in the other takes that.
+const mostCompared = 16_000_000;
 
 /** Where a URI of the merged peer leads. */
 export interface ResourceOrigin {
@@ -100,14 +102,14 @@ export class ResourceOwners {
    * @param isShown - the caller gets the list: what it was shown before leads where it did until then
    */
   list(lists: Lists, onConflict: (origin: ResourceOrigin) => void, isShown = true) {
-    const before = this.#listed;
+    const kept = keeper(this.#listed, (owner) => owner);
     this.#listed = new Map(isShown ? [] : this.#shown);
     if (isShown) {
       this.#shown = this.#listed;
     }
     return lists.map(([server, items]) =>
       items === undefined
-        ? keep(before, this.#listed, (owner) => owner === server)
+        ? kept(server, this.#listed)
         : items.flatMap((item) => {
             const { uri } = item;
             if (typeof uri !== 'string') {
@@ -127,14 +129,14 @@ export class ResourceOwners {
 
   /** The same for templates. */
   listTemplates(lists: Lists, onConflict: (origin: ResourceOrigin) => void, isShown = true) {
-    const before = this.#templates;
+    const kept = keeper(this.#templates, (owner) => owner.server);
     this.#templates = new Map(isShown ? [] : this.#shownTemplates);
     if (isShown) {
       this.#shownTemplates = this.#templates;
     }
     return lists.map(([server, items]) =>
       items === undefined
-        ? keep(before, this.#templates, (owner) => owner.server === server)
+        ? kept(server, this.#templates)
         : items.flatMap((item) => {
             const { uriTemplate: template } = item;
             if (typeof template !== 'string') {
@@ -190,12 +192,15 @@ export class ResourceOwners {
   #matchTemplate(uri: string): string | undefined {
     let best: Template | undefined;
     let isFound = false;
+    let compared = 0;
     for (const template of this.#templates.values()) {
       const { prefix, length } = template;
       if (prefix !== '' && uri.startsWith(prefix)) {
         const more = best === undefined || prefix.length - best.prefix.length || length - best.length;
         const isMore = more === true || more > 0;
-        const fits: boolean = (isMore || !isFound) && mayComeOf(template, uri);
+        compared += isMore || !isFound ? length * uri.length : 0;
+        // Beyond that, the beginnings alone decide.
+        const fits: boolean = (isMore || !isFound) && compared <= mostCompared && mayComeOf(template, uri);
         if (fits || (isMore && !isFound)) {
           best = template;
           isFound ||= fits;
@@ -219,12 +224,17 @@ export class ResourceOwners {
   }
 }
 
-/** What a server had stays its own while no list comes from it. @returns the items of that list: none */
-function keep<Owner>(before: Map<string, Owner>, now: Map<string, Owner>, isOwn: (owner: Owner) => boolean): [] {
-  for (const [uri, owner] of before) {
-    isOwn(owner) && !now.has(uri) && now.set(uri, owner);
-  }
-  return [];
+/** What a server had stays its own while no list comes from it. @returns what gives the items of that list: none */
+function keeper<Owner>(before: ReadonlyMap<string, Owner>, serverOf: (owner: Owner) => string) {
+  // Looked through once, also where no list comes from many servers, and not at all where all lists come.
+  let byServer: Map<string, [uri: string, owner: Owner][]> | undefined;
+  return (server: string, now: Map<string, Owner>): [] => {
+    byServer ??= Map.groupBy(before, ([, owner]) => serverOf(owner));
+    for (const [uri, owner] of byServer.get(server) ?? []) {
+      now.has(uri) || now.set(uri, owner);
+    }
+    return [];
+  };
 }
 
 const nothing: readonly unknown[] = [];

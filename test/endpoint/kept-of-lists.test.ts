@@ -52,7 +52,7 @@ test('names that callers were shown are kept once for all of them, and stay thei
   }
   names.qualify('tool', 'b', 'y');
   expect(names.known('tool')).toBe(known);
-  names.forget('a');
+  names.forget(new Set(['a']));
   names.qualify('tool', 'b', 'x');
   const of = (each: Pick<typeof names, 'resolve'>) => ['x', 'y'].map((name) => each.resolve('tool', name)?.server);
   expect(of(names)).toEqual(['b', 'b']);

@@ -55,7 +55,7 @@ describe('names', () => {
   test('of a server that is gone are forgotten, and those of others are not', () => {
     const names = createNames((id) => id === 'a' || id === 'b');
     const [ofA, ofB] = [names.qualify('tool', 'a', long), names.qualify('tool', 'b', long)];
-    names.forget('a');
+    names.forget(new Set(['a']));
     expect(names.resolve('tool', ofA)).toBeUndefined();
     expect(names.resolve('tool', ofB)).toEqual({ server: 'b', name: long });
   });
@@ -72,6 +72,14 @@ describe('names', () => {
     names.qualify('tool', 'a', 'one more');
     expect(names.resolve('tool', 'n0')).toBeUndefined();
     expect(names.resolve('tool', 'n1')).toEqual({ server: 'a', name: 'n1' });
+    const before = process.cpuUsage().user;
+    for (let count = 0; count < 400_000; count += 1) {
+      names.qualify('tool', 'a', `m${count}`);
+    }
+    expect(names.resolve('tool', 'm199999')).toBeUndefined();
+    expect(names.resolve('tool', 'm200000')).toEqual({ server: 'a', name: 'm200000' });
+    // Minutes where the oldest is looked for anew each time.
+    expect(process.cpuUsage().user - before).toBeLessThan(3_000_000);
   });
 
   test('may be of a server that the catalog has, or of anybody when the host names them', () => {

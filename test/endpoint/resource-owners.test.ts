@@ -45,6 +45,17 @@ test('what reads as an alias of ours, as of a gateway behind this one, shows und
   ]);
 });
 
+test('of a flood of URIs in a result the last are remembered, in no time', () => {
+  const owners = create();
+  const content = Array.from({ length: 1_000_000 }, (_, index) => ({ type: 'resource_link', uri: `a:${index}` }));
+  const before = process.cpuUsage().user;
+  owners.see('one', { content });
+  // Minutes where the oldest is looked for anew each time.
+  expect(process.cpuUsage().user - before).toBeLessThan(3_000_000);
+  expect(owners.find('a:989999')).toBeUndefined();
+  expect(owners.find('a:990000')).toEqual({ server: 'one', uri: 'a:990000' });
+});
+
 describe('list', () => {
   test('a server whose list did not come keeps what it had, and no more than its own', () => {
     const owners = create();
@@ -65,6 +76,21 @@ describe('list', () => {
     expect(listed.flat()).toEqual([{ uri: 'a:3' }, { uri: 'mcp-gateway://two/a%3Aboth' }]);
     const found = ['a:1', 'a:both', 'a:2', 'a:3'].map((uri) => owners.find(uri)?.server);
     expect(found).toEqual(['one', 'one', undefined, 'two']);
+  });
+
+  test('what was there before is looked through once, however many servers send no list', () => {
+    const owners = create();
+    const ids = Array.from({ length: 4_000 }, (_, index) => `s${index}`);
+    const items = Array.from({ length: 200_000 }, (_, index) => ({ uri: `a:${index}` }));
+    owners.list([['one', items]], nobody);
+    const before = process.cpuUsage().user;
+    owners.list(
+      ['one', ...ids].map((id) => [id, undefined]),
+      nobody,
+    );
+    // Three seconds or more where it is looked through for each.
+    expect(process.cpuUsage().user - before).toBeLessThan(1_500_000);
+    expect(owners.find('a:199999')?.server).toBe('one');
   });
 
   test('what a server had before goes to one before it that lists it now', () => {
@@ -116,6 +142,16 @@ describe('list', () => {
 });
 
 describe('listTemplates', () => {
+  test('no template takes long, whatever URI it is held against', () => {
+    const owners = create();
+    const many = 'a'.repeat(100_000);
+    owners.listTemplates([['one', [{ uriTemplate: `x:{a}${many}b${many}{c}` }, { uriTemplate: 'x:{a}' }]]], nobody);
+    const before = process.cpuUsage().user;
+    expect(owners.find(`x:${many.repeat(4)}`)?.server).toBe('one');
+    // Five seconds or more where each place in the URI is tried.
+    expect(process.cpuUsage().user - before).toBeLessThan(2_000_000);
+  });
+
   test('the longest text before the first brace decides', () => {
     const owners = create();
     owners.listTemplates(

@@ -28,6 +28,20 @@ const call = (id: string, more: Json = {}): [string, Json] => ['tools/call', { n
 const start = () => setUp({ a: script, b: script, c: script });
 
 describe('gateway.reload()', () => {
+  test('forgets the names of many servers at once, however many names are known', async () => {
+    const ids = Array.from({ length: 400 }, (_, index) => `s${index}`);
+    const servers = (description: string) => ids.map((id) => entry(id, { env: { A: description } }));
+    const runtimes = [new ScriptedRuntime()];
+    await using gateway = createGateway({ servers: servers('before') }, { runtimes });
+    for (let index = 0; index < 200_000; index += 1) {
+      gateway.names.tool('s399', `n${index}`);
+    }
+    const before = process.cpuUsage().user;
+    expect((await gateway.reload({ servers: servers('after') })).changed).toHaveLength(400);
+    // Five seconds or more where all names are looked through for each of them.
+    expect(process.cpuUsage().user - before).toBeLessThan(2_500_000);
+  });
+
   test.each(['caller', 'shared', 'request'])(
     'in whatever moment of the start that a call waits for, leaves nothing behind, isolation: %s',
     async (isolation) => {
