@@ -50,16 +50,23 @@ export function checkSchema(schema: StandardSchemaV1, value: unknown, context: C
     return { value: result.value, problems: [] };
   }
   const found = Array.isArray(result.issues) ? result.issues : [];
-  const problems = [...walked.problems, ...found.flatMap((issue) => describe(issue, [], walked, context))];
+  const told = { ...walked, paths: new Set(walked.problems.map(({ path }) => formatPath(path))) };
+  const problems = [...walked.problems, ...found.flatMap((issue) => describe(issue, [], told, context))];
   return problems.length > 0
     ? { value: undefined, problems }
     : failed('is refused by its schema, which gives no reason');
 }
 
+/** What is told of a schema already. */
+interface Told extends Walked {
+  /** Of its problems. */
+  readonly paths: ReadonlySet<string>;
+}
+
 function describe(
   issue: StandardSchemaV1.Issue,
   around: Path,
-  walked: Walked,
+  told: Told,
   context: CheckContext,
 ): readonly SchemaProblem[] {
   const path = [...around, ...pathOf(issue)];
@@ -67,14 +74,14 @@ function describe(
     return [{ path, message: foreign(textOf(issue), context), atKey: false }];
   }
   // Of the same key, or of an item of a list where an object belongs.
-  if (issue.expected === 'never' && walked.problems.some((other) => isAround(other.path, path))) {
+  if (issue.expected === 'never' && isWithin(path, told.paths)) {
     return [];
   }
   // Of a union Valibot says that nothing fits; what is wrong with the option that was meant says more.
-  const narrowed = issue.type === 'union' ? walked.narrowed.get(formatPath(path)) : undefined;
+  const narrowed = issue.type === 'union' ? told.narrowed.get(formatPath(path)) : undefined;
   const inner = narrowed?.option['~standard'].validate(narrowed.value);
   if (inner !== undefined && 'issues' in inner && inner.issues !== undefined) {
-    return inner.issues.flatMap((part) => describe(part, path, walked, context));
+    return inner.issues.flatMap((part) => describe(part, path, told, context));
   }
   const own = describeIssue(issue, context.written(path), holdsCredential(path));
   const last: object | undefined = issue.path?.at(-1) as object | undefined;
@@ -82,8 +89,9 @@ function describe(
   return [{ path, message: own ?? foreign(issue.message, context), atKey }];
 }
 
-function isAround(outer: Path, path: Path): boolean {
-  return formatPath(outer) === formatPath(path.slice(0, outer.length));
+/** Whether a path, or what is around it, is one of many. */
+function isWithin(path: Path, paths: ReadonlySet<string>): boolean {
+  return [...path.keys(), path.length].some((length) => paths.has(formatPath(path.slice(0, length))));
 }
 
 function failed(message: string): Checked {

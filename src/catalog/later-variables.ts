@@ -31,11 +31,12 @@ export function variablesOf({ path, server, secrets }: ReadEntry, issues: Issues
 }
 
 /** Says why a text that has a variable in it does not fit. */
-export function formHint({ path, secrets }: ReadEntry, at: Path): string {
-  const shown = formatPath(at);
-  return secrets.later.some((other) => formatPath(other.slice(path.length)) === shown)
-    ? `; ${later}, so they may stand only where any text may: write the value out, or give env as an object`
-    : '';
+export function formHints({ path, secrets }: ReadEntry): (at: Path) => string {
+  const shown = new Set(secrets.later.map((at) => formatPath(at.slice(path.length))));
+  return (at) =>
+    shown.has(formatPath(at))
+      ? `; ${later}, so they may stand only where any text may: write the value out, or give env as an object`
+      : '';
 }
 
 /** What an entry comes to once its variables are known; it keeps a copy, which the host cannot change. */

@@ -6,7 +6,7 @@ import { checkSchema } from './check-schema.js';
 import { toDefinition } from './definition.js';
 import { Issues, quote } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
-import { formHint, variablesOf, withVariables } from './later-variables.js';
+import { formHints, variablesOf, withVariables } from './later-variables.js';
 import { explainRuntimeKey, meantType } from './other-words.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
 import { isPlainObject } from './replace-variables.js';
@@ -101,12 +101,13 @@ function resolveRuntime(
     secrets: secrets.values,
     written: (at) => writtenAt(written, ['runtime', ...at]),
   });
+  const hintOf = formHints(entry);
   for (const problem of problems) {
     const [key = '', ...more] = problem.path;
     const unknown = more.length === 0 && problem.message.startsWith('is not a known key');
     // An env that would be refused there as well is simply none.
     const elsewhere = unknown && !(key === 'env' && noEnv) ? explainRuntimeKey(key) : undefined;
-    const message = elsewhere ?? `${problem.message}${formHint(entry, ['runtime', ...problem.path])}`;
+    const message = elsewhere ?? `${problem.message}${hintOf(['runtime', ...problem.path])}`;
     issues.add([...path, ...problem.path], message, { server, atKey: problem.atKey });
   }
   return { type, spec: value };

@@ -2,6 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { unresolved } from '../../src/catalog/interpolate.js';
 import { parseCatalog } from '../../src/catalog/parse-catalog.js';
 import { redact } from '../../src/util/redact.js';
 import { factory, invalid, one, problemsOf, resolve } from './runtimes.js';
@@ -150,6 +151,20 @@ describe('resolveCatalog refuses', () => {
     expect(error.message).toContain('is not valid, 1500 problems:\n');
     expect(error.issues).toHaveLength(1001);
     expect(error.message).toMatch(/and 500 more problems$/);
+  });
+
+  test('many problems of one list, in no time', async () => {
+    const items = v.array(v.strictObject({ kind: v.optional(v.picklist(['one'])) }));
+    const some = new Map([['some', factory('some', v.strictObject({ items }))]]);
+    const judge = (item: object) =>
+      resolve({ servers: [{ id: 'a', runtime: { type: 'some', items: Array(20_000).fill(item) } }] }, unresolved, some);
+    const before = process.cpuUsage().user;
+    const unknown = await invalid(() => judge({ x: 1 }));
+    expect(unknown.message).toContain('is not valid, 20000 problems:\n');
+    const later = await invalid(() => judge({ kind: '${A}' }));
+    expect(later.issues?.[0]?.message).toMatch(/^must be "one"; variables are looked up at each start/);
+    // Minutes where each problem is compared with all others.
+    expect(process.cpuUsage().user - before).toBeLessThan(10_000_000);
   });
 
   test('objects that cannot be read or have no end', async () => {

@@ -26,6 +26,14 @@ test('what was converted can be written to a file and read again', async () => {
   expect(await parseCatalog(JSON.stringify(catalog), { format: 'json' })).toEqual(catalog);
 });
 
+test('"${" without end is looked at in no time', () => {
+  const before = process.cpuUsage().user;
+  const open = '${'.repeat(100_000);
+  expect(problemsOf({ mcpServers: { it: { command: open, args: [`${open}}`] } } })).toHaveLength(1);
+  // Half a minute where each of them is a new start.
+  expect(process.cpuUsage().user - before).toBeLessThan(3_000_000);
+});
+
 describe('what programs write', () => {
   test('Claude Desktop', () => {
     const config = {

@@ -42,7 +42,18 @@ export function convertVariables(
 
 /** Plain text and what stands between the braces of a `${…}`, in turn. */
 function partsOf(text: string): readonly string[] {
-  return text.split(/\$\{([^}]*)\}/);
+  const parts: string[] = [];
+  let from = 0;
+  for (let start = text.indexOf('${'); start !== -1; start = text.indexOf('${', from)) {
+    const end = text.indexOf('}', start);
+    if (end === -1) {
+      // Not by a pattern, which would look for it again from each of them.
+      break;
+    }
+    parts.push(text.slice(from, start), text.slice(start + 2, end));
+    from = end + 1;
+  }
+  return [...parts, text.slice(from)];
 }
 
 function escaped(literal: string): string {
