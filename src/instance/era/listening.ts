@@ -210,9 +210,9 @@ export class Listening {
         this.#options.deliver({ jsonrpc: '2.0', method });
       }
     }
-    const uris = Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : [];
+    const uris = new Set(Array.isArray(honored.resourceSubscriptions) ? honored.resourceSubscriptions : []);
     for (const uri of Array.isArray(asked) ? (asked as string[]) : []) {
-      uris.includes(uri) && this.#options.deliver(toUpdate(uri));
+      uris.has(uri) && this.#options.deliver(toUpdate(uri));
     }
   }
 
