@@ -5,6 +5,7 @@ import { isTooNested } from '../transport/nesting.js';
 import { runsToolTasks, withoutOptionalTask } from '../transport/tasks.js';
 import { writeCanonical } from '../util/canonical.js';
 import { type Fields, isFields } from '../util/fields.js';
+import { jsonLength } from '../util/json-length.js';
 import { type Freshness, leastFresh, noListFreshness, readFreshness, saysFreshness } from './freshness.js';
 import { type ListItem, type ListKind, listKinds } from './list-kinds.js';
 
@@ -127,17 +128,8 @@ function sumPages(): (part: unknown) => boolean {
   let isFirst = true;
   let sum = 0;
   return (part) => {
-    sum += isFirst ? 0 : sizeOf(part);
+    sum += isFirst ? 0 : jsonLength(part);
     isFirst = false;
     return sum > maxMebibytes * 1024 * 1024;
   };
-}
-
-function sizeOf(part: unknown): number {
-  try {
-    return JSON.stringify(part)?.length ?? 0;
-  } catch {
-    // Only what is in this process gives what cannot be written as JSON.
-    return 0;
-  }
 }

@@ -1,3 +1,5 @@
+import { jsonLength } from './json-length.js';
+
 /** How much JSON is kept of results that whoever asks once more could do without, in characters. */
 export const mostKept = 16 * 1024 * 1024;
 // What each of them costs besides its text.
@@ -24,7 +26,7 @@ export class KeptSizes<Key> {
    */
   add(key: Key, value: unknown): Key[] {
     this.delete(key);
-    const size = overhead + lengthOf(value);
+    const size = overhead + jsonLength(value);
     this.#sizes.set(key, size);
     this.#sum += size;
     const oldest: Key[] = [];
@@ -42,14 +44,5 @@ export class KeptSizes<Key> {
   delete(key: Key): void {
     this.#sum -= this.#sizes.get(key) ?? 0;
     this.#sizes.delete(key);
-  }
-}
-
-function lengthOf(value: unknown): number {
-  try {
-    return JSON.stringify(value).length;
-  } catch {
-    // Only what is in this process gives what cannot be written as JSON.
-    return 0;
   }
 }
