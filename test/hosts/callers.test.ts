@@ -298,14 +298,8 @@ describe('whom the host has given a connection to', () => {
     const authenticate = () => ({ id: null, principal: null }) as never;
     const serve = (transport: Transport) => setup.gateway.serve(transport);
     await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
-    const clients = [await connect(sessions.url), await connect(sessions.url)];
-    for (const client of clients) {
-      await client.callTool({ name: 'one__a' });
-    }
+    await callByTwo(sessions.url);
     expect(setup.server('one').opens).toBe(2);
-    for (const client of clients) {
-      await client.close();
-    }
   });
 
   test('is nobody else where authenticate says null of who has the session, or nothing', async () => {
@@ -314,16 +308,21 @@ describe('whom the host has given a connection to', () => {
     const authenticate = () => (requests++ % 2 === 0 ? ({ id: null, principal: null } as never) : {});
     const serve = (transport: Transport, caller: Caller) => setup.gateway.serve(transport, { caller });
     await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
-    const clients = [await connect(sessions.url), await connect(sessions.url)];
-    for (const client of clients) {
-      await client.callTool({ name: 'one__a' });
-    }
+    await callByTwo(sessions.url);
     expect(setup.server('one').opens).toBe(2);
-    for (const client of clients) {
-      await client.close();
-    }
   });
 });
+
+/** Two clients that are there at the same time call a tool. */
+async function callByTwo(url: string): Promise<void> {
+  const clients = [await connect(url), await connect(url)];
+  for (const client of clients) {
+    await client.callTool({ name: 'one__a' });
+  }
+  for (const client of clients) {
+    await client.close();
+  }
+}
 
 async function connect(url: string): Promise<Client> {
   const client = new Client({ name: 'test', version: '1' });
