@@ -4,12 +4,14 @@ import type { JSONRPCMessage, JSONRPCRequest, MessageExtraInfo, Transport } from
 import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { isCallersMessage } from '../transport/json-rpc.js';
+import { anyContext, currentContext, type RunInContext } from '../util/async-context.js';
 import { once } from '../util/once.js';
 import type { Peer, PeerFactory } from './peer.js';
 
 /**
  * What `gateway.connect()` returns: the merged peer as a transport for a client in the same process. It outlives the
  * servers behind it; only `close()`, or the gateway's, ends it. A peer of one server alone ends it with that server.
+ * Callbacks run in the async context of `start()`, whoever's turn a server has answered in.
  */
 export class MergedTransport implements Transport {
   onclose?: (() => void) | undefined;
@@ -26,6 +28,7 @@ export class MergedTransport implements Transport {
   readonly #outgoing: JSONRPCMessage[] = [];
   #state: 'new' | 'starting' | 'open' | 'closed' = 'new';
   #sending = false;
+  #inContext: RunInContext = anyContext;
 
   /**
    * @param onClosed - called once, when all its sessions have ended
@@ -49,6 +52,7 @@ export class MergedTransport implements Transport {
       throw this.#error('TRANSPORT_CLOSED', 'the transport was started before; call connect() for a new one');
     }
     this.#state = 'starting';
+    this.#inContext = currentContext();
     try {
       const opening = this.#open();
       // A start that waits for nothing is done on the spot.
@@ -97,8 +101,8 @@ export class MergedTransport implements Transport {
       if (this.#state !== 'closed') {
         this.#flush();
         this.#endpoint.failAll(reason);
-        runCallback({}, () => this.onerror?.(reason));
-        this.close().catch((error) => runCallback({}, () => this.onerror?.(error)));
+        this.#tell(reason);
+        this.close().catch((error) => this.#tell(error));
       }
     });
   }
@@ -110,7 +114,7 @@ export class MergedTransport implements Transport {
       await this.#endpoint.close();
     } finally {
       this.#onClosed(this);
-      runCallback(this, () => this.onclose?.());
+      this.#inContext(runCallback, this, () => this.onclose?.());
     }
   });
 
@@ -131,11 +135,15 @@ export class MergedTransport implements Transport {
     return new GatewayError(code, message, { server: this.#server, delivered: false });
   }
 
+  #tell(error: Error): void {
+    this.#inContext(runCallback, {}, () => this.onerror?.(error));
+  }
+
   // Never inside the caller's own send(): what is answered on the spot waits for the end of the turn, and so does what
   // comes after it.
   #deliver(message: JSONRPCMessage): void {
     if (!this.#sending && this.#outgoing.length === 0) {
-      deliver(this, message);
+      this.#inContext(deliver, this, message);
     } else if (this.#outgoing.push(message) === 1) {
       queueMicrotask(() => this.#flush());
     }
@@ -144,7 +152,7 @@ export class MergedTransport implements Transport {
   #flush(): void {
     // What comes meanwhile lines up behind.
     for (const message of this.#outgoing) {
-      deliver(this, message);
+      this.#inContext(deliver, this, message);
     }
     this.#outgoing.length = 0;
   }

@@ -13,10 +13,11 @@ import {
   type Transport,
   type TransportSendOptions,
 } from '../sdk.js';
-import { runCallback } from '../transport/callback.js';
+import { deliver, runCallback } from '../transport/callback.js';
 import { handedOver } from '../transport/handed-over.js';
 import { findNamed } from '../transport/json-rpc.js';
 import { hasEnvelope, metaKeys } from '../transport/modern.js';
+import { anyContext, currentContext, type RunInContext } from '../util/async-context.js';
 import type { Fields } from '../util/fields.js';
 import { setImmediate } from '../util/immediate.js';
 import { textOf } from '../util/text-of.js';
@@ -54,7 +55,10 @@ export interface PolicyOptions {
   readonly intercept: Interceptor | undefined;
 }
 
-/** A raw connection to one server, on which the entry's tool filter and the host's interceptor hold too. */
+/**
+ * A raw connection to one server, on which the entry's tool filter and the host's interceptor hold too. Callbacks run in the
+ * async context of `start()`, whoever's turn the server has answered in.
+ */
 export class PolicyTransport implements Transport {
   onclose?: (() => void) | undefined;
   onerror?: ((error: Error) => void) | undefined;
@@ -71,6 +75,7 @@ export class PolicyTransport implements Transport {
   #hasStarted = false;
   #isClosed = false;
   #hasEnded = false;
+  #inContext: RunInContext = anyContext;
 
   constructor(inner: LinkTransport, options: PolicyOptions) {
     this.#inner = inner;
@@ -91,7 +96,7 @@ export class PolicyTransport implements Transport {
     inner.onerror = (error) => {
       // A line that was skipped ends nothing.
       this.#reason = GatewayError.is(error) && error.code !== 'MESSAGE_INVALID' ? error : this.#reason;
-      this.onerror?.(error);
+      this.#inContext(() => this.onerror?.(error));
     };
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     for (const name of ['pid', 'stderr'] as const) {
@@ -112,6 +117,7 @@ export class PolicyTransport implements Transport {
 
   start(): Promise<void> {
     this.#hasStarted = true;
+    this.#inContext = currentContext();
     return this.#inner.start();
   }
 
@@ -255,7 +261,7 @@ export class PolicyTransport implements Transport {
     for (const call of [...this.#calls.values()]) {
       call.end(this.#reason);
     }
-    runCallback(this, () => this.onclose?.());
+    this.#inContext(runCallback, this, () => this.onclose?.());
   }
 
   #callOff(id: RequestId): void {
@@ -286,7 +292,7 @@ export class PolicyTransport implements Transport {
     }
     const waiting = isResponse(message) && message.id !== undefined ? this.#waiting.get(message.id) : undefined;
     if (waiting === undefined) {
-      this.onmessage?.(message, extra);
+      this.#deliver(message, extra);
     } else {
       this.#waiting.delete((message as Response).id as RequestId);
       waiting(message as Response, extra);
@@ -318,6 +324,6 @@ export class PolicyTransport implements Transport {
   }
 
   #deliver(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
-    runCallback(this, () => this.onmessage?.(message, extra));
+    this.#inContext(deliver, this, message, extra);
   }
 }

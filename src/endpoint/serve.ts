@@ -13,6 +13,7 @@ import { handedOver } from '../transport/handed-over.js';
 import { infoFor, isTaker, takesPart, withPart } from '../transport/json-part.js';
 import { isCallersMessage, isRequestId } from '../transport/json-rpc.js';
 import { assertWritable } from '../transport/nesting.js';
+import { currentContext } from '../util/async-context.js';
 import { once } from '../util/once.js';
 import { toResponse } from './intercept.js';
 import type { Peer, PeerFactory, SendToCaller } from './peer.js';
@@ -26,13 +27,15 @@ export interface ServedSession {
 
 /**
  * Serves the merged peer on a server-side transport of the host. Resolves when the transport has started; the session ends
- * with the transport. Callbacks that the host had set on it are called first.
+ * with the transport. Callbacks that the host had set on it are called first. Messages are sent in the async context of the
+ * call, whoever's turn a server has answered in.
  */
 export async function serveEndpoint(
   transport: Transport,
   create: PeerFactory,
   sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
 ): Promise<void> {
+  const inContext = currentContext();
   const send: SendToCaller = (message, { related: relatedRequestId, part } = {}) => {
     const related = relatedRequestId === undefined ? undefined : { relatedRequestId };
     const options = part === undefined ? related : infoFor(withPart(related, part), transport.send);
@@ -54,7 +57,7 @@ export async function serveEndpoint(
     try {
       // Those of the SDKs for HTTP drop what they cannot write, and end the response. Ours says so.
       isTaker(transport.send) || assertWritable(message);
-      const sent = transport.send(message, options);
+      const sent = inContext(() => transport.send(message, options));
       sent === handedOver || Promise.resolve(sent).catch(failed);
     } catch (error) {
       // One of somebody else may throw before it returns a promise.

@@ -1,5 +1,6 @@
 import { GatewayError } from '../errors.js';
 import type { JSONRPCMessage, Transport } from '../sdk.js';
+import { currentContext } from '../util/async-context.js';
 import { runCallback } from './callback.js';
 import { copyMessage } from './copy-message.js';
 import { Inbox } from './inbox.js';
@@ -9,7 +10,8 @@ import { Inbox } from './inbox.js';
  *
  * - Messages that come before `start()` wait, and are delivered in order; so does the end of the other side.
  * - A message is copied as if it had been JSON on its way: neither side sees what the other does to it afterwards.
- * - Nothing is delivered inside `send()`; a callback that throws is reported to the `onerror` beside it.
+ * - Nothing is delivered inside `send()`, but in its async context; a callback that throws is reported to the `onerror`
+ *   beside it.
  * - Closing one side closes the other, after it has received what was sent before.
  *
  * @param inPlaceOf - what the first one receives of a message of the second one that cannot be written as JSON
@@ -58,10 +60,10 @@ class LinkedTransport implements Transport {
       copy = copyMessage(message);
     } catch (cause) {
       const instead = this.#inPlaceOf?.(message, cause);
-      if (instead !== undefined) peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(instead)));
+      if (instead !== undefined) peer.#put(instead);
       throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause, delivered: false });
     }
-    peer.#inbox.put(() => runCallback(peer, () => peer.onmessage?.(copy)));
+    peer.#put(copy);
   }
 
   async close(): Promise<void> {
@@ -70,6 +72,11 @@ class LinkedTransport implements Transport {
     this.#inbox.clear();
     if (peer !== undefined) peer.#endOfPeer();
     this.#end();
+  }
+
+  #put(message: JSONRPCMessage): void {
+    const inContext = currentContext();
+    this.#inbox.put(() => inContext(runCallback, this, () => this.onmessage?.(message)));
   }
 
   /** Nothing more comes from the other side: no more sends, and `onclose` after what has already come. */
