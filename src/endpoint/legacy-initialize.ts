@@ -1,4 +1,5 @@
 import type { JSONRPCRequest } from '../sdk.js';
+import { copyMessage } from '../transport/copy-message.js';
 import { legacyRevisions, ownInfo } from '../transport/modern.js';
 import { type Fields, isFields } from '../util/fields.js';
 import { withoutNulls } from '../util/without-nulls.js';
@@ -43,7 +44,7 @@ const declarable: Shape = { ...anything, experimental: named, extensions: named 
 
 /**
  * The answer to `initialize`, without waiting for any server: from what is known of all of them, else with everything
- * that the merged peer can pass on.
+ * that the merged peer can pass on. Whoever gets it may change it.
  */
 export function initializeResult(
   caller: CallerHandshake,
@@ -56,7 +57,7 @@ export function initializeResult(
   };
   const snapshots = known.flatMap(({ server, snapshot }) => (snapshot === undefined ? [] : [{ ...snapshot, server }]));
   if (known.length === 0 || snapshots.length < known.length) {
-    return { ...result, capabilities: anything };
+    return { ...result, capabilities: copyMessage<Fields>(anything) };
   }
   const instructions = snapshots
     .flatMap(({ server, instructions: own }) => (own ? [`# ${server}\n\n${own}`] : []))
@@ -71,7 +72,7 @@ export function initializeResult(
       capabilities[name] = { ...(capabilities[name] as object), listChanged: true };
     }
   }
-  return { ...result, capabilities, ...(instructions !== '' && { instructions }) };
+  return { ...result, capabilities: copyMessage(capabilities), ...(instructions !== '' && { instructions }) };
 }
 
 function mergeObjects(

@@ -2,6 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
+import { copyMessage } from '../transport/copy-message.js';
 import { legacyRevisions, metaKeys, ownInfo } from '../transport/modern.js';
 import { isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
@@ -165,7 +166,8 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
   async initialize(params: Params | undefined): Promise<Readonly<Record<string, unknown>>> {
     this.#initializeParams ??= this.#options.sharing === 'one-caller' ? params : undefined;
     const { result } = await this.#link.open();
-    return result;
+    // Whoever gets it may change it.
+    return copyMessage(result);
   }
 
   /** @internal */

@@ -3,7 +3,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
-import { createGateway, type Gateway, type ServerInput } from '../../src/index.js';
+import { createGateway, type Gateway } from '../../src/index.js';
 import type { JSONRPCMessage, Transport } from '../../src/sdk.js';
 import { referenceServerPath } from '../../src/testing/index.js';
 
@@ -17,13 +17,12 @@ const ways = {
   'with sessions': (gateway: Gateway, id: string) => gateway.connect('s', { caller: { id }, era: 'legacy' }),
 };
 
-function shared(runtime: ServerInput['runtime']) {
-  return createGateway({ servers: [{ id: 's', isolation: 'shared', runtime }] });
-}
+const shared = { id: 's', isolation: 'shared' } as const;
+const reference = { type: 'local-process', command: process.execPath, args: [referenceServerPath()] } as const;
 
 for (const [way, connect] of Object.entries(ways)) {
   test(`${way}: what a shared process says reaches each caller in its own async context`, async () => {
-    await using gateway = shared({ type: 'local-process', command: process.execPath, args: [referenceServerPath()] });
+    await using gateway = createGateway({ servers: [{ ...shared, runtime: reference }] });
     const seen: string[] = [];
     const clients = await Promise.all(
       callers.map((id) =>
@@ -50,8 +49,8 @@ for (const [way, connect] of Object.entries(ways)) {
 
   test(`${way}: calls of a shared server in this process run in the async context of who calls`, async () => {
     const seen: string[] = [];
-    await using gateway = shared({
-      type: 'in-process',
+    const runtime = {
+      type: 'in-process' as const,
       server: () => {
         const server = new McpServer({ name: 's', version: '1' });
         server.registerTool('note', { inputSchema: { of: z.string() } }, ({ of }) => {
@@ -60,7 +59,8 @@ for (const [way, connect] of Object.entries(ways)) {
         });
         return server;
       },
-    });
+    };
+    await using gateway = createGateway({ servers: [{ ...shared, runtime }] });
     const client = new Client({ name: 'pool', version: '1' });
     const others = new Client({ name: 'others', version: '1' });
     await user.run('whoever came first', async () => {
@@ -85,7 +85,7 @@ for (const [way, connect] of Object.entries(ways)) {
 }
 
 test('serve(): what a shared process says is sent in the async context of each session', async () => {
-  await using gateway = shared({ type: 'local-process', command: process.execPath, args: [referenceServerPath()] });
+  await using gateway = createGateway({ servers: [{ ...shared, runtime: reference }] });
   const seen: string[] = [];
   const sessions = await Promise.all(
     callers.map((id) =>

@@ -1,3 +1,4 @@
+import { copyMessage } from '../../transport/copy-message.js';
 import { metaKeys, modernRevision } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -21,7 +22,7 @@ export function toModernResult(method: string, result: Fields): Record<string, u
   const meta = isFields(result._meta) ? result._meta : undefined;
   return {
     ...toComplete(method, result),
-    _meta: meta?.[metaKeys.serverInfo] === undefined ? { ...meta, [metaKeys.serverInfo]: info } : meta,
+    _meta: meta?.[metaKeys.serverInfo] === undefined ? { ...meta, [metaKeys.serverInfo]: { ...info } } : meta,
   };
 }
 
@@ -50,7 +51,7 @@ export function toModernTools(tools: unknown): unknown {
     : tools;
 }
 
-/** The answer to `server/discover`, from the one to `initialize`. */
+/** The answer to `server/discover`, from the one to `initialize`, for one caller alone to change. */
 export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
   const { instructions } = initialized;
   // No answer to `initialize` is let through without.
@@ -61,9 +62,9 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
   const offered = { ...(runsToolTasks(own) && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
   // Of extensions, those that both sides have.
   const common = Object.entries(offered).filter(([name]) => name in wanted);
-  return {
+  return copyMessage({
     supportedVersions: [modernRevision],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
     ...(instructions !== undefined && { instructions }),
-  };
+  });
 }

@@ -1,3 +1,4 @@
+import { copyMessage } from '../../transport/copy-message.js';
 import { legacyRevisions, metaKeys, modernRevision } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -13,19 +14,19 @@ export function createEnvelope(capabilities: Fields, clientInfo: unknown, logLev
   };
 }
 
-/** The answer to `initialize` that a server of the stateless era would give. */
+/** The answer to `initialize` that a server of the stateless era would give, for one caller alone to change. */
 export function toInitializeResult(server: string, caller: Fields, discovery: Discovery): Record<string, unknown> {
   const { instructions, serverInfo } = discovery;
   const capabilities = hasTasksExtension(discovery.capabilities)
     ? { ...discovery.capabilities, tasks: { cancel: {}, requests: { tools: { call: {} } } } }
     : discovery.capabilities;
   const asked = caller.protocolVersion;
-  return {
+  return copyMessage({
     protocolVersion: typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0],
     capabilities,
     serverInfo: serverInfo ?? { name: server, version: '0' },
     ...(instructions !== undefined && { instructions }),
-  };
+  });
 }
 
 /** What a caller can do, of what the stateless era knows. */
