@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, test, vi } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
 import { Guardian } from '../../src/runtimes/local-process/guardian.js';
@@ -208,6 +209,17 @@ test.runIf(process.platform === 'linux')(
     expect(looks).toEqual(looks.map(() => [leader.pid]));
   },
 );
+
+test('a worker thread of the host that ends, and closes nothing, leaves nobody', async () => {
+  const tag = createTag();
+  const host = new URL('../fixtures/hosts/exits.ts', import.meta.url);
+  const hook = new URL('../support/resolve-sources.mjs', import.meta.url).href;
+  const execArgv = ['--no-warnings', '--experimental-transform-types', '--import', hook];
+  const worker = new Worker(host, { argv: [tag], execArgv });
+  expect(await once(worker, 'exit')).toEqual([0]);
+  expect(livingWithTag(tag).length).toBeGreaterThan(0);
+  expect(await untilLiving(tag, (living) => living === 0, guardMs)).toEqual([]);
+});
 
 describe('a host that is killed by SIGKILL', () => {
   test('leaves nobody, whatever it was doing', { timeout: 240_000 }, async () => {
