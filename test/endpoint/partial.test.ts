@@ -584,6 +584,20 @@ describe('a server that returns rubbish', () => {
         },
       ],
       [
+        'a schema of results that refers to nothing',
+        {
+          tools: [
+            {
+              name: 'y',
+              inputSchema: { type: 'object', properties: { z: { $ref: '#/$defs/Z' } } },
+              outputSchema: { type: 'object', properties: { z: { $ref: '#/$defs/Z' } } },
+            },
+          ],
+        },
+        'tools',
+        { name: 'b__y', inputSchema: { type: 'object', properties: { z: { $ref: '#/$defs/Z' } } } },
+      ],
+      [
         'lists for objects without members',
         { tools: [{ name: 'y', annotations: [], inputSchema: { type: 'object', properties: [], required: {} } }] },
         'tools',

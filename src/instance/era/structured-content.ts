@@ -1,8 +1,9 @@
 import { type Fields, isFields } from '../../util/fields.js';
+import { isCompilable } from './output-schema.js';
 
 /**
  * Tools as revisions with sessions write them. What their tools return is an object, and so says the schema of it: clients
- * refuse a whole list for one tool with a schema of anything else, which is left out.
+ * refuse a whole list for one tool with a schema of anything else, or with one that they cannot use, which is left out.
  */
 export function toSessionTools<T>(tools: readonly T[]): readonly T[] {
   return tools.map((tool) => {
@@ -10,7 +11,8 @@ export function toSessionTools<T>(tools: readonly T[]): readonly T[] {
       return tool;
     }
     const { outputSchema, ...rest } = tool as Fields;
-    return isFields(outputSchema) && outputSchema.type === 'object' ? tool : (rest as T);
+    const isReadable = isFields(outputSchema) && outputSchema.type === 'object' && isCompilable(outputSchema);
+    return isReadable ? tool : (rest as T);
   });
 }
 

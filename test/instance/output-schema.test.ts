@@ -1,0 +1,106 @@
+import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
+import { describe, expect, test, vi } from 'vitest';
+import { isCompilable } from '../../src/instance/era/output-schema.js';
+
+type Json = Record<string, unknown>;
+
+/** Of a tool whose result has one member. */
+const of = (x: unknown, rest: Json = {}): Json => ({ type: 'object', properties: { x }, ...rest });
+
+const text = { type: 'string' };
+
+const good: [string, Json][] = [
+  ['a definition', of({ $ref: '#/$defs/A' }, { $defs: { A: text } })],
+  ['one with a name to be escaped', of({ $ref: '#/definitions/a~1b%20c' }, { definitions: { 'a/b c': text } })],
+  ['one with a name that is encoded', of({ $ref: '#/$defs/a%2Fb' }, { $defs: { 'a/b': text } })],
+  ['a part beside', of({ $ref: '#/properties/y' }, { properties: { x: { $ref: '#/properties/y' }, y: text } })],
+  ['a part in an array', of({ $ref: '#/anyOf/0' }, { anyOf: [text, true] })],
+  ['the whole', of({ $ref: '#' })],
+  ['an anchor', of({ $ref: '#a' }, { $defs: { A: { $anchor: 'a' } } })],
+  ['a part by its name', of({ $ref: 'https://example.com/a' }, { $defs: { A: { $id: 'https://example.com/a' } } })],
+  [
+    'itself by its name',
+    of({ $ref: 'https://example.com/b#/$defs/A' }, { $id: 'https://example.com/b', $defs: { A: text } }),
+  ],
+  ['the schema of schemas', of({ $ref: 'http://json-schema.org/draft-07/schema#' })],
+  ['nothing, in a definition that is not used', of(text, { $defs: { A: { $ref: '#/$defs/B' } } })],
+  ['nothing, in what is no schema', of({ const: { $ref: '#/a' }, enum: [{ $ref: '#/a' }], default: { $ref: '#/a' } })],
+  ['nothing, in a keyword that is not known', of({ more: { $ref: '#/a' } })],
+];
+
+const bad: [string, Json][] = [
+  ['nothing', of({ $ref: '#/$defs/A' })],
+  ['nothing, from a definition', of({ $ref: '#/$defs/A' }, { $defs: { A: of({ $ref: '#/$defs/B' }) } })],
+  ['nothing, of a schema with a name', of({ $ref: '#/$defs/A' }, { $id: 'https://example.com/c' })],
+  ['nothing, in items', of({ type: 'array', items: { $ref: '#/$defs/A' } })],
+  ['no anchor', of({ $ref: '#a' })],
+  ['another document', of({ $ref: 'https://example.com/d.json' })],
+  ['a word', of({ $ref: 'A' })],
+  ['a broken escape', of({ $ref: '#/%' })],
+  ['a number', of({ $ref: 1 })],
+];
+
+const odd: [string, Json, boolean][] = [
+  ['a group as Python names it', of({ pattern: '(?P<year>\\d+)' }), false],
+  ['an escape that is none', of({ pattern: '^https\\:' }), false],
+  ['a flag', of({ pattern: '(?i)abc' }), false],
+  ['a pattern', of({ pattern: '^\\p{L}+$' }), true],
+  ['a type that is none', of({ type: 'any' }), false],
+  ['a type that is none among others', of({ type: ['string', 'any'] }), false],
+  ['null for a type', of({ type: null }), false],
+  ['types', of({ type: ['string', 'null'] }), true],
+  ['null for items', of({ type: 'array', items: null }), false],
+  ['several items', of({ type: 'array', items: [text, true] }), true],
+  ['null for a member', { type: 'object', properties: { x: of(null) } }, false],
+  ['null for what may be more', of(text, { additionalProperties: null }), false],
+  ['required as a flag', of({ type: 'string', required: true }), false],
+  ['a limit as in draft 4', of({ minimum: 1, exclusiveMinimum: true }), false],
+  ['a limit as a text', of({ maxLength: '3' }), false],
+  ['an id as in draft 4', of(text, { id: 'https://example.com/e' }), false],
+  ['a member of that name', { type: 'object', properties: { id: text, $ref: text, pattern: text } }, true],
+  ['nullable without a type', of({ nullable: true, anyOf: [text] }), false],
+  ['nullable with one', of({ nullable: true, type: 'string' }), true],
+  ['no values', of({ enum: [] }), false],
+  ['null among values', of({ enum: [null] }), true],
+  ['null among alternatives', of({ anyOf: [text, null] }), false],
+  ['schemas that are flags', of({ not: false, if: true, else: { type: 'object', properties: { y: false } } }), true],
+  ['keywords of later drafts', of({ prefixItems: [text], unevaluatedProperties: false, $dynamicRef: '#a' }), true],
+  ['a draft that is not known', of(text, { $schema: 'https://example.com/meta' }), true],
+  ['a format that is not known', of({ type: 'string', format: 'colour' }), true],
+];
+
+/** Whether a client of SDK v1 reads a list with a tool that says so of its results. */
+function isRead(schema: Json): boolean {
+  const warn = vi.spyOn(console, 'warn').mockReturnValue();
+  try {
+    new AjvJsonSchemaValidator().getValidator(schema);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    warn.mockRestore();
+  }
+}
+
+describe('a schema of results is one that clients can use', () => {
+  test.each(good)('where it refers to %s', (_, schema) => {
+    expect([isCompilable(schema), isRead(schema)]).toEqual([true, true]);
+  });
+
+  test.each(bad)('not where it refers to %s', (_, schema) => {
+    expect([isCompilable(schema), isRead(schema)]).toEqual([false, false]);
+  });
+
+  test.each(odd)('or not, as they can, with %s', (_, schema, isGood) => {
+    expect([isCompilable(schema), isRead(schema)]).toEqual([isGood, isGood]);
+  });
+
+  test('also where it is very deep, or has no end', () => {
+    let deep: Json = { $ref: '#/$defs/A' };
+    for (let depth = 0; depth < 50_000; depth += 1) deep = { not: deep };
+    expect(isCompilable(of(deep))).toBe(false);
+    const endless: Json = of({});
+    endless.items = endless;
+    expect(isCompilable(endless)).toBe(true);
+  });
+});
