@@ -4,7 +4,7 @@ import { Backoff } from './backoff.js';
 import type { HttpAnswer } from './call.js';
 import { readEvents } from './events.js';
 import { Exchange } from './exchange.js';
-import { forgetsSession } from './session-lost.js';
+import { forgetsSession, holdsStream } from './session-lost.js';
 import { isEventStream, mayPass, retryAfter, type Step, statusError } from './status.js';
 import { readFailure, receiveEvent, type WireOptions } from './wire.js';
 
@@ -136,11 +136,11 @@ export class ListeningStream {
       return;
     }
     this.#trouble(error);
-    const isGone = status === 404 || status === 400;
-    if (isGone) this.#lastEventId = undefined;
-    if (isGone || mayPass(status)) {
+    const isRefused = status === 404 || status === 400;
+    if (isRefused && !holdsStream(answer, body)) this.#lastEventId = undefined;
+    if (isRefused || mayPass(status)) {
       this.#backoff.askedOnce(retryAfter(answer.header('retry-after'), clock) ?? 0);
-      this.#openAgain(false, isGone);
+      this.#openAgain(false, isRefused);
     }
   }
 

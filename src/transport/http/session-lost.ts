@@ -13,6 +13,9 @@ const ownSession =
 /** A server that was started anew says the latter, when it serves one session. */
 const anySession = /session|\bserver (?:is )?not initialized\b/i;
 
+/** What mcp-go and the C# SDK say to who opens the stream of a session anew while they hold the old one. */
+const heldStream = /\bsession already exists\b|\bmultiple GET requests\b/i;
+
 /** A page of HTML may speak of any session. */
 const longestReason = 500;
 
@@ -44,9 +47,14 @@ export function forgetsSession(answer: HttpAnswer, text: string, lastEventId: st
   const { status } = answer;
   return (
     status === 404 ||
-    (status === 400 && (lastEventId === undefined || anySession.test(text))) ||
+    (status === 400 && (lastEventId === undefined || anySession.test(text)) && !holdsStream(answer, text)) ||
     isLost401(answer, text)
   );
+}
+
+/** Whether the refusal of a stream with 400 says that the session has one already. Others say so with 409. */
+export function holdsStream({ status }: HttpAnswer, text: string): boolean {
+  return status === 400 && text.length <= longestReason && heldStream.test(text);
 }
 
 /** May a refusal be that of a session which is not known? Servers by rmcp before 0.17 give it the status of missing access. */

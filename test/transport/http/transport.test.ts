@@ -761,6 +761,41 @@ describe('the stream for what belongs to no request', () => {
     expect(t.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status }]);
   });
 
+  test.each([
+    ['mcp-go', 'Session registration failed: session already exists'],
+    [
+      'the C# SDK',
+      JSON.stringify({
+        error: {
+          code: -32_000,
+          message: 'Bad Request: This server does not support multiple GET requests. Start a new session or resume.',
+        },
+        id: '',
+        jsonrpc: '2.0',
+      }),
+    ],
+  ])(
+    'that is refused with 400 while the server holds the old one, as %s words it, is opened again',
+    async (_, words) => {
+      const { script, next } = held(isGet);
+      await using host = await listenScripted(script);
+      await using t = await listening(host);
+      const { response } = await next();
+      startEvents(response);
+      response.end(event(notification, { id: 'a' }));
+      const refused = await passUntil(t.clock, next());
+      expect(refused.headers['last-event-id']).toBe('a');
+      refused.response.writeHead(400).end(words);
+      const again = await passUntil(t.clock, next());
+      expect(again.headers['last-event-id']).toBe('a');
+      startEvents(again.response);
+      again.response.write(event(notification));
+      await until(() => t.peer.messages.length === 2);
+      expect(t.peer.errors).toMatchObject([{ code: 'HTTP_STATUS', status: 400 }]);
+      expect(t.peer.closes).toBe(0);
+    },
+  );
+
   test.each(['AUTH_REQUIRED', 'AUTH_FAILED'] as const)(
     'that is refused for want of access, with %s, is opened again once it was open',
     async (code) => {
