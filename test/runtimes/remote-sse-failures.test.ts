@@ -550,6 +550,29 @@ describe('transport: auto', () => {
     expect(host.steps).toEqual(['initialize']);
   });
 
+  test('tries HTTP+SSE after 405, though an error of MCP says so', async () => {
+    const error = { code: -32601, message: 'Method not allowed' };
+    const stream = Promise.withResolvers<Asked['response']>();
+    await using host = await listenScripted(async ({ method, path, message, response }) => {
+      if (method === 'GET') {
+        startEvents(response);
+        response.write(event('/messages', { type: 'endpoint' }));
+        stream.resolve(response);
+      } else if (path === '/messages') {
+        response.writeHead(202).end();
+        (await stream.promise).write(event({ jsonrpc: '2.0', id: message?.id, result: { old: true } }));
+      } else {
+        sendJson(response, { jsonrpc: '2.0', error, id: null }, 405);
+      }
+    });
+    await using session = new Session({ url: host.url, transport: 'auto' });
+    await session.transport.start();
+    const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28' };
+    expect(await session.request('server/discover', { _meta })).toMatchObject({ error });
+    expect(await session.request('initialize')).toMatchObject({ result: { old: true } });
+    expect(host.steps).toEqual(['server/discover', 'initialize', 'GET', 'initialize']);
+  });
+
   test('does not try HTTP+SSE after a refusal of what comes later', async () => {
     const { host } = await fail(on('tools/call', refuse(405)), { transport: 'auto' });
     expect(host.steps.filter((step) => step === 'GET')).toHaveLength(1);

@@ -324,8 +324,9 @@ export class StreamableWire implements Wire {
     const mayAnswer = open !== undefined && mediaType(answer.header('content-type')) === 'application/json';
     const { text, isWhole } = await readRefusal(answer, clock, mayAnswer ? maxMessageBytes : undefined);
     const body = parseErrorBody(text);
-    if (body !== undefined) this.#spoken = true;
     const id = open?.request.id;
+    // A server that takes no POST has another way, though it says so as an error of JSON-RPC.
+    if (body !== undefined && (answer.status !== 405 || isAnswerTo(id, body.id))) this.#spoken = true;
     const error = statusError(answer, exchange.hide(text), step, clock);
     // It may have been the answer to what was carried out.
     if (mayAnswer && !isWhole) throw copyError(error, { delivered: 'unknown' });
