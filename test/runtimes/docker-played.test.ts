@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { RuntimeProgress } from '../../src/runtime.js';
-import { ownerLabel } from '../../src/runtimes/docker/labels.js';
+import { ownerLabel, serverLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
@@ -122,6 +122,51 @@ test('docker: a removal of what a dead host has left, which the engine never ans
   engine.removes = true;
   const closed = engine.runtime.close().then(() => engine.removals);
   expect(await Promise.race([closed, sleep(20_000, 'still waits', { ref: false })])).toBe(2);
+});
+
+test.each([
+  'container create: creating container storage: the container name "tools" is already in use by 61e52d. ' +
+    'You have to remove that container to be able to reuse that name: that name is already in use',
+  'container create: name "tools" is in use: container already exists',
+])(
+  'docker: a name that another session has gets a suffix also where the engine, as Podman, says so with 500: %s',
+  async (said) => {
+    await using engine = await PlayedEngine.listen();
+    engine.hasContainer = true;
+    engine.labels = { [ownerLabel]: formatOwner(await findOwner()), [serverLabel]: 'orders' };
+    engine.refusals.push([500, said]);
+    const context = createRuntimeContext({ server: 'orders' });
+    const transport = await engine.runtime.open({ image: 'image', container_name: 'tools' }, context);
+    expect(engine.names).toEqual(['tools', 'tools-2']);
+    engine.endServer({ StatusCode: 0 });
+    await transport.close();
+  },
+);
+
+test.each([
+  'image with reference image:latest was found but does not provide the specified platform (linux/arm64)',
+  'image with reference image was found but its platform (linux/amd64) does not match the specified platform (linux/arm64)',
+])('docker: an image that is there for another platform alone is pulled: %s', async (said) => {
+  await using engine = await PlayedEngine.listen();
+  engine.refusals.push([404, said]);
+  const transport = await engine.runtime.open({ image: 'image', platform: 'linux/arm64' }, createRuntimeContext());
+  expect(engine.calls.filter((call) => call === 'create' || call === 'pull')).toEqual(['create', 'pull', 'create']);
+  engine.endServer({ StatusCode: 0 });
+  await transport.close();
+});
+
+test.each([
+  // Docker with the store of containerd, Docker with its own, and Podman.
+  'no matching manifest for linux/arm64 in the manifest list entries: no match for platform in manifest: not found',
+  'no matching manifest for linux/arm64/v8 in the manifest list entries',
+  'choosing an image from manifest list docker://image:latest: no image found in image index for architecture "arm64"',
+])('docker: an image that no registry has for the platform is told as that: %s', async (said) => {
+  await using engine = await PlayedEngine.listen();
+  engine.refusals.push([404, 'No such image: image:latest'], [404, said]);
+  const opening = engine.runtime.open({ image: 'image', platform: 'linux/arm64' }, createRuntimeContext());
+  await expect(opening).rejects.toThrow(
+    `image image: it has no build for this platform; set platform; the engine said: ${said}`,
+  );
 });
 
 test('docker: the engine that a start waits for is told', async () => {

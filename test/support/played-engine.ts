@@ -34,6 +34,12 @@ export class PlayedEngine implements AsyncDisposable {
   page: string | undefined;
   /** The folder of the engine's data, when it tells. */
   dataFolder: string | undefined;
+  /** What it answers to who asks from now on for a container, or for a pull, before it does what it is asked. */
+  readonly refusals: (readonly [status: number, message: string])[] = [];
+  /** The names under which containers were to be made. */
+  readonly names: (string | null)[] = [];
+  /** Of the container that it says to have. */
+  labels: Readonly<Record<string, string>> = {};
   /** What the container was made of. */
   made: { readonly HostConfig?: { readonly Mounts?: readonly object[] } } = {};
   readonly #folder: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -115,8 +121,9 @@ export class PlayedEngine implements AsyncDisposable {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method, url = '' } = request;
-    const { pathname } = new URL(url, 'http://engine');
-    const call = method === 'DELETE' ? 'remove' : `${pathname.split('/').at(-1)}`;
+    const { pathname, searchParams } = new URL(url, 'http://engine');
+    const isPull = pathname.endsWith('/images/create');
+    const call = method === 'DELETE' ? 'remove' : isPull ? 'pull' : `${pathname.split('/').at(-1)}`;
     this.calls.push(call);
     const tell = (status: number, body: unknown) => response.writeHead(status).end(JSON.stringify(body));
     if (this.page !== undefined && call !== '_ping') {
@@ -127,6 +134,12 @@ export class PlayedEngine implements AsyncDisposable {
     if (version !== undefined && version !== this.version) {
       const message = `client version ${version} is too new. Maximum supported API version is ${this.version}`;
       tell(400, { message });
+      return;
+    }
+    if (call === 'create') this.names.push(searchParams.get('name'));
+    const [status, message] = (call === 'create' || isPull ? this.refusals.shift() : undefined) ?? [];
+    if (status !== undefined) {
+      tell(status, { message });
       return;
     }
     switch (call) {
@@ -157,8 +170,10 @@ export class PlayedEngine implements AsyncDisposable {
       case 'json':
         if (pathname.endsWith('/containers/json')) tell(200, this.left);
         else if (pathname.includes('/images/') && !this.knowsImages) tell(500, { message: 'database is locked' });
-        else if (this.hasContainer) tell(200, { State: { Running: this.isRunning, Paused: false, ExitCode: 1 } });
-        else tell(404, { message: 'No such container' });
+        else if (this.hasContainer) {
+          const State = { Running: this.isRunning, Paused: false, ExitCode: 1 };
+          tell(200, { State, Config: { Labels: this.labels } });
+        } else tell(404, { message: 'No such container' });
         break;
       default:
         response.writeHead(call === 'start' ? 204 : 200).end();

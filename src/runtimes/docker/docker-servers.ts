@@ -254,7 +254,7 @@ function isMissingImage(error: unknown): boolean {
   return (
     error instanceof EngineError &&
     error.status === 404 &&
-    /no such image|image.*not (?:found|known)|does not match/i.test(error.message)
+    /no such image|image.*not (?:found|known)|does not (?:match|provide)/i.test(error.message)
   );
 }
 

@@ -97,19 +97,22 @@ function explain(error: unknown, image: string, { registry }: ImageName, problem
   const said = textOf(error);
   const refused =
     /unauthorized|denied|authentication required|no basic auth|invalid username\/password|\b403\b|\b401\b/i;
+  // Before what is not found: with containerd's store, Docker says that as well.
+  const platform =
+    /no matching manifest|no image found in (?:manifest list|image index)|does not match the (?:detected|specified) (?:host )?platform/i;
   const note = problem === undefined ? '' : ` (${problem})`;
   const remedy = refused.test(said)
     ? `the registry ${registry} refused it; check the name, and log in with docker login${registry === 'docker.io' ? '' : ` ${registry}`}${note}`
-    : /manifest.{0,80}(?:unknown|not found)|not found|does not exist|no such image/i.test(said)
-      ? `the registry ${registry} does not have it; check the name and the tag`
-      : /no space left on device/i.test(said)
-        ? 'the disk of the engine is full; free some space (docker system prune)'
-        : /no such host|connection refused|i\/o timeout|timeout|dial tcp|network is unreachable|connection reset|unexpected EOF|\bEOF\b/i.test(
-              said,
-            )
-          ? `the registry ${registry} cannot be reached, or broke off; check the network of the engine`
-          : /no matching manifest|does not match the (?:detected|specified) (?:host )?platform/i.test(said)
-            ? 'it has no build for this platform; set platform'
+    : platform.test(said)
+      ? 'it has no build for this platform; set platform'
+      : /manifest.{0,80}(?:unknown|not found)|not found|does not exist|no such image/i.test(said)
+        ? `the registry ${registry} does not have it; check the name and the tag`
+        : /no space left on device/i.test(said)
+          ? 'the disk of the engine is full; free some space (docker system prune)'
+          : /no such host|connection refused|i\/o timeout|timeout|dial tcp|network is unreachable|connection reset|unexpected EOF|\bEOF\b/i.test(
+                said,
+              )
+            ? `the registry ${registry} cannot be reached, or broke off; check the network of the engine`
             : 'the pull failed';
   return new EngineError(`image ${image}: ${remedy}; the engine said: ${said}`, { cause: error });
 }

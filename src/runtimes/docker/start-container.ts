@@ -94,11 +94,14 @@ async function create(options: StartOptions): Promise<string> {
     try {
       return await engine.create({ name, platform, body }, never);
     } catch (error) {
-      // What a proxy on the way says, says nothing about the engine.
-      if (error instanceof EngineError && (error.status === undefined ? mayHaveArrived(error) : error.status >= 500)) {
-        await removeUnknown(options);
-      }
-      if (!(error instanceof EngineError) || error.status !== 409 || !/name|in use/i.test(error.message)) {
+      if (!isTaken(error)) {
+        // What a proxy on the way says, says nothing about the engine.
+        if (
+          error instanceof EngineError &&
+          (error.status === undefined ? mayHaveArrived(error) : error.status >= 500)
+        ) {
+          await removeUnknown(options);
+        }
         throw error;
       }
       await refuseForeign(engine, name, number, context);
@@ -115,6 +118,13 @@ async function removeUnknown({ engine, context, onLeft, onUnknown }: StartOption
     onUnknown(context.instanceId);
   }
   await Promise.all(found.map((id) => removeContainer(engine, id, signal).catch(() => onLeft(id))));
+}
+
+/** Whether somebody has the name. Podman 4 and 5 say so with status 500. */
+function isTaken(error: unknown): boolean {
+  if (!(error instanceof EngineError)) return false;
+  const { status, message } = error;
+  return status === 409 ? /name|in use/i.test(message) : status === 500 && /\bname ".+ in use\b/i.test(message);
 }
 
 /** False when nobody was there to take the call. */
