@@ -237,9 +237,11 @@ export class JobRun {
 
 /** True when no container of a pod runs, and none will. */
 function hasEnded(pod: Pod): boolean {
-  const { phase: podPhase, containerStatuses } = pod.status ?? {};
+  const { phase: podPhase, containerStatuses, initContainerStatuses } = pod.status ?? {};
   const all = containerStatuses ?? [];
   if (podPhase === 'Failed' || podPhase === 'Succeeded') return true;
+  // A sidecar that was begun before the others, and ends after them, stands among these.
+  if (initContainerStatuses?.some(({ state }) => state?.running !== undefined)) return false;
   if (all.length > 0 && all.every(({ state }) => state?.terminated !== undefined)) return true;
   // What could not be started will not be once the pod is to go, which takes some clusters a minute; and no node takes one then,
   // though a finalizer may keep it.

@@ -123,9 +123,12 @@ function toTemplate(spec: K8sJobSpec, names: JobNames, hasEnv: boolean): object 
     spec.pod ?? {},
   ) as { readonly metadata?: Record<string, unknown>; readonly spec?: Record<string, unknown> };
   const labels = { ...(metadata.labels as object | undefined), ...labelsOf(names), [jobLabel]: names.job };
-  const containers = ((podSpec.containers ?? []) as readonly { readonly name?: unknown }[]).map((container) =>
-    container.name === containerName ? { ...container, stdin: true, stdinOnce: true, tty: false } : container,
-  );
+  const containers = ((podSpec.containers ?? []) as readonly Record<string, unknown>[]).map((container) => {
+    if (container.name !== containerName) return container;
+    // One that is started anew has lost its connection: since Kubernetes 1.34 a container may go against the pod here.
+    const { restartPolicy: _, restartPolicyRules: __, ...kept } = container;
+    return { ...kept, stdin: true, stdinOnce: true, tty: false };
+  });
   return { metadata: { ...metadata, labels }, spec: { ...podSpec, restartPolicy: 'Never', containers } };
 }
 

@@ -5,6 +5,13 @@ export interface Pod extends KubernetesObject {
   readonly spec?: {
     /** Once it has been given to a node. */
     readonly nodeName?: string;
+    readonly initContainers?:
+      | readonly {
+          readonly name: string;
+          /** `Always` for one that runs beside the others, until these have ended. */
+          readonly restartPolicy?: string;
+        }[]
+      | null;
   };
   readonly status?: {
     readonly phase?: string;

@@ -1,6 +1,6 @@
 import type { PeerExit } from '../../transport/stream-peer.js';
 import { containerName } from './manifest.js';
-import type { ContainerStatus, Event, Job, Pod, TerminatedState } from './objects.js';
+import type { Condition, ContainerStatus, Event, Job, Pod, TerminatedState } from './objects.js';
 
 /** How far a pod has come. */
 export type PodState =
@@ -117,17 +117,31 @@ export function toExit(pod: Pod): PeerExit {
   if (status?.reason === 'NodeLost') return { code, reason: 'node-lost', message: 'the node of the pod was lost' };
   // Such as the shutdown of its node, or a pod that is more important.
   if (status?.reason !== undefined) return failedExit(code, status.reason, status.message);
+  const disruption = status?.conditions?.find(({ type, status }) => type === 'DisruptionTarget' && status === 'True');
+  if (disruption?.reason === 'DeletionByPodGC') {
+    return { code, reason: 'node-lost', message: `the node of the pod was lost: ${disruptionOf(disruption)}` };
+  }
   if (metadata.deletionTimestamp !== undefined) {
-    return { code, reason: 'deleted', message: `the pod ${metadata.name} was deleted` };
+    // Such as a node that is drained, or another pod that is more important. One that nobody went on to delete means nothing.
+    return disruption === undefined
+      ? { code, reason: 'deleted', message: `the pod ${metadata.name} was deleted` }
+      : { code, reason: 'evicted', message: `the pod ${metadata.name} was evicted: ${disruptionOf(disruption)}` };
   }
   if (state !== undefined) return { code };
+  // Such a one is started anew as long as it is wanted, and fails no pod: it was ended when the pod had failed.
+  const sidecars = pod.spec?.initContainers?.filter(({ restartPolicy }) => restartPolicy === 'Always') ?? [];
   for (const { name, state: before } of status?.initContainerStatuses ?? []) {
     if (before?.terminated === undefined || before.terminated.exitCode === 0) continue;
+    if (sidecars.some((sidecar) => sidecar.name === name)) continue;
     const { exitCode, reason = 'Error' } = before.terminated;
     const message = `container "${name}" ended with code ${exitCode} (${reason}), before the server was started`;
     return { reason: 'failed', message };
   }
   return failedExit(code, status?.message);
+}
+
+function disruptionOf({ reason, message }: Condition): string {
+  return message || reason || 'Kubernetes gave no reason';
 }
 
 function failedExit(code: number | undefined, ...said: readonly (string | undefined)[]): PeerExit {
@@ -163,6 +177,9 @@ export function findCreateProblem(events: readonly Event[]): string | undefined 
   const text = `Kubernetes makes no pod: ${message}`;
   if (/exceeded quota/.test(message)) return `${text}; raise the ResourceQuota or lower resources`;
   if (/must specify|failed quota/.test(message)) return `${text}; the namespace has a quota: give resources`;
+  if (/security context constraint/i.test(message)) {
+    return `${text}; set user to image, as OpenShift gives each namespace users of its own, or check pod_security and pod`;
+  }
   if (/PodSecurity|podsecurity|security ?context|PodSecurityPolicy/i.test(message)) {
     return `${text}; check pod_security and pod, or the namespace's Pod Security level`;
   }

@@ -73,7 +73,14 @@ describe('manifests', () => {
             restartPolicy: 'Always',
             priorityClassName: 'low',
             containers: [
-              { name: 'mcp', stdin: false, tty: true, volumeMounts: [{ name: 'data', mountPath: '/data' }] },
+              {
+                name: 'mcp',
+                stdin: false,
+                tty: true,
+                restartPolicy: 'Always',
+                restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: [1] } }],
+                volumeMounts: [{ name: 'data', mountPath: '/data' }],
+              },
               { name: 'proxy', image: 'proxy:1' },
             ],
             volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'c' } }],

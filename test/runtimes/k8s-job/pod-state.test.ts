@@ -16,6 +16,7 @@ const withState = (state: object, status: object = {}, more: object = {}): Pod =
 const waiting = (reason: string, message?: string) => withState({ waiting: { reason, message } });
 const terminated = (state: object, status: object = {}, more: object = {}) =>
   withState({ terminated: state }, { phase: 'Failed', ...status }, more);
+const disrupted = (reason: string, message: string) => [{ type: 'DisruptionTarget', status: 'True', reason, message }];
 const event = (reason: string, message = '', type = 'Normal', at = '2026-01-01T00:00:00Z'): Event => ({
   metadata: { name: 'e', uid: 'e' },
   type,
@@ -107,6 +108,44 @@ describe('judgePod', () => {
       },
       { reason: 'failed', message: 'container "migrate" ended with code 3 (Error), before the server was started' },
     ],
+    [
+      'by a container before it, and not by a sidecar that was ended then',
+      {
+        metadata,
+        spec: { initContainers: [{ name: 'proxy', restartPolicy: 'Always' }, { name: 'migrate' }] },
+        status: {
+          phase: 'Failed',
+          initContainerStatuses: [
+            { name: 'proxy', state: { terminated: { exitCode: 143, reason: 'Error' } } },
+            { name: 'migrate', state: { terminated: { exitCode: 3, reason: 'Error' } } },
+          ],
+          containerStatuses: [{ name: 'mcp', state: { waiting: { reason: 'PodInitializing' } } }],
+        },
+      },
+      { reason: 'failed', message: 'container "migrate" ended with code 3 (Error), before the server was started' },
+    ],
+    [
+      'its node is gone',
+      withState(
+        { running: {} },
+        { phase: 'Failed', conditions: disrupted('DeletionByPodGC', 'node no longer exists') },
+      ),
+      { code: undefined, reason: 'node-lost', message: 'the node of the pod was lost: node no longer exists' },
+    ],
+    [
+      'its node was drained',
+      terminated(
+        { exitCode: 143, reason: 'Error' },
+        { conditions: disrupted('EvictionByEvictionAPI', 'Eviction API: evicting') },
+        { deletionTimestamp: '2026-01-01T00:00:00Z' },
+      ),
+      { code: 143, reason: 'evicted', message: 'the pod mcp-a-1-xyz was evicted: Eviction API: evicting' },
+    ],
+    [
+      'by itself, after an eviction that came to nothing',
+      terminated({ exitCode: 7, reason: 'Error' }, { conditions: disrupted('PreemptionByScheduler', 'preempting') }),
+      expect.not.objectContaining({ reason: 'evicted' }),
+    ],
   ])('ended: %s', (_, pod, exit) => {
     expect(judgePod(pod, 'own')).toMatchObject({ phase: 'ended', exit });
   });
@@ -135,6 +174,11 @@ describe('events', () => {
     ['pods "x" is forbidden: exceeded quota: q, requested: pods=1', /raise the ResourceQuota/],
     ['pods "x" is forbidden: failed quota: q: must specify cpu', /give resources/],
     ['pods "x" is forbidden: violates PodSecurity "restricted:latest"', /check pod_security/],
+    [
+      'pods "x" is forbidden: unable to validate against any security context constraint: [provider restricted-v2: ' +
+        '.containers[0].runAsUser: Invalid value: 65532: must be in the ranges: [1000850000, 1000859999]]',
+      /set user to image/,
+    ],
     ['error looking up service account ns/sa: serviceaccount "sa" not found', /check service_account/],
     ['something else', /makes no pod: something else/],
   ])('FailedCreate: %s', (said, message) => {

@@ -200,6 +200,13 @@ describe('a WebSocket of channels', () => {
       'forbidden',
       /may not get pods\/attach "a".*is forbidden/,
     ],
+    // API servers since 1.35, where `get` is allowed and `create` is not.
+    [
+      403,
+      '{"kind":"Status","message":"pods \\"a\\" is forbidden: ","reason":"Forbidden"}',
+      'forbidden',
+      /may not create pods\/attach "a" in namespace "home" \(403\): pods "a" is forbidden; grant it, as in the Role/,
+    ],
     [404, '', 'not-found', /cannot get pods\/attach "a"/],
     [500, 'container mcp not found in pod a', 'refused', /\(500\): container mcp not found/],
     [302, '', 'foreign', /is there a proxy before it that wants a login\?/],
@@ -216,6 +223,31 @@ describe('a WebSocket of channels', () => {
     const failed = cluster.connect(ref, { protocols, incoming: [1] });
     await expect(failed).rejects.toMatchObject({ failure, status: failure === 'foreign' ? undefined : status });
     await expect(failed).rejects.toThrow(message);
+  });
+
+  test('a handshake that an API server which is busy, or shuts down, puts off is tried again', async () => {
+    await using fake = await FakeApiServer.listen();
+    const body = '{"message":"The apiserver is shutting down, please try again later."}';
+    fake.refuseUpgrade = { status: 429, body, headers: 'Retry-After: 5\r\n' };
+    const pauses: number[] = [];
+    const clock = {
+      ...systemClock,
+      setTimeout: (run: () => void, ms: number) => {
+        if (ms !== 5_000) return systemClock.setTimeout(run, ms);
+        pauses.push(ms);
+        if (pauses.length === 2) fake.refuseUpgrade = undefined;
+        return systemClock.setTimeout(run, 0);
+      },
+    };
+    const cluster = await new Clusters({ kubeconfig: fake.kubeconfig }, clock).open();
+    const socket = await cluster.connect(ref, { protocols, incoming: [1] });
+    await socket.close();
+    expect(fake.requests).toHaveLength(3);
+    fake.refuseUpgrade = { status: 429, body, headers: 'Retry-After: 5\r\n' };
+    await expect(cluster.connect(ref, { protocols, incoming: [1] })).rejects.toThrow(
+      /\(429\): The apiserver is shutting/,
+    );
+    expect(fake.requests).toHaveLength(9);
   });
 
   test('a handshake that is refused for its credentials is tried with new ones', async () => {

@@ -21,7 +21,7 @@ export class FakeApiServer implements AsyncDisposable {
   takeProtocol: (offered: ReadonlySet<string>) => string | false = (offered) => [...offered][0] ?? false;
   /** Told of each upgrade; what it cuts, or says false to, is not answered. */
   upgrading: (socket: Duplex) => unknown = () => {};
-  refuseUpgrade: { readonly status: number; readonly body: string } | undefined;
+  refuseUpgrade: { readonly status: number; readonly body: string; readonly headers?: string } | undefined;
   connected: (socket: WebSocket) => void = () => {};
   readonly #http = createServer((request, response) => {
     this.#note(request);
@@ -45,9 +45,9 @@ export class FakeApiServer implements AsyncDisposable {
       if (socket.destroyed || !isAnswered) return;
       const refusal = made.refuseUpgrade;
       if (refusal !== undefined) {
-        const { status, body } = refusal;
+        const { status, body, headers = '' } = refusal;
         socket.end(
-          `HTTP/1.1 ${status} No\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+          `HTTP/1.1 ${status} No\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n${headers}\r\n${body}`,
         );
         return;
       }

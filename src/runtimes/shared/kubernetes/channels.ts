@@ -5,7 +5,7 @@ import type { Clock } from '../../../options.js';
 import type { ChannelSocket, ConnectOptions } from './cluster.js';
 import type { Connection } from './connection.js';
 import { isFailure, KubernetesError, networkError, refusalError } from './kubernetes-error.js';
-import { inTime, mostStale, StaleConnection } from './request.js';
+import { busyMsOf, inTime, maxBusyRetries, mostStale, pause, StaleConnection } from './request.js';
 import { pathOf, type ResourceRef, showResource } from './resources.js';
 
 /** Often enough for balancers that cut what is idle for a minute. */
@@ -28,6 +28,7 @@ export function openChannels(
 ): Promise<ChannelSocket> {
   return inTime(connection, `get ${showResource(ref)}`, options.signal, clock, async (signal) => {
     let renewed = false;
+    let busy = 0;
     for (let stale = 0; ; ) {
       try {
         const socket = await handshake(connection, ref, options, signal);
@@ -38,6 +39,12 @@ export function openChannels(
           if (stale <= mostStale) continue;
           throw networkError(error.cause, connection.server);
         }
+        if (error instanceof BusyServer) {
+          busy += 1;
+          if (busy > maxBusyRetries) throw error.refusal;
+          await pause(error.ms, signal, clock);
+          continue;
+        }
         // Without a status it was not the API server that refused: there was nothing to show to it.
         if (renewed || !isFailure(error, 'unauthorized') || error.status === undefined) throw error;
         renewed = true;
@@ -45,6 +52,16 @@ export function openChannels(
       }
     }
   });
+}
+
+/** The server is busy, and has said when to come back. */
+class BusyServer extends Error {
+  constructor(
+    readonly ms: number,
+    readonly refusal: KubernetesError,
+  ) {
+    super();
+  }
 }
 
 async function handshake(
@@ -87,7 +104,9 @@ async function handshake(
     socket.once('unexpected-response', (_request, answer: IncomingMessage) => {
       void readSome(answer).then((body) => {
         done();
-        reject(refusalError(answer.statusCode ?? 0, body, connection.server, 'get', ref));
+        const refusal = refusalError(answer.statusCode ?? 0, body, connection.server, 'get', ref);
+        const busyMs = busyMsOf(answer);
+        reject(busyMs === undefined ? refusal : new BusyServer(busyMs, refusal));
         socket.terminate();
       });
     });

@@ -84,12 +84,16 @@ const byStatus: Readonly<Record<number, KubernetesFailure>> = {
   422: 'invalid',
 };
 
+/** What API servers since 1.35 say where `get` is allowed for a WebSocket, and `create`, which they ask for besides, is not. */
+const withoutVerb = /^pods "[^"]*" is forbidden:\s*(?:RBAC: .*)?$/s;
+
 /** The error for an answer with `status`, whose body is a Status object or plain text. */
 export function answerError(status: number, body: string, verb: string, ref: ResourceRef): KubernetesError {
   const { said, reason } = readStatus(body);
   const isCrossed = status === 409 && verb === 'create' && reason === 'Conflict';
   const failure = isCrossed ? 'crossed' : (byStatus[status] ?? 'refused');
-  const what = `${verb} ${showResource(ref)}`;
+  const wantsCreate = failure === 'forbidden' && ref.subresource !== undefined && withoutVerb.test(said);
+  const what = `${wantsCreate ? 'create' : verb} ${showResource(ref)}`;
   const words: Partial<Record<KubernetesFailure, string>> = {
     unauthorized: `the API server does not accept the credentials of the kubeconfig (401), asked to ${what}`,
     forbidden: `may not ${what} (403)`,
@@ -97,8 +101,9 @@ export function answerError(status: number, body: string, verb: string, ref: Res
   };
   const text = words[failure] ?? `cannot ${what} (${status})`;
   // A quota or a webhook may forbid something too.
-  const remedy = failure === 'forbidden' && /cannot \w+ resource /.test(said) ? `; ${grantIt}` : '';
-  return new KubernetesError(failure, said === '' ? text : `${text}: ${said}${remedy}`, { status, said });
+  const remedy = failure === 'forbidden' && (wantsCreate || /cannot \w+ resource /.test(said)) ? `; ${grantIt}` : '';
+  const told = said.replace(/[:\s]+$/, '');
+  return new KubernetesError(failure, told === '' ? text : `${text}: ${told}${remedy}`, { status, said });
 }
 
 function readStatus(body: string): { readonly said: string; readonly reason?: unknown } {

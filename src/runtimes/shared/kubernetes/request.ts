@@ -24,7 +24,8 @@ interface AbortableRequest extends ApiRequest {
 /** Less than a start, whose end by time says nothing of whom it has waited for. */
 const callTimeoutMs = 25_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
-const maxBusyRetries = 5;
+/** How often a server that is busy is asked again. */
+export const maxBusyRetries = 5;
 const maxCrossedRetries = 5;
 const crossedMs = 200;
 /** How many kept connections may turn out to be closed. */
@@ -144,13 +145,12 @@ export async function startRequest(
     }
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
-    const retryAfter = Number(answer.headers['retry-after']);
+    const busyMs = busyMsOf(answer);
     const text = await readAnswer(answer, connection.server);
     const error = refusalError(status, text, connection.server, request.verb, ref);
-    if (status === 429 && retryAfter >= 0 && busy < maxBusyRetries) {
-      // Nothing was done: the server is busy and says when to come back.
+    if (busyMs !== undefined && busy < maxBusyRetries) {
       busy += 1;
-      await pause(Math.min(Math.max(retryAfter, 1), 10) * 1000, request.signal, clock);
+      await pause(busyMs, request.signal, clock);
     } else if (isFailure(error, 'crossed') && crossed < maxCrossedRetries) {
       crossed += 1;
       await pause(2 ** crossed * crossedMs * (0.5 + Math.random() / 2), request.signal, clock);
@@ -161,6 +161,12 @@ export async function startRequest(
       throw error;
     }
   }
+}
+
+/** When a server that is busy, or shuts down beside others, wants to be asked again: nothing was done. Undefined for other answers. */
+export function busyMsOf({ statusCode, headers }: IncomingMessage): number | undefined {
+  const seconds = Number(headers['retry-after']);
+  return statusCode === 429 && seconds >= 0 ? Math.min(Math.max(seconds, 1), 10) * 1000 : undefined;
 }
 
 const ignore = () => {};

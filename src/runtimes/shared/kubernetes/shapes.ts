@@ -2,7 +2,12 @@ import { type Fields, isFields } from '../../../util/fields.js';
 
 /** What is read of objects, as far as it is a list: `[]` of objects, `*` of texts. The API leaves out lists that are empty, or says null. */
 const lists: Readonly<Record<string, readonly string[]>> = {
-  pods: ['status.conditions[]', 'status.initContainerStatuses[]', 'status.containerStatuses[]'],
+  pods: [
+    'spec.initContainers[]',
+    'status.conditions[]',
+    'status.initContainerStatuses[]',
+    'status.containerStatuses[]',
+  ],
   jobs: ['status.conditions[]'],
   services: ['spec.ports[]'],
   endpointslices: ['ports[]', 'endpoints[].addresses*'],
