@@ -182,6 +182,39 @@ test('a plugin whose command is a path is looked for beside the kubeconfig', asy
 });
 
 test.each([
+  [false, {}],
+  [true, { 'insecure-skip-tls-verify': true, config: { audience: 'a' } }],
+])(
+  'a plugin is told what kubectl tells it; of the cluster where it wants to know (%s)',
+  async (provideClusterInfo, told) => {
+    await using fake = await FakeApiServer.listen();
+    fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });
+    const apiVersion = 'client.authentication.k8s.io/v1';
+    const script = `printf '{"status":{"token":"%s"}}' "$(printf %s "$KUBERNETES_EXEC_INFO" | base64 -w0)"`;
+    const exec = { apiVersion, command: '/bin/sh', args: ['-c', script], env: null, provideClusterInfo };
+    const extensions = [
+      { name: 'other', extension: {} },
+      { name: 'client.authentication.k8s.io/exec', extension: { audience: 'a' } },
+    ];
+    const cluster = { server: fake.url, 'insecure-skip-tls-verify': true, extensions };
+    await setKubeconfig(['one'], {
+      one: kubeconfig('one', fake.url, {
+        'current-context': 'one',
+        clusters: [{ name: 'one', cluster }],
+        users: [{ name: 'one', user: { exec } }],
+      }),
+    });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    await (await clusters.open()).get(pods({ namespace: 'home', name: 'a' }));
+    const [token = ''] = fake.tokens;
+    const info = JSON.parse(Buffer.from(token.slice('Bearer '.length), 'base64').toString());
+    const expected = provideClusterInfo ? { cluster: { ...told, server: fake.url } } : {};
+    expect(info).toEqual({ kind: 'ExecCredential', apiVersion, spec: { ...expected, interactive: false } });
+  },
+);
+
+test.each([
   ['YAML', 'users:\n- name: one\n  user:\n    token: top-secret\n'],
   ['JSON', JSON.stringify({ users: [{ name: 'one', user: { token: 'top-secret' } }] })],
   ['base64', Buffer.from(`{"a":"${'top-secret'.repeat(500)}"}`).toString('base64')],

@@ -1,8 +1,10 @@
 import { access, readFile } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
 import { textOf } from '../../../util/text-of.js';
+import { tellPlugin } from './exec-info.js';
 import type { ExecPlugins } from './exec-plugins.js';
 import { failed, loadFiles, unreadable } from './kubeconfig-files.js';
 
@@ -47,6 +49,7 @@ export async function loadKubeConfig(
   plugins: ExecPlugins,
 ): Promise<LoadedConfig> {
   let config: KubeConfigLike;
+  let read: KubeConfig | undefined;
   let inPod = false;
   try {
     if (typeof kubeconfig === 'function') {
@@ -60,13 +63,15 @@ export async function loadKubeConfig(
         config = made;
         inPod = true;
       } else {
-        config = await loadFiles(KubeConfig, files, plugins);
+        read = await loadFiles(KubeConfig, files, plugins);
+        config = read;
       }
     }
   } catch (cause) {
     throw GatewayError.is(cause) ? cause : unreadable('the kubeconfig', cause);
   }
   select(config, context);
+  if (read !== undefined) await tellPlugin(read);
   const name = config.getCurrentContext();
   const namespace = config
     .getContexts()

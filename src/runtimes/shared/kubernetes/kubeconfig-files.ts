@@ -1,14 +1,19 @@
 import { access, constants, readFile } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
-import type { KubeConfig, User } from '@kubernetes/client-node';
+import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
-import type { Fields } from '../../../util/fields.js';
+import { type Fields, isFields } from '../../../util/fields.js';
+import { clusterExtension, type ToldCluster } from './exec-info.js';
 import type { ExecPlugins } from './exec-plugins.js';
 
-/** What stands in a kubeconfig of each user, in their order, as far as client-node leaves it out. */
+/** What stands in a kubeconfig of each user and cluster, in their order, as far as client-node leaves it out. */
 interface Written {
   readonly users?: readonly { readonly user?: Fields | null }[] | null;
+  readonly clusters?: readonly { readonly cluster?: Fields | null }[] | null;
 }
+
+/** Of what client-node leaves out. */
+const leftOut = /tokenFile|client\.authentication\.k8s\.io\/exec/;
 
 /** What somebody writes into an environment: YAML, JSON or base64. */
 const isNoPath = /\n|^\s*\{\s*"|^.{1000}/;
@@ -38,7 +43,10 @@ export async function loadFiles(
         // One that holds nothing, or comments alone, is one as well.
         part.loadFromString(document.contents === null ? '{}' : found.value);
         part.makePathsAbsolute(dirname(file));
-        const written = found.value.includes('tokenFile') ? (document.toJS() as Written) : undefined;
+        const written = leftOut.test(found.value) ? (document.toJS() as Written) : undefined;
+        part.clusters = part
+          .getClusters()
+          .map((cluster, index) => withExtension(cluster, written?.clusters?.[index]?.cluster));
         part.users = await Promise.all(
           part.getUsers().map((user, index) => complete(user, written?.users?.[index]?.user, dirname(file))),
         );
@@ -76,6 +84,12 @@ async function complete(user: User, written: Fields | null | undefined, folder: 
     ...(hasPath && { exec: { ...exec, command: resolve(folder, exec.command) } }),
     ...(usesFile && { token: undefined, authProvider: { name: 'tokenFile', config: { tokenFile } } }),
   } as User;
+}
+
+function withExtension(cluster: Cluster, written: Fields | null | undefined): ToldCluster {
+  const { extensions } = written ?? {};
+  const found = Array.isArray(extensions) && extensions.find((one) => isFields(one) && one.name === clusterExtension);
+  return found ? { ...cluster, execConfig: (found as Fields).extension } : cluster;
 }
 
 function isReadable(file: string): Promise<boolean> {
