@@ -143,6 +143,20 @@ describe('calls', () => {
       expect(fake.tokens).toHaveLength(4);
     }));
 
+  test.each([
+    `jobs.batch "a" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'images' denied request: not signed`,
+    'admission webhook "images.example.com" denied the request: not signed',
+  ])('what a policy denies with 401 is no matter of credentials: %s', (message) =>
+    withFake(async (fake, cluster) => {
+      fake.answer = (_request, response) =>
+        sendJson(response, 401, { kind: 'Status', reason: 'Unauthorized', message });
+      const failed: Error = await cluster.create(jobs({ namespace: 'home' }), {}).catch((error) => error);
+      expect(failed).toMatchObject({ failure: 'forbidden', status: 401 });
+      expect(failed.message).toBe(`may not create jobs.batch in namespace "home" (401): ${message}`);
+      expect(fake.requests).toHaveLength(1);
+    }),
+  );
+
   test('a busy API server is asked again when it says', () =>
     withFake(async (fake, cluster) => {
       let left = 2;

@@ -91,12 +91,14 @@ const withoutVerb = /^pods "[^"]*" is forbidden:\s*(?:RBAC: .*)?$/s;
 export function answerError(status: number, body: string, verb: string, ref: ResourceRef): KubernetesError {
   const { said, reason } = readStatus(body);
   const isCrossed = status === 409 && verb === 'create' && reason === 'Conflict';
-  const failure = isCrossed ? 'crossed' : (byStatus[status] ?? 'refused');
+  // A policy or webhook says no with the status that it likes, to somebody who is known.
+  const isDenied = status === 401 && /\bdenied (?:the )?request\b/.test(said);
+  const failure = isCrossed ? 'crossed' : isDenied ? 'forbidden' : (byStatus[status] ?? 'refused');
   const wantsCreate = failure === 'forbidden' && ref.subresource !== undefined && withoutVerb.test(said);
   const what = `${wantsCreate ? 'create' : verb} ${showResource(ref)}`;
   const words: Partial<Record<KubernetesFailure, string>> = {
     unauthorized: `the API server does not accept the credentials of the kubeconfig (401), asked to ${what}`,
-    forbidden: `may not ${what} (403)`,
+    forbidden: `may not ${what} (${status})`,
     'not-found': `cannot ${what}: it is not there (404)`,
   };
   const text = words[failure] ?? `cannot ${what} (${status})`;
