@@ -2,7 +2,7 @@ import type { GatewayError } from '../errors.js';
 import type { Clock } from '../options.js';
 import type { RuntimeProgress } from '../runtime.js';
 import type { JSONRPCNotification, JSONRPCRequest, RequestId } from '../sdk.js';
-import { copyMessage } from '../transport/copy-message.js';
+import { copyWritable } from '../transport/copy-message.js';
 import { legacyRevisions, metaKeys, ownInfo } from '../transport/modern.js';
 import { isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
@@ -167,7 +167,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
     this.#initializeParams ??= this.#options.sharing === 'one-caller' ? params : undefined;
     const { result } = await this.#link.open();
     // Whoever gets it may change it.
-    return copyMessage(result);
+    return copyWritable(result);
   }
 
   /** @internal */

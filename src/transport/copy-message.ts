@@ -1,3 +1,5 @@
+import { isTooNested } from './nesting.js';
+
 /**
  * Copies `value` as a round trip through JSON would, without the text in between: whoever gets the copy can change it
  * and nobody else sees it. Strings are shared, so a message costs by its number of values, not by its bytes.
@@ -6,6 +8,11 @@
  */
 export function copyMessage<T>(value: T): T {
   return copy(value, '') as T;
+}
+
+/** The same of what a server may have written: nested too deeply to be written again, it stays as it is. */
+export function copyWritable<T>(value: T): T {
+  return isTooNested(value) ? value : copyMessage(value);
 }
 
 function copy(value: unknown, key: string): unknown {

@@ -1,4 +1,4 @@
-import { copyMessage } from '../../transport/copy-message.js';
+import { copyWritable } from '../../transport/copy-message.js';
 import { metaKeys, modernRevision } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -62,7 +62,7 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
   const offered = { ...(runsToolTasks(own) && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
   // Of extensions, those that both sides have.
   const common = Object.entries(offered).filter(([name]) => name in wanted);
-  return copyMessage({
+  return copyWritable({
     supportedVersions: [modernRevision],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
     ...(instructions !== undefined && { instructions }),

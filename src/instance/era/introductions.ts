@@ -1,4 +1,4 @@
-import { copyMessage } from '../../transport/copy-message.js';
+import { copyWritable } from '../../transport/copy-message.js';
 import { legacyRevisions, metaKeys, modernRevision } from '../../transport/modern.js';
 import { hasTasksExtension, tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -21,7 +21,7 @@ export function toInitializeResult(server: string, caller: Fields, discovery: Di
     ? { ...discovery.capabilities, tasks: { cancel: {}, requests: { tools: { call: {} } } } }
     : discovery.capabilities;
   const asked = caller.protocolVersion;
-  return copyMessage({
+  return copyWritable({
     protocolVersion: typeof asked === 'string' && legacyRevisions.includes(asked) ? asked : legacyRevisions[0],
     capabilities,
     serverInfo: serverInfo ?? { name: server, version: '0' },
