@@ -1,4 +1,4 @@
-import { basename, dirname } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
@@ -122,7 +122,11 @@ function fileSource(path: string | URL): Source {
         ignoreInitial: true,
         depth: 0,
         followSymlinks: false,
-        ignored: (at) => at !== folder && !(dirname(at) === folder && names.has(basename(at))),
+        ignored: (path) => {
+          // It writes slashes on Windows too.
+          const at = resolve(path);
+          return at !== folder && !(dirname(at) === folder && names.has(basename(at)));
+        },
       });
       watcher.on('all', onChange).on('error', onChange);
       await new Promise<void>((resolve) => watcher.once('ready', resolve));
