@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import spawn from 'cross-spawn';
 import { type DockerConfig, type Environment, readDockerConfig, type StoredAuth } from './engine/docker-config.js';
 
 /** What a registry is told of the user, and what went wrong when that was looked up. */
@@ -68,6 +68,7 @@ async function askHelper(
   signal.throwIfAborted();
   const program = `docker-credential-${name}`;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(helperTimeoutMs)]);
+  // Not Node's own: on Windows a helper may be a batch file, as that of gcloud is.
   const child = spawn(program, ['get'], {
     env: env as NodeJS.ProcessEnv,
     stdio: ['pipe', 'pipe', 'ignore'],

@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess, spawn } from 'node:child_process';
 import type { KubeConfig } from '@kubernetes/client-node';
+import crossSpawn from 'cross-spawn';
 import type { Clock } from '../../../options.js';
 import { isFields } from '../../../util/fields.js';
 
@@ -39,7 +40,8 @@ export class ExecPlugins {
   }
 
   readonly #start = ((...asked: Parameters<typeof spawn>) => {
-    const plugin = spawn(...asked);
+    // Not Node's own: on Windows a plugin may be a batch file.
+    const plugin = crossSpawn(...asked);
     this.#running.set(plugin, this.#clock.now());
     return plugin.once('close', () => this.#running.delete(plugin));
   }) as typeof spawn;
