@@ -39,13 +39,15 @@ export interface RuntimeInput {
 
 /**
  * What an entry may write as `runtime` when these factories are registered: for a union of factories a union of
- * specs, told apart by `type`.
+ * specs, told apart by `type`. A factory of which no more is known than that it is a `RuntimeFactory` takes any fields.
  */
 export type RuntimeInputOf<Factory> = Factory extends {
   readonly type: infer Type extends string;
   readonly spec: infer Spec extends StandardSchemaV1;
 }
-  ? { readonly type: Type } & StandardSchemaV1.InferInput<Spec>
+  ? { readonly type: Type } & (unknown extends StandardSchemaV1.InferInput<Spec>
+      ? { readonly [key: string]: unknown }
+      : StandardSchemaV1.InferInput<Spec>)
   : never;
 
 /** How callers share the instances of an entry. */

@@ -24,9 +24,7 @@ export interface InProcessSpec {
    * It returns an SDK `Server` or `McpServer` (v1 or v2) that is not connected yet, or the client's end of a transport
    * to a server.
    */
-  readonly server: (
-    context: RuntimeContext,
-  ) => InProcessServer | Transport | Promise<InProcessServer> | Promise<Transport>;
+  readonly server: (context: RuntimeContext) => InProcessServer | Transport | Promise<InProcessServer | Transport>;
 }
 
 /** The schema of {@link InProcessSpec}. */

@@ -34,20 +34,27 @@ export interface FaultPlan {
 /**
  * A runtime around another one, whose servers are sick: for tests of how an application copes. It takes the type of the
  * other one, so that catalogs need not change.
+ *
+ * @typeParam Spec - what the other one makes of the runtime's part of an entry
+ * @typeParam Type - the type of both
+ * @typeParam Input - what an entry may write
  */
-export class FaultyRuntime<Spec> implements RuntimeFactory<Spec> {
+export class FaultyRuntime<Spec, Type extends string = string, Input = unknown> implements RuntimeFactory<Spec> {
   /** What came about so far, in order: with the seed it tells what a failed test met. */
   readonly injected: InjectedFault[] = [];
   readonly check?: NonNullable<RuntimeFactory<Spec>['check']>;
   readonly describe?: NonNullable<RuntimeFactory<Spec>['describe']>;
   readonly memory?: NonNullable<RuntimeFactory<Spec>['memory']>;
   readonly rbac?: NonNullable<RuntimeFactory<Spec>['rbac']>;
-  readonly #inner: RuntimeFactory<Spec>;
+  readonly #inner: RuntimeFactory<Spec> & { readonly type: Type; readonly spec: StandardSchemaV1<Input, Spec> };
   readonly #plan: FaultPlan;
   readonly #random: () => number;
 
   /** @param inner - belongs to this one, and is closed with it */
-  constructor(inner: RuntimeFactory<Spec>, plan: FaultPlan) {
+  constructor(
+    inner: RuntimeFactory<Spec> & { readonly type: Type; readonly spec: StandardSchemaV1<Input, Spec> },
+    plan: FaultPlan,
+  ) {
     this.#inner = inner;
     this.#plan = plan;
     this.#random = createRandom(plan.seed);
@@ -66,11 +73,11 @@ export class FaultyRuntime<Spec> implements RuntimeFactory<Spec> {
     }
   }
 
-  get type(): string {
+  get type(): Type {
     return this.#inner.type;
   }
 
-  get spec(): StandardSchemaV1<unknown, Spec> {
+  get spec(): StandardSchemaV1<Input, Spec> {
     return this.#inner.spec;
   }
 

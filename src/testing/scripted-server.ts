@@ -52,21 +52,21 @@ export interface ServerScript {
    *
    * @default what follows from the lists, with list changes and subscriptions; besides logging and completions
    */
-  capabilities?: Json;
+  capabilities?: Json | undefined;
   /** What `initialize` says of how to use it. */
-  instructions?: string;
+  instructions?: string | undefined;
   /** What lists show; undefined for a server that has no tools. */
-  tools?: readonly ScriptedTool[];
+  tools?: readonly ScriptedTool[] | undefined;
   /** Prompts as lists show them. */
-  prompts?: readonly Json[];
+  prompts?: readonly Json[] | undefined;
   /** Resources as lists show them. */
-  resources?: readonly Json[];
+  resources?: readonly Json[] | undefined;
   /** Resource templates as lists show them. */
-  resourceTemplates?: readonly Json[];
+  resourceTemplates?: readonly Json[] | undefined;
   /** More methods, or other answers to those that are there. */
-  on?: Record<string, ScriptedHandler>;
+  on?: Record<string, ScriptedHandler> | undefined;
   /** Waited for before an instance opens; what it throws is why the start fails. `opens` counts from 1. */
-  open?: (context: RuntimeContext, opens: number) => Promise<void> | void;
+  open?: ((context: RuntimeContext, opens: number) => Promise<void> | void) | undefined;
 }
 
 function capabilitiesOf({ capabilities, tools, prompts, resources, resourceTemplates }: ServerScript): Json {

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { describe, expectTypeOf, test } from 'vitest';
-import type { Catalog, CatalogInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
+import type { Catalog, CatalogInput, RuntimeInput, RuntimeInputOf, ServerInput } from '../../src/catalog/catalog.js';
 import type { envelopeSchema } from '../../src/catalog/envelope.js';
 import type { GatewayErrorCode } from '../../src/errors.js';
 import { createGateway } from '../../src/gateway.js';
@@ -8,7 +8,10 @@ import type { Gateway } from '../../src/gateway-api.js';
 import type { GatewayCatalog, GatewayServer } from '../../src/gateway-catalog.js';
 import type { ServerStatus } from '../../src/index.js';
 import type { RuntimeFactory } from '../../src/runtime.js';
+import { InProcessRuntime, type InProcessServer, type InProcessSpec } from '../../src/runtimes/in-process.js';
 import { RemoteSseRuntime } from '../../src/runtimes/remote-sse.js';
+import type { Transport } from '../../src/sdk.js';
+import { FaultyRuntime, type ServerScript } from '../../src/testing/index.js';
 import { watchCatalog } from '../../src/watch-catalog.js';
 
 class Mine {
@@ -79,6 +82,39 @@ describe('types of a catalog', () => {
     void (() => createGateway(mine(), { runtimes: [new RemoteSseRuntime(), new Mine()] }));
     // @ts-expect-error -- a runtime that is not there
     void (() => createGateway(mine()));
+  });
+
+  test('take any fields for a factory whose schema does not say what it takes', () => {
+    const created = () => ({}) as RuntimeFactory<{ color: string }>;
+    void (() =>
+      createGateway({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }, { runtimes: [created()] }));
+    const chosen: RuntimeFactory[] = [];
+    void (() =>
+      createGateway({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }, { runtimes: chosen }));
+    expectTypeOf<RuntimeInputOf<RuntimeFactory>>().toExtend<RuntimeInput>();
+    // @ts-expect-error -- the type is missing
+    void (() => createGateway({ servers: [{ id: 'a', runtime: { color: 'red' } }] }, { runtimes: [created()] }));
+  });
+
+  test('are for a faulty runtime those of the other one', () => {
+    const runtimes = () => [new FaultyRuntime(new Mine(), { seed: 1 })] as const;
+    void (() =>
+      createGateway({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }, { runtimes: runtimes() }));
+    void (() =>
+      createGateway(
+        // @ts-expect-error -- a value that its schema does not have
+        { servers: [{ id: 'a', runtime: { type: 'mine', color: 'green' } }] },
+        { runtimes: runtimes() },
+      ));
+    void (() => new FaultyRuntime<InProcessSpec>(new InProcessRuntime(), { seed: 1 }));
+  });
+
+  test('let a function in process return a server or a transport, as it likes', () => {
+    expectTypeOf<() => Promise<InProcessServer | Transport>>().toExtend<InProcessSpec['server']>();
+  });
+
+  test('let a script lose what it had', () => {
+    expectTypeOf<{ tools: undefined; on: undefined; open: undefined }>().toExtend<ServerScript>();
   });
 
   test('of errors are the same in a status and in an event', () => {
