@@ -14,7 +14,7 @@ const kinds: OptionKinds<RemoteSseOptions> = {
   headers: ['function'],
   authProvider: ['function'],
   tls: ['object', 'function'],
-  proxy: ['string', 'boolean'],
+  proxy: ['string', 'false'],
   connectTimeoutMs: ['number'],
   headersTimeoutMs: ['number'],
   maxConnections: ['number'],

@@ -224,10 +224,22 @@ test.each<[new (options?: never) => unknown, unknown, string]>([
     RemoteSseRuntime,
     { headers: { a: 'b' }, auth: () => {}, connectTimeoutMs: Number.NaN, proxy: undefined },
     'RemoteSseRuntime: headers must be a function; auth is not a known key; known are headers, authProvider, tls, proxy, ' +
-      'connectTimeoutMs, headersTimeoutMs, maxConnections; connectTimeoutMs must be a number',
+      'connectTimeoutMs, headersTimeoutMs, maxConnections; connectTimeoutMs must be a number from 0',
   ],
+  [
+    RemoteSseRuntime,
+    { headersTimeoutMs: -1, maxConnections: -1, proxy: true },
+    'RemoteSseRuntime: headersTimeoutMs must be a number from 0; maxConnections must be a number from 0; ' +
+      'proxy must be a string or false',
+  ],
+  [K8sServiceRuntime, { readyTimeoutMs: -1 }, 'K8sServiceRuntime: readyTimeoutMs must be a number from 0'],
 ])('new %o(%o) is refused at once, and says what to mend', (Runtime, options, message) => {
   expect(() => new Runtime(options as never)).toThrow(refusal(message));
+});
+
+test('a runtime takes every value that its options may have', () => {
+  const times = { connectTimeoutMs: 0, headersTimeoutMs: Number.POSITIVE_INFINITY, maxConnections: 1 };
+  expect(() => new RemoteSseRuntime({ proxy: false, tls: () => undefined, ...times })).not.toThrow();
 });
 
 test('sessions refuse to begin without the functions that they need', () => {

@@ -3,8 +3,9 @@ import { unknownKey } from '../../util/suggest.js';
 
 const words = {
   string: 'a string',
-  number: 'a number',
+  number: 'a number from 0',
   boolean: 'true or false',
+  false: 'false',
   function: 'a function',
   object: 'an object',
 };
@@ -32,7 +33,8 @@ export function checkOptions<Options extends object>(of: string, kinds: OptionKi
     }
     const allowed: readonly string[] = kinds[name as keyof Options];
     const must = kinds[name as keyof Options].map((kind) => words[kind]).join(' or ');
-    return allowed.includes(kindOf(value)) ? [] : [`${name} must be ${must}`];
+    const fits = allowed.includes(kindOf(value)) || (value === false && allowed.includes('false'));
+    return fits ? [] : [`${name} must be ${must}`];
   });
   if (problems.length > 0) {
     throw new GatewayError('OPTION_INVALID', `${of}: ${problems.join('; ')}`);
@@ -40,5 +42,6 @@ export function checkOptions<Options extends object>(of: string, kinds: OptionKi
 }
 
 function kindOf(value: unknown): string {
-  return value === null || Array.isArray(value) || Number.isNaN(value) ? 'something else' : typeof value;
+  const isOdd = value === null || Array.isArray(value) || (typeof value === 'number' && !(value >= 0));
+  return isOdd ? 'something else' : typeof value;
 }
