@@ -241,34 +241,54 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * started; the session ends with it.
    *
    * @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers`; `OPTION_INVALID` for what is no such option, or no
-   * transport; what the transport failed to start with
+   * transport; `GATEWAY_CLOSED`; what the transport failed to start with
    */
   serve(transport: Transport, options?: MergedOptions): Promise<void>;
   /**
    * Answers a request to an MCP endpoint of the host with the merged peer, in the revision that the request speaks: each of
    * 2026-07-28 by itself, those of earlier revisions in sessions of Streamable HTTP. Fits every server of `Request` and
-   * `Response`, and `node:http` by an adapter. Starts no server.
+   * `Response`, and `node:http` by an adapter. Starts no server. Once the gateway closes, the response is a 503.
    *
    * @example
    * ```ts
    * app.all('/mcp', (context) => gateway.fetch(context.req.raw, { caller: { id: userOf(context) } }));
    * ```
    *
-   * @throws `GatewayError` `OPTION_INVALID` for what is no such option, and for a caller without `id` and `principal`;
-   * `SERVER_UNKNOWN` for an id in `servers`. What is wrong with the request is a response.
+   * @throws `GatewayError` `OPTION_INVALID` for what is no such option or no `Request`, and for a caller without `id` and
+   * `principal`; `SERVER_UNKNOWN` for an id in `servers`. What is wrong with the request is a response.
    */
   fetch(request: Request, options: FetchOptions): Promise<Response>;
   /** Where the names of the merged peer come from. */
   readonly names: GatewayNames;
   /** What is known of the servers whose lists are the same for all callers, to be given to a later gateway. Plain JSON. */
   snapshot(): GatewaySnapshot;
-  /** Starts a server ahead of its use; the next connection takes it, of a caller of whom the host has said nothing, or a shared one. */
+  /**
+   * Starts a server ahead of its use, and resolves when it runs; the next connection takes it, of a caller of whom the host
+   * has said nothing, or a shared one. Forgets earlier failures. Starts no other one while one waits already.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`, `SERVER_DISABLED`, `NOT_AUTHORIZED`, `GATEWAY_CLOSED`; `SERVER_STOPPED` when a
+   * stop comes meanwhile; what the start failed with, such as `START_FAILED`
+   */
   start(id: string): Promise<void>;
-  /** Stops all instances of a server: new requests are refused, open ones get their grace. */
+  /**
+   * Stops all instances of a server: new requests are refused, open ones get their grace. Resolves when they have ended; the
+   * next request starts one again.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`; `OPTION_INVALID`; `STOP_FAILED`, or an `AggregateError` of several
+   */
   stop(id: string, options?: StopOptions): Promise<void>;
-  /** Stops all instances of a server like `stop`, forgets earlier failures and starts one ahead. */
+  /**
+   * Stops all instances of a server like `stop`, forgets earlier failures and starts one ahead. Calls at the same time share
+   * one restart.
+   *
+   * @throws what `stop` and `start` throw
+   */
   restart(id: string, options?: StopOptions): Promise<void>;
-  /** Can each entry be started? Starts nothing. Rejects with `signal.reason` once `signal` is aborted, and with `GATEWAY_CLOSED`. */
+  /**
+   * Can each entry be started? Starts nothing.
+   *
+   * @throws `GatewayError` `SERVER_UNKNOWN`, `OPTION_INVALID`, `GATEWAY_CLOSED`; `signal.reason` once `signal` is aborted
+   */
   check(id?: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<readonly ServerCheck[]>;
   /** Every entry, touched or not, in the order of the catalog. */
   status(): readonly ServerStatus[];
@@ -288,11 +308,16 @@ export interface Gateway<Runtime extends RuntimeFactory = never> extends AsyncDi
    * gets the new catalog; the promise resolves when servers that had to end have ended. Calls at the same time are taken
    * in order: the last one wins.
    *
-   * @throws `GatewayError` `CATALOG_INVALID` that lists every problem; the old catalog stays
+   * @throws `GatewayError` `CATALOG_INVALID` that lists every problem; the old catalog stays, as it does with
+   * `OPTION_INVALID` and `GATEWAY_CLOSED`
    * @throws `AggregateError` when servers could not be stopped; the new catalog is in force, and `result` says what changed
    */
   reload(catalog: GatewayCatalog<readonly Runtime[]>, options?: StopOptions): Promise<ReloadResult>;
-  /** Stops everything, once; every call shares one outcome. The default grace is that of `stop`. */
+  /**
+   * Stops everything, once; every call shares one outcome. The default grace is that of `stop`, and the first call's counts.
+   *
+   * @throws `AggregateError` of what could not be ended; `GatewayError` `OPTION_INVALID`, when all the same everything has ended
+   */
   close(options?: StopOptions): Promise<void>;
 }
 

@@ -32,9 +32,10 @@ export interface NodeSessions extends AsyncDisposable {
   readonly size: number;
   /**
    * Answers a request to the MCP endpoint: from the session that it names, from a new one, or with a refusal. Resolves when
-   * the response has ended or the client has gone; never rejects.
+   * the response has ended or the client has gone.
    *
    * @param body - what a body parser of the host has read already; then the host limits its size
+   * @throws `GatewayError` `OPTION_INVALID` for a response that is none of `node:http`; nothing else
    */
   handle(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
   /**

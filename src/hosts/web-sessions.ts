@@ -25,7 +25,11 @@ export interface WebServerTransport extends Transport {
 export interface WebSessions extends AsyncDisposable {
   /** How many sessions there are. */
   readonly size: number;
-  /** Answers a request to the MCP endpoint: from the session that it names, from a new one, or with a refusal. Never rejects. */
+  /**
+   * Answers a request to the MCP endpoint: from the session that it names, from a new one, or with a refusal.
+   *
+   * @throws `GatewayError` `OPTION_INVALID` for what is no `Request`; nothing else
+   */
   handle(request: Request): Promise<Response>;
   /**
    * Begins no more sessions, waits for open requests, and closes every session. Neither the server nor the gateway is

@@ -64,7 +64,7 @@ export interface TestGateway extends AsyncDisposable {
  * script has failed, or closing takes longer than `guardMs`.
  *
  * @param servers - by id, in the order of the catalog
- * @throws `GatewayError` `CATALOG_INVALID`
+ * @throws `GatewayError` `CATALOG_INVALID`; `OPTION_INVALID`
  */
 export function createTestGateway(
   servers: Readonly<Record<string, TestServer>>,
