@@ -30,8 +30,8 @@ export interface DockerOptions {
    */
   readonly host?: string | undefined;
   /**
-   * Where `DOCKER_HOST`, `DOCKER_CONTEXT`, `DOCKER_CONFIG`, `DOCKER_CERT_PATH`, `DOCKER_TLS_VERIFY`, `HOME` and the bare
-   * names of an `env_file` are looked up.
+   * Where `DOCKER_HOST`, `DOCKER_CONTEXT`, `DOCKER_CONFIG`, `DOCKER_CERT_PATH`, `DOCKER_TLS_VERIFY`, `HOME` (on Windows
+   * `USERPROFILE`) and the bare names of an `env_file` are looked up.
    *
    * @default process.env, read at each use
    */

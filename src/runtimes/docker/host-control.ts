@@ -1,5 +1,5 @@
 import { readlink, realpath } from 'node:fs/promises';
-import { dirname, join, resolve, sep } from 'node:path';
+import { dirname, posix } from 'node:path';
 import type { DockerSpec } from './spec.js';
 import { bindSources } from './volumes.js';
 
@@ -16,6 +16,8 @@ const sockets = [
 
 /** Where a process is and what it has open: `self` is another process for the engine than for us. */
 const ofProcess = /^\/proc\/(?:self|thread-self|\d+)(?:\/task\/\d+)?\/(?:cwd|root|fd|map_files)(?:\/|$)/;
+/** The drives of Windows in the machine of its Docker Desktop, and the folders that hold them. */
+const drives = /^(?:\/host_mnt|\/run\/desktop|(?:\/run\/desktop)?\/mnt(?:\/host)?)?(?:\/[a-zA-Z])?$/;
 /** As many as the kernel follows. */
 const mostLinks = 40;
 
@@ -31,16 +33,17 @@ export async function findHostControl(
   if (spec.allow_host_control === true) {
     return undefined;
   }
+  const hasDrives = process.platform === 'win32' && engineSocket !== undefined;
   const guarded = new Set<string>();
   for (const socket of engineSocket === undefined ? sockets : [engineSocket, ...sockets]) {
     guarded.add(socket).add(await resolveLinks(socket));
   }
   for (const source of bindSources(spec.volumes ?? [], baseDir)) {
     for (const place of new Set([source, await resolveLinks(source)])) {
-      if (isRoot(place)) {
+      if (isRoot(place) || (hasDrives && drives.test(place))) {
         return refusal(source, 'is the root of the machine');
       }
-      const socket = [...guarded].find((path) => path === place || path.startsWith(`${place}${sep}`));
+      const socket = [...guarded].find((path) => path === place || path.startsWith(`${place}/`));
       if (socket !== undefined) {
         return refusal(
           source,
@@ -74,13 +77,13 @@ async function leadsThroughProcess(path: string, links = 0): Promise<boolean> {
   let at = '/';
   const parts = path.split('/').filter((part) => part !== '');
   for (const [index, part] of parts.entries()) {
-    at = join(at, part);
+    at = posix.join(at, part);
     if (ofProcess.test(at)) {
       return true;
     }
     const target = await readlink(at).catch(() => undefined);
     if (target !== undefined) {
-      const next = resolve(dirname(at), target, ...parts.slice(index + 1));
+      const next = posix.resolve(posix.dirname(at), target, ...parts.slice(index + 1));
       return links < mostLinks && leadsThroughProcess(next, links + 1);
     }
   }

@@ -139,7 +139,11 @@ function isPath(source: string): boolean {
 }
 
 function absolute(source: string, baseDir: string): string {
-  return windowsPath.test(source) ? source : resolve(baseDir, source);
+  if (windowsPath.test(source)) {
+    return source;
+  }
+  // On Windows too it is one of the engine's machine, which has no drives.
+  return source.startsWith('/') ? posix.resolve(source) : resolve(baseDir, source);
 }
 
 function isRoot(target: string): boolean {

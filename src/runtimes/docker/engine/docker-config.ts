@@ -36,7 +36,8 @@ export function configFolder(env: Environment): string {
 }
 
 export function homeOf(env: Environment): string {
-  return env.HOME || env.USERPROFILE || homedir();
+  // As the docker command: on Windows only shells of other systems set HOME, and it may be another folder.
+  return (process.platform === 'win32' ? undefined : env.HOME) || env.USERPROFILE || homedir();
 }
 
 /** Empty when there is none. Rejects when there is one that cannot be read. */
