@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { GatewayError } from '../../src/errors.js';
-import { Guardian } from '../../src/runtimes/local-process/guardian.js';
+import { Guardian, markVariable } from '../../src/runtimes/local-process/guardian.js';
 import { livingMembers } from '../../src/runtimes/local-process/process-group.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
@@ -150,6 +150,30 @@ test.runIf(process.platform === 'linux')('a guardian that is frozen does not hol
   await guardian.close();
   expect(isAlive(pid)).toBe(false);
 });
+
+test.runIf(process.platform !== 'win32')(
+  'a guardian without a table of the kernel, as on macOS, ends a server that was not yet noted, and all others',
+  async () => {
+    const guardian = new Guardian('/no-such-folder');
+    const start = (mark: string) => {
+      const script = "trap '' TERM; while :; do sleep 1; done";
+      const env = { PATH: process.env.PATH, [markVariable]: mark };
+      const server = spawn('/bin/sh', ['-c', script], { detached: true, stdio: 'ignore', env });
+      onTestFinished(() => void server.kill('SIGKILL'));
+      return server;
+    };
+    const [first, second] = [guardian.expect(), guardian.expect()];
+    const noted = start(first);
+    guardian.guard(noted.pid as number, first);
+    const ends = [noted, start(second)].map((server) => once(server, 'exit'));
+    await guardian.close();
+    expect(await Promise.all(ends)).toEqual([
+      [null, 'SIGKILL'],
+      [null, 'SIGKILL'],
+    ]);
+  },
+  guardMs,
+);
 
 test.runIf(process.platform === 'linux')(
   'the end of stderr is told by a host that was busy when its server ended',

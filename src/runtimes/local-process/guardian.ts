@@ -6,13 +6,15 @@ import { randomBytes } from 'node:crypto';
  * just started, and not yet noted, when it was killed.
  */
 export const markVariable = 'OPEN_MCP_GATEWAY_MARK';
+// Written so that the one who looks for it does not find itself, and its guardian with it.
+const markPattern = `[${markVariable.slice(0, 1)}]${markVariable.slice(1)}`;
 
 /**
  * Reads lines: "? mark" before a start, "+ group mark" after it, "! mark" when it failed, "- group" after a stop. The end
  * of its input means that the host is gone. Servers that honour end of input need no help and get a moment; the others get
  * SIGTERM, then SIGKILL. What was being started is found by its mark, in the kernel's table or else by ps.
  */
-const script = `
+const scriptWith = (proc: string) => `
 groups=
 marks=
 without() {
@@ -30,15 +32,15 @@ done
 [ -n "$groups$marks" ] || exit 0
 sleep 2
 for mark in $marks; do
-  if [ -r /proc/self/environ ]; then
-    for folder in /proc/[0-9]*; do
+  if [ -r ${proc}/self/environ ]; then
+    for folder in ${proc}/[0-9]*; do
       if grep -q "${markVariable}=$mark" "$folder/environ" && read -r stat < "$folder/stat"; then
         set -- \${stat##*) }
         groups="$groups $3"
       fi
     done
   else
-    for one in $({ ps -axEww -o pgid=,command= || ps -axeww -o pgid=,command=; } | grep "${markVariable}=$mark" | sed 's/^ *\\([0-9]*\\).*/\\1/'); do
+    for one in $({ ps -axEww -o pgid=,command= || ps -axeww -o pgid=,command=; } | grep "${markPattern}=$mark" | sed 's/^ *\\([0-9]*\\).*/\\1/'); do
       groups="$groups $one"
     done
   fi
@@ -53,9 +55,15 @@ for one in $groups; do [ "$one" -gt 1 ] && kill -KILL "-$one"; done 2>/dev/null
  * small POSIX shell on a pipe, started with the first group. Where there is no shell, there is no guardian.
  */
 export class Guardian {
+  readonly #script: string;
   readonly #groups = new Set<number>();
   readonly #marks = new Set<string>();
   #shell: ChildProcess | undefined;
+
+  /** @param proc - where the kernel's table is, if there is one */
+  constructor(proc = '/proc') {
+    this.#script = scriptWith(proc);
+  }
 
   /** Announces the start of a server; the mark has to be in the server's environment as {@link markVariable}. */
   expect(): string {
@@ -111,7 +119,7 @@ export class Guardian {
       return;
     }
     // In a session of its own: a signal to the host's group or terminal must not end it.
-    const shell = spawn('/bin/sh', ['-c', script], {
+    const shell = spawn('/bin/sh', ['-c', this.#script], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
       cwd: '/',
