@@ -112,7 +112,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     this.#guardian = options.guardian === false || !posix ? undefined : new Guardian();
   }
 
-  /** Looks for the command and the working directory. Starts nothing. */
+  /** Looks for the working directory and, but on Windows, for the command. Starts nothing. */
   async check(spec: LocalProcessSpec, context: RuntimeContext): Promise<CheckResult> {
     context.signal.throwIfAborted();
     const found = findProgram(spec, context, this.#env(spec, context));

@@ -4,8 +4,10 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
+import type { Engine } from '../../src/runtimes/docker/engine/engine.js';
 import { ownerLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner, isDead, parseOwner } from '../../src/runtimes/docker/owner.js';
+import { sweep } from '../../src/runtimes/docker/sweep.js';
 import { count } from '../support/counts.js';
 import { containersOf, createName, DockerScene, docker, shell, untilContainers } from '../support/docker.js';
 import { startHost } from '../support/host.js';
@@ -131,6 +133,29 @@ describeWithDocker('docker: the sweep leaves alone', () => {
     await docker('rm', id);
   });
 });
+
+test.each([
+  ['of this machine', 'unix:///var/run/docker.sock', ['dead']],
+  ['of another machine', undefined, []],
+])(
+  'a system that tells no boot from another removes what is of a dead owner of its name, at an engine %s',
+  async (_, socketPath, expected) => {
+    const child = spawn('/bin/true');
+    await once(child, 'exit');
+    const judge = { boot: 'mac.local', pidNamespace: '', pid: process.pid, startTime: '' };
+    const labels = { [ownerLabel]: formatOwner({ ...judge, pid: child.pid ?? 0 }) };
+    const removed: string[] = [];
+    const engine = {
+      socketPath,
+      list: async () => [{ id: 'dead', image: 'x', names: [], labels }],
+      inspectImage: async () => undefined,
+      inspect: async () => undefined,
+      remove: async (id: string) => void removed.push(id),
+    };
+    await sweep(engine as unknown as Engine, new AbortController().signal, Promise.resolve(judge));
+    expect(removed).toEqual(expected);
+  },
+);
 
 test('an owner: alive is who has the pid and began at the same time', async () => {
   const own = await findOwner();
