@@ -39,6 +39,23 @@ test('a command that the command processor does not find ends at once, with what
   expect(peer.errors).toEqual([error]);
 });
 
+test('a server that goes on is ended also where there is no taskkill', async () => {
+  const processor = join(folder, 'server.sh');
+  await writeFile(processor, '#!/bin/sh\nexec sleep 1000\n', { mode: 0o755 });
+  vi.stubEnv('comspec', processor);
+  const stop_timeout = { stdin: '10ms', sigterm: '10ms', sigkill: '60s' };
+  const runtime = new LocalProcessRuntime();
+  const transport = await runtime.open({ command: 'server', stop_timeout }, createRuntimeContext({ baseDir: folder }));
+  let closes = 0;
+  transport.onclose = () => {
+    closes += 1;
+  };
+  await transport.start();
+  await transport.close();
+  expect(closes).toBe(1);
+  expect(() => process.kill(transport.pid as number, 0)).toThrow('ESRCH');
+});
+
 test('a working directory that is missing is told', async () => {
   const runtime = new LocalProcessRuntime();
   const spec = { command: 'no-such-program', working_dir: 'gone' };

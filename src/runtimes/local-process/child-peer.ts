@@ -172,6 +172,10 @@ export class ChildPeer implements StreamPeer {
       signalGroup(this.pid, signal);
     } else if (!this.#hasExited) {
       await killTree(this.pid, signal === 'SIGKILL');
+      if (signal === 'SIGKILL') {
+        // There may be no taskkill on the host's PATH: then it is the server alone.
+        this.#child.kill(signal);
+      }
     }
   }
 
