@@ -113,12 +113,21 @@ async function importKubeConfig() {
 async function findFiles(): Promise<readonly string[] | undefined> {
   const named = (process.env.KUBECONFIG ?? '').split(delimiter).filter((file) => file !== '');
   if (named.length > 0) return named;
-  const usual = join(homedir(), '.kube', 'config');
-  if (await exists(usual)) return [usual];
+  for (const home of homes()) {
+    const usual = join(home, '.kube', 'config');
+    if (await exists(usual)) return [usual];
+  }
   if (process.env.KUBERNETES_SERVICE_HOST !== undefined && (await exists(join(accountDir, 'token')))) return undefined;
   throw failed(
     'there is no kubeconfig: set KUBECONFIG, write ~/.kube/config, or run in a pod that has a service account token',
   );
+}
+
+/** On Windows the user's own may be on another drive, or be what a shell calls so. */
+function homes(): readonly string[] {
+  const { HOME = '', HOMEDRIVE = '', HOMEPATH = '' } = process.env;
+  const others = process.platform === 'win32' ? [HOME, HOMEDRIVE && HOMEPATH && HOMEDRIVE + HOMEPATH] : [];
+  return [...others.filter((home) => home !== ''), homedir()];
 }
 
 async function ownPod(): Promise<LoadedConfig['pod']> {
