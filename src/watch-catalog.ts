@@ -1,3 +1,4 @@
+import { readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
@@ -117,7 +118,10 @@ function fileSource(path: string | URL): Source {
     read: () => loadCatalog(file),
     async listen(onChange) {
       const { watch } = await import('chokidar');
-      const watcher = watch([folder, file], {
+      // What stands in a folder that is a link is watched in the other one alone.
+      const target = readlink(folder).then(() => realpath(folder));
+      const folders = new Set([folder, await target.catch(() => folder)]);
+      const watcher = watch([...folders, file], {
         persistent: false,
         ignoreInitial: true,
         depth: 0,
@@ -125,7 +129,7 @@ function fileSource(path: string | URL): Source {
         ignored: (path) => {
           // It writes slashes on Windows too.
           const at = resolve(path);
-          return at !== folder && !(dirname(at) === folder && names.has(basename(at)));
+          return !folders.has(at) && !(folders.has(dirname(at)) && names.has(basename(at)));
         },
       });
       watcher.on('all', onChange).on('error', onChange);

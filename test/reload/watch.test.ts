@@ -113,6 +113,23 @@ describe('watchCatalog() of a file', () => {
     }
   });
 
+  test('whose folder is a link, as /tmp and /etc are on macOS, is seen again after it was gone', async () => {
+    const folder = await makeFolder();
+    await mkdir(join(folder, 'real'));
+    await symlink('real', join(folder, 'link'));
+    const file = join(folder, 'link', 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const { next, nextReload, ids } = await follow(file);
+    expect(await next()).toMatchObject({ type: 'reloaded', result: { added: ['a'] } });
+    await rm(file);
+    expect(await next()).toMatchObject({ type: 'reload-failed' });
+    await replace(file, yaml('b'));
+    expect(await nextReload()).toMatchObject({ type: 'reloaded', result: { added: ['b'] } });
+    await writeFile(file, yaml('c'));
+    await nextReload();
+    expect(ids()).toEqual(['c']);
+  });
+
   test('goes with the link of a mounted ConfigMap, again and again', async () => {
     const folder = await makeFolder();
     // As the kubelet does: a folder for each version, a link to it that is replaced, and links to the files through it.
