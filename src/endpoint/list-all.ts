@@ -44,15 +44,18 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
   const isTooLarge = sumPages();
   let cursor: unknown;
   let first: unknown;
+  let last: Fields = {};
   for (let page = 0; page < maxPages; page += 1) {
     const result = await link.ask(method, cursor === undefined ? undefined : { cursor }).catch((error: unknown) => {
       const code = error instanceof ServerError ? error.error.code : undefined;
       // A server with resources need not know of templates, and an empty text is no cursor to every server that writes it.
       if (code === methodNotFound || (code === invalidParams && cursor === '')) {
-        return { [kind]: [] };
+        // What the pages before said of themselves holds.
+        return { ...last, [kind]: [], nextCursor: undefined };
       }
       throw error;
     });
+    last = result;
     const answered: unknown = result[kind];
     first ??= answered;
     // To some servers an empty text that they have written asks for the first page.

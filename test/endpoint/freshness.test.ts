@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { MergedOptions } from '../../src/index.js';
 import { ModernTestCaller } from './modern-caller.js';
 import { statelessServer } from './modern-servers.js';
-import { hold, type Json, type Script } from './scripted-server.js';
+import { hold, type Json, RpcError, type Script } from './scripted-server.js';
 import { type SetupOptions, setUp } from './setup.js';
 
 const open = (setup: ReturnType<typeof setUp>, options: MergedOptions = {}) =>
@@ -81,6 +81,18 @@ describe('how long a merged list is good for a stateless caller, and for whom', 
     await t.clock.advance(1_500);
     instance.answer(request, result);
     expect(await listing).toMatchObject({ ttlMs: 3_500, cacheScope: 'public' });
+  });
+
+  test('is what the pages say, where "" for a cursor is refused by the server that has written it', async () => {
+    const script = statelessServer({
+      'tools/list': ({ params }) => {
+        if (params?.cursor === '') {
+          throw new RpcError(-32602, 'no such cursor');
+        }
+        return { resultType: 'complete', tools: [{ name: 'go' }], ttlMs: 5_000, cacheScope: 'public', nextCursor: '' };
+      },
+    });
+    expect(await listed({ a: script })).toEqual([5_000, 'public']);
   });
 
   test('shrinks from page to page', async () => {
