@@ -3,6 +3,9 @@ import { free, named, readable, type Shape } from './readable.js';
 
 const base = { icons: [{ sizes: [] }], _meta: free } as const;
 const schema = { properties: named, required: [] } as const;
+const day = String.raw`\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])`;
+const minute = String.raw`([01]\d|2[0-3]):[0-5]\d`;
+const time = new RegExp(String.raw`^${day}T${minute}:[0-5]\d(\.\d+)?(Z|[+-]${minute})$`);
 
 /** Members of items of all kinds: none of them means different things in two. */
 const item: Shape = {
@@ -10,7 +13,7 @@ const item: Shape = {
   inputSchema: schema,
   outputSchema: schema,
   // A time without its zone is easily written in Python.
-  annotations: { audience: [], lastModified: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/ },
+  annotations: { audience: [], lastModified: time },
   execution: {},
   arguments: [base],
 };

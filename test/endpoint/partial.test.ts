@@ -652,6 +652,18 @@ describe('a server that returns rubbish', () => {
         { uri, name: 'y', annotations: {} },
       ],
       [
+        'no day for a time, as some databases do',
+        { resources: [{ uri, name: 'y', annotations: { lastModified: '0000-00-00T00:00:00Z' } }] },
+        'resources',
+        { uri, name: 'y', annotations: {} },
+      ],
+      [
+        'a time after the end of its day',
+        { resources: [{ uri, name: 'y', annotations: { lastModified: '2026-12-01T24:00:00+01:00' } }] },
+        'resources',
+        { uri, name: 'y', annotations: {} },
+      ],
+      [
         'null for what a prompt does not have',
         { prompts: [{ name: 'q', arguments: [{ name: 'n', description: null }] }] },
         'prompts',
