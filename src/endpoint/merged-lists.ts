@@ -3,6 +3,7 @@ import type { GatewayEvent } from '../events.js';
 import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
+import { isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
 import { Timers } from '../util/timers.js';
 import { AskedLists } from './asked-lists.js';
@@ -33,9 +34,6 @@ export interface MergedListsOptions {
   /** Tells the caller that a list has changed. */
   onChanged(method: string): void;
 }
-
-/** With these an instance for one request was never there. */
-const startFailures: ReadonlySet<GatewayErrorCode> = new Set(['START_FAILED', 'START_TIMEOUT', 'CRASH_LOOP']);
 
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
@@ -290,7 +288,7 @@ export class MergedLists {
       GatewayError.is(ours) &&
       (ours.code === 'SERVER_EXITED' ||
         !this.#options.links.isServing(server.id) ||
-        (server.isPerRequest && ours !== error && startFailures.has(ours.code)));
+        (server.isPerRequest && wasNotSent(error)));
     if (!isAsked) {
       return;
     }
@@ -379,6 +377,11 @@ export class MergedLists {
       return [{ ...item, name: this.#options.names.qualify(kind, server.id, name) }];
     });
   }
+}
+
+/** Whether the instance for a request was not there. */
+function wasNotSent(error: unknown): boolean {
+  return error instanceof ServerError && isFields(error.error.data) && error.error.data.delivered === false;
 }
 
 function codeOf(error: unknown): GatewayErrorCode | 'UNKNOWN' {

@@ -102,6 +102,26 @@ describe('a server that cannot start', () => {
     expect(listChanged(caller)).toBe(before + 1);
   });
 
+  test('for want of room is tried again likewise, with an instance for each request', async () => {
+    const entries = { b: { isolation: 'request', start_timeout: '5s' } };
+    await using t = setUp({ a: good, b: good }, { entries, limits: { instances: 1 } });
+    await using caller = await t.caller({}, { servers: ['b'] });
+    expect(await caller.toolNames()).toEqual(['b__x']);
+    await t.clock.advance(0);
+    const other = t.gateway.connect('a');
+    await other.start();
+    const listing = caller.toolNames();
+    await t.clock.advance(5_000);
+    expect(await listing).toEqual([]);
+    expect(t.events.filter(({ type }) => type === 'list-incomplete')).toMatchObject([
+      { server: 'b', reason: { code: 'LIMIT_REACHED' } },
+    ]);
+    await other.close();
+    await t.clock.advance(30_000);
+    expect(listChanged(caller)).toBe(1);
+    expect(await caller.toolNames()).toEqual(['b__x']);
+  });
+
   test('is tried again although a try ends that was begun before a reload', async () => {
     const before = Promise.withResolvers<void>();
     let isBroken = true;
