@@ -225,10 +225,10 @@ describe('headers of the stateless era', () => {
 test('what a callback throws is reported as an error, whatever it is', () => {
   const errors: unknown[] = [];
   const transport = { onerror: (error: unknown) => void errors.push(error) };
-  for (const thrown of [new RangeError('too far'), 'too far']) {
+  for (const thrown of [new RangeError('too far'), 'too far', Object.create(null)]) {
     runCallback(transport, () => {
       throw thrown;
     });
   }
-  expect(errors).toEqual([new RangeError('too far'), new Error('too far')]);
+  expect(errors).toEqual([new RangeError('too far'), new Error('too far'), new Error('[object Object]')]);
 });
