@@ -3,6 +3,7 @@ import type { GatewayEvent } from '../events.js';
 import { toGatewayError } from '../instance/handshake.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Clock } from '../options.js';
+import { failuresOf } from '../util/all-stopped.js';
 import { isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
 import { Timers } from '../util/timers.js';
@@ -34,6 +35,9 @@ export interface MergedListsOptions {
   /** Tells the caller that a list has changed. */
   onChanged(method: string): void;
 }
+
+/** With these a server has ended, or is about to. */
+const endings: ReadonlySet<GatewayErrorCode> = new Set(['SERVER_EXITED', 'SERVER_STOPPED']);
 
 // What is not there may come at any time.
 const missing: DatedList = { items: [], freshness: unknownFreshness, at: 0 };
@@ -281,14 +285,7 @@ export class MergedLists {
       return;
     }
     this.#report(server, kind, error);
-    const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
-    // A server that runs has had its say; what it says the next time is not to be waited for. One that has just ended may
-    // not be known to have, and of one for each request nothing else says so.
-    const isDown =
-      GatewayError.is(ours) &&
-      (ours.code === 'SERVER_EXITED' ||
-        !this.#options.links.isServing(server.id) ||
-        (server.isPerRequest && wasNotSent(error)));
+    const ours = toOurs(error);
     if (!isAsked) {
       return;
     }
@@ -300,7 +297,7 @@ export class MergedLists {
       this.#withoutStopped ??= new Map();
       const kinds = this.#withoutStopped.get(server.id) ?? new Set();
       this.#withoutStopped.set(server.id, kinds.add(kind));
-    } else if (isDown && this.#isCurrent(server)) {
+    } else if (this.#isDown(server, error) && this.#isCurrent(server)) {
       this.#missing ??= new MissingServers({
         clock: this.#options.clock,
         reach: (missed) => this.#reach(missed),
@@ -318,9 +315,32 @@ export class MergedLists {
       return;
     }
     const kinds = this.#shown.lacking(server.id);
-    await Promise.all(kinds.map((kind) => links.ask(server, kind)));
-    // Of any other the start has been told, and is compared.
-    server.isPerRequest && this.#isCurrent(server) && this.#stopped(server.id, kinds);
+    const asked = await Promise.allSettled(kinds.map((kind) => links.ask(server, kind)));
+    if (server.isPerRequest && this.#isCurrent(server)) {
+      // Of any other the start has been told, and is compared.
+      this.#stopped(
+        server.id,
+        kinds.filter((_, index) => asked[index]?.status === 'fulfilled'),
+      );
+    }
+    const down = failuresOf(asked).find((error) => this.#isDown(server, error));
+    if (down !== undefined) {
+      throw down;
+    }
+  }
+
+  /**
+   * Whether a list did not come as its server is not there. One that runs has had its say; what it says the next time is not to
+   * be waited for. Of one that has just ended it may not be known yet, and of one for each request nothing else says so.
+   */
+  #isDown(server: EndpointServer, error: unknown): boolean {
+    const ours = toOurs(error);
+    return (
+      GatewayError.is(ours) &&
+      (endings.has(ours.code) ||
+        !this.#options.links.isServing(server.id) ||
+        (server.isPerRequest && wasNotSent(error)))
+    );
   }
 
   /** Its end is yet to come: one that was stopped in its start has had it, and an instance for one request alone has none. */
@@ -384,8 +404,13 @@ function wasNotSent(error: unknown): boolean {
   return error instanceof ServerError && isFields(error.error.data) && error.error.data.delivered === false;
 }
 
+/** What an error is that came as the answer of a server, and is one of ours. */
+function toOurs(error: unknown): unknown {
+  return error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
+}
+
 function codeOf(error: unknown): GatewayErrorCode | 'UNKNOWN' {
-  const ours = error instanceof ServerError ? toGatewayError(error.server, error.error) : error;
+  const ours = toOurs(error);
   return GatewayError.is(ours) ? ours.code : 'UNKNOWN';
 }
 

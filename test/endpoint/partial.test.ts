@@ -122,6 +122,29 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['b__x']);
   });
 
+  test('with an instance for each request comes back although it refuses another of its lists', async () => {
+    const refuse = () => {
+      throw new RpcError(-32603, 'no prompts today');
+    };
+    const b = new ScriptedServer({ ...good, prompts: [], on: { 'prompts/list': refuse } });
+    await using t = setUp({ a: good, b }, { entries: { b: { isolation: 'request' } } });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+    await caller.list('prompts');
+    const before = listChanged(caller);
+    const firstGood = b.opens + 2;
+    b.script.open = (_context, opens) => {
+      if (opens < firstGood) throw new Error('not now');
+    };
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await t.clock.advance(60_000);
+    expect(listChanged(caller)).toBe(before + 1);
+    expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
+    const { opens } = b;
+    await t.clock.advance(600_000);
+    expect(b.opens).toBe(opens);
+  });
+
   test('is tried again although a try ends that was begun before a reload', async () => {
     const before = Promise.withResolvers<void>();
     let isBroken = true;
