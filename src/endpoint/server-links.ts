@@ -244,9 +244,10 @@ export class ServerLinks {
     };
   }
 
-  /** What a tool asks for in headers; asks its server for its tools when they are not known. */
+  /** What a tool asks for in headers; asks its server for its tools when they are not known, or may be others after its rest. */
   async mirrored(server: EndpointServer, tool: string): Promise<readonly MirroredArgument[]> {
-    if (this.#mirrored?.knows(server.id) === false) {
+    const hasRested = this.#links.get(server.id)?.hasRested === true;
+    if (this.#mirrored !== undefined && (hasRested || !this.#mirrored.knows(server.id))) {
       await this.ask(server, 'tools');
     }
     return this.#mirrored?.of(server.id, tool) ?? [];

@@ -107,6 +107,11 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     return this.#handshake !== undefined && this.#transport?.isResting !== true;
   }
 
+  /** Whether its server has come to rest since the caller has used it: the next one may be another. */
+  get hasRested(): boolean {
+    return this.#isReopened || this.#transport?.isResting === true;
+  }
+
   /** True while it opens and while it is open. */
   get isActive(): boolean {
     return this.#opening !== undefined;

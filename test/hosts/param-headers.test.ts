@@ -7,6 +7,7 @@ import { envelope } from '../endpoint/modern-caller.js';
 import { statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, RpcError, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { listen } from '../fixtures/http/listen.js';
+import { FakeClock } from '../support/fake-clock.js';
 import { createFetchHost } from './fetch-host.js';
 
 const inputSchema = {
@@ -116,6 +117,23 @@ test('a tool is looked up once, and again when its server has others', async () 
   while ((await status({})) !== 400);
   expect(await status({ 'Mcp-Param-Plain': 'x' })).toBe(200);
   expect(only.requests('tools/list')).toHaveLength(before + 1);
+});
+
+test('a tool is looked up again when its server comes back from its rest', async () => {
+  const clock = new FakeClock();
+  const server = new ScriptedServer({ tools });
+  const entry = { id: 'one', runtime: server.runtime, idle_timeout: '1m' };
+  await using gateway = createGateway({ servers: [entry] }, { clock });
+  const status = async (headers: Record<string, string>) =>
+    (await gateway.fetch(call({ plain: 'x' }, headers), me)).status;
+  expect(await status({})).toBe(200);
+  await clock.advance(120_000);
+  expect(server.live).toEqual([]);
+  server.script.tools = [
+    { name: 'go', inputSchema: { properties: { plain: { type: 'string', 'x-mcp-header': 'Plain' } } } },
+  ];
+  expect(await status({})).toBe(400);
+  expect(await status({ 'Mcp-Param-Plain': 'x' })).toBe(200);
 });
 
 test('a prompt needs none, although a tool of its name does', async () => {
