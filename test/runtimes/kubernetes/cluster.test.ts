@@ -38,7 +38,6 @@ describe('calls', () => {
         'GET /apis/batch/v1/namespaces/home/jobs',
         'GET /api/v1/namespaces/home/pods/a/log?tailLines=5',
       ]);
-      expect(cluster.namespace).toBe('home');
     }));
 
   test('that go on after the end leave no connection behind', () =>
@@ -246,11 +245,11 @@ describe('calls', () => {
 
 describe('the configuration', () => {
   test('a context that is not there is named, with those that are', () =>
-    withFake(async (_fake, _cluster, clusters) => {
+    withFake(async (fake, _cluster, clusters) => {
       const failed = clusters.open('nowhere');
       await expect(failed).rejects.toSatisfy(GatewayError.is);
       await expect(failed).rejects.toThrow('has no context "nowhere"; it has: here, there');
-      await expect(clusters.open('there')).resolves.toHaveProperty('namespace', 'default');
+      await expect(clusters.open('there')).resolves.toHaveProperty('server', fake.url);
     }));
 
   test('a file that cannot be read is named, and is tried again', async () => {

@@ -30,11 +30,12 @@ async function setKubeconfig(names: readonly string[], files: Readonly<Record<st
   return folder.path;
 }
 
-async function open(context?: string): Promise<{ readonly server: string; readonly namespace: string }> {
+/** The address of the API server of a context. */
+async function open(context?: string): Promise<string> {
   const clusters = new Clusters();
-  const { server, namespace } = await clusters.open(context);
+  const { server } = await clusters.open(context);
   await clusters.close();
-  return { server, namespace };
+  return server;
 }
 
 const one = 'http://one.invalid';
@@ -48,9 +49,9 @@ describe('several files in KUBECONFIG', () => {
       one: kubeconfig('one', one, { 'current-context': 'one' }),
       two: kubeconfig('two', two, { 'current-context': 'two' }),
     });
-    expect(await open()).toEqual({ server: one, namespace: 'one' });
-    expect(await open('two')).toEqual({ server: two, namespace: 'two' });
-    expect(await open('none')).toEqual({ server: other, namespace: 'none' });
+    expect(await open()).toBe(one);
+    expect(await open('two')).toBe(two);
+    expect(await open('none')).toBe(other);
   });
 
   test('of what stands in several the first counts', async () => {
@@ -58,7 +59,7 @@ describe('several files in KUBECONFIG', () => {
       one: kubeconfig('one', one, { 'current-context': 'one' }),
       two: kubeconfig('one', other),
     });
-    expect(await open()).toEqual({ server: one, namespace: 'one' });
+    expect(await open()).toBe(one);
   });
 
   test('those that are missing or empty are left out', async () => {
@@ -67,7 +68,7 @@ describe('several files in KUBECONFIG', () => {
       comment: '# nothing yet, and no tokenFile\n',
       one: kubeconfig('one', one, { 'current-context': 'one' }),
     });
-    expect(await open()).toEqual({ server: one, namespace: 'one' });
+    expect(await open()).toBe(one);
   });
 
   test('the one that cannot be read is named, and so is the first where all are missing', async () => {
@@ -138,7 +139,7 @@ describe('a user with a tokenFile', () => {
     });
     const clusters = new Clusters();
     onTestFinished(() => clusters.close());
-    expect(await open()).toEqual({ server: one, namespace: 'one' });
+    expect(await open()).toBe(one);
     const cluster = await clusters.open('two');
     await expect(cluster.get(pods({ namespace: 'home', name: 'a' }))).rejects.toThrow(
       'the kubeconfig gives no credentials: a file that it names cannot be read (ENOENT): check its certificate-authority, ' +

@@ -25,8 +25,6 @@ export interface Engine {
   inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined>;
   /** SIGTERM, and SIGKILL when the container lives after `seconds`. "Already gone" is success. */
   stop(id: string, seconds: number, signal: AbortSignal): Promise<void>;
-  /** "Already gone" is success. */
-  kill(id: string, signal: AbortSignal): Promise<void>;
   /** Kills and removes, with anonymous volumes. "Already gone" is success. */
   remove(id: string, signal: AbortSignal): Promise<void>;
   /** Every container with the label, running or not. */
@@ -77,8 +75,6 @@ export interface ContainerEnd {
 
 export interface ContainerState {
   readonly running: boolean;
-  readonly paused: boolean;
-  readonly exitCode: number;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -86,7 +82,6 @@ export interface ListedContainer {
   readonly id: string;
   /** The id of its image. */
   readonly image: string;
-  readonly names: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 

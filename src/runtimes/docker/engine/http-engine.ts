@@ -109,23 +109,12 @@ export class HttpEngine implements Engine {
 
   async inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined> {
     const found = await this.#find<ContainerAnswer>(`/containers/${path(id)}/json`, signal, isContainer);
-    return (
-      found && {
-        running: found.State.Running,
-        paused: found.State.Paused,
-        exitCode: found.State.ExitCode,
-        labels: found.Config?.Labels ?? {},
-      }
-    );
+    return found && { running: found.State.Running, labels: found.Config?.Labels ?? {} };
   }
 
   async stop(id: string, seconds: number, signal: AbortSignal): Promise<void> {
     const call = { method: 'POST', path: `/containers/${path(id)}/stop`, query: { t: seconds }, signal } as const;
     await this.#unlessGone(call, [304, 404, 409]);
-  }
-
-  async kill(id: string, signal: AbortSignal): Promise<void> {
-    await this.#unlessGone({ method: 'POST', path: `/containers/${path(id)}/kill`, signal }, [404, 409]);
   }
 
   async remove(id: string, signal: AbortSignal): Promise<void> {
@@ -137,12 +126,7 @@ export class HttpEngine implements Engine {
     const query = { all: 1, filters: JSON.stringify({ label: [label] }) };
     const call = { method: 'GET', path: '/containers/json', query, signal } as const;
     const found = await this.#json<ListAnswer[]>(call, isList);
-    return found.map(({ Id, ImageID, Names, Labels }) => ({
-      id: Id,
-      image: ImageID ?? '',
-      names: (Names ?? []).map((name) => name.replace(/^\//, '')),
-      labels: Labels ?? {},
-    }));
+    return found.map(({ Id, ImageID, Labels }) => ({ id: Id, image: ImageID ?? '', labels: Labels ?? {} }));
   }
 
   async *events(id: string, signal: AbortSignal): AsyncGenerator<ContainerEvent> {
@@ -257,14 +241,13 @@ interface WaitAnswer {
 }
 
 interface ContainerAnswer {
-  readonly State: { readonly Running: boolean; readonly Paused: boolean; readonly ExitCode: number };
+  readonly State: { readonly Running: boolean };
   readonly Config?: { readonly Labels?: Record<string, string> | null };
 }
 
 interface ListAnswer {
   readonly Id: string;
   readonly ImageID?: string;
-  readonly Names?: string[] | null;
   readonly Labels?: Record<string, string> | null;
 }
 

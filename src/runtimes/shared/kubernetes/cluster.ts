@@ -10,16 +10,12 @@ import type { AccessReview, KubernetesObject, ResourceRef } from './resources.js
 export interface Cluster {
   /** Where its API server is, for messages. */
   readonly server: string;
-  /** The namespace of the context, `default` when it names none. */
-  readonly namespace: string;
   /** The pod that this process runs in, when the configuration is that of a pod. */
   readonly pod: { readonly namespace: string; readonly name: string } | undefined;
   get<T extends KubernetesObject>(ref: ResourceRef, options?: CallOptions): Promise<T>;
   list<T extends KubernetesObject>(ref: ResourceRef, options?: ListOptions): Promise<readonly T[]>;
   /** A connection that breaks may leave it made: give it a name of its own, and take `conflict` for "made before". */
   create<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
-  /** Replaces the object; `metadata.resourceVersion` in `body` guards against others. */
-  replace<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
   /** Changes the fields that `body` holds. */
   patch<T extends KubernetesObject>(ref: ResourceRef, body: object, options?: CallOptions): Promise<T>;
   /** Deletes; an object that is not there is `not-found`. */

@@ -53,9 +53,6 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
     get server() {
       return connection.server;
     },
-    get namespace() {
-      return connection.loaded.namespace;
-    },
     get pod() {
       return connection.loaded.pod;
     },
@@ -76,7 +73,6 @@ function toCluster(connection: Connection, clock: Clock): Cluster {
         verb: 'create',
         body,
       }),
-    replace: (ref, body, options) => askJson(ref, { ...options, method: 'PUT', verb: 'update', body }),
     patch: (ref, body, options) => askJson(ref, { ...options, method: 'PATCH', verb: 'patch', body }),
     async delete(ref, { propagationPolicy, uid, resourceVersion, ...options } = {}) {
       const body = {

@@ -31,7 +31,6 @@ export interface KubernetesOptions {
 
 export interface LoadedConfig {
   readonly config: KubeConfigLike;
-  readonly namespace: string;
   readonly pod: { readonly namespace: string; readonly name: string } | undefined;
 }
 
@@ -72,13 +71,7 @@ export async function loadKubeConfig(
   }
   select(config, context);
   if (read !== undefined) await tellPlugin(read);
-  const name = config.getCurrentContext();
-  const namespace = config
-    .getContexts()
-    .find((known) => known.name === name)
-    ?.namespace?.trim();
-  const pod = inPod ? await ownPod() : undefined;
-  return { config, namespace: namespace || 'default', pod };
+  return { config, pod: inPod ? await ownPod() : undefined };
 }
 
 function select(config: KubeConfigLike, context: string | undefined): void {

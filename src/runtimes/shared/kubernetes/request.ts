@@ -10,7 +10,7 @@ import { pathOf, type ResourceRef, showResource } from './resources.js';
 import { findFlaw } from './shapes.js';
 
 export interface ApiRequest extends CallOptions {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** What Kubernetes calls it, for messages: `get`, `list`, `create`. */
   readonly verb: string;
   readonly body?: object | undefined;
