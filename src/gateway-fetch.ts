@@ -67,7 +67,7 @@ export class GatewayFetch {
         return await this.#toSession(request, options);
       }
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
-        return problem(415, -32600, 'the body must be application/json');
+        return problem(415, 'the body must be application/json');
       }
       const body = await readBody(request, limits);
       const message = isJsonRpcMessage(body) ? body : undefined;
@@ -85,7 +85,7 @@ export class GatewayFetch {
       }
       if (error instanceof RangeError) {
         // What is read from JSON may be too deep to be written as JSON.
-        return problem(400, -32600, 'the body is nested too deeply');
+        return problem(400, 'the body is nested too deeply');
       }
       throw error;
     }
@@ -101,7 +101,7 @@ export class GatewayFetch {
 
   async #answer(message: JSONRPCMessage | undefined, request: Request, options: FetchOptions): Promise<Response> {
     if (message === undefined || isResponse(message)) {
-      return problem(400, -32600, 'the body must be one request or notification');
+      return problem(400, 'the body must be one request or notification');
     }
     if (!isRequest(message)) {
       // This revision has no notifications that a server over HTTP would have to know.
@@ -109,7 +109,7 @@ export class GatewayFetch {
     }
     const envelope = hasEnvelope(message) ? readEnvelope(message) : missingEnvelope;
     const isMalformed = 'code' in envelope && envelope.code === -32602;
-    const error = isMalformed ? (envelope as typeof missingEnvelope) : checkHeaders(request.headers, message);
+    const error = isMalformed ? envelope : checkHeaders(request.headers, message);
     if (error !== undefined) {
       return toResponse({ jsonrpc: '2.0', id: message.id, error }, 400);
     }
@@ -161,7 +161,7 @@ function asSet(names: readonly string[] | undefined): readonly string[] | null {
   return names === undefined ? null : [...new Set(names)].sort();
 }
 
-function problem(status: number, code: number, message: string): Response {
-  const body = { jsonrpc: '2.0', id: null, error: { code, message } };
+function problem(status: number, message: string): Response {
+  const body = { jsonrpc: '2.0', id: null, error: { code: -32600, message } };
   return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json' } });
 }

@@ -16,11 +16,10 @@ import { assertWritable } from '../transport/nesting.js';
 import { currentContext } from '../util/async-context.js';
 import { once } from '../util/once.js';
 import { toResponse } from './intercept.js';
-import type { Peer, PeerFactory, SendToCaller } from './peer.js';
+import type { PeerFactory, SendToCaller } from './peer.js';
 
 /** A session of the merged peer on a transport of the host. */
 export interface ServedSession {
-  readonly endpoint: Peer;
   /** Closes the transport and everything behind it; open requests are answered with the reason. */
   end(reason: GatewayError): Promise<void>;
 }
@@ -33,7 +32,7 @@ export interface ServedSession {
 export async function serveEndpoint(
   transport: Transport,
   create: PeerFactory,
-  sessions: Pick<Set<Pick<ServedSession, 'end'>>, 'add' | 'delete'>,
+  sessions: Pick<Set<ServedSession>, 'add' | 'delete'>,
 ): Promise<void> {
   const inContext = currentContext();
   const send: SendToCaller = (message, { related: relatedRequestId, part } = {}) => {
@@ -74,7 +73,6 @@ export async function serveEndpoint(
     }
   });
   const session: ServedSession = {
-    endpoint,
     async end(reason) {
       endpoint.failAll(reason);
       const ended = end();

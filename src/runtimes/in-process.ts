@@ -28,7 +28,7 @@ export interface InProcessSpec {
 }
 
 /** The schema of {@link InProcessSpec}. */
-export const inProcessSpec = v.strictObject({
+const inProcessSpec = v.strictObject({
   server: v.custom<InProcessSpec['server']>(
     (value) => typeof value === 'function',
     'must be a function that returns a server: entries of type in-process are written in code, not in a file',

@@ -49,7 +49,7 @@ export interface BodyOptions {
 
 /** What a server has unless its entry says otherwise. */
 export const defaultMemory = '512m';
-export const defaultCpus = '1';
+const defaultCpus = '1';
 export const defaultPids = 256;
 const temporary = '/tmp';
 const temporaryOptions = 'rw,noexec,nosuid,nodev,size=64m,mode=1777';

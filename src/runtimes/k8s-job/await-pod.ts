@@ -80,7 +80,6 @@ async function limitScheduling(run: JobRun, context: RuntimeContext, signal: Abo
 
 /** Asks for what shows in events alone. Rejects when something keeps the pod from being made. */
 async function askForTrouble(run: JobRun, context: RuntimeContext, signal: AbortSignal): Promise<never> {
-  let phase: 'pulling' | 'starting' = 'starting';
   for (;;) {
     await pause(askMs, signal, context.clock);
     const pod = run.pods[0];
@@ -90,7 +89,7 @@ async function askForTrouble(run: JobRun, context: RuntimeContext, signal: Abort
     }
     const found = await listEvents(run, pod.metadata.uid, signal);
     const state = judgePod(pod, run.names.job);
-    phase = isPulling(found) ? 'pulling' : 'starting';
+    const phase = isPulling(found) ? 'pulling' : 'starting';
     const trouble = (state.phase === 'waiting' && state.message) || lastWarning(found) || run.trouble?.message;
     const message = phase === 'pulling' ? `the node pulls ${run.spec.image}` : trouble;
     context.report(phase, message === undefined ? undefined : { message });

@@ -36,7 +36,7 @@ export async function forwardPort(cluster: Cluster, target: PodPort, signal: Abo
 }
 
 /** A connection to a port, on the two channels of a socket that was opened for it. */
-export class ForwardedPort extends Duplex {
+class ForwardedPort extends Duplex {
   readonly #socket: ChannelSocket;
   readonly #target: PodPort;
   readonly #incoming: Readable;
