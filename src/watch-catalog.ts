@@ -77,7 +77,7 @@ export function watchCatalog<Runtime extends RuntimeFactory = never>(
   checkOptions('watchCatalog', watchOptions, options);
   const url = toHttpUrl(path);
   const source = url === undefined ? fileSource(path) : urlSource(url, options);
-  const watch = new Watch(source, gateway, options as WatchCatalogOptions);
+  const watch = new Watch(source, gateway, options);
   return { ready: watch.ready, close: watch.close, [Symbol.asyncDispose]: watch.close };
 }
 

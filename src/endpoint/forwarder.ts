@@ -152,7 +152,7 @@ export class Forwarder {
         };
         open.add(exchange);
         linkId = asked.request(
-          { ...request, params: changed as Params },
+          { ...request, params: changed },
           { callerId: id, refusal, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
         );
       });
@@ -244,7 +244,7 @@ function translate(
   link: Link | undefined,
   intercepted?: Intercepted,
 ): Response {
-  let translated = response;
+  let translated: Response;
   if ('result' in response) {
     owners.see(server, response.result);
     const result = tasks.translate(server, response.result, intercepted === undefined ? link : undefined);

@@ -303,7 +303,7 @@ export class SharedTransport implements Transport {
       session.initialize(request.params).then(
         (result) => {
           this.#initialized = true;
-          finish({ jsonrpc: '2.0', id, result: result as Record<string, unknown> });
+          finish({ jsonrpc: '2.0', id, result });
         },
         (error: unknown) => finish(toFailure(id, error)),
       );

@@ -77,7 +77,7 @@ export class InputRequests {
       if (isFields(answer)) {
         call.questions.delete(key);
         call.session.asked.delete(question.id);
-        call.session.peer.receive({ jsonrpc: '2.0', id: question.id, result: answer as Record<string, unknown> });
+        call.session.peer.receive({ jsonrpc: '2.0', id: question.id, result: answer });
       }
     }
   }

@@ -107,13 +107,13 @@ export class ModernPeer {
     }
     const envelope = readEnvelope(request);
     if ('code' in envelope) {
-      return refuse(envelope as RpcError);
+      return refuse(envelope);
     }
     const { method, params } = request;
     if (unknown.has(method)) {
       return refuse({ code: -32601, message: `method not found: ${method} (of earlier revisions)` });
     }
-    if (taskMethods.has(method) && !hasTasksExtension((envelope as Envelope).capabilities)) {
+    if (taskMethods.has(method) && !hasTasksExtension(envelope.capabilities)) {
       return refuse(missingTasks(`${method} needs`));
     }
     if (this.#taskOf(request)?.isPassed === false) {
@@ -132,12 +132,12 @@ export class ModernPeer {
         return refuse({ code: -32603, message: 'the server needs a page to be seen first, which was refused' });
       }
       if (held !== undefined) {
-        return this.#resume(held, request, reply, (envelope as Envelope).logLevel);
+        return this.#resume(held, request, reply, envelope.logLevel);
       }
       const own = meaning.kind === 'passed' ? { ...extra, stateOf: meaning.server } : extra;
-      return this.#begin(withState(request, meaning), own, envelope as Envelope, reply, request);
+      return this.#begin(withState(request, meaning), own, envelope, reply, request);
     }
-    return this.#begin(request, extra, envelope as Envelope, reply, request);
+    return this.#begin(request, extra, envelope, reply, request);
   }
 
   /** What the caller has sent last of the open request that its session knows under this id. */

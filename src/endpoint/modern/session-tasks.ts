@@ -4,7 +4,7 @@ import { askable } from '../../instance/era/input-rounds.js';
 import type { Response } from '../../instance/exchanges.js';
 import { hasEnded } from '../../instance/task-status.js';
 import type { Caller } from '../../runtime.js';
-import type { JSONRPCRequest, RequestId } from '../../sdk.js';
+import type { JSONRPCRequest } from '../../sdk.js';
 import { metaKeys } from '../../transport/modern.js';
 import { metaOfTask, relatedTask, toModernTask, withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -98,7 +98,7 @@ export class SessionTasks {
     const shown = isPassed ? task : { resultType: 'task', ...toModernTask(task) };
     const taskId = textOf(task.taskId);
     const shownId = this.#nameOf(session, taskId);
-    const { ttlMs } = shown as Fields;
+    const { ttlMs }: Fields = shown;
     const until = now + (typeof ttlMs === 'number' && ttlMs < usualLifetimeMs ? ttlMs : usualLifetimeMs);
     const questions = new Map<string, JSONRPCRequest>();
     const known = { session, taskId, shownId, isPassed, questions, payload: undefined, isRunning: true, until };
@@ -257,7 +257,7 @@ export class SessionTasks {
   #dropQuestions(task: SessionTask, message = 'the task was cancelled'): void {
     for (const { id } of task.questions.values()) {
       const error = { code: -32601, message };
-      task.session.peer.receive({ jsonrpc: '2.0', id: id as RequestId, error });
+      task.session.peer.receive({ jsonrpc: '2.0', id, error });
     }
     task.questions.clear();
   }

@@ -70,7 +70,7 @@ async function askHelper(
   const limit = AbortSignal.any([signal, AbortSignal.timeout(helperTimeoutMs)]);
   // Not Node's own: on Windows a helper may be a batch file, as that of gcloud is.
   const child = spawn(program, ['get'], {
-    env: env as NodeJS.ProcessEnv,
+    env,
     stdio: ['pipe', 'pipe', 'ignore'],
     windowsHide: true,
     signal: limit,

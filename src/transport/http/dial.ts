@@ -41,7 +41,7 @@ export function dialled(connector: Connector, dial: Dial, timeoutMs: number, clo
           const httpSocket = stream as Socket;
           secured = connector({ ...request, httpSocket }, (...[error, socket]) => {
             if (error === null) {
-              callback(null, socket as Socket);
+              callback(null, socket);
               return;
             }
             stream.destroy();

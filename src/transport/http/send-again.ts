@@ -39,7 +39,7 @@ export async function sendAgain(
 /** Asks for a page of tools on behalf of a call, which has been answered: its id is free. */
 export function toolsRequest({ id, params }: JSONRPCRequest, cursor: unknown): JSONRPCRequest {
   const own = { ...(cursor !== undefined && { cursor }), _meta: onlyEnvelope(params?._meta) };
-  return { jsonrpc: '2.0', id, method: 'tools/list', params: own } as JSONRPCRequest;
+  return { jsonrpc: '2.0', id, method: 'tools/list', params: own };
 }
 
 /** Sends what has other headers now than before. */

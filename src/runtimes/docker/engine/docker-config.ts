@@ -48,7 +48,7 @@ export async function readDockerConfig(env: Environment): Promise<DockerConfig> 
     return {};
   }
   const config = parse(text.toString('utf8'), file);
-  return typeof config === 'object' && config !== null ? (config as DockerConfig) : {};
+  return typeof config === 'object' && config !== null ? config : {};
 }
 
 /** A context by its name, from the store that `docker context` keeps. */

@@ -50,7 +50,7 @@ export async function upgrade(address: Address, call: Call): Promise<Duplex> {
   if (!('statusCode' in answer)) {
     return answer as Duplex;
   }
-  const message = await expectOk(answer as IncomingMessage, call.signal);
+  const message = await expectOk(answer, call.signal);
   // Its body may be the stream, without an end.
   message.destroy();
   throw new EngineError(

@@ -36,7 +36,7 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     'system',
     'dial-stdio',
   ];
-  return new SshConnection(spawn('ssh', args, { env: env as NodeJS.ProcessEnv, stdio: 'pipe', windowsHide: true }));
+  return new SshConnection(spawn('ssh', args, { env, stdio: 'pipe', windowsHide: true }));
 }
 
 class SshConnection extends Duplex {
