@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
-import { setImmediate } from '../util/immediate.js';
+import { nextTurn } from '../util/immediate.js';
 import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
@@ -176,7 +176,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
    */
   #takeTurn(): Promise<void> {
     const mine = this.#turn;
-    this.#turn = mine.then(() => new Promise((resolve) => setImmediate(resolve)));
+    this.#turn = mine.then(nextTurn);
     return mine;
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../options.js';
 import { settledWithin } from '../util/abort.js';
-import { setImmediate } from '../util/immediate.js';
+import { nextTurn, setImmediate } from '../util/immediate.js';
 import { LineBuffer } from './line-buffer.js';
 import { smallestPart } from './message-json.js';
 import { PiecedBytes } from './pieced-bytes.js';
@@ -26,7 +26,6 @@ const longChunkBytes = 16 * 1024;
 const newline = 0x0a;
 
 const holdOutput = () => {};
-const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * Reads the output of a server line by line, in order. A flood of lines is handed on in slices, between which everybody else

@@ -5,7 +5,7 @@ import type { RuntimeTransport } from '../runtime.js';
 import type { JSONRPCMessage, MessageExtraInfo, TransportSendOptions } from '../sdk.js';
 import { settledWithin } from '../util/abort.js';
 import { copyError } from '../util/copy-error.js';
-import { setImmediate } from '../util/immediate.js';
+import { nextTurn } from '../util/immediate.js';
 import { deliver, runCallback } from './callback.js';
 import { partOf, takesPart, withPart } from './json-part.js';
 import { isJsonRpcMessage, isProgress } from './json-rpc.js';
@@ -244,7 +244,7 @@ export class StreamTransport implements RuntimeTransport {
     this.#writer.fail(reason ?? this.#closedError(), !this.#exited);
     if (reason !== undefined) {
       // Whoever waits in send() learns first what became of that message.
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await nextTurn();
       this.#report(reason);
     }
     this.#reader.discard();

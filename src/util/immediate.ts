@@ -5,3 +5,6 @@ import { setImmediate as ofNode } from 'node:timers';
  * nobody would let it go by.
  */
 export const setImmediate = ofNode;
+
+/** Resolves with the next turn of the event loop. */
+export const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));

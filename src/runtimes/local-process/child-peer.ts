@@ -7,7 +7,7 @@ import { OptionalReadable, OutputTail } from '../../transport/output-tail.js';
 import type { StreamPeer } from '../../transport/stream-peer.js';
 import { settledWithin } from '../../util/abort.js';
 import { heldOpen } from '../../util/held-open.js';
-import { setImmediate } from '../../util/immediate.js';
+import { nextTurn } from '../../util/immediate.js';
 import { borrowOutput } from './output.js';
 import { groupGone, killTree, livingMembers, signalGroup } from './process-group.js';
 
@@ -31,7 +31,6 @@ export interface ChildPeerOptions {
 const leftoverMs = 250;
 
 const ignore = () => {};
-const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const posix = process.platform !== 'win32';
 
 /** A child process that the system has just started, and that leads a group of its own. */

@@ -2,14 +2,12 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hostOf } from '../../../util/host-of.js';
-import { setImmediate } from '../../../util/immediate.js';
+import { nextTurn } from '../../../util/immediate.js';
 import type { Environment } from './docker-config.js';
 
 const maxErrorText = 2_000;
 /** How long the last words of an ssh that has ended may take to arrive. */
 const lastWordsMs = 250;
-
-const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * A connection to the engine of another machine: the streams of `docker system dial-stdio` there, by the user's own ssh
