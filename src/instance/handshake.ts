@@ -1,4 +1,5 @@
 import { errorNumbers, GatewayError, type GatewayErrorOptions } from '../errors.js';
+import { textOf } from '../util/text-of.js';
 import type { Response, RpcError } from './exchanges.js';
 
 /** What a server answered to `initialize`. */
@@ -41,7 +42,8 @@ export function toGatewayError(server: string, error: RpcError): GatewayError | 
   if (typeof code !== 'string' || !Object.hasOwn(errorNumbers, code)) {
     return undefined;
   }
-  const text = error.message.startsWith(`"${server}": `) ? error.message.slice(server.length + 4) : error.message;
+  const said = textOf(error.message);
+  const text = said.startsWith(`"${server}": `) ? said.slice(server.length + 4) : said;
   // Unknown is what became of our own request: the caller's has not been sent.
   const message = text.replace(/^(\S+ got no answer), outcome unknown: /, '$1: ');
   const { exit, status, retryAfterMs, auth } = error.data as GatewayErrorOptions;

@@ -14,6 +14,7 @@ import { hasEnvelope, withoutEnvelope } from '../../transport/modern.js';
 import { EarlyMessages } from '../early-messages.js';
 import { toErrorResponse } from '../error-response.js';
 import type { LinkTransport } from '../link-transport.js';
+import { withReadableError } from '../readable-error.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { EraHandshake, type EraHandshakeSettings, type ShakenConnection, type ShakenServer } from './era-handshake.js';
 import { firstOwnId } from './era-search.js';
@@ -282,7 +283,8 @@ export class EraTransport implements LinkTransport {
     return inner;
   }
 
-  #receive(message: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+  #receive(given: JSONRPCMessage, extra: MessageExtraInfo | undefined): void {
+    const message = withReadableError(given);
     if (this.#handshake?.take(message)) {
       return;
     }
