@@ -5,7 +5,7 @@ import type { Cluster, Watch } from '../shared/kubernetes/cluster.js';
 import { isFailure, KubernetesError, mayPass } from '../shared/kubernetes/kubernetes-error.js';
 import { pause } from '../shared/kubernetes/request.js';
 import { jobs, leases, pods } from '../shared/kubernetes/resources.js';
-import { jobLabel, leaseLabel, leaseName, type OwnerReference, renewedAt, toLease } from './manifest.js';
+import { jobLabel, leaseLabel, leaseName, leaseSeconds, type OwnerReference, renewedAt, toLease } from './manifest.js';
 import type { Pod } from './objects.js';
 import { Sweeper } from './sweeper.js';
 
@@ -49,6 +49,8 @@ export class Claim {
   #pods: ReadonlyMap<string | undefined, readonly Pod[]> | undefined;
   #timer: unknown;
   #newsTimer: unknown;
+  /** Since when the Lease may not be renewed. */
+  #refusedAt: number | undefined;
   #clearing: Promise<unknown> | undefined;
   #closed = false;
 
@@ -170,8 +172,11 @@ export class Claim {
     const renewal = { spec: renewedAt(new Date(this.#clock.date())) };
     try {
       await this.cluster.patch(ref, renewal);
+      this.#refusedAt = undefined;
     } catch (error) {
-      if (!isFailure(error, 'not-found') || this.#closed) return;
+      if (this.#closed) return;
+      if (isFailure(error, 'forbidden')) await this.#refused().catch(() => {});
+      if (!isFailure(error, 'not-found')) return;
       // Somebody took us for dead.
       await this.#announce().catch((again: unknown) => {
         if (isFailure(again, 'not-found')) this.#leave();
@@ -179,9 +184,26 @@ export class Claim {
     }
   }
 
+  /**
+   * A namespace that is deleted takes the rights in it along. For as long as others may take us for alive, an API server that
+   * comes up may know none yet.
+   */
+  async #refused(): Promise<void> {
+    const now = this.#clock.now();
+    this.#refusedAt ??= now;
+    if (!this.#isUnused || now - this.#refusedAt < leaseSeconds * 1000) return;
+    const review = { verb: 'create', group: 'batch', resource: 'jobs', namespace: this.namespace };
+    const { allowed } = await this.cluster.allows(review);
+    if (!allowed) this.#leave();
+  }
+
+  get #isUnused(): boolean {
+    return this.#listeners.size + this.#leftovers.size + this.#late.size === 0;
+  }
+
   /** The namespace was deleted, and with it all that was there: a host may have others every day. */
   #leave(): void {
-    if (this.#listeners.size + this.#leftovers.size + this.#late.size > 0) return;
+    if (!this.#isUnused || this.#closed) return;
     this.#onGone();
     void this.close();
   }

@@ -455,3 +455,52 @@ test('news of a pod looks once at each pod, however many Jobs there are', async 
   expect(looks).toBe(100);
   for (const each of leave) each();
 });
+
+test('a namespace that was deleted is asked nothing more also where the rights in it went with it', async () => {
+  await using fake = await FakeApiServer.listen();
+  let mayMake = true;
+  let mayRenew = true;
+  const { promise: gone, resolve } = Promise.withResolvers<void>();
+  const left = vi.fn<() => void>(resolve);
+  fake.answer = ({ method, url = '' }, response) => {
+    if (url.includes('selfsubjectaccessreviews'))
+      sendJson(response, 201, { metadata: {}, status: { allowed: mayMake } });
+    else if (mayRenew)
+      sendJson(response, 200, { metadata: { name: 'any', uid: 'any', resourceVersion: '1' }, items: [] });
+    else sendJson(response, mayMake && method === 'GET' ? 200 : 403, { metadata: {}, items: [], message: 'no rights' });
+  };
+  const clock = new FakeClock();
+  const clusters = new Clusters({ kubeconfig: fake.kubeconfig }, clock);
+  const claim = new Claim(await clusters.open(), 'home', 'test', clock, left);
+  const count = (what: string) => fake.requests.filter((one) => one.startsWith(what)).length;
+  const renewed = async (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      const before = count('PATCH');
+      await clock.advance(15_000);
+      await eventually('a renewal', async () => count('PATCH') > before || undefined);
+      // What comes of it.
+      await claim.cluster.get(jobs({ namespace: 'home', name: 'any' })).catch(() => {});
+    }
+  };
+  await claim.ready(new AbortController().signal);
+  // It may still make Jobs there.
+  mayRenew = false;
+  await renewed(8);
+  await eventually('a look at its rights', async () => count('POST /apis/authorization') > 0 || undefined);
+  expect(left).not.toHaveBeenCalled();
+  // An API server that comes up.
+  mayRenew = true;
+  await renewed(1);
+  mayRenew = false;
+  mayMake = false;
+  await renewed(4);
+  expect(left).not.toHaveBeenCalled();
+  await clock.advance(15_000);
+  await gone;
+  await claim.close();
+  const asked = fake.requests.length;
+  expect(clock.waiting).toBe(0);
+  await clock.advance(60_000);
+  expect(fake.requests).toHaveLength(asked);
+  await clusters.close();
+});
