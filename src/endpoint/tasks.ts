@@ -72,8 +72,9 @@ export class TaskOwners {
    * A result or the params of a notification, in which task ids have become the caller's. Remembers them.
    *
    * @param link - where it came from; undefined when it came from no server, or was seen by `answered`
+   * @param isItem - it is one of a list: what is nested in that is nobody's list, however deep a server may nest it
    */
-  translate<T extends Fields>(server: string, fields: T, link: object | undefined): T {
+  translate<T extends Fields>(server: string, fields: T, link: object | undefined, isItem = false): T {
     if (fields.taskId === undefined && fields.task === undefined && fields.tasks === undefined && !fields._meta) {
       return fields;
     }
@@ -93,9 +94,9 @@ export class TaskOwners {
       this.#note(link, task);
       visible !== task.taskId && replace('task', { ...task, taskId: visible });
     }
-    if (Array.isArray(tasks)) {
+    if (Array.isArray(tasks) && !isItem) {
       const list = tasks.map((item: Fields) =>
-        typeof item?.taskId === 'string' ? this.translate(server, item, link) : item,
+        typeof item?.taskId === 'string' ? this.translate(server, item, link, true) : item,
       );
       replace('tasks', list);
     }

@@ -521,6 +521,16 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(setup.server('one').only.requests('tasks/get')).toHaveLength(3);
   });
 
+  test('the result of a call that was over at once is nested too deeply for a text: it is the answer all the same', async () => {
+    const structuredContent = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
+    const call = () => ({ resultType: 'complete', content: [], structuredContent });
+    await using setup = setUp({ one: modernServer([], { 'tools/call': call }) });
+    await using caller = await legacy(setup, {});
+    const { task } = await caller.result('tools/call', { name: `${prefix}go`, task: {} });
+    const result = await caller.result('tasks/result', { taskId: (task as Json).taskId });
+    expect(result).toMatchObject({ content: [], structuredContent: { result: expect.any(Array) } });
+  });
+
   test('what the task needs is asked for by a request, once', async () => {
     const state = { answered: false };
     const script = modernServer([], {

@@ -6,6 +6,9 @@ import { hold, type Json, RpcError, type Script } from './scripted-server.js';
 import { type Setup, setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
+/** Deeper than `JSON.stringify` goes. */
+const deep = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
+
 // What stands in the tables of the page on the protocol, and in no other test.
 
 const methods = (instance: { received: readonly object[] }) =>
@@ -149,6 +152,21 @@ describe('a caller with a session, before a stateless server', () => {
         const structuredContent = { result: given.structuredContent };
         expect(await caller.result('tools/call', { name })).toEqual({ structuredContent, content });
       }
+    });
+
+    test.each<[string, Json]>([
+      ['structured content', { structuredContent: deep }],
+      ['a type', { resultType: deep }],
+    ])('is answered where the result has %s that is nested too deeply', async (_what, more) => {
+      const script = statelessServer({ 'tools/call': () => ({ resultType: 'complete', content: [], ...more }) });
+      await using setup = setUp({ one: script }, { entry: { isolation } });
+      await using caller = await TestCaller.open(connect(setup.gateway));
+      const answer = await caller.request('tools/call', { name });
+      expect('result' in answer ? answer.result : answer).toMatchObject(
+        'structuredContent' in more
+          ? { content: [], structuredContent: { result: expect.any(Array) } }
+          : { error: { code: -32603, message: expect.stringContaining('"[object Array]"') } },
+      );
     });
   });
 

@@ -10,6 +10,8 @@ import { initialize } from './raw-client.js';
 const deep = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
 /** Deep enough to be looked at, and not too deep. */
 const allowed = JSON.parse('['.repeat(1_000) + ']'.repeat(1_000));
+/** A task in a list of a task in a list, and so on. */
+const tasks = JSON.parse(`${'[{"taskId":"t","tasks":'.repeat(20_000)}[]${'}]'.repeat(20_000)}`);
 
 const script: Script = {
   tools: [
@@ -23,6 +25,8 @@ const script: Script = {
             const question = { message: 'x', requestedSchema: { deep } };
             return { content: [], structuredContent: await instance.ask('q', 'elicitation/create', question) };
           }
+          case 'tasks':
+            return { content: [], tasks };
           case 'allowed':
             return { content: [], structuredContent: { allowed } };
           default:
@@ -40,11 +44,12 @@ function createHost(kind: TransportKind | 'fetch', intercept?: Interceptor) {
   return { gateway, host: kind === 'fetch' ? createFetchHost(gateway) : createHttpHost(serve, { kind }) };
 }
 
-async function post(url: string, body: Json, headers: Record<string, string> = {}) {
+/** @param change - makes of the JSON what no `JSON.stringify` would */
+async function post(url: string, body: Json, headers: Record<string, string> = {}, change = (text: string) => text) {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
-    body: JSON.stringify({ jsonrpc: '2.0', ...body }),
+    body: change(JSON.stringify({ jsonrpc: '2.0', ...body })),
     signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();
@@ -60,6 +65,7 @@ describe.each([...transportKinds, 'fetch'] as const)(
     test.each([
       ['a result', 'result', invalid],
       ['an error', 'error', invalid],
+      ['a list of tasks', 'tasks', invalid],
       ['a question', 'question', { result: { structuredContent: { error: { code: -32603 } } } }],
       ['nothing', 'allowed', { result: { structuredContent: { allowed } } }],
     ])('is answered where %s is nested too deeply', async (_, give, answer) => {
@@ -83,6 +89,28 @@ test.each(['result', 'error'])('a stateless caller is answered where its %s is n
   const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'one__go' };
   const { message } = await post(host.url, { id: 2, method: 'tools/call', params }, headers);
   expect(message).toMatchObject({ id: 2, ...invalid });
+});
+
+test('a caller is answered where a list of tasks is nested too deeply, with an interceptor', async () => {
+  const { gateway, host: opening } = createHost('ours for node', (_request, next) => next());
+  await using host = await opening;
+  await using _closing = gateway;
+  const begun = await post(host.url, initialize);
+  const call = { id: 2, method: 'tools/call', params: { name: 'one__go', arguments: { give: 'tasks' } } };
+  const { message } = await post(host.url, call, { 'mcp-session-id': String(begun.headers.get('mcp-session-id')) });
+  expect(message).toMatchObject({ id: 2, ...invalid });
+});
+
+test('a stateless caller whose capabilities are nested too deeply is refused, and gets that for an answer', async () => {
+  const { gateway, host: opening } = createHost('ours for node');
+  await using host = await opening;
+  await using _closing = gateway;
+  const begun = await post(host.url, initialize);
+  const text = '['.repeat(100_000) + ']'.repeat(100_000);
+  const list = { id: 2, method: 'tools/list', params: { _meta: envelope({ experimental: { deep: 'DEEP' } }) } };
+  const session = { 'mcp-session-id': String(begun.headers.get('mcp-session-id')) };
+  const { message } = await post(host.url, list, session, (body) => body.replace('"DEEP"', text));
+  expect(message).toMatchObject({ id: 2, error: { code: -32602, message: expect.stringContaining('too deeply') } });
 });
 
 test('what one server lists or declares is left out where it is nested too deeply, and what all have is there', async () => {

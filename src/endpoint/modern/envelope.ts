@@ -2,6 +2,7 @@ import type { RpcError } from '../../instance/exchanges.js';
 import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCRequest } from '../../sdk.js';
 import { metaKeys, modernErrors, modernRevision } from '../../transport/modern.js';
+import { isTooNested } from '../../transport/nesting.js';
 import { tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 
@@ -47,6 +48,9 @@ export function readEnvelope({ params = {} }: JSONRPCRequest): Envelope | RpcErr
   const capabilities = meta[metaKeys.clientCapabilities];
   if (!isFields(capabilities)) {
     return invalid(metaKeys.clientCapabilities, capabilities === undefined ? 'is missing' : 'must be an object');
+  }
+  if (isTooNested(capabilities)) {
+    return invalid(metaKeys.clientCapabilities, 'is nested too deeply');
   }
   const clientInfo = meta[metaKeys.clientInfo];
   if (clientInfo !== undefined && !(isFields(clientInfo) && typeof clientInfo.name === 'string')) {

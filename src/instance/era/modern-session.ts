@@ -242,7 +242,7 @@ export class ModernSession {
     } else if (resultType === undefined || resultType === 'complete') {
       this.#finish({ jsonrpc: '2.0', id, result: this.#toLegacyResult(request, result) });
     } else {
-      const message = `the server answered with a result of type ${JSON.stringify(resultType)}, which a session has no word for`;
+      const message = `the server answered with a result of type ${JSON.stringify(textOf(resultType))}, which a session has no word for`;
       this.#finish({ jsonrpc: '2.0', id, error: { code: -32603, message } });
     }
   }

@@ -32,6 +32,15 @@ export function toSessionResult(result: Record<string, unknown>): Record<string,
   }
   const parts: readonly unknown[] = Array.isArray(content) ? content : [];
   const hasText = parts.some((part) => isFields(part) && part.type === 'text');
-  const text = { type: 'text', text: JSON.stringify(structuredContent) };
-  return { ...result, content: hasText ? parts : [...parts, text], structuredContent: { result: structuredContent } };
+  const texts = hasText ? [] : toTexts(structuredContent);
+  return { ...result, content: [...parts, ...texts], structuredContent: { result: structuredContent } };
+}
+
+/** None of what is nested too deeply to be written, which its caller cannot be sent either. */
+function toTexts(value: unknown): readonly Fields[] {
+  try {
+    return [{ type: 'text', text: JSON.stringify(value) }];
+  } catch {
+    return [];
+  }
 }
