@@ -73,12 +73,12 @@ export class EntryTable {
       unchanged: [] as string[],
     };
     const described: (() => void)[] = [];
-    const leaving: (() => Promise<unknown>)[] = [];
+    const leaving: { readonly entry: CatalogEntry; retire(): Promise<unknown> }[] = [];
     const leave = (old: CatalogEntry, grace: number | 'keep', why: string) => {
       // What was kept of the ones before it is kept no longer than it is.
       const earlier = [...this.#retired].filter(({ definition: { id }, isKept }) => isKept && id === old.definition.id);
       const all = grace === 'keep' ? [old] : [old, ...earlier];
-      leaving.push(...all.map((entry) => () => this.#retire(entry, grace, why)));
+      leaving.push(...all.map((entry) => ({ entry, retire: () => this.#retire(entry, grace, why) })));
     };
     for (const definition of definitions) {
       const { id } = definition;
@@ -115,7 +115,11 @@ export class EntryTable {
     for (const describe of described) {
       describe();
     }
-    return { result, retired: leaving.map((run) => run()) };
+    for (const { entry } of leaving) {
+      // Before any of it goes: who is told of the end of one may close the gateway, which has to end the others.
+      this.#retired.add(entry);
+    }
+    return { result, retired: leaving.map(({ retire }) => retire()) };
   }
 
   /** Every entry, with what still runs of the ones before it. */

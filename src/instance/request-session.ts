@@ -13,6 +13,7 @@ import {
 import { runCallback } from '../transport/callback.js';
 import { metaKeys } from '../transport/modern.js';
 import { withoutTasks } from '../transport/tasks.js';
+import { allStopped } from '../util/all-stopped.js';
 import { isFields } from '../util/fields.js';
 import { once } from '../util/once.js';
 import { toErrorResponse } from './error-response.js';
@@ -89,8 +90,12 @@ export class RequestTransport implements Transport, LinkOwner {
   readonly close = once(async () => {
     this.#state = 'closed';
     this.#open.clear();
-    await Promise.all([...[...this.#links.keys()].map((link) => link.close()), ...this.#endings]);
-    runCallback({}, () => this.onclose?.());
+    try {
+      await allStopped([...[...this.#links.keys()].map((link) => link.close()), ...this.#endings]);
+    } finally {
+      // Who waits for the answer to `initialize` hears by this that none comes.
+      runCallback({}, () => this.onclose?.());
+    }
   });
 
   /** @internal */

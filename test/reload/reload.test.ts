@@ -690,6 +690,38 @@ describe('gateway.reload()', () => {
     await expect(t.gateway.reload({ servers: [] }, { graceMs: 0 })).rejects.toThrow('not all has ended');
   });
 
+  test('a call that waits for a server of its own, which cannot be stopped in its start, is answered by the next one', async () => {
+    const own = { isolation: 'request', protocol: 'legacy' };
+    await using t = setUp({ a: { ...script, on: { initialize: () => hold } }, b: script }, { entry: own });
+    await using caller = await t.caller();
+    const called = caller.result(...call('a'));
+    const { instance } = await t.server('a').request('initialize');
+    const close = instance.close.bind(instance);
+    Object.assign(instance, { close: () => close().then(() => Promise.reject(new Error('it does not stop'))) });
+    const next = entry('a', { ...own, runtime: { type: 'scripted', script: 'b' } });
+    await expect(t.gateway.reload({ servers: [next] }, { graceMs: 0 })).rejects.toThrow('not all has ended');
+    expect(await called).toBeDefined();
+  });
+
+  test('a close() while the first of several servers is told to end leaves none of the others running', async () => {
+    await using t = setUp({ a: script, b: script }, { entries: { a: { isolation: 'shared', idle_timeout: '1s' } } });
+    await using resting = await TestCaller.open(t.gateway.connect('a'));
+    await t.clock.advance(10_000);
+    expect(t.server('a').live).toEqual([]);
+    await using busy = await TestCaller.open(t.gateway.connect('b'));
+    void busy.request('tools/call', { name: 'x', hold: true });
+    await t.server('b').request('tools/call');
+    let closed: Promise<void> | undefined;
+    resting.transport.onerror = () => {
+      closed = t.gateway.close({ graceMs: 0 });
+    };
+    const reloaded = t.gateway.reload({ servers: [] }, { graceMs: 60_000 });
+    await t.clock.advance(0);
+    await closed;
+    expect(t.server('b').live).toEqual([]);
+    expect(await reloaded).toMatchObject({ removed: ['a', 'b'] });
+  });
+
   test('restart() of a server that it has taken away touches nothing of what still drains, which cannot be stopped', async () => {
     await using t = setUp({ a: { ...script } });
     await using caller = await t.caller();
