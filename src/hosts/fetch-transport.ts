@@ -55,6 +55,8 @@ export class FetchTransport implements WebServerTransport {
   /** Requests that are not answered, each with the POST that it came with. */
   readonly #open = new Map<RequestId, Post>();
   #hasStream = false;
+  /** The session ends, and what comes from now on would get no answer of it. */
+  #isEnding = false;
 
   /** @param create - makes the SDK's transport, whose client may end the session */
   constructor(create: (settings: { onsessionclosed(): Promise<void> }) => SdkTransport, clock: Clock) {
@@ -132,6 +134,9 @@ export class FetchTransport implements WebServerTransport {
       // It would overtake what it cancels, which then went on without a response.
       await Promise.allSettled(before);
     }
+    if (this.#isEnding) {
+      throw new Refusal('session-unknown', 'Session not found');
+    }
     this.#checkIds(ids);
     const post: Post = { waiting: new Set(ids), cancelled: [], taken: undefined, isLost: false };
     // Before there is a response: something may be asked at once.
@@ -189,6 +194,9 @@ export class FetchTransport implements WebServerTransport {
   }
 
   async #answerOpen(): Promise<void> {
+    this.#isEnding = true;
+    // What is being taken has no response yet that an answer could go to.
+    await Promise.allSettled([...this.#open.values()].map(({ taken }) => taken));
     const error = new GatewayError('TRANSPORT_CLOSED', 'the session has ended');
     const answers = [...this.#open.keys()].map((id) => this.send(toErrorResponse(id, error, 'unknown')));
     // Nobody hears of it whose client has left.

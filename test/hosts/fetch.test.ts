@@ -579,6 +579,20 @@ describe('a session of gateway.fetch', () => {
     );
   });
 
+  test('refuses or answers what is sent in whatever moment of the end of its session', async () => {
+    for (let turns = 0; turns < 40; turns += 1) {
+      await using setup = setUp({ one: script });
+      const send = await begin(setup.gateway);
+      const sent = send('POST', call(2, 'wait'));
+      for (let turn = 0; turn < turns; turn += 1) {
+        await Promise.resolve();
+      }
+      const [response] = await Promise.all([sent, send('DELETE')]);
+      const answer = response.status === 200 ? '"id":2' : '"Session not found"';
+      expect(await response.text(), `after ${turns} turns`).toContain(answer);
+    }
+  });
+
   test('gives up a client that leaves 16 MiB of a stream unread, which may open another', async () => {
     await using setup = setUp({ one: { ...script, capabilities: { logging: {} } } });
     const send = await begin(setup.gateway);
