@@ -10,6 +10,7 @@ import { FetchTransport, type SdkTransport } from './hosts/fetch-transport.js';
 import { Refusal } from './hosts/refusal.js';
 import { ScopedSessions } from './hosts/scoped-sessions.js';
 import { resolveSessionOptions } from './hosts/session-options.js';
+import { closing } from './hosts/session-table.js';
 import { createSiteCheck } from './hosts/site-check.js';
 import { readBody, toResponse as toRefusal } from './hosts/web-body.js';
 import { createWebSessions, type WebSessions } from './hosts/web-sessions.js';
@@ -141,7 +142,11 @@ export class GatewayFetch {
     return createWebSessions(
       (settings) =>
         new FetchTransport((more) => new Transport({ ...settings, ...more }) as unknown as SdkTransport, clock),
-      (transport, { authInfo: caller }) => serve(transport, { caller: caller as Caller, servers, tags }),
+      (transport, { authInfo: caller }) =>
+        serve(transport, { caller: caller as Caller, servers, tags }).catch((error: unknown) => {
+          // It was closed while the body of the request came.
+          throw GatewayError.is(error) && error.code === 'GATEWAY_CLOSED' ? closing() : error;
+        }),
       {
         hosts,
         origins,

@@ -215,7 +215,8 @@ export class SessionTable<T extends Transport, Original> {
   }
 }
 
-function closing(): Refusal {
+/** For what would begin while the host closes. */
+export function closing(): Refusal {
   return new Refusal('closing', 'The host is closing', { 'retry-after': '5' });
 }
 

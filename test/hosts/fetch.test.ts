@@ -340,11 +340,17 @@ describe('gateway.fetch', () => {
     expect((await gateway.fetch(post('tools/list'), me)).status).toBe(503);
   });
 
-  test('takes nothing more whose body is whole when the gateway is closed already', async () => {
+  test.each([
+    ['a call', () => post('tools/call', { name: 'one__go' })],
+    [
+      'the beginning of a session',
+      () => post('initialize', { ...initialize.params, _meta: undefined }, { 'mcp-protocol-version': '' }),
+    ],
+  ])('takes nothing more whose body is whole when the gateway is closed already: %s', async (_what, create) => {
     await using setup = setUp({ one: { tools: [{ name: 'go' }] } });
     const whole = Promise.withResolvers<void>();
-    const { url, method, headers } = post('tools/call', { name: 'one__go' });
-    const text = await post('tools/call', { name: 'one__go' }).text();
+    const { url, method, headers } = create();
+    const text = await create().text();
     const body = new ReadableStream<Uint8Array>({
       async pull(controller) {
         await whole.promise;
