@@ -591,6 +591,18 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     await deaf.server('one').request('tasks/cancel');
   });
 
+  test.each([
+    ['a task', modernServer([asking])],
+    ['a call', modernServer([], { 'tools/call': () => ({ ...asking, resultType: 'input_required' }) })],
+  ])('fails where the caller answers what %s needs with an error that has no text', async (_what, script) => {
+    await using setup = setUp({ one: script });
+    await using caller = await legacy(setup, { elicitation: {} });
+    const called = until(setup, caller.error('tools/call', { name: `${prefix}go` }));
+    const { id } = await caller.until(() => caller.requests('elicitation/create')[0]);
+    await caller.send({ id, error: { code: 7, message: { toString: 1 } } });
+    expect(await called).toMatchObject({ code: 7, message: expect.stringContaining('could not answer') });
+  });
+
   test('fails where the task has no name', async () => {
     const refuse = () => {
       throw new RpcError(-32602, 'no such task');

@@ -130,7 +130,7 @@ export class InputRounds {
     round.waiting.delete(id);
     if ('error' in response) {
       const { code, message, data } = response.error;
-      this.#fail(round, code, `the client could not answer what the server asked: ${message}`, data);
+      this.#fail(round, code, `the client could not answer what the server asked: ${textOf(message)}`, data);
       return;
     }
     round.responses[key] = response.result;

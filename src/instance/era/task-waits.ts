@@ -104,7 +104,7 @@ export class TaskWaits {
         'error' in updated && wait.asked.set(key, updated.error);
       });
     } else {
-      const message = `the client could not answer what the server asked: ${response.error.message}`;
+      const message = `the client could not answer what the server asked: ${textOf(response.error.message)}`;
       this.#giveUp(wait, { ...response.error, message });
     }
     return true;
