@@ -60,7 +60,16 @@ for (const [way, connect] of Object.entries(ways)) {
         return server;
       },
     };
-    await using gateway = createGateway({ servers: [{ ...shared, runtime }] });
+    await using gateway = createGateway(
+      { servers: [{ ...shared, runtime }] },
+      {
+        intercept({ method, params }, next) {
+          const { of } = Object(params.arguments);
+          method === 'tools/call' && seen.push(`interceptor of ${of} by ${user.getStore()}`);
+          return next();
+        },
+      },
+    );
     const client = new Client({ name: 'pool', version: '1' });
     const others = new Client({ name: 'others', version: '1' });
     await user.run('whoever came first', async () => {
@@ -79,7 +88,9 @@ for (const [way, connect] of Object.entries(ways)) {
     }
 
     expect(seen.sort()).toEqual(
-      callers.flatMap((id) => [1, 2].map((round) => `call of ${id} ${round} by ${id} ${round}`)),
+      ['call', 'interceptor'].flatMap((what) =>
+        callers.flatMap((id) => [1, 2].map((round) => `${what} of ${id} ${round} by ${id} ${round}`)),
+      ),
     );
   });
 }
