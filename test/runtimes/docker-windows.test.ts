@@ -16,6 +16,8 @@ test.each([
   ['/srv/data:/data', '/srv/data'],
   ['/srv/../data/:/data', '/data'],
   ['//c/Users/me:/data', '/c/Users/me'],
+  ['//wsl.localhost/Ubuntu/home/me:/data', '\\\\wsl.localhost\\Ubuntu\\home\\me'],
+  ['//wsl$/Ubuntu/home/me:/data', '\\\\wsl$\\Ubuntu\\home\\me'],
   ['./docs:/data', 'C:\\catalog\\docs'],
   ['..:/data', 'C:\\'],
   ['D:\\docs:/data', 'D:\\docs'],
@@ -34,6 +36,7 @@ test.each([
   ['/mnt/host/c', pipe, 'is the root of the machine'],
   ['/run/desktop/mnt/host/c', pipe, 'is the root of the machine'],
   ['/var/run/docker.sock', undefined, 'is the socket of an engine'],
+  ['//var/run/docker.sock', pipe, 'is the socket of an engine'],
   ['/var/run', undefined, 'holds the socket of an engine'],
   ['/proc/self/cwd', undefined, 'leads through a process'],
 ])('the volume %s is refused', async (source, socket, why) => {

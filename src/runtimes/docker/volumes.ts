@@ -23,6 +23,8 @@ const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rsla
 const ignored = ['consistent', 'cached', 'delegated'];
 const volumeName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const windowsPath = /^[a-zA-Z]:[\\/]/;
+/** Where Windows shows the files of WSL. Shells of other systems begin any path there with two slashes. */
+const wslShare = /^\/\/wsl(?:\$|\.localhost)\//i;
 
 interface Parts {
   readonly source: string | undefined;
@@ -143,7 +145,8 @@ function absolute(source: string, baseDir: string): string {
     return source;
   }
   // On Windows too it is one of the engine's machine, which has no drives.
-  return source.startsWith('/') ? posix.resolve(source) : resolve(baseDir, source);
+  const isOfEngine = source.startsWith('/') && !(process.platform === 'win32' && wslShare.test(source));
+  return isOfEngine ? posix.resolve(source) : resolve(baseDir, source);
 }
 
 function isRoot(target: string): boolean {
