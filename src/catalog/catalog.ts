@@ -39,7 +39,8 @@ export interface RuntimeInput {
 
 /**
  * What an entry may write as `runtime` when these factories are registered: for a union of factories a union of
- * specs, told apart by `type`. A factory of which no more is known than that it is a `RuntimeFactory` takes any fields.
+ * specs, told apart by `type`. A factory of which no more is known than that it is a `RuntimeFactory` takes any type and
+ * fields: beside it those of the others are not checked either.
  */
 export type RuntimeInputOf<Factory> = Factory extends {
   readonly type: infer Type extends string;
