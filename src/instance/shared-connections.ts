@@ -41,8 +41,8 @@ export class SharedConnections {
   }
 
   /**
-   * The connection in whose request the server asks, else the one that asked last: while it cannot answer, another one of the
-   * same caller that can.
+   * The connection in whose request the server asks, else of those that can answer one that waits for the server, for stateless
+   * callers can be asked only then, else any; of several the one that asked last.
    */
   whoAnswers(method: string, origin: Exchange | undefined): SharedTransport | undefined {
     const from = fromOf(origin);
@@ -51,7 +51,10 @@ export class SharedConnections {
     }
     const { all } = this;
     const latest = this.#latest ?? all.at(-1);
-    return latest?.answers(method) ? latest : (all.findLast((transport) => transport.answers(method)) ?? latest);
+    const able = all.filter((transport) => transport.answers(method));
+    const waiting = able.filter(({ isWaiting }) => isWaiting);
+    const some = waiting.length > 0 ? waiting : able;
+    return some.find((transport) => transport === latest) ?? some.at(-1) ?? latest;
   }
 
   /** Tells each user of some connections once. */

@@ -120,6 +120,11 @@ export class SharedTransport implements Transport {
     return this.#initialized;
   }
 
+  /** @internal A request of its client is not answered. */
+  get isWaiting(): boolean {
+    return this.#open.size > 0;
+  }
+
   /** @internal */
   get isResting(): boolean {
     return this.#session?.isResting === true;

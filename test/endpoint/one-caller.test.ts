@@ -109,6 +109,18 @@ test('a question that comes with a request goes to the connection which sent tha
   expect(second.requests('sampling/createMessage')).toEqual([]);
 });
 
+test('a question that comes with no request goes to a connection which waits for the server, before one that asked later', async () => {
+  await using t = setUp({ a: { ...script, on: { 'tools/call': ({ params }) => (params?.arguments ? hold : {}) } } });
+  await using first = await ModernTestCaller.open(t.gateway.connect(options), { sampling: {} });
+  await using second = await ModernTestCaller.open(t.gateway.connect(options), { sampling: {}, roots: {} });
+  const called = first.request('tools/call', { name: 'a__x', arguments: {} });
+  const { instance } = await t.server('a').request('tools/call');
+  await second.call('a__x');
+  instance.say({ id: 7, method: 'sampling/createMessage', params: {} });
+  expect(await called).toMatchObject({ result: { resultType: 'input_required' } });
+  expect(instance.answers(7)).toEqual([]);
+});
+
 test.each([
   ['where connections of a caller share the server', {}, sayIn],
   [
