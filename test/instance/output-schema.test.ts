@@ -22,6 +22,11 @@ const good: [string, Json][] = [
     'itself by its name',
     of({ $ref: 'https://example.com/b#/$defs/A' }, { $id: 'https://example.com/b', $defs: { A: text } }),
   ],
+  ['an anchor that is also dynamic', of({ $ref: '#a' }, { $defs: { A: { $dynamicAnchor: 'a' } } })],
+  ['an anchor as draft 7 writes it', of({ $ref: '#a' }, { definitions: { A: { $id: '#a' } } })],
+  ['a part by the end of its name', of({ $ref: 'c' }, { $id: 'https://example.com/b', $defs: { A: { $id: 'c' } } })],
+  ['the root in a roundabout way', of({ $ref: '#/' })],
+  ['what refers to more', of({ $ref: '#/$defs/A' }, { $defs: { A: { $ref: '#/$defs/B' }, B: text } })],
   ['the schema of schemas', of({ $ref: 'http://json-schema.org/draft-07/schema#' })],
   ['nothing, in a definition that is not used', of(text, { $defs: { A: { $ref: '#/$defs/B' } } })],
   ['nothing, in what is no schema', of({ const: { $ref: '#/a' }, enum: [{ $ref: '#/a' }], default: { $ref: '#/a' } })],
@@ -36,6 +41,13 @@ const bad: [string, Json][] = [
   ['no anchor', of({ $ref: '#a' })],
   ['another document', of({ $ref: 'https://example.com/d.json' })],
   ['a word', of({ $ref: 'A' })],
+  ['another document than its own', of({ $ref: 'd.json' }, { $id: 'https://example.com/d' })],
+  ['nothing, beside a part with a name', of({ $ref: '#/$defs/A' }, { $defs: { B: { $id: 'https://example.com/d' } } })],
+  ['a name in what is no schema', of({ $ref: 'https://example.com/d' }, { default: { $id: 'https://example.com/d' } })],
+  ['what its own document lacks', of({ $id: 'd', items: { $ref: '#/$defs/A' } }, { $defs: { A: text } })],
+  ['nothing, from beside a reference', of({ $ref: '#/$defs/A' }, { $defs: { A: { $ref: '#', not: { $ref: '#a' } } } })],
+  ['itself alone', of({ $ref: '#/properties/x' })],
+  ['itself through another', of({ $ref: '#/$defs/A' }, { $defs: { A: { $ref: '#/properties/x' } } })],
   ['a broken escape', of({ $ref: '#/%' })],
   ['a number', of({ $ref: 1 })],
 ];
@@ -45,6 +57,17 @@ const odd: [string, Json, boolean][] = [
   ['an escape that is none', of({ pattern: '^https\\:' }), false],
   ['a flag', of({ pattern: '(?i)abc' }), false],
   ['a pattern', of({ pattern: '^\\p{L}+$' }), true],
+  ['a pattern of names of Python', of({ patternProperties: { '(?P<year>\\d+)': text } }), false],
+  ['a pattern of names', of({ patternProperties: { '^\\p{L}+$': text } }), true],
+  ['one name twice', of({ $id: 'A', type: 'object' }, { $defs: { A: { $id: 'A', type: 'object' } } }), false],
+  ['one anchor twice', of(text, { $defs: { A: { $anchor: 'a' }, B: { $anchor: 'a' } } }), false],
+  ['an anchor that is none', of(text, { $defs: { A: { $anchor: 'a b' } } }), false],
+  ['the name of itself for a part', of({ $id: 'A' }, { $id: 'https://example.com/A' }), false],
+  [
+    'members that are called so',
+    { type: 'object', properties: { $id: text, y: of(text, { properties: { $id: text } }) } },
+    true,
+  ],
   ['a type that is none', of({ type: 'any' }), false],
   ['a type that is none among others', of({ type: ['string', 'any'] }), false],
   ['null for a type', of({ type: null }), false],
@@ -59,6 +82,9 @@ const odd: [string, Json, boolean][] = [
   ['an id as in draft 4', of(text, { id: 'https://example.com/e' }), false],
   ['a member of that name', { type: 'object', properties: { id: text, $ref: text, pattern: text } }, true],
   ['nullable without a type', of({ nullable: true, anyOf: [text] }), false],
+  ['nullable without any', of({ nullable: true, type: [] }), false],
+  ['not nullable, and null', of({ nullable: false, type: ['string', 'null'] }), false],
+  ['null for nullable', of({ nullable: null, type: 'string' }), false],
   ['nullable with one', of({ nullable: true, type: 'string' }), true],
   ['no values', of({ enum: [] }), false],
   ['null among values', of({ enum: [null] }), true],
@@ -95,12 +121,17 @@ describe('a schema of results is one that clients can use', () => {
     expect([isCompilable(schema), isRead(schema)]).toEqual([isGood, isGood]);
   });
 
-  test('also where it is very deep, or has no end', () => {
-    let deep: Json = { $ref: '#/$defs/A' };
-    for (let depth = 0; depth < 50_000; depth += 1) deep = { not: deep };
-    expect(isCompilable(of(deep))).toBe(false);
+  test('not where it is too deep for them, or has no end', () => {
+    const deep = (levels: number) => {
+      let schema: Json = text;
+      for (let depth = 0; depth < levels; depth += 1) schema = of(schema);
+      return schema;
+    };
+    expect([isCompilable(deep(200)), isRead(deep(200))]).toEqual([true, true]);
+    expect([isCompilable(deep(5_000)), isRead(deep(5_000))]).toEqual([false, false]);
+    expect(isCompilable(deep(100_000))).toBe(false);
     const endless: Json = of({});
     endless.items = endless;
-    expect(isCompilable(endless)).toBe(true);
+    expect(isCompilable(endless)).toBe(false);
   });
 });

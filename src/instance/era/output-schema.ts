@@ -1,3 +1,4 @@
+import { isTooNested } from '../../transport/nesting.js';
 import { type Fields, isFields } from '../../util/fields.js';
 
 type Check = (value: unknown) => boolean;
@@ -17,10 +18,12 @@ function all(names: string, check: Check): [string, Check][] {
 const holders: ReadonlyMap<string, Check> = new Map([
   ...all('not if then else contains propertyNames additionalItems additionalProperties', isSchema),
   ...all('allOf anyOf oneOf', Array.isArray),
-  ...all('properties patternProperties dependencies', isFields),
+  ...all('properties dependencies', isFields),
+  ['patternProperties', (value) => isFields(value) && Object.keys(value).every(isPattern)],
   ['items', (value) => isSchema(value) || Array.isArray(value)],
 ]);
 const byName: ReadonlySet<string> = new Set(['properties', 'patternProperties', 'dependencies']);
+const severalIn: ReadonlySet<string> = new Set(['items', 'allOf', 'anyOf', 'oneOf']);
 
 /** The same of the others. */
 const plain: ReadonlyMap<string, Check> = new Map([
@@ -29,7 +32,7 @@ const plain: ReadonlyMap<string, Check> = new Map([
   ...all('id', () => false),
   ...all('minimum maximum exclusiveMinimum exclusiveMaximum multipleOf', isNumber),
   ...all('minLength maxLength minItems maxItems minProperties maxProperties', isNumber),
-  ...all('uniqueItems', isFlag),
+  ...all('uniqueItems nullable', isFlag),
   ...all('required', Array.isArray),
   ...all('enum', (value) => Array.isArray(value) && value.length > 0),
   ...all('type', (value) => (Array.isArray(value) ? value : [value]).every((type) => types.has(type))),
@@ -41,7 +44,11 @@ const plain: ReadonlyMap<string, Check> = new Map([
  * refuse the whole list where they cannot: since a reference leads nowhere, or a pattern is none in JavaScript.
  */
 export function isCompilable(root: Fields): boolean {
-  let names: Names | undefined;
+  // Ajv calls itself for each level.
+  const names = isTooNested(root) ? undefined : namesIn(root);
+  if (names === undefined) {
+    return false;
+  }
   const seen = new Set<unknown>();
   const waiting: unknown[] = [root];
   while (waiting.length > 0) {
@@ -53,7 +60,7 @@ export function isCompilable(root: Fields): boolean {
       continue;
     }
     seen.add(schema);
-    if (schema.nullable !== undefined && schema.type === undefined) {
+    if (schema.nullable !== undefined && !isTypeGood(schema)) {
       return false;
     }
     for (const [keyword, value] of Object.entries(schema)) {
@@ -64,19 +71,23 @@ export function isCompilable(root: Fields): boolean {
       for (const part of holders.has(keyword) ? partsOf(keyword, value as object) : []) {
         waiting.push(part);
       }
-      if (keyword === '$ref') {
-        const target = follow(root, value as string);
-        if (target === undefined) {
-          names ??= namesIn(root);
-          if (!isNamed(value as string, names)) {
-            return false;
-          }
-        }
-        waiting.push(target);
+    }
+    let target: unknown = schema;
+    for (let hops = 0; isFields(target) && typeof target.$ref === 'string'; hops += 1) {
+      target = follow(target, target.$ref, names);
+      if (target === undefined || hops === mostHops) {
+        return false;
       }
+      hops === 0 && waiting.push(target);
     }
   }
   return true;
+}
+
+/** Of OpenAPI: whether the type next to `nullable` is one, and not null all the same. */
+function isTypeGood({ type, nullable }: Fields): boolean {
+  const given = Array.isArray(type) ? type : [type];
+  return given.length > 0 && given[0] !== undefined && (nullable === true || !given.includes('null'));
 }
 
 function isPattern(value: unknown): boolean {
@@ -91,61 +102,104 @@ function partsOf(keyword: string, value: object): readonly unknown[] {
   return byName.has(keyword) ? Object.values(value) : [value].flat();
 }
 
-/** What a reference leads to that says the way from the root; undefined where that is nothing, or it says something else. */
-function follow(root: Fields, reference: string): unknown {
-  if (!/^#(\/|$)/.test(reference)) {
-    return undefined;
-  }
+/** What references of a schema may lead to. */
+interface Names {
+  /** By its whole name: a document, or an anchor in one. */
+  readonly named: ReadonlyMap<string, unknown>;
+  /** The document of each part that is in another one than the root. */
+  readonly documents: ReadonlyMap<unknown, string>;
+  /** That of the root. */
+  readonly document: string;
+}
+
+/** The name of what has none. */
+const unnamed = 'http://unnamed.invalid/';
+/** Of the documents outside Ajv knows this one alone. */
+const schemaOfSchemas = 'http://json-schema.org/draft-07/schema#';
+/** More references one after another lead in a circle. */
+const mostHops = 100;
+
+/** What the reference of a schema leads to; undefined where that is nothing. */
+function follow(schema: Fields, reference: string, { named, documents, document }: Names): unknown {
+  const [name, part] = resolve(reference, documents.get(schema) ?? document) ?? [];
+  return part?.startsWith('/') ? step(named.get(`${name}#`), part) : named.get(`${name}#${part}`);
+}
+
+function step(from: unknown, way: string): unknown {
   try {
-    const steps = reference.split('/').slice(1);
-    return steps.reduce<unknown>((at, step) => {
-      const name = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
-      return Object.hasOwn(Object(at), name) ? (at as Fields)[name] : undefined;
-    }, root);
+    return way.split('/').reduce<unknown>((at, name, index) => {
+      const key = decodeURIComponent(name).replaceAll('~1', '/').replaceAll('~0', '~');
+      return index === 0 ? at : Object.hasOwn(Object(at), key) ? (at as Fields)[key] : undefined;
+    }, from);
   } catch {
     return undefined;
   }
 }
 
-/** What references may lead to in a schema besides ways from its root. Where exactly they lead is not looked at. */
-interface Names {
-  readonly anchors: ReadonlySet<string>;
-  /** It has the name of a document, or a part of it has. */
-  readonly isDocument: boolean;
-  /** A part has, from which ways may begin. */
-  readonly hasDocument: boolean;
+/** The document that a reference names in another one, and which part of it. */
+function resolve(reference: string, document: string): [document: string, part: string] | undefined {
+  const end = `${reference}#`.indexOf('#');
+  const name = reference.slice(0, end);
+  const part = reference.slice(end + 1);
+  const whole = name === '' ? document : URL.parse(name, document)?.href;
+  return whole === undefined ? undefined : [whole, part === '/' ? '' : part];
 }
 
-function isNamed(reference: string, { anchors, isDocument, hasDocument }: Names): boolean {
-  if (reference.startsWith('#')) {
-    return reference.startsWith('#/') ? hasDocument : anchors.has(reference.slice(1));
+/** undefined where one name is given twice, or is none. */
+function namesIn(root: Fields): Names | undefined {
+  const [document] = (typeof root.$id === 'string' ? resolve(root.$id, unnamed) : [unnamed]) ?? [];
+  if (document === undefined) {
+    return undefined;
   }
-  // Of those outside Ajv knows this one alone.
-  return isDocument || /^http:\/\/json-schema\.org\/draft-07\/schema#?$/.test(reference);
-}
-
-function namesIn(root: Fields): Names {
-  const anchors = new Set<string>();
-  let isDocument = false;
-  let hasDocument = false;
-  const seen = new Set<unknown>();
-  const waiting: unknown[] = [root];
-  while (waiting.length > 0) {
-    const at = waiting.pop();
-    if (typeof at !== 'object' || at === null || seen.has(at)) {
-      continue;
+  const named = new Map<string, unknown>([[schemaOfSchemas, true]]);
+  named.set(`${document}#`, root);
+  const documents = new Map<unknown, string>();
+  const waiting: [at: Fields, document: string][] = [[root, document]];
+  for (const [at, around] of waiting) {
+    const given = at === root ? [] : namesOf(at);
+    if (given === undefined) {
+      return undefined;
     }
-    seen.add(at);
+    let own = around;
+    for (const reference of given) {
+      const [name, part] = resolve(reference, own) ?? [];
+      if (name === undefined || named.has(`${name}#${part}`)) {
+        return undefined;
+      }
+      named.set(`${name}#${part}`, at);
+      own = name;
+    }
+    own !== document && documents.set(at, own);
     for (const [key, value] of Object.entries(at)) {
-      if (typeof value !== 'string') {
-        waiting.push(value);
-      } else if (key === '$anchor') {
-        anchors.add(value);
-      } else if (key === '$id') {
-        isDocument = true;
-        hasDocument ||= at !== root;
+      for (const part of nestedIn(key, value)) {
+        isFields(part) && waiting.push([part, own]);
       }
     }
   }
-  return { anchors, isDocument, hasDocument };
+  return { named, documents, document };
+}
+
+/** undefined where an anchor is none. */
+function namesOf({ $id, $anchor, $dynamicAnchor }: Fields): readonly string[] | undefined {
+  const names = typeof $id === 'string' ? [$id] : [];
+  for (const anchor of [$anchor, $dynamicAnchor]) {
+    if (typeof anchor === 'string') {
+      if (!/^[a-z_][-a-z0-9._]*$/i.test(anchor)) {
+        return undefined;
+      }
+      names.push(`#${anchor}`);
+    }
+  }
+  return names;
+}
+
+/** Where Ajv looks for names: also in what it does not know. */
+function nestedIn(key: string, value: unknown): readonly unknown[] {
+  if (Array.isArray(value)) {
+    return severalIn.has(key) ? value : [];
+  }
+  if (!isFields(value) || key === 'default' || key === 'const') {
+    return [];
+  }
+  return byName.has(key) || key === '$defs' || key === 'definitions' ? Object.values(value) : [value];
 }
