@@ -7,11 +7,17 @@ import { textOf } from '../util/text-of.js';
  * SDK take any other for no answer at all, and to look at a part of it may throw.
  */
 export function withReadableError(message: JSONRPCMessage): JSONRPCMessage {
-  const error: unknown = 'error' in message ? message.error : undefined;
-  if (!isFields(error) || (Number.isInteger(error.code) && typeof error.message === 'string')) {
+  const given: unknown = 'error' in message ? message.error : undefined;
+  if (typeof given !== 'object' || given === null) {
     return message;
   }
-  const code = Number.isInteger(error.code) ? error.code : -32603;
+  const error = isFields(given) ? given : {};
+  // Clients take no number for a whole one that a double cannot count to.
+  const hasCode = Number.isSafeInteger(error.code);
+  if (hasCode && typeof error.message === 'string') {
+    return message;
+  }
+  const code = hasCode ? error.code : -32603;
   return {
     ...message,
     error: { ...error, code, message: textOf(error.message ?? 'no reason given') },

@@ -8,6 +8,7 @@ import { TestCaller } from './test-caller.js';
 /** As JSON can hold them, and `String()` throws for some. */
 const errors = [
   ['a code that is none', { code: { toString: 1 }, message: 'no' }, { code: -32603, message: 'no' }],
+  ['a code that no client counts to', { code: 1e20, message: 'no' }, { code: -32603, message: 'no' }],
   [
     'a message without a text',
     { code: -32001, message: { toString: 1 } },
@@ -18,13 +19,14 @@ const errors = [
     { code: -32001, message: 5, data: { code: 'HTTP_STATUS' } },
     { code: -32001, message: '5', data: { code: 'HTTP_STATUS' } },
   ],
+  ['an array in its place', ['no'], { code: -32603, message: 'no reason given' }],
 ] as const;
 
 const withTasks = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
 const task = { taskId: 't1', status: 'working', createdAt: '2026-07-28T10:00:00Z', lastUpdatedAt: '', ttl: null };
 
 /** A server that answers requests of a method with an error, whatever that is. */
-function refusing(method: string, error: Json, more: Partial<Script> = {}): Script {
+function refusing(method: string, error: unknown, more: Partial<Script> = {}): Script {
   return {
     tools: [{ name: 'go' }],
     ...more,
