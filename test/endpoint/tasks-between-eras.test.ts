@@ -521,6 +521,14 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(setup.server('one').only.requests('tasks/get')).toHaveLength(3);
   });
 
+  test('a task whose server says how it is in what is nested too deeply to be written is asked for on', async () => {
+    const status = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
+    await using setup = setUp({ one: modernServer([{ status }, { status, statusMessage: status }, ended()]) });
+    await using caller = await legacy(setup, {});
+    const result = await until(setup, caller.result('tools/call', { name: `${prefix}go` }));
+    expect(result).toEqual({ content: [], structuredContent: { done: true } });
+  });
+
   test('the result of a call that was over at once is nested too deeply for a text: it is the answer all the same', async () => {
     const structuredContent = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000));
     const call = () => ({ resultType: 'complete', content: [], structuredContent });

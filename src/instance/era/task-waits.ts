@@ -190,7 +190,7 @@ export class TaskWaits {
       case 'cancelled':
         return this.#finish(wait, { jsonrpc: '2.0', id, error: { code: -32603, message: 'the task was cancelled' } });
       default:
-        this.#extend(wait, JSON.stringify([task.status, task.statusMessage, task.lastUpdatedAt]));
+        this.#extend(wait, JSON.stringify([task.status, task.statusMessage, task.lastUpdatedAt].map(textOf)));
         this.#askCaller(wait, isFields(task.inputRequests) ? task.inputRequests : {});
         // What the caller was asked may have ended it all.
         this.#waits.get(id) === wait && this.#pause(wait, task.pollIntervalMs);
