@@ -574,6 +574,23 @@ describe.each(ways)('$way: tasks of a stateless server, for a caller with a sess
     expect(await until(setup, caller.error('tools/call', { name: `${prefix}go` }))).toMatchObject({ code: -32602 });
   });
 
+  test.each([
+    [
+      { code: 'no', message: 5 },
+      { code: -32603, message: '5' },
+    ],
+    [['no'], { code: -32603, message: 'the task has failed' }],
+    [{}, { code: -32603, message: 'no reason given' }],
+    [
+      { code: -32020, message: { toString: 1 } },
+      { code: -32603, message: expect.stringContaining('[object Object]') },
+    ],
+  ])('fails with what its caller can read where the error of the task is %j', async (error, shown) => {
+    await using setup = setUp({ one: modernServer([{ status: 'failed', error }]) });
+    await using caller = await legacy(setup, {});
+    expect(await until(setup, caller.error('tools/call', { name: `${prefix}go` }))).toEqual(shown);
+  });
+
   test('fails as the task does, and with what the caller will not answer', async () => {
     await using setup = setUp({
       one: modernServer([{ status: 'failed', error: { code: -32001, message: 'broken' } }]),

@@ -5,6 +5,7 @@ import { withRelatedTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import type { Response, RpcError } from '../exchanges.js';
+import { readableError } from '../readable-error.js';
 import { maxExtensions } from '../request-ledger.js';
 import { deliveredBefore } from './delivered-before.js';
 import { askable, toParams } from './input-rounds.js';
@@ -184,7 +185,7 @@ export class TaskWaits {
         return this.#finish(wait, {
           jsonrpc: '2.0',
           id,
-          error: isFields(task.error) ? translateError(task.error as RpcError) : unknown,
+          error: isFields(task.error) ? translateError(readableError(task.error)) : unknown,
         });
       }
       case 'cancelled':
