@@ -134,4 +134,19 @@ describe('a schema of results is one that clients can use', () => {
     endless.items = endless;
     expect(isCompilable(endless)).toBe(false);
   });
+
+  test('not where its names would take far more room than it does', () => {
+    const leaves = Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [index, { $id: `${index}` }]));
+    let long: Json = { properties: leaves };
+    for (let depth = 0; depth < 200; depth += 1) long = { $id: `${'x'.repeat(1_000)}/`, not: long };
+    expect(isCompilable(of(long))).toBe(false);
+    expect(isCompilable(of({ properties: leaves }))).toBe(false);
+  });
+
+  test('also where many references lead through each other', () => {
+    const $defs: Json = { d30000: text };
+    for (let index = 0; index < 30_000; index += 1) $defs[`d${index}`] = { $ref: `#/$defs/d${index + 1}` };
+    const properties = Object.fromEntries(Object.keys($defs).map((name) => [name, { $ref: `#/$defs/${name}` }]));
+    expect(isCompilable({ type: 'object', properties, $defs })).toBe(true);
+  });
 });

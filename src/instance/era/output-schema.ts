@@ -50,6 +50,8 @@ export function isCompilable(root: Fields): boolean {
     return false;
   }
   const seen = new Set<unknown>();
+  /** Whose references lead to an end. */
+  const ending = new Set<unknown>();
   const waiting: unknown[] = [root];
   while (waiting.length > 0) {
     const schema = waiting.pop();
@@ -72,13 +74,19 @@ export function isCompilable(root: Fields): boolean {
         waiting.push(part);
       }
     }
-    let target: unknown = schema;
-    for (let hops = 0; isFields(target) && typeof target.$ref === 'string'; hops += 1) {
-      target = follow(target, target.$ref, names);
-      if (target === undefined || hops === mostHops) {
+    const chain = new Set<unknown>();
+    for (let at: unknown = schema; isFields(at) && typeof at.$ref === 'string' && !ending.has(at); ) {
+      // One reference after another that leads back to the first is none.
+      const target = chain.has(at) ? undefined : follow(at, at.$ref, names);
+      if (target === undefined) {
         return false;
       }
-      hops === 0 && waiting.push(target);
+      chain.add(at);
+      waiting.push(target);
+      at = target;
+    }
+    for (const at of chain) {
+      ending.add(at);
     }
   }
   return true;
@@ -116,8 +124,9 @@ interface Names {
 const unnamed = 'http://unnamed.invalid/';
 /** Of the documents outside Ajv knows this one alone. */
 const schemaOfSchemas = 'http://json-schema.org/draft-07/schema#';
-/** More references one after another lead in a circle. */
-const mostHops = 100;
+/** A name that is longer, or more of them, could cost far more than the schema takes: each is written with what it is in. */
+const longestName = 1_000;
+const mostNames = 1_000;
 
 /** What the reference of a schema leads to; undefined where that is nothing. */
 function follow(schema: Fields, reference: string, { named, documents, document }: Names): unknown {
@@ -142,10 +151,10 @@ function resolve(reference: string, document: string): [document: string, part: 
   const name = reference.slice(0, end);
   const part = reference.slice(end + 1);
   const whole = name === '' ? document : URL.parse(name, document)?.href;
-  return whole === undefined ? undefined : [whole, part === '/' ? '' : part];
+  return whole === undefined || whole.length > longestName ? undefined : [whole, part === '/' ? '' : part];
 }
 
-/** undefined where one name is given twice, or is none. */
+/** undefined where one name is given twice, or is none, or there are too many. */
 function namesIn(root: Fields): Names | undefined {
   const [document] = (typeof root.$id === 'string' ? resolve(root.$id, unnamed) : [unnamed]) ?? [];
   if (document === undefined) {
@@ -163,7 +172,7 @@ function namesIn(root: Fields): Names | undefined {
     let own = around;
     for (const reference of given) {
       const [name, part] = resolve(reference, own) ?? [];
-      if (name === undefined || named.has(`${name}#${part}`)) {
+      if (name === undefined || named.has(`${name}#${part}`) || named.size > mostNames) {
         return undefined;
       }
       named.set(`${name}#${part}`, at);
