@@ -68,6 +68,12 @@ const odd: [string, Json, boolean][] = [
     { type: 'object', properties: { $id: text, y: of(text, { properties: { $id: text } }) } },
     true,
   ],
+  ['a property of characters that is none', of({ pattern: '\\p{Letters}' }), false],
+  ['one without an end', of({ pattern: '\\p{L' }), false],
+  ['its contrary', of({ pattern: '[^\\P{Script=Greek}_]+' }), true],
+  ['a range from one on', of({ pattern: '[\\p{L}-z]' }), false],
+  ['an escape before what looks like one', of({ pattern: '\\\\p{L}' }), false],
+  ['the same with what it takes', of({ pattern: '\\\\p\\{L\\}' }), true],
   ['a type that is none', of({ type: 'any' }), false],
   ['a type that is none among others', of({ type: ['string', 'any'] }), false],
   ['null for a type', of({ type: null }), false],
@@ -141,6 +147,12 @@ describe('a schema of results is one that clients can use', () => {
     for (let depth = 0; depth < 200; depth += 1) long = { $id: `${'x'.repeat(1_000)}/`, not: long };
     expect(isCompilable(of(long))).toBe(false);
     expect(isCompilable(of({ properties: leaves }))).toBe(false);
+  });
+
+  test('also where a pattern names what is very much very often', () => {
+    const before = process.resourceUsage().maxRSS;
+    expect(isCompilable(of({ pattern: '\\p{L}'.repeat(50_000) }))).toBe(true);
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(200_000);
   });
 
   test('also where many references lead through each other', () => {

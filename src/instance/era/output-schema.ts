@@ -98,9 +98,24 @@ function isTypeGood({ type, nullable }: Fields): boolean {
   return given.length > 0 && given[0] !== undefined && (nullable === true || !given.includes('null'));
 }
 
+/** Properties of characters that JavaScript knows, as patterns have named them. */
+const knownProperties = new Set<string>();
+
 function isPattern(value: unknown): boolean {
   try {
-    return isText(value) && new RegExp(value as string, 'u') !== undefined;
+    if (typeof value !== 'string') {
+      return false;
+    }
+    // V8 lists all characters of a property wherever a pattern names it: a long one could take gigabytes.
+    const short = value.replace(/\\(?:[pP](\{[^{}]*\})|[\s\S])/g, (whole: string, name: string | undefined) => {
+      if (name === undefined) {
+        return whole;
+      }
+      const property = `\\p${name}`;
+      knownProperties.has(property) || (new RegExp(property, 'u') && knownProperties.add(property));
+      return '\\d';
+    });
+    return new RegExp(short, 'u') !== undefined;
   } catch {
     return false;
   }
