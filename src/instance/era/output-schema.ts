@@ -23,7 +23,6 @@ const holders: ReadonlyMap<string, Check> = new Map([
   ['items', (value) => isSchema(value) || Array.isArray(value)],
 ]);
 const byName: ReadonlySet<string> = new Set(['properties', 'patternProperties', 'dependencies']);
-const severalIn: ReadonlySet<string> = new Set(['items', 'allOf', 'anyOf', 'oneOf']);
 
 /** The same of the others. */
 const plain: ReadonlyMap<string, Check> = new Map([
@@ -42,19 +41,19 @@ const plain: ReadonlyMap<string, Check> = new Map([
 /**
  * Whether clients can make a check of results out of a schema. Those of SDK v1 do so for each tool of a list, with Ajv, and
  * refuse the whole list where they cannot: since a reference leads nowhere, or a pattern is none in JavaScript.
+ *
+ * False also for what few schemas have, and Ajv may refuse: parts with names of their own, and references to anything but a part
+ * of the schema itself by the way to it.
  */
 export function isCompilable(root: Fields): boolean {
   // Ajv calls itself for each level.
-  const names = isTooNested(root) ? undefined : namesIn(root);
-  if (names === undefined) {
+  if (isTooNested(root) || hasNamedPart(root)) {
     return false;
   }
   const seen = new Set<unknown>();
-  /** Whose references lead to an end. */
-  const ending = new Set<unknown>();
+  const targets = new Map<unknown, unknown>();
   const waiting: unknown[] = [root];
-  while (waiting.length > 0) {
-    const schema = waiting.pop();
+  for (const schema of waiting) {
     if (schema === null) {
       return false;
     }
@@ -74,22 +73,69 @@ export function isCompilable(root: Fields): boolean {
         waiting.push(part);
       }
     }
-    const chain = new Set<unknown>();
-    for (let at: unknown = schema; isFields(at) && typeof at.$ref === 'string' && !ending.has(at); ) {
-      // One reference after another that leads back to the first is none.
-      const target = chain.has(at) ? undefined : follow(at, at.$ref, names);
+    if (typeof schema.$ref === 'string') {
+      const target = follow(root, schema.$ref);
       if (target === undefined) {
         return false;
       }
-      chain.add(at);
+      targets.set(schema, target);
       waiting.push(target);
-      at = target;
     }
-    for (const at of chain) {
+  }
+  return haveEnds(targets);
+}
+
+/** Whether a part has a name, such as a document of its own or an anchor: what references lead to then is another matter. */
+function hasNamedPart(root: Fields): boolean {
+  const waiting: unknown[] = Object.values(root);
+  for (const at of waiting) {
+    if (typeof at !== 'object' || at === null) {
+      continue;
+    }
+    if (['$id', '$anchor', '$dynamicAnchor'].some((name) => typeof (at as Fields)[name] === 'string')) {
+      return true;
+    }
+    for (const part of Object.values(at)) {
+      waiting.push(part);
+    }
+  }
+  return typeof root.$anchor === 'string' || typeof root.$dynamicAnchor === 'string';
+}
+
+/** Whether no reference leads through others back to itself. */
+function haveEnds(targets: ReadonlyMap<unknown, unknown>): boolean {
+  const ending = new Set<unknown>();
+  for (const from of targets.keys()) {
+    const passed = new Set<unknown>();
+    for (let at = from; targets.has(at) && !ending.has(at); at = targets.get(at)) {
+      if (passed.has(at)) {
+        return false;
+      }
+      passed.add(at);
+    }
+    for (const at of passed) {
       ending.add(at);
     }
   }
   return true;
+}
+
+/** What a reference leads to; undefined where that is nothing, or it says no way from the root. */
+function follow(root: Fields, reference: string): unknown {
+  if (!/^#(?:\/|$)/.test(reference)) {
+    return undefined;
+  }
+  try {
+    return reference
+      .split('/')
+      .slice(1)
+      .reduce<unknown>((at, step) => {
+        const name = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
+        return Object.hasOwn(Object(at), name) ? (at as Fields)[name] : undefined;
+      }, root);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Of OpenAPI: whether the type next to `nullable` is one, and not null all the same. */
@@ -123,107 +169,4 @@ function isPattern(value: unknown): boolean {
 
 function partsOf(keyword: string, value: object): readonly unknown[] {
   return byName.has(keyword) ? Object.values(value) : [value].flat();
-}
-
-/** What references of a schema may lead to. */
-interface Names {
-  /** By its whole name: a document, or an anchor in one. */
-  readonly named: ReadonlyMap<string, unknown>;
-  /** The document of each part that is in another one than the root. */
-  readonly documents: ReadonlyMap<unknown, string>;
-  /** That of the root. */
-  readonly document: string;
-}
-
-/** The name of what has none. */
-const unnamed = 'http://unnamed.invalid/';
-/** Of the documents outside Ajv knows this one alone. */
-const schemaOfSchemas = 'http://json-schema.org/draft-07/schema#';
-/** A name that is longer, or more of them, could cost far more than the schema takes: each is written with what it is in. */
-const longestName = 1_000;
-const mostNames = 1_000;
-
-/** What the reference of a schema leads to; undefined where that is nothing. */
-function follow(schema: Fields, reference: string, { named, documents, document }: Names): unknown {
-  const [name, part] = resolve(reference, documents.get(schema) ?? document) ?? [];
-  return part?.startsWith('/') ? step(named.get(`${name}#`), part) : named.get(`${name}#${part}`);
-}
-
-function step(from: unknown, way: string): unknown {
-  try {
-    return way.split('/').reduce<unknown>((at, name, index) => {
-      const key = decodeURIComponent(name).replaceAll('~1', '/').replaceAll('~0', '~');
-      return index === 0 ? at : Object.hasOwn(Object(at), key) ? (at as Fields)[key] : undefined;
-    }, from);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The document that a reference names in another one, and which part of it. */
-function resolve(reference: string, document: string): [document: string, part: string] | undefined {
-  const end = `${reference}#`.indexOf('#');
-  const name = reference.slice(0, end);
-  const part = reference.slice(end + 1);
-  const whole = name === '' ? document : URL.parse(name, document)?.href;
-  return whole === undefined || whole.length > longestName ? undefined : [whole, part === '/' ? '' : part];
-}
-
-/** undefined where one name is given twice, or is none, or there are too many. */
-function namesIn(root: Fields): Names | undefined {
-  const [document] = (typeof root.$id === 'string' ? resolve(root.$id, unnamed) : [unnamed]) ?? [];
-  if (document === undefined) {
-    return undefined;
-  }
-  const named = new Map<string, unknown>([[schemaOfSchemas, true]]);
-  named.set(`${document}#`, root);
-  const documents = new Map<unknown, string>();
-  const waiting: [at: Fields, document: string][] = [[root, document]];
-  for (const [at, around] of waiting) {
-    const given = at === root ? [] : namesOf(at);
-    if (given === undefined) {
-      return undefined;
-    }
-    let own = around;
-    for (const reference of given) {
-      const [name, part] = resolve(reference, own) ?? [];
-      if (name === undefined || named.has(`${name}#${part}`) || named.size > mostNames) {
-        return undefined;
-      }
-      named.set(`${name}#${part}`, at);
-      own = name;
-    }
-    own !== document && documents.set(at, own);
-    for (const [key, value] of Object.entries(at)) {
-      for (const part of nestedIn(key, value)) {
-        isFields(part) && waiting.push([part, own]);
-      }
-    }
-  }
-  return { named, documents, document };
-}
-
-/** undefined where an anchor is none. */
-function namesOf({ $id, $anchor, $dynamicAnchor }: Fields): readonly string[] | undefined {
-  const names = typeof $id === 'string' ? [$id] : [];
-  for (const anchor of [$anchor, $dynamicAnchor]) {
-    if (typeof anchor === 'string') {
-      if (!/^[a-z_][-a-z0-9._]*$/i.test(anchor)) {
-        return undefined;
-      }
-      names.push(`#${anchor}`);
-    }
-  }
-  return names;
-}
-
-/** Where Ajv looks for names: also in what it does not know. */
-function nestedIn(key: string, value: unknown): readonly unknown[] {
-  if (Array.isArray(value)) {
-    return severalIn.has(key) ? value : [];
-  }
-  if (!isFields(value) || key === 'default' || key === 'const') {
-    return [];
-  }
-  return byName.has(key) || key === '$defs' || key === 'definitions' ? Object.values(value) : [value];
 }
