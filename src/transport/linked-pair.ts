@@ -3,7 +3,6 @@ import type { JSONRPCMessage, Transport } from '../sdk.js';
 import { currentContext } from '../util/async-context.js';
 import { runCallback } from './callback.js';
 import { copyMessage } from './copy-message.js';
-import { Inbox } from './inbox.js';
 
 /**
  * Two transports joined in memory: what one sends, the other receives.
@@ -26,15 +25,18 @@ export function createLinkedPair(inPlaceOf?: InPlaceOf): [Transport, Transport] 
 
 type InPlaceOf = (message: JSONRPCMessage, cause: unknown) => JSONRPCMessage | undefined;
 
+/** What follows on it keeps its async context, for less than it takes to remember one. */
+const settled = Promise.resolve();
+
 class LinkedTransport implements Transport {
   onclose?: () => void;
   onerror?: (error: Error) => void;
   onmessage?: NonNullable<Transport['onmessage']>;
 
-  readonly #inbox = new Inbox();
+  /** What has come before `start()`. */
+  #early: (() => void)[] | undefined = [];
   readonly #inPlaceOf: InPlaceOf | undefined;
   #peer: LinkedTransport | undefined;
-  #started = false;
   #closed = false;
 
   constructor(inPlaceOf?: InPlaceOf) {
@@ -47,42 +49,56 @@ class LinkedTransport implements Transport {
 
   async start(): Promise<void> {
     if (this.#closed) throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed');
-    this.#started = true;
-    this.#inbox.open();
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    void settled.then(() => {
+      for (const run of early) run();
+    });
   }
 
   async send(message: JSONRPCMessage): Promise<void> {
     const peer = this.#peer;
     if (peer === undefined) throw new GatewayError('TRANSPORT_CLOSED', 'the transport is closed');
-    if (!this.#started) throw new GatewayError('TRANSPORT_NOT_STARTED', 'send() came before start()');
+    if (this.#early !== undefined) throw new GatewayError('TRANSPORT_NOT_STARTED', 'send() came before start()');
     let copy: JSONRPCMessage;
     try {
       copy = copyMessage(message);
     } catch (cause) {
       const instead = this.#inPlaceOf?.(message, cause);
-      if (instead !== undefined) peer.#put(instead);
+      if (instead !== undefined) peer.#receive(instead);
       throw new GatewayError('MESSAGE_INVALID', 'the message cannot be written as JSON', { cause, delivered: false });
     }
-    peer.#put(copy);
+    peer.#receive(copy);
   }
 
   async close(): Promise<void> {
     const peer = this.#peer;
     this.#peer = undefined;
-    this.#inbox.clear();
     if (peer !== undefined) peer.#endOfPeer();
     this.#end();
   }
 
-  #put(message: JSONRPCMessage): void {
-    const inContext = currentContext();
-    this.#inbox.put(() => inContext(runCallback, this, () => this.onmessage?.(message)));
+  #receive(message: JSONRPCMessage): void {
+    this.#put(() => runCallback(this, () => this.onmessage?.(message)));
+  }
+
+  /** Runs it later, in order; not once this side is closed. */
+  #put(run: () => void): void {
+    const runOpen = () => {
+      if (!this.#closed) run();
+    };
+    if (this.#early === undefined) {
+      void settled.then(runOpen);
+    } else {
+      const inContext = currentContext();
+      this.#early.push(() => inContext(runOpen));
+    }
   }
 
   /** Nothing more comes from the other side: no more sends, and `onclose` after what has already come. */
   #endOfPeer(): void {
     this.#peer = undefined;
-    this.#inbox.put(() => this.#end());
+    this.#put(() => this.#end());
   }
 
   #end(): void {
