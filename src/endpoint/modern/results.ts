@@ -1,4 +1,3 @@
-import { copyWritable } from '../../transport/copy-message.js';
 import { metaKeys, modernRevision } from '../../transport/modern.js';
 import { runsToolTasks, tasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
@@ -51,7 +50,7 @@ export function toModernTools(tools: unknown): unknown {
     : tools;
 }
 
-/** The answer to `server/discover`, from the one to `initialize`, for one caller alone to change. */
+/** The answer to `server/discover`, from the one to `initialize`. */
 export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
   const { instructions } = initialized;
   // No answer to `initialize` is let through without.
@@ -62,9 +61,9 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
   const offered = { ...(runsToolTasks(own) && { [tasksExtension]: {} }), ...(isFields(extensions) && extensions) };
   // Of extensions, those that both sides have.
   const common = Object.entries(offered).filter(([name]) => name in wanted);
-  return copyWritable({
+  return {
     supportedVersions: [modernRevision],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
     ...(instructions !== undefined && { instructions }),
-  });
+  };
 }
