@@ -393,6 +393,14 @@ test('a look for what others have left ends with close(), and is not asked for a
   expect(fake.requests.filter((one) => one.startsWith('GET'))).toHaveLength(1);
 });
 
+/** Nothing waits for its time any more, and nobody asks anything in a minute. */
+async function expectSilence(fake: FakeApiServer, clock: FakeClock): Promise<void> {
+  const asked = fake.requests.length;
+  expect(clock.waiting).toBe(0);
+  await clock.advance(60_000);
+  expect(fake.requests).toHaveLength(asked);
+}
+
 test('a namespace that was deleted is asked nothing more, once no Job is in it', async () => {
   await using fake = await FakeApiServer.listen();
   let isThere = true;
@@ -419,10 +427,7 @@ test('a namespace that was deleted is asked nothing more, once no Job is in it',
   await clock.advance(15_000);
   await left.promise;
   await claim.close();
-  const asked = fake.requests.length;
-  expect(clock.waiting).toBe(0);
-  await clock.advance(60_000);
-  expect(fake.requests).toHaveLength(asked);
+  await expectSilence(fake, clock);
   await clusters.close();
 });
 
@@ -498,9 +503,6 @@ test('a namespace that was deleted is asked nothing more also where the rights i
   await clock.advance(15_000);
   await gone;
   await claim.close();
-  const asked = fake.requests.length;
-  expect(clock.waiting).toBe(0);
-  await clock.advance(60_000);
-  expect(fake.requests).toHaveLength(asked);
+  await expectSilence(fake, clock);
   await clusters.close();
 });
