@@ -11,20 +11,25 @@ import { listenScripted, type Script, type ScriptedHost } from '../fixtures/http
 import { Session } from '../fixtures/http/session.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 
-/** The ports that clients of a server have connected from. */
-function portsOf(server: Server): Set<number | undefined> {
-  const ports = new Set<number | undefined>();
-  server.on('connection', ({ remotePort }: Socket) => ports.add(remotePort));
+type Ports = Record<'localPort' | 'remotePort', number | undefined>;
+
+/** The ports of the connections that clients have made to a server, as the server sees them. */
+function portsOf(server: Server): Ports[] {
+  const ports: Ports[] = [];
+  server.on('connection', ({ localPort, remotePort }: Socket) => ports.push({ localPort, remotePort }));
   return ports;
 }
 
-/** The timers of connections from a port, as the kernel shows them: which, and in how many ms each runs out. */
-function kernelTimers(port: number | undefined): { timer: number; ms: number }[] {
-  const hex = `:${port?.toString(16).toUpperCase().padStart(4, '0')}`;
+/**
+ * The timers of the client's end of a connection, as the kernel shows them: which, and in how many ms it runs out. Another program
+ * may have connected to elsewhere from the same port.
+ */
+function kernelTimers({ localPort, remotePort }: Ports): { timer: number; ms: number }[] {
+  const hex = (port: number | undefined) => `:${port?.toString(16).toUpperCase().padStart(4, '0')}`;
   return readFileSync('/proc/net/tcp', 'utf8')
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
-    .filter(([, local, , state]) => local?.endsWith(hex) && state === '01')
+    .filter(([, from, to, state]) => from?.endsWith(hex(remotePort)) && to?.endsWith(hex(localPort)) && state === '01')
     .map(([, , , , , timer = '']) => {
       const [kind = '', ticks = ''] = timer.split(':');
       return { timer: Number.parseInt(kind, 16), ms: Number.parseInt(ticks, 16) * 10 };
@@ -36,10 +41,10 @@ const hasKernelTimers = existsSync('/proc/net/tcp');
 if (!hasKernelTimers) console.warn('there is no /proc/net/tcp: whether silent connections are probed is not tested');
 
 describe.skipIf(!hasKernelTimers)('a silent connection is asked for a sign of life by the kernel', () => {
-  async function expectProbed(ports: Set<number | undefined>, session: Session) {
+  async function expectProbed(ports: Ports[], session: Session) {
     expect(await session.begin()).toHaveProperty('result');
     expect(await session.call('search')).toHaveProperty('result');
-    const timers = [...ports].flatMap(kernelTimers);
+    const timers = ports.flatMap(kernelTimers);
     expect(timers.length).toBeGreaterThan(0);
     for (const { timer, ms } of timers) {
       expect(timer).toBe(keepAlive);
@@ -63,7 +68,7 @@ describe.skipIf(!hasKernelTimers)('a silent connection is asked for a sign of li
     const context = createRuntimeContext();
     const transport = await runtime.open({ url: `${host.origin}/sse`, transport: 'sse' }, context);
     try {
-      expect([...ports].flatMap(kernelTimers)).toMatchObject([{ timer: keepAlive }]);
+      expect(ports.flatMap(kernelTimers)).toMatchObject([{ timer: keepAlive }]);
     } finally {
       await transport.close();
       await runtime.close();
