@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Clusters } from '../../../src/runtimes/shared/kubernetes/clusters.js';
 import { pods } from '../../../src/runtimes/shared/kubernetes/resources.js';
 import { temporaryFolder } from '../../support/docker.js';
+import { startHost } from '../../support/host.js';
 import { FakeApiServer, sendJson } from '../../support/kubernetes/fake-api-server.js';
 
 /** A kubeconfig with one cluster, its user and its context, all of one name. */
@@ -214,6 +215,24 @@ test.each([
     expect(info).toEqual({ kind: 'ExecCredential', apiVersion, spec: { ...expected, interactive: false } });
   },
 );
+
+test('a plugin that cannot be started for want of descriptors fails what needs it, and does not end the host', async () => {
+  await using fake = await FakeApiServer.listen();
+  fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });
+  const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'echo', args: ['{"status":{"token":"t"}}'] };
+  const users = [{ name: 'one', user: { exec } }];
+  const files = { one: kubeconfig('one', fake.url, { 'current-context': 'one', users }) };
+  const path = join(await setKubeconfig(['one'], files), 'one');
+  const few = ['/bin/sh', '-c', 'ulimit -n 100; exec "$@"', 'sh'];
+  const host = startHost('plugin-descriptors-host', [path], [], few);
+  expect(JSON.parse((await host.lines.next()).value ?? host.stderr())).toEqual({
+    without:
+      'the kubeconfig gives no credentials: its exec plugin was not started: the host has too many open files; raise the limit (ulimit -n)',
+    enough: { metadata: { name: 'a' } },
+  });
+  expect(fake.tokens).toEqual(['Bearer t']);
+  expect(await host.ended(60_000)).toBe(0);
+});
 
 test.each([
   ['YAML', 'users:\n- name: one\n  user:\n    token: top-secret\n'],

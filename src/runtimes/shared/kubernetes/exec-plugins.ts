@@ -1,4 +1,5 @@
 import type { ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import crossSpawn from 'cross-spawn';
 import type { Clock } from '../../../options.js';
@@ -42,6 +43,11 @@ export class ExecPlugins {
   readonly #start = ((...asked: Parameters<typeof spawn>) => {
     // Not Node's own: on Windows a plugin may be a batch file.
     const plugin = crossSpawn(...asked);
+    // Where there are no descriptors left, Node makes no streams, and tells why with the next tick: client-node expects neither.
+    if ((plugin.stdout as Readable | null | undefined) === undefined) {
+      plugin.once('error', () => {});
+      throw new Error('its exec plugin was not started: the host has too many open files; raise the limit (ulimit -n)');
+    }
     this.#running.set(plugin, this.#clock.now());
     return plugin.once('close', () => this.#running.delete(plugin));
   }) as typeof spawn;
