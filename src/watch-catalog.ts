@@ -133,7 +133,8 @@ function fileSource(path: string | URL): Source {
         },
       });
       watcher.on('all', onChange).on('error', onChange);
-      await new Promise<void>((resolve) => watcher.once('ready', resolve));
+      // It is never ready where it could not look into a folder for want of descriptors.
+      await new Promise<void>((resolve) => watcher.once('ready', resolve).once('error', () => resolve()));
       return () => watcher.close();
     },
   };

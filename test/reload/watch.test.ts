@@ -314,6 +314,15 @@ describe('watchCatalog() of a file', () => {
     expect(await next()).toEqual(['one', 'two', 'three']);
   });
 
+  test('one that begins with no descriptors left is ready, follows the catalog once there are some, and closes', async () => {
+    const file = join(await makeFolder(), 'catalog.yaml');
+    await writeFile(file, yaml('a'));
+    const host = startHost('watches-full', [file], [], ['/bin/sh', '-c', 'ulimit -n 100; exec "$@"', 'sh']);
+    expect(await host.ended(120_000), host.stderr()).toBe(0);
+    const told = [expect.stringContaining('cannot be read: EMFILE')];
+    expect(JSON.parse((await host.lines.next()).value)).toEqual({ told, servers: ['a'], closed: true });
+  });
+
   test('hands what was read to map, and stops with close()', async () => {
     const folder = await makeFolder();
     const file = join(folder, 'catalog.yaml');
