@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -10,6 +12,7 @@ import { livingMembers } from '../../src/runtimes/local-process/process-group.js
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { count } from '../support/counts.js';
+import { temporaryFolder } from '../support/docker.js';
 import { type Host, startHost } from '../support/host.js';
 import { createTag, isAlive, livingWithTag, tagVariable, untilLiving } from '../support/processes.js';
 import { nodeTrees, shellTrees } from '../support/trees.js';
@@ -150,6 +153,21 @@ test.runIf(process.platform === 'linux')('a guardian that is frozen does not hol
   await guardian.close();
   expect(isAlive(pid)).toBe(false);
 });
+
+test.runIf(process.platform === 'linux')(
+  'a shell that the system does not run leaves a server without a guardian',
+  async () => {
+    await using folder = await temporaryFolder();
+    const shell = join(folder.path, 'sh');
+    await writeFile(shell, 'no program of any kind', { mode: 0o755 });
+    // Nobody else sees the mount, and it ends with the host.
+    const unshare = ['unshare', ...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--mount'];
+    const mount = ['/bin/sh', '-c', 'mount --bind "$0" /bin/sh && exec "$@"', shell];
+    const host = startHost('closes', ['local-process', createTag()], [], [...unshare, ...mount]);
+    expect(await host.ended(guardMs), host.stderr()).toBe(0);
+    expect(await host.lines.next()).toMatchObject({ value: 'closed' });
+  },
+);
 
 test.runIf(process.platform !== 'win32')(
   'a guardian without a table of the kernel, as on macOS, ends a server that was not yet noted, and all others',

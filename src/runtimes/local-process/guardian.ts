@@ -118,13 +118,19 @@ export class Guardian {
     if (this.#shell !== undefined) {
       return;
     }
-    // In a session of its own: a signal to the host's group or terminal must not end it.
-    const shell = spawn('/bin/sh', ['-c', this.#script], {
-      detached: true,
-      stdio: ['pipe', 'ignore', 'ignore'],
-      cwd: '/',
-      env: { PATH: '/usr/bin:/bin' },
-    });
+    let shell: ChildProcess;
+    try {
+      // In a session of its own: a signal to the host's group or terminal must not end it.
+      shell = spawn('/bin/sh', ['-c', this.#script], {
+        detached: true,
+        stdio: ['pipe', 'ignore', 'ignore'],
+        cwd: '/',
+        env: { PATH: '/usr/bin:/bin' },
+      });
+    } catch {
+      // Node throws some of what the system says, such as ENOMEM, and tells the rest by an event.
+      return;
+    }
     const gone = () => {
       if (this.#shell === shell) {
         this.#shell = undefined;
