@@ -20,6 +20,7 @@ import { readJsonLines } from '../../src/runtimes/docker/engine/json-lines.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { count } from '../support/counts.js';
 import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
+import { startHost } from '../support/host.js';
 import { describeWithDocker } from '../support/real-parts.js';
 
 const engineSocket = '/var/run/docker.sock';
@@ -40,6 +41,28 @@ describe('docker: where the engine is', () => {
     await writeFile(join(folder.path, 'config.json'), '{"currentContext":"one"}');
     expect(await names({ DOCKER_CONFIG: folder.path })).toBe('unix:///context.sock');
   });
+
+  test.runIf(process.platform === 'linux')(
+    'also for a user without a home, whom the system does not know',
+    async () => {
+      const names = [
+        'HOME',
+        'USERPROFILE',
+        'DOCKER_HOST',
+        'DOCKER_CONTEXT',
+        'DOCKER_CONFIG',
+        'KUBECONFIG',
+        'KUBERNETES_SERVICE_HOST',
+      ];
+      const homeless = ['unshare', '--map-user=54321', 'env', ...names.flatMap((name) => ['-u', name])];
+      const host = startHost('homeless', [], [], homeless);
+      expect(JSON.parse((await host.lines.next()).value ?? host.stderr())).toEqual({
+        engine: 'unix:///var/run/docker.sock',
+        cluster: expect.stringMatching(/^there is no kubeconfig: set KUBECONFIG/),
+      });
+      await host.ended(60_000);
+    },
+  );
 
   test('the usual places', async () => {
     const { addresses } = await findAddresses(options({ HOME: '/home/me', XDG_RUNTIME_DIR: '/run/user/1000' }));

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { homeFolder } from '../../../util/home-folder.js';
 import type { TlsFiles } from './http.js';
 
 /** Names and values, as of a process. */
@@ -37,7 +37,7 @@ export function configFolder(env: Environment): string {
 
 export function homeOf(env: Environment): string {
   // As the docker command: on Windows only shells of other systems set HOME, and it may be another folder.
-  return (process.platform === 'win32' ? undefined : env.HOME) || env.USERPROFILE || homedir();
+  return (process.platform === 'win32' ? undefined : env.HOME) || env.USERPROFILE || homeFolder();
 }
 
 /** Empty when there is none. Rejects when there is one that cannot be read. */

@@ -1,8 +1,9 @@
 import { access, readFile } from 'node:fs/promises';
-import { homedir, hostname } from 'node:os';
+import { hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { GatewayError } from '../../../errors.js';
+import { homeFolder } from '../../../util/home-folder.js';
 import { textOf } from '../../../util/text-of.js';
 import { tellPlugin } from './exec-info.js';
 import type { ExecPlugins } from './exec-plugins.js';
@@ -120,7 +121,7 @@ async function findFiles(): Promise<readonly string[] | undefined> {
 function homes(): readonly string[] {
   const { HOME = '', HOMEDRIVE = '', HOMEPATH = '' } = process.env;
   const others = process.platform === 'win32' ? [HOME, HOMEDRIVE && HOMEPATH && HOMEDRIVE + HOMEPATH] : [];
-  return [...others.filter((home) => home !== ''), homedir()];
+  return [...others.filter((home) => home !== ''), homeFolder()];
 }
 
 async function ownPod(): Promise<LoadedConfig['pod']> {
