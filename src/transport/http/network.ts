@@ -78,6 +78,8 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   ENETUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
   UND_ERR_HEADERS_TIMEOUT: ({ host }) =>
     `${host} took the request and sent no answer within the time allowed; is it busy, or does a proxy hold its answer back?`,
+  EMFILE: () => 'this process has too many open files; raise the limit (ulimit -n)',
+  EADDRNOTAVAIL: ({ host }) => `this machine has no free port, or no address, for a connection to ${host}`,
   CERT_HAS_EXPIRED: ({ host }) => `TLS: the certificate of ${host} has expired; renew it`,
   CERT_NOT_YET_VALID: ({ host }) => `TLS: the certificate of ${host} is not valid yet; check the clocks`,
   DEPTH_ZERO_SELF_SIGNED_CERT: ({ host }) => `TLS: ${host} signed its certificate itself; give it in the option tls.ca`,

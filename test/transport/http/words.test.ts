@@ -21,6 +21,16 @@ describe('what went wrong on the way to a server', () => {
       'nobody listens at there.example:8443; does the server run, is the port right? (ECONNREFUSED)',
     ],
     [
+      'a process without descriptors',
+      failed('EMFILE', { address: '10.0.0.1', port: 8443 }, 'connect EMFILE - Local (undefined:undefined)'),
+      'this process has too many open files; raise the limit (ulimit -n) (EMFILE)',
+    ],
+    [
+      'a machine without ports',
+      failed('EADDRNOTAVAIL', { address: '10.0.0.1', port: 8443 }, 'connect EADDRNOTAVAIL - Local (0.0.0.0:0)'),
+      'this machine has no free port, or no address, for a connection to there.example:8443 (EADDRNOTAVAIL)',
+    ],
+    [
       'a proxy with an address of version 6',
       failed('ECONNREFUSED', { address: '::1', port: 3128 }),
       'the proxy cannot be reached: nobody listens at [::1]:3128; does the server run, is the port right? (ECONNREFUSED)',
