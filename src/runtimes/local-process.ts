@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { once as emitted } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import * as v from 'valibot';
@@ -16,6 +17,8 @@ import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { durationSchema } from './shared/spec-parts.js';
 
 const posix = process.platform !== 'win32';
+// Two for each of the pipes to a server and to its guardian, and for those by which Node hears of the start of both.
+const startDescriptors = 12;
 
 const loadSpawn = () => import('cross-spawn');
 type Spawn = Awaited<ReturnType<typeof loadSpawn>>['default'];
@@ -188,12 +191,16 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
     spec: LocalProcessSpec,
     context: RuntimeContext,
   ): Promise<ChildProcess> {
-    // Announced before it starts: a host that is killed in between leaves nothing unguarded.
-    const mark = this.#guardian?.expect();
-    if (mark !== undefined) {
-      env[markVariable] = mark;
-    }
+    let mark: string | undefined;
     try {
+      if (posix) {
+        assertDescriptors();
+      }
+      // Announced before it starts: a host that is killed in between leaves nothing unguarded.
+      mark = this.#guardian?.expect();
+      if (mark !== undefined) {
+        env[markVariable] = mark;
+      }
       const child = spawn(file, [...(spec.args ?? [])], {
         cwd: workingDir(spec, context),
         env,
@@ -233,6 +240,25 @@ function findProgram(spec: LocalProcessSpec, { baseDir }: RuntimeContext, env: R
   }
   // cross-spawn looks the command up by Windows' own rules.
   return { file: /[\\/]/.test(spec.command) ? resolve(baseDir, spec.command) : spec.command };
+}
+
+/** Node keeps the pipes of a start for good that fails for want of descriptors: there have to be enough of them before it. */
+function assertDescriptors(): void {
+  const held: number[] = [];
+  try {
+    while (held.length < startDescriptors) {
+      held.push(openSync('/', 'r'));
+    }
+  } catch (error) {
+    // It may also be that nobody may look there.
+    if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? '')) {
+      throw error;
+    }
+  } finally {
+    for (const descriptor of held) {
+      closeSync(descriptor);
+    }
+  }
 }
 
 const remedies: Readonly<Record<string, string>> = {

@@ -7,6 +7,7 @@ import { GatewayError } from '../../src/errors.js';
 import { findCommand } from '../../src/runtimes/local-process/find-command.js';
 import { LocalProcessRuntime, type LocalProcessSpec } from '../../src/runtimes/local-process.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
+import { startHost } from '../support/host.js';
 import { asNobody } from '../support/nobody.js';
 import { createTag, livingWithTag, tagVariable } from '../support/processes.js';
 import { serverPath } from '../support/trees.js';
@@ -385,6 +386,17 @@ test('of many starts at once each has a turn of the event loop of its own', asyn
   await runtime.close();
   expect(turns).toHaveLength(6);
   expect(new Set(turns).size).toBe(6);
+});
+
+test.runIf(process.platform === 'linux')('starts that fail for want of descriptors keep none', async () => {
+  const few = ['/bin/sh', '-c', 'ulimit -n 100; exec "$@"', 'sh'];
+  const host = startHost('descriptors-come-and-go', [], [], few);
+  expect(JSON.parse((await host.lines.next()).value ?? host.stderr())).toEqual({
+    few: [expect.stringContaining('the host has too many open files; raise the limit (ulimit -n) (EMFILE)')],
+    enough: 'started',
+    kept: 0,
+  });
+  expect(await host.ended(120_000)).toBe(0);
 });
 
 test('open() that is aborted while the system starts the program rejects with the reason, and leaves nobody', async () => {
