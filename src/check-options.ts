@@ -3,6 +3,7 @@ import { type CheckContext, checkSchema } from './catalog/check-schema.js';
 import { kindOf } from './catalog/describe-issue.js';
 import { formatPath } from './catalog/issues.js';
 import { GatewayError } from './errors.js';
+import { isThenable } from './util/is-thenable.js';
 
 const context: CheckContext = { secrets: new Map(), written: () => undefined };
 
@@ -36,7 +37,7 @@ export function checkOptions(of: string, schema: StandardSchemaV1, options: unkn
  */
 export function checkArgument(of: string, isFit: boolean, must: string, given: unknown): void {
   if (!isFit) {
-    const kind = given instanceof Promise ? 'a promise: await it' : given === null ? 'null' : kindOf(given);
+    const kind = isThenable(given) ? 'a promise: await it' : given === null ? 'null' : kindOf(given);
     throw new GatewayError('OPTION_INVALID', `${of}: ${must}, not ${kind}`);
   }
 }

@@ -1,3 +1,5 @@
+import { isError } from './util/is-error.js';
+
 /**
  * What went wrong, for programs. Each code has a heading in `docs/errors.md` and a number of its own in JSON-RPC error
  * responses, outside the range that JSON-RPC and MCP reserve (-32768..-32000).
@@ -140,7 +142,7 @@ export class GatewayError extends Error {
 
   /** True for errors of any loaded copy of this library, ESM or CJS. */
   static is(value: unknown): value is GatewayError {
-    return value instanceof Error && brand in value;
+    return isError(value) && brand in value;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { isThenable } from '../util/is-thenable.js';
 import { redact } from '../util/redact.js';
 import { describeIssue, isValibotIssue } from './describe-issue.js';
 import { formatPath, type Path } from './issues.js';
@@ -119,8 +120,4 @@ function textOf(error: unknown): string {
   } catch {
     return 'is not valid';
   }
-}
-
-function isThenable(value: unknown): value is Promise<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }

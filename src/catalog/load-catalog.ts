@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkOptions } from '../check-options.js';
+import { GatewayError } from '../errors.js';
 import { loadOptions } from '../option-schemas.js';
 import type { Catalog, Environment } from './catalog.js';
 import { largestText } from './decode.js';
@@ -72,7 +73,7 @@ export function toFile(path: string | URL): string {
   if (text.includes('\0')) {
     throw catalogError([{ path: '', message: 'the path of a catalog holds a NUL character' }]);
   }
-  if (!(path instanceof URL) && !/^[A-Za-z][A-Za-z0-9+.-]+:\/\//.test(text)) {
+  if (typeof path === 'string' && !/^[A-Za-z][A-Za-z0-9+.-]+:\/\//.test(text)) {
     return resolve(text);
   }
   // The URL itself may hold a password.
@@ -84,10 +85,9 @@ export function toFile(path: string | URL): string {
     const message = `catalogs are not loaded over ${url.protocol.slice(0, -1)}: fetch it, and use parseCatalog`;
     throw catalogError([{ path: '', message }]);
   } catch (error) {
-    if (error instanceof TypeError) {
-      throw catalogError([{ path: '', message: 'the URL of a catalog is not valid' }], undefined, error);
-    }
-    throw error;
+    throw GatewayError.is(error)
+      ? error
+      : catalogError([{ path: '', message: 'the URL of a catalog is not valid' }], undefined, error);
   }
 }
 
@@ -110,7 +110,7 @@ async function readFile(file: string): Promise<Uint8Array> {
     }
     return buffer.subarray(0, length);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === undefined || code === 'CATALOG_INVALID') {
       throw error;
     }

@@ -1,3 +1,4 @@
+import { isThenable } from '../util/is-thenable.js';
 import { parseDuration } from '../util/quantity.js';
 import { redact } from '../util/redact.js';
 import { didYouMean } from '../util/suggest.js';
@@ -106,7 +107,7 @@ function describe(catalog: unknown): string {
   if (typeof catalog === 'string') {
     return 'a string: use loadCatalog() for a file, or parseCatalog() for its text';
   }
-  return catalog instanceof Promise ? 'a promise: await it' : kindOf(catalog);
+  return isThenable(catalog) ? 'a promise: await it' : kindOf(catalog);
 }
 
 // Known entries hold no variable, and no schema is asked about them.

@@ -1,6 +1,7 @@
 import { type AuthInfo, type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
+import { isError } from '../util/is-error.js';
 import { redact } from '../util/redact.js';
 import { textOf } from '../util/text-of.js';
 
@@ -179,7 +180,7 @@ function redactAuth({ serverUrl, resourceMetadataUrl, scope }: AuthInfo, text: (
 
 // Errors of the system and of libraries carry arguments and headers in properties of their own.
 function withoutSecrets(cause: unknown, text: (value: string) => string): unknown {
-  if (!(cause instanceof Error)) {
+  if (!isError(cause)) {
     return text(textOf(cause));
   }
   const copy = new Error(text(cause.message));

@@ -5,6 +5,7 @@ import type { RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtim
 import type { Transport } from '../sdk.js';
 import { createLinkedPair } from '../transport/linked-pair.js';
 import { abortable } from '../util/abort.js';
+import { isError } from '../util/is-error.js';
 import { InProcessTransport } from './in-process/transport.js';
 import { inPlaceOf } from './in-process/unwritable-answers.js';
 
@@ -99,6 +100,6 @@ function hasMethods<T>(value: unknown, ...names: (keyof T & string)[]): value is
 }
 
 function startFailed(server: string, message: string, cause?: unknown): GatewayError {
-  const detail = cause instanceof Error ? `${message}: ${cause.message}` : message;
+  const detail = isError(cause) ? `${message}: ${cause.message}` : message;
   return new GatewayError('START_FAILED', detail, { server, cause });
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { CheckResult } from '../runtime.js';
+import { isError } from '../util/is-error.js';
 import type { ContractCase, Scene } from './contract-case.js';
 import { within } from './guard.js';
 
@@ -126,7 +127,7 @@ async function assertNothingStarted(scene: Scene): Promise<void> {
 }
 
 function assertNoSecret(value: unknown): void {
-  for (let error = value; error instanceof Error; error = error.cause) {
+  for (let error = value; isError(error); error = error.cause) {
     assert(!`${error.message} ${error.stack} ${JSON.stringify(error)}`.includes(secret), 'a secret is in the error');
   }
   if (typeof value === 'string') assert(!value.includes(secret), 'a secret is in the description');

@@ -1,4 +1,5 @@
 import type { JSONRPCMessage, MessageExtraInfo, Transport } from '../sdk.js';
+import { isError } from '../util/is-error.js';
 import { textOf } from '../util/text-of.js';
 import { infoFor } from './json-part.js';
 
@@ -30,7 +31,7 @@ export function deliver(
 /** Tells whoever uses `transport` of something that ended nothing. */
 export function report(transport: Pick<Transport, 'onerror'>, error: unknown): void {
   try {
-    transport.onerror?.(error instanceof Error ? error : new Error(textOf(error)));
+    transport.onerror?.(isError(error) ? error : new Error(textOf(error)));
   } catch {
     // There is nobody left to tell.
   }

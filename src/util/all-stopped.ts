@@ -1,3 +1,4 @@
+import { isError } from './is-error.js';
 import { textOf } from './text-of.js';
 
 /**
@@ -18,7 +19,7 @@ export async function allStopped(stops: readonly Promise<unknown>[]): Promise<vo
 
 /** What they say, those that are no errors too. */
 export function wordsOf(failures: readonly unknown[]): string {
-  return failures.map((failure) => (failure instanceof Error ? String(failure) : textOf(failure))).join('; ');
+  return failures.map((failure) => (isError(failure) ? String(failure) : textOf(failure))).join('; ');
 }
 
 /** What those of them that were rejected were rejected with. */

@@ -1,10 +1,13 @@
+import { isError } from './is-error.js';
+
 /** An error and what caused it, the outermost first. Of several that came together the first stands for all. */
 export function causesOf(error: unknown): Error[] {
   const causes: Error[] = [];
   // The causes of a cause may go in a circle.
-  for (let at = error; causes.length < 6 && at instanceof Error; ) {
+  for (let at = error; causes.length < 6 && isError(at); ) {
     causes.push(at);
-    at = at instanceof AggregateError ? at.errors[0] : at.cause;
+    const { errors, cause } = at as Partial<AggregateError>;
+    at = Array.isArray(errors) ? errors[0] : cause;
   }
   return causes;
 }

@@ -1,3 +1,5 @@
+import { isThenable } from './is-thenable.js';
+
 /**
  * Calls a listener of the host. What it throws, or rejects with where it is an async function, must not change what happens
  * to what it is told of, nor end the process.
@@ -5,8 +7,8 @@
 export function tell(listen: () => unknown): void {
   try {
     const told = listen();
-    if (told instanceof Promise) {
-      told.catch(() => {});
+    if (isThenable(told)) {
+      told.then(undefined, () => {});
     }
   } catch {
     // It is the host's own.

@@ -121,7 +121,7 @@ export class K8sServiceServers {
         return session;
       } catch (error) {
         await session.close();
-        throw error instanceof Error && !signal.aborted ? toHttpStartError(error, url, server) : error;
+        throw signal.aborted ? error : toHttpStartError(error, url, server);
       }
     } catch (error) {
       release();

@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
+import { isThenable } from '../../util/is-thenable.js';
 import { readErrorBody } from './answer-error.js';
 import { CallFailure, type HttpAnswer, HttpCall, type HttpRequest } from './call.js';
 import type { Leftovers } from './leftovers.js';
@@ -172,7 +173,7 @@ export class Exchange {
 
   async #send(url: URL, token: string | undefined): Promise<HttpAnswer> {
     const given = this.#options.headers();
-    const extra = given instanceof Promise ? await given : given;
+    const extra = isThenable(given) ? await given : given;
     const { method, body, headersTimeoutMs } = this.#request;
     this.#secrets = token === undefined ? Object.values(extra) : [...Object.values(extra), token];
     const headers = { ...extra, ...(token !== undefined && { authorization: token }), ...this.#request.headers };

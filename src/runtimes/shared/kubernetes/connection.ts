@@ -168,10 +168,10 @@ function retire(agent: Agent): void {
 
 /** Of an error that may quote a secret: what could not be parsed, or what was put where a path belongs. */
 function explainSecretly(cause: unknown): string | undefined {
-  if (cause instanceof SyntaxError || cause instanceof TypeError) {
+  const { name, code, syscall } = Object(cause) as Partial<NodeJS.ErrnoException>;
+  if (name === 'SyntaxError' || name === 'TypeError') {
     return 'its exec plugin answered with what is no ExecCredential';
   }
-  const { code, syscall } = Object(cause) as Partial<NodeJS.ErrnoException>;
   return syscall === 'open' || syscall === 'read'
     ? `a file that it names cannot be read (${code}): check its certificate-authority, client-certificate, client-key and tokenFile`
     : undefined;
@@ -182,5 +182,5 @@ function noCredentials(why: string, cause?: unknown): KubernetesError {
 }
 
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message.trim().slice(0, 500) : String(cause);
+  return textOf(cause).trim().slice(0, 500);
 }

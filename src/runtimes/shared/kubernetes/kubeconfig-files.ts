@@ -114,7 +114,7 @@ export function unreadable(what: string, cause: unknown): GatewayError {
   if (name === 'YAMLException') {
     return failed(`${what} is not valid YAML${mark === undefined ? '' : ` (${mark.line + 1}:${mark.column + 1})`}`);
   }
-  if (cause instanceof SyntaxError) return failed(`${what} cannot be parsed`);
+  if (name === 'SyntaxError') return failed(`${what} cannot be parsed`);
   if (code !== undefined) return failed(`${what} cannot be read (${code})`);
   return failed(`${what} cannot be read: ${message ?? String(cause)}`, cause);
 }
