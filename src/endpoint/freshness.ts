@@ -53,5 +53,5 @@ export function leastFresh(parts: readonly Freshness[]): Freshness {
 
 /** As the stateless era writes it. */
 export function toCacheFields({ ttlMs, isPublic }: Freshness): { ttlMs: number; cacheScope: 'public' | 'private' } {
-  return { ttlMs, cacheScope: isPublic ? 'public' : 'private' };
+  return { ttlMs: Math.round(ttlMs), cacheScope: isPublic ? 'public' : 'private' };
 }

@@ -26,9 +26,9 @@ export interface ServerList {
 /**
  * All pages of a server's list; empty without a question when the server does not have such lists.
  *
- * @param date - the time, for who wants to know how long the list is good
+ * @param now - the time, for who wants to know how long the list is good
  */
-export async function listAll(link: Link, kind: ListKind, date = () => 0): Promise<ServerList> {
+export async function listAll(link: Link, kind: ListKind, now = () => 0): Promise<ServerList> {
   const { server } = link;
   const { method, capability } = listKinds[kind];
   const { capabilities } = await link.open();
@@ -62,7 +62,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     const part = cursor === '' && canonical(answered) === canonical(first) ? [] : answered;
     // Another server may have answered than the one that was to.
     const { ttlMs, isPublic } = readFreshness(kind, result, link.handshake?.capabilities ?? capabilities);
-    pages.push({ ttlMs: date() + ttlMs, isPublic });
+    pages.push({ ttlMs: now() + ttlMs, isPublic });
     if (!Array.isArray(part)) {
       throw new GatewayError('MESSAGE_INVALID', `the answer to ${method} has no array "${kind}"`, { server });
     }
@@ -76,7 +76,7 @@ export async function listAll(link: Link, kind: ListKind, date = () => 0): Promi
     cursor = nextCursorOf(result);
     if (seen.has(cursor)) {
       const { ttlMs: until, isPublic: isAll } = leastFresh(pages);
-      return { items, freshness: { ttlMs: Math.max(0, until - date()), isPublic: isAll } };
+      return { items, freshness: { ttlMs: Math.max(0, until - now()), isPublic: isAll } };
     }
     seen.add(cursor);
   }

@@ -68,7 +68,7 @@ export class ListPages {
     }
     return {
       items: start === 0 && !more ? items : items.slice(start, end),
-      freshness: freshnessAt(this.#clock.date(), whole),
+      freshness: freshnessAt(this.#clock.now(), whole),
       nextCursor: more ? `${name}.${end}` : undefined,
     };
   }

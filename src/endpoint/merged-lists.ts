@@ -195,15 +195,15 @@ export class MergedLists {
       // The caller was told of the change, or of a server that a reload has added, before it gets the list.
       this.changed(kind);
     }
-    const date = this.#options.clock.date();
-    const freshness = leastFresh(shown.map(([, part]) => freshnessAt(date, part)));
+    const now = this.#options.clock.now();
+    const freshness = leastFresh(shown.map(([, part]) => freshnessAt(now, part)));
     const missed = shown.flatMap(([{ id }, part]) => (part === missing ? id : []));
     let end = 0;
     const ends = shown.map(([{ id }], index) => {
       end += lists[index]?.length ?? 0;
       return [id, end] as const;
     });
-    return { items: lists.flat(), ends, freshness, at: date, missed };
+    return { items: lists.flat(), ends, freshness, at: now, missed };
   }
 
   async #part(
@@ -221,7 +221,7 @@ export class MergedLists {
     let isAsked = false;
     const ask = async () => {
       isAsked = true;
-      asking.own ??= { ...(await links.ask(server, kind, true)), at: clock.date() };
+      asking.own ??= { ...(await links.ask(server, kind, true)), at: clock.now() };
       return asking.own;
     };
     let late = false;
@@ -235,7 +235,7 @@ export class MergedLists {
           // Where only the interceptor takes long, the caller would ask again for ever.
           isKept || this.changed(kind);
         }
-        return { ...list, at: own?.at ?? clock.date() };
+        return { ...list, at: own?.at ?? clock.now() };
       },
       (error: unknown) => {
         // An interceptor that is done with what nobody waits for says nothing of its server.

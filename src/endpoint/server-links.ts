@@ -298,7 +298,7 @@ export class ServerLinks {
     const change = this.#changes.get(server.id)?.[kind];
     let list: ServerList;
     try {
-      list = await listAll(link, kind, () => this.#options.owner.clock.date());
+      list = await listAll(link, kind, () => this.#options.owner.clock.now());
     } catch (error) {
       if (then !== undefined && isRefusedByStop(error)) {
         return then;

@@ -93,7 +93,7 @@ export class ModernPeer {
 
   /** Whether something goes on in a session although no request is open. */
   #isKept(session: CallerSession): boolean {
-    return this.#listens.isUsing(session) || this.#tasks.isUsing(session, this.#options.clock.date());
+    return this.#listens.isUsing(session) || this.#tasks.isUsing(session, this.#options.clock.now());
   }
 
   /** Takes a request with an envelope. Its answer goes to `reply`, unless it is cancelled before. */
@@ -346,7 +346,7 @@ export class ModernPeer {
           ...response,
           result: {
             ...metaOfTask(result),
-            ...this.#tasks.created(session, begun, this.#options.clock.date(), isPassed),
+            ...this.#tasks.created(session, begun, this.#options.clock.now(), isPassed),
           },
         };
   }

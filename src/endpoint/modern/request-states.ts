@@ -39,7 +39,7 @@ export class RequestStates {
     const payload: Payload = {
       meaning,
       binding: bindingOf(caller, request),
-      expiresAt: this.#clock.date() + stateLifetimeMs,
+      expiresAt: this.#clock.now() + stateLifetimeMs,
     };
     const text = Buffer.from(JSON.stringify(payload)).toString('base64url');
     return `${text}.${this.#sign(text).toString('base64url')}`;
@@ -57,7 +57,7 @@ export class RequestStates {
       return undefined;
     }
     const { meaning, binding, expiresAt } = JSON.parse(Buffer.from(text, 'base64url').toString()) as Payload;
-    return expiresAt > this.#clock.date() && binding === bindingOf(caller, request) ? meaning : undefined;
+    return expiresAt > this.#clock.now() && binding === bindingOf(caller, request) ? meaning : undefined;
   }
 
   #sign(text: string): Buffer {
