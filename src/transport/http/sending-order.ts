@@ -3,13 +3,16 @@ import { isProgress } from '../json-rpc.js';
 
 /**
  * Lets what comes after a notification wait until the server has taken it: connections keep no order among each other. An answer
- * waits for progress alone: a server may ask what a notification leads it to, and take that only once it has the answer.
+ * waits for progress alone: a server may ask what a notification leads it to, and take that only once it has the answer. For a
+ * cancellation waits only what bears the same id: it is sent where a server was silent, and may meet with silence itself.
  */
 export class SendingOrder {
   /** Notifications on their way. */
   #ahead: Promise<void> | undefined;
   /** The last progress among them. */
   #progress: Promise<void> | undefined;
+  /** Cancellations on their way, by the id of what they cancel. */
+  readonly #cancelling = new Map<RequestId, Promise<void>>();
   /** Requests that wait, each with what drops it. */
   readonly #waiting = new Map<RequestId, () => void>();
 
@@ -20,10 +23,13 @@ export class SendingOrder {
   send(message: JSONRPCMessage, post: () => Promise<void>): Promise<void> {
     const ahead = 'method' in message ? this.#ahead : this.#progress;
     if (!isNotification(message)) {
-      if (ahead === undefined) return post();
-      return isRequest(message) ? this.#wait(message.id, ahead, post) : ahead.then(post);
+      const cancelling = isRequest(message) ? this.#cancelling.get(message.id) : undefined;
+      const both = cancelling === undefined ? ahead : cancelling.then(() => ahead);
+      if (both === undefined) return post();
+      return isRequest(message) ? this.#wait(message.id, both, post) : both.then(post);
     }
-    const drop = this.#waiting.get(cancelledId(message) as RequestId);
+    const cancelled = cancelledId(message);
+    const drop = this.#waiting.get(cancelled as RequestId);
     if (drop !== undefined) {
       drop();
       return Promise.resolve();
@@ -33,6 +39,11 @@ export class SendingOrder {
       () => {},
       () => {},
     );
+    if (cancelled !== undefined) {
+      this.#cancelling.set(cancelled, settled);
+      void settled.then(() => this.#cancelling.get(cancelled) === settled && this.#cancelling.delete(cancelled));
+      return sent;
+    }
     this.#ahead = settled;
     if (isProgress(message)) this.#progress = settled;
     void settled.then(() => {

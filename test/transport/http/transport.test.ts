@@ -540,6 +540,28 @@ describe('what is sent', () => {
     await later.closed;
     expect([came, t.peer.messages]).toEqual([[], []]);
   });
+
+  test('a cancellation that is not acknowledged holds up nothing but a request of the same id', async () => {
+    const { script, next } = held(
+      (asked) => isA('notifications/cancelled')(asked) || asked.message?.params?.name === 'silent',
+    );
+    await using host = await listenScripted(script);
+    await using t = await connect(host.url);
+    await t.peer.begin();
+    const first = outcome(t.transport.send(call(1, 'silent')));
+    await next();
+    const cancelled = outcome(
+      t.transport.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } }),
+    );
+    const { response } = await next();
+    expect(await outcome(t.transport.send(call(2)))).toBe('sent');
+    const again = outcome(t.transport.send(call(1)));
+    for (let turn = 0; turn < 20; turn += 1) await settle();
+    expect(host.count('tools/call')).toBe(2);
+    response.writeHead(202).end();
+    expect(await Promise.all([first, cancelled, again])).toEqual(['sent', 'sent', 'sent']);
+    expect(host.count('tools/call')).toBe(3);
+  });
 });
 
 describe('the fallback to HTTP+SSE', () => {
