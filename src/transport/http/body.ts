@@ -71,6 +71,8 @@ function decompress(answer: HttpAnswer, sink: BodySink, encodings: readonly stri
   });
   last?.on('end', () => {
     if (over) return;
+    // What is compressed may end before the body does, of which nobody reads the rest.
+    if (first?.writableEnded === false) abort();
     over = true;
     sink.end();
   });

@@ -55,6 +55,16 @@ describe('a body', () => {
     expect(over.answer.done).toContain('abort');
   });
 
+  test.each([
+    ['deflate', deflateSync(bytes)],
+    ['br', brotliCompressSync(bytes)],
+  ])('that goes on after what is compressed in %s has ended is not waited for', async (encoding, written) => {
+    const { answer, text: found } = read(encoding);
+    answer.sink?.data(Buffer.concat([written, bytes]));
+    expect(await found).toBe(text);
+    expect(answer.done).toContain('abort');
+  });
+
   test('that goes on when it is too much already is not heard any more', async () => {
     const { answer, text: found } = read(undefined, 10);
     answer.write(bytes);
