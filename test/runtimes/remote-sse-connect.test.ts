@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -91,6 +92,23 @@ describe.each(['auto', 'sse'] as const)('a connection that does not come about, 
     const { message } = await failure(`https://127.0.0.1:${host.port}/mcp`, {}, transport);
     expect(message).toMatch(/TLS: 127\.0\.0\.1:\d+ does not speak TLS.*; is it http instead of https\?/);
   });
+});
+
+test('a name whose first address answers late, and whose other one leads nowhere, is connected to', async () => {
+  await using full = await startFullServer();
+  const found = [
+    { address: '127.0.0.1', family: 4 },
+    { address: '::1', family: 6 },
+  ];
+  const later = [async () => {}, () => full.goOn()];
+  const lookUp = (_name: string, _options: object, tell: (error: null, addresses: typeof found) => void) =>
+    void later
+      .shift()?.()
+      .then(() => tell(null, found));
+  using _lookup = vi.spyOn(dns, 'lookup').mockImplementation(lookUp as typeof dns.lookup);
+  await using session = new Session({ url: `http://far.example:${full.port}/mcp` });
+  await session.transport.start();
+  expect(later).toEqual([]);
 });
 
 describe('a connection that is not of use', () => {

@@ -5,7 +5,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
 import { hostOf } from '../../util/host-of.js';
 import { lazyNode } from '../../util/lazy-node.js';
-import { type Connector, type ConnectRequest, type Dial, dialled, type Pending } from './dial.js';
+import { type Connector, type ConnectRequest, type Dial, dialled, type Pending, persistent } from './dial.js';
 import { loadUndici } from './load.js';
 
 /** Certificates for TLS, as PEM. */
@@ -36,6 +36,8 @@ export interface ConnectionsOptions {
 const keptMs = 3_000;
 /** When a silent connection is asked for a sign of life, so that one whose far end is gone is found out. */
 const keepAliveMs = 15_000;
+/** How long one address of a name may take when none has answered at once: long enough for a packet to be sent once more. */
+const attemptMs = 2_500;
 
 /**
  * How long an idle connection is kept for another request, whatever the server offers: when both sides give one up at the
@@ -68,7 +70,7 @@ export class Connections {
     const connector = buildConnector(socket);
     this.#connector =
       dial === undefined
-        ? (request, callback) => connector(request, callback) as unknown as Socket
+        ? persistent(connector, buildConnector({ ...socket, autoSelectFamilyAttemptTimeout: attemptMs }))
         : dialled(connector, dial, connectTimeoutMs, clock);
     const options = {
       allowH2: false,

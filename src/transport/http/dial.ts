@@ -21,6 +21,27 @@ export interface Pending {
   destroy(): void;
 }
 
+/**
+ * `quick`, and `patient` where no address of a name has answered at once: Node gives all but the last of them 250 ms each, too
+ * little for a server that is far away, or where a packet was lost.
+ */
+export function persistent(quick: Connector, patient: Connector) {
+  return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
+    let isGivenUp = false;
+    let pending = quick(request, (...outcome) => {
+      const isTooQuick = outcome[0]?.cause instanceof AggregateError && !isGivenUp;
+      if (isTooQuick) pending = patient(request, callback) as unknown as Pending;
+      else callback(...outcome);
+    }) as unknown as Pending;
+    return {
+      destroy() {
+        isGivenUp = true;
+        pending.destroy();
+      },
+    };
+  };
+}
+
 /** `connector` on the streams of `dial`: adds TLS where the request is for https. */
 export function dialled(connector: Connector, dial: Dial, timeoutMs: number, clock: Clock) {
   return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
