@@ -369,6 +369,26 @@ describe('TLS', () => {
   });
 });
 
+test('a proxy that does not say whether it leads on is waited for as long as for any connection', async () => {
+  const closed = Promise.withResolvers<string>();
+  await using server = await listenRaw((socket) => {
+    let asked = '';
+    socket.on('data', (chunk) => {
+      asked += chunk;
+    });
+    socket.once('close', () => closed.resolve(asked));
+  });
+  const proxy = `http://someone:canary@127.0.0.1:${server.port}`;
+  await using session = new Session({ url: 'https://far.example/mcp' }, { runtime: { proxy, connectTimeoutMs: 300 } });
+  const { error } = await session.begin();
+  expect(error).toMatchObject({
+    message: expect.stringMatching(/could not reach https:\/\/far\.example\/mcp: .* does a proxy hold it back\? /),
+    data: { code: 'CONNECTION_FAILED', delivered: false },
+  });
+  expect(error?.message).not.toContain('canary');
+  expect(await closed.promise).toMatch(/^CONNECT far\.example:443 /);
+});
+
 test('a proxy whose URL is not valid is told without its credentials', async () => {
   await using session = new Session(
     { url: 'http://127.0.0.1:9/mcp' },

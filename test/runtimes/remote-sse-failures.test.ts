@@ -337,7 +337,7 @@ describe('an answer that does not come', () => {
       { runtime: { headersTimeoutMs: 300 } },
     );
     expect(message).toMatch(
-      /POST initialize got no whole answer from .*: .* took the request and sent no answer within the time allowed; .* \(UND_ERR_HEADERS_TIMEOUT\)/,
+      /POST initialize got no whole answer from .*: .* sent no answer within the time allowed; .* \(UND_ERR_HEADERS_TIMEOUT\)/,
     );
     expect(data).toMatchObject({ code: 'CONNECTION_FAILED', server: 'vendor', delivered: 'unknown' });
   });

@@ -57,7 +57,7 @@ export class Connections {
 
   private constructor(
     { proxy, tls, connectTimeoutMs, maxConnections, dial, clock }: ConnectionsOptions,
-    { buildConnector, EnvHttpProxyAgent, Agent }: Awaited<ReturnType<typeof loadUndici>>,
+    { buildConnector, EnvHttpProxyAgent, Agent, Pool }: Awaited<ReturnType<typeof loadUndici>>,
   ) {
     this.#clock = clock;
     const secureContext = tls && toSecureContext(tls);
@@ -88,6 +88,9 @@ export class Connections {
           connectTimeout: connectTimeoutMs,
           requestTls: tunnel,
           proxyTls: tunnel,
+          // Nothing else bounds how long the proxy may take to lead on.
+          clientFactory: (url: URL, given: object) =>
+            new Pool(url, { ...given, headersTimeout: Math.ceil(connectTimeoutMs) }),
           ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
         })
       : new Agent(options);
