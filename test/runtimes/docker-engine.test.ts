@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import dns from 'node:dns';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
@@ -20,6 +21,7 @@ import { readJsonLines } from '../../src/runtimes/docker/engine/json-lines.js';
 import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { count } from '../support/counts.js';
 import { DockerScene, reference, temporaryFolder } from '../support/docker.js';
+import { freePort } from '../support/free-port.js';
 import { startHost } from '../support/host.js';
 import { describeWithDocker } from '../support/real-parts.js';
 
@@ -367,6 +369,18 @@ test('docker: a connection over TCP asks for signs of life, as nobody may write 
   const address = { name: 'tcp', host: '127.0.0.1', port: engine.port };
   (await send(address, { method: 'GET', path: '/', signal: never })).resume();
   expect(asked).toHaveBeenCalledWith(true, 30_000);
+});
+
+test('docker: what kept all addresses of an engine from being connected to is told', async () => {
+  const found = ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }));
+  const lookUp = (_name: string, _options: object, tell: (error: null, addresses: typeof found) => void) =>
+    void turn().then(() => tell(null, found));
+  using _lookup = vi.spyOn(dns, 'lookup').mockImplementation(lookUp as typeof dns.lookup);
+  const sent = send(
+    { name: 'tcp', host: 'engine.example', port: await freePort() },
+    { method: 'GET', path: '/', signal: never },
+  );
+  await expect(sent).rejects.toThrow(/^lost the connection to the engine: ECONNREFUSED$/);
 });
 
 test('docker: a stream that breaks before anybody reads it ends nothing but itself', async () => {

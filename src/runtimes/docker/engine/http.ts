@@ -129,8 +129,9 @@ function readText(message: IncomingMessage, signal: AbortSignal): Promise<string
 
 /** The connection broke, or never came about. */
 function lost(cause: unknown): EngineError {
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  const detail = cause instanceof Error ? cause.message : (code ?? 'the connection was closed');
+  const { message, code } = Object(cause) as Partial<NodeJS.ErrnoException>;
+  // That of several addresses, none of which could be connected to, says nothing.
+  const detail = message || code || 'the connection was closed';
   return new EngineError(`lost the connection to the engine: ${detail}`, { cause });
 }
 
