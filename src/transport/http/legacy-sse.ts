@@ -1,5 +1,6 @@
 import { GatewayError } from '../../errors.js';
 import { isRequest, isResponse, type JSONRPCMessage, type RequestId } from '../../sdk.js';
+import { settledWithin } from '../../util/abort.js';
 import { findNamed } from '../json-rpc.js';
 import { readErrorBody } from './answer-error.js';
 import type { HttpAnswer } from './call.js';
@@ -74,7 +75,8 @@ export class LegacySseWire implements Wire {
   send(message: JSONRPCMessage, body: string): Promise<void> {
     const cancelled = this.#waiting.get(cancelledId(message) as RequestId);
     const sent = this.#order.send(message, () => this.#post(message, body));
-    if (cancelled !== undefined) void sent.then(cancelled, cancelled);
+    // Not for long: the cancellation may be waiting for the very connection of what it cancels.
+    if (cancelled !== undefined) void settledWithin(sent, lingerMs, this.#options.clock).then(cancelled);
     return sent;
   }
 

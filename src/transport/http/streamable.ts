@@ -79,10 +79,9 @@ export class StreamableWire implements Wire {
       return Promise.resolve();
     }
     const sent = this.#order.send(message, () => this.#post(message, body, options));
-    if (cancelled !== undefined) {
-      const cancel = () => cancelled.cancel();
-      void sent.then(cancel, cancel);
-    }
+    // Not for long: the cancellation may be waiting for the very connection of what it cancels.
+    if (cancelled !== undefined)
+      void settledWithin(sent, farewellMs, this.#options.clock).then(() => cancelled.cancel());
     return sent;
   }
 

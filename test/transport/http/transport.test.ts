@@ -562,6 +562,34 @@ describe('what is sent', () => {
     expect(await Promise.all([first, cancelled, again])).toEqual(['sent', 'sent', 'sent']);
     expect(host.count('tools/call')).toBe(3);
   });
+
+  test.each(['streamable-http', 'sse'] as const)(
+    'a request that is cancelled gives up its connection though its cancellation gets no answer (%s)',
+    async (mode) => {
+      const { script, next } = held((asked) => isA('notifications/cancelled')(asked) || isA('tools/call')(asked));
+      const old = legacy();
+      await using host = await listenScripted((asked) => script(asked) || (mode === 'sse' && old.script(asked)));
+      await using t = await connect(host.url, { mode });
+      if (mode === 'sse') await t.transport.connect();
+      await t.transport.start();
+      const sent = outcome(t.transport.send(call(1)));
+      const { closed } = await next();
+      let isOver = false;
+      const cancelled = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } } as const;
+      const told = outcome(t.transport.send(cancelled)).finally(() => {
+        isOver = true;
+      });
+      const { response } = await next();
+      let isClosed = false;
+      void closed.then(() => {
+        isClosed = true;
+      });
+      while (!isClosed) await (t.clock.waiting > 0 ? t.clock.advance(100) : settle());
+      expect([await sent, isOver]).toEqual(['sent', false]);
+      response.writeHead(202).end();
+      expect(await told).toBe('sent');
+    },
+  );
 });
 
 describe('the fallback to HTTP+SSE', () => {
