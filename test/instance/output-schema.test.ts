@@ -90,6 +90,10 @@ const odd: [string, Json, boolean][] = [
   ['required as a flag', of({ type: 'string', required: true }), false],
   ['a limit as in draft 4', of({ minimum: 1, exclusiveMinimum: true }), false],
   ['a limit as a text', of({ maxLength: '3' }), false],
+  ['a name that each object has', of(text, { $id: 'constructor' }), false],
+  ['the same with an end of one', of(text, { $id: '__proto__#' }), false],
+  ['a name that is like one', of(text, { $id: 'constructors' }), true],
+  ['a limit of a format', of({ type: 'string', formatMinimum: 'a' }), false],
   ['an id as in draft 4', of(text, { id: 'https://example.com/e' }), false],
   ['a member of that name', { type: 'object', properties: { id: text, $ref: text, pattern: text } }, true],
   ['nullable without a type', of({ nullable: true, anyOf: [text] }), false],
@@ -148,6 +152,17 @@ describe('a schema of results is one that clients can use', () => {
     const endless: Json = of({});
     endless.items = endless;
     expect(isCompilable(endless)).toBe(false);
+  });
+
+  test('not where the checks of its alternatives are nested too deeply for them', () => {
+    const anyOf = (count: number) => of({ anyOf: Array(count).fill({ const: 1 }) });
+    expect([isCompilable(anyOf(500)), isRead(anyOf(500))]).toEqual([true, true]);
+    expect([isCompilable(anyOf(5_000)), isRead(anyOf(5_000))]).toEqual([false, false]);
+    // These take a client half a minute.
+    expect(isCompilable(of({ oneOf: Array(5_000).fill(text) }))).toBe(false);
+    const names = Array.from({ length: 5_000 }, (_, index) => [`${index}`, text] as const);
+    expect(isCompilable(of({ patternProperties: Object.fromEntries(names) }))).toBe(false);
+    expect(isCompilable(of({ allOf: Array(5_000).fill(text), properties: Object.fromEntries(names) }))).toBe(true);
   });
 
   test('also where a pattern names what is very much very often', () => {

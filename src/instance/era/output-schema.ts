@@ -7,6 +7,12 @@ const isText: Check = (value) => typeof value === 'string';
 const isNumber: Check = (value) => typeof value === 'number';
 const isFlag: Check = (value) => typeof value === 'boolean';
 const isSchema: Check = (value) => isFlag(value) || isFields(value);
+/** Ajv looks for what has this name in plain objects, in which some stand from the start. */
+const isName: Check = (value) => typeof value === 'string' && !(value.replace(/#\/?$/, '') in {});
+
+/** Ajv nests the check of each in that of the one before it, until the stack ends. */
+const mostNested = 500;
+const areFew: Check = (value) => Array.isArray(value) && value.length <= mostNested;
 
 const types: ReadonlySet<unknown> = new Set(['array', 'boolean', 'integer', 'null', 'number', 'object', 'string']);
 
@@ -17,18 +23,23 @@ function all(names: string, check: Check): [string, Check][] {
 /** What the values of keywords have to be that hold schemas: one, several in an array, or several by name. */
 const holders: ReadonlyMap<string, Check> = new Map([
   ...all('not if then else contains propertyNames additionalItems additionalProperties', isSchema),
-  ...all('allOf anyOf oneOf', Array.isArray),
+  ['allOf', Array.isArray],
+  ...all('anyOf oneOf', areFew),
   ...all('properties dependencies', isFields),
-  ['patternProperties', (value) => isFields(value) && Object.keys(value).every(isPattern)],
+  [
+    'patternProperties',
+    (value) => isFields(value) && areFew(Object.keys(value)) && Object.keys(value).every(isPattern),
+  ],
   ['items', (value) => isSchema(value) || Array.isArray(value)],
 ]);
 const byName: ReadonlySet<string> = new Set(['properties', 'patternProperties', 'dependencies']);
 
 /** The same of the others. */
 const plain: ReadonlyMap<string, Check> = new Map([
-  ...all('$id $ref format', isText),
-  // Of an older draft, in which more means something else.
-  ...all('id', () => false),
+  ...all('$ref format', isText),
+  ['$id', isName],
+  // Of an older draft, in which more means something else; and Ajv's own, which few formats go with.
+  ...all('id formatMinimum formatMaximum formatExclusiveMinimum formatExclusiveMaximum', () => false),
   ...all('minimum maximum exclusiveMinimum exclusiveMaximum multipleOf', isNumber),
   ...all('minLength maxLength minItems maxItems minProperties maxProperties', isNumber),
   ...all('uniqueItems nullable', isFlag),
