@@ -29,6 +29,8 @@ import { hasEnvelope } from './transport/modern.js';
 
 export interface GatewayFetchOptions {
   readonly clock: Clock;
+  /** @throws `GatewayError` `SERVER_UNKNOWN` */
+  check(options: MergedOptions): void;
   createModern(options: MergedOptions): ModernPeer;
   serve(transport: Transport, options: MergedOptions): Promise<void>;
 }
@@ -75,6 +77,7 @@ export class GatewayFetch {
       if (isModern || (message !== undefined && hasEnvelope(message))) {
         return await this.#answer(message, request, options);
       }
+      this.#options.check(options);
       const { url, method, headers, signal } = request;
       // As a stream, of which nothing is kept once it is read: the copy is held for as long as its answer takes.
       const again = new Response(JSON.stringify(body)).body;

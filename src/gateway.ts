@@ -139,6 +139,7 @@ class CatalogGateway implements Gateway {
     });
     this.#fetch = new GatewayFetch({
       clock,
+      check: (given) => this.#merged.check(given),
       createModern: (given) => this.#merged.createStateless(given),
       serve: (transport, given) => this.serve(transport, given),
     });

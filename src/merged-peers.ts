@@ -39,7 +39,7 @@ export class MergedPeers {
 
   /** For a transport whose caller may be of either era. @throws `GatewayError` `SERVER_UNKNOWN` */
   factory(options: MergedOptions): PeerFactory {
-    this.#check(options);
+    this.check(options);
     const createSession = this.#sessionFactory(options, false);
     return (send) =>
       new DualPeer({ createSession, createModern: () => this.#createModern(options, createSession) }, send);
@@ -47,7 +47,7 @@ export class MergedPeers {
 
   /** For stateless requests over HTTP. @throws `GatewayError` `SERVER_UNKNOWN` */
   createStateless(options: MergedOptions): ModernPeer {
-    this.#check(options);
+    this.check(options);
     return this.#createModern(options, this.#sessionFactory(options, true));
   }
 
@@ -108,7 +108,8 @@ export class MergedPeers {
       .map((entry) => new CallerServer(entry, caller));
   }
 
-  #check({ servers = [] }: MergedOptions): void {
+  /** @throws `GatewayError` `SERVER_UNKNOWN` for an id in `servers` */
+  check({ servers = [] }: MergedOptions): void {
     for (const id of servers) {
       this.#options.entries.get(id);
     }

@@ -34,7 +34,7 @@ export interface LoadCatalogOptions {
  *
  * @param path - a path, or a `file:`, `https:` or `http:` URL
  * @throws `GatewayError` `CATALOG_INVALID` that lists every problem in `issues`, with line and column; `OPTION_INVALID`;
- * `signal.reason` once aborted
+ * for a URL `signal.reason` once aborted
  */
 export async function loadCatalog(path: string | URL, options: LoadCatalogOptions = {}): Promise<Catalog> {
   checkOptions('loadCatalog', loadOptions, options);

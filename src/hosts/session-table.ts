@@ -123,8 +123,9 @@ export class SessionTable<T extends Transport, Original> {
       return error;
     }
     this.#options.onError(error);
-    // The messages of this library are made to be shown; others may hold anything.
-    return new Refusal('failed', GatewayError.is(error) ? error.message : 'The host failed');
+    // The messages of this library are made to be shown, but the one that names every server; others may hold anything.
+    const isShown = GatewayError.is(error) && error.code !== 'SERVER_UNKNOWN';
+    return new Refusal('failed', isShown ? error.message : 'The host failed');
   }
 
   /** Takes no new session, lets open requests end for so long, then closes every session. */

@@ -341,6 +341,18 @@ describe('gateway.fetch', () => {
   });
 
   test.each([
+    ['a stateless request', () => post('tools/list')],
+    [
+      'the beginning of a session',
+      () => post('initialize', { ...initialize.params, _meta: undefined }, { 'mcp-protocol-version': '' }),
+    ],
+  ])('rejects where it is for a server that the catalog does not have: %s', async (_what, create) => {
+    await using gateway = createLegacyGateway();
+    const fetched = gateway.fetch(create(), { ...me, servers: ['gone'] });
+    await expect(fetched).rejects.toMatchObject({ code: 'SERVER_UNKNOWN' });
+  });
+
+  test.each([
     ['a call', () => post('tools/call', { name: 'one__go' })],
     [
       'the beginning of a session',
