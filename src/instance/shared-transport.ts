@@ -13,6 +13,7 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { hasEnvelope } from '../transport/modern.js';
+import { anyContext, currentContext, type RunInContext } from '../util/async-context.js';
 import { copyError } from '../util/copy-error.js';
 import { once } from '../util/once.js';
 import { isDeclared } from './declared.js';
@@ -57,6 +58,8 @@ interface OpenRequest {
   linkId: RequestId | undefined;
   /** Told in place of an answer when the server did not take it; undefined where an answer is wanted. */
   readonly onRefused: SendOutcome | undefined;
+  /** The async context of its caller, where it waits for a start and may go to another session. */
+  readonly inContext: RunInContext;
 }
 
 /** One connection to a server that others use too. */
@@ -250,9 +253,10 @@ export class SharedTransport implements Transport {
       this.end(reason, false);
       return;
     }
-    this.#session.enter(this);
-    for (const { request, onRefused } of [...this.#open.values()]) {
-      this.#request(this.#session, request, onRefused);
+    const session = this.#session;
+    session.enter(this);
+    for (const { request, onRefused, inContext } of [...this.#open.values()]) {
+      inContext(() => this.#request(session, request, onRefused));
     }
   }
 
@@ -289,7 +293,8 @@ export class SharedTransport implements Transport {
 
   #request(session: SharedTransportOwner, request: JSONRPCRequest, onRefused: SendOutcome | undefined): void {
     const { id } = request;
-    const open: OpenRequest = { request, linkId: undefined, onRefused };
+    const inContext = session.isResting ? currentContext() : anyContext;
+    const open: OpenRequest = { request, linkId: undefined, onRefused, inContext };
     this.#open.set(id, open);
     const finish = (response: Response) => {
       if (this.#open.get(id) === open) {

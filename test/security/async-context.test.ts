@@ -95,6 +95,40 @@ for (const [way, connect] of Object.entries(ways)) {
   });
 }
 
+test('a call that waits for a shared server runs in the async context of who calls, though a reload replaces the server', async () => {
+  const seen: unknown[] = [];
+  const begun = Promise.withResolvers<void>();
+  const runtimeAfter = (start: Promise<void>) => ({
+    type: 'in-process' as const,
+    server: async () => {
+      begun.resolve();
+      await start;
+      const server = new McpServer({ name: 's', version: '1' });
+      server.registerTool('note', {}, () => {
+        seen.push(user.getStore());
+        return { content: [] };
+      });
+      return server;
+    },
+  });
+  await using gateway = createGateway({ servers: [{ ...shared, runtime: runtimeAfter(new Promise(() => {})) }] });
+  const connection = gateway.connect('s');
+  const answered = new Promise<JSONRPCMessage>((resolve) => {
+    connection.onmessage = resolve;
+  });
+  await connection.start();
+  await user.run('ada', () =>
+    connection.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'note' } }),
+  );
+  await begun.promise;
+  await user.run('the operator', () =>
+    gateway.reload({ servers: [{ ...shared, runtime: runtimeAfter(Promise.resolve()) }] }),
+  );
+
+  expect(await answered).toMatchObject({ id: 1, result: { content: [] } });
+  expect(seen).toEqual(['ada']);
+});
+
 test('serve(): what a shared process says is sent in the async context of each session', async () => {
   await using gateway = createGateway({ servers: [{ ...shared, runtime: reference }] });
   const seen: string[] = [];
