@@ -139,6 +139,7 @@ describe('a server that cannot start', () => {
     expect(await caller.toolNames()).toEqual(['a__x']);
     await t.clock.advance(60_000);
     expect(listChanged(caller)).toBe(before + 1);
+    expect(caller.notifications('notifications/prompts/list_changed')).toEqual([]);
     expect(await caller.toolNames()).toEqual(['a__x', 'b__x']);
     const { opens } = b;
     await t.clock.advance(600_000);
