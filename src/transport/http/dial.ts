@@ -29,7 +29,8 @@ export function persistent(quick: Connector, patient: Connector) {
   return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
     let isGivenUp = false;
     let pending = quick(request, (...outcome) => {
-      const isTooQuick = outcome[0]?.cause instanceof AggregateError && !isGivenUp;
+      const { errors = [] } = Object(outcome[0]?.cause) as { errors?: readonly NodeJS.ErrnoException[] };
+      const isTooQuick = !isGivenUp && errors.some(({ code }) => code === 'ETIMEDOUT');
       if (isTooQuick) pending = patient(request, callback) as unknown as Pending;
       else callback(...outcome);
     }) as unknown as Pending;
