@@ -23,19 +23,22 @@ async function listen(lists: Readonly<Record<string, unknown>>, ports: unknown =
   const fake = await FakeApiServer.listen();
   onTestFinished(() => fake[Symbol.asyncDispose]());
   let isDeleted = false;
+  const { promise: isWatched, resolve: watched } = Promise.withResolvers<void>();
   fake.answer = async (request, response) => {
     isDeleted ||= request.method === 'DELETE';
     const { pathname, searchParams } = new URL(request.url ?? '', fake.url);
     const body = JSON.parse(Buffer.concat(await request.toArray()).toString() || '{}');
     const kind = pathname.split('/')[pathname.startsWith('/api/') ? 5 : 6] ?? '';
-    if (searchParams.has('watch')) response.writeHead(200).flushHeaders();
-    else if (kind === 'services') sendJson(response, 200, { metadata: { name: 'a', uid: 'a' }, spec: { ports } });
+    if (searchParams.has('watch')) {
+      response.writeHead(200).flushHeaders();
+      watched();
+    } else if (kind === 'services') sendJson(response, 200, { metadata: { name: 'a', uid: 'a' }, spec: { ports } });
     else if (request.method === 'GET') {
       const item = isDeleted ? undefined : lists[kind];
       sendJson(response, 200, { metadata: { resourceVersion: '1' }, items: item === undefined ? [] : [item] });
     } else sendJson(response, 201, { ...body, metadata: { ...body.metadata, uid: 'made' } });
   };
-  return fake;
+  return Object.assign(fake, { isWatched });
 }
 
 /** A pod of the Job that is about to be made cannot be named yet: whatever is watched is looked at. */
@@ -84,6 +87,7 @@ test.each<[string, (fake: FakeApiServer) => RuntimeFactory, object, Record<strin
   const runtime = create(fake);
   onTestFinished(() => runtime.close?.());
   const abort = new AbortController();
-  setTimeout(() => abort.abort(new Error('enough')), 1_000);
+  // A Job waits for more of its pod: what it was given is judged before it asks for what changes.
+  if (said === 'enough') void fake.isWatched.then(() => abort.abort(new Error(said)));
   await expect(runtime.open(spec, createRuntimeContext({ signal: abort.signal }))).rejects.toThrow(said);
 });
