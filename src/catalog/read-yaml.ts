@@ -49,13 +49,15 @@ const unquotedVariable = 'has a "${…}" without quotes inside { } or [ ]: quote
 const unsupportedAlias = 'aliases are not supported: write the value out, or quote a text that begins with "*"';
 const unsupportedTag = 'has a tag that is not supported: remove the "!…"';
 
+const noKey = 'is no key with a value: write a blank after the ":", and indent what belongs together alike';
+
 const messages: Partial<Record<YAMLError['code'], string>> = {
   BAD_ALIAS: unsupportedAlias,
   BAD_SCALAR_START: 'begins with a character that means something else in YAML: quote it',
   BLOCK_AS_IMPLICIT_KEY: 'has a ":" too many: quote the value, or indent the lines below it',
   BAD_DQ_ESCAPE: 'has a wrong escape in double quotes: use single quotes, or write \\\\ for a backslash',
   KEY_OVER_1024_CHARS: 'has a key of more than 1024 characters',
-  MULTILINE_IMPLICIT_KEY: 'is no key with a value: write a blank after the ":", and indent what belongs together alike',
+  MULTILINE_IMPLICIT_KEY: noKey,
   MULTIPLE_DOCS: 'a catalog is one document: remove the "---" between documents',
   TAB_AS_INDENT: 'is indented by a tab: use spaces',
   TAG_RESOLVE_FAILED: unsupportedTag,
@@ -69,6 +71,12 @@ function describe({ code, message }: YAMLError): string {
   }
   if (message.startsWith('Missing closing')) {
     return 'is not YAML: a quoted string has no end';
+  }
+  if (message.startsWith('Implicit map keys need')) {
+    return noKey;
+  }
+  if (message === 'Unexpected scalar at node end') {
+    return 'stands behind a value that has ended: quote the whole, with the other kind of quotes where it holds some';
   }
   if (message.startsWith('Sequence item without')) {
     return 'stands between the items of a list: indent it as what it belongs to, or begin it with "- "';

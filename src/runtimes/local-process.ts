@@ -29,7 +29,13 @@ export const localProcessSpec = v.strictObject({
   args: v.optional(v.array(v.string())),
   working_dir: v.optional(v.pipe(v.string(), v.nonEmpty('is empty; leave it out or name a directory'))),
   inherit_env: v.optional(
-    v.union([v.boolean(), v.array(v.pipe(v.string(), v.nonEmpty()))], 'must be true, false or a list of names'),
+    v.union(
+      [
+        v.boolean(),
+        v.array(v.pipe(v.string(), v.regex(/^[^=]+$/, 'is not the name of a variable; values go into env'))),
+      ],
+      'must be true, false or a list of names',
+    ),
   ),
   stop_timeout: v.optional(
     v.strictObject({

@@ -109,6 +109,14 @@ describe('what is easily written wrong gets one answer that helps', () => {
     ],
     ['local-process, command: x, inherit_env: HOME', 'inherit_env: must be true, false or a list of names'],
     ['local-process, command: x, inherit_env: [1]', 'inherit_env[0]: must be a string: quote it, as in "1"'],
+    [
+      'local-process, command: x, inherit_env: ["A=b"]',
+      'inherit_env[0]: is not the name of a variable; values go into env',
+    ],
+    [
+      'local-process, command: x, inherit_env: [""]',
+      'inherit_env[0]: is not the name of a variable; values go into env',
+    ],
     ['k8s-job, namespace: n, image: i, ttl: 60', 'ttl: has no unit; write it as "60s" or "60ms"'],
     ['k8s-job, namespace: n, image: i, active_deadline: 0', 'active_deadline: must be a string: quote it, as in "0"'],
     ['local-process, command: x, env: { A: b }', 'env: is not a known key here: it belongs beside "runtime"'],

@@ -92,6 +92,13 @@ describe('parseCatalog', () => {
       /\(2:5\): is no key with a value: write a blank after the ":"/,
     ],
     [
+      'a colon without a blank in the last line of a map',
+      'servers:\n  - id: a\n    b:c\n',
+      /\(3:5\): is no key with a value: write a blank after the ":"/,
+    ],
+    ['a text in quotes that holds such quotes', "a: 'it's'", /\(1:8\): stands behind a value that has ended: quote/],
+    ['a text behind one in quotes', 'a: "b" c', /\(1:8\): stands behind a value that has ended: quote the whole/],
+    [
       'a key that is indented too little',
       'servers:\n  - id: a\n   b: c',
       /\(3:\d\): stands between the items of a list: indent it/,
