@@ -116,7 +116,10 @@ describe('docker: where the engine is', () => {
   });
 
   test.each([
-    [{ DOCKER_HOST: 'ftp://x' }, /must begin with unix:\/\/, npipe:\/\/, tcp:\/\/ or ssh:\/\//],
+    [
+      { DOCKER_HOST: 'ftp://x' },
+      /: the address in DOCKER_HOST must begin with unix:\/\/, npipe:\/\/, tcp:\/\/ or ssh:\/\//,
+    ],
     [{ DOCKER_HOST: 'unix://' }, /names no socket/],
     [{ DOCKER_CONTEXT: 'gone', DOCKER_CONFIG: '/none' }, /the docker context "gone" does not exist/],
     [

@@ -26,17 +26,20 @@ export interface Candidates {
  */
 export async function findAddresses(options: AddressOptions): Promise<Candidates> {
   const { host, env } = options;
+  const from = async (source: string, text: string, tls?: TlsFiles) => {
+    return { source, addresses: [await toAddress(source, text, tls, env)] };
+  };
   if (host !== undefined) {
-    return { source: 'the option host', addresses: [await toAddress(host, undefined, env)] };
+    return from('the option host', host);
   }
   const named = env.DOCKER_HOST;
   if (named !== undefined && named !== '') {
-    return { source: 'DOCKER_HOST', addresses: [await toAddress(named, undefined, env)] };
+    return from('DOCKER_HOST', named);
   }
   const context = env.DOCKER_CONTEXT || (await readDockerConfig(env)).currentContext;
   if (context !== undefined && context !== '' && context !== 'default') {
     const { host: where, tls } = await readContext(context, env);
-    return { source: `the docker context "${context}"`, addresses: [await toAddress(where, tls, env)] };
+    return from(`the docker context "${context}"`, where, tls);
   }
   return { source: 'the usual places', addresses: usualSockets(options).map(socketAddress) };
 }
@@ -63,7 +66,7 @@ function socketAddress(socketPath: string): Address {
   return { name: `${scheme}://${socketPath}`, socketPath };
 }
 
-async function toAddress(text: string, tls: TlsFiles | undefined, env: Environment): Promise<Address> {
+async function toAddress(source: string, text: string, tls: TlsFiles | undefined, env: Environment): Promise<Address> {
   if (text.startsWith('unix://') || text.startsWith('npipe://')) {
     const path = text.slice(text.indexOf('://') + 3);
     if (path === '') {
@@ -80,7 +83,7 @@ async function toAddress(text: string, tls: TlsFiles | undefined, env: Environme
     case 'ssh:':
       return { name: withoutPassword(url), connect: () => connectOverSsh(url, env) };
     default:
-      throw new Error('the address of the engine must begin with unix://, npipe://, tcp:// or ssh://');
+      throw new Error(`the address in ${source} must begin with unix://, npipe://, tcp:// or ssh://`);
   }
 }
 
