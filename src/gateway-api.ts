@@ -153,13 +153,15 @@ export interface FetchOptions extends Omit<MergedOptions, 'caller'> {
    */
   readonly caller: Caller;
   /**
-   * What a Host header may hold: names for any port (`mcp.example.com`), or names with their port. Others get 403.
+   * What a Host header may hold: names for any port (`mcp.example.com`), or names with their port, without `https://` or `*`.
+   * Others get 403.
    *
    * @default ['localhost', '127.0.0.1', '[::1]']
    */
   readonly hosts?: readonly string[] | undefined;
   /**
-   * Origins whose pages may connect besides pages of the host itself. Others get 403.
+   * Origins whose pages may connect besides pages of the host itself, such as `https://app.example.com`, without a path or
+   * `*`. Others get 403.
    *
    * @default []
    */

@@ -27,7 +27,25 @@ function object(message: string) {
 }
 
 const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
-const words = v.optional(v.array(v.string('must be a string'), 'must be an array of strings'));
+const word = v.string('must be a string');
+const listOf = (one: v.GenericSchema<string>) => v.optional(v.array(one, 'must be an array of strings'));
+const words = listOf(word);
+// What no header can say would refuse everybody.
+const hosts = listOf(
+  v.pipe(
+    word,
+    v.regex(/^[^\s/*]*$/, 'is no host: write its name, or that and its port, such as "mcp.example.com:3000"'),
+  ),
+);
+const origins = listOf(
+  v.pipe(
+    word,
+    v.regex(
+      /^(null|[^\s/*]+:\/\/[^\s/*]*)$/,
+      'is no origin: write it without a path, such as "https://app.example.com"',
+    ),
+  ),
+);
 const number = v.optional(v.number('must be a number'));
 const count = v.optional(
   v.custom<number>(
@@ -126,8 +144,8 @@ export const fetchOptions = v.strictObject({
   caller,
   servers: words,
   tags: words,
-  hosts: words,
-  origins: words,
+  hosts,
+  origins,
 } satisfies Schemas<FetchOptions>);
 
 export const sessionOptions = v.strictObject({
@@ -138,8 +156,8 @@ export const sessionOptions = v.strictObject({
       v.check(isHeaderValue, 'holds a character that no HTTP header can have, such as a line break'),
     ),
   ),
-  hosts: words,
-  origins: words,
+  hosts,
+  origins,
   maxSessions: number,
   maxBodyBytes: number,
   bodyTimeoutMs: number,

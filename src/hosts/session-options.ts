@@ -29,14 +29,15 @@ export interface HttpSessionOptions<Incoming> {
    */
   readonly challenge?: string | undefined;
   /**
-   * What a Host header may hold: names for any port (`mcp.example.com`), or names with their port. Others get 403.
+   * What a Host header may hold: names for any port (`mcp.example.com`), or names with their port, without `https://` or `*`.
+   * Others get 403.
    *
    * @default ['localhost', '127.0.0.1', '[::1]']
    */
   readonly hosts?: readonly string[] | undefined;
   /**
-   * Origins whose pages may connect besides pages of the host itself, such as `https://app.example.com`. Others get 403;
-   * a request without an Origin header comes from no page.
+   * Origins whose pages may connect besides pages of the host itself, such as `https://app.example.com`, without a path or
+   * `*`. Others get 403; a request without an Origin header comes from no page.
    *
    * @default []
    */

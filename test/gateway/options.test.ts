@@ -126,6 +126,41 @@ test('sessions refuse what is no option of theirs', () => {
   );
 });
 
+const noHost = 'is no host: write its name, or that and its port, such as "mcp.example.com:3000"';
+const noOrigin = 'is no origin: write it without a path, such as "https://app.example.com"';
+
+test.each<[object, string]>([
+  [{ hosts: ['http://localhost:3000'] }, `hosts[0] ${noHost}`],
+  [{ hosts: ['localhost', 'localhost/mcp'] }, `hosts[1] ${noHost}`],
+  [{ hosts: ['*'] }, `hosts[0] ${noHost}`],
+  [{ hosts: ['*.example.com'] }, `hosts[0] ${noHost}`],
+  [{ origins: ['https://app.example.com/'] }, `origins[0] ${noOrigin}`],
+  [{ origins: ['app.example.com'] }, `origins[0] ${noOrigin}`],
+  [{ origins: ['*'] }, `origins[0] ${noOrigin}`],
+  [{ origins: ['https://*.example.com'] }, `origins[0] ${noOrigin}`],
+])('%j would refuse everybody, and is refused at once', async (options, message) => {
+  const authenticate = () => ({});
+  const serve = async () => {};
+  expect(() => createNodeSessions(serve, { authenticate, ...options })).toThrow(
+    refusal(`createNodeSessions: ${message}`),
+  );
+  expect(() => createWebSessions(() => ({}) as never, serve, { authenticate, ...options })).toThrow(
+    refusal(`createWebSessions: ${message}`),
+  );
+  await using gateway = createGateway({ servers: [] });
+  const request = new Request('http://localhost/mcp', { method: 'POST' });
+  await expect(gateway.fetch(request, { caller: { id: 'ada' }, ...options })).rejects.toEqual(
+    refusal(`fetch: ${message}`),
+  );
+});
+
+test('sessions take every host and origin that a header may name', () => {
+  const hosts = ['localhost', 'localhost:3000', '[::1]', '[::1]:3000', 'MCP.example.com', 'xn--bcher-kva.example'];
+  // Of a page, of none of its own, of a file in a web view, of an extension.
+  const origins = ['https://app.example.com:8443', 'null', 'file://', 'chrome-extension://abc', 'http://[::1]:5173'];
+  expect(() => createNodeSessions(async () => {}, { authenticate: () => ({}), hosts, origins })).not.toThrow();
+});
+
 test('stop(), restart() and reload() refuse what is no option of theirs', async () => {
   await using gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'local-process', command: 'a' } }] });
   for (const graceMs of [Number.NaN, -1, '5s', null]) {
