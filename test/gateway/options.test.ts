@@ -267,6 +267,17 @@ test.each<[new (options?: never) => unknown, unknown, string]>([
     'RemoteSseRuntime: headersTimeoutMs must be a number from 0; maxConnections must be a number from 0; ' +
       'proxy must be a string or false',
   ],
+  [
+    RemoteSseRuntime,
+    { tls: { CA: 'x', rejectUnauthorized: false } },
+    'RemoteSseRuntime: tls.CA is not a known key; did you mean "ca"?; ' +
+      'tls.rejectUnauthorized is not a known key; known are ca, cert, key, passphrase',
+  ],
+  [
+    K8sServiceRuntime,
+    { tls: { pass: 'x' } },
+    'K8sServiceRuntime: tls.pass is not a known key; known are ca, cert, key, passphrase',
+  ],
   [K8sServiceRuntime, { readyTimeoutMs: -1 }, 'K8sServiceRuntime: readyTimeoutMs must be a number from 0'],
 ])('new %o(%o) is refused at once, and says what to mend', (Runtime, options, message) => {
   expect(() => new Runtime(options as never)).toThrow(refusal(message));
@@ -275,6 +286,8 @@ test.each<[new (options?: never) => unknown, unknown, string]>([
 test('a runtime takes every value that its options may have', () => {
   const times = { connectTimeoutMs: 0, headersTimeoutMs: Number.POSITIVE_INFINITY, maxConnections: 1 };
   expect(() => new RemoteSseRuntime({ proxy: false, tls: () => undefined, ...times })).not.toThrow();
+  const tls = { ca: ['x'], cert: 'x', key: 'x', passphrase: 'x' };
+  expect(() => new RemoteSseRuntime({ tls })).not.toThrow();
 });
 
 test('sessions refuse to begin without the functions that they need', () => {

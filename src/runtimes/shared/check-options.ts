@@ -1,4 +1,5 @@
 import { GatewayError } from '../../errors.js';
+import type { TlsOptions } from '../../transport/http/connections.js';
 import { unknownKey } from '../../util/suggest.js';
 
 const words = {
@@ -9,6 +10,8 @@ const words = {
   function: 'a function',
   object: 'an object',
 };
+
+const tlsKeys = ['ca', 'cert', 'key', 'passphrase'] satisfies (keyof TlsOptions)[] as string[];
 
 /** What each option of a runtime may be. */
 export type OptionKinds<Options> = Readonly<Record<keyof Options, readonly (keyof typeof words)[]>>;
@@ -34,7 +37,11 @@ export function checkOptions<Options extends object>(of: string, kinds: OptionKi
     const allowed: readonly string[] = kinds[name as keyof Options];
     const must = kinds[name as keyof Options].map((kind) => words[kind]).join(' or ');
     const fits = allowed.includes(kindOf(value)) || (value === false && allowed.includes('false'));
-    return fits ? [] : [`${name} must be ${must}`];
+    if (!fits) {
+      return [`${name} must be ${must}`];
+    }
+    const unknown = name === 'tls' ? Object.keys(value).filter((key) => !tlsKeys.includes(key)) : [];
+    return unknown.map((key) => `tls.${key} ${unknownKey(key, tlsKeys)}`);
   });
   if (problems.length > 0) {
     throw new GatewayError('OPTION_INVALID', `${of}: ${problems.join('; ')}`);
