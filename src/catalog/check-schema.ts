@@ -75,7 +75,7 @@ function describe(
     return [{ path, message: foreign(textOf(issue), context), atKey: false }];
   }
   // Of the same key, or of an item of a list where an object belongs.
-  if (issue.expected === 'never' && isWithin(path, told.paths)) {
+  if (isWithin(path, told.paths)) {
     return [];
   }
   // Of a union Valibot says that nothing fits; what is wrong with the option that was meant says more.

@@ -132,6 +132,15 @@ describe('what is easily written wrong gets one answer that helps', () => {
     ]);
   });
 
+  test('variables and headers as a list of names and values: what its items lack is not told', async () => {
+    const list = '[{ name: A, value: b }, 5]';
+    expect(await problemsOfText(entry(`env: ${list}`))).toEqual(['servers[0].env: must be an object, not a list']);
+    const remote = `{ type: remote-sse, url: "https://x.y", headers: ${list} }`;
+    expect(await problemsOfText(`servers: [{ id: a, runtime: ${remote} }]`)).toEqual([
+      'servers[0].runtime.headers: must be an object, not a list',
+    ]);
+  });
+
   test('a file of another program', async () => {
     expect(await problemsOfText('mcpServers: { a: { command: node } }')).toEqual([
       'mcpServers: is not a known key: toCatalog() makes a catalog of what is written for other programs',
