@@ -30,7 +30,12 @@ export type WatchEvent =
 /** Settings of `watchCatalog`. */
 export interface WatchCatalogOptions<Runtime extends RuntimeFactory = never>
   extends Pick<LoadCatalogOptions, 'headers'> {
-  /** Changes what was read before it is taken over, such as entries of the host's own. @default as it was read */
+  /**
+   * Changes what was read before it is taken over, such as entries of the host's own. For the compiler to read entries with a
+   * runtime of the host's own here, name it: `watchCatalog<MyRuntime>(file, gateway, { map })`.
+   *
+   * @default as it was read
+   */
   readonly map?:
     | ((catalog: Catalog) => GatewayCatalog<readonly Runtime[]> | Promise<GatewayCatalog<readonly Runtime[]>>)
     | undefined;

@@ -157,6 +157,10 @@ describe('types of a catalog', () => {
     void (() => mine() satisfies Gateway);
     const added = { id: 'a', runtime: { type: 'mine', color: 'red' } } as const;
     void (() => watchCatalog('x', mine(), { map: ({ servers }) => ({ servers: [...servers, added] }) }));
+    void (() =>
+      watchCatalog<Mine>('x', mine(), {
+        map: () => ({ servers: [{ id: 'a', runtime: { type: 'mine', color: 'red' } }] }),
+      }));
     // @ts-expect-error -- a runtime that the gateway does not have
     void (() => watchCatalog('x', plain(), { map: ({ servers }) => ({ servers: [...servers, added] }) }));
   });
