@@ -2,7 +2,7 @@ import { type AuthInfo, type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { isError } from '../util/is-error.js';
-import { redact } from '../util/redact.js';
+import { formsOf, redact } from '../util/redact.js';
 import { textOf } from '../util/text-of.js';
 
 /** Replaces secrets in texts and errors. */
@@ -16,6 +16,8 @@ export interface Redactor {
 
 // Where a text was cut, part of a secret may be left: from this many characters on it counts as one.
 const shortestPart = 4;
+// To look at the ends of each takes its time: a text that was shortened more often is a server's own.
+const mostParts = 10;
 
 const withoutAny: Redactor = { text: (text) => text, error: (error) => error, with: createRedactor };
 
@@ -34,7 +36,14 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
     }
   }
   const text = (value: string) => redact(value, secrets);
-  const cut = (value: string) => text(cutParts(value, secrets));
+  let forms: readonly string[] | undefined;
+  const cut = (value: string) => {
+    forms ??= [...new Set([...secrets.keys()].flatMap((secret) => [...formsOf(secret)]))];
+    const all = forms;
+    // Where a text was shortened, it says so.
+    const parts = value.split('…');
+    return text((parts.length > mostParts ? [value] : parts).map((part) => cutParts(part, all)).join('…'));
+  };
   // One reason may be told to hundreds of requests.
   const known = new WeakMap<GatewayError, GatewayError>();
 
@@ -132,12 +141,11 @@ export class EntryRedactor extends FollowingRedactor {
 }
 
 /** Takes away the end of a secret at the start of `text`, and the start of one at its end: there a text may have been cut. */
-function cutParts(whole: string, secrets: ReadonlyMap<string, string>): string {
+function cutParts(whole: string, all: readonly string[]): string {
   // A character may have been cut too, which leaves the replacement character.
   const text = withoutEnds(whole, '\ufffd');
   let start = 0;
   let end = text.length;
-  const all = [...secrets.keys()];
   // A whole one is replaced as such: what it begins or ends with is no part of another.
   const wholeStart = all.some((secret) => text.startsWith(secret));
   const wholeEnd = all.some((secret) => text.endsWith(secret));

@@ -1,12 +1,14 @@
+// What is left of a secret in one of its forms counts from so many characters on: shorter texts are found everywhere. Less
+// will do for one that was written out whole.
+const shortestPiece = 8;
+const shortest = 4;
+
 const patterns = new WeakMap<
   ReadonlyMap<string, string>,
   { size: number; pattern: RegExp; names: Map<string, string> }
 >();
 
-/**
- * Replaces every secret in `text` by what stands for it, as in `${DB_PASSWORD}`. Also finds a secret that was escaped
- * for JSON or a URL, and single lines of one that has several.
- */
+/** Replaces every secret in `text` by what stands for it, as in `${DB_PASSWORD}`, in whatever form it stands there. */
 export function redact(text: string, secrets: ReadonlyMap<string, string>): string {
   if (secrets.size === 0) {
     return text;
@@ -34,15 +36,22 @@ function compile(secrets: ReadonlyMap<string, string>) {
   return { size: secrets.size, pattern: new RegExp(forms.map(escapeForPattern).join('|'), 'g'), names };
 }
 
-function* formsOf(value: string): Generator<string> {
-  yield value;
-  yield JSON.stringify(value).slice(1, -1);
-  try {
-    yield encodeURIComponent(value);
-    yield encodeURI(value);
-    yield new URLSearchParams([['', value]]).toString().slice(1);
-  } catch {
-    // Lone surrogates cannot stand in a URL.
+/** How `value` may stand in a text: as it is, as JSON, base64, URLs and headers have it, and the lines of one that has several. */
+export function formsOf(value: string): Set<string> {
+  const { length } = value.trim();
+  const least = length < shortest ? value.length : Math.min(shortestPiece, length);
+  return new Set([...writtenForms(value)].filter((form) => form === value || form.length >= least));
+}
+
+function* writtenForms(value: string): Generator<string> {
+  // Headers and URLs lose what is blank around it, and messages the rows of blanks.
+  for (const text of [value, value.trim(), value.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim()]) {
+    const json = JSON.stringify(text).slice(1, -1);
+    yield text;
+    yield json;
+    yield json.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    yield Buffer.from(text).toString('base64').replace(/=+$/, '');
+    yield* urlForms(text);
   }
   if (value.includes('\n')) {
     for (const line of value.split(/\r?\n/)) {
@@ -51,6 +60,28 @@ function* formsOf(value: string): Generator<string> {
         yield line;
       }
     }
+  }
+}
+
+function* urlForms(text: string): Generator<string> {
+  yield orNothing(() => encodeURIComponent(text));
+  yield orNothing(() => encodeURI(text));
+  yield new URLSearchParams([['', text]]).toString().slice(1);
+  // A parser writes some characters in another way than all of these, and takes some away. A server may read what it wrote.
+  const { pathname, search } = new URL(`http://a/${text}`);
+  const path = pathname.slice(1);
+  for (const form of [path, path + search, new URL(`http://a/?${text}`).search.slice(1)]) {
+    yield form;
+    yield orNothing(() => decodeURIComponent(form));
+  }
+}
+
+/** Some cannot be written in a URL, as lone surrogates, or be read from one. */
+function orNothing(convert: () => string): string {
+  try {
+    return convert();
+  } catch {
+    return '';
   }
 }
 

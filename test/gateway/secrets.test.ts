@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { createGateway, type GatewayEvent, type GatewayOptions } from '../../src/index.js';
@@ -47,6 +48,8 @@ const out = (text, then) => process[stream].write(text, then);
 if (how === 'whole') out(all + '\\n', () => process.exit(3));
 if (how === 'split') { let n = 0; const bytes = Buffer.from(all); const next = () => n < bytes.length ? out(bytes.subarray(n, n += 7), () => setTimeout(next, 1)) : process.exit(3); next(); }
 if (how === 'cut-by-death') { const bytes = Buffer.from(process.env.SECRET); out('last words: ' + '', () => out(bytes.subarray(0, bytes.length - 5), () => process.exit(3))); }
+if (how === 'cut-in-json') out('last words: ' + JSON.stringify(process.env.SECRET).slice(0, -3), () => process.exit(3));
+if (how === 'cut-in-line') out('last words: ' + process.env.SECRET.split('\\n').at(2).slice(0, -4), () => process.exit(3));
 if (how.startsWith('cut-by-tail')) { const fill = Number(how.split('-')[3]); out(process.env.SECRET + 'x'.repeat(fill) + '\\n'.repeat(stream === 'stdout'), () => process.exit(3)); }
 if (how === 'coloured') out(all.split('').join('\\u001b[0m'), () => process.exit(3));
 process.stdin.resume();
@@ -135,6 +138,79 @@ describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
       expectNone(shown, [secret]);
     }
   });
+});
+
+test.each(['QUOTED', 'CONTROL'] as const)(
+  'a secret (%s) that a server had written as JSON, and in part, when it died shows nowhere',
+  async (name) => {
+    const { shown } = await provoke('cut-in-json', canaries[name], { args: ['-e', tell, 'cut-in-json'] });
+    expect(shown).toContain('ended with code 3; its output ends with: last words');
+    expectNone(shown, [canaries[name]]);
+  },
+);
+
+test('a line of a secret that a server had written in part when it died shows nowhere', async () => {
+  const { shown } = await provoke('cut-in-line', canaries.LINES, { args: ['-e', tell, 'cut-in-line'] });
+  expect(shown).toContain('ended with code 3; its output ends with: last words');
+  expectNone(shown, [canaries.LINES]);
+});
+
+/** All that is told of a server over HTTP that answers in the way that is given. */
+async function provokeOverHttp(
+  secret: string,
+  spec: object,
+  answer: (asked: string, response: ServerResponse) => void,
+) {
+  await using listening = await listen(({ url = '', headers }, response) => {
+    answer(`${url} ${headers['x-key'] ?? ''}`.trim(), response);
+  });
+  const events: GatewayEvent[] = [];
+  const runtime = { type: 'remote-sse', url: `${listening.origin}/mcp`, transport: 'streamable-http' } as const;
+  const at = 'path' in spec ? { url: listening.origin + spec.path } : spec;
+  await using gateway = createGateway(
+    { servers: [{ id: 'a', runtime: { ...runtime, ...at } }] },
+    { env: { CANARY: secret }, onEvent: (event) => events.push(event) },
+  );
+  const seen: unknown[] = [gateway.describe('a'), await gateway.check()];
+  await using caller = await TestCaller.open(gateway.connect());
+  seen.push(await caller.error('tools/call', { name: 'a__tool' }));
+  seen.push(gateway.status(), events);
+  return everywhere(seen);
+}
+
+const refused = (asked: string, response: ServerResponse) => response.writeHead(403).end(`not for ${asked}`);
+
+test.each(
+  ['Canary{ab}|c^d`e-0123456789', 'Canary"\\b/../c[d]-0123456789', 'Canary-123\n', ' Canary-12345 '].flatMap((secret) =>
+    ['/${CANARY}', '/a/${CANARY}/mcp', '/mcp?key=${CANARY}', '/mcp?key=${CANARY}&a=1'].map((path) => [secret, path]),
+  ),
+)('a secret in a URL (%j at %s) shows nowhere, however URLs write it', async (secret = '', path = '') => {
+  const shown = await provokeOverHttp(secret, { path }, refused);
+  expect(shown).toContain('not for /');
+  expectNone(shown, [secret.trim(), encodeURI(secret.trim())]);
+});
+
+test('a secret with blanks around it, which no header keeps, shows nowhere when a server repeats the header', async () => {
+  for (const secret of [' Canary-0123456789', 'Canary-0123456789 ', '\tCanary-0123456789\t']) {
+    const shown = await provokeOverHttp(secret, { headers: { 'X-Key': '${CANARY}' } }, refused);
+    expect(shown).toContain('not for /mcp');
+    expectNone(shown, [secret.trim()]);
+  }
+});
+
+test.each<[string, (asked: string, response: ServerResponse) => void]>([
+  ['an excerpt', (asked, response) => response.writeHead(403).end(`${'x'.repeat(288)}${asked} and more`)],
+  [
+    'the title of a page',
+    (asked, response) =>
+      response.setHeader('content-type', 'text/html').end(`<title>${'x'.repeat(188)}${asked}</title>`),
+  ],
+])('a secret that ends with %s shows nowhere', async (_, answer) => {
+  const shown = await provokeOverHttp(canaries.PLAIN, { path: '/${CANARY}' }, (asked, response) => {
+    answer(asked.replaceAll(' ', 'x'), response);
+  });
+  expect(shown).toContain('/…');
+  expectNone(shown, [canaries.PLAIN]);
 });
 
 /** Reads a secret itself, as docker reads an `env_file`. */

@@ -17,6 +17,39 @@ describe('redact', () => {
     expect(redact(text, new Map([[secret, '${S}']]))).toBe('https://h.example/${S}?${S} secret=${S}');
   });
 
+  test.each([
+    'a{b}|c^d`e[f]-12345',
+    "it's \\a/../b/./c-12345",
+    'Key%41-long?of#12345',
+    'Key\tof\n12345\n',
+    ' Key|of|12345 ',
+  ])('finds a secret as a parser of URLs writes it: %j', (secret) => {
+    const { pathname, search } = new URL(`https://h.example/path/${secret}`);
+    const secrets = new Map([[secret, '${S}']]);
+    const query = new URL(`https://h.example?key=${secret}&b=1`).search;
+    const shown = redact(`<${pathname}> <${pathname}${search}> <${query}>`, secrets);
+    expect(shown).toMatch(/^<\/path\/\$\{S\}> <\/path\/\$\{S\}> <\?key=(%20)?\$\{S\}(%20)?(&b=1|)>$/);
+    expect(redact(`<${decodeURIComponent(pathname)}>`, secrets)).toMatch(/^<\/path\/ ?\$\{S\}>$/);
+  });
+
+  test('finds a secret without the blanks around it, and with one for each row of them', () => {
+    const secrets = new Map([['key of\n\tmine\n', '${S}']]);
+    expect(redact('<key of\n\tmine> <key of mine>', secrets)).toBe('<${S}> <${S}>');
+    expect(redact('<pass>', new Map([['pass\n', '${S}']]))).toBe('<${S}>');
+  });
+
+  test('finds a secret in JSON that is ASCII alone, and in base64', () => {
+    const secret = 'Känärie-"漢字"';
+    const base64 = Buffer.from(secret).toString('base64');
+    const text = `"K\\u00e4n\\u00e4rie-\\"\\u6f22\\u5b57\\"" ${base64}`;
+    expect(redact(text, new Map([[secret, '${S}']]))).toBe(`"\${S}" \${S}${base64.endsWith('=') ? '=' : ''}`);
+  });
+
+  test('leaves alone what is too short without the blanks around it, or in a URL', () => {
+    const secrets = new Map(['    ', 'a   ', '/../', 'abc?defgh', '\t\n\t\n'].map((secret) => [secret, '${S}']));
+    expect(redact('abc, a b', secrets)).toBe('abc, a b');
+  });
+
   test('takes the longest of several that fit, and looks once', () => {
     const secrets = new Map([
       ['abcd', '${A}'],

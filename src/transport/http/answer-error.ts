@@ -57,6 +57,6 @@ export function noAnswer({ server, name, url }: Step, what: string, status: numb
 
 /** Which page it is, where one came: that of a login, or of a proxy. */
 export function pageOf(text: string): string {
-  const title = /<title[^>]{0,200}>([^<]{1,200})/i.exec(text.slice(0, errorBodyBytes))?.[1]?.trim();
-  return title === undefined ? '' : ` (a page "${title}")`;
+  const title = /<title[^>]{0,200}>([^<]{1,1000})/i.exec(text.slice(0, errorBodyBytes))?.[1]?.trim();
+  return title === undefined ? '' : ` (a page "${title.length > 200 ? `${title.slice(0, 200)}…` : title}")`;
 }
