@@ -320,6 +320,27 @@ describe('a token that has expired', () => {
     },
   );
 
+  test('nor the secret of the client, nor the rest of a token that begins with another', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    const client_secret = 'secret of "the" client';
+    const known = provider.clientInformation();
+    provider.clientInformation = () => ({ ...known, client_id: known?.client_id ?? '', client_secret });
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    provider.saveTokens({ access_token: 'canary', refresh_token: 'canary-to-refresh', token_type: 'Bearer' });
+    host.expire();
+    host.refuseTokens = (sent) => {
+      sent.set('client_secret', client_secret);
+      return { error: 'invalid_request', error_description: `I got ${sent}` };
+    };
+    const failure = await failureOf(call(client));
+    expect(failure).toMatchObject({ data: { code: 'AUTH_FAILED' } });
+    const shown = everythingOf(failure);
+    expect(shown).toMatch(/refresh_token=\*\*\*&.*client_secret=\*\*\*/);
+    expect(shown).not.toMatch(/secret.of|-to-refresh/);
+  });
+
   test('a server that refuses each new token is not asked for ever', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');
@@ -549,6 +570,18 @@ describe('what the host gives', () => {
     expect(everythingOf(failure)).toContain('I got ***');
     expect(everythingOf(failure)).not.toContain(secret);
     expect(JSON.stringify(gateway.status())).not.toContain(secret);
+  });
+
+  test('nor where a part of it is another header, and it stands there as JSON', async () => {
+    const secret = 'key-"canary"-of-the-host';
+    await using host = await listenScripted(({ request, response }) =>
+      response.writeHead(500).end(`I got ${request.headers['x-key']} in ${JSON.stringify(request.headers)}`),
+    );
+    const headers = () => ({ 'X-Team': 'canary', 'X-Key': secret });
+    await using gateway = createRemoteGateway(host.url, { headers });
+    const failure = await failureOf(connect(gateway));
+    expect(everythingOf(failure)).toContain('I got *** in {');
+    expect(everythingOf(failure)).not.toContain('-of-the-host');
   });
 });
 

@@ -2,6 +2,7 @@ import { type AuthInfo, GatewayError } from '../../errors.js';
 import { loadAuth, type OAuthClientProvider } from '../../sdk.js';
 import type { Authorizer, Challenge } from '../../transport/http/exchange.js';
 import { showUrl } from '../../transport/http/status.js';
+import { redact } from '../../util/redact.js';
 import { textOf } from '../../util/text-of.js';
 import { NobodyToAsk, needsPerson, type Tokens, telling, withoutPerson, withoutTokens } from './provider-views.js';
 
@@ -165,9 +166,12 @@ function failed(server: string, message: string, cause: unknown): GatewayError {
 
 /** An authorization server may repeat in its refusal what it was sent: what the host held then, and may hold no more. */
 async function unauthorized(server: string, what: string, cause: unknown, provider: OAuthClientProvider, held: Tokens) {
-  const now = await (async () => provider.tokens())().catch(() => undefined);
-  const secrets = [held, now].flatMap((tokens) => [tokens?.access_token, tokens?.refresh_token]).filter(Boolean);
+  const ask = <T>(question: () => T) => (async () => question())().catch(() => undefined);
+  const now = await ask(() => provider.tokens());
+  const client = await ask(() => provider.clientInformation());
+  const sent = [held, now].flatMap((tokens) => [tokens?.access_token, tokens?.refresh_token]);
+  const secrets = [...sent, client?.client_secret].filter((value) => value !== undefined && value !== '');
   const message = textOf(cause);
-  const hidden = secrets.reduce<string>((text, value) => text.replaceAll(value as string, '***'), message);
+  const hidden = redact(message, new Map(secrets.map((value) => [value as string, '***'])));
   return failed(server, `${what}: ${hidden}`, hidden === message ? cause : new Error(hidden));
 }

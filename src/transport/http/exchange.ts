@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici';
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
 import { isThenable } from '../../util/is-thenable.js';
+import { redact } from '../../util/redact.js';
 import { readErrorBody } from './answer-error.js';
 import { CallFailure, type HttpAnswer, HttpCall, type HttpRequest } from './call.js';
 import type { Leftovers } from './leftovers.js';
@@ -111,10 +112,11 @@ export class Exchange {
 
   /** Takes out of a text what the request sent of headers that are not ours: servers like to repeat them in errors. */
   hide(text: string): string {
-    return this.#secrets
-      .flatMap((value) => [value, value.slice(value.indexOf(' ') + 1)])
-      .filter((value) => value.length >= shortestSecret)
-      .reduce((hidden, value) => hidden.replaceAll(value, '***'), text);
+    const values = this.#secrets.flatMap((value) => [value, value.slice(value.indexOf(' ') + 1)]);
+    return redact(
+      text,
+      new Map(values.filter((value) => value.length >= shortestSecret).map((value) => [value, '***'])),
+    );
   }
 
   /** The error for what cut the connection while the answer was read. */
