@@ -163,6 +163,26 @@ test.each(['tokenFile', 'client-key', 'client-certificate'])(
   },
 );
 
+test('a password in the address of an API server is sent to it, and not told', async () => {
+  await using fake = await FakeApiServer.listen();
+  fake.answer = (_request, response) => response.writeHead(200).end('a page');
+  const { port } = new URL(fake.url);
+  const told = async (server: string) => {
+    await setKubeconfig(['one'], { one: kubeconfig('one', server, { 'current-context': 'one' }) });
+    const clusters = new Clusters();
+    onTestFinished(() => clusters.close());
+    const cluster = await clusters.open();
+    const error = await cluster.get(pods({ namespace: 'home', name: 'a' })).catch((reason: unknown) => reason);
+    return `${cluster.server} ${inspect(error, { depth: 9, showHidden: true })}`;
+  };
+  const answered = await told(`http://ada:top-secret@127.0.0.1:${port}`);
+  expect(answered).toContain(`the API server ${fake.url} answered`);
+  expect(fake.tokens).toEqual([`Basic ${Buffer.from('ada:top-secret').toString('base64')}`]);
+  const wrong = await told('http://ada:top-secret@127.0.0.1:99999');
+  expect(wrong).toContain('the address of the API server in the kubeconfig is no URL');
+  expect(answered + wrong).not.toContain('top-secret');
+});
+
 test('a plugin whose command is a path is looked for beside the kubeconfig', async () => {
   await using fake = await FakeApiServer.listen();
   fake.answer = (_request, response) => sendJson(response, 200, { metadata: { name: 'a' } });

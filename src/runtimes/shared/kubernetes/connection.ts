@@ -52,13 +52,19 @@ export class Connection {
     return this.#loaded;
   }
 
-  /** The address of the API server, which may have a path. */
-  get server(): string {
+  get #address(): string {
     return this.#loaded.config.getCurrentCluster()?.server ?? '';
   }
 
+  /** The address of the API server, which may have a path; without a name and password that may stand in it. */
+  get server(): string {
+    return this.#address.replace(/^([^/?#]*:\/\/)[^/?#]*@/, '$1');
+  }
+
   url(path: string, query: Readonly<Record<string, string | readonly string[]>> = {}): URL {
-    const url = new URL(`${this.server.replace(/\/+$/, '')}/${path}`);
+    const url = URL.parse(`${this.#address.replace(/\/+$/, '')}/${path}`);
+    // The error of a constructor holds it whole.
+    if (url === null) throw new KubernetesError('invalid', 'the address of the API server in the kubeconfig is no URL');
     for (const [name, value] of Object.entries(query)) {
       for (const one of typeof value === 'string' ? [value] : value) url.searchParams.append(name, one);
     }
