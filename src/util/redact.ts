@@ -49,6 +49,7 @@ function* writtenForms(value: string): Generator<string> {
     const json = JSON.stringify(text).slice(1, -1);
     yield text;
     yield json;
+    yield JSON.stringify(json).slice(1, -1);
     yield json.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
     yield Buffer.from(text).toString('base64').replace(/=+$/, '');
     yield* urlForms(text);

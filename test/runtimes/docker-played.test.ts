@@ -1,10 +1,15 @@
-import { chmod, mkdir, symlink } from 'node:fs/promises';
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/options.js';
 import type { RuntimeProgress } from '../../src/runtime.js';
+import { findAddresses } from '../../src/runtimes/docker/engine/addresses.js';
+import { type Engine, EngineError, type PullOptions } from '../../src/runtimes/docker/engine/engine.js';
 import { ownerLabel, serverLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
+import { Pulls } from '../../src/runtimes/docker/pulls.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import { temporaryFolder } from '../support/docker.js';
@@ -300,3 +305,37 @@ test('docker: a volume that leads through a process is refused, by whatever link
   }
   for (const source of ['./plain', '/proc/meminfo', '/usr']) expect(await problems(source)).toEqual([]);
 });
+
+test.each([
+  ['password', { auth: Buffer.from('ada:top-secret').toString('base64') }],
+  ['token', { identitytoken: 'top-secret' }],
+])('docker: a %s for a registry that is repeated shows in no error', async (_, auth) => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'config.json'), JSON.stringify({ auths: { 'registry.example': auth } }));
+  const repeat = async ({ auth: header = '' }: PullOptions) => {
+    throw new EngineError(`denied: ${header} is ${Buffer.from(header, 'base64url')}`);
+  };
+  const error = await new Pulls()
+    .pull({
+      engine: { pull: repeat } as unknown as Engine,
+      image: 'registry.example/image',
+      platform: undefined,
+      env: { DOCKER_CONFIG: folder.path },
+      clock: systemClock,
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    })
+    .catch((reason: Error) => reason);
+  const shown = inspect(error, { depth: 9, showHidden: true });
+  expect(shown).toContain('the engine said: denied: *** is {');
+  expect(shown).not.toContain('top-secret');
+});
+
+test.each(['tcp:ada:top-secret@host', 'ssh:ada:top-secret@host', 'tcp:///ada:top-secret@host'])(
+  'docker: an address without a host is not repeated, which may hold a password: %s',
+  async (host) => {
+    const error = await findAddresses({ host, env: {}, platform: 'linux', uid: 0 }).catch((reason: Error) => reason);
+    expect(inspect(error)).toContain('the address of the engine names no host; write it as');
+    expect(inspect(error)).not.toContain('top-secret');
+  },
+);

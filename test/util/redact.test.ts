@@ -38,6 +38,12 @@ describe('redact', () => {
     expect(redact('<pass>', new Map([['pass\n', '${S}']]))).toBe('<${S}>');
   });
 
+  test('finds a secret in JSON that stands in JSON', () => {
+    const secret = 'a"b\\c\n';
+    const text = JSON.stringify({ text: JSON.stringify({ secret }) });
+    expect(redact(text, new Map([[secret, '${S}']]))).toBe('{"text":"{\\"secret\\":\\"${S}\\"}"}');
+  });
+
   test('finds a secret in JSON that is ASCII alone, and in base64', () => {
     const secret = 'Känärie-"漢字"';
     const base64 = Buffer.from(secret).toString('base64');

@@ -22,6 +22,8 @@ interface Auth {
 const hubServer = 'https://index.docker.io/v1/';
 const helperTimeoutMs = 30_000;
 const maxHelperText = 64 * 1024;
+/** Shorter ones would be found everywhere. */
+const shortestSecret = 4;
 
 /**
  * Looks up the user's credentials for a registry as `docker pull` does: a helper of its own, the common store, then what
@@ -134,6 +136,17 @@ function toAuth(stored: StoredAuth): Auth | undefined {
 /** Base64 for URLs, with the padding that engines insist on: without it they take it for nothing at all. */
 function toHeader(auth: Auth & { readonly serveraddress: string }): string {
   return Buffer.from(JSON.stringify(auth)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
+}
+
+/** What no message may hold of such a header, though an engine or a registry repeats it, each with what stands for it. */
+export function secretsIn(header: string | undefined): ReadonlyMap<string, string> {
+  const { password, identitytoken, registrytoken } = JSON.parse(
+    Buffer.from(header ?? 'e30', 'base64url').toString(),
+  ) as Auth;
+  const values = [header, password, identitytoken, registrytoken].filter(
+    (value = '') => value.length >= shortestSecret,
+  );
+  return new Map(values.map((value) => [value as string, '***']));
 }
 
 function hostOf(server: string): string {

@@ -1,8 +1,9 @@
 import type { Clock } from '../../options.js';
 import type { RuntimeProgress } from '../../runtime.js';
 import { abortable } from '../../util/abort.js';
+import { redact } from '../../util/redact.js';
 import { textOf } from '../../util/text-of.js';
-import { findCredentials } from './credentials.js';
+import { findCredentials, secretsIn } from './credentials.js';
 import type { Environment } from './engine/docker-config.js';
 import { type Engine, EngineError } from './engine/engine.js';
 import { type ImageName, parseImageName } from './image-name.js';
@@ -85,7 +86,9 @@ export class Pulls {
         );
       } catch (error) {
         abort.signal.throwIfAborted();
-        throw explain(error, image, name, credentials.problem);
+        const said = textOf(error);
+        const shown = redact(said, secretsIn(credentials.header));
+        throw explain(shown, image, name, credentials.problem, shown === said ? error : undefined);
       }
     };
     return { done: run(), abort, listeners };
@@ -93,8 +96,13 @@ export class Pulls {
 }
 
 /** Engines have one status for every failure of a pull, and tell what it was in words. */
-function explain(error: unknown, image: string, { registry }: ImageName, problem: string | undefined): EngineError {
-  const said = textOf(error);
+function explain(
+  said: string,
+  image: string,
+  { registry }: ImageName,
+  problem: string | undefined,
+  cause: unknown,
+): EngineError {
   const refused =
     /unauthorized|denied|authentication required|no basic auth|invalid username\/password|\b403\b|\b401\b/i;
   // Before what is not found: with containerd's store, Docker says that as well.
@@ -114,5 +122,5 @@ function explain(error: unknown, image: string, { registry }: ImageName, problem
               )
             ? `the registry ${registry} cannot be reached, or broke off; check the network of the engine`
             : 'the pull failed';
-  return new EngineError(`image ${image}: ${remedy}; the engine said: ${said}`, { cause: error });
+  return new EngineError(`image ${image}: ${remedy}; the engine said: ${said}`, { cause });
 }

@@ -81,6 +81,7 @@ async function toAddress(source: string, text: string, tls: TlsFiles | undefined
     case 'https:':
       return tcpAddress(text, url, tls ?? (await tlsOfEnvironment(url, env)));
     case 'ssh:':
+      expectHost(url);
       return { name: withoutPassword(url), connect: () => connectOverSsh(url, env) };
     default:
       throw new Error(`the address in ${source} must begin with unix://, npipe://, tcp:// or ssh://`);
@@ -88,14 +89,19 @@ async function toAddress(source: string, text: string, tls: TlsFiles | undefined
 }
 
 function tcpAddress(name: string, url: URL, tls: TlsFiles | undefined): Address {
+  expectHost(url);
   const host = hostOf(url);
-  if (host === '') {
-    throw new Error(`"${name}" names no host; write it as tcp://host:2376`);
-  }
   // A URL of http or https drops the port that browsers mean without one; an engine's is another.
   const written = URL.parse(name.replace(/^https?:/i, 'tcp:'))?.port ?? '';
   const port = written === '' ? (tls === undefined ? 2375 : 2376) : Number(written);
   return { name: withoutPassword(url), host, port, tls };
+}
+
+/** Without one, what stands there may be a password in another place. */
+function expectHost({ protocol, hostname }: URL): void {
+  if (hostname === '') {
+    throw new Error(`the address of the engine names no host; write it as ${protocol}//host`);
+  }
 }
 
 /** As the docker command does: certificates of DOCKER_CERT_PATH, else those beside the user's settings, once TLS is asked for. */
