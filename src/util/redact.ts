@@ -38,6 +38,10 @@ function compile(secrets: ReadonlyMap<string, string>) {
 
 /** How `value` may stand in a text: as it is, as JSON, base64, URLs and headers have it, and the lines of one that has several. */
 export function formsOf(value: string): Set<string> {
+  if (/^[\w.-]+$/.test(value)) {
+    // All others leave it as it is.
+    return new Set([value, toBase64(value)]);
+  }
   const { length } = value.trim();
   const least = length < shortest ? value.length : Math.min(shortestPiece, length);
   return new Set([...writtenForms(value)].filter((form) => form === value || form.length >= least));
@@ -51,7 +55,7 @@ function* writtenForms(value: string): Generator<string> {
     yield json;
     yield JSON.stringify(json).slice(1, -1);
     yield json.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
-    yield Buffer.from(text).toString('base64').replace(/=+$/, '');
+    yield toBase64(text);
     yield* urlForms(text);
   }
   if (value.includes('\n')) {
@@ -62,6 +66,10 @@ function* writtenForms(value: string): Generator<string> {
       }
     }
   }
+}
+
+function toBase64(text: string): string {
+  return Buffer.from(text).toString('base64').replace(/=+$/, '');
 }
 
 function* urlForms(text: string): Generator<string> {
