@@ -304,7 +304,10 @@ export class Endpoint implements LinkOwner, SessionPeer {
         return;
       }
       default:
-        this.#send(this.#translate(link, message), { related: origin?.callerId ?? link.latestCallerId });
+        this.#send(this.#translate(link, message), {
+          related: origin?.callerId ?? link.latestCallerId,
+          isGuess: origin?.callerId === undefined,
+        });
     }
   }
 

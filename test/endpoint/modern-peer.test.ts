@@ -7,7 +7,7 @@ import { systemClock } from '../../src/options.js';
 import type { JSONRPCRequest, RequestId } from '../../src/sdk.js';
 import { settle } from '../support/fake-clock.js';
 import { envelope, ModernTestCaller } from './modern-caller.js';
-import { hold, type Json, RpcError, type Script } from './scripted-server.js';
+import { hold, type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const prefix = 'io.modelcontextprotocol/';
@@ -396,6 +396,50 @@ describe('a request of the stateless era', () => {
     const { request } = await setup.server('one').request('logging/setLevel');
     expect(request.params).toEqual({ level: 'warning' });
   });
+
+  test.each(['sessions', 'stateless'] as const)(
+    'reads the log of a call that wants it while a later one does not, from a server of the era: %s',
+    async (era) => {
+      const on: NonNullable<Script['on']> = { 'tools/call': () => hold };
+      const script: Script = era === 'stateless' ? modern(on) : { tools: [{ name: 'go' }], on };
+      for (const merged of [true, false]) {
+        await using setup = setUp({ one: script, two: script });
+        const transport = merged ? setup.gateway.connect() : setup.gateway.connect('one', { era: 'modern' });
+        await using caller = await ModernTestCaller.open(transport);
+        const call = (level?: string, server = 'one') => {
+          const _meta = level === undefined ? {} : { [`${prefix}logLevel`]: level };
+          void caller.call(merged ? `${server}__go` : 'go', { _meta });
+        };
+        const log = (instance: ScriptedInstance, level: string, extra?: object) => {
+          const params = { level, data: level };
+          instance.onmessage?.({ jsonrpc: '2.0', method: 'notifications/message', params }, extra as never);
+        };
+        const heard = () => caller.notifications('notifications/message').map(({ data }) => data);
+
+        call('warning');
+        const { instance } = await setup.server('one').request('tools/call');
+        call();
+        const { request } = await setup.server('one').request('tools/call', 1);
+        log(instance, 'error');
+        log(instance, 'info');
+        await settle();
+        expect(heard()).toEqual(['error']);
+
+        // As servers over HTTP do, which write on the stream of a request: whose it is, is known.
+        log(instance, 'critical', { relatedRequestId: request.id });
+        await settle();
+        expect(heard()).toEqual(['error']);
+        if (!merged) continue;
+
+        // What one server writes is for no call to another one.
+        call(undefined, 'two');
+        const other = await setup.server('two').request('tools/call');
+        log(other.instance, 'alert');
+        await settle();
+        expect(heard()).toEqual(['error']);
+      }
+    },
+  );
 });
 
 describe('a stateless caller with several sets of capabilities', () => {

@@ -53,8 +53,12 @@ export class CallTable {
       .sort((a, b) => Number(a.reply === undefined) - Number(b.reply === undefined) || a.round - b.round);
   }
 
-  /** Hands a notification to the call that it belongs to, if that wants it. */
-  notify(message: JSONRPCNotification, related: RequestId | undefined): void {
+  /**
+   * Hands a notification to the call that it belongs to, if that wants it.
+   *
+   * @param isGuess - nobody knows which call it belongs to
+   */
+  notify(message: JSONRPCNotification, related: RequestId | undefined, isGuess: boolean | undefined): void {
     const { method, params } = message;
     const call = related === undefined ? undefined : this.#calls.get(related);
     switch (method) {
@@ -66,9 +70,14 @@ export class CallTable {
         return;
       }
       case 'notifications/message': {
-        const isWanted =
-          call?.logLevel !== undefined && logLevels.indexOf(params?.level) >= logLevels.indexOf(call.logLevel);
-        isWanted && call.reply?.(message);
+        const level = logLevels.indexOf(params?.level);
+        const wants = ({ logLevel, reply }: ModernCall) =>
+          reply !== undefined && logLevel !== undefined && level >= logLevels.indexOf(logLevel);
+        const mayBeOf = ({ id, session }: ModernCall) =>
+          session === call?.session && session.peer.serverOf(id) === session.peer.serverOf(call.id);
+        // Servers write for calls that want it.
+        const own = isGuess && !(call && wants(call)) ? this.all.find((each) => mayBeOf(each) && wants(each)) : call;
+        own && wants(own) && own.reply?.(message);
         return;
       }
       case 'notifications/elicitation/complete':

@@ -319,7 +319,7 @@ export class ModernPeer {
         this.#inputs.ask(call, message, call.id === told ? [] : this.#calls.resumable(session, server));
       }
     } else {
-      this.#notified(session, message, related, forms);
+      this.#notified(session, message, { related, isGuess, forms });
     }
   }
 
@@ -359,12 +359,7 @@ export class ModernPeer {
     );
   }
 
-  #notified(
-    session: CallerSession,
-    message: JSONRPCNotification,
-    related: RequestId | undefined,
-    forms: readonly string[] | undefined,
-  ): void {
+  #notified(session: CallerSession, message: JSONRPCNotification, { related, isGuess, forms }: SendInfo): void {
     const { method, params } = message;
     switch (method) {
       case 'notifications/tools/list_changed':
@@ -376,7 +371,7 @@ export class ModernPeer {
         this.#tasks.withdraw(session, params?.requestId);
         return this.#inputs.withdraw(session, params?.requestId);
       default:
-        return this.#calls.notify(message, related);
+        return this.#calls.notify(message, related, isGuess);
     }
   }
 }

@@ -137,7 +137,11 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     this.#inTurn(() =>
       message.method === 'notifications/cancelled'
         ? this.#serverRequests.cancel(link, message.params)
-        : this.#send(message, { related: origin?.callerId ?? link.latestCallerId, server: link.server }),
+        : this.#send(message, {
+            related: origin?.callerId ?? link.latestCallerId,
+            server: link.server,
+            isGuess: origin?.callerId === undefined,
+          }),
     );
   }
 
