@@ -1,4 +1,4 @@
-import { Client } from '@modelcontextprotocol/client';
+import { Client, InMemoryResponseCacheStore } from '@modelcontextprotocol/client';
 import { describe, expect, test } from 'vitest';
 import { GatewayError, type ServerConnectOptions } from '../../src/index.js';
 import { envelope, ModernTestCaller } from '../endpoint/modern-caller.js';
@@ -12,6 +12,7 @@ const tool = (name: string) => ({ name, inputSchema: { type: 'object' } });
 const sessions: Script = { tools: [tool('go')], instructions: 'Be kind.' };
 const scripts = { 'with sessions': () => sessions, stateless: () => ({ ...statelessServer(), tools: [tool('go')] }) };
 const kinds = ['with sessions', 'stateless'] as const;
+const serverInfo = 'io.modelcontextprotocol/serverInfo';
 
 const legacy = (setup: Setup, capabilities: Json = {}, options: ServerConnectOptions = {}) =>
   TestCaller.open(setup.gateway.connect('one', { ...options, era: 'legacy' }), capabilities);
@@ -67,10 +68,39 @@ describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
       supportedVersions: ['2026-07-28'],
       instructions: 'Be kind.',
       capabilities: kind === 'stateless' ? discovery().capabilities : setup.server('one').capabilities,
+      _meta: {
+        [serverInfo]: kind === 'stateless' ? { name: 'modern', version: '7' } : { name: 'scripted', version: '1' },
+      },
     });
     expect(await caller.result('tools/list')).toMatchObject({ resultType: 'complete', tools: [{ name: 'go' }] });
     expect(await caller.call('go')).toMatchObject({ resultType: 'complete' });
     expect(setup.gateway.status('one').instances).toHaveLength(1);
+  });
+
+  test('shows clients that keep what servers answer in one store two servers as two', async () => {
+    const named = (name: string): Script => {
+      const info = { name, version: '1' };
+      const answers: NonNullable<Script['on']> = {
+        'server/discover': () => discovery({ _meta: { [serverInfo]: info } }),
+        'tools/list': () => ({ resultType: 'complete', tools: [tool(name)], ttlMs: 60_000, cacheScope: 'private' }),
+      };
+      const capabilities = { tools: { listChanged: true } };
+      const initialize = () => ({ protocolVersion: '2025-11-25', capabilities, serverInfo: info });
+      return kind === 'stateless' ? statelessServer(answers) : { tools: [tool(name)], on: { initialize } };
+    };
+    await using setup = setUp({ one: named('a'), two: named('b') });
+    const responseCacheStore = new InMemoryResponseCacheStore();
+    const tools: string[][] = [];
+    for (const id of ['one', 'two']) {
+      const client = new Client(
+        { name: 'test', version: '1' },
+        { versionNegotiation: { mode: { pin: '2026-07-28' } }, responseCacheStore },
+      );
+      await client.connect(setup.gateway.connect(id, { era: 'modern' }));
+      tools.push((await client.listTools()).tools.map(({ name }) => name));
+      await client.close();
+    }
+    expect(tools).toEqual([['a'], ['b']]);
   });
 
   test('refuses the other era, in words by which clients know which one it is', async () => {

@@ -52,7 +52,7 @@ export function toModernTools(tools: unknown): unknown {
 
 /** The answer to `server/discover`, from the one to `initialize`. */
 export function toDiscovery(initialized: Fields, declared: Fields): Record<string, unknown> {
-  const { instructions } = initialized;
+  const { instructions, serverInfo } = initialized;
   // No answer to `initialize` is let through without.
   const own = initialized.capabilities as Fields;
   const { tasks: _, extensions, ...rest } = own;
@@ -65,5 +65,6 @@ export function toDiscovery(initialized: Fields, declared: Fields): Record<strin
     supportedVersions: [modernRevision],
     capabilities: { ...rest, ...(common.length > 0 && { extensions: Object.fromEntries(common) }) },
     ...(instructions !== undefined && { instructions }),
+    ...(isFields(serverInfo) && { _meta: { [metaKeys.serverInfo]: serverInfo } }),
   };
 }
