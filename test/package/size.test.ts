@@ -26,7 +26,7 @@ function sizeOf(folder: string): number {
 }
 
 // The README states these bounds: who raises one changes it too.
-test('the code of the package, bundled for a host, minified and compressed, is at most 173 kB', async () => {
+test('the code of the package, bundled for a host, minified and compressed, is at most 175 kB', async () => {
   const { outputFiles } = await build({
     entryPoints: [join(installed, 'dist/index.js')],
     bundle: true,
@@ -38,7 +38,7 @@ test('the code of the package, bundled for a host, minified and compressed, is a
     logLevel: 'silent',
   });
   const bytes = gzipSync(outputFiles[0]?.contents ?? '').length;
-  expect(bytes).toBeLessThanOrEqual(173 * kilobyte);
+  expect(bytes).toBeLessThanOrEqual(175 * kilobyte);
   // A bound that is far off says nothing: a build without its code would be within it too.
   expect(bytes).toBeGreaterThan(100 * kilobyte);
 });
