@@ -67,9 +67,14 @@ const durationFrom = (least: number) =>
     ),
   );
 const duration = durationFrom(0);
-const text = v.optional(v.string('must be a string'));
-// Everybody without one would be the same caller, whom "null" names.
-const caller = v.pipe(object("must be an object such as { id: 'ada' }"), v.looseObject({ id: text, principal: text }));
+// Everybody without one would be the same caller, whom null or "" names.
+const nameOfCaller = v.optional(
+  v.pipe(v.string('must be a string'), v.nonEmpty('is empty: leave it out for who has none')),
+);
+const caller = v.pipe(
+  object("must be an object such as { id: 'ada' }"),
+  v.looseObject({ id: nameOfCaller, principal: nameOfCaller }),
+);
 const clock = v.optional(
   v.custom<object>(
     (input) =>

@@ -7,9 +7,9 @@ import type { Transport } from './sdk.js';
  * Who is connected: given by the host in `connect` and `serve`, handed to runtimes as it is.
  */
 export interface Caller {
-  /** Peers with the same id are the same caller. Without an id each connection is its own caller. */
+  /** Peers with the same id, which is not empty, are the same caller. Without an id each connection is its own caller. */
   readonly id?: string | undefined;
-  /** On whose behalf: a user, a tenant. */
+  /** On whose behalf: a user, a tenant. Not empty. */
   readonly principal?: string | undefined;
   /** What the host's authentication found out, as the SDK's `AuthInfo`. */
   readonly authInfo?: unknown;

@@ -73,7 +73,7 @@ export class SessionTable<T extends Transport, Original> {
     if (typeof given !== 'object' || given === null) {
       throw new Refusal('unauthenticated', 'Who is calling?', { 'www-authenticate': this.#options.challenge });
     }
-    const caller = withoutNull(given);
+    const caller = withoutEmpty(given);
     const id = request.header('mcp-session-id');
     // Proxies write an empty header for one that is not there.
     const session = id ? this.#find(id, caller) : undefined;
@@ -221,13 +221,23 @@ export function closing(): Refusal {
   return new Refusal('closing', 'The host is closing', { 'retry-after': '5' });
 }
 
-/** Hosts without a compiler may say null of who has no id, or no principal, too. */
-function withoutNull(caller: Caller): Caller {
+/** Hosts may say '' of who has no id, or no principal, and those without a compiler null. */
+function withoutEmpty(caller: Caller): Caller {
   const { id, principal, authInfo, data } = caller;
-  return id === null || principal === null
+  return isEmpty(id) || isEmpty(principal)
     ? // One by one: a host's own class may have getters.
-      { ...caller, id: id ?? undefined, principal: principal ?? undefined, authInfo, data }
+      {
+        ...caller,
+        id: isEmpty(id) ? undefined : id,
+        principal: isEmpty(principal) ? undefined : principal,
+        authInfo,
+        data,
+      }
     : caller;
+}
+
+function isEmpty(name: unknown): boolean {
+  return name === null || name === '';
 }
 
 function isInitialize(body: unknown): boolean {

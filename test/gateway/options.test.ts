@@ -66,6 +66,10 @@ test.each<[unknown[], string]>([
   [[{ caller: 'ada' }], "caller must be an object such as { id: 'ada' }"],
   // All who have none would be one caller.
   [[{ caller: { id: null, principal: null } }], 'caller.id must be a string; caller.principal must be a string'],
+  [
+    [{ caller: { id: '', principal: '' } }],
+    'caller.id is empty: leave it out for who has none; caller.principal is empty: leave it out for who has none',
+  ],
   [[{ era: 'modern' }], 'era is not a known key; known are caller, servers, tags'],
   [[null], 'the options must be an object'],
   [[['a']], 'the options must be an object'],
@@ -106,6 +110,9 @@ test('serve() and fetch() refuse what is no option of theirs', async () => {
   );
   await expect(gateway.fetch(request(), { caller: { id: null } as never })).rejects.toEqual(
     refusal('fetch: caller.id must be a string'),
+  );
+  await expect(gateway.fetch(request(), { caller: { id: '' } })).rejects.toEqual(
+    refusal('fetch: caller.id is empty: leave it out for who has none'),
   );
 });
 

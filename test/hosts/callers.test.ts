@@ -293,24 +293,27 @@ describe('whom the host has given a connection to', () => {
     await client.close();
   });
 
-  test('is nobody else where its requests say null, as without a compiler they may', async () => {
+  test.each([null, ''])('is nobody else where its requests say %j', async (nobody) => {
     await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
-    const authenticate = () => ({ id: null, principal: null }) as never;
+    const authenticate = () => ({ id: nobody, principal: nobody }) as never;
     const serve = (transport: Transport) => setup.gateway.serve(transport);
     await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
     await callByTwo(sessions.url);
     expect(setup.server('one').opens).toBe(2);
   });
 
-  test('is nobody else where authenticate says null of who has the session, or nothing', async () => {
-    await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
-    let requests = 0;
-    const authenticate = () => (requests++ % 2 === 0 ? ({ id: null, principal: null } as never) : {});
-    const serve = (transport: Transport, caller: Caller) => setup.gateway.serve(transport, { caller });
-    await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
-    await callByTwo(sessions.url);
-    expect(setup.server('one').opens).toBe(2);
-  });
+  test.each([null, ''])(
+    'is nobody else where authenticate says %j of who has the session, or nothing',
+    async (nobody) => {
+      await using setup = setUp({ one: { tools: [{ name: 'a' }] } });
+      let requests = 0;
+      const authenticate = () => (requests++ % 2 === 0 ? ({ id: nobody, principal: nobody } as never) : {});
+      const serve = (transport: Transport, caller: Caller) => setup.gateway.serve(transport, { caller });
+      await using sessions = await createHttpHost(serve, { authenticate, clock: setup.clock });
+      await callByTwo(sessions.url);
+      expect(setup.server('one').opens).toBe(2);
+    },
+  );
 });
 
 /** Two clients that are there at the same time call a tool. */
