@@ -1,3 +1,4 @@
+import dns from 'node:dns';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -586,6 +587,25 @@ describe('what the host gives', () => {
 });
 
 describe('where authorization may go', () => {
+  test('a name that leads to a link-local address once it was judged is not connected to', async () => {
+    await using host = await listenScripted(({ path, response }) => {
+      const about = `http://localhost:${new URL(host.url).port}/about`;
+      if (path === '/about') return false;
+      return response.writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${about}"` }).end();
+    });
+    const found = [
+      { address: '127.0.0.1', family: 4 },
+      { address: '169.254.169.254', family: 4 },
+    ];
+    const lookUp = (_name: string, _options: object, tell: (error: null, addresses: typeof found) => void) =>
+      void setImmediate(tell, null, found);
+    using looked = vi.spyOn(dns, 'lookup').mockImplementation(lookUp as typeof dns.lookup);
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => new MemoryProvider() });
+    expect(await failureOf(connect(gateway))).toMatchObject({ data: { code: 'AUTH_FAILED' } });
+    expect(looked).toHaveBeenCalled();
+    expect(host.seen.map(({ path }) => path)).not.toContain('/about');
+  });
+
   test.each(['http://169.254.169.254/about', 'file:///etc/passwd', 'http://[fe80::1]/about'])(
     'metadata at %s is not asked for',
     async (address) => {

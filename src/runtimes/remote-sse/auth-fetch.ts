@@ -1,5 +1,5 @@
-import { lookup } from 'node:dns/promises';
-import { BlockList, isIP } from 'node:net';
+import dns from 'node:dns';
+import { BlockList, isIP, type LookupFunction } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { loadUndici } from '../../transport/http/load.js';
 import { describeNetworkError } from '../../transport/http/network.js';
@@ -55,11 +55,22 @@ async function judge(url: URL): Promise<void> {
     throw new Error(`authorization at ${url.protocol} addresses is refused`);
   }
   const host = hostOf(url);
-  const addresses = isIP(host) === 0 ? await lookup(host, { all: true }).catch(() => []) : [{ address: host }];
-  if (addresses.some(({ address }) => isLinkLocal(address))) {
-    throw new Error(`authorization at ${url.host} is refused: it is a link-local address`);
-  }
+  const addresses =
+    isIP(host) === 0 ? await dns.promises.lookup(host, { all: true }).catch(() => []) : [{ address: host }];
+  if (addresses.some(({ address }) => isLinkLocal(address))) throw refusal(url.host);
 }
+
+function refusal(host: string): Error {
+  return new Error(`authorization at ${host} is refused: it is a link-local address`);
+}
+
+/** As Node looks a name up to connect to it: it may lead elsewhere by then than when it was judged. */
+export const judgedLookup: LookupFunction = (name, options, tell) =>
+  dns.lookup(name, options, (error, found, family) => {
+    const addresses: readonly (string | dns.LookupAddress)[] = [found ?? []].flat();
+    const isBad = addresses.some((one) => isLinkLocal(typeof one === 'string' ? one : one.address));
+    tell(isBad ? refusal(name) : error, found, family);
+  });
 
 // Rules for IPv4 hold for addresses that are mapped to IPv6 as well.
 const linkLocal = new BlockList();

@@ -11,7 +11,7 @@ import { textOf } from '../../util/text-of.js';
 import { createHeaders, type HeadersFunction } from '../shared/http-headers.js';
 import { toHttpStartError } from '../shared/http-start.js';
 import { tlsOf } from '../shared/tls-of.js';
-import { createAuthFetch } from './auth-fetch.js';
+import { createAuthFetch, judgedLookup } from './auth-fetch.js';
 import { Authorizers } from './authorize.js';
 import { HeldConnections, type Hold } from './held-connections.js';
 import type { RemoteSseSpec } from './spec.js';
@@ -77,7 +77,15 @@ export class RemoteSseServers {
     this.#options = options;
     const { proxy = 'env', connectTimeoutMs = 10_000, maxConnections } = options;
     this.#connections = new HeldConnections(
-      (tls) => Connections.create({ proxy, tls, connectTimeoutMs, maxConnections, clock: systemClock }),
+      (tls) =>
+        Connections.create({
+          proxy,
+          tls,
+          connectTimeoutMs,
+          maxConnections,
+          lookup: judgedLookup,
+          clock: systemClock,
+        }),
       systemClock,
     );
   }
@@ -121,7 +129,7 @@ export class RemoteSseServers {
     try {
       const connections = await opening;
       signal.throwIfAborted();
-      const { dispatcher } = connections;
+      const { dispatcher, judged } = connections;
       const provider = this.#provider(context);
       transport = new HttpTransport({
         server,
@@ -129,7 +137,7 @@ export class RemoteSseServers {
         mode: spec.transport ?? 'auto',
         dispatcher,
         headers: createHeaders(spec.headers, this.#options.headers, context),
-        authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(dispatcher)),
+        authorizer: this.#authorizers.create(server, url, provider, createAuthFetch(judged)),
         maxMessageBytes: limits.maxMessageBytes,
         clock,
         random: Math.random,
@@ -165,10 +173,10 @@ export class RemoteSseServers {
   async #headersOf(
     spec: RemoteSseSpec,
     context: RuntimeContext,
-    { dispatcher }: Connections,
+    { judged }: Connections,
   ): Promise<Readonly<Record<string, string>>> {
     const provider = this.#provider(context);
-    const fetchFn = createAuthFetch(dispatcher);
+    const fetchFn = createAuthFetch(judged);
     const token = await this.#authorizers.create(context.server, new URL(spec.url), provider, fetchFn).token();
     return {
       ...(await createHeaders(spec.headers, this.#options.headers, context)()),

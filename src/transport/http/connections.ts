@@ -1,11 +1,19 @@
 import { X509Certificate } from 'node:crypto';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../../options.js';
 import { hostOf } from '../../util/host-of.js';
 import { lazyNode } from '../../util/lazy-node.js';
-import { type Connector, type ConnectRequest, type Dial, dialled, type Pending, persistent } from './dial.js';
+import {
+  type Connector,
+  type ConnectRequest,
+  type Dial,
+  dialled,
+  type Pending,
+  type PendingConnector,
+  persistent,
+} from './dial.js';
 import { loadUndici } from './load.js';
 
 /** Certificates for TLS, as PEM. */
@@ -29,6 +37,8 @@ export interface ConnectionsOptions {
   readonly maxConnections: number | undefined;
   /** How connections come about, when not by the name in the URL; goes without a proxy. */
   readonly dial?: Dial | undefined;
+  /** Looks up the names that `judged` connects to; fails for addresses that are not to be connected to. */
+  readonly lookup?: LookupFunction | undefined;
   readonly clock: Clock;
 }
 
@@ -48,7 +58,9 @@ const idleMs = 30_000;
 /** The connections of one runtime: shared by its sessions, closed with it. */
 export class Connections {
   readonly dispatcher: Dispatcher;
-  readonly #connector: (request: ConnectRequest, callback: Parameters<Connector>[1]) => Pending;
+  /** For addresses that others named, with connections of its own. A proxy looks names up by itself. */
+  readonly judged: Dispatcher;
+  readonly #connector: PendingConnector;
   readonly #proxied: boolean;
   readonly #clock: Clock;
   readonly #ahead = new Map<string, Set<Socket>>();
@@ -56,7 +68,7 @@ export class Connections {
   readonly #pending = new Set<Pending>();
 
   private constructor(
-    { proxy, tls, connectTimeoutMs, maxConnections, dial, clock }: ConnectionsOptions,
+    { proxy, tls, connectTimeoutMs, maxConnections, dial, lookup, clock }: ConnectionsOptions,
     { buildConnector, EnvHttpProxyAgent, Agent, Pool }: Awaited<ReturnType<typeof loadUndici>>,
   ) {
     this.#clock = clock;
@@ -67,11 +79,13 @@ export class Connections {
       allowH2: false,
       ...(secureContext && { secureContext }),
     };
-    const connector = buildConnector(socket);
+    const straight = (more: { readonly lookup?: LookupFunction | undefined }) =>
+      persistent(
+        buildConnector({ ...socket, ...more }),
+        buildConnector({ ...socket, ...more, autoSelectFamilyAttemptTimeout: attemptMs }),
+      );
     this.#connector =
-      dial === undefined
-        ? persistent(connector, buildConnector({ ...socket, autoSelectFamilyAttemptTimeout: attemptMs }))
-        : dialled(connector, dial, connectTimeoutMs, clock);
+      dial === undefined ? straight({}) : dialled(buildConnector(socket), dial, connectTimeoutMs, clock);
     const options = {
       allowH2: false,
       keepAliveMaxTimeout: idleMs,
@@ -94,6 +108,11 @@ export class Connections {
           ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
         })
       : new Agent(options);
+    const judging = straight({ lookup });
+    this.judged =
+      lookup === undefined || this.#proxied
+        ? this.dispatcher
+        : new Agent({ ...options, connect: (request, callback) => this.#begin(judging, request, callback) });
   }
 
   static async create(options: ConnectionsOptions): Promise<Connections> {
@@ -156,7 +175,7 @@ export class Connections {
   /** Ends every connection. */
   async close(): Promise<void> {
     this.#dropAhead();
-    await this.dispatcher.destroy();
+    await Promise.all(this.#dispatchers().map((each) => each.destroy()));
     // undici lets what it has begun come to its end.
     for (const pending of this.#pending) pending.destroy();
   }
@@ -164,7 +183,11 @@ export class Connections {
   /** Takes no more requests, and ends every connection when those under way are answered. */
   async drain(): Promise<void> {
     this.#dropAhead();
-    await this.dispatcher.close();
+    await Promise.all(this.#dispatchers().map((each) => each.close()));
+  }
+
+  #dispatchers(): Dispatcher[] {
+    return [...new Set([this.dispatcher, this.judged])];
   }
 
   #dropAhead(): void {
@@ -207,12 +230,16 @@ export class Connections {
       queueMicrotask(() => callback(null, socket));
       return;
     }
-    const pending = this.#connector(request, (...outcome) => {
+    this.#begin(this.#connector, request, callback);
+  };
+
+  #begin(connector: PendingConnector, request: ConnectRequest, callback: Parameters<Connector>[1]): void {
+    const pending = connector(request, (...outcome) => {
       this.#pending.delete(pending);
       callback(...outcome);
     });
     this.#pending.add(pending);
-  };
+  }
 }
 
 function toSecureContext({ ca, cert, key, passphrase }: TlsOptions): SecureContext {

@@ -21,12 +21,14 @@ export interface Pending {
   destroy(): void;
 }
 
+export type PendingConnector = (request: ConnectRequest, callback: Parameters<Connector>[1]) => Pending;
+
 /**
  * `quick`, and `patient` where no address of a name has answered at once: Node gives all but the last of them 250 ms each, too
  * little for a server that is far away, or where a packet was lost.
  */
-export function persistent(quick: Connector, patient: Connector) {
-  return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
+export function persistent(quick: Connector, patient: Connector): PendingConnector {
+  return (request, callback) => {
     let isGivenUp = false;
     let pending = quick(request, (...outcome) => {
       const { errors = [] } = Object(outcome[0]?.cause) as { errors?: readonly NodeJS.ErrnoException[] };
@@ -44,8 +46,8 @@ export function persistent(quick: Connector, patient: Connector) {
 }
 
 /** `connector` on the streams of `dial`: adds TLS where the request is for https. */
-export function dialled(connector: Connector, dial: Dial, timeoutMs: number, clock: Clock) {
-  return (request: ConnectRequest, callback: Parameters<Connector>[1]): Pending => {
+export function dialled(connector: Connector, dial: Dial, timeoutMs: number, clock: Clock): PendingConnector {
+  return (request, callback) => {
     const abort = new AbortController();
     const late = () => abort.abort(timeoutError(timeoutMs));
     const timer = clock.setTimeout(late, timeoutMs);
