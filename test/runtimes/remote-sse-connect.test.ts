@@ -382,7 +382,9 @@ test('a proxy that does not say whether it leads on is waited for as long as for
   await using session = new Session({ url: 'https://far.example/mcp' }, { runtime: { proxy, connectTimeoutMs: 300 } });
   const { error } = await session.begin();
   expect(error).toMatchObject({
-    message: expect.stringMatching(/could not reach https:\/\/far\.example\/mcp: .* does a proxy hold it back\? /),
+    message: expect.stringMatching(
+      /could not reach https:\/\/far\.example\/mcp: .* does a proxy hold its answer back\? /,
+    ),
     data: { code: 'CONNECTION_FAILED', delivered: false },
   });
   expect(error?.message).not.toContain('canary');

@@ -77,7 +77,7 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
   EHOSTUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
   ENETUNREACH: ({ host }) => `there is no way to ${host}; check the network`,
   UND_ERR_HEADERS_TIMEOUT: ({ host }) =>
-    `${host} sent no answer within the time allowed; is it busy, or does a proxy hold it back?`,
+    `${host} sent no answer within the time allowed; is it busy, or does a proxy hold its answer back?`,
   EMFILE: () => 'this process has too many open files; raise the limit (ulimit -n)',
   EADDRNOTAVAIL: ({ host }) => `this machine has no free port, or no address, for a connection to ${host}`,
   CERT_HAS_EXPIRED: ({ host }) => `TLS: the certificate of ${host} has expired; renew it`,
