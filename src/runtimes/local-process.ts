@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import { once as emitted } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import * as v from 'valibot';
 import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
+import { assertDescriptors } from '../util/descriptors.js';
 import { nextTurn } from '../util/immediate.js';
 import { parseDuration } from '../util/quantity.js';
 import { childEnv, pathOf } from './local-process/child-env.js';
@@ -17,8 +17,6 @@ import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { durationSchema } from './shared/spec-parts.js';
 
 const posix = process.platform !== 'win32';
-// Two for each of the pipes to a server and to its guardian, and for those by which Node hears of the start of both.
-const startDescriptors = 12;
 
 const loadSpawn = () => import('cross-spawn');
 type Spawn = Awaited<ReturnType<typeof loadSpawn>>['default'];
@@ -199,9 +197,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
   ): Promise<ChildProcess> {
     let mark: string | undefined;
     try {
-      if (posix) {
-        assertDescriptors();
-      }
+      assertDescriptors();
       // Announced before it starts: a host that is killed in between leaves nothing unguarded.
       mark = this.#guardian?.expect();
       if (mark !== undefined) {
@@ -246,25 +242,6 @@ function findProgram(spec: LocalProcessSpec, { baseDir }: RuntimeContext, env: R
   }
   // cross-spawn looks the command up by Windows' own rules.
   return { file: /[\\/]/.test(spec.command) ? resolve(baseDir, spec.command) : spec.command };
-}
-
-/** Node keeps the pipes of a start for good that fails for want of descriptors: there have to be enough of them before it. */
-function assertDescriptors(): void {
-  const held: number[] = [];
-  try {
-    while (held.length < startDescriptors) {
-      held.push(openSync('/', 'r'));
-    }
-  } catch (error) {
-    // It may also be that nobody may look there.
-    if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? '')) {
-      throw error;
-    }
-  } finally {
-    for (const descriptor of held) {
-      closeSync(descriptor);
-    }
-  }
 }
 
 const remedies: Readonly<Record<string, string>> = {

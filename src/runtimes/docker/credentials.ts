@@ -1,6 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import spawn from 'cross-spawn';
+import { assertDescriptors } from '../../util/descriptors.js';
 import { type DockerConfig, type Environment, readDockerConfig, type StoredAuth } from './engine/docker-config.js';
 
 /** What a registry is told of the user, and what went wrong when that was looked up. */
@@ -69,6 +70,9 @@ async function askHelper(
   }
   signal.throwIfAborted();
   const program = `docker-credential-${name}`;
+  const failed = ({ code }: NodeJS.ErrnoException) =>
+    new Error(`the credential helper ${program} ${code === 'ENOENT' ? 'is not installed' : `failed (${code})`}`);
+  assertDescriptors(failed);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(helperTimeoutMs)]);
   // Not Node's own: on Windows a helper may be a batch file, as that of gcloud is.
   const child = spawn(program, ['get'], {
@@ -94,8 +98,7 @@ async function askHelper(
     throw new Error(`the credential helper ${program} failed (took too long)`);
   }
   if (outcome.status === 'rejected') {
-    const { code } = outcome.reason as NodeJS.ErrnoException;
-    throw new Error(`the credential helper ${program} ${code === 'ENOENT' ? 'is not installed' : `failed (${code})`}`);
+    throw failed(outcome.reason as NodeJS.ErrnoException);
   }
   const said = output.status === 'fulfilled' ? (output.value ?? '').slice(0, maxHelperText) : '';
   if (outcome.value !== 0) {

@@ -1,6 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { Duplex, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { assertDescriptors } from '../../../util/descriptors.js';
 import { hostOf } from '../../../util/host-of.js';
 import { nextTurn } from '../../../util/immediate.js';
 import type { Environment } from './docker-config.js';
@@ -34,6 +35,7 @@ export function connectOverSsh(url: URL, env: Environment): Duplex {
     'system',
     'dial-stdio',
   ];
+  assertDescriptors(({ code }) => new Error(`ssh could not be started: spawn ssh ${code}`));
   return new SshConnection(spawn('ssh', args, { env, stdio: 'pipe', windowsHide: true }));
 }
 

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import crossSpawn from 'cross-spawn';
 import type { Clock } from '../../../options.js';
+import { assertDescriptors } from '../../../util/descriptors.js';
 import { isFields } from '../../../util/fields.js';
 
 /** What client-node starts an exec plugin with. It is not documented, so it is looked for before it is used. */
@@ -41,16 +42,21 @@ export class ExecPlugins {
   }
 
   readonly #start = ((...asked: Parameters<typeof spawn>) => {
+    assertDescriptors(notStarted);
     // Not Node's own: on Windows a plugin may be a batch file.
     const plugin = crossSpawn(...asked);
     // Where there are no descriptors left, Node makes no streams, and tells why with the next tick: client-node expects neither.
     if ((plugin.stdout as Readable | null | undefined) === undefined) {
       plugin.once('error', () => {});
-      throw new Error('its exec plugin was not started: the host has too many open files; raise the limit (ulimit -n)');
+      throw notStarted();
     }
     this.#running.set(plugin, this.#clock.now());
     return plugin.once('close', () => this.#running.delete(plugin));
   }) as typeof spawn;
+}
+
+function notStarted(): Error {
+  return new Error('its exec plugin was not started: the host has too many open files; raise the limit (ulimit -n)');
 }
 
 function isStarter(value: unknown): value is Starter {
