@@ -1,4 +1,4 @@
-import { setImmediate } from './util/immediate.js';
+import { clearImmediate, setImmediate } from './util/immediate.js';
 
 /** Time as the library sees it; tests hand in a fake one. */
 export interface Clock {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { systemClock } from '../../src/options.js';
 
 /** Two ends of one connection: what is written to the first can be read from the second at once. */
@@ -48,4 +48,21 @@ test('one that was taken back, or never was, can be taken back', () => {
   systemClock.clearTimeout(timer);
   systemClock.clearTimeout(timer);
   systemClock.clearTimeout(undefined);
+});
+
+test('one that is taken back while fake timers stand in for those of Node does not run', async () => {
+  // As Sinon's are.
+  const config = { shouldClearNativeTimers: false };
+  vi.useFakeTimers({ ...config, toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'] });
+  onTestFinished(() => void vi.useRealTimers());
+  let ran = false;
+  const timer = systemClock.setTimeout(() => {
+    ran = true;
+  }, 5);
+  for (const end = performance.now() + 30; performance.now() < end; );
+  vi.advanceTimersByTime(5);
+  systemClock.clearTimeout(timer);
+  await turn();
+  await turn();
+  expect(ran).toBe(false);
 });
