@@ -1,9 +1,12 @@
-import { homedir } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 
-/** The user's folder; `/`, as container runtimes say, where HOME is not set and the system does not know the user. */
+/**
+ * The user's folder, which the system knows where HOME is empty or not set; `/`, as container runtimes say, where it does not know
+ * the user.
+ */
 export function homeFolder(): string {
   try {
-    return homedir();
+    return homedir() || userInfo().homedir;
   } catch {
     return '/';
   }

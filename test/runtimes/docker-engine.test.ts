@@ -66,6 +66,21 @@ describe('docker: where the engine is', () => {
     },
   );
 
+  test.runIf(process.platform === 'linux')('not in the current folder where HOME is empty', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(join(folder.path, '.kube'));
+    const named = { name: 'one', cluster: { server: 'https://elsewhere' }, context: { cluster: 'one' } };
+    const config = { 'current-context': 'one', clusters: [named], contexts: [named] };
+    await writeFile(join(folder.path, '.kube', 'config'), JSON.stringify(config));
+    const names = ['USERPROFILE', 'KUBECONFIG', 'KUBERNETES_SERVICE_HOST'].flatMap((name) => ['-u', name]);
+    const within = ['unshare', '--map-user=54321', 'env', '-C', folder.path, ...names, 'HOME='];
+    const host = startHost('homeless', [], [], within);
+    expect(JSON.parse((await host.lines.next()).value ?? host.stderr())).toMatchObject({
+      cluster: expect.stringMatching(/^there is no kubeconfig: set KUBECONFIG/),
+    });
+    await host.ended(60_000);
+  });
+
   test('the usual places', async () => {
     const { addresses } = await findAddresses(options({ HOME: '/home/me', XDG_RUNTIME_DIR: '/run/user/1000' }));
     expect(addresses.map(({ socketPath }) => socketPath)).toEqual([
