@@ -2,7 +2,7 @@ import { type AuthInfo, type GatewayError, tailSuffix } from '../errors.js';
 import { withoutControls } from '../transport/output-tail.js';
 import { copyError, messageOf } from '../util/copy-error.js';
 import { isError } from '../util/is-error.js';
-import { formsOf, redact } from '../util/redact.js';
+import { formsIn, redact } from '../util/redact.js';
 import { textOf } from '../util/text-of.js';
 
 /** Replaces secrets in texts and errors. */
@@ -36,10 +36,8 @@ export function createRedactor(given: ReadonlyMap<string, string>): Redactor {
     }
   }
   const text = (value: string) => redact(value, secrets);
-  let forms: readonly string[] | undefined;
   const cut = (value: string) => {
-    forms ??= [...new Set([...secrets.keys()].flatMap((secret) => [...formsOf(secret)]))];
-    const all = forms;
+    const all = formsIn(secrets);
     // Where a text was shortened, it says so.
     const parts = value.split('…');
     return text((parts.length > mostParts ? [value] : parts).map((part) => cutParts(part, all)).join('…'));
@@ -149,19 +147,41 @@ function cutParts(whole: string, all: readonly string[]): string {
   // A whole one is replaced as such: what it begins or ends with is no part of another.
   const wholeStart = all.some((secret) => text.startsWith(secret));
   const wholeEnd = all.some((secret) => text.endsWith(secret));
-  for (const secret of all) {
-    for (let length = Math.min(secret.length - 1, text.length); length >= shortestPart; length -= 1) {
-      if (!wholeStart && length > start && text.startsWith(secret.slice(-length))) {
-        start = length;
-      }
-      if (!wholeEnd && text.length - length < end && text.endsWith(secret.slice(0, length))) {
-        end = text.length - length;
-      }
-    }
+  for (const secret of text.length < shortestPart ? [] : all) {
+    start = wholeStart ? 0 : Math.max(start, partAtStart(text, secret));
+    end = wholeEnd ? end : Math.min(end, text.length - partAtEnd(text, secret));
   }
   return start === 0 && end === text.length
     ? text
     : `${start > 0 ? '…' : ''}${text.slice(start, Math.max(start, end))}`;
+}
+
+// Not by each length, of which a certificate has thousands: a part is looked for by the first or last characters of the text.
+
+/** How long the longest end of `secret` is, but not the whole, with which `text` begins. */
+function partAtStart(text: string, secret: string): number {
+  const first = text.slice(0, shortestPart);
+  const from = Math.max(1, secret.length - text.length);
+  for (let at = secret.indexOf(first, from); at >= 0; at = secret.indexOf(first, at + 1)) {
+    if (text.startsWith(secret.slice(at))) {
+      return secret.length - at;
+    }
+  }
+  return 0;
+}
+
+/** How long the longest beginning of `secret` is, but not the whole, with which `text` ends. */
+function partAtEnd(text: string, secret: string): number {
+  const last = text.slice(-shortestPart);
+  let length = Math.min(secret.length - 1, text.length);
+  while (length >= shortestPart) {
+    length = secret.lastIndexOf(last, length - shortestPart) + shortestPart;
+    if (length >= shortestPart && text.endsWith(secret.slice(0, length))) {
+      return length;
+    }
+    length -= 1;
+  }
+  return 0;
 }
 
 /** Not by a pattern, which would look through a long run of them from each one. */

@@ -3,41 +3,69 @@
 const shortestPiece = 8;
 const shortest = 4;
 
-const patterns = new WeakMap<
-  ReadonlyMap<string, string>,
-  { size: number; pattern: RegExp; names: Map<string, string> }
->();
+// V8 compiles no pattern in which a text of 32 KiB stands: by so many characters it finds where a form may begin.
+const headLength = 32;
+
+interface Search {
+  /** How many secrets there were. */
+  readonly size: number;
+  /** Each form of each secret with what stands for it, the longest first: a secret may be a part of another one. */
+  readonly forms: readonly (readonly [form: string, name: string])[];
+  readonly heads: RegExp;
+}
+
+const searches = new WeakMap<ReadonlyMap<string, string>, Search>();
 
 /** Replaces every secret in `text` by what stands for it, as in `${DB_PASSWORD}`, in whatever form it stands there. */
 export function redact(text: string, secrets: ReadonlyMap<string, string>): string {
   if (secrets.size === 0) {
     return text;
   }
-  let known = patterns.get(secrets);
-  if (known === undefined || known.size !== secrets.size) {
-    known = compile(secrets);
-    patterns.set(secrets, known);
-  }
-  const { pattern, names } = known;
-  return text.replaceAll(pattern, (found) => names.get(found) ?? '***');
-}
-
-function compile(secrets: ReadonlyMap<string, string>) {
-  const names = new Map<string, string>();
-  for (const [value, name] of secrets) {
-    for (const form of formsOf(value)) {
-      if (!names.has(form)) {
-        names.set(form, name);
-      }
+  const { forms, heads } = searchFor(secrets);
+  let shown = '';
+  let end = 0;
+  heads.lastIndex = 0;
+  for (let match = heads.exec(text); match !== null; match = heads.exec(text)) {
+    const { index } = match;
+    const [form, name] = forms.find(([each]) => text.startsWith(each, index)) ?? [];
+    if (form === undefined) {
+      heads.lastIndex = index + 1;
+    } else {
+      shown += text.slice(end, index) + name;
+      end = index + form.length;
+      heads.lastIndex = end;
     }
   }
-  // The longest first: a secret may be a part of another one.
-  const forms = [...names.keys()].sort((a, b) => b.length - a.length);
-  return { size: secrets.size, pattern: new RegExp(forms.map(escapeForPattern).join('|'), 'g'), names };
+  return shown + text.slice(end);
+}
+
+/** All that {@link redact} looks for. */
+export function formsIn(secrets: ReadonlyMap<string, string>): readonly string[] {
+  return searchFor(secrets).forms.map(([form]) => form);
+}
+
+function searchFor(secrets: ReadonlyMap<string, string>): Search {
+  const { size } = secrets;
+  let search = searches.get(secrets);
+  if (search?.size !== size) {
+    // One that is a form of another has its own name.
+    const names = new Map(secrets);
+    for (const [value, name] of secrets) {
+      for (const form of formsOf(value)) {
+        names.has(form) || names.set(form, name);
+      }
+    }
+    names.delete('');
+    const forms = [...names].sort(([a], [b]) => b.length - a.length);
+    const heads = new Set(forms.map(([form]) => escapeForPattern(form.slice(0, headLength))));
+    search = { size, forms, heads: new RegExp([...heads].join('|'), 'g') };
+    searches.set(secrets, search);
+  }
+  return search;
 }
 
 /** How `value` may stand in a text: as it is, as JSON, base64, URLs and headers have it, and the lines of one that has several. */
-export function formsOf(value: string): Set<string> {
+function formsOf(value: string): Set<string> {
   if (/^[\w.-]+$/.test(value)) {
     // All others leave it as it is.
     return new Set([value, toBase64(value)]);

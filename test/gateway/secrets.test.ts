@@ -140,6 +140,13 @@ describe.each(Object.entries(canaries))('a secret (%s)', (_name, secret) => {
   });
 });
 
+test('a secret of 30 KB, for one form of which there is no pattern, shows nowhere', async () => {
+  const secret = `CanaryLong${'0123456789'.repeat(3_000)}`;
+  const { shown } = await provoke('whole', secret, { args: ['-e', tell, 'whole'] });
+  expect(shown).toContain('ended with code 3; its output ends with: ${CANARY}');
+  expectNone(shown, [secret.slice(0, 30)]);
+});
+
 test.each(['QUOTED', 'CONTROL'] as const)(
   'a secret (%s) that a server had written as JSON, and in part, when it died shows nowhere',
   async (name) => {

@@ -56,6 +56,35 @@ describe('redact', () => {
     expect(redact('abc, a b', secrets)).toBe('abc, a b');
   });
 
+  test.each([
+    ['of one line', 'x'.repeat(1_000_000)],
+    ['that URLs and JSON write otherwise', '"ä '.repeat(20_000)],
+    ['of many lines', Array.from({ length: 5_000 }, (_, index) => `${index}`.padStart(64, 'x')).join('\n')],
+  ])('finds a secret that is longer than a pattern can be: %s', (_, secret) => {
+    const secrets = new Map([[secret, '${S}']]);
+    const text = `<${secret}> ${encodeURIComponent(secret)} ${JSON.stringify({ secret })} ${secret.slice(0, 60)}`;
+    expect(redact(text, secrets)).toBe(`<\${S}> \${S} {"secret":"\${S}"} ${secret.slice(0, 60)}`);
+  });
+
+  test('names a secret by its own name, though it is a form of another one', () => {
+    const secrets = new Map([
+      ['pass word\n', '${A}'],
+      ['pass word', '${B}'],
+      ['pass%20word', '${C}'],
+    ]);
+    expect(redact('<pass word> <pass%20word> <pass+word>', secrets)).toBe('<${B}> <${C}> <${A}>');
+  });
+
+  test('looks on where one that begins alike does not stand', () => {
+    const begin = 'b'.repeat(32);
+    const secrets = new Map([
+      [`${begin}-abcd`, '${A}'],
+      [`bb${begin}-efgh`, '${B}'],
+      ['', '${C}'],
+    ]);
+    expect(redact(`b${begin}-abcd bb${begin}-efgh ${begin}-efg`, secrets)).toBe(`b\${A} \${B} ${begin}-efg`);
+  });
+
   test('takes the longest of several that fit, and looks once', () => {
     const secrets = new Map([
       ['abcd', '${A}'],
