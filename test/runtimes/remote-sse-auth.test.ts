@@ -342,6 +342,23 @@ describe('a token that has expired', () => {
     expect(shown).not.toMatch(/secret.of|-to-refresh/);
   });
 
+  test('the failure is told as well where the provider says null of a token and a secret that are not there', async () => {
+    await using host = await listenOAuth();
+    const provider = await signedIn(host, 'ada');
+    await using gateway = createRemoteGateway(host.url, { authProvider: () => provider });
+    const client = await connect(gateway);
+    host.expire();
+    host.refuseTokens = () => {
+      const nothing = { access_token: null, refresh_token: null };
+      Object.assign(provider, { tokens: () => nothing, clientInformation: () => ({ client_secret: null }) });
+      return { error: 'invalid_request', error_description: 'the account is locked' };
+    };
+    expect(await failureOf(call(client))).toMatchObject({
+      message: expect.stringContaining('the account is locked'),
+      data: { code: 'AUTH_FAILED', delivered: false },
+    });
+  });
+
   test('a server that refuses each new token is not asked for ever', async () => {
     await using host = await listenOAuth();
     const provider = await signedIn(host, 'ada');

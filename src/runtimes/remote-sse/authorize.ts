@@ -170,7 +170,8 @@ async function unauthorized(server: string, what: string, cause: unknown, provid
   const now = await ask(() => provider.tokens());
   const client = await ask(() => provider.clientInformation());
   const sent = [held, now].flatMap((tokens) => [tokens?.access_token, tokens?.refresh_token]);
-  const secrets = [...sent, client?.client_secret].filter((value) => value !== undefined && value !== '');
+  // Hosts without a compiler may say null.
+  const secrets = [...sent, client?.client_secret].filter(Boolean);
   const message = textOf(cause);
   const hidden = redact(message, new Map(secrets.map((value) => [value as string, '***'])));
   return failed(server, `${what}: ${hidden}`, hidden === message ? cause : new Error(hidden));
