@@ -306,6 +306,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
       default:
         this.#send(this.#translate(link, message), {
           related: origin?.callerId ?? link.latestCallerId,
+          server: link.server,
           isGuess: origin?.callerId === undefined,
         });
     }

@@ -440,6 +440,25 @@ describe('a request of the stateless era', () => {
       }
     },
   );
+
+  test.each(['merged', 'one server'])('reads the log of a call also while it subscribes: %s', async (way) => {
+    const script: Script = {
+      tools: [{ name: 'go' }],
+      resources: [{ uri: 'test:r', name: 'r' }],
+      on: { 'tools/call': () => hold, 'resources/subscribe': () => hold },
+    };
+    await using setup = setUp({ one: script });
+    const merged = way === 'merged';
+    const transport = merged ? setup.gateway.connect() : setup.gateway.connect('one', { era: 'modern' });
+    await using caller = await ModernTestCaller.open(transport);
+    void caller.call(merged ? 'one__go' : 'go', { _meta: { [`${prefix}logLevel`]: 'warning' } });
+    const { instance } = await setup.server('one').request('tools/call');
+    void caller.request('subscriptions/listen', { notifications: { resourceSubscriptions: ['test:r'] } });
+    await setup.server('one').request('resources/subscribe');
+    instance.onmessage?.({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'error', data: 'e' } });
+    await settle();
+    expect(caller.notifications('notifications/message')).toMatchObject([{ data: 'e' }]);
+  });
 });
 
 describe('a stateless caller with several sets of capabilities', () => {

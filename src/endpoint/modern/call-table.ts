@@ -1,5 +1,6 @@
 import { logLevels } from '../../instance/tell-log-level.js';
 import type { JSONRPCNotification, RequestId } from '../../sdk.js';
+import type { SendInfo } from '../peer.js';
 import type { CallerSession } from './caller-sessions.js';
 import { resumable } from './input-requests.js';
 import type { ModernCall } from './modern-call.js';
@@ -53,12 +54,8 @@ export class CallTable {
       .sort((a, b) => Number(a.reply === undefined) - Number(b.reply === undefined) || a.round - b.round);
   }
 
-  /**
-   * Hands a notification to the call that it belongs to, if that wants it.
-   *
-   * @param isGuess - nobody knows which call it belongs to
-   */
-  notify(message: JSONRPCNotification, related: RequestId | undefined, isGuess: boolean | undefined): void {
+  /** Hands a notification of a session to the call that it belongs to, if that wants it. */
+  notify(session: CallerSession, message: JSONRPCNotification, { related, server, isGuess }: SendInfo): void {
     const { method, params } = message;
     const call = related === undefined ? undefined : this.#calls.get(related);
     switch (method) {
@@ -73,8 +70,7 @@ export class CallTable {
         const level = logLevels.indexOf(params?.level);
         const wants = ({ logLevel, reply }: ModernCall) =>
           reply !== undefined && logLevel !== undefined && level >= logLevels.indexOf(logLevel);
-        const mayBeOf = ({ id, session }: ModernCall) =>
-          session === call?.session && session.peer.serverOf(id) === session.peer.serverOf(call.id);
+        const mayBeOf = (each: ModernCall) => each.session === session && session.peer.serverOf(each.id) === server;
         // Servers write for calls that want it.
         const own = isGuess && !(call && wants(call)) ? this.all.find((each) => mayBeOf(each) && wants(each)) : call;
         own && wants(own) && own.reply?.(message);

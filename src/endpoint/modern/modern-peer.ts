@@ -294,7 +294,8 @@ export class ModernPeer {
   }
 
   /** Takes what a session has for its caller. */
-  #receive(session: CallerSession, message: JSONRPCMessage, { related, server, isGuess, forms }: SendInfo): void {
+  #receive(session: CallerSession, message: JSONRPCMessage, info: SendInfo): void {
+    const { related, server, isGuess } = info;
     if (this.#closed) {
       return;
     }
@@ -319,7 +320,7 @@ export class ModernPeer {
         this.#inputs.ask(call, message, call.id === told ? [] : this.#calls.resumable(session, server));
       }
     } else {
-      this.#notified(session, message, { related, isGuess, forms });
+      this.#notified(session, message, info);
     }
   }
 
@@ -359,19 +360,19 @@ export class ModernPeer {
     );
   }
 
-  #notified(session: CallerSession, message: JSONRPCNotification, { related, isGuess, forms }: SendInfo): void {
+  #notified(session: CallerSession, message: JSONRPCNotification, info: SendInfo): void {
     const { method, params } = message;
     switch (method) {
       case 'notifications/tools/list_changed':
       case 'notifications/prompts/list_changed':
       case 'notifications/resources/list_changed':
       case 'notifications/resources/updated':
-        return this.#listens.dispatch(session, message, forms);
+        return this.#listens.dispatch(session, message, info.forms);
       case 'notifications/cancelled':
         this.#tasks.withdraw(session, params?.requestId);
         return this.#inputs.withdraw(session, params?.requestId);
       default:
-        return this.#calls.notify(message, related, isGuess);
+        return this.#calls.notify(session, message, info);
     }
   }
 }
