@@ -158,6 +158,25 @@ describe('a schema of results is one that clients can use', () => {
     const anyOf = (count: number) => of({ anyOf: Array(count).fill({ const: 1 }) });
     expect([isCompilable(anyOf(500)), isRead(anyOf(500))]).toEqual([true, true]);
     expect([isCompilable(anyOf(5_000)), isRead(anyOf(5_000))]).toEqual([false, false]);
+    // The alternatives of the last one are nested in all before them.
+    const within = (part: unknown) => ({ anyOf: [...Array(499).fill({ const: 1 }), part] });
+    const ten = of(
+      Array(10)
+        .fill(within)
+        .reduce<unknown>((part, put) => put(part), text),
+    );
+    expect([isCompilable(ten), isRead(ten)]).toEqual([false, false]);
+    // Which references that lead to them first do not change.
+    const references = Array.from({ length: 10 }, (_, depth) => ({
+      $ref: `#/properties/x${'/anyOf/499'.repeat(depth)}`,
+    }));
+    expect(isCompilable({ allOf: references, ...ten })).toBe(false);
+    const beside = of(text, {
+      properties: Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, within(text)])),
+    });
+    expect([isCompilable(beside), isRead(beside)]).toEqual([true, true]);
+    const named = of(within({ $ref: '#/$defs/A' }), { $defs: { A: within(text) } });
+    expect([isCompilable(named), isRead(named)]).toEqual([true, true]);
     // These take a client half a minute.
     expect(isCompilable(of({ oneOf: Array(5_000).fill(text) }))).toBe(false);
     const names = Array.from({ length: 5_000 }, (_, index) => [`${index}`, text] as const);

@@ -10,9 +10,9 @@ const isSchema: Check = (value) => isFlag(value) || isFields(value);
 /** Ajv looks for what has this name in plain objects, in which some stand from the start. */
 const isName: Check = (value) => typeof value === 'string' && !(value.replace(/#\/?$/, '') in {});
 
-/** Ajv nests the check of each in that of the one before it, until the stack ends. */
+/** Of these Ajv nests the check of each part in that of the one before it, until the stack ends. */
+const nesting: ReadonlySet<string> = new Set(['anyOf', 'oneOf', 'patternProperties']);
 const mostNested = 500;
-const areFew: Check = (value) => Array.isArray(value) && value.length <= mostNested;
 
 const types: ReadonlySet<unknown> = new Set(['array', 'boolean', 'integer', 'null', 'number', 'object', 'string']);
 
@@ -23,13 +23,9 @@ function all(names: string, check: Check): [string, Check][] {
 /** What the values of keywords have to be that hold schemas: one, several in an array, or several by name. */
 const holders: ReadonlyMap<string, Check> = new Map([
   ...all('not if then else contains propertyNames additionalItems additionalProperties', isSchema),
-  ['allOf', Array.isArray],
-  ...all('anyOf oneOf', areFew),
+  ...all('allOf anyOf oneOf', Array.isArray),
   ...all('properties dependencies', isFields),
-  [
-    'patternProperties',
-    (value) => isFields(value) && areFew(Object.keys(value)) && Object.keys(value).every(isPattern),
-  ],
+  ['patternProperties', (value) => isFields(value) && Object.keys(value).every(isPattern)],
   ['items', (value) => isSchema(value) || Array.isArray(value)],
 ]);
 const byName: ReadonlySet<string> = new Set(['properties', 'patternProperties', 'dependencies']);
@@ -63,34 +59,38 @@ export function isCompilable(root: Fields): boolean {
   }
   const seen = new Set<unknown>();
   const targets = new Map<unknown, unknown>();
-  const waiting: unknown[] = [root];
-  for (const schema of waiting) {
-    if (schema === null) {
-      return false;
-    }
-    if (!isFields(schema) || seen.has(schema)) {
-      continue;
-    }
-    seen.add(schema);
-    if (schema.nullable !== undefined && !isTypeGood(schema)) {
-      return false;
-    }
-    for (const [keyword, value] of Object.entries(schema)) {
-      const check = holders.get(keyword) ?? plain.get(keyword);
-      if (check?.(value) === false) {
+  // What a reference leads to has a check of its own, or is nested as deeply once more. It comes after what stands in its place.
+  const starts: unknown[] = [root];
+  for (const start of starts) {
+    const waiting: [schema: unknown, nested: number][] = [[start, 0]];
+    for (const [schema, nested] of waiting) {
+      if (schema === null || nested > mostNested) {
         return false;
       }
-      for (const part of holders.has(keyword) ? partsOf(keyword, value as object) : []) {
-        waiting.push(part);
+      if (!isFields(schema) || seen.has(schema)) {
+        continue;
       }
-    }
-    if (typeof schema.$ref === 'string') {
-      const target = follow(root, schema.$ref);
-      if (target === undefined) {
+      seen.add(schema);
+      if (schema.nullable !== undefined && !isTypeGood(schema)) {
         return false;
       }
-      targets.set(schema, target);
-      waiting.push(target);
+      for (const [keyword, value] of Object.entries(schema)) {
+        const check = holders.get(keyword) ?? plain.get(keyword);
+        if (check?.(value) === false) {
+          return false;
+        }
+        for (const [index, part] of (holders.has(keyword) ? partsOf(keyword, value as object) : []).entries()) {
+          waiting.push([part, nesting.has(keyword) ? nested + index + 1 : nested]);
+        }
+      }
+      if (typeof schema.$ref === 'string') {
+        const target = follow(root, schema.$ref);
+        if (target === undefined) {
+          return false;
+        }
+        targets.set(schema, target);
+        starts.push(target);
+      }
     }
   }
   return haveEnds(targets);
