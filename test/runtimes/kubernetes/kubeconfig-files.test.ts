@@ -178,9 +178,12 @@ test('a password in the address of an API server is sent to it, and not told', a
   const answered = await told(`http://ada:top-secret@127.0.0.1:${port}`);
   expect(answered).toContain(`the API server ${fake.url} answered`);
   expect(fake.tokens).toEqual([`Basic ${Buffer.from('ada:top-secret').toString('base64')}`]);
+  // Without slashes it is a URL as well.
+  const bare = await told(`http:ada:top-secret@127.0.0.1:${port}`);
+  expect(bare).toContain(`the API server http:127.0.0.1:${port} answered`);
   const wrong = await told('http://ada:top-secret@127.0.0.1:99999');
   expect(wrong).toContain('the address of the API server in the kubeconfig is no URL');
-  expect(answered + wrong).not.toContain('top-secret');
+  expect(answered + bare + wrong).not.toContain('top-secret');
 });
 
 test('a plugin whose command is a path is looked for beside the kubeconfig', async () => {

@@ -58,7 +58,8 @@ export class Connection {
 
   /** The address of the API server, which may have a path; without a name and password that may stand in it. */
   get server(): string {
-    return this.#address.replace(/^([^/?#]*:\/\/)[^/?#]*@/, '$1');
+    // As a URL is read, which needs no slashes, or takes others.
+    return this.#address.replace(/^([^/?#@:]*:[\\/]*)[^\\/?#]*@/, '$1');
   }
 
   url(path: string, query: Readonly<Record<string, string | readonly string[]>> = {}): URL {
