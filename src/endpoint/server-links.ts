@@ -260,9 +260,10 @@ export class ServerLinks {
     if (server === undefined || !this.has(link) || this.#kept.has(link)) {
       return;
     }
-    const isOther = (kind: ListKind) => listKinds[kind].changed === method;
+    // Not by each kind of the snapshot: one that the host has kept may hold what another release knows.
+    const others = allListKinds.filter((kind) => listKinds[kind].changed === method);
     const changes: Record<string, number> = { ...this.#changes.get(server.id) };
-    for (const kind of allListKinds.filter(isOther)) {
+    for (const kind of others) {
       changes[kind] = (changes[kind] ?? 0) + 1;
     }
     this.#changes.set(server.id, changes);
@@ -270,7 +271,7 @@ export class ServerLinks {
     if (snapshot !== undefined) {
       this.#keep(
         server,
-        withLists(snapshot, (kind) => !isOther(kind)),
+        withLists(snapshot, (kind) => !others.includes(kind)),
       );
     }
   }

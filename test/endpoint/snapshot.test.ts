@@ -154,6 +154,25 @@ describe('given by the host', () => {
     );
   });
 
+  test('with lists that another release knows keeps no change from the caller', async () => {
+    const { a, ...rest } = await snapshotOf({ a: full });
+    const snapshot = { ...rest, a: { ...a, lists: { ...a?.lists, skills: [{ name: 's' }] } } } as GatewaySnapshot;
+    const gate = Promise.withResolvers<void>();
+    const prompts = () => gate.promise.then(() => ({ prompts: full.prompts }) as Json);
+    const server = new ScriptedServer({ ...full, on: { 'prompts/list': prompts } });
+    await using t = setUp({ a: server }, { entry: shared, snapshot });
+    await using caller = await t.caller();
+    expect(await caller.toolNames()).toEqual(['a__x']);
+    await caller.result('tools/call', { name: 'a__x' });
+    // The snapshot is still the one that was given.
+    server.script.tools = [{ name: 'y' }];
+    server.only.notify('notifications/tools/list_changed');
+    await t.clock.advance(1_000);
+    expect(caller.notifications('notifications/tools/list_changed')).toHaveLength(1);
+    expect(await caller.toolNames()).toEqual(['a__y']);
+    gate.resolve();
+  });
+
   test('that turned out wrong is not shown again to a caller that nobody can recognise', async () => {
     const snapshot = await snapshotOf({ a: full });
     const now = new ScriptedServer({ ...full, tools: [{ name: 'new' }] });
