@@ -37,7 +37,11 @@ export class FetchLine {
     const isRequest = method !== undefined && id !== undefined;
     const sending = this.#exchange(message, isRequest ? id : undefined);
     if (method === 'initialize') {
-      this.#session = sending.then((response) => response?.headers.get('mcp-session-id') ?? undefined);
+      // A reload may have taken away a server that the host wants for it: then there is no session.
+      this.#session = sending.then(
+        (response) => response?.headers.get('mcp-session-id') ?? undefined,
+        () => undefined,
+      );
     }
     await sending;
   }
