@@ -5,6 +5,7 @@ import { serverIds } from './entries.js';
 import type { Call, How, Sent } from './judge.js';
 import { levels } from './levels.js';
 import { type Asked, isThere, join, type Member } from './members.js';
+import { relatedTask } from './played-tasks.js';
 import { foreign, uriOf } from './servers.js';
 import type { What, World } from './world.js';
 
@@ -127,6 +128,13 @@ export class CallerSteps {
     if (sent.method === 'resources/subscribe') {
       // Whether it came through is not known.
       member.subscriptions.set(String(sent.params.uri), 'asked');
+    }
+    if (sent.method === 'tasks/result') {
+      // What it was asked meanwhile is withdrawn, of which it hears nothing where it has no stream but that of the request.
+      for (const each of member.asked) {
+        const related = (each.params._meta as Json | undefined)?.[relatedTask] as Json | undefined;
+        if (related !== undefined && related.taskId === sent.params.taskId) each.isLeft = true;
+      }
     }
     member.open.delete(sent.id);
     member.crossing.set(sent.id, sent);

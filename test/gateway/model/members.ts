@@ -29,7 +29,7 @@ export interface Asked {
   readonly params: Json;
   /** At least once. */
   isAnswered?: boolean;
-  /** The caller has gone on with the call and answered another question of the same round. */
+  /** The caller has gone on with the call and answered another question of the same round, or waits for the task no more. */
   isLeft?: boolean;
   /** The task that needs it, and under which key. */
   readonly task?: { readonly taskId: unknown; readonly key: string };
