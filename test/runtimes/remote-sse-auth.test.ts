@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { Agent } from 'undici';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   createGateway,
   type Gateway,
@@ -604,7 +604,13 @@ describe('what the host gives', () => {
 });
 
 describe('where authorization may go', () => {
-  test('a name that leads to a link-local address once it was judged is not connected to', async () => {
+  test.each([
+    ['straight', undefined],
+    ['past a proxy that is set for https alone', 'http://127.0.0.1:9'],
+  ])('a name that leads to a link-local address once it was judged is not connected to: %s', async (_way, proxy) => {
+    for (const name of ['http_proxy', 'HTTP_PROXY', 'https_proxy']) vi.stubEnv(name, undefined);
+    vi.stubEnv('HTTPS_PROXY', proxy);
+    onTestFinished(() => void vi.unstubAllEnvs());
     await using host = await listenScripted(({ path, response }) => {
       const about = `http://localhost:${new URL(host.url).port}/about`;
       if (path === '/about') return false;

@@ -58,7 +58,7 @@ const idleMs = 30_000;
 /** The connections of one runtime: shared by its sessions, closed with it. */
 export class Connections {
   readonly dispatcher: Dispatcher;
-  /** For addresses that others named, with connections of its own. A proxy looks names up by itself. */
+  /** For addresses that others named, with connections of its own. A proxy that leads there looks names up by itself. */
   readonly judged: Dispatcher;
   readonly #connector: PendingConnector;
   readonly #proxied: boolean;
@@ -89,30 +89,31 @@ export class Connections {
     const options = {
       allowH2: false,
       keepAliveMaxTimeout: idleMs,
-      connect: ((request, callback) => this.#connect(request, callback)) as Connector,
       ...(maxConnections !== undefined && { connections: maxConnections }),
     };
     const { env } = process;
     const fromEnv = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => env[name]);
     this.#proxied = dial === undefined && (proxy === 'env' ? fromEnv : proxy !== false);
     const tunnel = { keepAliveInitialDelay: keepAliveMs, ...(secureContext && { secureContext }) };
-    this.dispatcher = this.#proxied
-      ? new EnvHttpProxyAgent({
-          ...options,
-          connectTimeout: connectTimeoutMs,
-          requestTls: tunnel,
-          proxyTls: tunnel,
-          // Nothing else bounds how long the proxy may take to lead on.
-          clientFactory: (url: URL, given: object) =>
-            new Pool(url, { ...given, headersTimeout: Math.ceil(connectTimeoutMs) }),
-          ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
-        })
-      : new Agent(options);
+    // Not all goes through a proxy: not what NO_PROXY names, nor http where one is set for https alone.
+    const through = (connect: Connector) =>
+      this.#proxied
+        ? new EnvHttpProxyAgent({
+            ...options,
+            connect,
+            connectTimeout: connectTimeoutMs,
+            requestTls: tunnel,
+            proxyTls: tunnel,
+            // Nothing else bounds how long the proxy may take to lead on.
+            clientFactory: (url: URL, given: object) =>
+              new Pool(url, { ...given, headersTimeout: Math.ceil(connectTimeoutMs) }),
+            ...(proxy !== 'env' && proxy !== false && { httpProxy: proxy, httpsProxy: proxy, noProxy: '' }),
+          })
+        : new Agent({ ...options, connect });
+    this.dispatcher = through((request, callback) => this.#connect(request, callback));
     const judging = straight({ lookup });
     this.judged =
-      lookup === undefined || this.#proxied
-        ? this.dispatcher
-        : new Agent({ ...options, connect: (request, callback) => this.#begin(judging, request, callback) });
+      lookup === undefined ? this.dispatcher : through((request, callback) => this.#begin(judging, request, callback));
   }
 
   static async create(options: ConnectionsOptions): Promise<Connections> {
