@@ -9,8 +9,10 @@ const headLength = 32;
 interface Search {
   /** How many secrets there were. */
   readonly size: number;
-  /** Each form of each secret with what stands for it, the longest first: a secret may be a part of another one. */
-  readonly forms: readonly (readonly [form: string, name: string])[];
+  /** Each form of each secret, with what stands for it. */
+  readonly names: ReadonlyMap<string, string>;
+  /** The longest first: a secret may be a part of another one. */
+  readonly forms: readonly string[];
   readonly heads: RegExp;
 }
 
@@ -21,17 +23,18 @@ export function redact(text: string, secrets: ReadonlyMap<string, string>): stri
   if (secrets.size === 0) {
     return text;
   }
-  const { forms, heads } = searchFor(secrets);
+  const { names, forms, heads } = searchFor(secrets);
   let shown = '';
   let end = 0;
   heads.lastIndex = 0;
   for (let match = heads.exec(text); match !== null; match = heads.exec(text)) {
-    const { index } = match;
-    const [form, name] = forms.find(([each]) => text.startsWith(each, index)) ?? [];
+    const { 0: head, index } = match;
+    // One that is shorter is a whole form, and no longer one stands there.
+    const form = head.length < headLength ? head : forms.find((each) => text.startsWith(each, index));
     if (form === undefined) {
       heads.lastIndex = index + 1;
     } else {
-      shown += text.slice(end, index) + name;
+      shown += text.slice(end, index) + names.get(form);
       end = index + form.length;
       heads.lastIndex = end;
     }
@@ -41,7 +44,7 @@ export function redact(text: string, secrets: ReadonlyMap<string, string>): stri
 
 /** All that {@link redact} looks for. */
 export function formsIn(secrets: ReadonlyMap<string, string>): readonly string[] {
-  return searchFor(secrets).forms.map(([form]) => form);
+  return searchFor(secrets).forms;
 }
 
 function searchFor(secrets: ReadonlyMap<string, string>): Search {
@@ -56,9 +59,10 @@ function searchFor(secrets: ReadonlyMap<string, string>): Search {
       }
     }
     names.delete('');
-    const forms = [...names].sort(([a], [b]) => b.length - a.length);
-    const heads = new Set(forms.map(([form]) => escapeForPattern(form.slice(0, headLength))));
-    search = { size, forms, heads: new RegExp([...heads].join('|'), 'g') };
+    const forms = [...names.keys()].sort((a, b) => b.length - a.length);
+    const heads = new Set(forms.map((form) => escapeForPattern(form.slice(0, headLength))));
+    // Of no form at all, nothing is found.
+    search = { size, names, forms, heads: new RegExp([...heads].join('|') || '(?!)', 'g') };
     searches.set(secrets, search);
   }
   return search;
@@ -77,7 +81,7 @@ function formsOf(value: string): Set<string> {
 
 function* writtenForms(value: string): Generator<string> {
   // Headers and URLs lose what is blank around it, and messages the rows of blanks.
-  for (const text of [value, value.trim(), value.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim()]) {
+  for (const text of new Set([value, value.trim(), value.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim()])) {
     const json = JSON.stringify(text).slice(1, -1);
     yield text;
     yield json;

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { looksLikeCredential } from '../../src/util/credentials.js';
 import { redact } from '../../src/util/redact.js';
 
@@ -105,6 +105,22 @@ describe('redact', () => {
     const secrets = new Map([[key, '${KEY}']]);
     expect(redact('line AQEFAASCBKcwggSjAgEAAoIB of it', secrets)).toBe('line ${KEY} of it');
     expect(redact('-----BEGIN KEY-----', secrets)).toBe('-----BEGIN KEY-----');
+  });
+
+  test('compares no place of a text with each of many secrets', () => {
+    const values = Array.from({ length: 100 }, (_, index) => `value-${index}.`);
+    const secrets = new Map(values.map((value) => [value, '-']));
+    using compare = vi.spyOn(String.prototype, 'startsWith');
+    const shown = redact(values.join(' '), secrets);
+    const { length } = compare.mock.calls;
+    expect(shown).toBe(values.map(() => '-').join(' '));
+    expect(length).toBeLessThan(values.length);
+  });
+
+  test('writes each form once where a secret has no blanks to lose', () => {
+    using write = vi.spyOn(globalThis, 'encodeURIComponent');
+    expect(redact('<pass+word>', new Map([['pass word', '${A}']]))).toBe('<${A}>');
+    expect(write).toHaveBeenCalledOnce();
   });
 
   test('sees a secret that was added later', () => {
