@@ -91,6 +91,14 @@ test('an error of Node is known in another realm: what the function of a server 
   await gateway.close();
 });
 
+test('an error of Node is known in another realm: what the function of a server waited too long for', async () => {
+  const { createGateway } = inAnotherRealm();
+  const server = () => Promise.reject(new DOMException('the time was up', 'TimeoutError')) as never;
+  const gateway = createGateway({ servers: [{ id: 'a', runtime: { type: 'in-process', server } }] });
+  await expect(gateway.connect('a').start()).rejects.toThrow('the server function failed: the time was up');
+  await gateway.close();
+});
+
 test('an error of the library is known in another realm', async () => {
   const { GatewayError } = inAnotherRealm();
   const { GatewayError: Other } = inAnotherRealm();
