@@ -5,9 +5,9 @@ import { defineConfig } from 'tsup';
 rmSync('dist', { recursive: true, force: true });
 
 // These are loaded when they are needed, as are parts of this package; the others have no CommonJS.
-const byRequire = /\bimport\((["'](?:\.[^"']+|undici|ws|yaml|@modelcontextprotocol\/[^"']+)["'])\)/g;
-// Where it is imported from an ES module that a bundler made, it has no names but this one.
-const byDefault = /\bimport\((["']cross-spawn["'])\)/g;
+const byRequire = /\bimport\((["'](?:\.[^"']+|ws|@modelcontextprotocol\/[^"']+)["'])\)/g;
+// Where one is imported from an ES module that a bundler made, it has no names but this one.
+const byDefault = /\bimport\((["'](?:cross-spawn|undici|yaml)["'])\)/g;
 // The bundler names the file of each part; in two formats that is a hundredth of the package.
 const fileNames = /^\/\/ src\/[\w./-]+\.ts\n/gm;
 

@@ -10,7 +10,7 @@ type Yaml = typeof import('yaml');
 /** Reads one YAML 1.2 document of plain data and remembers where each value was written. */
 export async function readYaml(text: string): Promise<ReadText> {
   // Programs whose catalogs are written in code never load the parser.
-  const yaml = await import('yaml');
+  const { default: yaml } = await import('yaml');
   const lines = new LineIndex(text);
   const guarded = readGuarded(text, new yaml.Parser());
   if ('message' in guarded) {

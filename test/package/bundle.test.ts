@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -32,18 +32,28 @@ async function main() {
   const { content } = await client.callTool({ name: 'echo__echo', arguments: { text: 'hello' } });
   console.log(content[0].text);
   await gateway.close();
+
+  const remote = createGateway({ servers: [{ id: 'nobody', runtime: { type: 'remote-sse', url: 'http://127.0.0.1:1/mcp' } }] });
+  const [{ problems }] = await remote.check();
+  console.log(problems[0]);
+  await remote.close();
 }
 main();
 `;
+const printed =
+  '{"text":"hello"}\n' +
+  'http://127.0.0.1:1/mcp cannot be reached: nobody listens at 127.0.0.1:1; does the server run, is the port right? (ECONNREFUSED)\n';
 
-/** Makes one file of a program. */
-async function bundle(text: string, format: 'esm' | 'cjs'): Promise<string> {
+/** Makes one file of a program, or several where what is imported later gets its own. */
+async function bundle(text: string, format: 'esm' | 'cjs', splitting = false): Promise<string> {
   const entry = join(project.folder, 'program.mjs');
   writeFileSync(entry, text);
-  const outfile = join(elsewhere, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs');
+  const extension = format === 'esm' ? '.mjs' : '.cjs';
   const { warnings } = await build({
     entryPoints: [entry],
-    outfile,
+    outdir: elsewhere,
+    outExtension: { '.js': extension },
+    splitting,
     format,
     bundle: true,
     platform: 'node',
@@ -57,13 +67,21 @@ async function bundle(text: string, format: 'esm' | 'cjs'): Promise<string> {
     }),
   });
   expect(warnings.map(({ text, location }) => `${location?.file}: ${text}`)).toEqual([]);
-  return outfile;
+  return join(elsewhere, `program${extension}`);
+}
+
+function run(outfile: string): string {
+  return execFileSync(process.execPath, [outfile, serverPath('tools')], { cwd: elsewhere, encoding: 'utf8' });
 }
 
 test.each(['esm', 'cjs'] as const)('works when esbuild makes one file of it, as %s', async (format) => {
-  const outfile = await bundle(program, format);
-  const output = execFileSync(process.execPath, [outfile, serverPath('tools')], { cwd: elsewhere, encoding: 'utf8' });
-  expect(output).toBe('{"text":"hello"}\n');
+  expect(run(await bundle(program, format))).toBe(printed);
+});
+
+test('works when esbuild puts what is imported later into files of its own', async () => {
+  const outfile = await bundle(program, 'esm', true);
+  expect(readdirSync(elsewhere)).toContainEqual(expect.stringMatching(/^undici-.*\.mjs$/));
+  expect(run(outfile)).toBe(printed);
 });
 
 const kit = `

@@ -30,7 +30,7 @@ export async function loadFiles(
   files: readonly string[],
   plugins: ExecPlugins,
 ): Promise<KubeConfig> {
-  const { parseDocument } = await import('yaml');
+  const { default: yaml } = await import('yaml');
   const read = await Promise.allSettled(files.map((file) => readFile(file, 'utf8')));
   const allMissing = read.every(isMissing);
   const parts: KubeConfig[] = [];
@@ -39,7 +39,7 @@ export async function loadFiles(
     try {
       const found = read[index] as PromiseSettledResult<string>;
       if (found.status === 'fulfilled') {
-        const document = parseDocument(found.value, { merge: true });
+        const document = yaml.parseDocument(found.value, { merge: true });
         // One that holds nothing, or comments alone, is one as well.
         part.loadFromString(document.contents === null ? '{}' : found.value);
         part.makePathsAbsolute(dirname(file));
