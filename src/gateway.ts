@@ -6,7 +6,7 @@ import { unresolved } from './catalog/interpolate.js';
 import { KnownEntries } from './catalog/known-entries.js';
 import { resolveCatalog } from './catalog/resolve-catalog.js';
 import { CatalogEntry, type EntryEnvironment } from './catalog-entry.js';
-import { checkArgument, checkOptions, checkRequest } from './check-options.js';
+import { checkArgument, checkOptions, checkRequest } from './checks/check-options.js';
 import { MergedTransport } from './endpoint/merged-transport.js';
 import { RequestStates } from './endpoint/modern/request-states.js';
 import { createNames, type Names } from './endpoint/names.js';

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { ToCatalogOptions } from './catalog/convert/to-catalog.js';
 import type { LoadCatalogOptions } from './catalog/load-catalog.js';
 import type { ParseCatalogOptions } from './catalog/parse-catalog.js';
-import { isFunction } from './check-options.js';
+import { isFunction } from './checks/check-options.js';
 import type {
   FetchOptions,
   Gateway,

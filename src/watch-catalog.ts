@@ -3,7 +3,7 @@ import { basename, dirname, resolve } from 'node:path';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
-import { checkArgument, checkOptions, isFunction } from './check-options.js';
+import { checkArgument, checkOptions, isFunction } from './checks/check-options.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';

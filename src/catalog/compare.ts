@@ -1,5 +1,5 @@
+import { isPlainObject } from '../util/fields.js';
 import type { ServerDefinition } from './catalog.js';
-import { isPlainObject } from './replace-variables.js';
 
 /**
  * What a reload has to do for an entry: nothing, to take over what changes no server, to replace its servers, or to treat

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { isPromise, isUint8Array } from 'node:util/types';
-import { kindOf } from './describe-issue.js';
-import { isPlainObject } from './replace-variables.js';
+import { kindOf } from '../checks/describe-issue.js';
+import { isPlainObject } from '../util/fields.js';
 
 /** The largest catalog, in bytes of UTF-8. */
 export const largestText = 1024 * 1024;

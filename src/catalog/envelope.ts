@@ -1,7 +1,7 @@
 import * as v from 'valibot';
+import { isUnquoted } from '../checks/describe-issue.js';
+import { quote } from '../checks/path.js';
 import { parseDuration, parseSize } from '../util/quantity.js';
-import { isUnquoted } from './describe-issue.js';
-import { quote } from './issues.js';
 
 // Timers of Node hold 31 bits of milliseconds.
 const longestMs = 24 * 86_400_000;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
+import { isPlainObject } from '../util/fields.js';
 import type { ServerDefinition } from './catalog.js';
-import { isPlainObject } from './replace-variables.js';
 
 const identities = new WeakMap<object, number>();
 let lastIdentity = 0;

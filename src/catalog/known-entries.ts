@@ -1,5 +1,5 @@
+import { isPlainObject } from '../util/fields.js';
 import type { ServerDefinition } from './catalog.js';
-import { isPlainObject } from './replace-variables.js';
 
 /** An entry that was valid, and what became of it. */
 export interface KnownEntry {

@@ -1,9 +1,10 @@
+import { formatPath, type Path } from '../checks/path.js';
 import { GatewayError } from '../errors.js';
+import { isPlainObject } from '../util/fields.js';
 import { redact } from '../util/redact.js';
 import type { ServerDefinition } from './catalog.js';
-import { formatPath, Issues, type Path } from './issues.js';
+import { Issues } from './issues.js';
 import { type ReadEntry, readEntry } from './read-entries.js';
-import { isPlainObject } from './replace-variables.js';
 import type { ResolveOptions } from './resolve-catalog.js';
 
 type ResolveRuntime = (

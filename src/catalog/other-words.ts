@@ -1,5 +1,5 @@
+import { isPlainObject } from '../util/fields.js';
 import { envelopeSchema } from './envelope.js';
-import { isPlainObject } from './replace-variables.js';
 
 // What belongs to a runtime, and stands beside the id in files of other programs.
 const runtimeKeys = [

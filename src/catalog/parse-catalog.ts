@@ -1,4 +1,4 @@
-import { checkOptions } from '../check-options.js';
+import { checkOptions } from '../checks/check-options.js';
 import { parseOptions } from '../option-schemas.js';
 import type { Catalog, Environment } from './catalog.js';
 import { decode } from './decode.js';

@@ -1,16 +1,18 @@
+import { checkSchema } from '../checks/check-schema.js';
+import { kindOf } from '../checks/describe-issue.js';
+import type { Path } from '../checks/path.js';
+import { formatPath } from '../checks/path.js';
+import { isPlainObject } from '../util/fields.js';
 import { isThenable } from '../util/is-thenable.js';
 import { parseDuration } from '../util/quantity.js';
 import { redact } from '../util/redact.js';
 import { didYouMean } from '../util/suggest.js';
 import type { Environment } from './catalog.js';
-import { checkSchema } from './check-schema.js';
-import { kindOf } from './describe-issue.js';
 import { catalogKeys, type Envelope, envelopeSchema, idPattern } from './envelope.js';
-import type { Issues, Path } from './issues.js';
-import { formatPath } from './issues.js';
+import type { Issues } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { explainKey, listOf, otherPrograms } from './other-words.js';
-import { isPlainObject, replaceVariables } from './replace-variables.js';
+import { replaceVariables } from './replace-variables.js';
 import { Secrets } from './secrets.js';
 import { writtenAt } from './source.js';
 

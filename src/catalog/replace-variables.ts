@@ -1,6 +1,7 @@
+import type { Path } from '../checks/path.js';
+import { isPlainObject } from '../util/fields.js';
 import type { Environment } from './catalog.js';
 import { interpolate, unresolved } from './interpolate.js';
-import type { Path } from './issues.js';
 import type { Secrets } from './secrets.js';
 
 /** Deeper than any catalog needs; keeps recursion away from the end of the stack. */
@@ -122,14 +123,4 @@ function replaceString(text: string, path: Path, { env, secrets, report, skip }:
     secrets.addPassword(path, value);
   }
   return value;
-}
-
-/** An object that was written as `{ … }`, or parsed from text. */
-export function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) {
-    return false;
-  }
-  const prototype: unknown = Object.getPrototypeOf(value);
-  // An object from another realm has an Object.prototype of its own, whose prototype is null as well.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

@@ -1,15 +1,16 @@
 import { resolve } from 'node:path';
+import { checkSchema } from '../checks/check-schema.js';
+import { quote } from '../checks/path.js';
 import type { RuntimeFactory } from '../runtime.js';
+import { isPlainObject } from '../util/fields.js';
 import { didYouMean } from '../util/suggest.js';
 import type { Catalog, CatalogInput, Environment, ServerDefinition } from './catalog.js';
-import { checkSchema } from './check-schema.js';
 import { toDefinition } from './definition.js';
-import { Issues, quote } from './issues.js';
+import { Issues } from './issues.js';
 import type { KnownEntries, KnownEntry } from './known-entries.js';
 import { formHints, variablesOf, withVariables } from './later-variables.js';
 import { explainRuntimeKey, meantType } from './other-words.js';
 import { type ReadEntry, readEntries } from './read-entries.js';
-import { isPlainObject } from './replace-variables.js';
 import { folderOf, writtenAt } from './source.js';
 
 /** What a catalog is resolved with. */

@@ -1,15 +1,9 @@
-import { addCredential, addPassword, addSecret, looksLikeCredential } from '../util/credentials.js';
+import type { Path } from '../checks/path.js';
+import { addCredential, addPassword, addSecret, holdsCredential, looksLikeCredential } from '../util/credentials.js';
 import type { Variable } from './interpolate.js';
-import type { Path } from './issues.js';
 
 const none: ReadonlyMap<string, string> = new Map();
 const noPaths: readonly Path[] = [];
-
-/** Is what stands at `path` a credential, by its key? Elsewhere a key with "secret" in it names one that lives somewhere else. */
-export function holdsCredential(path: Path): boolean {
-  const holder = path.at(-2);
-  return (holder === 'env' || holder === 'headers') && looksLikeCredential(String(path.at(-1)));
-}
 
 /** Remembers the values that must not show, each with what stands for it. */
 export class Secrets {

@@ -1,4 +1,4 @@
-import { checkOptions } from '../check-options.js';
+import { checkOptions } from '../checks/check-options.js';
 import { stopOptions } from '../option-schemas.js';
 import { once } from '../util/once.js';
 import type { CloseSessionsOptions } from './session-options.js';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { checkArgument, checkOptions, isFunction } from '../check-options.js';
+import { checkArgument, checkOptions, isFunction } from '../checks/check-options.js';
 import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';

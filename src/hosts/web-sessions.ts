@@ -1,4 +1,4 @@
-import { checkArgument, checkOptions, checkRequest, isFunction } from '../check-options.js';
+import { checkArgument, checkOptions, checkRequest, isFunction } from '../checks/check-options.js';
 import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';

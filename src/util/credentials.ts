@@ -10,6 +10,12 @@ export function looksLikeCredential(key: string): boolean {
   return credentialWords.test(key) || credentialSegments.test(key);
 }
 
+/** Is what stands at `path` a credential, by its key? Elsewhere a key with "secret" in it names one that lives somewhere else. */
+export function holdsCredential(path: readonly PropertyKey[]): boolean {
+  const holder = path.at(-2);
+  return (holder === 'env' || holder === 'headers') && looksLikeCredential(String(path.at(-1)));
+}
+
 /** Adds a value that must not show, and what stands for it; the first name of a value counts. */
 export function addSecret(secrets: Map<string, string>, value: string, name: string): void {
   if (value.length >= shortest && !secrets.has(value)) {

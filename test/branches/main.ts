@@ -10,7 +10,7 @@ import { findBranches } from './branches.ts';
 import { Counts } from './counts.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const parts = ['src/endpoint', 'src/instance', 'src/transport', 'src/catalog'];
+const parts = ['src/endpoint', 'src/instance', 'src/transport', 'src/catalog', 'src/checks'];
 /** Those of the core, and of what stands on it. */
 const usual = ['catalog', 'endpoint', 'gateway', 'hosts', 'instance', 'reload', 'security', 'testing', 'transport'];
 const runtimes = ['in-process', 'local-process', 'remote-sse'];

@@ -8,12 +8,13 @@ const src = fileURLToPath(new URL('../../src', import.meta.url));
 /** What each folder may import besides itself, from the lowest on. Files beside the folders are the gateway's own. */
 const below: Readonly<Record<string, readonly string[]>> = {
   util: [],
+  checks: ['util'],
   transport: ['util'],
   runtimes: ['transport', 'util'],
   instance: ['transport', 'util'],
   endpoint: ['instance', 'transport', 'util'],
-  catalog: ['util', 'check-options.ts', 'option-schemas.ts'],
-  hosts: ['endpoint', 'instance', 'transport', 'util', 'check-options.ts', 'option-schemas.ts'],
+  catalog: ['checks', 'util', 'option-schemas.ts'],
+  hosts: ['endpoint', 'instance', 'transport', 'checks', 'util', 'option-schemas.ts'],
 };
 const openToAll = ['runtime.ts', 'errors.ts', 'options.ts', 'sdk.ts', 'events.ts', 'version.ts'];
 

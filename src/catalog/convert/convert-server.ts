@@ -1,7 +1,8 @@
+import { formatPath, type Path, quote } from '../../checks/path.js';
+import { isPlainObject } from '../../util/fields.js';
 import { didYouMean } from '../../util/suggest.js';
 import type { ServerInput } from '../catalog.js';
-import { formatPath, type Issues, type Path, quote } from '../issues.js';
-import { isPlainObject } from '../replace-variables.js';
+import type { Issues } from '../issues.js';
 import { convertVariables, holdsBareVariable } from './convert-variables.js';
 
 /** An entry as `toCatalog` makes it. */

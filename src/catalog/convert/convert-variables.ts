@@ -1,4 +1,4 @@
-import { quote } from '../issues.js';
+import { quote } from '../../checks/path.js';
 
 const variable = /^[A-Za-z_][A-Za-z0-9_]*(?::-.*)?$/s;
 // Editors fill these in; they would pass for environment variables.

@@ -1,8 +1,8 @@
-import { checkOptions } from '../../check-options.js';
+import { checkOptions } from '../../checks/check-options.js';
 import { convertOptions } from '../../option-schemas.js';
+import { isPlainObject } from '../../util/fields.js';
 import type { CatalogInput } from '../catalog.js';
 import { Issues } from '../issues.js';
-import { isPlainObject } from '../replace-variables.js';
 import { type ConvertedServer, convertServer } from './convert-server.js';
 import { IdMaker } from './id-maker.js';
 

@@ -1,9 +1,9 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { holdsCredential } from '../util/credentials.js';
 import { isThenable } from '../util/is-thenable.js';
 import { redact } from '../util/redact.js';
 import { describeIssue, isValibotIssue } from './describe-issue.js';
-import { formatPath, type Path } from './issues.js';
-import { holdsCredential } from './secrets.js';
+import { formatPath, type Path } from './path.js';
 import { type Walked, walkSchema } from './walk-schema.js';
 
 /** One problem that a schema found. */

@@ -1,8 +1,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { isPlainObject } from '../util/fields.js';
 import { unknownKey } from '../util/suggest.js';
 import { kindOf } from './describe-issue.js';
-import { formatPath, type Path } from './issues.js';
-import { isPlainObject } from './replace-variables.js';
+import { formatPath, type Path } from './path.js';
 
 // What we read of a Valibot schema. All of it is public in Valibot, and a schema of another library has none of it.
 interface SchemaShape extends StandardSchemaV1 {

@@ -1,9 +1,9 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { type CheckContext, checkSchema } from './catalog/check-schema.js';
-import { kindOf } from './catalog/describe-issue.js';
-import { formatPath } from './catalog/issues.js';
-import { GatewayError } from './errors.js';
-import { isThenable } from './util/is-thenable.js';
+import { GatewayError } from '../errors.js';
+import { isThenable } from '../util/is-thenable.js';
+import { type CheckContext, checkSchema } from './check-schema.js';
+import { kindOf } from './describe-issue.js';
+import { formatPath } from './path.js';
 
 const context: CheckContext = { secrets: new Map(), written: () => undefined };
 
