@@ -33,9 +33,6 @@ import type {
 import type { GatewayCatalog } from './gateway-catalog.js';
 import { GatewayFetch } from './gateway-fetch.js';
 import { resolveLimits } from './gateway-limits.js';
-import { Places } from './instance/limits.js';
-import type { ServerStatus } from './instance/server-status.js';
-import { callerKey, MergedPeers } from './merged-peers.js';
 import {
   fetchOptions,
   gatewayOptions,
@@ -43,7 +40,10 @@ import {
   serverConnectOptions,
   signalOptions,
   stopOptions,
-} from './option-schemas.js';
+} from './gateway-options.js';
+import { Places } from './instance/limits.js';
+import type { ServerStatus } from './instance/server-status.js';
+import { callerKey, MergedPeers } from './merged-peers.js';
 import { systemClock } from './options.js';
 import { type KubernetesRole, toRoles } from './roles.js';
 import type { Caller, RuntimeFactory } from './runtime.js';

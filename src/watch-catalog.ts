@@ -1,13 +1,14 @@
 import { readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
+import * as v from 'valibot';
 import type { Catalog } from './catalog/catalog.js';
 import { fetchText } from './catalog/fetch-catalog.js';
 import { type LoadCatalogOptions, loadCatalog, parseFetched, toFile, toHttpUrl } from './catalog/load-catalog.js';
 import { checkArgument, checkOptions, isFunction } from './checks/check-options.js';
+import * as kinds from './checks/option-kinds.js';
 import { GatewayError } from './errors.js';
 import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
-import { watchOptions } from './option-schemas.js';
 import { type Clock, systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
 import { once } from './util/once.js';
@@ -56,6 +57,18 @@ export interface WatchCatalogOptions<Runtime extends RuntimeFactory = never>
   /** Time, for tests. @default the real time */
   readonly clock?: Clock | undefined;
 }
+
+const watchOptions = v.strictObject({
+  headers: kinds.texts,
+  map: kinds.optionalFunction,
+  onEvent: kinds.optionalFunction,
+  debounceMs: kinds.duration,
+  maxWaitMs: kinds.duration,
+  // Without a pause it would be asked all the time.
+  intervalMs: kinds.durationFrom(1),
+  graceMs: kinds.duration,
+  clock: kinds.clock,
+} satisfies kinds.Schemas<WatchCatalogOptions>);
 
 /** Watches a catalog until it is closed. Keeps no process alive. */
 export interface CatalogWatcher extends AsyncDisposable {

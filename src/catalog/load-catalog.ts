@@ -2,10 +2,11 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
 import { checkOptions } from '../checks/check-options.js';
 import { kindOf } from '../checks/describe-issue.js';
+import * as kinds from '../checks/option-kinds.js';
 import { GatewayError } from '../errors.js';
-import { loadOptions } from '../option-schemas.js';
 import type { Catalog, Environment } from './catalog.js';
 import { largestText } from './decode.js';
 import { type FetchedText, fetchText, toShown } from './fetch-catalog.js';
@@ -23,6 +24,12 @@ export interface LoadCatalogOptions {
   /** Ends the fetching of a URL. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const loadOptions = v.strictObject({
+  env: kinds.environment,
+  headers: kinds.texts,
+  signal: kinds.signal,
+} satisfies kinds.Schemas<LoadCatalogOptions>);
 
 /**
  * Reads a catalog from a file or a URL: JSON when its name ends in `.json`, or when that is what the server of the URL

@@ -1,5 +1,6 @@
+import * as v from 'valibot';
 import { checkOptions } from '../checks/check-options.js';
-import { parseOptions } from '../option-schemas.js';
+import * as kinds from '../checks/option-kinds.js';
 import type { Catalog, Environment } from './catalog.js';
 import { decode } from './decode.js';
 import { catalogError, Issues } from './issues.js';
@@ -18,6 +19,11 @@ export interface ParseCatalogOptions {
    */
   readonly env?: Environment | undefined;
 }
+
+const parseOptions = v.strictObject({
+  format: v.optional(v.picklist(['yaml', 'json'])),
+  env: kinds.environment,
+} satisfies kinds.Schemas<ParseCatalogOptions>);
 
 /**
  * Reads a catalog from YAML or JSON, and checks everything but the specs of runtimes, which `createGateway` does.

@@ -1,7 +1,6 @@
 import { checkOptions } from '../checks/check-options.js';
-import { stopOptions } from '../option-schemas.js';
 import { once } from '../util/once.js';
-import type { CloseSessionsOptions } from './session-options.js';
+import { type CloseSessionsOptions, closeOptions } from './session-options.js';
 
 /** Ends all sessions of a table, once: the first call says how long open requests may take. */
 export function closeSessions(table: { close(graceMs: number): Promise<void> }) {
@@ -10,7 +9,7 @@ export function closeSessions(table: { close(graceMs: number): Promise<void> }) 
   return {
     async close(options: CloseSessionsOptions = {}): Promise<void> {
       try {
-        checkOptions('close', stopOptions, options);
+        checkOptions('close', closeOptions, options);
         graceMs = options.graceMs ?? graceMs;
       } finally {
         // Whatever the options say, nothing may be left.

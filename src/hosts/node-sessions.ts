@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { checkArgument, checkOptions, isFunction } from '../checks/check-options.js';
-import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
@@ -13,6 +12,7 @@ import {
   type HttpSessionOptions,
   resolveSessionOptions,
   type SessionTransportSettings,
+  sessionOptions,
 } from './session-options.js';
 import { type ServeSession, SessionTable } from './session-table.js';
 

@@ -1,6 +1,9 @@
+import * as v from 'valibot';
+import * as kinds from '../checks/option-kinds.js';
 import { GatewayError } from '../errors.js';
 import { type Clock, systemClock } from '../options.js';
 import type { Caller } from '../runtime.js';
+import { isHeaderValue } from '../util/header-value.js';
 import { tell } from '../util/tell.js';
 import { isLoopbackOnly, loopbackHosts } from './site-check.js';
 
@@ -84,6 +87,27 @@ export interface HttpSessionOptions<Incoming> {
   readonly clock?: Clock | undefined;
 }
 
+const number = v.optional(v.number('must be a number'));
+
+export const sessionOptions = v.strictObject({
+  authenticate: kinds.optionalFunction,
+  challenge: v.optional(
+    v.pipe(
+      v.string('must be a string'),
+      v.check(isHeaderValue, 'holds a character that no HTTP header can have, such as a line break'),
+    ),
+  ),
+  hosts: kinds.hosts,
+  origins: kinds.origins,
+  maxSessions: number,
+  maxBodyBytes: number,
+  bodyTimeoutMs: number,
+  idleTimeoutMs: number,
+  disconnectTimeoutMs: number,
+  onError: kinds.optionalFunction,
+  clock: kinds.clock,
+} satisfies kinds.Schemas<HttpSessionOptions<never>>);
+
 /** Settings of the close of all sessions. */
 export interface CloseSessionsOptions {
   /**
@@ -93,6 +117,10 @@ export interface CloseSessionsOptions {
    */
   readonly graceMs?: number | undefined;
 }
+
+export const closeOptions = v.strictObject({
+  graceMs: kinds.duration,
+} satisfies kinds.Schemas<CloseSessionsOptions>);
 
 /** What holds the bodies of requests. */
 export interface BodyLimits {

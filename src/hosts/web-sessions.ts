@@ -1,5 +1,4 @@
 import { checkArgument, checkOptions, checkRequest, isFunction } from '../checks/check-options.js';
-import { sessionOptions } from '../option-schemas.js';
 import type { Caller } from '../runtime.js';
 import type { Transport } from '../sdk.js';
 import { closeSessions } from './close-sessions.js';
@@ -8,6 +7,7 @@ import {
   type HttpSessionOptions,
   resolveSessionOptions,
   type SessionTransportSettings,
+  sessionOptions,
 } from './session-options.js';
 import { SessionTable } from './session-table.js';
 import { readBody, toResponse, watch } from './web-body.js';

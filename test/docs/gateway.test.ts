@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { gatewayOptions } from '../../src/gateway-options.js';
 import { createGateway } from '../../src/index.js';
-import { gatewayOptions } from '../../src/option-schemas.js';
 import { tableBelow } from './markdown.js';
 
 const page = readFileSync(new URL('../../docs/gateway.md', import.meta.url), 'utf8');

@@ -13,8 +13,8 @@ const below: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['transport', 'util'],
   instance: ['transport', 'util'],
   endpoint: ['instance', 'transport', 'util'],
-  catalog: ['checks', 'util', 'option-schemas.ts'],
-  hosts: ['endpoint', 'instance', 'transport', 'checks', 'util', 'option-schemas.ts'],
+  catalog: ['checks', 'util'],
+  hosts: ['endpoint', 'instance', 'transport', 'checks', 'util'],
 };
 const openToAll = ['runtime.ts', 'errors.ts', 'options.ts', 'sdk.ts', 'events.ts', 'version.ts'];
 

@@ -1,5 +1,6 @@
+import * as v from 'valibot';
 import { checkOptions } from '../../checks/check-options.js';
-import { convertOptions } from '../../option-schemas.js';
+import * as kinds from '../../checks/option-kinds.js';
 import { isPlainObject } from '../../util/fields.js';
 import type { CatalogInput } from '../catalog.js';
 import { Issues } from '../issues.js';
@@ -21,6 +22,11 @@ export interface ToCatalogOptions {
    */
   readonly onIgnored?: ((path: string, reason: string) => void) | undefined;
 }
+
+const convertOptions = v.strictObject({
+  variables: kinds.texts,
+  onIgnored: kinds.optionalFunction,
+} satisfies kinds.Schemas<ToCatalogOptions>);
 
 /**
  * Makes a catalog of the `mcpServers` that Claude Desktop, Claude Code, Cursor, Windsurf, Cline and Gemini CLI keep in JSON,
