@@ -62,7 +62,7 @@ export const gatewayOptions = v.strictObject({
       ),
     ),
   ),
-  builtins: v.optional(v.boolean('must be true or false')),
+  builtins: kinds.boolean,
   env: v.optional(
     v.custom<object>(
       (input) => isFunction(input) || (typeof input === 'object' && input !== null),

@@ -11,6 +11,12 @@ export function object(message: string) {
 }
 
 export const optionalFunction = v.optional(v.custom<object>(isFunction, 'must be a function'));
+export const optionalObject = v.optional(object('must be an object'));
+export const text = v.optional(v.string('must be a string'));
+export const boolean = v.optional(v.boolean('must be true or false'));
+export const numberFrom0 = v.optional(
+  v.pipe(v.number('must be a number from 0'), v.minValue(0, 'must be a number from 0')),
+);
 
 const word = v.string('must be a string');
 const listOf = (one: v.GenericSchema<string>) => v.optional(v.array(one, 'must be an array of strings'));

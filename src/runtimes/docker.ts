@@ -1,20 +1,22 @@
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import * as v from 'valibot';
+import { checkOptions } from '../checks/check-options.js';
+import * as kinds from '../checks/option-kinds.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { defaultMemory, toContainerBody } from './docker/container-body.js';
 import type { DockerOptions, DockerServers } from './docker/docker-servers.js';
 import { parseMemory } from './docker/quantities.js';
 import { type DockerSpec, dockerSpec } from './docker/spec.js';
-import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { DockerOptions } from './docker/docker-servers.js';
 export type { DockerSpec } from './docker/spec.js';
 
-const kinds: OptionKinds<DockerOptions> = {
-  host: ['string'],
-  env: ['object'],
-};
+const optionsSchema = v.strictObject({
+  host: kinds.text,
+  env: kinds.optionalObject,
+} satisfies kinds.Schemas<DockerOptions>);
 
 /**
  * Runs each server in a container of its own, through the API of a Docker engine or of Podman: type `docker`.
@@ -30,7 +32,7 @@ export class DockerRuntime implements RuntimeFactory<DockerSpec> {
 
   /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: DockerOptions = {}) {
-    checkOptions('DockerRuntime', kinds, options);
+    checkOptions('DockerRuntime', optionsSchema, options);
     this.#servers = new OnDemand(async () => new (await import('./docker/docker-servers.js')).DockerServers(options));
   }
 

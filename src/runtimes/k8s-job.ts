@@ -1,4 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import * as v from 'valibot';
+import { checkOptions } from '../checks/check-options.js';
+import type { Schemas } from '../checks/option-kinds.js';
 import type { AccessRule, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { accessRules } from './k8s-job/access.js';
 import type { K8sJobServers } from './k8s-job/k8s-job-servers.js';
@@ -7,8 +10,8 @@ import { parseKubernetesQuantity } from './k8s-job/quantity.js';
 import { k8sJobSpec } from './k8s-job/spec.js';
 import type { K8sJobSpec } from './k8s-job/spec-types.js';
 import { withoutValues } from './k8s-job/without-values.js';
-import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import type { KubernetesOptions } from './shared/kubernetes/kube-config.js';
+import { kubernetesOptions } from './shared/kubernetes/kubernetes-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { K8sEnvSource, K8sJobSpec, K8sPodSecurity, K8sToleration } from './k8s-job/spec-types.js';
@@ -17,9 +20,7 @@ export type { KubeConfigLike, KubernetesOptions } from './shared/kubernetes/kube
 /** Settings of a {@link K8sJobRuntime}. */
 export interface K8sJobOptions extends KubernetesOptions {}
 
-const kinds: OptionKinds<K8sJobOptions> = {
-  kubeconfig: ['string', 'function'],
-};
+const optionsSchema = v.strictObject(kubernetesOptions satisfies Schemas<K8sJobOptions>);
 
 /**
  * Runs each server as a Kubernetes Job and speaks to it over the container's stdin and stdout: type `k8s-job`.
@@ -36,7 +37,7 @@ export class K8sJobRuntime implements RuntimeFactory<K8sJobSpec> {
 
   /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: K8sJobOptions = {}) {
-    checkOptions('K8sJobRuntime', kinds, options);
+    checkOptions('K8sJobRuntime', optionsSchema, options);
     this.#servers = new OnDemand(async () => new (await import('./k8s-job/k8s-job-servers.js')).K8sJobServers(options));
   }
 

@@ -1,22 +1,23 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import * as v from 'valibot';
+import { checkOptions } from '../checks/check-options.js';
+import * as kinds from '../checks/option-kinds.js';
 import type { AccessRule, CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { accessRules } from './k8s-service/access.js';
 import type { K8sServiceOptions, K8sServiceServers } from './k8s-service/k8s-service-servers.js';
 import { type K8sServiceSpec, k8sServiceSpec } from './k8s-service/spec.js';
-import { checkOptions, type OptionKinds } from './shared/check-options.js';
+import { httpOptions } from './shared/http-options.js';
+import { kubernetesOptions } from './shared/kubernetes/kubernetes-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { K8sServiceOptions } from './k8s-service/k8s-service-servers.js';
 export type { K8sServiceSpec } from './k8s-service/spec.js';
 
-const kinds: OptionKinds<K8sServiceOptions> = {
-  kubeconfig: ['string', 'function'],
-  headers: ['function'],
-  tls: ['object', 'function'],
-  connectTimeoutMs: ['number'],
-  headersTimeoutMs: ['number'],
-  readyTimeoutMs: ['number'],
-};
+const optionsSchema = v.strictObject({
+  ...kubernetesOptions,
+  ...httpOptions,
+  readyTimeoutMs: kinds.numberFrom0,
+} satisfies kinds.Schemas<K8sServiceOptions>);
 
 /**
  * Connects to servers that run as a Kubernetes Service, over Streamable HTTP or the older HTTP+SSE: type `k8s-service`.
@@ -32,7 +33,7 @@ export class K8sServiceRuntime implements RuntimeFactory<K8sServiceSpec> {
 
   /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: K8sServiceOptions = {}) {
-    checkOptions('K8sServiceRuntime', kinds, options);
+    checkOptions('K8sServiceRuntime', optionsSchema, options);
     this.#servers = new OnDemand(async () => {
       const { K8sServiceServers } = await import('./k8s-service/k8s-service-servers.js');
       return new K8sServiceServers(options);

@@ -3,6 +3,8 @@ import { once as emitted } from 'node:events';
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import * as v from 'valibot';
+import { checkOptions } from '../checks/check-options.js';
+import * as kinds from '../checks/option-kinds.js';
 import { GatewayError } from '../errors.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { StreamTransport } from '../transport/stream-transport.js';
@@ -13,7 +15,6 @@ import { childEnv, pathOf } from './local-process/child-env.js';
 import { ChildPeer, type StopTimeouts } from './local-process/child-peer.js';
 import { type FoundCommand, findCommand, findDirectoryProblem } from './local-process/find-command.js';
 import { Guardian, markVariable } from './local-process/guardian.js';
-import { checkOptions, type OptionKinds } from './shared/check-options.js';
 import { durationSchema } from './shared/spec-parts.js';
 
 const posix = process.platform !== 'win32';
@@ -91,10 +92,10 @@ export interface LocalProcessOptions {
   readonly guardian?: boolean | undefined;
 }
 
-const kinds: OptionKinds<LocalProcessOptions> = {
-  env: ['object'],
-  guardian: ['boolean'],
-};
+const optionsSchema = v.strictObject({
+  env: kinds.optionalObject,
+  guardian: kinds.boolean,
+} satisfies kinds.Schemas<LocalProcessOptions>);
 
 /**
  * Runs servers as child processes and speaks to them over stdin and stdout: type `local-process`.
@@ -114,7 +115,7 @@ export class LocalProcessRuntime implements RuntimeFactory<LocalProcessSpec> {
 
   /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: LocalProcessOptions = {}) {
-    checkOptions('LocalProcessRuntime', kinds, options);
+    checkOptions('LocalProcessRuntime', optionsSchema, options);
     this.#hostEnv = options.env;
     this.#guardian = options.guardian === false || !posix ? undefined : new Guardian();
   }

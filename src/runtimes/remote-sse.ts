@@ -1,24 +1,24 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import * as v from 'valibot';
+import { checkOptions } from '../checks/check-options.js';
+import * as kinds from '../checks/option-kinds.js';
 import type { CheckResult, RuntimeContext, RuntimeFactory, RuntimeTransport } from '../runtime.js';
 import { showUrl } from '../transport/http/status.js';
 import type { RemoteSseOptions, RemoteSseServers } from './remote-sse/remote-sse-servers.js';
 import { type RemoteSseSpec, remoteSseSpec } from './remote-sse/spec.js';
-import { checkOptions, type OptionKinds } from './shared/check-options.js';
+import { httpOptions } from './shared/http-options.js';
 import { OnDemand } from './shared/on-demand.js';
 
 export type { TlsOptions } from '../transport/http/connections.js';
 export type { RemoteSseOptions } from './remote-sse/remote-sse-servers.js';
 export type { RemoteSseSpec } from './remote-sse/spec.js';
 
-const kinds: OptionKinds<RemoteSseOptions> = {
-  headers: ['function'],
-  authProvider: ['function'],
-  tls: ['object', 'function'],
-  proxy: ['string', 'false'],
-  connectTimeoutMs: ['number'],
-  headersTimeoutMs: ['number'],
-  maxConnections: ['number'],
-};
+const optionsSchema = v.strictObject({
+  ...httpOptions,
+  authProvider: kinds.optionalFunction,
+  proxy: v.optional(v.union([v.string(), v.literal(false)], 'must be a string or false')),
+  maxConnections: kinds.numberFrom0,
+} satisfies kinds.Schemas<RemoteSseOptions>);
 
 /**
  * Connects to servers that already run, over Streamable HTTP or the older HTTP+SSE: type `remote-sse`.
@@ -34,7 +34,7 @@ export class RemoteSseRuntime implements RuntimeFactory<RemoteSseSpec> {
 
   /** @throws `GatewayError` `OPTION_INVALID` */
   constructor(options: RemoteSseOptions = {}) {
-    checkOptions('RemoteSseRuntime', kinds, options);
+    checkOptions('RemoteSseRuntime', optionsSchema, options);
     this.#servers = new OnDemand(async () => {
       const { RemoteSseServers } = await import('./remote-sse/remote-sse-servers.js');
       return new RemoteSseServers(options);

@@ -265,14 +265,14 @@ test.each<[new (options?: never) => unknown, unknown, string]>([
   [
     RemoteSseRuntime,
     { headers: { a: 'b' }, auth: () => {}, connectTimeoutMs: Number.NaN, proxy: undefined },
-    'RemoteSseRuntime: headers must be a function; auth is not a known key; known are headers, authProvider, tls, proxy, ' +
-      'connectTimeoutMs, headersTimeoutMs, maxConnections; connectTimeoutMs must be a number from 0',
+    'RemoteSseRuntime: auth is not a known key; known are headers, tls, connectTimeoutMs, headersTimeoutMs, ' +
+      'authProvider, proxy, maxConnections; headers must be a function; connectTimeoutMs must be a number from 0',
   ],
   [
     RemoteSseRuntime,
     { headersTimeoutMs: -1, maxConnections: -1, proxy: true },
-    'RemoteSseRuntime: headersTimeoutMs must be a number from 0; maxConnections must be a number from 0; ' +
-      'proxy must be a string or false',
+    'RemoteSseRuntime: headersTimeoutMs must be a number from 0; proxy must be a string or false; ' +
+      'maxConnections must be a number from 0',
   ],
   [
     RemoteSseRuntime,

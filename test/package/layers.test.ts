@@ -10,7 +10,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   util: [],
   checks: ['util'],
   transport: ['util'],
-  runtimes: ['transport', 'util'],
+  runtimes: ['transport', 'checks', 'util'],
   instance: ['transport', 'util'],
   endpoint: ['instance', 'transport', 'util'],
   catalog: ['checks', 'util'],
