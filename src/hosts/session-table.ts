@@ -240,7 +240,8 @@ function isEmpty(name: unknown): boolean {
   return name === null || name === '';
 }
 
-function isInitialize(body: unknown): boolean {
+/** Whether a body begins a session. */
+export function isInitialize(body: unknown): boolean {
   return isRequest(body) && body.method === 'initialize';
 }
 

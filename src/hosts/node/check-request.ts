@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
-import { isRequest, type JSONRPCMessage } from '../../sdk.js';
+import type { JSONRPCMessage } from '../../sdk.js';
 import { isJsonRpcMessage } from '../../transport/json-rpc.js';
 import { legacyRevisions } from '../../transport/modern.js';
 import { Refusal } from '../refusal.js';
+import { isInitialize } from '../session-table.js';
 
 /** As many messages as the SDK takes in one body; revision 2025-03-26 alone has batches. */
 const maxBatch = 100;
@@ -52,8 +53,4 @@ export function readMessages(body: unknown): readonly JSONRPCMessage[] {
     throw new Refusal('message', 'An initialize request comes alone');
   }
   return messages;
-}
-
-export function isInitialize(message: JSONRPCMessage): boolean {
-  return isRequest(message) && message.method === 'initialize';
 }

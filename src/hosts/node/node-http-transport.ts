@@ -24,8 +24,9 @@ import { HeldQuestions } from '../held-questions.js';
 import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
 import type { SessionTransportSettings } from '../session-options.js';
+import { isInitialize } from '../session-table.js';
 import { Answer } from './answer.js';
-import { checkListen, checkPost, checkRevision, isInitialize, readMessages } from './check-request.js';
+import { checkListen, checkPost, checkRevision, readMessages } from './check-request.js';
 import { EventStream } from './event-stream.js';
 
 /**
@@ -159,7 +160,7 @@ export class NodeHttpTransport implements NodeServerTransport {
   ): void {
     checkPost(request);
     const messages = readMessages(body);
-    if (isInitialize(messages[0] as JSONRPCMessage)) {
+    if (isInitialize(messages[0])) {
       this.#begin(response);
     } else {
       checkRevision(request);
