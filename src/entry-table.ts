@@ -129,22 +129,18 @@ export class EntryTable {
   }
 
   statusOf(id: string): ServerStatus {
-    const entry = this.get(id);
-    return toStatus(
-      entry,
-      this.#stale().filter(({ definition }) => definition.id === id),
-    );
+    return toStatus(this.get(id), this.#staleOf(id));
   }
 
   /** Stops what runs of an id: also what belongs to an earlier entry. */
   async stop(id: string, graceMs: number): Promise<void> {
-    const stale = this.#stale().filter(({ definition }) => definition.id === id);
+    const stale = this.#staleOf(id);
     await allStopped([this.get(id).supervisor.stop(graceMs), ...stale.map((entry) => entry.stopKept(graceMs))]);
   }
 
   async restart(id: string, graceMs: number): Promise<void> {
     const { supervisor: current } = this.get(id);
-    const stale = this.#stale().filter(({ definition }) => definition.id === id);
+    const stale = this.#staleOf(id);
     await allStopped([...stale.map(({ supervisor }) => supervisor.stop(graceMs)), current.restart(graceMs)]);
   }
 
@@ -177,6 +173,10 @@ export class EntryTable {
       entry.isGone && this.#retired.delete(entry);
     }
     return [...this.#retired].filter(({ supervisor }) => !supervisor.isGone);
+  }
+
+  #staleOf(id: string): CatalogEntry[] {
+    return this.#stale().filter(({ definition }) => definition.id === id);
   }
 }
 
