@@ -38,7 +38,7 @@ export async function startContainer(options: StartOptions): Promise<ContainerPe
     const [attached, waited] = await Promise.allSettled([
       engine.attach(id, signal),
       // Removal is what is waited for, so that the end of the server means that nothing is left of it.
-      engine.wait(id, 'removed', lifetime.signal),
+      engine.waitRemoved(id, lifetime.signal),
     ]);
     if (attached.status === 'rejected') {
       throw attached.reason;
@@ -63,7 +63,7 @@ export async function startContainer(options: StartOptions): Promise<ContainerPe
       stderrTailBytes: context.limits.stderrTailBytes,
       connection,
       waiting: waited.value,
-      waitAgain: () => engine.wait(id, 'removed', lifetime.signal),
+      waitAgain: () => engine.waitRemoved(id, lifetime.signal),
       released(removed) {
         lifetime.abort();
         if (!removed) {

@@ -17,10 +17,10 @@ export interface Engine {
   attach(id: string, signal: AbortSignal): Promise<Duplex>;
   start(id: string, signal: AbortSignal): Promise<void>;
   /**
-   * Begins to wait for the container's end. Resolves once the engine has taken the question, so that nothing that
+   * Begins to wait for the removal of the container, which follows its end. Resolves once the engine has taken the question, so that nothing that
    * happens from then on is missed.
    */
-  wait(id: string, condition: 'removed' | 'not-running', signal: AbortSignal): Promise<Waiting>;
+  waitRemoved(id: string, signal: AbortSignal): Promise<Waiting>;
   /** Undefined when there is no such container. */
   inspect(id: string, signal: AbortSignal): Promise<ContainerState | undefined>;
   /** SIGTERM, and SIGKILL when the container lives after `seconds`. "Already gone" is success. */

@@ -95,8 +95,9 @@ export class HttpEngine implements Engine {
     await this.#done({ method: 'POST', path: `/containers/${path(id)}/start`, signal });
   }
 
-  async wait(id: string, condition: 'removed' | 'not-running', signal: AbortSignal): Promise<Waiting> {
-    const call = { method: 'POST', path: `/containers/${path(id)}/wait`, query: { condition }, signal } as const;
+  async waitRemoved(id: string, signal: AbortSignal): Promise<Waiting> {
+    const query = { condition: 'removed' };
+    const call = { method: 'POST', path: `/containers/${path(id)}/wait`, query, signal } as const;
     const headers = this.#call(call);
     const ended = headers
       .then((message) => readJson(message, signal))
