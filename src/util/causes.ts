@@ -11,3 +11,12 @@ export function causesOf(error: unknown): Error[] {
   }
   return causes;
 }
+
+/** The code of an error, or of what caused it, that says most; empty where none has one. */
+export function codeOf(error: unknown): string {
+  for (const { code } of causesOf(error) as NodeJS.ErrnoException[]) {
+    // Of undici's own: what it has aborted for says more.
+    if (typeof code === 'string' && code !== 'UND_ERR_ABORTED') return code;
+  }
+  return '';
+}

@@ -1,4 +1,4 @@
-import { causesOf } from '../../util/causes.js';
+import { causesOf, codeOf } from '../../util/causes.js';
 import { DialError } from './dial.js';
 
 /** What went wrong on the way to a server, in words that say what to look at. Names no header and no query. */
@@ -100,12 +100,4 @@ const problems: Readonly<Record<string, (url: URL) => string>> = {
 /** What began it says more than what was made of it. */
 function innermostMessage(error: unknown): string {
   return causesOf(error).at(-1)?.message ?? String(error);
-}
-
-/** The code of an error, or of what caused it. */
-function codeOf(error: unknown): string {
-  for (const { code } of causesOf(error) as NodeJS.ErrnoException[]) {
-    if (typeof code === 'string' && code !== 'UND_ERR_ABORTED') return code;
-  }
-  return '';
 }

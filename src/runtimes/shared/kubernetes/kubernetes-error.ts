@@ -1,5 +1,5 @@
 import { GatewayError } from '../../../errors.js';
-import { causesOf } from '../../../util/causes.js';
+import { codeOf } from '../../../util/causes.js';
 import { textOf } from '../../../util/text-of.js';
 import { type ResourceRef, showResource } from './resources.js';
 
@@ -167,10 +167,3 @@ const remedies: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted; check certificate-authority in the kubeconfig',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name; check tls-server-name in the kubeconfig',
 };
-
-function codeOf(error: unknown): string {
-  for (const { code } of causesOf(error) as NodeJS.ErrnoException[]) {
-    if (typeof code === 'string') return code;
-  }
-  return '';
-}
