@@ -5,7 +5,7 @@ import { interpolate, unresolved } from './interpolate.js';
 import type { Secrets } from './secrets.js';
 
 /** Deeper than any catalog needs; keeps recursion away from the end of the stack. */
-export const deepest = 64;
+const deepest = 64;
 
 /** Names that mean something to JavaScript and nothing to a catalog. */
 export const forbiddenKeys: ReadonlySet<PropertyKey> = new Set(['__proto__', 'constructor', 'prototype']);

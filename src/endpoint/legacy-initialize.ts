@@ -29,7 +29,7 @@ export function readInitialize(given: JSONRPCRequest['params']): CallerHandshake
 }
 
 /** What is said of servers that nobody has asked yet: they may have any of it. */
-export const anything = {
+const anything = {
   tools: { listChanged: true },
   prompts: { listChanged: true },
   resources: { subscribe: true, listChanged: true },

@@ -103,7 +103,7 @@ function describe({ message, reason, exitCode }: TerminatedState): string {
 }
 
 /** How the server in a pod ended, from what Kubernetes says of it. */
-export function toExit(pod: Pod): PeerExit {
+function toExit(pod: Pod): PeerExit {
   const { status, metadata } = pod;
   const state = status?.containerStatuses?.find(({ name }) => name === containerName)?.state?.terminated;
   const code = state?.exitCode;
