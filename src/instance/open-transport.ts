@@ -21,7 +21,6 @@ export interface InstanceDefinition {
   readonly baseDir: string;
   readonly startTimeoutMs: number;
   readonly pullTimeoutMs: number;
-  readonly requestTimeoutMs: number;
   readonly maxMessageBytes: number;
 }
 
