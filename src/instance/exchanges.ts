@@ -1,12 +1,5 @@
 import type { GatewayError } from '../errors.js';
-import type {
-  JSONRPCErrorResponse,
-  JSONRPCMessage,
-  JSONRPCRequest,
-  JSONRPCResultResponse,
-  MessageExtraInfo,
-  RequestId,
-} from '../sdk.js';
+import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '../sdk.js';
 import type { JsonPart } from '../transport/json-part.js';
 import { numberOf } from '../transport/json-rpc.js';
 import type { Fields } from '../util/fields.js';
@@ -14,9 +7,6 @@ import { type ProgressListener, TaskProgress } from './task-progress.js';
 
 export type Response = JSONRPCResultResponse | JSONRPCErrorResponse;
 export type RpcError = JSONRPCErrorResponse['error'];
-
-/** Tells with which of our requests a message came, where each has a stream of its own. */
-export type RelatedInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
 
 /** A request of the caller that waits for a server. */
 export interface Exchange extends ProgressListener {

@@ -1,7 +1,8 @@
 import { isResponse, type JSONRPCMessage, type JSONRPCNotification, type JSONRPCRequest } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import { streamOf } from '../transport/modern.js';
-import type { Exchange, Exchanges, RelatedInfo, Response } from './exchanges.js';
+import type { RelatedInfo } from '../transport/related-info.js';
+import type { Exchange, Exchanges, Response } from './exchanges.js';
 
 /** Who gets what a server says. */
 export interface InboxReader {

@@ -12,12 +12,13 @@ import {
 } from '../sdk.js';
 import { runCallback } from '../transport/callback.js';
 import { metaKeys } from '../transport/modern.js';
+import type { RelatedInfo } from '../transport/related-info.js';
 import { withoutTasks } from '../transport/tasks.js';
 import { allStopped } from '../util/all-stopped.js';
 import { isFields } from '../util/fields.js';
 import { once } from '../util/once.js';
 import { toErrorResponse } from './error-response.js';
-import type { RelatedInfo, Response, RpcError } from './exchanges.js';
+import type { Response, RpcError } from './exchanges.js';
 import { Link, type LinkOptions, type LinkOwner } from './link.js';
 import type { LinkActivity } from './link-watch.js';
 import { listChanges } from './list-changes.js';

@@ -1,5 +1,6 @@
 import type { JSONRPCMessage } from '../sdk.js';
-import type { Exchange, RelatedInfo } from './exchanges.js';
+import type { RelatedInfo } from '../transport/related-info.js';
+import type { Exchange } from './exchanges.js';
 import type { SharedTransport } from './shared-transport.js';
 
 /** A request of a connection. */

@@ -9,10 +9,11 @@ import { runCallback } from './callback.js';
 import { ChoosingWire, type HttpMode } from './http/choosing-wire.js';
 import { HttpHealth } from './http/health.js';
 import { Leftovers } from './http/leftovers.js';
-import type { HttpMessageInfo, WireOptions } from './http/wire.js';
+import type { WireOptions } from './http/wire.js';
 import { Inbox } from './inbox.js';
 import { isAnswerTo, isProgress } from './json-rpc.js';
 import { modernVersion } from './modern.js';
+import type { RelatedInfo } from './related-info.js';
 
 /** What an {@link HttpTransport} needs. */
 export interface HttpTransportOptions
@@ -182,7 +183,7 @@ export class HttpTransport implements RuntimeTransport {
     return body;
   }
 
-  #receive(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
+  #receive(message: JSONRPCMessage, info: RelatedInfo | undefined): void {
     if (this.#ended !== undefined || this.#health.take(message)) return;
     if (isResponse(message) && isAnswerTo(this.#initializeId, message.id) && 'result' in message) {
       this.#inbox.put(() => {

@@ -10,11 +10,12 @@ import {
   type RequestId,
 } from '../../sdk.js';
 import { hasEnvelope } from '../../transport/modern.js';
+import type { RelatedInfo } from '../../transport/related-info.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { textOf } from '../../util/text-of.js';
 import { toErrorResponse } from '../error-response.js';
-import type { RelatedInfo, Response } from '../exchanges.js';
+import type { Response } from '../exchanges.js';
 import type { SendOutcome } from '../strict-transport.js';
 import { logLevels } from '../tell-log-level.js';
 import { deliveredBefore } from './delivered-before.js';

@@ -4,6 +4,7 @@ import { settledWithin } from '../../util/abort.js';
 import { copyError } from '../../util/copy-error.js';
 import { findNamed, isAnswerTo } from '../json-rpc.js';
 import { modernErrors, modernVersion } from '../modern.js';
+import type { RelatedInfo } from '../related-info.js';
 import { noAnswer, pageOf, readRefusal, unexpectedAnswer } from './answer-error.js';
 import { AnswerStream } from './answer-stream.js';
 import { readText } from './body.js';
@@ -20,7 +21,6 @@ import { mediaType, type Step, statusError } from './status.js';
 import { farewellMs, StreamableSession } from './streamable-session.js';
 import {
   closedError,
-  type HttpMessageInfo,
   type HttpSendOptions,
   parseErrorBody,
   parseMessages,
@@ -282,7 +282,7 @@ export class StreamableWire implements Wire {
   }
 
   /** Hands on what did not come where it belongs. A request whose answer it is waits for nothing more on its own connection. */
-  #handOn(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void {
+  #handOn(message: JSONRPCMessage, info: RelatedInfo | undefined): void {
     this.#options.onMessage(message, info);
     if (isResponse(message)) findNamed(this.#open, message.id)?.cancel();
   }

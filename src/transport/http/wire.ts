@@ -1,13 +1,11 @@
 import { GatewayError } from '../../errors.js';
 import type { Clock } from '../../options.js';
-import type { JSONRPCMessage, MessageExtraInfo, RequestId, TransportSendOptions } from '../../sdk.js';
+import type { JSONRPCMessage, TransportSendOptions } from '../../sdk.js';
 import { withoutMark } from '../../util/without-mark.js';
 import { isJsonRpcMessage } from '../json-rpc.js';
+import type { RelatedInfo } from '../related-info.js';
 import { BodyTooLarge } from './body.js';
 import type { Exchange, ExchangeOptions } from './exchange.js';
-
-/** What comes with a message: the request on whose answer it came, if it did. */
-export type HttpMessageInfo = MessageExtraInfo & { readonly relatedRequestId?: RequestId | undefined };
 
 /** Send options of both SDK versions, as far as HTTP can follow them. */
 export interface HttpSendOptions extends TransportSendOptions {
@@ -26,7 +24,7 @@ export interface WireOptions extends ExchangeOptions {
   readonly random: () => number;
   /** How long answers may take that need no work: to a notification, to the opening of a legacy stream. */
   readonly headersTimeoutMs: number;
-  onMessage(message: JSONRPCMessage, info: HttpMessageInfo | undefined): void;
+  onMessage(message: JSONRPCMessage, info: RelatedInfo | undefined): void;
   /** Something went wrong that ends nothing. */
   onTrouble(error: Error): void;
   /** The session is over, and nothing more will come. */
