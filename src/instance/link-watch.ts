@@ -31,7 +31,7 @@ export interface WatchedLink {
 
 /**
  * Watches an open link: lets it rest when nobody has used it for a while, replaces it when it has lived long enough, and
- * asks now and then whether the server is alive. Its own questions are no use.
+ * asks now and then whether the server is alive, which does not count as use.
  */
 export class LinkWatch {
   readonly #settings: LinkWatchSettings;
