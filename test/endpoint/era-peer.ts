@@ -7,6 +7,7 @@ import {
   ListRootsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import type { Transport } from '../../src/sdk.js';
+import { Watched } from '../support/watched.js';
 import type { Json } from './scripted-server.js';
 
 /** Clients of both SDKs, in each era that they know. */
@@ -23,7 +24,7 @@ const info = { name: 'test', version: '1' };
 const capabilities = { sampling: {}, elicitation: { form: {} }, roots: { listChanged: true } };
 
 /** A client that answers what servers ask, and keeps what it hears. */
-export class EraPeer implements AsyncDisposable {
+export class EraPeer extends Watched implements AsyncDisposable {
   readonly client: ClientV1 | ClientV2;
   readonly heard: { method: string; params?: Json }[] = [];
   /** What it was asked. */
@@ -32,13 +33,13 @@ export class EraPeer implements AsyncDisposable {
     action: 'accept',
     content: /name/.test(String(message)) ? { name: 'Ada' } : { age: 36 },
   });
-  #waiting: (() => void)[] = [];
 
   private constructor(client: ClientV1 | ClientV2) {
+    super();
     this.client = client;
     client.fallbackNotificationHandler = async (notification) => {
       this.heard.push(notification as { method: string; params?: Json });
-      for (const resolve of this.#waiting.splice(0)) resolve();
+      this.changed();
     };
   }
 
@@ -108,15 +109,6 @@ export class EraPeer implements AsyncDisposable {
         ? await this.client.callTool(params, CallToolResultSchema, options)
         : await this.client.callTool(params, options);
     return (result.content as { text?: string }[]).map(({ text }) => text ?? '').join('\n');
-  }
-
-  /** Waits for what `find` finds, and looks whenever a notification comes. */
-  async until<T>(find: () => T | undefined): Promise<T> {
-    for (;;) {
-      const found = find();
-      if (found !== undefined) return found;
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
   }
 
   notification(method: string): Promise<{ method: string; params?: Json }> {

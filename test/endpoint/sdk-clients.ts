@@ -7,6 +7,7 @@ import {
   ListRootsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { isRequest, isResponse, type JSONRPCMessage, type Transport } from '../../src/sdk.js';
+import { Watched } from '../support/watched.js';
 import type { Json } from './scripted-server.js';
 
 export const sdks = ['v1', 'v2'] as const;
@@ -85,7 +86,7 @@ class Tap implements Transport {
 }
 
 /** The Client of one of the SDK's versions, which keeps what it hears, and what it thinks should not have come. */
-export class SdkPeer implements AsyncDisposable {
+export class SdkPeer extends Watched implements AsyncDisposable {
   readonly client: ClientV1 | ClientV2;
   readonly answers: Answers = {
     sampling: () => ({ role: 'assistant', model: 'none', content: { type: 'text', text: 'sampled' } }),
@@ -97,9 +98,9 @@ export class SdkPeer implements AsyncDisposable {
   readonly #errors: Error[] = [];
   #tap: Tap | undefined;
   readonly #call: (name: string, args: Json, options: CallOptions) => Promise<unknown>;
-  #waiting: (() => void)[] = [];
 
   constructor(sdk: Sdk, mode: 'auto' | 'legacy' = 'legacy') {
+    super();
     const { answers } = this;
     if (sdk === 'v1') {
       const client = new ClientV1(info, { capabilities });
@@ -157,23 +158,6 @@ export class SdkPeer implements AsyncDisposable {
   /** All progress that servers have told of, by the id of its request. */
   get progress(): ReadonlyMap<unknown, readonly Json[]> {
     return this.#tap?.progress ?? new Map();
-  }
-
-  /** What `find` finds, as soon as it does. */
-  async until<T>(find: () => T | undefined): Promise<T> {
-    for (;;) {
-      const found = find();
-      if (found !== undefined) {
-        return found;
-      }
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
-  changed(): void {
-    for (const resolve of this.#waiting.splice(0)) {
-      resolve();
-    }
   }
 
   close(): Promise<void> {

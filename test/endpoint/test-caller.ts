@@ -1,8 +1,9 @@
 import { isRequest, type JSONRPCMessage, type RequestId, type Transport } from '../../src/sdk.js';
+import { Watched } from '../support/watched.js';
 import type { Json } from './scripted-server.js';
 
 /** A caller of the merged peer that speaks JSON-RPC itself, so that nothing an SDK would tidy up goes unseen. */
-export class TestCaller implements AsyncDisposable {
+export class TestCaller extends Watched implements AsyncDisposable {
   readonly transport: Transport;
   /** Everything that came, in order. */
   readonly received: JSONRPCMessage[] = [];
@@ -10,14 +11,14 @@ export class TestCaller implements AsyncDisposable {
   /** What this caller answers to a server; without it requests wait. */
   onRequest: ((method: string, params: Json | undefined) => Json | undefined) | undefined;
   #nextId = 1000;
-  #waiting: (() => void)[] = [];
 
   constructor(transport: Transport) {
+    super();
     this.transport = transport;
     transport.onmessage = (message) => this.#receive(message);
     transport.onclose = () => {
       this.closed += 1;
-      this.#wake();
+      this.changed();
     };
   }
 
@@ -100,17 +101,6 @@ export class TestCaller implements AsyncDisposable {
     return this.received.filter((message) => isRequest(message) && message.method === method) as unknown as Json[];
   }
 
-  /** What `find` finds, as soon as it does. */
-  async until<T>(find: () => T | undefined): Promise<T> {
-    for (;;) {
-      const found = find();
-      if (found !== undefined) {
-        return found;
-      }
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
   /** The params of the nth notification of a method. */
   notification(method: string, index = 0): Promise<Json> {
     return this.until(() => this.notifications(method)[index]);
@@ -132,12 +122,6 @@ export class TestCaller implements AsyncDisposable {
         void this.send({ id: message.id, result });
       }
     }
-    this.#wake();
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) {
-      resolve();
-    }
+    this.changed();
   }
 }
