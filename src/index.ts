@@ -57,7 +57,8 @@ export type {
   StopOptions,
 } from './gateway-api.js';
 export type { BuiltinRuntime, GatewayCatalog, GatewayServer } from './gateway-catalog.js';
-export { createNodeSessions, type NodeServerTransport, type NodeSessions } from './hosts/node-sessions.js';
+export type { NodeServerTransport } from './hosts/node/server-transport.js';
+export { createNodeSessions, type NodeSessions } from './hosts/node-sessions.js';
 export type { HttpRefusalReason } from './hosts/refusal.js';
 export type { CloseSessionsOptions, HttpSessionOptions, SessionTransportSettings } from './hosts/session-options.js';
 export { createWebSessions, type WebServerTransport, type WebSessions } from './hosts/web-sessions.js';

@@ -6,6 +6,7 @@ import type { JsonPart } from '../transport/json-part.js';
 import { closeSessions } from './close-sessions.js';
 import { NodeHttpTransport } from './node/node-http-transport.js';
 import { closeWithConnection } from './node/queued-responses.js';
+import type { NodeServerTransport } from './node/server-transport.js';
 import { readBody, refuse } from './node-body.js';
 import {
   type CloseSessionsOptions,
@@ -15,12 +16,6 @@ import {
   sessionOptions,
 } from './session-options.js';
 import { type ServeSession, SessionTable } from './session-table.js';
-
-/** A server-side transport for `node:http`, as SDK v1's `StreamableHTTPServerTransport`. */
-export interface NodeServerTransport extends Transport {
-  /** Answers a request of its session. `body` is the JSON of a POST; undefined for other methods. */
-  handleRequest(request: IncomingMessage, response: ServerResponse, body?: unknown): Promise<void>;
-}
 
 type Create = (settings: SessionTransportSettings) => NodeServerTransport;
 // Of the overloads: each gives what its own `create` has made.

@@ -21,13 +21,13 @@ import { type MessageJson, stringifyMessage } from '../../transport/message-json
 import { once } from '../../util/once.js';
 import { cancelledIn } from '../cancelled-requests.js';
 import { HeldQuestions } from '../held-questions.js';
-import type { NodeServerTransport } from '../node-sessions.js';
 import { Refusal } from '../refusal.js';
 import type { SessionTransportSettings } from '../session-options.js';
 import { isInitialize } from '../session-table.js';
 import { Answer } from './answer.js';
 import { checkListen, checkPost, checkRevision, readMessages } from './check-request.js';
 import { EventStream } from './event-stream.js';
+import type { NodeServerTransport } from './server-transport.js';
 
 /**
  * One session of Streamable HTTP on `node:http` (2025-11-25, "Transports", "Streamable HTTP"), for requests that
