@@ -1,8 +1,9 @@
 import { errorNumbers, GatewayError } from '../errors.js';
+import { toRpcError } from '../instance/error-response.js';
 import { ServerError } from '../instance/server-error.js';
 import type { Caller } from '../runtime.js';
 import type { JSONRPCErrorResponse, RequestId } from '../sdk.js';
-import { isFields } from '../util/fields.js';
+import { type Fields, isFields } from '../util/fields.js';
 import { textOf } from '../util/text-of.js';
 import type { PeerExtra } from './peer.js';
 
@@ -91,9 +92,8 @@ export function toResponse(
     return { jsonrpc: '2.0', id, error: thrown.error };
   }
   if (GatewayError.is(thrown)) {
-    const { code, message } = thrown;
-    const data = { code, server: thrown.server ?? server, delivered: thrown.delivered ?? delivered };
-    return { jsonrpc: '2.0', id, error: { code: errorNumbers[code], message, data } };
+    const { data, ...error } = toRpcError(thrown, thrown.delivered ?? delivered);
+    return { jsonrpc: '2.0', id, error: { ...error, data: { ...(data as Fields), server: thrown.server ?? server } } };
   }
   const { code, message, data } = isFields(thrown) ? thrown : {};
   const text = typeof message === 'string' ? message : textOf(thrown);

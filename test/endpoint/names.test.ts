@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createNames, type NamingFunction, qualifiedName } from '../../src/endpoint/names.js';
-import { hold, ScriptedServer } from './scripted-server.js';
+import { type Handler, hold, ScriptedServer } from './scripted-server.js';
 import { setUp } from './setup.js';
 
 const tools = (...names: string[]) => ({ tools: names.map((name) => ({ name })) });
@@ -172,6 +172,21 @@ describe('a shortened name that was never listed here', () => {
     const { message, data } = await failing;
     expect(data).toMatchObject({ code: 'SERVER_EXITED', server: 'a', delivered: false, exit: { code: 1 } });
     expect(message).not.toContain('unknown');
+  });
+
+  test('is answered with all that is known of a start that has failed, as a call of any other name', async () => {
+    const initialize: Handler = (_, instance) => {
+      instance.die(7);
+      return hold;
+    };
+    const dataOf = async (name: string) => {
+      await using t = setUp({ a: { ...tools(long), on: { initialize } } });
+      await using caller = await t.caller();
+      return (await caller.error('tools/call', { name: qualifiedName('a', name) })).data;
+    };
+    const data = await dataOf(long);
+    expect(data).toMatchObject({ code: 'SERVER_EXITED', delivered: false, exit: { code: 7 } });
+    expect(data).toEqual(await dataOf('plain'));
   });
 
   test('a tool that is denied is not found either', async () => {
