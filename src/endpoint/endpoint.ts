@@ -363,8 +363,7 @@ export class Endpoint implements LinkOwner, SessionPeer {
         return this.#serverRequests.taskChanged(message);
       case 'notifications/roots/list_changed':
         for (const link of this.#links.active()) {
-          // One whose handshake is under way may have asked for them already.
-          link.handshake === undefined ? link.opening?.then(() => link.notify(message), nothing) : link.notify(message);
+          link.tell(message);
         }
         return;
       default:

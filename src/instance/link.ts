@@ -117,11 +117,6 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     return this.#opening !== undefined;
   }
 
-  /** Settles as its start does, which nobody wants for that alone; undefined while it neither opens nor is open. */
-  get opening(): Promise<unknown> | undefined {
-    return this.#opening;
-  }
-
   /** Its server has ended, and is not gone yet: the next request waits, and opens the link again. */
   get isEnding(): boolean {
     return this.#transport?.isEnding === true;
@@ -230,6 +225,16 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
         transport.send(toUnwritable(message.id as RequestId, error.cause)).catch(() => {});
       }
     });
+  }
+
+  /** The same of a notification; one that comes in the handshake behind that, as the server may have asked already. */
+  tell(message: JSONRPCNotification): void {
+    this.#handshake === undefined
+      ? this.#opening?.then(
+          () => this.notify(message),
+          () => {},
+        )
+      : this.notify(message);
   }
 
   /** Asks for something on the endpoint's own account. Rejects with the server's error or a `GatewayError`. */

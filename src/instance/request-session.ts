@@ -217,7 +217,7 @@ export class RequestTransport implements Transport, LinkOwner {
       }
       case 'notifications/roots/list_changed':
         for (const link of this.#links.keys()) {
-          link.handshake === undefined || link.notify(message);
+          link.tell(message);
         }
         return;
       default:

@@ -361,6 +361,38 @@ describe('isolation: request', () => {
     expect(told('notifications/roots/list_changed')).toEqual([[undefined], [undefined]]);
   });
 
+  test('changed roots reach an instance that has asked for them in its handshake, behind that', async () => {
+    const taken = Promise.withResolvers<void>();
+    const slow: Script = {
+      tools: [{ name: 'x' }],
+      on: {
+        initialize: ({ params }, instance) => {
+          const send = instance.send.bind(instance);
+          instance.send = async (message) => {
+            await send(message);
+            // The first one serves the handshake of the connection.
+            const isSecond = instance.server.instances.indexOf(instance) === 1;
+            if (isSecond && 'method' in message && message.method === 'notifications/initialized') await taken.promise;
+          };
+          const serverInfo = { name: 'slow', version: '1' };
+          return { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo };
+        },
+      },
+    };
+    await using t = setUp({ a: slow }, { entry: { isolation: 'request' } });
+    await using caller = await t.caller({ roots: { listChanged: true } });
+    caller.onRequest = () => ({ roots: [] });
+    await caller.result('tools/call', { name: 'a__x' });
+    await caller.send({ id: 1, method: 'tools/call', params: { name: 'a__x' } });
+    await settle();
+    const { only } = t.server('a');
+    await only.ask(1, 'roots/list');
+    await caller.send({ method: 'notifications/roots/list_changed' });
+    taken.resolve();
+    await caller.until(() => caller.answers(1)[0]);
+    expect(only.notifications('notifications/roots/list_changed')).toHaveLength(1);
+  });
+
   test('an instance takes back its own questions alone, whatever ids others have given theirs', async () => {
     await using t = setUp({ a: held }, { entry: { isolation: 'request' } });
     await using caller = await t.caller({ sampling: {} });
