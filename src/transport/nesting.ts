@@ -13,6 +13,16 @@ export function assertWritable(message: object): void {
   }
 }
 
+/** Whether a message can be written as JSON. */
+export function isWritable(message: object): boolean {
+  try {
+    assertWritable(message);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Whether a value is nested more deeply than any sensible one: what holds it may be too deep to be written as JSON. */
 export function isTooNested(value: unknown): boolean {
   return isNested(value, surelyWritable, false);

@@ -91,6 +91,16 @@ test.each(['result', 'error'])('a stateless caller is answered where its %s is n
   expect(message).toMatchObject({ id: 2, ...invalid });
 });
 
+test('a server that asks a stateless caller what is nested too deeply is told so, and goes on with the call', async () => {
+  const { gateway, host: opening } = createHost('fetch');
+  await using host = await opening;
+  await using _closing = gateway;
+  const params = { name: 'one__go', arguments: { give: 'question' }, _meta: envelope({ elicitation: {} }) };
+  const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'one__go' };
+  const { message } = await post(host.url, { id: 2, method: 'tools/call', params }, headers);
+  expect(message).toMatchObject({ id: 2, result: { structuredContent: { error: { code: -32603 } } } });
+});
+
 test('a caller is answered where a list of tasks is nested too deeply, with an interceptor', async () => {
   const { gateway, host: opening } = createHost('ours for node', (_request, next) => next());
   await using host = await opening;

@@ -12,6 +12,7 @@ import {
   type RequestId,
 } from '../../sdk.js';
 import { metaKeys } from '../../transport/modern.js';
+import { isWritable } from '../../transport/nesting.js';
 import { hasTasksExtension, metaOfTask } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
@@ -305,8 +306,13 @@ export class ModernPeer {
         this.#finish(call, this.#withTask(call, message), server);
       }
     } else if (isRequest(message)) {
-      const refuse = (text: string) =>
-        session.peer.receive({ jsonrpc: '2.0', id: message.id, error: { code: -32601, message: text } });
+      const refuse = (text: string, code = -32601) =>
+        session.peer.receive({ jsonrpc: '2.0', id: message.id, error: { code, message: text } });
+      if (!isWritable(message)) {
+        // The answer of its call, or the state of its task, which has to hold it, could not be written either.
+        refuse('the client could not be asked', -32603);
+        return;
+      }
       const told = isGuess === true ? undefined : related;
       const call = this.#calls.toAskIn(session, told, server);
       if (this.#tasks.takes(session, message)) {
