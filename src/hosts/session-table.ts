@@ -176,8 +176,9 @@ export class SessionTable<T extends Transport, Original> {
     const { onclose } = transport;
     // Whoever serves the session keeps what it finds here: SDK servers and `gateway.serve` call it first.
     transport.onclose = () => {
-      onclose?.();
+      // First: what the host has set may throw.
       this.#forget(session);
+      onclose?.();
     };
     this.#sessions.set(id, session);
     try {

@@ -7,8 +7,15 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import type { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { describe, expect, test, vi } from 'vitest';
-import { createNodeSessions, createWebSessions, GatewayError } from '../../src/index.js';
+import {
+  createGateway,
+  createNodeSessions,
+  createWebSessions,
+  GatewayError,
+  type SessionTransportSettings,
+} from '../../src/index.js';
 import type { Transport } from '../../src/sdk.js';
 import { createConformanceServer } from '../fixtures/conformance/server.js';
 import { listen } from '../fixtures/http/listen.js';
@@ -82,6 +89,23 @@ test('sessions for node say that the host has read a body, and do not wait for o
   // Long before the time of the body is up.
   await handled[1];
   expect(onError).toHaveBeenCalledOnce();
+});
+
+test('a session is over with its transport although an onclose that the host had set on that throws', async () => {
+  const create = (settings: SessionTransportSettings) =>
+    Object.assign(new StreamableHTTPServerTransport(settings), {
+      onclose() {
+        throw new Error('the onclose of the host');
+      },
+    });
+  await using gateway = createGateway({ servers: [] });
+  await using sessions = createNodeSessions(create, (transport, caller) => gateway.serve(transport, { caller }));
+  await using listening = await listen(createServer((request, response) => void sessions.handle(request, response)));
+  const url = `${listening.origin}/mcp`;
+  const id = await begin(url);
+  expect(sessions.size).toBe(1);
+  await send(url, undefined, { method: 'DELETE', 'mcp-session-id': id });
+  expect(sessions.size).toBe(0);
 });
 
 test('an answer is 200 although a framework has set another status before, as Koa and NestJS do', async () => {
