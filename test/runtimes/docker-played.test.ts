@@ -10,6 +10,7 @@ import { type Engine, EngineError, type PullOptions } from '../../src/runtimes/d
 import { ownerLabel, serverLabel } from '../../src/runtimes/docker/labels.js';
 import { findOwner, formatOwner } from '../../src/runtimes/docker/owner.js';
 import { Pulls } from '../../src/runtimes/docker/pulls.js';
+import { DockerRuntime } from '../../src/runtimes/docker.js';
 import { createRuntimeContext } from '../../src/testing/index.js';
 import { Peer } from '../../src/testing/peer.js';
 import { temporaryFolder } from '../support/docker.js';
@@ -259,6 +260,21 @@ test.each(['null', '"canary-51d0"', '["canary-51d0"]'])(
     });
   },
 );
+
+test('docker: check() looks for an engine that it has lost where that is by then', async () => {
+  await using next = await PlayedEngine.listen();
+  const first = await PlayedEngine.listen();
+  const env = { HOME: '/no/such/home', DOCKER_HOST: first.host };
+  const runtime = new DockerRuntime({ env });
+  const check = () => runtime.check({ image: 'image', pull: 'never' }, createRuntimeContext());
+  const missing = { problems: [expect.stringContaining('the engine does not have the image')] };
+  expect(await check()).toMatchObject(missing);
+  await first[Symbol.asyncDispose]();
+  env.DOCKER_HOST = next.host;
+  expect(await check()).toMatchObject({ problems: [expect.stringContaining('lost the connection to the engine')] });
+  expect(await check()).toMatchObject(missing);
+  await runtime.close();
+});
 
 test('docker: sources of volumes that are not here are the business of an engine that has other files', async () => {
   await using engine = await PlayedEngine.listen();

@@ -8,6 +8,8 @@ import { temporaryFolder } from './docker.js';
 /** A container engine with one container that does what a test says: for faults that a real one does not show on demand. */
 export class PlayedEngine implements AsyncDisposable {
   runtime = new DockerRuntime();
+  /** Its address. */
+  host = '';
   /** The container, once it was made and until it is removed. */
   hasContainer = false;
   /** The only version of the API that it speaks. */
@@ -68,8 +70,8 @@ export class PlayedEngine implements AsyncDisposable {
     else made.#http.listen(made.#socket);
     await once(made.#http, 'listening');
     const address = made.#http.address() as AddressInfo | string;
-    const host = typeof address === 'string' ? `unix://${address}` : `tcp://127.0.0.1:${address.port}`;
-    made.runtime = new DockerRuntime({ host, env: { HOME: made.#folder.path } });
+    made.host = typeof address === 'string' ? `unix://${address}` : `tcp://127.0.0.1:${address.port}`;
+    made.runtime = new DockerRuntime({ host: made.host, env: { HOME: made.#folder.path } });
     return made;
   }
 

@@ -79,6 +79,7 @@ export class DockerServers {
       await this.#env(spec, context);
     } catch (error) {
       signal.throwIfAborted();
+      this.#seeLost(error);
       if (!(error instanceof EngineError) && !(error instanceof EnvFileError)) {
         throw error;
       }
@@ -103,10 +104,7 @@ export class DockerServers {
       peer = await this.#start(spec, context);
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof EngineError && error.status === undefined) {
-        // It may be found elsewhere the next time.
-        this.#engine = undefined;
-      }
+      this.#seeLost(error);
       throw toStartError(error, spec, server);
     }
     return new StreamTransport(peer, { server, maxMessageBytes: limits.maxMessageBytes, clock });
@@ -184,6 +182,13 @@ export class DockerServers {
       onProgress: (progress) => context.report('pulling', progress),
     });
     context.report('starting');
+  }
+
+  /** An engine that has not answered may be found elsewhere the next time. */
+  #seeLost(error: unknown): void {
+    if (error instanceof EngineError && error.status === undefined) {
+      this.#engine = undefined;
+    }
   }
 
   #connect(signal: AbortSignal): Promise<Engine> {
