@@ -1,4 +1,5 @@
 import { GatewayError } from '../../errors.js';
+import { abortable } from '../../util/abort.js';
 import type { Cluster } from '../shared/kubernetes/cluster.js';
 import type { Clusters } from '../shared/kubernetes/clusters.js';
 import { KubernetesError, toStartError } from '../shared/kubernetes/kubernetes-error.js';
@@ -40,7 +41,8 @@ export async function openLink(
   signal: AbortSignal,
 ): Promise<Link> {
   const { spec, server } = options;
-  const { way, cluster } = await findReach(spec, clusters);
+  // The host may take for ever.
+  const { way, cluster } = await abortable(findReach(spec, clusters), signal);
   let refusal: unknown;
   if (cluster !== undefined) {
     const { clock } = options;

@@ -200,6 +200,21 @@ test.each(runtimes)('%s: a check that waits for credentials can be aborted', asy
   await expect(runtime.check?.(spec, createRuntimeContext({ signal: abort.signal }))).rejects.toBe(reason);
 });
 
+test.each(runtimes)('%s: closing does not wait for a kubeconfig that never comes', async (_, create, spec) => {
+  const asked = Promise.withResolvers<void>();
+  const kubeconfig = () => {
+    asked.resolve();
+    return new Promise<never>(() => {});
+  };
+  const runtime = create(Object.assign(await scene(true), { kubeconfig }));
+  const abort = new AbortController();
+  const opened = runtime.open(spec, createRuntimeContext({ signal: abort.signal }));
+  await asked.promise;
+  abort.abort(new Error('enough'));
+  await expect(opened).rejects.toThrow('enough');
+  await runtime.close?.();
+});
+
 test('k8s-service: closing does not wait for credentials', async () => {
   const plugin = await scene(true);
   const runtime = new K8sServiceRuntime({ kubeconfig: plugin.kubeconfig });
