@@ -11,6 +11,7 @@ import type { Gateway, ReloadResult } from './gateway-api.js';
 import type { GatewayCatalog } from './gateway-catalog.js';
 import { type Clock, systemClock } from './options.js';
 import type { RuntimeFactory } from './runtime.js';
+import { abortable } from './util/abort.js';
 import { once } from './util/once.js';
 import { tell } from './util/tell.js';
 import { textOf } from './util/text-of.js';
@@ -258,10 +259,8 @@ class Watch {
       if (catalog === undefined || signal.aborted) {
         return;
       }
-      const mapped = await map(catalog);
-      if (signal.aborted) {
-        return;
-      }
+      // The host may take for ever.
+      const mapped = await abortable((async () => map(catalog))(), signal);
       const { result, error } = await this.#takeOver(mapped, graceMs);
       const wasBad = this.#lastProblem !== undefined;
       this.#lastProblem = undefined;

@@ -345,6 +345,23 @@ describe('watchCatalog() of a file', () => {
   });
 });
 
+test('watchCatalog() can be closed while map never answers', async () => {
+  const file = join(await makeFolder(), 'catalog.yaml');
+  await writeFile(file, yaml('a'));
+  await using gateway = createGateway({ servers: [] });
+  const asked = Promise.withResolvers<void>();
+  const map = () => {
+    asked.resolve();
+    return new Promise<never>(() => {});
+  };
+  const onEvent = vi.fn();
+  const watcher = watchCatalog(file, gateway, { map, onEvent });
+  await asked.promise;
+  await watcher.close();
+  await watcher.ready;
+  expect(onEvent).not.toHaveBeenCalled();
+});
+
 test('watchCatalog() goes on whatever map throws, and tells of it', async () => {
   const file = join(await makeFolder(), 'catalog.yaml');
   await writeFile(file, yaml('a'));
