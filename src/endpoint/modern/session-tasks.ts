@@ -114,8 +114,7 @@ export class SessionTasks {
       return response;
     }
     if ('error' in response) {
-      // An error of ours, or of the host, says nothing of the task.
-      task.isRunning &&= isOurs(response.error);
+      task.isRunning &&= mayRun(response.error);
       return response;
     }
     task.isRunning = !hasEnded(response.result.status);
@@ -166,7 +165,7 @@ export class SessionTasks {
     const { session, taskId } = task;
     const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra);
     if ('error' in answer) {
-      task.isRunning &&= isOurs(answer.error);
+      task.isRunning &&= mayRun(answer.error);
       return answer;
     }
     const fields: Fields = { ...toModernTask(answer.result), ...metaOfTask(answer.result), taskId: task.shownId };
@@ -283,6 +282,11 @@ export class SessionTasks {
   #toResponse(task: Fields): Response {
     return { jsonrpc: '2.0', id: 0, result: { resultType: 'complete', ...task } };
   }
+}
+
+/** Any other error than that there is no such task may pass, and one of ours, or of an interceptor, says nothing of the task. */
+function mayRun({ code }: { readonly code: number }): boolean {
+  return code !== -32602;
 }
 
 /** Ours say that the connection broke, or that it took too long; a server's are the outcome of the task. */
