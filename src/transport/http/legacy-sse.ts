@@ -172,7 +172,7 @@ export class LegacySseWire implements Wire {
       onNoAccess: isSignOfLife ? 'renew' : 'ask',
     });
     const taken = this.#taken(post, step);
-    return needsWork ? this.#takenOrAnswered(message.id, post, taken) : taken;
+    return isRequest(message) ? this.#takenOrAnswered(message.id, post, taken) : taken;
   }
 
   /** Waits until the server has acknowledged a message. */

@@ -683,10 +683,10 @@ describe('the stream of HTTP+SSE', () => {
     expect(t.peer.messages).toEqual([notification]);
   });
 
-  /** A session with a server that acknowledges calls when the test says so. */
-  async function connectSlow(headersTimeoutMs: number) {
+  /** A session with a server that acknowledges calls, or other requests, when the test says so. */
+  async function connectSlow(headersTimeoutMs: number, slow = 'tools/call') {
     const { script, stream } = legacy();
-    const calls = held(({ message }) => message?.method === 'tools/call');
+    const calls = held(({ message }) => message?.method === slow);
     const host = await listenScripted((asked) => (calls.script(asked) === false ? script(asked) : true));
     const connected = await connect(host.url, { mode: 'sse', headersTimeoutMs });
     await connected.transport.connect();
@@ -726,6 +726,17 @@ describe('the stream of HTTP+SSE', () => {
       await closed;
     },
   );
+
+  test.each(['initialize', 'ping'])('does not wait that %s is acknowledged once it is answered', async (method) => {
+    await using t = await connectSlow(20_000, method);
+    const sent = outcome(t.transport.send({ jsonrpc: '2.0', id: 1, method }));
+    const { closed } = await t.calls.next();
+    t.stream.write(event(textResult(1, 'here')));
+    expect(await sent).toBe('sent');
+    await settle();
+    await t.clock.advance(5_000);
+    await closed;
+  });
 
   test('takes no messages before it is open', async () => {
     const { script } = legacy();
