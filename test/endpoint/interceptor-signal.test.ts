@@ -347,6 +347,29 @@ describe('the signal of an interceptor of a request over gateway.fetch', () => {
   });
 });
 
+test.each([
+  ['tasks/get', 'tasks/get', { taskId: 't' }],
+  ['resources/subscribe', 'subscriptions/listen', { notifications: { resourceSubscriptions: ['r://1'] } }],
+])('the signal of an interceptor of %s aborts when a stateless caller cancels its %s', async (method, sent, params) => {
+  const task = { taskId: 't', status: 'working', ttl: 60_000 };
+  const tasks: Script = {
+    tools: [{ name: 'go', execution: { taskSupport: 'required' } }],
+    resources: [{ uri: 'r://1', name: 'one' }],
+    capabilities: { tools: {}, resources: { subscribe: true }, tasks: { requests: { tools: { call: {} } } } },
+    on: { 'tools/call': () => ({ task }) },
+  };
+  const { intercept, entered } = watching(method, never);
+  await using t = setUp({ one: tasks }, { intercept });
+  const capabilities = { extensions: { 'io.modelcontextprotocol/tasks': {} } };
+  await using caller = await ModernTestCaller.open(t.gateway.connect(), capabilities);
+  await caller.result('tools/list');
+  await caller.result('tools/call', { name: 'one__go' });
+  await caller.send({ id: 'left', method: sent, params: { ...params, _meta: envelope(capabilities) } });
+  const signal = await entered;
+  await caller.send({ method: 'notifications/cancelled', params: { requestId: 'left' } });
+  expect(codeOf(signal)).toBe('REQUEST_CANCELLED');
+});
+
 test('the signal of an interceptor of tasks/result aborts when the caller no longer waits for that, and the task goes on', async () => {
   const status = { taskId: 't', status: 'working', ttl: 60_000 };
   const tasks: Script = {

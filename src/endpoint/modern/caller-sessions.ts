@@ -73,6 +73,12 @@ export class CallerSession {
   }
 }
 
+/** What was asked on our own account, of which somebody may come to want no answer. */
+export interface Asked {
+  /** Tells the session so; nothing where it is answered. */
+  callOff?(): void;
+}
+
 /** The sessions of one stateless caller: one for each set of capabilities that it declares. */
 export class CallerSessions {
   readonly #options: CallerSessionsOptions;
@@ -113,11 +119,16 @@ export class CallerSessions {
    * Asks something of a session on our own account.
    *
    * @param extra - of the caller's request that needs it
+   * @param asked - filled; called off, it gets no answer
    */
-  ask(session: CallerSession, method: string, params: Fields, extra?: PeerExtra): Promise<Response> {
+  ask(session: CallerSession, method: string, params: Fields, extra?: PeerExtra, asked: Asked = {}): Promise<Response> {
     return new Promise((resolve) => {
       const id = this.nextId();
       this.#asking.set(id, { session, answered: resolve });
+      asked.callOff = () => {
+        this.#asking.delete(id) &&
+          session.peer.receive({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } });
+      };
       session.peer.receive({ jsonrpc: '2.0', id, method, params }, extra);
     });
   }

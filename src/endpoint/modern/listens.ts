@@ -6,7 +6,7 @@ import { metaKeys } from '../../transport/modern.js';
 import { hasTasksExtension } from '../../transport/tasks.js';
 import { type Fields, isFields } from '../../util/fields.js';
 import type { PeerExtra } from '../peer.js';
-import type { CallerSession } from './caller-sessions.js';
+import type { Asked, CallerSession } from './caller-sessions.js';
 import { missingTasks } from './envelope.js';
 import type { Reply } from './modern-call.js';
 import { toModernResult } from './results.js';
@@ -17,7 +17,13 @@ export interface ListensOptions {
    *
    * @param extra - of the caller's request that needs it
    */
-  ask(session: CallerSession, method: string, params: Fields, extra: PeerExtra | undefined): Promise<Response>;
+  ask(
+    session: CallerSession,
+    method: string,
+    params: Fields,
+    extra: PeerExtra | undefined,
+    asked?: Asked,
+  ): Promise<Response>;
 }
 
 interface Listen {
@@ -27,6 +33,8 @@ interface Listen {
   readonly reply: Reply;
   readonly methods: ReadonlySet<string>;
   readonly uris: Set<string>;
+  /** Its subscriptions. */
+  readonly asked: Asked[];
   isAcknowledged: boolean;
 }
 
@@ -79,7 +87,7 @@ export class Listens {
         (filter as Fields)[key] === true && told.some((said) => said?.capabilities?.[capability]?.listChanged === true),
     );
     const methods = new Set<string>(honored.map(([, { method }]) => method));
-    const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), isAcknowledged: false };
+    const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), asked: [], isAcknowledged: false };
     this.#open.add(listen);
     const names = Object.fromEntries(honored.map(([key]) => [key, true]));
     const uris = [...new Set(((filter as Fields).resourceSubscriptions ?? []) as string[])];
@@ -91,7 +99,12 @@ export class Listens {
         this.#acknowledge(listen, { ...names, ...(own.length > 0 && { resourceSubscriptions: own }) });
       });
     }
-    return () => this.#end(listen);
+    return () => {
+      this.#end(listen);
+      for (const { callOff } of listen.asked) {
+        callOff?.();
+      }
+    };
   }
 
   /**
@@ -124,7 +137,9 @@ export class Listens {
     const { session, uris, extra } = listen;
     uris.add(uri);
     // Also when another stream has it: whether this one may is for the interceptor and the server to say.
-    const answer = await this.#options.ask(session, 'resources/subscribe', { uri }, extra);
+    const asked: Asked = {};
+    listen.asked.push(asked);
+    const answer = await this.#options.ask(session, 'resources/subscribe', { uri }, extra, asked);
     if ('error' in answer) {
       uris.delete(uri);
     } else {

@@ -18,7 +18,7 @@ import { type Fields, isFields } from '../../util/fields.js';
 import { listKindOf } from '../list-kinds.js';
 import type { PeerExtra, PeerFactory, SendInfo, SessionPeer } from '../peer.js';
 import { CallTable } from './call-table.js';
-import { type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
+import { type Asked, type CallerSession, CallerSessions, mostSessions } from './caller-sessions.js';
 import { type Envelope, missingTasks, readEnvelope } from './envelope.js';
 import { InputRequests, resumable } from './input-requests.js';
 import { Listens } from './listens.js';
@@ -228,13 +228,19 @@ export class ModernPeer {
   #answerTask(request: JSONRPCRequest, extra: PeerExtra | undefined, reply: Reply): OpenExchange {
     const open = { id: request.id, reply };
     this.#taskRequests.add(open);
-    void this.#tasks.answer(request, extra).then((response) => {
+    const asked: Asked = {};
+    void this.#tasks.answer(request, extra, asked).then((response) => {
       if (this.#taskRequests.delete(open)) {
         const { states, caller, isForAll } = this.#options;
         reply(toModernResponse(request, response, { states, caller, isForAll, server: undefined }));
       }
     });
-    return { cancel: () => void this.#taskRequests.delete(open) };
+    return {
+      cancel: () => {
+        this.#taskRequests.delete(open);
+        asked.callOff?.();
+      },
+    };
   }
 
   #resume(call: ModernCall, request: JSONRPCRequest, reply: Reply, logLevel: string | undefined): OpenExchange {

@@ -13,7 +13,7 @@ import { textOf } from '../../util/text-of.js';
 import { BoundedMap } from '../bounded-map.js';
 import { problemOfQuestion } from '../legacy-initialize.js';
 import type { PeerExtra } from '../peer.js';
-import type { CallerSession, CallerSessions } from './caller-sessions.js';
+import type { Asked, CallerSession, CallerSessions } from './caller-sessions.js';
 import { toInputRequest } from './input-requests.js';
 import { withoutGivenUpCode } from './translate-response.js';
 
@@ -140,8 +140,16 @@ export class SessionTasks {
     }
   }
 
-  /** Answers a request for a task. */
-  async answer({ id, method, params = {} }: JSONRPCRequest, extra: PeerExtra | undefined): Promise<Response> {
+  /**
+   * Answers a request for a task.
+   *
+   * @param asked - filled with how its task is asked for, which is in vain when nobody waits for that
+   */
+  async answer(
+    { id, method, params = {} }: JSONRPCRequest,
+    extra: PeerExtra | undefined,
+    asked: Asked,
+  ): Promise<Response> {
     const task = this.#tasks.get(params.taskId as string) as SessionTask;
     const done = { jsonrpc: '2.0' as const, id, result: {} };
     if (method === 'tasks/update') {
@@ -157,13 +165,18 @@ export class SessionTasks {
       return done;
     }
     const declared = params._meta?.[metaKeys.clientCapabilities] as Fields | undefined;
-    return { ...(await this.#get(task, declared, extra)), id };
+    return { ...(await this.#get(task, declared, extra, asked)), id };
   }
 
   /** @param declared - what who asks can be asked */
-  async #get(task: SessionTask, declared: Fields | undefined, extra: PeerExtra | undefined): Promise<Response> {
+  async #get(
+    task: SessionTask,
+    declared: Fields | undefined,
+    extra: PeerExtra | undefined,
+    asked: Asked,
+  ): Promise<Response> {
     const { session, taskId } = task;
-    const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra);
+    const answer = await this.#sessions.ask(session, 'tasks/get', { taskId }, extra, asked);
     if ('error' in answer) {
       task.isRunning &&= mayRun(answer.error);
       return answer;
