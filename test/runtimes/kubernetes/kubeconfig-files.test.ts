@@ -163,6 +163,19 @@ test.each(['tokenFile', 'client-key', 'client-certificate'])(
   },
 );
 
+test('a proxy-url that is no URL is named, and a secret in it not told', async () => {
+  const cluster = { name: 'one', cluster: { server: one, 'proxy-url': 'http://user:top-secret@' } };
+  await setKubeconfig(['one'], {
+    one: kubeconfig('one', one, { 'current-context': 'one', clusters: [cluster] }),
+  });
+  const clusters = new Clusters();
+  onTestFinished(() => clusters.close());
+  const opened = await clusters.open();
+  const error = await opened.get(pods({ namespace: 'home', name: 'a' })).catch((reason: unknown) => reason);
+  expect(inspect(error)).toContain('the kubeconfig gives no credentials: its proxy-url is no URL');
+  expect(inspect(error)).not.toContain('top-secret');
+});
+
 test('a password in the address of an API server is sent to it, and not told', async () => {
   await using fake = await FakeApiServer.listen();
   fake.answer = (_request, response) => response.writeHead(200).end('a page');

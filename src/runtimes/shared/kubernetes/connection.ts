@@ -173,9 +173,12 @@ function retire(agent: Agent): void {
   for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
 }
 
-/** Of an error that may quote a secret: what could not be parsed, or what was put where a path belongs. */
+/** Of an error that may quote a secret: what could not be parsed, or what was put where a path or a URL belongs. */
 function explainSecretly(cause: unknown): string | undefined {
   const { name, code, syscall } = Object(cause) as Partial<NodeJS.ErrnoException>;
+  if (code === 'ERR_INVALID_URL') {
+    return 'its proxy-url is no URL: write it such as "http://proxy.example.com:3128"';
+  }
   if (name === 'SyntaxError' || name === 'TypeError') {
     return 'its exec plugin answered with what is no ExecCredential';
   }
