@@ -1,6 +1,7 @@
 import type { Exchange, Response, RpcError } from '../instance/exchanges.js';
 import type { Link } from '../instance/link.js';
 import { ServerError } from '../instance/server-error.js';
+import type { OnProgress } from '../instance/task-progress.js';
 import type { JSONRPCRequest, RequestId } from '../sdk.js';
 import { type JsonPart, partOf } from '../transport/json-part.js';
 import type { Fields } from '../util/fields.js';
@@ -188,6 +189,7 @@ class PlainCall implements Call, Exchange {
   readonly callerId: RequestId;
   readonly progressToken: RequestId | undefined;
   readonly server: string;
+  readonly onProgress: OnProgress | undefined;
   hasProgress = false;
   readonly #tool: CalledTool | undefined;
   readonly #link: Link;
@@ -205,6 +207,8 @@ class PlainCall implements Call, Exchange {
     this.id = request.id;
     this.callerId = request.id;
     this.progressToken = request.params?._meta?.progressToken;
+    this.onProgress =
+      this.progressToken === undefined ? undefined : (progress) => options.calls.progress(this, progress);
     this.server = link.server;
     this.#tool = tool;
     this.#link = link;
@@ -222,10 +226,6 @@ class PlainCall implements Call, Exchange {
 
   onAnswer(response: Response, part?: JsonPart): void {
     this.#options.calls.finish(this, translate(this.#options, this.server, response, this.#onAnswer, this.#link), part);
-  }
-
-  onProgress(params: Params): void {
-    this.#options.calls.progress(this, params);
   }
 
   cancel(params: Params | undefined): void {

@@ -92,7 +92,8 @@ export class Exchanges {
     const given = params?.progressToken as RequestId;
     // All of ours are numbers, which a server may write as texts.
     const token = typeof given === 'string' ? numberOf(given) : given;
-    (this.#open.get(token) ?? this.#tasks.of(token))?.onProgress?.(params);
+    const open = this.#open.get(token);
+    (open === undefined ? this.#tasks.of(token) : open.onProgress)?.(params);
   }
 
   /** Looks at a notification: a task may end with it. */

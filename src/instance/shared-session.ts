@@ -238,7 +238,7 @@ export class SharedSession implements LinkOwner, SharedTransportOwner {
         }
       },
       onRefused,
-      onProgress: (progress) => from.progress(request, progress),
+      onProgress: from.progressOf(request),
     };
     return this.#link.request(copy, exchange);
   }

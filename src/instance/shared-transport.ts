@@ -22,6 +22,7 @@ import { toErrorResponse } from './error-response.js';
 import type { Response, RpcError } from './exchanges.js';
 import type { Handshake } from './handshake.js';
 import type { SendOutcome } from './strict-transport.js';
+import type { OnProgress } from './task-progress.js';
 
 type Params = NonNullable<JSONRPCRequest['params']>;
 
@@ -283,12 +284,13 @@ export class SharedTransport implements Transport {
   }
 
   /** @internal */
-  progress(request: JSONRPCRequest, params: Params): void {
+  progressOf(request: JSONRPCRequest): OnProgress | undefined {
     const progressToken = request.params?._meta?.progressToken;
     // Also after the answer, when that was a task: progress goes on until the task ends.
-    if (progressToken !== undefined) {
-      this.deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } });
-    }
+    return progressToken === undefined
+      ? undefined
+      : (params) =>
+          this.deliver({ jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } });
   }
 
   #request(session: SharedTransportOwner, request: JSONRPCRequest, onRefused: SendOutcome | undefined): void {

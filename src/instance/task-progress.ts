@@ -3,9 +3,12 @@ import { relatedTask } from '../transport/tasks.js';
 import { type Fields, isFields } from '../util/fields.js';
 import { hasEnded } from './task-status.js';
 
+export type OnProgress = (params: NonNullable<JSONRPCRequest['params']>) => void;
+
 /** Who hears of the progress of what it has asked for. */
 export interface ProgressListener {
-  onProgress?(params: NonNullable<JSONRPCRequest['params']>): void;
+  /** Outlives the request where a task comes of it: should hold no more of that than its token. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 // Tasks of which nobody hears any more are forgotten at some point.
@@ -14,7 +17,7 @@ const maxTasks = 1_000;
 /** Where the progress of tasks goes: the token of a request stays good until the task that answered it has ended. */
 export class TaskProgress {
   // Made for the first of them: most servers have none.
-  #tasks: Map<string, { readonly token: RequestId; readonly listener: ProgressListener }> | undefined;
+  #tasks: Map<string, { readonly token: RequestId; readonly onProgress: OnProgress }> | undefined;
 
   /** Looks at what a server sends: whether a task begins with it or ends. */
   see(message: JSONRPCMessage, listener?: ProgressListener): void {
@@ -30,7 +33,7 @@ export class TaskProgress {
       if (this.#tasks.size >= maxTasks) {
         this.#tasks.delete(this.#tasks.keys().next().value as string);
       }
-      this.#tasks.set(task.taskId, { token: message.id, listener });
+      this.#tasks.set(task.taskId, { token: message.id, onProgress: listener.onProgress });
     } else if (this.#tasks !== undefined && fields !== undefined) {
       const { status, taskId, _meta: meta } = fields as Fields;
       // The result of one says of which it is, and no status.
@@ -39,10 +42,10 @@ export class TaskProgress {
     }
   }
 
-  of(token: RequestId): ProgressListener | undefined {
+  of(token: RequestId): OnProgress | undefined {
     for (const task of this.#tasks?.values() ?? []) {
       if (task.token === token) {
-        return task.listener;
+        return task.onProgress;
       }
     }
     return undefined;

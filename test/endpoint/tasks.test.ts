@@ -1,8 +1,10 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
+import { settledHeap } from '../support/heap.js';
 import { hold, type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
 import { setUp } from './setup.js';
+import { TestCaller } from './test-caller.js';
 
 const relatedTask = 'io.modelcontextprotocol/related-task';
 const task = (taskId: string, status = 'working') => ({ taskId, status, ttl: 1000 });
@@ -35,6 +37,23 @@ function taskServer(taskId: string, more: Script['on'] = {}): Script {
 const taskIdOf = (result: Json) => (result.task as Json).taskId;
 
 describe('tasks that servers run', () => {
+  test.each(['caller', 'shared'])('hold nothing of the arguments of their calls (isolation: %s)', async (isolation) => {
+    let begun = 0;
+    const script = taskServer('t', { 'tools/call': () => ({ task: task(`t${++begun}`) }) });
+    await using t = setUp({ a: script }, { entry: { isolation } });
+    await using caller = await TestCaller.open(t.gateway.connect('a', { era: 'legacy' }));
+    const call = async () => {
+      const text = Buffer.alloc(100_000, 'x').toString();
+      await caller.result('tools/call', { name: 'x', arguments: { text }, task: {}, _meta: { progressToken: begun } });
+      // The script keeps what it was sent.
+      t.server('a').only.received.length = 0;
+    };
+    await call();
+    const before = await settledHeap();
+    for (let count = 0; count < 40; count += 1) await call();
+    expect((await settledHeap()) - before).toBeLessThan(1_000_000);
+  });
+
   test('a client of SDK v1 calls a tool that runs as a task alone, whether its server was started before or not', async () => {
     const script = taskServer('t', {
       'tools/call': ({ params }) => {

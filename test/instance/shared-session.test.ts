@@ -532,7 +532,11 @@ describe('tasks are forgotten at some point', () => {
     for (let id = 0; id <= 1_000; id++) {
       tasks.see({ jsonrpc: '2.0', id, result: { task: { taskId: `t${id}`, status: 'working' } } }, listener);
     }
-    expect([0, 1, 1_000].map((token) => tasks.of(token))).toEqual([undefined, listener, listener]);
+    expect([0, 1, 1_000].map((token) => tasks.of(token))).toEqual([
+      undefined,
+      listener.onProgress,
+      listener.onProgress,
+    ]);
   });
 
   test('who hears of their progress: with the result, or with what is said of their end', () => {
@@ -547,6 +551,6 @@ describe('tasks are forgotten at some point', () => {
     say(5, { content: [], ...of('t2') });
     say(6, { taskId: 't3', status: 'completed' });
     tasks.see({ jsonrpc: '2.0', method: 'notifications/message', params: of('t1') });
-    expect([1, 2, 3].map((token) => tasks.of(token))).toEqual([listener, undefined, undefined]);
+    expect([1, 2, 3].map((token) => tasks.of(token))).toEqual([listener.onProgress, undefined, undefined]);
   });
 });

@@ -6,6 +6,7 @@ import type { Handshake } from '../../instance/handshake.js';
 import { Link, type LinkOwner } from '../../instance/link.js';
 import type { LinkTransport } from '../../instance/link-transport.js';
 import type { LinkActivity } from '../../instance/link-watch.js';
+import type { OnProgress } from '../../instance/task-progress.js';
 import type { Clock } from '../../options.js';
 import {
   isRequest,
@@ -182,7 +183,6 @@ export class OneServerSession implements SessionPeer, LinkOwner {
     if (reason !== undefined) {
       return this.#send(toErrorResponse(id, reason, false), { related: id, server: this.#options.server });
     }
-    const progressToken = params?._meta?.progressToken;
     const open: { linkId: RequestId | undefined } = { linkId: undefined };
     // It may be answered on the spot.
     this.#open.set(id, open);
@@ -193,14 +193,19 @@ export class OneServerSession implements SessionPeer, LinkOwner {
         callerId: id,
         refusal: () => this.#options.refusal(request),
         onAnswer: (response) => this.#answer(id, this.#toListResponse(request, response)),
-        onProgress: (progress) =>
-          progressToken !== undefined &&
-          this.#send(
-            { jsonrpc: '2.0', method: 'notifications/progress', params: { ...progress, progressToken } },
-            { related: id, server: this.#options.server },
-          ),
+        onProgress: this.#progressOf(id, params?._meta?.progressToken),
       },
     );
+  }
+
+  #progressOf(related: RequestId, progressToken: RequestId | undefined): OnProgress | undefined {
+    return progressToken === undefined
+      ? undefined
+      : (params) =>
+          this.#send(
+            { jsonrpc: '2.0', method: 'notifications/progress', params: { ...params, progressToken } },
+            { related, server: this.#options.server },
+          );
   }
 
   #notified(message: JSONRPCNotification): void {
