@@ -98,6 +98,7 @@ export class Forwarder {
     const { signal } = call.begin(server.id);
     const tool = calledTool(request, params);
     const refusal = () => lateRefusal(servers, server.id, tool);
+    const onProgress = progressOf(calls, call);
     /** What the interceptor has sent, each with what calls it off and what answers it in place of the server. */
     const open = new Set<{ stop(reason: Params | undefined): unknown; refuse(): void }>();
     call.cancel = (reason) => {
@@ -152,10 +153,7 @@ export class Forwarder {
           refuse: () => onAnswer(cancelledResponse(id, server.id)),
         };
         open.add(exchange);
-        linkId = asked.request(
-          { ...request, params: changed },
-          { callerId: id, refusal, onAnswer, onProgress: (progress) => calls.progress(call, progress) },
-        );
+        linkId = asked.request({ ...request, params: changed }, { callerId: id, refusal, onAnswer, onProgress });
       });
     try {
       const intercepted = { ...senderOf(extra, caller.current), server: server.id, method, params, signal };
@@ -168,6 +166,7 @@ export class Forwarder {
       for (const { stop } of open) {
         stop({ reason: 'the answer is no longer needed' });
       }
+      call.end();
     }
   }
 
@@ -207,8 +206,7 @@ class PlainCall implements Call, Exchange {
     this.id = request.id;
     this.callerId = request.id;
     this.progressToken = request.params?._meta?.progressToken;
-    this.onProgress =
-      this.progressToken === undefined ? undefined : (progress) => options.calls.progress(this, progress);
+    this.onProgress = progressOf(options.calls, this);
     this.server = link.server;
     this.#tool = tool;
     this.#link = link;
@@ -233,6 +231,11 @@ class PlainCall implements Call, Exchange {
       this.#link.cancel(this.#linkId, params);
     }
   }
+}
+
+/** Holds no more of a call than itself: its task may go on for long. */
+function progressOf(calls: Calls, call: Call): OnProgress | undefined {
+  return call.progressToken === undefined ? undefined : (progress) => calls.progress(call, progress);
 }
 
 /** @param intercepted - its tasks are known already */

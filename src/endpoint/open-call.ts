@@ -51,6 +51,13 @@ export class OpenCall implements Call {
     this.#runs.delete(run);
   }
 
+  /** Lets go of what was asked for it, which those who hear of the progress of its task must not hold. */
+  end(): void {
+    this.#runs.clear();
+    this.cancel = nothing;
+    this.onReload = undefined;
+  }
+
   abandon(reason: GatewayError): void {
     for (const run of this.#runs.keys()) {
       run.abort(reason);

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { settle } from '../support/fake-clock.js';
 import { settledHeap } from '../support/heap.js';
 import { hold, type Json, RpcError, type Script, type ScriptedInstance } from './scripted-server.js';
-import { setUp } from './setup.js';
+import { type SetupOptions, setUp } from './setup.js';
 import { TestCaller } from './test-caller.js';
 
 const relatedTask = 'io.modelcontextprotocol/related-task';
@@ -37,22 +37,31 @@ function taskServer(taskId: string, more: Script['on'] = {}): Script {
 const taskIdOf = (result: Json) => (result.task as Json).taskId;
 
 describe('tasks that servers run', () => {
-  test.each(['caller', 'shared'])('hold nothing of the arguments of their calls (isolation: %s)', async (isolation) => {
-    let begun = 0;
-    const script = taskServer('t', { 'tools/call': () => ({ task: task(`t${++begun}`) }) });
-    await using t = setUp({ a: script }, { entry: { isolation } });
-    await using caller = await TestCaller.open(t.gateway.connect('a', { era: 'legacy' }));
-    const call = async () => {
-      const text = Buffer.alloc(100_000, 'x').toString();
-      await caller.result('tools/call', { name: 'x', arguments: { text }, task: {}, _meta: { progressToken: begun } });
-      // The script keeps what it was sent.
-      t.server('a').only.received.length = 0;
-    };
-    await call();
-    const before = await settledHeap();
-    for (let count = 0; count < 40; count += 1) await call();
-    expect((await settledHeap()) - before).toBeLessThan(1_000_000);
-  });
+  test.each([
+    ['isolation: caller', { entry: { isolation: 'caller' } }, { era: 'legacy' as const }],
+    ['isolation: shared', { entry: { isolation: 'shared' } }, { era: 'legacy' as const }],
+    ['the merged peer', {}, undefined],
+    ['the merged peer, with an interceptor', { intercept: (_request, next) => next() }, undefined],
+  ] satisfies [string, SetupOptions, unknown][])(
+    'hold nothing of the arguments of their calls (%s)',
+    async (_, options, era) => {
+      let begun = 0;
+      const script = taskServer('t', { 'tools/call': () => ({ task: task(`t${++begun}`) }) });
+      await using t = setUp({ a: script }, options);
+      await using caller = await TestCaller.open(era === undefined ? t.gateway.connect() : t.gateway.connect('a', era));
+      const name = era === undefined ? 'a__x' : 'x';
+      const call = async () => {
+        const text = Buffer.alloc(100_000, 'x').toString();
+        await caller.result('tools/call', { name, arguments: { text }, task: {}, _meta: { progressToken: begun } });
+        // The script keeps what it was sent.
+        t.server('a').only.received.length = 0;
+      };
+      await call();
+      const before = await settledHeap();
+      for (let count = 0; count < 40; count += 1) await call();
+      expect((await settledHeap()) - before).toBeLessThan(1_000_000);
+    },
+  );
 
   test('a client of SDK v1 calls a tool that runs as a task alone, whether its server was started before or not', async () => {
     const script = taskServer('t', {
