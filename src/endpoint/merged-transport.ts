@@ -90,6 +90,8 @@ export class MergedTransport implements Transport {
   /** Closes for a reason of ours, with which open requests are answered. */
   end(reason: GatewayError): Promise<void> {
     this.#flush();
+    // First of all: who is answered may ask again at once, and would get no answer.
+    this.#state = 'closed';
     this.#endpoint.failAll(reason);
     return this.close();
   }
@@ -100,6 +102,7 @@ export class MergedTransport implements Transport {
     queueMicrotask(() => {
       if (this.#state !== 'closed') {
         this.#flush();
+        this.#state = 'closed';
         this.#endpoint.failAll(reason);
         this.#tell(reason);
         this.close().catch((error) => this.#tell(error));

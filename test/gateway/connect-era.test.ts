@@ -532,6 +532,47 @@ test('a subscription that is cancelled before a stateless server has acknowledge
   expect([...caller.answers(1), ...caller.answers(2)]).toEqual([]);
 });
 
+describe('who asks again while he is told of the end is refused', () => {
+  const again = { jsonrpc: '2.0', id: 'again', method: 'ping' } as const;
+  const refused = {
+    status: 'rejected',
+    reason: expect.objectContaining({ code: 'TRANSPORT_CLOSED', delivered: false }),
+  };
+
+  test.each(['caller', 'shared'])('of the server, with isolation: %s', async (isolation) => {
+    await using setup = setUp({ one: sessions }, { entry: { isolation } });
+    await using caller = await legacy(setup);
+    const asked: Promise<unknown>[] = [];
+    caller.transport.onerror = () => asked.push(caller.transport.send(again));
+    setup.server('one').only.die();
+    await caller.until(() => (caller.closed > 0 ? true : undefined));
+    expect(await Promise.allSettled(asked)).toEqual([refused]);
+  });
+
+  test('of the gateway', async () => {
+    const { promise: held, resolve: isHeld } = Promise.withResolvers<void>();
+    const intercept = () => {
+      isHeld();
+      return new Promise<never>(() => {});
+    };
+    await using setup = setUp({ one: sessions }, { intercept });
+    await using caller = await setup.caller();
+    const asked: Promise<unknown>[] = [];
+    const { transport } = caller;
+    const { onmessage } = transport;
+    transport.onmessage = (message, extra) => {
+      onmessage?.(message, extra);
+      asked.length === 0 && asked.push(transport.send(again));
+    };
+    const called = caller.error('tools/call', { name: 'one__go' });
+    await held;
+    await setup.gateway.close({ graceMs: 0 });
+    expect((await called).data?.code).toBe('GATEWAY_CLOSED');
+    expect(caller.closed).toBe(1);
+    expect(await Promise.allSettled(asked)).toEqual([refused]);
+  });
+});
+
 test('a call that comes while the server is being stopped is answered with that', async () => {
   for (let turns = 0; turns < 10; turns += 1) {
     await using setup = setUp({ one: scripts.stateless() });
