@@ -17,8 +17,8 @@ export interface Engine {
   attach(id: string, signal: AbortSignal): Promise<Duplex>;
   start(id: string, signal: AbortSignal): Promise<void>;
   /**
-   * Begins to wait for the removal of the container, which follows its end. Resolves once the engine has taken the question, so that nothing that
-   * happens from then on is missed.
+   * Begins to wait for the removal of the container, which follows its end. Resolves once the engine has taken the
+   * question, so that nothing that happens from then on is missed.
    */
   waitRemoved(id: string, signal: AbortSignal): Promise<Waiting>;
   /** Undefined when there is no such container. */
