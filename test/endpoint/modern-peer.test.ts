@@ -978,6 +978,24 @@ describe('a stream of notifications', () => {
     await setup.server('one').request('resources/unsubscribe');
   });
 
+  test('ends a subscription that its server took as one left who wanted it, when the other one is refused it', async () => {
+    const answers = [Promise.withResolvers<Json>(), Promise.withResolvers<Json>()];
+    const waiting = answers.values();
+    const subscribe = () => waiting.next().value?.promise ?? {};
+    await using setup = setUp({ one: { ...changing, on: { 'resources/subscribe': subscribe } } });
+    await using caller = await open(setup);
+    const notifications = { resourceSubscriptions: ['x://1'] };
+    const [, refused] = ['a', 'b'].map((id) => caller.request('subscriptions/listen', { notifications }, id));
+    await setup.server('one').request('resources/subscribe', 1);
+    await caller.send({ method: 'notifications/cancelled', params: { requestId: 'a' } });
+    answers[0]?.resolve({});
+    answers[1]?.reject(new RpcError(-32602, 'no'));
+    await refused;
+    await caller.call('one__go');
+    const { only } = setup.server('one');
+    expect(only.requests('resources/unsubscribe').map(({ params }) => params)).toEqual([{ uri: 'x://1' }]);
+  });
+
   test('that is cancelled while its server takes the subscription is never acknowledged, and unsubscribed', async () => {
     await using setup = setUp({ one: { ...changing, on: { 'resources/subscribe': () => hold } } });
     await using caller = await open(setup);

@@ -226,6 +226,22 @@ describe.each(kinds)('connect(id, { era }) to a server that is %s', (kind) => {
 });
 
 describe('connect(id, { era })', () => {
+  test.each(['caller', 'shared'])(
+    'ends a subscription whose stream a stateless caller cancels while its server takes it, with isolation: %s',
+    async (isolation) => {
+      const script: Script = { resources: [{ uri: 'x://1', name: '1' }], on: { 'resources/subscribe': () => hold } };
+      await using setup = setUp({ one: script }, { entry: { isolation } });
+      await using caller = await modern(setup);
+      const notifications = { resourceSubscriptions: ['x://1'] };
+      await caller.send({ id: 'left', method: 'subscriptions/listen', params: { notifications, _meta: envelope() } });
+      const { instance, request } = await setup.server('one').request('resources/subscribe');
+      await caller.send({ method: 'notifications/cancelled', params: { requestId: 'left' } });
+      instance.answer(request, {});
+      await caller.result('resources/list');
+      expect(instance.requests('resources/unsubscribe')[0]?.params).toEqual({ uri: 'x://1' });
+    },
+  );
+
   test('asks a stateless caller in its call, and one with a session by a request', async () => {
     const asking: Script = {
       tools: [{ name: 'go' }],

@@ -33,8 +33,8 @@ interface Listen {
   readonly reply: Reply;
   readonly methods: ReadonlySet<string>;
   readonly uris: Set<string>;
-  /** Its subscriptions. */
-  readonly asked: Asked[];
+  /** Its subscriptions that are not answered yet, by URI. */
+  readonly asked: Map<string, Asked>;
   isAcknowledged: boolean;
 }
 
@@ -87,7 +87,8 @@ export class Listens {
         (filter as Fields)[key] === true && told.some((said) => said?.capabilities?.[capability]?.listChanged === true),
     );
     const methods = new Set<string>(honored.map(([, { method }]) => method));
-    const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), asked: [], isAcknowledged: false };
+    const asked = new Map<string, Asked>();
+    const listen: Listen = { id, extra, session, reply, methods, uris: new Set(), asked, isAcknowledged: false };
     this.#open.add(listen);
     const names = Object.fromEntries(honored.map(([key]) => [key, true]));
     const uris = [...new Set(((filter as Fields).resourceSubscriptions ?? []) as string[])];
@@ -101,8 +102,15 @@ export class Listens {
     }
     return () => {
       this.#end(listen);
-      for (const { callOff } of listen.asked) {
+      for (const [uri, { callOff }] of asked) {
         callOff?.();
+        // The server may have done it before it hears of that.
+        if (this.#isSubscribed(session, uri)) {
+          session.subscribed.add(uri);
+        } else if (session.peer.initializeResult === undefined) {
+          // The merged peer does so by itself.
+          void this.#options.ask(session, 'resources/unsubscribe', { uri }, extra);
+        }
       }
     };
   }
@@ -138,8 +146,9 @@ export class Listens {
     uris.add(uri);
     // Also when another stream has it: whether this one may is for the interceptor and the server to say.
     const asked: Asked = {};
-    listen.asked.push(asked);
+    listen.asked.set(uri, asked);
     const answer = await this.#options.ask(session, 'resources/subscribe', { uri }, extra, asked);
+    listen.asked.delete(uri);
     if ('error' in answer) {
       uris.delete(uri);
     } else {
