@@ -152,10 +152,11 @@ export class TaskSteps {
     for (const { instance, task } of all) {
       servers.memory(instance).tasks.needInput(task);
     }
+    const polls = new Map<(typeof all)[0], ReturnType<typeof ask>>();
     const pollAll = async () => {
       await this.#world.passTime(1_000);
       for (const each of all) {
-        isThereStill(each) && ask(each, 'tasks/get');
+        isThereStill(each) && polls.set(each, ask(each, 'tasks/get'));
       }
       await this.#world.passTime(10);
     };
@@ -167,7 +168,9 @@ export class TaskSteps {
       for (const { each, sent } of waits) {
         const { member, task, call } = each;
         const [one, other] = sent;
-        const isWaiting = !isLegacy(each) || other?.answers === 0;
+        // A server that is being stopped takes no more questions of who polls.
+        const { code } = Object(polls.get(each)?.error?.data);
+        const isWaiting = isLegacy(each) ? other?.answers === 0 : code !== 'SERVER_STOPPED';
         const number = task.question?.number;
         const [capability = ''] = String(task.question?.json.method).split('/');
         const { era } = servers.memory(each.instance).generation;
