@@ -3,6 +3,7 @@ import { errorNumbers } from '../../src/errors.js';
 import { settle } from '../support/fake-clock.js';
 import { hold, type Json, RpcError, type Script } from './scripted-server.js';
 import { setUp } from './setup.js';
+import { slowToBegin } from './slow-to-begin.js';
 import { TestCaller } from './test-caller.js';
 
 const tool = (name: string, more: Json = {}) => ({ name, inputSchema: { type: 'object' }, ...more });
@@ -1156,20 +1157,7 @@ describe('what servers ask', () => {
 
   test('roots/list_changed reaches a server that has asked for them in its handshake, behind that', async () => {
     const taken = Promise.withResolvers<void>();
-    const slow: Script = {
-      tools: [{ name: 'x' }],
-      on: {
-        initialize: ({ params }, instance) => {
-          const send = instance.send.bind(instance);
-          instance.send = async (message) => {
-            await send(message);
-            if ('method' in message && message.method === 'notifications/initialized') await taken.promise;
-          };
-          const serverInfo = { name: 'slow', version: '1' };
-          return { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo };
-        },
-      },
-    };
+    const slow = slowToBegin(taken.promise);
     await using t = setUp({ a: slow });
     await using caller = await t.caller({ roots: { listChanged: true } });
     caller.onRequest = () => ({ roots: [] });

@@ -4,6 +4,7 @@ import { ModernTestCaller } from '../endpoint/modern-caller.js';
 import { discovery, statelessServer } from '../endpoint/modern-servers.js';
 import { hold, type Json, type Script, ScriptedServer } from '../endpoint/scripted-server.js';
 import { setUp } from '../endpoint/setup.js';
+import { slowToBegin } from '../endpoint/slow-to-begin.js';
 import { TestCaller } from '../endpoint/test-caller.js';
 import { FakeClock, settle } from '../support/fake-clock.js';
 
@@ -363,22 +364,8 @@ describe('isolation: request', () => {
 
   test('changed roots reach an instance that has asked for them in its handshake, behind that', async () => {
     const taken = Promise.withResolvers<void>();
-    const slow: Script = {
-      tools: [{ name: 'x' }],
-      on: {
-        initialize: ({ params }, instance) => {
-          const send = instance.send.bind(instance);
-          instance.send = async (message) => {
-            await send(message);
-            // The first one serves the handshake of the connection.
-            const isSecond = instance.server.instances.indexOf(instance) === 1;
-            if (isSecond && 'method' in message && message.method === 'notifications/initialized') await taken.promise;
-          };
-          const serverInfo = { name: 'slow', version: '1' };
-          return { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo };
-        },
-      },
-    };
+    // The first one serves the handshake of the connection.
+    const slow = slowToBegin(taken.promise, 1);
     await using t = setUp({ a: slow }, { entry: { isolation: 'request' } });
     await using caller = await t.caller({ roots: { listChanged: true } });
     caller.onRequest = () => ({ roots: [] });
