@@ -1,7 +1,6 @@
 import { checkSchema } from '../checks/check-schema.js';
 import { kindOf } from '../checks/describe-issue.js';
-import type { Path } from '../checks/path.js';
-import { formatPath } from '../checks/path.js';
+import { formatPath, type Path } from '../checks/path.js';
 import { isPlainObject } from '../util/fields.js';
 import { isThenable } from '../util/is-thenable.js';
 import { parseDuration } from '../util/quantity.js';

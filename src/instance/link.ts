@@ -227,7 +227,7 @@ export class Link implements WatchedLink, RequestingLink, InboxReader {
     });
   }
 
-  /** The same of a notification; one that comes in the handshake behind that, as the server may have asked already. */
+  /** Sends a notification also during the handshake, behind that: its server may have asked already for what has changed. */
   tell(message: JSONRPCNotification): void {
     this.#handshake === undefined
       ? this.#opening?.then(
